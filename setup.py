@@ -1,0 +1,48 @@
+"""What pyproject.toml can't say: which modules are compiled, and how.
+
+MBUF_PURE=1 builds none: the same sources then run as they stand (the pure leg).
+A failed build fails; it never falls back.
+"""
+
+import os
+
+from setuptools import setup
+
+COMPILED = [
+    "mbuf.vm.page",
+    "mbuf.uma.item",
+    "mbuf.uma.bucket",
+    "mbuf.uma.cache",
+    "mbuf.uma.zone",
+    "mbuf.uma.trash",
+    "mbuf.packet.pkthdr",
+    "mbuf.packet.ext",
+    "mbuf.packet.segment",
+    "mbuf.packet.chain",
+    "mbuf.packet.mbuf",
+    "mbuf.packet.source",
+    "mbuf.pool.zones",
+    "mbuf.pool.pool",
+]
+
+
+def extensions():
+    """The compiled modules, or none for the pure leg."""
+    if os.environ.get("MBUF_PURE") == "1":
+        return []
+    from Cython.Build import cythonize
+    from setuptools import Extension
+
+    return cythonize(
+        [Extension(name, [f"src/{name.replace('.', '/')}.py"], extra_compile_args=["-O2"]) for name in COMPILED],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "annotation_typing": False,
+            "auto_pickle": False,
+            "binding": False,
+        },
+    )
+
+
+setup(ext_modules=extensions())
