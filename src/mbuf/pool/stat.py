@@ -1,0 +1,27 @@
+"""A pool in numbers, at one moment."""
+
+from dataclasses import dataclass
+
+from mbuf.uma.stat import ZoneStat
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStat:
+    """What `netstat -m` and `vmstat -z` are printed from."""
+
+    mbuf: ZoneStat
+    clust: ZoneStat
+    pack: ZoneStat
+    jumbop: ZoneStat
+    jumbo9: ZoneStat
+    jumbo16: ZoneStat
+    #: Bytes of packet tags (the malloc type `mbuf_tag`).
+    tag_bytes: int
+    #: Pages handed out to slabs, of `pages_total`.
+    pages_used: int
+    pages_total: int
+
+    @property
+    def zones(self) -> tuple[ZoneStat, ...]:
+        """All zones in the order in which `vmstat -z` lists them."""
+        return (self.pack, self.mbuf, self.clust, self.jumbop, self.jumbo9, self.jumbo16)

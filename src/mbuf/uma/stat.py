@@ -1,0 +1,45 @@
+"""A zone in numbers, at one moment.
+
+Printers and reports see only this; they never see a zone.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneStat:
+    """What `vm.zone_stats` tells of a zone, and what libmemstat makes of it."""
+
+    name: str
+    #: Bytes of one item, as asked for.
+    size: int
+    #: Most items, 0 for no limit.
+    limit: int
+    #: The sysctl that sets the limit, empty where there is none.
+    sysctl: str
+    #: Items handed out: allocs less frees.
+    used: int
+    #: Free items in caches and bucket lists, and, in a keg's primary zone, in its slabs.
+    free: int
+    #: Free items in caches and bucket lists alone; with `used`, what the limit is charged for.
+    cached: int
+    allocs: int
+    frees: int
+    #: Requests denied.
+    fails: int
+    #: Requests that waited at the limit.
+    sleeps: int
+    #: Frees of memory of another NUMA domain: always 0 here, kept because the tools print it.
+    xdomain: int
+    #: Threads waiting at the limit now.
+    sleepers: int
+    #: Items whose handle was dropped instead of freed.
+    drops: int
+    #: Items freed while somebody still looks at their bytes; they count as used.
+    held: int
+    #: Most items a bucket holds now.
+    bucket_size: int
+    #: Pages of the keg's slabs (a secondary zone shows its primary's).
+    pages: int
+    #: Limit warnings that the rate limit kept back.
+    warnings_suppressed: int
