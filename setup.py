@@ -13,15 +13,20 @@ COMPILED = [
     "mbuf.uma.item",
     "mbuf.uma.bucket",
     "mbuf.uma.cache",
+    "mbuf.uma.keg",
+    "mbuf.uma.slab",
     "mbuf.uma.zone",
     "mbuf.uma.trash",
     "mbuf.packet.pkthdr",
     "mbuf.packet.ext",
+    "mbuf.packet.cluster",
     "mbuf.packet.segment",
     "mbuf.packet.chain",
     "mbuf.packet.mbuf",
     "mbuf.packet.source",
+    "mbuf.pool.packets",
     "mbuf.pool.zones",
+    "mbuf.pool.alloc",
     "mbuf.pool.pool",
 ]
 
@@ -36,6 +41,7 @@ def extensions():
     return cythonize(
         [Extension(name, [f"src/{name.replace('.', '/')}.py"], extra_compile_args=["-O2"]) for name in COMPILED],
         build_dir="build/cython",
+        nthreads=0,
         compiler_directives={
             "language_level": 3,
             "annotation_typing": False,

@@ -15,6 +15,8 @@ class PoolStat:
     jumbop: ZoneStat
     jumbo9: ZoneStat
     jumbo16: ZoneStat
+    #: Mbufs that were dropped instead of freed.
+    drops: int
     #: Bytes of packet tags (the malloc type `mbuf_tag`).
     tag_bytes: int
     #: Pages handed out to slabs, of `pages_total`.

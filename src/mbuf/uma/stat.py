@@ -33,8 +33,6 @@ class ZoneStat:
     xdomain: int
     #: Threads waiting at the limit now.
     sleepers: int
-    #: Items whose handle was dropped instead of freed.
-    drops: int
     #: Items freed while somebody still looks at their bytes; they count as used.
     held: int
     #: Most items a bucket holds now.

@@ -1,0 +1,32 @@
+cimport cython
+
+from mbuf.packet.ext cimport Storage
+from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.segment cimport Segment
+from mbuf.uma.item cimport Item
+from mbuf.vm.page cimport Memory
+
+cdef unsigned int M_EXT, M_PKTHDR
+
+
+cdef class Chain(Segment):
+    cdef Chain _next
+    cdef Chain _nextpkt
+    cdef PktHdr hdr
+
+    cdef begin(self)
+    @cython.locals(total=Py_ssize_t, m=Chain)
+    cpdef Py_ssize_t length(self) except -1
+    cpdef Chain last(self)
+    @cython.locals(m=Chain)
+    cdef Chain tail(self)
+    @cython.locals(most=Py_ssize_t)
+    cpdef grow(self, Py_ssize_t count)
+    @cython.locals(item=Item, n=Chain, buf=Memory, storage=Storage)
+    cdef Chain shed(self)
+    @cython.locals(n=Chain, p=Chain)
+    cdef list links(self)
+
+
+cdef bint _sole(Chain m)
+cdef _no_circle(Chain m, Chain n)

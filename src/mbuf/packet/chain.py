@@ -1,0 +1,193 @@
+"""Linked mbufs.
+
+Reads, cuts and links what is there; never allocates, so never runs out.
+A length in the packet header is kept true by every verb here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_EXT, M_PKTHDR
+from mbuf.errors import Inval
+from mbuf.packet.ext import Storage
+from mbuf.packet.pkthdr import PktHdr
+from mbuf.packet.segment import Segment
+
+if cython.compiled:
+    from cython.cimports.cpython.ref import Py_REFCNT
+
+#: References to an mbuf, as `_sole` counts them, that only its caller's variable holds.
+_SOLE = 3
+
+
+@cython.no_gc
+class Chain(Segment):
+    """An mbuf and those linked after it: `next` in its packet, `nextpkt` the packet after that."""
+
+    __slots__ = ("_next", "_nextpkt", "hdr")
+
+    def begin(self) -> None:
+        """A new mbuf has no neighbours, and a clean header if it has one."""
+        self._next = None
+        self._nextpkt = None
+        if not self.bits & M_PKTHDR:
+            return
+        # A header that somebody still looks at stays as it was when its mbuf was freed.
+        # (The compiler takes a reference of its own for the time of the call.)
+        if self.hdr is None or not cython.compiled or Py_REFCNT(self.hdr) > 2:
+            self.hdr = PktHdr.__new__(PktHdr)
+        self.hdr.reset()
+
+    @property
+    def next(self) -> Chain | None:
+        """The next mbuf of the packet. To set it links another chain there, which then belongs to this one."""
+        self.live()
+        return self._next
+
+    @next.setter
+    def next(self, m: Chain | None) -> None:
+        self.live()
+        _no_circle(self, m)
+        self._next = m
+
+    @property
+    def nextpkt(self) -> Chain | None:
+        """The first mbuf of the next packet, or None."""
+        self.live()
+        return self._nextpkt
+
+    @nextpkt.setter
+    def nextpkt(self, m: Chain | None) -> None:
+        self.live()
+        _no_circle(self, m)
+        self._nextpkt = m
+
+    @property
+    def pkthdr(self) -> PktHdr:
+        """The packet header; only an mbuf with M_PKTHDR has one."""
+        self.live()
+        if not self.bits & M_PKTHDR:
+            raise Inval("this mbuf has no packet header: it is not the first of a packet")
+        return self.hdr
+
+    def length(self) -> int:
+        """Bytes in all mbufs of the packet from here on. See m_length."""
+        self.live()
+        total = 0
+        m: Chain = self
+        while m is not None:
+            total += m.count
+            m = m._next
+        return total
+
+    def last(self) -> Chain:
+        """The last mbuf of the packet. See m_last."""
+        self.live()
+        return self.tail()
+
+    def tail(self) -> Chain:
+        """`last`, of an mbuf known to be live."""
+        m: Chain = self
+        while m._next is not None:
+            m = m._next
+        return m
+
+    def grow(self, count: int) -> None:
+        """Count `count` bytes written to `room` as data, here and in the packet header."""
+        self.live()
+        most = self.space()
+        if not 0 <= count <= most:
+            raise Inval(f"grow: {count} bytes; there is room for 0 to {most}")
+        self.count += count
+        if self.bits & M_PKTHDR:
+            self.hdr.len += count
+
+    def __len__(self) -> int:
+        return self.length()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """One memoryview for each mbuf that has data."""
+        views = []
+        self.live()
+        m: Chain = self
+        while m is not None:
+            if m.count:
+                views.append(m.data)
+            m = m._next
+        return iter(views)
+
+    def __bytes__(self) -> bytes:
+        """A copy of all bytes of the packet."""
+        self.live()
+        pieces = []
+        m: Chain = self
+        while m is not None:
+            pieces.append(m.buf.read(m.off, m.count))
+            m = m._next
+        return b"".join(pieces)
+
+    def lend(self) -> bool:
+        """Whoever wants one buffer gets it where one mbuf holds the whole packet."""
+        self.live()
+        if self.length() != self.count:
+            raise BufferError("the packet is in several mbufs: sendmsg(m) takes them all, pullup() makes the first bytes one")
+        return not self.free_to_write()
+
+    # Letting go.
+
+    def shed(self) -> Chain | None:
+        """Stand for nothing any more; what this stood for goes home. Returns the next mbuf. See m_free."""
+        item = self.live()
+        n: Chain = self._next
+        buf = self.buf
+        self.item = None
+        self.buf = None
+        self._next = None
+        self._nextpkt = None
+        item.handle = self
+        if self.bits & M_EXT:
+            storage: Storage = buf
+            storage.drop(item)
+        else:
+            item.release()
+        return n
+
+    def links(self) -> list[Chain]:
+        """Unlink the neighbours; those that nobody else holds."""
+        n: Chain = self._next
+        p: Chain = self._nextpkt
+        self._next = None
+        self._nextpkt = None
+        alone = []
+        if n is not None and _sole(n):
+            alone.append(n)
+        if p is not None and _sole(p):
+            alone.append(p)
+        return alone
+
+
+def _sole(m: Chain) -> bool:
+    """True when nobody holds the mbuf but the caller's one variable."""
+    if cython.compiled:
+        return Py_REFCNT(m) == 1
+    return sys.getrefcount(m) <= _SOLE
+
+
+def _no_circle(m: Chain, n: Chain | None) -> None:
+    """Refuse to link what leads back to `m`, or what was freed."""
+    while n is not None:
+        n.live()
+        if n is m:
+            raise Inval("the chain would lead back to itself")
+        n = n._next

@@ -1,0 +1,204 @@
+"""The mbuf: what a user holds.
+
+May ask its source for more mbufs, and replace its storage. Never names a zone or a limit.
+A handle is made, or used again, here: none that somebody holds is ever handed out a second time.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.packet.source import Source
+    from mbuf.uma.item import Item
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_COPYFLAGS, M_EXT, M_NOWAIT, M_PKTHDR, M_RDONLY
+from mbuf.errors import Inval
+from mbuf.packet.chain import Chain
+from mbuf.packet.cluster import Cluster
+from mbuf.packet.ext import TYPE_OF_SIZE, Storage
+from mbuf.packet.flags import flag_names
+from mbuf.uma.item import unheld
+
+
+@cython.no_gc
+class Mbuf(Chain):
+    """A network buffer: some bytes of a packet, linked to the next of them.
+
+    Get one from a `Pool`; let it go with `free` (this mbuf) or `freem` (the packet from here on), or just
+    drop it. Freed, it raises `Freed` whatever is asked of it. The kernel's names (`m.len`, `m.next`) speak of
+    this mbuf, Python's protocols (`len(m)`, `bytes(m)`, `iter(m)`) of the packet from here on.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self) -> None:
+        self.item = None
+        raise TypeError("an mbuf comes from a pool: pool.getcl(), pool.get(), ...")
+
+    def free(self) -> Mbuf | None:
+        """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
+        n = self.shed()
+        self.source = None
+        return n
+
+    def freem(self) -> None:
+        """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
+        m: Mbuf = self
+        self.live()
+        while m is not None and m.item is not None:
+            n = m.shed()
+            m.source = None
+            m = n
+
+    def __enter__(self) -> Mbuf:
+        self.live()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the packet, if that wasn't done inside."""
+        if self.item is not None:
+            self.freem()
+
+    def __del__(self) -> None:
+        if self.item is not None:
+            _drop(self)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()")
+
+    def __repr__(self) -> str:
+        if self.item is None:
+            return f"<Mbuf {id(self):#x} freed>"
+        where = f"{self.count} of {self.capacity()} bytes at {self.off - self.start()}"
+        head = f", packet of {self.hdr.len}" if self.bits & M_PKTHDR else ""
+        return f"<Mbuf {id(self):#x} {flag_names(self.bits)} {where}{head}>"
+
+    def cljset(self, cluster: Cluster) -> Mbuf:
+        """Hold data in a raw cluster from now on, which is taken over. See m_cljset."""
+        item = self.live()
+        if self.bits & M_EXT:
+            raise Inval("cljset: this mbuf has external storage already")
+        storage: Storage = cluster.take()
+        storage.own(item, TYPE_OF_SIZE[storage.size])
+        self.attach(storage)
+        return self
+
+    def append(self, data: Any) -> Mbuf:
+        """Copy bytes to the end of the packet, adding mbufs for what doesn't fit. See m_append.
+
+        Raises `NoBufs`, and then nothing was appended.
+        """
+        self.live()
+        count = memoryview(data).nbytes
+        last: Mbuf = self.tail()
+        space = min(last.space(), count)
+        extra: Mbuf = self._more(data, space, count) if count > space else None
+        last.buf.write(last.off + last.count, data, 0, space)
+        last.count += space
+        last._next = extra
+        if self.bits & M_PKTHDR:
+            self.hdr.len += count
+        return self
+
+    def _more(self, data: Any, at: int, count: int) -> Mbuf:
+        """A chain of plain mbufs that holds data from `at` on."""
+        first: Mbuf = None
+        last: Mbuf = None
+        while at < count:
+            m: Mbuf = self.source.get(M_NOWAIT, self.kind)
+            if last is None:
+                first = m
+            else:
+                last._next = m
+            last = m
+            m.count = min(m.space(), count - at)
+            m.buf.write(m.off, data, at, m.count)
+            at += m.count
+        return first
+
+    def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+        """A new packet with the same bytes: clusters are shared, bytes inside mbufs are copied. See m_copypacket.
+
+        Shared clusters are read-only for both from then on. Raises `NoBufs`, and then nothing has changed.
+        """
+        self.live()
+        if not self.bits & M_PKTHDR:
+            raise Inval("copypacket: this mbuf has no packet header, so it doesn't begin a packet")
+        top: Mbuf = self.source.gethdr(how, self.kind, timeout)
+        top.hdr.copy(self.hdr)
+        top.bits = self.bits & M_COPYFLAGS
+        _copy_data(self, top, self.off)
+        last: Mbuf = top
+        m: Mbuf = self._next
+        while m is not None:
+            n: Mbuf = self.source.get(how, m.kind, timeout)
+            last._next = n
+            last = n
+            _copy_data(m, n, n.off)
+            m = m._next
+        return top
+
+
+def _copy_data(m: Mbuf, n: Mbuf, off: int) -> None:
+    """Give n the data of m: by sharing where m has storage (see mb_dupcl), else by copying it to `off`."""
+    n.count = m.count
+    if m.bits & M_EXT:
+        storage: Storage = m.buf
+        n.attach(storage)
+        storage.users += 1
+        n.bits |= m.bits & M_RDONLY
+        n.off = m.off
+    else:
+        n.off = off
+        n.buf.copy(off, m.buf, m.off, m.count)
+
+
+def handle(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
+    """The handle of an item just taken from its zone: its last one if nobody holds that, else a new one."""
+    if unheld(item):
+        m: Mbuf = item.handle
+    else:
+        m = Mbuf.__new__(Mbuf)
+        if not cython.compiled:
+            m.hdr = None
+    item.handle = None
+    m.source = source
+    m.reset(item, kind, bits)
+    m.begin()
+    return m
+
+
+def packet(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
+    """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
+    m: Mbuf = handle(item, source, kind, bits)
+    storage: Storage = item.mate
+    item.mate = None
+    storage.owner = item
+    storage.users = 1
+    m.attach(storage)
+    return m
+
+
+def _drop(m: Mbuf) -> None:
+    """Free an mbuf that nobody holds any more, and all that it held, as freem would; no deep recursion."""
+    todo: list[Any] = [m]
+    while todo:
+        m = todo.pop()
+        if m.item is None:
+            continue
+        todo += m.links()
+        source = m.source
+        source.dropped(m.item)
+        item: Item = m.item
+        m.shed()
+        m.source = None
+        # The handle dies: finalized once, it must not serve again.
+        item.handle = None

@@ -1,0 +1,26 @@
+cimport cython
+
+from mbuf.packet.ext cimport Storage
+from mbuf.uma.item cimport Item
+from mbuf.vm.page cimport Memory, Window
+
+cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
+cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE
+
+
+cdef class Segment(Window):
+    cdef Item item
+    cdef unsigned int bits
+    cdef unsigned char kind
+
+    cdef reset(self, Item item, int kind, unsigned int bits)
+    cdef attach(self, Storage storage)
+    cdef Item live(self)
+    cdef Py_ssize_t start(self)
+    cdef Py_ssize_t capacity(self)
+    cdef bint free_to_write(self)
+    @cython.locals(storage=Storage)
+    cdef Storage store(self)
+    cdef Py_ssize_t space(self)
+    @cython.locals(start=Py_ssize_t, most=Py_ssize_t)
+    cpdef align(self, Py_ssize_t count)

@@ -1,0 +1,7 @@
+cimport cython
+
+from mbuf.uma.item cimport Item
+
+
+cdef class Source:
+    cpdef dropped(self, Item item)

@@ -1,0 +1,305 @@
+"""Every way to get an mbuf: mbuf(9)'s allocation calls.
+
+Takes items from the zones in force and dresses them. Whatever fails gives back what it had got; the
+zones' counts of failures are all that changes. Never touches bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from mbuf.const import (
+    M_COPYFLAGS,
+    M_EOR,
+    M_EXT,
+    M_NOWAIT,
+    M_PKTHDR,
+    M_WAITOK,
+    MCLBYTES,
+    MHLEN,
+    MINCLSIZE,
+    MJUMPAGESIZE,
+    MLEN,
+    MT_DATA,
+    MT_NOINIT,
+    UMA_RECLAIM_DRAIN,
+)
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.packet.cluster import Cluster, cluster
+from mbuf.packet.ext import TYPE_OF_SIZE, Storage
+from mbuf.packet.mbuf import Mbuf, handle, packet
+from mbuf.packet.source import Source
+
+if TYPE_CHECKING:
+    from mbuf.pool.zones import Zones
+    from mbuf.uma.item import Item
+    from mbuf.uma.zone import Zone
+
+
+class Allocator(Source):
+    """The calls that allocate.
+
+    `how` is M_NOWAIT (raise `NoBufs` when a limit is reached, `NoMemory` when pages are out) or M_WAITOK
+    (wait, for at most `timeout` seconds); `type` an MT_ number; `flags` those of M_COPYFLAGS. An argument that
+    can't be right raises `Inval`. The mbuf is the caller's.
+    """
+
+    __slots__ = ("zones",)
+
+    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+        """An mbuf that holds up to 224 bytes in itself. See m_get."""
+        check(how, type, 0)
+        return self._plain(how, type, 0, until(how, timeout))
+
+    def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+        """An mbuf with a packet header, and room for 168 bytes in itself. See m_gethdr."""
+        check(how, type, 0)
+        return self._plain(how, type, M_PKTHDR, until(how, timeout))
+
+    def getcl(
+        self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
+    ) -> Mbuf:
+        """An mbuf with a cluster of 2048 bytes, by default the first of a packet. See m_getcl."""
+        check(how, type, flags)
+        return self._packet(how, type, flags, None if how == M_NOWAIT else until(how, timeout))
+
+    def getjcl(
+        self,
+        how: int = M_NOWAIT,
+        type: int = MT_DATA,
+        flags: int = M_PKTHDR,
+        size: int = MJUMPAGESIZE,
+        timeout: float | None = None,
+    ) -> Mbuf:
+        """An mbuf with a cluster of 2048, 4096, 9216 or 16384 bytes. See m_getjcl."""
+        check(how, type, flags)
+        deadline = until(how, timeout)
+        if size == MCLBYTES:
+            return self._packet(how, type, flags, deadline)
+        zone = self.zones.of_size(size)
+        return self._with_cluster(zone, how, type, flags, deadline)
+
+    def get2(
+        self,
+        size: int,
+        how: int = M_NOWAIT,
+        type: int = MT_DATA,
+        flags: int = M_PKTHDR,
+        timeout: float | None = None,
+    ) -> Mbuf:
+        """The smallest mbuf, with or without a cluster, that holds `size` bytes, at most 4096. See m_get2."""
+        check(how, type, flags)
+        deadline = until(how, timeout)
+        if size <= MHLEN or (size <= MLEN and not flags & M_PKTHDR):
+            return self._plain(how, type, flags, deadline)
+        if size <= MCLBYTES:
+            return self._packet(how, type, flags, deadline)
+        if size > MJUMPAGESIZE:
+            raise Inval(f"get2: one mbuf holds at most {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
+        return self._with_cluster(self.zones.jumbop, how, type, flags, deadline)
+
+    def getm2(
+        self,
+        len: int,
+        how: int = M_NOWAIT,
+        type: int = MT_DATA,
+        flags: int = M_PKTHDR,
+        m: Mbuf | None = None,
+        timeout: float | None = None,
+    ) -> Mbuf:
+        """A chain that holds `len` bytes, of mbufs as large as fit; appended to `m` if that is given.
+
+        Returns the head. Of the flags, M_PKTHDR (for a new chain) and M_EOR (moved to the new tail) count.
+        See m_getm2.
+        """
+        check(how, type, flags)
+        if len < 0 or (len == 0 and m is None):
+            raise Inval(f"getm2: len {len}: ask for at least 1 byte")
+        tail: Mbuf = None if m is None else m.last()
+        first = self._chain(len, how, type, flags & M_PKTHDR if m is None else 0, until(how, timeout))
+        if tail is not None:
+            tail._next = first
+            tail.bits &= ~M_EOR
+        if flags & M_EOR:
+            if first is None:
+                raise Inval("getm2: M_EOR needs a new last mbuf: ask for at least 1 byte")
+            tail = first.tail()
+            tail.bits |= M_EOR
+        return first if m is None else m
+
+    def _chain(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf | None:
+        """Mbufs that hold `count` bytes, or none at all."""
+        first: Mbuf = None
+        last: Mbuf = None
+        try:
+            while count > 0:
+                m: Mbuf = self._largest(count, how, type, flags, deadline)
+                count -= m.capacity()
+                flags = 0
+                if last is None:
+                    first = m
+                else:
+                    last._next = m
+                last = m
+        except MbufError:
+            if first is not None:
+                first.freem()
+            raise
+        return first
+
+    def _largest(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+        """The next mbuf of a chain that is to hold `count` bytes more."""
+        if count > MCLBYTES:
+            try:
+                # Pages in a row are worth a try, never a wait.
+                return self._with_cluster(self.zones.jumbop, M_NOWAIT, type, flags, None)
+            except (NoBufs, NoMemory):
+                pass
+        if count >= MINCLSIZE:
+            return self._packet(how, type, flags, deadline)
+        return self._plain(how, type, flags, deadline)
+
+    def clget(self, m: Mbuf, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+        """Attach a cluster of 2048 bytes to an mbuf without one; what the mbuf held is gone. See m_clget.
+
+        At the limit, clusters of cached packets are set free for a second try. Returns `m`.
+        """
+        check(how, MT_DATA, 0)
+        _attachable(m)
+        zone = self.zones.clust
+        item = zone.alloc(how, until(how, timeout))
+        if item is None and how == M_NOWAIT:
+            self.zones.pack.reclaim(UMA_RECLAIM_DRAIN)
+            item = zone.alloc(how, None)
+        if item is None:
+            raise self.denied(zone)
+        return self._attach(m, item)
+
+    def cljget(
+        self, m: Mbuf | None, how: int = M_NOWAIT, size: int = MJUMPAGESIZE, timeout: float | None = None
+    ) -> Mbuf | Cluster:
+        """Attach a cluster of 2048, 4096, 9216 or 16384 bytes to an mbuf without one; returns `m`.
+
+        Without an mbuf, returns the cluster itself, which is then the caller's. See m_cljget.
+        """
+        check(how, MT_DATA, 0)
+        if m is not None:
+            _attachable(m)
+        item = self._cluster(self.zones.of_size(size), how, until(how, timeout))
+        return cluster(item) if m is None else self._attach(m, item)
+
+    def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
+        """A raw cluster."""
+        check(how, MT_DATA, 0)
+        return cluster(self._cluster(self.zones.of_size(size), how, until(how, timeout)))
+
+    def getcl_bulk(
+        self,
+        n: int,
+        how: int = M_NOWAIT,
+        type: int = MT_DATA,
+        flags: int = M_PKTHDR,
+        timeout: float | None = None,
+    ) -> list[Mbuf]:
+        """`n` times `getcl` in one call: all of them, or an exception and none."""
+        check(how, type, flags)
+        if n < 0:
+            raise Inval(f"getcl_bulk: n {n}: give 0 or more")
+        deadline = until(how, timeout)
+        zone = self.zones.pack
+        packets: list[Mbuf] = []
+        for _ in range(n):
+            item = zone.alloc(how, deadline)
+            if item is None:
+                error = self.denied(zone)
+                self.free_bulk(packets)
+                raise error
+            packets.append(packet(item, self, type, flags))
+        return packets
+
+    def free_bulk(self, packets: list[Mbuf]) -> None:
+        """Free every packet of a list, which is empty afterwards.
+
+        On an exception, what is left in the list has not been freed.
+        """
+        for m in packets:
+            if not isinstance(m, Mbuf):
+                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {m.__class__.__name__} in it")
+            m.live()
+        while packets:
+            m: Mbuf = packets[-1]
+            m.live()
+            packets.pop()
+            m.freem()
+
+    def freem(self, m: Mbuf | None) -> None:
+        """Free a packet, or nothing if there is None. See m_freem."""
+        if m is not None:
+            m.freem()
+
+    # One item, dressed.
+
+    def _plain(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+        zone = self.zones.mbuf
+        item = zone.alloc(how, deadline)
+        if item is None:
+            raise self.denied(zone)
+        return handle(item, self, type, flags)
+
+    def _packet(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+        zone = self.zones.pack
+        item = zone.alloc(how, deadline)
+        if item is None:
+            raise self.denied(zone)
+        return packet(item, self, type, flags)
+
+    def _with_cluster(self, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+        m: Mbuf = self._plain(how, type, flags, deadline)
+        try:
+            item = self._cluster(zone, how, deadline)
+        except MbufError:
+            m.free()
+            raise
+        return self._attach(m, item)
+
+    def _cluster(self, zone: Zone, how: int, deadline: float | None) -> Item:
+        item = zone.alloc(how, deadline)
+        if item is None:
+            raise self.denied(zone)
+        return item
+
+    def _attach(self, m: Mbuf, item: Item) -> Mbuf:
+        storage: Storage = item
+        storage.own(m.item, TYPE_OF_SIZE[storage.size])
+        m.attach(storage)
+        return m
+
+    def denied(self, zone: Zone) -> MbufError:
+        """The error for a request that a zone has refused."""
+        return zone.denied()
+
+
+def check(how: int, type: int, flags: int) -> None:
+    """Refuse what no allocation can be asked for."""
+    if how != M_NOWAIT and how != M_WAITOK:
+        raise Inval(f"how {how}: give M_NOWAIT or M_WAITOK")
+    if type <= 0 or type >= MT_NOINIT:
+        raise Inval(f"type {type}: give MT_DATA or another MT_ number from 1 to 254")
+    if flags & ~M_COPYFLAGS:
+        raise Inval(f"flags {flags:#x}: only M_PKTHDR, M_EOR, M_RDONLY, ... (M_COPYFLAGS) can be asked for")
+
+
+def until(how: int, timeout: float | None) -> float | None:
+    """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
+    if timeout is None or how != M_WAITOK:
+        return None
+    if timeout < 0:
+        raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
+    return time.monotonic() + timeout
+
+
+def _attachable(m: Mbuf) -> None:
+    m.live()
+    if m.bits & M_EXT:
+        raise Inval("this mbuf has external storage already")

@@ -1,0 +1,152 @@
+"""How many mbufs and clusters there may be: the plan made at boot.
+
+Arithmetic only. The limit in force afterwards is the zone's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, MSIZE
+from mbuf.errors import Inval
+
+
+class Kind(NamedTuple):
+    """A zone that has a limit, and all that the boot code, the sysctls and the printers say of it."""
+
+    #: Attribute of `Zones`, and the zone's name.
+    attr: str
+    zone: str
+    #: Bytes of an item, and its alignment less one.
+    size: int
+    align: int
+    #: The tunable and sysctl of the limit, and its description.
+    sysctl: str
+    says: str
+    #: The default limit is maxmbufmem / size / divisor.
+    divisor: int
+
+
+MBUF = Kind("mbuf", "mbuf", MSIZE, MSIZE - 1, "kern.ipc.nmbufs", "Maximum number of mbufs allowed", 5)
+
+CLUSTERS = (
+    Kind("clust", "mbuf_cluster", MCLBYTES, 7, "kern.ipc.nmbclusters", "Maximum number of mbuf clusters allowed", 4),
+    Kind(
+        "jumbop",
+        "mbuf_jumbo_page",
+        MJUMPAGESIZE,
+        7,
+        "kern.ipc.nmbjumbop",
+        "Maximum number of mbuf page size jumbo clusters allowed",
+        4,
+    ),
+    Kind(
+        "jumbo9",
+        "mbuf_jumbo_9k",
+        MJUM9BYTES,
+        7,
+        "kern.ipc.nmbjumbo9",
+        "Maximum number of mbuf 9k jumbo clusters allowed",
+        6,
+    ),
+    Kind(
+        "jumbo16",
+        "mbuf_jumbo_16k",
+        MJUM16BYTES,
+        7,
+        "kern.ipc.nmbjumbo16",
+        "Maximum number of mbuf 16k jumbo clusters allowed",
+        6,
+    ),
+)
+
+KINDS = (MBUF, *CLUSTERS)
+
+MAXMBUFMEM = "kern.ipc.maxmbufmem"
+
+#: Every tunable that the plan reads.
+TUNABLES = (MAXMBUFMEM, *(kind.sysctl for kind in KINDS))
+
+_SUFFIX = MappingProxyType({"": 0, "k": 10, "m": 20, "g": 30, "t": 40})
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)", re.DOTALL)
+
+
+def tunable(text: str) -> int | None:
+    """The number that the kernel reads from a tunable's text; None where it ignores the tunable.
+
+    Decimal, 0x hexadecimal or 0 octal, with one suffix of k, m, g or t. See getenv_quad in kern_environment.c.
+    """
+    match = _NUMBER.fullmatch(text)
+    if match is None or match[3].lower() not in _SUFFIX:
+        return None
+    sign, digits, suffix = match.groups()
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+    value = int(digits, base)
+    # strtoq stops at the ends of its range; the suffix then shifts without looking.
+    value = max(-value, -(1 << 63)) if sign == "-" else min(value, (1 << 63) - 1)
+    return _wrap(value << _SUFFIX[suffix.lower()], 64)
+
+
+def _wrap(value: int, bits: int) -> int:
+    """The value as a signed number of so many bits."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _quotient(value: int, by: int) -> int:
+    """Division as in C: towards zero."""
+    return -(-value // by) if value < 0 else value // by
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What tunable_mbinit leaves in its variables. A limit of 0 or less means no limit."""
+
+    maxmbufmem: int
+    nmbufs: int
+    nmbclusters: int
+    nmbjumbop: int
+    nmbjumbo9: int
+    nmbjumbo16: int
+
+    @classmethod
+    def plan(cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int = 1 << 62) -> Limits:
+        """The limits for `physmem` bytes of memory, of which the kernel may address `kmem`.
+
+        `tunables` maps names to numbers or to texts as in loader.conf; an unknown name raises `Inval`.
+        See tunable_mbinit.
+        """
+        given = _numbers(tunables)
+        realmem = min(_wrap(physmem, 64), _wrap(kmem, 64))
+        maxmbufmem = given.get(MAXMBUFMEM, _quotient(realmem, 2))
+        maxmbufmem = min(maxmbufmem, _quotient(realmem, 4) * 3)
+        counts = []
+        for kind in CLUSTERS:
+            count = _wrap(given.get(kind.sysctl, 0), 32)
+            counts.append(count or _wrap(_quotient(_quotient(maxmbufmem, kind.size), kind.divisor), 32))
+        total = _wrap(sum(counts), 32)
+        nmbufs = _wrap(given.get(MBUF.sysctl, 0), 32)
+        if nmbufs < total:
+            nmbufs = _wrap(max(_quotient(_quotient(maxmbufmem, MBUF.size), MBUF.divisor), total), 32)
+        return cls(maxmbufmem, nmbufs, *counts)
+
+    def of(self, kind: Kind) -> int:
+        """The limit planned for a kind."""
+        value: int = getattr(self, kind.sysctl.rpartition(".")[2])
+        return value
+
+
+def _numbers(tunables: Mapping[str, int | str]) -> dict[str, int]:
+    """The tunables that the kernel would read, as numbers."""
+    numbers = {}
+    for name, value in tunables.items():
+        if name not in TUNABLES:
+            raise Inval(f"unknown tunable {name!r}: there are {', '.join(TUNABLES)}")
+        number = tunable(value) if isinstance(value, str) else _wrap(int(value), 64)
+        if number is not None:
+            numbers[name] = number
+    return numbers

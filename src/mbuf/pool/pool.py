@@ -1,0 +1,165 @@
+"""The subsystem, as an instance: limits, zones, events, from beginning to end.
+
+Changes limits and which zones are in force. Never touches bytes; there is no default pool.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, VM_LOW_PAGES
+from mbuf.errors import NoMemory
+from mbuf.pool.alloc import Allocator
+from mbuf.pool.limits import Limits
+from mbuf.pool.reclaim import Reclaim, trim
+from mbuf.pool.stat import PoolStat
+from mbuf.pool.sysctl import Sysctl
+from mbuf.pool.zones import boot
+from mbuf.uma.cpu import Cpus
+from mbuf.uma.trash import TrashZone
+from mbuf.vm.event import EVENTHANDLER_PRI_FIRST, Event
+from mbuf.vm.vm import Vm
+
+if TYPE_CHECKING:
+    from mbuf.errors import MbufError
+    from mbuf.uma.item import Item
+    from mbuf.uma.zone import Zone
+
+
+class Pool(Allocator):
+    """Network buffers, as many as its limits allow, and no more.
+
+    `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits.
+    `vm` sets the memory, `tunables` any of kern.ipc.nmbclusters, nmbufs, ... (numbers, or texts as in loader.conf),
+    `ncpu` the number of caches. `debug` checks for writes to freed memory and remembers who asked for
+    what; `caching=False` keeps nothing in caches, as the kernel when it is short of pages. With `worker=False`
+    drains run only when `reclaim.run()` is called.
+
+    Close it with `close`, or use it in a `with` statement. Any thread may use it.
+    """
+
+    __slots__ = ("changes", "closed", "cpus", "debug", "drops", "limits", "reclaim", "sysctl", "vm")
+
+    def __init__(
+        self,
+        vm: Vm | None = None,
+        tunables: Mapping[str, int | str] = MappingProxyType({}),
+        ncpu: int = 1,
+        debug: bool = False,
+        caching: bool = True,
+        worker: bool = True,
+    ) -> None:
+        self.closed = False
+        self.vm = Vm.host() if vm is None else vm
+        self.debug = debug
+        #: Mbufs that were dropped instead of freed.
+        self.drops = 0
+        self.limits = Limits.plan(self.vm.realmem, tunables)
+        self.cpus = Cpus(ncpu)
+        self.zones = boot(self.vm, self.limits, self.cpus, caching, debug)
+        self.reclaim = Reclaim(by_hand=not worker)
+        #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
+        self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
+        self.sysctl = Sysctl(self)
+        for zone in self.zones.all():
+            zone.limiter.ring = self.reclaim.bell(zone.name)
+        self.vm.lowmem.register(self._lowmem, EVENTHANDLER_PRI_FIRST)
+
+    @property
+    def drains(self) -> Event:
+        """What is called when a limit is hit or memory is low: `pool.drains.register(fn)`. See pr_drain."""
+        return self.reclaim.drains
+
+    @contextmanager
+    def cpu(self, number: int) -> Iterator[None]:
+        """Within it, the calling thread uses the caches of CPU `number`."""
+        before = self.cpus.move(number)
+        try:
+            yield
+        finally:
+            self.cpus.move(before)
+
+    def drain(self) -> None:
+        """Give all free items back to the operating system, those in the caches of all CPUs too."""
+        for zone in self.zones.all():
+            zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+        # Packets let go of clusters, which those zones cached again.
+        for zone in self.zones.all():
+            zone.reclaim(UMA_RECLAIM_DRAIN)
+
+    def _lowmem(self, why: int) -> None:
+        """Memory is low: protocols first, then the caches. See mb_reclaim and uma_reclaim."""
+        self.drains.invoke()
+        trim(self.zones)
+
+    def denied(self, zone: Zone) -> MbufError:
+        """The error for a request that a zone has refused; being out of pages is news to the Vm."""
+        error = zone.denied()
+        if isinstance(error, NoMemory):
+            self.vm.low(VM_LOW_PAGES)
+        return error
+
+    def dropped(self, item: Item) -> None:
+        """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
+        self.drops += 1
+        zone = item.home
+        if isinstance(zone, TrashZone):
+            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+
+    def stat(self) -> PoolStat:
+        """All numbers of all zones, for printers and reports."""
+        zones = self.zones
+        return PoolStat(
+            mbuf=zones.mbuf.stat(),
+            clust=zones.clust.stat(),
+            pack=zones.pack.stat(),
+            jumbop=zones.jumbop.stat(),
+            jumbo9=zones.jumbo9.stat(),
+            jumbo16=zones.jumbo16.stat(),
+            drops=self.drops,
+            tag_bytes=0,
+            pages_used=self.vm.used,
+            pages_total=self.vm.pages,
+        )
+
+    @property
+    def out(self) -> int:
+        """Mbufs handed out, with or without cluster."""
+        return self.zones.mbuf.used + self.zones.pack.used
+
+    def sites(self) -> Counter[str]:
+        """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""
+        zones = (self.zones.mbuf, self.zones.pack)
+        return sum((zone.sites() for zone in zones if isinstance(zone, TrashZone)), Counter())
+
+    def close(self) -> int:
+        """Hand out no more, and give all free memory back; returns how many mbufs are still out.
+
+        Those stay what they are until they are freed. If there are any, a `ResourceWarning` says so.
+        """
+        if self.closed:
+            return self.out
+        self.closed = True
+        self.vm.lowmem.deregister(self._lowmem)
+        for zone in self.zones.all():
+            zone.close()
+        if self.out:
+            places = "".join(f"\n  {count} from {site}" for site, count in self.sites().most_common(10))
+            warnings.warn(f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
+        return self.out
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Items that are cached refer to their zone, and it to them.
+        if self.closed is False:
+            self.close()

@@ -1,0 +1,68 @@
+"""What is done when memory runs out: protocols are asked to let go of what they can spare.
+
+Runs in a thread of its own or by hand, never inside an allocation and never with a lock held. Requests
+that come before the last one was served are one with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mbuf.const import UMA_RECLAIM_TRIM
+from mbuf.vm.event import Event
+
+if TYPE_CHECKING:
+    from mbuf.pool.zones import Zones
+
+
+class Reclaim:
+    """Drains, and who has rung for them. See mb_reclaim."""
+
+    __slots__ = ("_busy", "_lock", "_rung", "by_hand", "drains")
+
+    def __init__(self, by_hand: bool) -> None:
+        #: Protocols' drain functions, called without arguments.
+        self.drains = Event()
+        #: True when only `run` runs them.
+        self.by_hand = by_hand
+        self._rung: dict[str, int] = {}
+        self._busy = False
+        self._lock = threading.Lock()
+
+    def bell(self, zone: str) -> Callable[[], None]:
+        """What a zone calls when it hits its limit."""
+        return partial(self.ring, zone)
+
+    def ring(self, zone: str) -> None:
+        """Ask for the drains on behalf of a zone; returns at once."""
+        self._rung[zone] = self._rung.get(zone, 0) + 1
+        if self.by_hand or not self.drains or self._busy:
+            return
+        with self._lock:
+            if self._busy:
+                return
+            self._busy = True
+        threading.Thread(target=self._serve, name="mbuf reclaim", daemon=True).start()
+
+    def _serve(self) -> None:
+        try:
+            while self.run():
+                pass
+        finally:
+            self._busy = False
+
+    def run(self) -> int:
+        """Call the drains once for each zone that has rung since; how many zones those were."""
+        rung, self._rung = self._rung, {}
+        for _ in rung:
+            self.drains.invoke()
+        return len(rung)
+
+
+def trim(zones: Zones) -> None:
+    """Give the free items that nobody will miss back to the operating system. See uma_reclaim."""
+    for zone in zones.all():
+        zone.reclaim(UMA_RECLAIM_TRIM)

@@ -1,0 +1,78 @@
+"""The `kern.ipc` names of a pool, to be read and set as sysctl(8) would.
+
+A limit goes only up, and a cluster limit only while there are mbufs for all clusters; whatever is refused
+changes nothing. The numbers live elsewhere: here are their names and rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mbuf.errors import Inval
+from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, Kind
+
+if TYPE_CHECKING:
+    from mbuf.pool.pool import Pool
+
+_KINDS = MappingProxyType({kind.sysctl: kind for kind in KINDS})
+_MAXMBUFMEM_SAYS = "Maximum real memory allocatable to various mbuf types"
+
+
+class Sysctl(MutableMapping[str, int]):
+    """`pool.sysctl["kern.ipc.nmbclusters"]`: reads the value in force, or raises it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((MAXMBUFMEM, *_KINDS))
+
+    def __len__(self) -> int:
+        return 1 + len(_KINDS)
+
+    def __getitem__(self, name: str) -> int:
+        if name == MAXMBUFMEM:
+            return self._pool.limits.maxmbufmem
+        return self._value(_KINDS[name])
+
+    def __setitem__(self, name: str, value: int) -> None:
+        """Raise a limit. Raises `Inval` when the kernel would answer EINVAL, with the arithmetic."""
+        if name == MAXMBUFMEM:
+            raise Inval(f"{name} is read only: it can be set when the pool is made, as a tunable")
+        kind = _KINDS[name]
+        now = self._value(kind)
+        if value == now:
+            return
+        if not now < value < 1 << 31:
+            raise Inval(f"{name} is {now} and can only go up, to less than {1 << 31}: {value} can't be")
+        if kind is not MBUF:
+            self._enough_mbufs(name)
+        self._zone_max(kind, value)
+
+    def __delitem__(self, name: str) -> None:
+        raise Inval(f"{name} can't be deleted: set it instead")
+
+    def describe(self, name: str) -> str:
+        """What the value is, in the kernel's words."""
+        return _MAXMBUFMEM_SAYS if name == MAXMBUFMEM else _KINDS[name].says
+
+    def _value(self, kind: Kind) -> int:
+        # A zone without a limit keeps the number that was planned: 0 or less.
+        limit: int = getattr(self._pool.zones, kind.attr).limit
+        return limit or self._pool.limits.of(kind)
+
+    def _enough_mbufs(self, name: str) -> None:
+        """The rule looks at the limits in force, not at the new one. See sysctl_nmbclusters."""
+        clusters = [self._value(kind) for kind in CLUSTERS]
+        mbufs = self._value(MBUF)
+        if mbufs < sum(clusters):
+            plus = " + ".join(map(str, clusters))
+            raise Inval(f"{name}: {MBUF.sysctl} is {mbufs}, less than {plus} clusters; raise that first")
+
+    def _zone_max(self, kind: Kind, value: int) -> None:
+        getattr(self._pool.zones, kind.attr).set_max(value)
+        event = self._pool.changes.get(kind.sysctl)
+        if event is not None:
+            event.invoke()

@@ -1,0 +1,15 @@
+cimport cython
+
+from mbuf.uma.zone cimport Zone
+
+
+@cython.final
+cdef class Zones:
+    cdef readonly Zone mbuf
+    cdef readonly Zone pack
+    cdef readonly Zone clust
+    cdef readonly Zone jumbop
+    cdef readonly Zone jumbo9
+    cdef readonly Zone jumbo16
+
+    cpdef Zone of_size(self, Py_ssize_t size)

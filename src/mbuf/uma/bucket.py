@@ -1,0 +1,96 @@
+"""An array of free items.
+
+The slots are the only raw pointers here; each owns a reference to its item. Knows nothing of zones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.uma.item import Item
+
+if cython.compiled:
+    from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
+    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+
+#: Entries of the bucket zones, and the largest item that each serves by default.
+SIZES = ((2, 4096), (4, 3072), (8, 2048), (16, 1024), (30, 512), (62, 256), (126, 128), (254, 64))
+BUCKET_MAX = 254
+
+
+def default_entries(size: int) -> int:
+    """How many items of `size` bytes a bucket holds at first. See bucket_select in uma_core.c."""
+    if size > SIZES[0][1]:
+        return max(SIZES[0][0] * SIZES[0][1] // size, 1)
+    return next(entries for entries, largest in reversed(SIZES) if size <= largest)
+
+
+def entries_for(count: int) -> int:
+    """The entries of the smallest kind of bucket that holds `count` items."""
+    return next((entries for entries, _ in SIZES if entries >= count), BUCKET_MAX)
+
+
+@cython.no_gc
+class Bucket:
+    """Room for `entries` items, `cnt` of them there."""
+
+    __slots__ = ("cnt", "entries", "slots")
+
+    def __init__(self, entries: int) -> None:
+        self.entries = entries
+        self.cnt = 0
+        if cython.compiled:
+            self.slots = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Malloc(entries * 8 or 8))
+            if self.slots == cython.NULL:
+                raise MemoryError
+        else:
+            self.slots: list[Item] = []
+
+    def __dealloc__(self) -> None:
+        if cython.compiled and self.slots != cython.NULL:
+            while self.cnt:
+                self.pop()
+            PyMem_Free(self.slots)
+
+    def pop(self) -> Item:
+        """Take the top item. There is one: the caller has looked at `cnt`."""
+        self.cnt -= 1
+        if cython.compiled:
+            item: Item = cython.cast(Item, self.slots[self.cnt])
+            Py_DECREF(item)
+            return item
+        return self.slots.pop()
+
+    def push(self, item: Item) -> None:
+        """Put an item on top. There is room: the caller has looked at `cnt`."""
+        if cython.compiled:
+            Py_INCREF(item)
+            self.slots[self.cnt] = cython.cast(cython.pointer(PyObject), item)
+        else:
+            self.slots.append(item)
+        self.cnt += 1
+
+    def tuck(self, item: Item) -> None:
+        """Put an item under the top one.
+
+        In `m = pool.getcl(); m.free()` the name m still holds the handle freed last, which can't be used
+        again yet. One turn later it can.
+        """
+        if not cython.compiled or self.cnt == 0:
+            self.push(item)
+        else:
+            Py_INCREF(item)
+            self.slots[self.cnt] = self.slots[self.cnt - 1]
+            self.slots[self.cnt - 1] = cython.cast(cython.pointer(PyObject), item)
+            self.cnt += 1
+
+    def items(self) -> list[Item]:
+        """Take all items, the lowest first."""
+        items = [self.pop() for _ in range(self.cnt)]
+        items.reverse()
+        return items

@@ -1,0 +1,108 @@
+"""Things of one kind, and whoever keeps them.
+
+An item is memory with a home: the zone that it goes back to. It is not what a user holds; that is a handle, made by
+the floors above. The item keeps its last handle, to be used again if nobody else holds it.
+Never knows what its bytes mean.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.errors import MbufError
+else:
+    from mbuf.shadow import cython
+
+from mbuf.vm.page import Memory
+
+if cython.compiled:
+    from cython.cimports.cpython.ref import Py_REFCNT
+
+
+@cython.no_gc
+class Item(Memory):
+    """One thing of a zone.
+
+    Made by a keg, which cuts it from a slab; given back by `release`. `handle` and `mate` are for the
+    floor above: what stood for the item last, and what is paired with it. `handle` never refers to
+    a handle in use, so that a handle dropped by its user dies.
+    """
+
+    __slots__ = ("handle", "home", "mate")
+
+    def __init__(self, slab: Any, start: int, size: int) -> None:
+        self.carve(slab, start, size)
+        self.home: Home | None = None
+        self.handle: Any = None
+        self.mate: Any = None
+
+    def release(self) -> None:
+        """Go home; if somebody looks at the bytes, when the last view goes."""
+        if self.watched():
+            self.hold()
+            self.home.held += 1
+        else:
+            self.home.free(self)
+
+    def unwatched(self) -> None:
+        """The last view went after the item was let go: now it may go home."""
+        self.home.held -= 1
+        self.home.free(self)
+
+
+@cython.no_gc
+class Home:
+    """Where items go back to: the part of a zone that an item knows."""
+
+    __slots__ = ("held",)
+
+    def free(self, item: Item) -> None:
+        """Take the item back."""
+        raise NotImplementedError
+
+
+class Backend:
+    """The door to whatever makes items: what a zone asks when its cache is dry or too full.
+
+    See uma_import and uma_release in zone(9).
+    """
+
+    def take(self, count: int, how: int, deadline: float | None) -> list[Any]:
+        """As many items as can be had, at most `count`, in the order in which they were made."""
+        raise NotImplementedError
+
+    def give(self, items: list[Any]) -> None:
+        """Take items back for good."""
+        raise NotImplementedError
+
+    def drain(self) -> int:
+        """Give back what no item is cut from any more; how many pages that was."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """No more will be taken."""
+
+    def denied(self) -> MbufError:
+        """The error that says why the last `take` came back empty."""
+        raise NotImplementedError
+
+    @property
+    def free(self) -> int:
+        """Free items that have not been taken."""
+        raise NotImplementedError
+
+    @property
+    def pages(self) -> int:
+        """Pages held."""
+        raise NotImplementedError
+
+
+def unheld(item: Item) -> bool:
+    """True when the item's last handle can be used again, since nobody but the item refers to it."""
+    if cython.compiled:
+        # The second reference is the compiler's own, for the time of the call.
+        return Py_REFCNT(item.handle) == 2
+    return False

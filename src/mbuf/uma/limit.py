@@ -1,0 +1,128 @@
+"""How many items of a zone there may be, and who waits for one.
+
+Counts items handed out and cached alike. At the limit it warns, rings, and lets those who may wait do
+so in order of arrival; an item given back goes to the first in line. Knows neither items nor caches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mbuf.const import M_WAITOK
+from mbuf.errors import Inval
+from mbuf.uma.waitq import WaitQ
+from mbuf.vm.lock import Lock
+
+#: Least seconds between two warnings of a zone.
+WARNING_INTERVAL = 300.0
+
+_log = logging.getLogger("mbuf")
+
+
+def nothing(*_: object) -> None:
+    """Where nobody is to be called."""
+
+
+class Limit:
+    """See zone_alloc_limit and zone_free_limit in uma_core.c."""
+
+    __slots__ = (
+        "_lock",
+        "_warn_next",
+        "clock",
+        "items",
+        "max",
+        "name",
+        "press",
+        "ring",
+        "sleeps",
+        "suppressed",
+        "sysctl",
+        "waiters",
+        "wring",
+    )
+
+    def __init__(self, name: str, sysctl: str, clock: Callable[[], float]) -> None:
+        self.name = name
+        #: What sets the limit, for the warning.
+        self.sysctl = sysctl
+        self.clock = clock
+        #: Most items, 0 for no limit.
+        self.max = 0
+        #: Items charged.
+        self.items = 0
+        #: How often somebody waited, and how many warnings the rate limit kept back.
+        self.sleeps = 0
+        self.suppressed = 0
+        self.waiters = WaitQ()
+        #: Called at each hit of the limit; must not block.
+        self.ring: Callable[[], None] = nothing
+        #: Called before somebody waits, to squeeze out items cached elsewhere.
+        self.wring: Callable[[], None] = nothing
+        #: Called with 1 when somebody begins to wait, with -1 when it ends.
+        self.press: Callable[[int], None] = nothing
+        self._lock = Lock()
+        self._warn_next = float("-inf")
+
+    def set(self, maximum: int) -> None:
+        """Let there be at most `maximum` items, and let those in who fit now. See uma_zone_set_max."""
+        if maximum <= 0:
+            raise Inval(f"limit {maximum} of {self.name}: give 1 or more")
+        self.max = maximum
+        self.uncharge(0)
+
+    def charge(self, count: int, how: int, deadline: float | None) -> int:
+        """Charge up to `count` items; how many there was room for. With M_WAITOK, waits for room for one."""
+        with self._lock:
+            room = self._room(count)
+            self.items += room
+        if room:
+            return room
+        self._warn()
+        self.ring()
+        if how != M_WAITOK:
+            return 0
+        return self._sleep(deadline)
+
+    def _room(self, count: int) -> int:
+        if not self.max:
+            return count
+        if self.waiters:
+            return 0
+        return max(min(count, self.max - self.items), 0)
+
+    def uncharge(self, count: int) -> None:
+        """Take `count` items off, or hand their room to those who wait."""
+        if not self._lock.enter():
+            self._lock.defer(self.uncharge, count)
+            return
+        try:
+            self.items -= count
+            while self.waiters and (not self.max or self.items < self.max):
+                self.items += 1
+                self.waiters.grant()
+        finally:
+            self._lock.leave()
+
+    def _sleep(self, deadline: float | None) -> int:
+        self.wring()
+        with self._lock:
+            if self._room(1):
+                self.items += 1
+                return 1
+            waiter = self.waiters.join()
+            self.sleeps += 1
+        self.press(1)
+        try:
+            return int(self.waiters.wait(waiter, deadline))
+        finally:
+            self.press(-1)
+
+    def _warn(self) -> None:
+        now = self.clock()
+        if now < self._warn_next:
+            self.suppressed += 1
+            return
+        self._warn_next = now + WARNING_INTERVAL
+        _log.warning("[zone: %s] %s limit reached", self.name, self.sysctl)

@@ -1,0 +1,57 @@
+cimport cython
+
+from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.cache cimport Cache
+from mbuf.uma.item cimport Home, Item
+
+
+cdef class Zone(Home):
+    cdef readonly str name
+    cdef readonly Py_ssize_t size
+    cdef readonly object backend
+    cdef readonly object cpus
+    cdef readonly bint caching
+    cdef readonly bint closed
+    cdef readonly bint primary
+    cdef public int pressed
+    cdef public tuple feeds
+    cdef readonly object limiter
+    cdef readonly int bucket_size
+    cdef readonly int bucket_min
+    cdef readonly int bucket_size_max
+    cdef Py_ssize_t _bucket_max
+    cdef object _full
+    cdef object _work
+    cdef unsigned long long _allocs
+    cdef unsigned long long _frees
+    cdef unsigned long long _fails
+    cdef bint _reclaiming
+    cdef object _lock
+    cdef Bucket _none
+    cdef list _caches
+    cdef Cache _cache
+
+    @cython.locals(cache=Cache)
+    cpdef Item alloc(self, int how, deadline)
+    @cython.locals(cache=Cache)
+    cpdef free(self, Item item)
+    cdef Cache _here(self)
+    @cython.locals(bucket=Bucket, fresh=cython.bint)
+    cdef Item _alloc_dry(self, int how, deadline)
+    cdef Bucket _fetch(self)
+    @cython.locals(room=Py_ssize_t, bucket=Bucket, item=Item)
+    cdef Bucket _fill(self, int how, deadline)
+    @cython.locals(items=list, item=Item)
+    cdef list _import(self, Py_ssize_t count, int how, deadline)
+    @cython.locals(cache=Cache)
+    cdef _load(self, Bucket bucket, bint fresh)
+    cdef Item _alloc_item(self, int how, deadline)
+    @cython.locals(cache=Cache)
+    cdef _free_full(self, Item item)
+    cdef list _list(self, Bucket bucket)
+    cdef _give(self, Item item)
+    @cython.locals(bucket=Bucket)
+    cdef _drain(self, list buckets)
+    cpdef reclaim(self, int request)
+    @cython.locals(cache=Cache, bucket=Bucket)
+    cdef list _unlist(self, int request)

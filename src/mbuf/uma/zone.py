@@ -1,0 +1,388 @@
+"""Free items, cached, counted and limited.
+
+The order of an allocation is the order of the steps here: this CPU's cache, the zone's list of full
+buckets, a new bucketful from the backend, a single item. Never touches what an item holds; never calls
+the backend with its lock held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mbuf.const import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.uma.bucket import BUCKET_MAX, Bucket, default_entries, entries_for
+from mbuf.uma.cache import Cache
+from mbuf.uma.item import Backend, Home, Item
+from mbuf.uma.limit import Limit, nothing
+from mbuf.uma.stat import ZoneStat
+from mbuf.uma.workset import WorkingSet
+from mbuf.vm.lock import Lock
+
+if TYPE_CHECKING:
+    import cython
+
+    from collections.abc import Callable
+
+    from mbuf.uma.cpu import Cpus
+else:
+    from mbuf.shadow import cython
+
+
+@cython.no_gc
+class Zone(Home):
+    """Items of one kind, drawn from a backend.
+
+    `entries` is how many items a bucket holds at first, None for what suits `size`; `caching` false is
+    the kernel's page-shortage mode, without any bucket. `feeds` are zones whose cached items hold
+    items of this one. See zone(9).
+    """
+
+    __slots__ = (
+        "_allocs",
+        "_bucket_max",
+        "_cache",
+        "_caches",
+        "_fails",
+        "_frees",
+        "_full",
+        "_lock",
+        "_none",
+        "_reclaiming",
+        "_work",
+        "backend",
+        "bucket_min",
+        "bucket_size",
+        "bucket_size_max",
+        "caching",
+        "closed",
+        "cpus",
+        "feeds",
+        "held",
+        "limiter",
+        "name",
+        "pressed",
+        "primary",
+        "size",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        backend: Backend,
+        cpus: Cpus,
+        sysctl: str = "",
+        entries: int | None = None,
+        caching: bool = True,
+        primary: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.backend = backend
+        self.cpus = cpus
+        self.caching = caching
+        self.primary = primary
+        self.held = 0
+        #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
+        self.pressed = 0
+        self.feeds: tuple[Zone, ...] = ()
+        self.limiter = Limit(name, sysctl, clock)
+        self.limiter.press = self._press
+        self.limiter.wring = self._wring
+        #: Most items of a bucket: now, at least after reclaims, and at most after growth.
+        self.bucket_size = default_entries(size) if entries is None else entries
+        self.bucket_min = self.bucket_size
+        self.bucket_size_max = BUCKET_MAX
+        self._bucket_max = 1 << 62
+        self._full: deque[Bucket] = deque()
+        self._work = WorkingSet(clock())
+        self._allocs = 0
+        self._frees = 0
+        self._fails = 0
+        self._reclaiming = False
+        self.closed = False
+        self._lock = Lock()
+        self._none = Bucket(0)
+        self._caches = [Cache(self._none, self._lock) for _ in range(cpus.count)]
+        self._cache = self._caches[0] if cpus.count == 1 else None
+
+    # The three calls of every allocation and free.
+
+    def alloc(self, how: int, deadline: float | None) -> Item | None:
+        """An item, or None when there is none to be had. See uma_zalloc_arg."""
+        cache = self._here() if self._cache is None else self._cache
+        item = cache.pop()
+        return self._alloc_dry(how, deadline) if item is None else item
+
+    def free(self, item: Item) -> None:
+        """Take an item back. See uma_zfree_arg."""
+        if self.pressed:
+            self._give(item)
+            return
+        cache = self._here() if self._cache is None else self._cache
+        if not cache.push(item):
+            self._free_full(item)
+
+    def _here(self) -> Cache:
+        return self._caches[self.cpus.current()]
+
+    # Allocation when this CPU's cache is dry.
+
+    def _alloc_dry(self, how: int, deadline: float | None) -> Item | None:
+        while self.caching:
+            bucket = self._fetch()
+            fresh = bucket is None
+            if bucket is None:
+                bucket = self._fill(how, deadline)
+            if bucket is None:
+                break
+            self._load(bucket, fresh)
+            item = self._here().pop()
+            if item is not None:
+                return item
+        return self._alloc_item(how, deadline)
+
+    def _fetch(self) -> Bucket | None:
+        """The full bucket listed last."""
+        waits = self._lock.waits
+        with self._lock:
+            if self._lock.waits != waits and self.bucket_size < self.bucket_size_max:
+                # Threads meet here: larger buckets bring them here less often.
+                self.bucket_size += 1
+            self._work.tick(self.limiter.clock())
+            if not self._full:
+                return None
+            bucket = self._full.popleft()
+            self._work.take(bucket.cnt)
+            return bucket
+
+    def _fill(self, how: int, deadline: float | None) -> Bucket | None:
+        """A bucket of items from the backend. See zone_alloc_bucket."""
+        if not self.bucket_size:
+            return None
+        room = self.limiter.charge(self.bucket_size, M_NOWAIT, None)
+        if not room:
+            return None
+        bucket = Bucket(min(entries_for(self.bucket_size), self.bucket_size_max))
+        for item in self._import(min(room, bucket.entries), how, deadline):
+            bucket.push(item)
+        if bucket.cnt < room:
+            self.limiter.uncharge(room - bucket.cnt)
+        if bucket.cnt:
+            return bucket
+        self._fails += 1
+        return None
+
+    def _import(self, count: int, how: int, deadline: float | None) -> list[Item]:
+        items: list[Item] = self.backend.take(count, how, deadline)
+        for item in items:
+            item.home = self
+        return items
+
+    def _load(self, bucket: Bucket, fresh: bool) -> None:
+        """Put a bucket where this CPU takes from; on the list, if another thread has filled the place."""
+        with self._lock:
+            cache = self._here()
+            if cache.alloc.cnt == 0:
+                cache.alloc = bucket
+                if fresh:
+                    self._work.imported(bucket.cnt)
+                return
+            spill = self._list(bucket)
+        self._drain(spill)
+
+    def _alloc_item(self, how: int, deadline: float | None) -> Item | None:
+        """One item past all caches. See zone_alloc_item."""
+        if self.closed:
+            raise Inval(f"{self.name}: this pool is closed")
+        if not self.limiter.charge(1, how, deadline):
+            self._fails += 1
+            return None
+        items = self._import(1, how, deadline)
+        if not items:
+            self._fails += 1
+            self.limiter.uncharge(1)
+            return None
+        self._allocs += 1
+        return items[0]
+
+    # Free when this CPU's cache is full.
+
+    def _free_full(self, item: Item) -> None:
+        """List the full bucket, and begin another. See cache_free."""
+        while self.caching and self.bucket_size:
+            if not self._lock.enter():
+                self._lock.defer(self.free, item)
+                return
+            try:
+                cache = self._here()
+                spill = self._list(cache.free)
+                cache.free = Bucket(min(entries_for(self.bucket_size), self.bucket_size_max))
+            finally:
+                self._lock.leave()
+            self._drain(spill)
+            if self._here().push(item):
+                return
+        self._give(item)
+
+    def _list(self, bucket: Bucket) -> list[Bucket]:
+        """List a bucket, or return it when the list is long enough. Called with the lock."""
+        if not bucket.cnt:
+            return []
+        if self._work.nitems + bucket.cnt >= self._bucket_max:
+            return [bucket]
+        self._full.appendleft(bucket)
+        self._work.put(bucket.cnt)
+        return []
+
+    def _give(self, item: Item) -> None:
+        """One item past all caches. See zone_free_item."""
+        self.backend.give([item])
+        self._frees += 1
+        self.limiter.uncharge(1)
+
+    def _drain(self, buckets: list[Bucket]) -> None:
+        """Give the items of buckets back to the backend. See bucket_drain."""
+        for bucket in buckets:
+            items = bucket.items()
+            self.backend.give(items)
+            self.limiter.uncharge(len(items))
+
+    # Limits.
+
+    @property
+    def limit(self) -> int:
+        """Most items handed out or cached, 0 for no limit."""
+        return self.limiter.max
+
+    def set_max(self, count: int) -> int:
+        """Set the limit, and size the caches to it. See uma_zone_set_max."""
+        self.limiter.set(count)
+        buckets = 2 * self.cpus.count
+        size = min(count // buckets // 2, BUCKET_MAX) or int(count >= buckets)
+        self.bucket_size = self.bucket_size_max = size
+        self.bucket_min = min(self.bucket_min, size)
+        self._bucket_max = count - buckets * size
+        return count
+
+    @property
+    def exhausted(self) -> bool:
+        """True while somebody waits at the limit. See uma_zone_exhausted."""
+        return bool(self.limiter.waiters)
+
+    def _press(self, change: int) -> None:
+        self.pressed += change
+        for zone in self.feeds:
+            zone.pressed += change
+
+    def _wring(self) -> None:
+        for zone in self.feeds:
+            zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+
+    def denied(self) -> MbufError:
+        """The error that says why the last request failed, and what to raise."""
+        limit = self.limiter
+        if not limit.max or limit.items < limit.max:
+            return self.backend.denied()
+        used, cached = self.used, self.cached
+        return NoBufs(
+            f"{self.name} is at its limit of {limit.max}: {used} in use, {cached} cached; raise {limit.sysctl}",
+            zone=self.name,
+            limit=limit.max,
+            used=used,
+            cached=cached,
+            sysctl=limit.sysctl,
+        )
+
+    # Letting go.
+
+    def reclaim(self, request: int) -> None:
+        """Give cached items back: what is spare (TRIM), the listed (DRAIN), or all (DRAIN_CPU).
+
+        A second request while one runs does nothing. See uma_zone_reclaim.
+        """
+        if request not in (UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM):
+            raise Inval(f"reclaim request {request}: give UMA_RECLAIM_DRAIN, _DRAIN_CPU or _TRIM")
+        if self._reclaiming:
+            return
+        self._reclaiming = True
+        try:
+            self._drain(self._unlist(request))
+            self.backend.drain()
+        finally:
+            self._reclaiming = False
+
+    def _unlist(self, request: int) -> list[Bucket]:
+        """The buckets that a request takes out of the caches."""
+        buckets: list[Bucket] = []
+        with self._lock:
+            self._work.tick(self.limiter.clock())
+            if request == UMA_RECLAIM_DRAIN_CPU:
+                self.bucket_size = (self.bucket_size + self.bucket_min) // 2
+                for cache in self._caches:
+                    buckets += [bucket for bucket in (cache.alloc, cache.free) if bucket.cnt]
+                    cache.alloc = cache.free = self._none
+            keep = self._work.nitems - self._work.spare() if request == UMA_RECLAIM_TRIM else 0
+            while self._work.nitems > keep:
+                bucket = self._full.popleft()
+                self._work.take(bucket.cnt)
+                buckets.append(bucket)
+            if self.bucket_size > self.bucket_min:
+                self.bucket_size -= 1
+        return buckets
+
+    def close(self) -> None:
+        """Hand out no more, cache no more; what is out comes back to the backend when it is freed."""
+        self.closed = True
+        self.caching = False
+        self.reclaim(UMA_RECLAIM_DRAIN_CPU)
+        self.pressed += 1
+        self.feeds = ()
+        self.backend.close()
+        self.limiter.ring = self.limiter.wring = self.limiter.press = nothing
+
+    # Numbers.
+
+    @property
+    def used(self) -> int:
+        """Items handed out. See uma_zone_get_cur."""
+        allocs = self._allocs
+        frees = self._frees
+        for cache in self._caches:
+            allocs += cache.allocs
+            frees += cache.frees
+        return max(allocs - frees, 0)
+
+    @property
+    def cached(self) -> int:
+        """Free items in buckets, of CPUs and of the zone."""
+        return self._work.nitems + sum(cache.count() for cache in self._caches)
+
+    def stat(self) -> ZoneStat:
+        """All numbers of the zone at once."""
+        allocs = self._allocs + sum(cache.allocs for cache in self._caches)
+        frees = self._frees + sum(cache.frees for cache in self._caches)
+        cached = self.cached
+        return ZoneStat(
+            name=self.name,
+            size=self.size,
+            limit=self.limiter.max,
+            sysctl=self.limiter.sysctl,
+            used=max(allocs - frees, 0),
+            free=cached + (self.backend.free if self.primary else 0),
+            cached=cached,
+            allocs=max(allocs, frees),
+            frees=frees,
+            fails=self._fails,
+            sleeps=self.limiter.sleeps,
+            xdomain=0,
+            sleepers=len(self.limiter.waiters),
+            held=self.held,
+            bucket_size=self.bucket_size,
+            pages=self.backend.pages,
+            warnings_suppressed=self.limiter.suppressed,
+        )

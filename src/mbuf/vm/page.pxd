@@ -1,0 +1,52 @@
+cimport cython
+from cpython.buffer cimport Py_buffer
+
+
+@cython.final
+cdef class Arena:
+    cdef readonly Py_ssize_t pages
+    cdef readonly object map
+    cdef unsigned char *ptr
+    cdef Py_buffer _export
+
+
+cdef class Run:
+    cdef Arena arena
+    cdef Py_ssize_t offset
+    cdef readonly Py_ssize_t page
+    cdef readonly int count
+
+
+cdef class Memory:
+    cdef unsigned char *ptr
+    cdef readonly object run
+    cdef readonly Py_ssize_t size
+    cdef int exports
+    cdef bint held
+
+    cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
+    cpdef Py_ssize_t place(self)
+    cpdef bint watched(self)
+    cpdef hold(self)
+    cpdef unwatched(self)
+    cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
+    cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
+    cpdef copy(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count)
+    cpdef fill(self, unsigned int word)
+    cpdef Py_ssize_t differs(self, unsigned int word)
+
+
+cdef class Window:
+    cdef Memory buf
+    cdef Py_ssize_t off
+    cdef Py_ssize_t count
+
+    cpdef bint lend(self) except -1
+    cpdef view(self)
+
+
+cdef class Pane(Window):
+    cdef bint fixed
+
+
+cpdef pane(Memory buf, Py_ssize_t off, Py_ssize_t count, bint fixed)

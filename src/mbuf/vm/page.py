@@ -1,0 +1,239 @@
+# cython: annotation_typing=True
+"""Bytes at an address: the only raw memory.
+
+An `Arena` is a large anonymous mapping, a `Run` some pages of it in a row, `Memory` the bytes of one thing, and a
+`Window` a stretch of memory that Python can look at. Whoever looks is counted, in the memory.
+Never knows what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+if cython.compiled:
+    from cython.cimports.cpython.buffer import (
+        PyBUF_SIMPLE,
+        PyBUF_WRITABLE,
+        Py_buffer,
+        PyBuffer_FillInfo,
+        PyBuffer_Release,
+        PyObject_GetBuffer,
+    )
+    from cython.cimports.libc.stdint import uint32_t
+    from cython.cimports.libc.string import memcpy
+
+#: References to the raw bytes of a memory that nobody looks at: its own, and the argument of getrefcount.
+_UNWATCHED = 2
+
+
+def compiled() -> bool:
+    """True on the compiled leg."""
+    return bool(cython.compiled)
+
+
+class Arena:
+    """Pages of address space; the operating system lends memory for those that are touched."""
+
+    __slots__ = ("_export", "map", "pages", "ptr")
+
+    def __init__(self, pages: cython.Py_ssize_t) -> None:
+        self.pages = pages
+        self.map = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if cython.compiled:
+            # The export keeps the mapping in place for as long as the arena lives.
+            PyObject_GetBuffer(self.map, cython.address(self._export), PyBUF_WRITABLE)
+            self.ptr = cython.cast(cython.p_uchar, self._export.buf)
+
+    def __dealloc__(self) -> None:
+        if cython.compiled and self.ptr != cython.NULL:
+            PyBuffer_Release(cython.address(self._export))
+
+    def discard(self, page: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+        """Give pages back to the operating system; touched again, they read as zeros."""
+        self.map.madvise(mmap.MADV_DONTNEED, page * mmap.PAGESIZE, count * mmap.PAGESIZE)
+
+
+@cython.no_gc
+class Run:
+    """Pages in a row. Made for pages that a `Vm` has handed out; to let go, give their number back to it."""
+
+    __slots__ = ("arena", "count", "offset", "page")
+
+    def __init__(self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int) -> None:
+        self.arena = arena
+        self.offset = offset
+        self.page = page
+        self.count = count
+
+
+@cython.no_gc
+class Memory:
+    """The bytes of one thing, `size` of them.
+
+    Views of them are counted; `unwatched` is called when the last one goes from a memory that is `held`.
+    """
+
+    __slots__ = ("_watch", "held", "raw", "run", "size", "start")
+
+    def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
+        """Be `size` bytes of the run, from `start`."""
+        self.run = run
+        self.size = size
+        self.held = False
+        if cython.compiled:
+            owner: Run = run
+            arena: Arena = owner.arena
+            self.ptr = arena.ptr + owner.offset + start
+            self.exports = 0
+        else:
+            self.start = run.offset + start
+            self.raw = (ctypes.c_ubyte * size).from_buffer(run.arena.map, self.start)
+
+    def place(self) -> int:
+        """The offset in the run."""
+        if cython.compiled:
+            owner: Run = self.run
+            arena: Arena = owner.arena
+            return self.ptr - arena.ptr - owner.offset
+        return self.start - self.run.offset
+
+    def watched(self) -> bool:
+        """True while somebody looks at the bytes."""
+        if cython.compiled:
+            return self.exports != 0
+        return self.raw is None or sys.getrefcount(self.raw) > _UNWATCHED
+
+    def hold(self) -> None:
+        """Ask for `unwatched` to be called when the last view goes."""
+        self.held = True
+        if not cython.compiled:
+            self._watch = weakref.ref(self.raw, self._last_view_gone)
+            self.raw = None
+
+    def unwatched(self) -> None:
+        """The last view of held memory has gone."""
+
+    def __releasebuffer__(self, buffer: cython.pointer(Py_buffer)):
+        self.exports -= 1
+        if self.exports == 0 and self.held:
+            self.held = False
+            self.unwatched()
+
+    def _last_view_gone(self, _watch: object) -> None:
+        self.raw = (ctypes.c_ubyte * self.size).from_buffer(self.run.arena.map, self.start)
+        self.held = False
+        self.unwatched()
+
+    def read(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> bytes:
+        """Copy bytes out."""
+        if cython.compiled:
+            return self.ptr[offset : offset + count]
+        return bytes(memoryview(self.raw)[offset : offset + count])
+
+    def write(self, offset: cython.Py_ssize_t, data: object, skip: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+        """Copy `count` bytes of data's buffer in, from its byte `skip`. The caller has checked the room here."""
+        if cython.compiled:
+            source: Py_buffer
+            PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
+            if skip < 0 or count < 0 or skip + count > source.len:
+                PyBuffer_Release(cython.address(source))
+                raise IndexError("data is shorter than the bytes asked for")
+            memcpy(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
+            PyBuffer_Release(cython.address(source))
+        else:
+            if skip < 0 or count < 0 or skip + count > memoryview(data).nbytes:
+                raise IndexError("data is shorter than the bytes asked for")
+            view = memoryview(data).cast("B")
+            memoryview(self.raw).cast("B")[offset : offset + count] = view[skip : skip + count]
+
+    def copy(self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+        """Copy `count` bytes of another memory in. The caller has checked both."""
+        if cython.compiled:
+            memcpy(self.ptr + offset, other.ptr + start, count)
+        else:
+            memoryview(self.raw)[offset : offset + count] = memoryview(other.raw)[start : start + count]
+
+    def fill(self, word: cython.uint) -> None:
+        """Fill with a 32-bit word, native order, floor(size / 4) times."""
+        if cython.compiled:
+            words: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), self.ptr)
+            i: cython.Py_ssize_t
+            for i in range(self.size // 4):
+                words[i] = word
+        else:
+            count = self.size // 4
+            memoryview(self.raw).cast("B")[: count * 4] = word.to_bytes(4, sys.byteorder) * count
+
+    def differs(self, word: cython.uint) -> int:
+        """The offset of the first 32-bit word that isn't `word`, or -1."""
+        if cython.compiled:
+            words: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), self.ptr)
+            i: cython.Py_ssize_t
+            for i in range(self.size // 4):
+                if words[i] != word:
+                    return i * 4
+        else:
+            for n, value in enumerate(memoryview(self.raw).cast("B")[: self.size // 4 * 4].cast("I")):
+                if value != word:
+                    return n * 4
+        return -1
+
+
+@cython.no_gc
+class Window:
+    """A stretch of some memory: `count` bytes at `off` of `buf`."""
+
+    __slots__ = ("buf", "count", "off")
+
+    def lend(self) -> bool:
+        """Called before somebody may look: true when for reading only, an exception when not at all."""
+        return False
+
+    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
+        fixed: cython.bint = self.lend()
+        memory: Memory = self.buf
+        # Released, the view counts itself out of the memory, which is therefore what it names as its owner.
+        PyBuffer_FillInfo(buffer, memory, memory.ptr + self.off, self.count, fixed, flags)
+        memory.exports += 1
+
+    def view(self) -> memoryview:
+        """A memoryview of the stretch."""
+        if cython.compiled:
+            return memoryview(self)
+        fixed = self.lend()
+        view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
+        return view.toreadonly() if fixed else view
+
+
+@cython.no_gc
+class Pane(Window):
+    """A window made for one look."""
+
+    __slots__ = ("fixed",)
+
+    def lend(self) -> bool:
+        return self.fixed
+
+
+def pane(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: cython.bint) -> memoryview:
+    """A memoryview of `count` bytes at `off` of a memory; for reading only when `fixed`."""
+    p: Pane = Pane()
+    p.buf = buf
+    p.off = off
+    p.count = count
+    p.fixed = fixed
+    return p.view()
+
+
+if not cython.compiled and sys.version_info >= (3, 12):
+    # From 3.12 on a class written in Python can lend its bytes too.
+    Window.__buffer__ = lambda self, flags: self.view()  # type: ignore[attr-defined]

@@ -1,0 +1,204 @@
+"""The budget of pages: how many we may hold, which are free, and what to do when few are left.
+
+Pages are numbered as on a machine with that much memory, so that a run of pages in a row can be
+missing while single ones are free. Knows nothing of slabs, zones or mbufs.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mbuf.const import PAGE_SIZE, VM_LOW_PAGES
+from mbuf.errors import Inval, NoMemory
+from mbuf.vm.event import Event
+from mbuf.vm.lock import Lock
+from mbuf.vm.page import Arena
+
+#: Pages of one arena, 64 MiB: large, so that there are few; small, so that one can be searched in a microsecond.
+ARENA_PAGES = 16384
+
+#: Least seconds between two low-memory events (vm.lowmem_period).
+LOWMEM_PERIOD = 10.0
+
+
+def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
+    """Bytes of memory that this process may use: the machine's, or less where its control group says so."""
+    meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
+    total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
+    return min([total, *_cgroup_limits(Path(proc), Path(cgroup))])
+
+
+def _cgroup_limits(proc: Path, root: Path) -> list[int]:
+    """The limits of this process's control group and of all groups above it, of either version of cgroups."""
+    limits = []
+    try:
+        groups = Path(proc, "self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return limits
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            base, name = root, "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        here = base / path.lstrip("/")
+        for folder in (here, *here.parents):
+            limits += _limit_in(folder / name)
+            if folder == base:
+                break
+    return limits
+
+
+def _limit_in(file: Path) -> list[int]:
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except OSError:
+        return []
+    return [int(text)] if text.isdigit() else []
+
+
+class Vm:
+    """Pages of memory up to a budget.
+
+    `Vm.host()` takes the machine's memory for its budget, `Vm(realmem=...)` any number of bytes. The
+    memory itself is lent by the operating system when a page is first touched, and given back when it
+    is freed.
+    """
+
+    def __init__(self, realmem: int, clock: Callable[[], float] = time.monotonic) -> None:
+        if not 0 <= realmem < 1 << 62:
+            raise Inval(f"realmem {realmem}: give the bytes of memory to manage, 0 or more")
+        self.clock = clock
+        #: Pages in the budget.
+        self.pages = realmem // PAGE_SIZE
+        #: Pages handed out.
+        self.used = 0
+        #: Requests for pages that found none, and those that found none in a row though enough were free.
+        self.fails = 0
+        self.fragmented = 0
+        #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
+        self.lowmem = Event()
+        #: Invoked after pages were freed.
+        self.freed = Event()
+        self._arenas: dict[int, Arena] = {}
+        # One byte a page, for each arena: 0 free, 1 handed out.
+        self._maps: list[bytearray] = []
+        self._frees: list[int] = []
+        self._first = 0
+        self._lock = Lock()
+        self._lowmem_next = float("-inf")
+
+    @classmethod
+    def host(cls) -> "Vm":
+        """The memory of this machine, or of the control group that this process is in."""
+        return cls(host_memory())
+
+    @property
+    def realmem(self) -> int:
+        """Bytes in the budget."""
+        return self.pages * PAGE_SIZE
+
+    @property
+    def free(self) -> int:
+        """Pages not handed out."""
+        return self.pages - self.used
+
+    def take(self, count: int) -> int:
+        """Hand out `count` pages in a row; the number of the first, or -1 when there is no such run."""
+        with self._lock:
+            for index in range(self._first, -(-self.pages // ARENA_PAGES)):
+                if index == len(self._maps):
+                    self._maps.append(bytearray(min(ARENA_PAGES, self.pages - index * ARENA_PAGES)))
+                    self._frees.append(len(self._maps[index]))
+                if self._frees[index] >= count:
+                    page = self._take_from(index, count)
+                    if page >= 0:
+                        return page
+                elif self._frees[index] == 0 and index == self._first:
+                    self._first = index + 1
+            self.fails += 1
+            self.fragmented += self.free >= count
+            return -1
+
+    def _take_from(self, index: int, count: int) -> int:
+        pages = self._maps[index]
+        # Single pages from the low end, runs from the high end, so that singles don't break up the runs.
+        at = pages.find(0) if count == 1 else pages.rfind(bytes(count))
+        if at < 0 or not self._mapped(index):
+            return -1
+        pages[at : at + count] = b"\1" * count
+        self._frees[index] -= count
+        self.used += count
+        return index * ARENA_PAGES + at
+
+    def _mapped(self, index: int) -> bool:
+        """True when the arena is there, or could be made."""
+        if index not in self._arenas:
+            try:
+                self._arenas[index] = Arena(len(self._maps[index]))
+            except OSError:
+                return False
+        return True
+
+    def place(self, page: int) -> tuple[Arena, int]:
+        """The arena that a page handed out lies in, and the offset there in bytes."""
+        index, at = divmod(page, ARENA_PAGES)
+        return self._arenas[index], at * PAGE_SIZE
+
+    def give(self, runs: list[tuple[int, int]]) -> None:
+        """Take runs of (first page, count) back, and give their memory to the operating system."""
+        if not self._lock.enter():
+            self._lock.defer(self.give, runs)
+            return
+        try:
+            for page, count in _joined(runs):
+                index, at = divmod(page, ARENA_PAGES)
+                self._arenas[index].discard(at, count)
+                self._maps[index][at : at + count] = bytes(count)
+                self._frees[index] += count
+                self.used -= count
+                self._first = min(self._first, index)
+        finally:
+            self._lock.leave()
+        self.freed.invoke()
+
+    def largest_run(self) -> int:
+        """Pages of the longest free run: what the largest contiguous request can be."""
+        with self._lock:
+            untouched = self.pages - len(self._maps) * ARENA_PAGES
+            best = min(ARENA_PAGES, max(untouched, 0))
+            for pages in self._maps:
+                best = max(best, max(map(len, bytes(pages).split(b"\1"))))
+        return best
+
+    def low(self, why: int = VM_LOW_PAGES) -> bool:
+        """Say that memory is low, at most once in LOWMEM_PERIOD seconds; true if listeners were called."""
+        now = self.clock()
+        with self._lock:
+            if now < self._lowmem_next:
+                return False
+            self._lowmem_next = now + LOWMEM_PERIOD
+        self.lowmem.invoke(why)
+        return True
+
+    def denied(self, count: int) -> NoMemory:
+        """The error that says why `count` pages in a row can't be had."""
+        if self.free < count:
+            return NoMemory(f"out of pages: {self.used} of {self.pages} in use (Vm(realmem=...) sets the budget)")
+        return NoMemory(
+            f"out of runs of {count} pages: {self.free} of {self.pages} pages are free, "
+            f"but no more than {self.largest_run()} in a row"
+        )
+
+
+def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Runs in order, neighbours within an arena made one: fewer calls to the operating system."""
+    joined: list[tuple[int, int]] = []
+    for page, count in sorted(runs):
+        if joined and sum(joined[-1]) == page and page % ARENA_PAGES:
+            joined[-1] = (joined[-1][0], joined[-1][1] + count)
+        else:
+            joined.append((page, count))
+    return joined
