@@ -11,10 +11,10 @@ from setuptools import setup
 COMPILED = [
     "mbuf.vm.page",
     "mbuf.uma.item",
+    "mbuf.uma.slab",
+    "mbuf.uma.keg",
     "mbuf.uma.bucket",
     "mbuf.uma.cache",
-    "mbuf.uma.keg",
-    "mbuf.uma.slab",
     "mbuf.uma.zone",
     "mbuf.uma.trash",
     "mbuf.packet.pkthdr",
@@ -39,9 +39,8 @@ def extensions():
     from setuptools import Extension
 
     return cythonize(
-        [Extension(name, [f"src/{name.replace('.', '/')}.py"], extra_compile_args=["-O2"]) for name in COMPILED],
+        [Extension(n, [f"src/{n.replace('.', '/')}.py"], extra_compile_args=["-O2"]) for n in COMPILED],
         build_dir="build/cython",
-        nthreads=0,
         compiler_directives={
             "language_level": 3,
             "annotation_typing": False,

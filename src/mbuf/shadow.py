@@ -1,8 +1,8 @@
 """What stands in for the compiler's magic module where nothing is compiled."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-_T = TypeVar("_T")
+_Class = TypeVar("_Class", bound=type)
 
 
 class cython:
@@ -11,6 +11,16 @@ class cython:
     compiled = False
 
     @staticmethod
-    def no_gc(cls: type[_T]) -> type[_T]:
-        """Compiled, the class is left out of cycle collection; see docs/safety.md."""
+    def cast(kind: object, value: Any) -> Any:
+        """Compiled, the value is taken for that kind without a look."""
+        return value
+
+    @staticmethod
+    def cclass(cls: _Class) -> _Class:
+        """Compiled, the class is one of C, as its `.pxd` says."""
+        return cls
+
+    @staticmethod
+    def no_gc(cls: _Class) -> _Class:
+        """Compiled, the cycle collector doesn't track the objects: see docs/safety.md."""
         return cls

@@ -7,14 +7,16 @@ from mbuf.uma.item cimport Item
 from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXT, M_PKTHDR
+cdef unsigned int M_FREED
 
 
+@cython.no_gc
 cdef class Chain(Segment):
     cdef Chain _next
     cdef Chain _nextpkt
     cdef PktHdr hdr
 
-    cdef begin(self)
+    cdef int begin(self) except -1
     @cython.locals(total=Py_ssize_t, m=Chain)
     cpdef Py_ssize_t length(self) except -1
     cpdef Chain last(self)
@@ -22,7 +24,7 @@ cdef class Chain(Segment):
     cdef Chain tail(self)
     @cython.locals(most=Py_ssize_t)
     cpdef grow(self, Py_ssize_t count)
-    @cython.locals(item=Item, n=Chain, buf=Memory, storage=Storage)
+    @cython.locals(item=Item, n=Chain)
     cdef Chain shed(self)
     @cython.locals(n=Chain, p=Chain)
     cdef list links(self)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXT, M_PKTHDR
+from mbuf.const import M_EXT, M_FREED, M_PKTHDR
 from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
@@ -29,21 +29,19 @@ _SOLE = 3
 
 
 @cython.no_gc
+@cython.cclass
 class Chain(Segment):
     """An mbuf and those linked after it: `next` in its packet, `nextpkt` the packet after that."""
 
     __slots__ = ("_next", "_nextpkt", "hdr")
 
     def begin(self) -> None:
-        """A new mbuf has no neighbours, and a clean header if it has one."""
-        self._next = None
-        self._nextpkt = None
-        if not self.bits & M_PKTHDR:
-            return
+        """A new packet has a clean header."""
         # A header that somebody still looks at stays as it was when its mbuf was freed.
         # (The compiler takes a reference of its own for the time of the call.)
         if self.hdr is None or not cython.compiled or Py_REFCNT(self.hdr) > 2:
             self.hdr = PktHdr.__new__(PktHdr)
+            self.hdr.rcvif = None
         self.hdr.reset()
 
     @property
@@ -148,18 +146,20 @@ class Chain(Segment):
 
     def shed(self) -> Chain | None:
         """Stand for nothing any more; what this stood for goes home. Returns the next mbuf. See m_free."""
-        item = self.live()
-        n: Chain = self._next
-        buf = self.buf
-        self.item = None
-        self.buf = None
-        self._next = None
-        self._nextpkt = None
+        if self.bits & M_FREED:
+            self.live()
+        n = self._next
+        if n is not None:
+            self._next = None
+        if self._nextpkt is not None:
+            self._nextpkt = None
+        item = self.item
         item.handle = self
         if self.bits & M_EXT:
-            storage: Storage = buf
-            storage.drop(item)
+            self.bits |= M_FREED
+            self.store().drop(item)
         else:
+            self.bits |= M_FREED
             item.release()
         return n
 

@@ -5,6 +5,7 @@ from mbuf.vm.page cimport Window
 
 
 @cython.final
+@cython.no_gc
 cdef class Cluster(Window):
     @cython.locals(storage=Storage)
     cpdef free(self)

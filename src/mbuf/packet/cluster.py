@@ -18,6 +18,7 @@ from mbuf.vm.page import Window
 
 
 @cython.no_gc
+@cython.cclass
 class Cluster(Window):
     """A raw cluster, from `pool.cljget(None, ...)`.
 

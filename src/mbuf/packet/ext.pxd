@@ -5,14 +5,16 @@ from mbuf.uma.item cimport Home, Item
 cdef int EXT_PACKET
 
 
+@cython.no_gc
 cdef class Storage(Item):
     cdef Item owner
     cdef unsigned int users
     cdef unsigned char type
 
-    cpdef own(self, Item owner, int type)
+    cdef void own(self, int type) noexcept
+    cdef void share(self, Item item) noexcept
     @cython.locals(owner=Item)
-    cpdef drop(self, Item item)
-    cdef _packet_home(self, Item owner)
-    @cython.locals(owner=Item)
-    cpdef unwatched(self)
+    cdef int _parted(self, Item item) except -1
+    cdef int _packet_later(self, Item item) except -1
+    cdef int drop(self, Item item) except -1
+    cdef int unwatched(self) except -1

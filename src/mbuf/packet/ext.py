@@ -51,16 +51,24 @@ class Ext(NamedTuple):
 
 
 @cython.no_gc
+@cython.cclass
 class Storage(Item):
     """A cluster: an item of a cluster zone, with what `struct m_ext` says of it while mbufs use it."""
 
+    #: `owner` is the item of the owning mbuf, None while only that mbuf uses the storage.
     __slots__ = ("owner", "type", "users")
 
-    def own(self, owner: Item, type: int) -> None:
-        """Become the storage of a new owner, and of nobody else. See mb_ctor_clust."""
-        self.owner = owner
+    def own(self, type: int) -> None:
+        """Become the storage of one mbuf, and of nobody else. See mb_ctor_clust."""
+        self.owner = None
         self.type = type
         self.users = 1
+
+    def share(self, item: Item) -> None:
+        """One mbuf more uses this, beside that of `item`. See mb_dupcl."""
+        if self.owner is None:
+            self.owner = item
+        self.users += 1
 
     def drop(self, item: Item) -> None:
         """The mbuf of `item` uses this no more. See mb_free_ext.
@@ -68,36 +76,42 @@ class Storage(Item):
         The last use sends storage and owner home. Until then the owner stays out, even if it is the
         owner that lets go.
         """
-        owner = self.owner
         if self.users > 1:
             self.users -= 1
-            if item is not owner:
+            if item is not self.owner:
                 item.release()
-            return
-        if self.type == EXT_PACKET:
-            self._packet_home(owner)
-        else:
-            self.owner = None
+        elif self.type != EXT_PACKET:
             self.release()
-            owner.release()
-        if item is not owner:
+            self._parted(item)
+        elif self.exports and self.watched():
+            self._packet_later(item)
+        elif self.owner is None:
+            # A packet goes home whole: its mbuf keeps its cluster.
+            item.release()
+        else:
+            self._parted(item)
+
+    def _packet_later(self, item: Item) -> None:
+        """Somebody looks at the cluster of a packet: it goes home when the last view does."""
+        if self.owner is None:
+            self.owner = item
+        self.owner.home.held += 1
+        self.hold()
+        if item is not self.owner:
             item.release()
 
-    def _packet_home(self, owner: Item) -> None:
-        """A packet goes home whole: its mbuf keeps its cluster."""
-        if self.watched():
-            self.hold()
-            owner.home.held += 1
-        else:
-            self.owner = None
-            owner.mate = self
+    def _parted(self, item: Item) -> None:
+        """Storage that is used no more lets its owner go, and its last user if that is another."""
+        owner = self.owner
+        if owner is not None and owner is not item:
             owner.release()
+        self.owner = None
+        item.release()
 
     def unwatched(self) -> None:
         """The last view went after the last mbuf had let go."""
-        owner = self.owner
-        if owner is None:
+        if self.owner is None:
             Item.unwatched(self)
         else:
-            owner.home.held -= 1
-            self._packet_home(owner)
+            self.owner.home.held -= 1
+            self.drop(self.owner)

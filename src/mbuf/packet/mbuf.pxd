@@ -4,18 +4,22 @@ from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.source cimport Source
-from mbuf.uma.item cimport Item, unheld
+from mbuf.uma.item cimport Item
 
+cdef unsigned int M_FREED
 cdef unsigned int M_COPYFLAGS, M_EXT, M_PKTHDR, M_RDONLY
+cdef Py_ssize_t MHSIZE, MPKTHSIZE
 
 
+@cython.no_gc
 cdef class Mbuf(Chain):
     cdef Source source
 
+    @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
     @cython.locals(m=Mbuf, n=Chain)
     cpdef freem(self)
-    @cython.locals(item=Item, storage=Storage)
+    @cython.locals(storage=Storage)
     cpdef Mbuf cljset(self, Cluster cluster)
     @cython.locals(count=Py_ssize_t, space=Py_ssize_t, last=Mbuf, extra=Mbuf)
     cpdef Mbuf append(self, data)
@@ -25,11 +29,12 @@ cdef class Mbuf(Chain):
     cpdef Mbuf copypacket(self, int how=*, timeout=*)
 
 
-@cython.locals(storage=Storage)
 cdef _copy_data(Mbuf m, Mbuf n, Py_ssize_t off)
 @cython.locals(m=Mbuf)
 cpdef Mbuf handle(Item item, Source source, int kind, unsigned int bits)
 @cython.locals(m=Mbuf, storage=Storage)
 cpdef Mbuf packet(Item item, Source source, int kind, unsigned int bits)
+@cython.locals(m=Mbuf)
+cdef Mbuf _handle(Item item, Source source)
 @cython.locals(todo=list, item=Item)
 cdef _drop(Mbuf m)

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_COPYFLAGS, M_EXT, M_NOWAIT, M_PKTHDR, M_RDONLY
+from mbuf.const import M_COPYFLAGS, M_EXT, M_FREED, M_NOWAIT, M_PKTHDR, M_RDONLY, MHSIZE, MPKTHSIZE
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import TYPE_OF_SIZE, Storage
 from mbuf.packet.flags import flag_names
-from mbuf.uma.item import unheld
+
+if cython.compiled:
+    from cython.cimports.cpython.ref import Py_REFCNT
 
 
 @cython.no_gc
+@cython.cclass
 class Mbuf(Chain):
     """A network buffer: some bytes of a packet, linked to the next of them.
 
@@ -38,23 +41,24 @@ class Mbuf(Chain):
     __slots__ = ("source",)
 
     def __init__(self) -> None:
-        self.item = None
+        self.bits = M_FREED
         raise TypeError("an mbuf comes from a pool: pool.getcl(), pool.get(), ...")
 
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
-        n = self.shed()
+        n = cython.cast(Mbuf, self.shed())
         self.source = None
         return n
 
     def freem(self) -> None:
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
-        m: Mbuf = self
-        self.live()
-        while m is not None and m.item is not None:
+        if self.bits & M_FREED:
+            self.live()
+        m = self
+        while m is not None and not m.bits & M_FREED:
             n = m.shed()
             m.source = None
-            m = n
+            m = cython.cast(Mbuf, n)
 
     def __enter__(self) -> Mbuf:
         self.live()
@@ -64,18 +68,18 @@ class Mbuf(Chain):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the packet, if that wasn't done inside."""
-        if self.item is not None:
+        if not self.bits & M_FREED:
             self.freem()
 
     def __del__(self) -> None:
-        if self.item is not None:
+        if not self.bits & M_FREED:
             _drop(self)
 
     def __reduce__(self) -> Any:
         raise TypeError("an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()")
 
     def __repr__(self) -> str:
-        if self.item is None:
+        if self.bits & M_FREED:
             return f"<Mbuf {id(self):#x} freed>"
         where = f"{self.count} of {self.capacity()} bytes at {self.off - self.start()}"
         head = f", packet of {self.hdr.len}" if self.bits & M_PKTHDR else ""
@@ -83,11 +87,11 @@ class Mbuf(Chain):
 
     def cljset(self, cluster: Cluster) -> Mbuf:
         """Hold data in a raw cluster from now on, which is taken over. See m_cljset."""
-        item = self.live()
+        self.live()
         if self.bits & M_EXT:
             raise Inval("cljset: this mbuf has external storage already")
-        storage: Storage = cluster.take()
-        storage.own(item, TYPE_OF_SIZE[storage.size])
+        storage = cluster.take()
+        storage.own(TYPE_OF_SIZE[storage.size])
         self.attach(storage)
         return self
 
@@ -151,9 +155,8 @@ def _copy_data(m: Mbuf, n: Mbuf, off: int) -> None:
     """Give n the data of m: by sharing where m has storage (see mb_dupcl), else by copying it to `off`."""
     n.count = m.count
     if m.bits & M_EXT:
-        storage: Storage = m.buf
-        n.attach(storage)
-        storage.users += 1
+        n.attach(m.store())
+        m.store().share(m.item)
         n.bits |= m.bits & M_RDONLY
         n.off = m.off
     else:
@@ -162,28 +165,35 @@ def _copy_data(m: Mbuf, n: Mbuf, off: int) -> None:
 
 
 def handle(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
-    """The handle of an item just taken from its zone: its last one if nobody holds that, else a new one."""
-    if unheld(item):
-        m: Mbuf = item.handle
-    else:
-        m = Mbuf.__new__(Mbuf)
-        if not cython.compiled:
-            m.hdr = None
-    item.handle = None
-    m.source = source
-    m.reset(item, kind, bits)
-    m.begin()
+    """The handle of an item of the mbuf zone. See mb_ctor_mbuf."""
+    m = _handle(item, source)
+    m.reset(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+    if bits & M_PKTHDR:
+        m.begin()
     return m
 
 
 def packet(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
     """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
-    m: Mbuf = handle(item, source, kind, bits)
-    storage: Storage = item.mate
-    item.mate = None
-    storage.owner = item
-    storage.users = 1
-    m.attach(storage)
+    m = _handle(item, source)
+    storage = cython.cast(Storage, item.mate)
+    m.reset(item, storage, 0, kind, bits | M_EXT)
+    if bits & M_PKTHDR:
+        m.begin()
+    return m
+
+
+def _handle(item: Item, source: Source) -> Mbuf:
+    """The item's last handle if nobody else holds that, else a new one."""
+    # The second reference is the compiler's own, for the time of the call.
+    if cython.compiled and Py_REFCNT(item.handle) == 2:
+        m = cython.cast(Mbuf, item.handle)
+    else:
+        m = Mbuf.__new__(Mbuf)
+        m.bits = M_FREED
+        m._next = m._nextpkt = m.hdr = None
+    item.handle = None
+    m.source = source
     return m
 
 
@@ -192,7 +202,7 @@ def _drop(m: Mbuf) -> None:
     todo: list[Any] = [m]
     while todo:
         m = todo.pop()
-        if m.item is None:
+        if m.bits & M_FREED:
             continue
         todo += m.links()
         source = m.source

@@ -2,6 +2,7 @@ cimport cython
 
 
 @cython.final
+@cython.no_gc
 cdef class PktHdr:
     cdef public object rcvif
     cdef public Py_ssize_t len
@@ -14,5 +15,5 @@ cdef class PktHdr:
     cdef public unsigned long long PH_per
     cdef public unsigned long long PH_loc
 
-    cpdef reset(self)
-    cpdef copy(self, PktHdr other)
+    cdef void reset(self) noexcept
+    cdef void copy(self, PktHdr other) noexcept

@@ -34,6 +34,7 @@ _BITS = MappingProxyType(
 
 
 @cython.no_gc
+@cython.cclass
 class PktHdr:
     """The packet header of the first mbuf of a packet. See struct pkthdr in mbuf(9).
 
@@ -62,7 +63,8 @@ class PktHdr:
 
     def reset(self) -> None:
         """As in a new packet: nothing known, no bytes. See m_pkthdr_init."""
-        self.rcvif: Any = None
+        if self.rcvif is not None:
+            self.rcvif = None
         self.len = 0
         self.flowid = 0
         self.csum_flags = 0

@@ -4,22 +4,23 @@ from mbuf.packet.ext cimport Storage
 from mbuf.uma.item cimport Item
 from mbuf.vm.page cimport Memory, Window
 
+cdef unsigned int M_FREED
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE
 
 
+@cython.no_gc
 cdef class Segment(Window):
     cdef Item item
     cdef unsigned int bits
     cdef unsigned char kind
 
-    cdef reset(self, Item item, int kind, unsigned int bits)
-    cdef attach(self, Storage storage)
+    cdef void reset(self, Item item, Memory buf, Py_ssize_t off, int kind, unsigned int bits) noexcept
+    cdef void attach(self, Storage storage) noexcept
     cdef Item live(self)
     cdef Py_ssize_t start(self)
     cdef Py_ssize_t capacity(self)
     cdef bint free_to_write(self)
-    @cython.locals(storage=Storage)
     cdef Storage store(self)
     cdef Py_ssize_t space(self)
     @cython.locals(start=Py_ssize_t, most=Py_ssize_t)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mbuf.const import (
     M_EXT,
     M_EXTPG,
+    M_FREED,
     M_NOFREE,
     M_PKTHDR,
     M_RDONLY,
@@ -22,7 +23,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Freed, Inval, ReadOnly
 from mbuf.packet.ext import Ext, Storage
-from mbuf.vm.page import Window, pane
+from mbuf.vm.page import Memory, Window, pane
 
 if TYPE_CHECKING:
     import cython
@@ -36,16 +37,17 @@ M_STRUCTURE = M_EXT | M_PKTHDR | M_EXTPG | M_NOFREE
 
 
 @cython.no_gc
+@cython.cclass
 class Segment(Window):
-    """The part of an mbuf that stands alone. `item` is None once it was freed."""
+    """The part of an mbuf that stands alone."""
 
     __slots__ = ("bits", "item", "kind")
 
-    def reset(self, item: Item, kind: int, bits: int) -> None:
-        """Be a new mbuf of `item`, with no bytes. See m_init."""
+    def reset(self, item: Item, buf: Memory, off: int, kind: int, bits: int) -> None:
+        """Be a new mbuf of `item`, with no bytes, at `off` of `buf`. See m_init."""
         self.item = item
-        self.buf = item
-        self.off = MPKTHSIZE if bits & M_PKTHDR else MHSIZE
+        self.buf = buf
+        self.off = off
         self.count = 0
         self.kind = kind
         self.bits = bits
@@ -58,10 +60,9 @@ class Segment(Window):
 
     def live(self) -> Item:
         """The item; raises `Freed` if the mbuf was freed."""
-        item = self.item
-        if item is None:
+        if self.bits & M_FREED:
             raise Freed(f"mbuf at {id(self):#x} was freed: keep no name for an mbuf that you have let go")
-        return item
+        return self.item
 
     # What is where.
 
@@ -103,8 +104,7 @@ class Segment(Window):
 
     def store(self) -> Storage:
         """The external storage, of an mbuf known to have some."""
-        storage: Storage = self.buf
-        return storage
+        return cython.cast(Storage, self.buf)
 
     @property
     def leading(self) -> int:
@@ -168,7 +168,7 @@ class Segment(Window):
         if not self.bits & M_EXT:
             return None
         storage = self.store()
-        return Ext(storage.type, storage.size, storage.users, storage.owner is item, id(storage))
+        return Ext(storage.type, storage.size, storage.users, storage.owner in (None, item), id(storage))
 
     @property
     def refcnt(self) -> int:

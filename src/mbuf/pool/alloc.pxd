@@ -20,7 +20,7 @@ cdef class Allocator(Source):
     cpdef Mbuf getcl(self, int how=*, int type=*, unsigned int flags=*, timeout=*)
     @cython.locals(packets=list, item=Item, zone=Zone, i=Py_ssize_t)
     cpdef list getcl_bulk(self, Py_ssize_t n, int how=*, int type=*, unsigned int flags=*, timeout=*)
-    @cython.locals(m=Mbuf)
+    @cython.locals(m=Mbuf, n=Py_ssize_t)
     cpdef free_bulk(self, list packets)
     @cython.locals(tail=Chain, first=Mbuf)
     cpdef Mbuf getm2(self, Py_ssize_t len, int how=*, int type=*, unsigned int flags=*, Mbuf m=*, timeout=*)
@@ -38,6 +38,6 @@ cdef class Allocator(Source):
     cdef Mbuf _attach(self, Mbuf m, Item item)
 
 
-cdef check(int how, int type, unsigned int flags)
+cdef int check(int how, int type, unsigned int flags) except -1
 cdef until(int how, timeout)
-cdef _attachable(Mbuf m)
+cdef int _attachable(Mbuf m) except -1

@@ -32,9 +32,13 @@ from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import Source
 
 if TYPE_CHECKING:
+    import cython
+
     from mbuf.pool.zones import Zones
     from mbuf.uma.item import Item
     from mbuf.uma.zone import Zone
+else:
+    from mbuf.shadow import cython
 
 
 class Allocator(Source):
@@ -223,15 +227,16 @@ class Allocator(Source):
 
         On an exception, what is left in the list has not been freed.
         """
-        for m in packets:
-            if not isinstance(m, Mbuf):
-                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {m.__class__.__name__} in it")
-            m.live()
-        while packets:
-            m: Mbuf = packets[-1]
-            m.live()
-            packets.pop()
-            m.freem()
+        for thing in packets:
+            if not isinstance(thing, Mbuf):
+                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it")
+        n = 0
+        try:
+            for m in packets:
+                m.freem()
+                n += 1
+        finally:
+            del packets[:n]
 
     def freem(self, m: Mbuf | None) -> None:
         """Free a packet, or nothing if there is None. See m_freem."""
@@ -270,8 +275,8 @@ class Allocator(Source):
         return item
 
     def _attach(self, m: Mbuf, item: Item) -> Mbuf:
-        storage: Storage = item
-        storage.own(m.item, TYPE_OF_SIZE[storage.size])
+        storage = cython.cast(Storage, item)
+        storage.own(TYPE_OF_SIZE[storage.size])
         m.attach(storage)
         return m
 

@@ -41,7 +41,7 @@ class Packets(Backend):
 
     def _pair(self, item: Item, cluster: Item) -> None:
         storage: Storage = cluster
-        storage.own(None, EXT_PACKET)
+        storage.own(EXT_PACKET)
         item.mate = storage
 
     def give(self, items: list[Item]) -> None:

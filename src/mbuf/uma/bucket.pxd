@@ -5,12 +5,13 @@ from mbuf.uma.item cimport Item
 
 
 @cython.final
+@cython.no_gc
 cdef class Bucket:
     cdef readonly int entries
     cdef readonly int cnt
     cdef PyObject **slots
 
     cpdef Item pop(self)
-    cpdef push(self, Item item)
-    cpdef tuck(self, Item item)
+    cdef void push(self, Item item) noexcept
+    cdef void tuck(self, Item item) noexcept
     cpdef list items(self)

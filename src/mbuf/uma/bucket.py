@@ -36,6 +36,7 @@ def entries_for(count: int) -> int:
 
 
 @cython.no_gc
+@cython.cclass
 class Bucket:
     """Room for `entries` items, `cnt` of them there."""
 

@@ -21,38 +21,21 @@ from mbuf.uma.item import Item
 
 
 @cython.no_gc
+@cython.cclass
 class Cache:
     """See struct uma_cache in uma_int.h."""
 
-    __slots__ = ("alloc", "allocs", "free", "frees", "lock")
+    __slots__ = ("alloc", "allocs", "free", "frees")
 
-    def __init__(self, none: Bucket, lock: Lock) -> None:
+    def __init__(self, none: Bucket) -> None:
         # `none` stands for no bucket: it has no item and no room.
         self.alloc = none
         self.free = none
-        self.lock = lock
         self.allocs = 0
         self.frees = 0
 
     def pop(self) -> Item | None:
         """An item, or None when neither bucket has one."""
-        if cython.compiled:
-            return self._pop()
-        with self.lock:
-            return self._pop()
-
-    def push(self, item: Item) -> bool:
-        """Keep an item; false when neither bucket has room."""
-        if cython.compiled:
-            return self._push(item)
-        if not self.lock.enter():
-            return False
-        try:
-            return self._push(item)
-        finally:
-            self.lock.leave()
-
-    def _pop(self) -> Item | None:
         if self.alloc.cnt == 0:
             if self.free.cnt == 0:
                 return None
@@ -60,7 +43,8 @@ class Cache:
         self.allocs += 1
         return self.alloc.pop()
 
-    def _push(self, item: Item) -> bool:
+    def push(self, item: Item) -> bool:
+        """Keep an item; false when neither bucket has room."""
         if self.alloc.cnt == self.alloc.entries:
             if self.free.cnt == self.free.entries:
                 return False
@@ -72,3 +56,34 @@ class Cache:
     def count(self) -> int:
         """Items in both buckets."""
         return self.alloc.cnt + self.free.cnt
+
+
+@cython.no_gc
+@cython.cclass
+class LockedCache(Cache):
+    """A cache for where the interpreter may switch threads in the middle of an operation."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, none: Bucket, lock: Lock) -> None:
+        Cache.__init__(self, none)
+        self.lock = lock
+
+    def pop(self) -> Item | None:
+        """As `Cache.pop`."""
+        with self.lock:
+            return Cache.pop(self)
+
+    def push(self, item: Item) -> bool:
+        """As `Cache.push`; also false to a finalizer that has interrupted this very cache."""
+        if not self.lock.enter():
+            return False
+        try:
+            return Cache.push(self, item)
+        finally:
+            self.lock.leave()
+
+
+def cache(none: Bucket, lock: Lock) -> Cache:
+    """A cache that is safe on this leg; `lock` is its zone's."""
+    return Cache(none) if cython.compiled else LockedCache(none, lock)

@@ -3,23 +3,23 @@ cimport cython
 from mbuf.vm.page cimport Memory
 
 
+@cython.no_gc
 cdef class Item(Memory):
     cdef Home home
     cdef object handle
     cdef object mate
 
-    cpdef release(self)
-    cpdef unwatched(self)
+    cdef int release(self) except -1
+    cdef int unwatched(self) except -1
+    cpdef spend(self)
 
 
+@cython.no_gc
 cdef class Home:
     cdef public int held
 
-    cpdef free(self, Item item)
+    cpdef int free(self, Item item) except -1
 
 
 cdef class Backend:
     pass
-
-
-cpdef bint unheld(Item item)

@@ -18,11 +18,9 @@ else:
 
 from mbuf.vm.page import Memory
 
-if cython.compiled:
-    from cython.cimports.cpython.ref import Py_REFCNT
-
 
 @cython.no_gc
+@cython.cclass
 class Item(Memory):
     """One thing of a zone.
 
@@ -41,11 +39,16 @@ class Item(Memory):
 
     def release(self) -> None:
         """Go home; if somebody looks at the bytes, when the last view goes."""
-        if self.watched():
+        if self.exports and self.watched():
             self.hold()
             self.home.held += 1
         else:
             self.home.free(self)
+
+    def spend(self) -> None:
+        """Be no item any more: the bytes belong to the slab again."""
+        self.handle = None
+        self.mate = None
 
     def unwatched(self) -> None:
         """The last view went after the item was let go: now it may go home."""
@@ -54,6 +57,7 @@ class Item(Memory):
 
 
 @cython.no_gc
+@cython.cclass
 class Home:
     """Where items go back to: the part of a zone that an item knows."""
 
@@ -98,11 +102,3 @@ class Backend:
     def pages(self) -> int:
         """Pages held."""
         raise NotImplementedError
-
-
-def unheld(item: Item) -> bool:
-    """True when the item's last handle can be used again, since nobody but the item refers to it."""
-    if cython.compiled:
-        # The second reference is the compiler's own, for the time of the call.
-        return Py_REFCNT(item.handle) == 2
-    return False

@@ -119,6 +119,7 @@ class Keg(Backend):
 
     def _give(self, item: Item) -> None:
         slab = item.run
+        item.spend()
         fresh = slab.give(item.place() // self.cut.rsize)
         assert fresh, f"duplicate free of an item of {self.name}"
         self._free += 1

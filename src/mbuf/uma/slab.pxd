@@ -3,6 +3,7 @@ cimport cython
 from mbuf.vm.page cimport Run
 
 
+@cython.no_gc
 cdef class Slab(Run):
     cdef readonly int free
     cdef readonly unsigned int bits

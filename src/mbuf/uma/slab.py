@@ -56,6 +56,7 @@ def _inline_items(bytes_: int, rsize: int) -> int:
 
 
 @cython.no_gc
+@cython.cclass
 class Slab(Run):
     """Items in a row. `bits` has a one for each free item, bit 0 for the first."""
 

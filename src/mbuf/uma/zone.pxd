@@ -5,6 +5,7 @@ from mbuf.uma.cache cimport Cache
 from mbuf.uma.item cimport Home, Item
 
 
+@cython.no_gc
 cdef class Zone(Home):
     cdef readonly str name
     cdef readonly Py_ssize_t size
@@ -31,10 +32,9 @@ cdef class Zone(Home):
     cdef list _caches
     cdef Cache _cache
 
-    @cython.locals(cache=Cache)
+    @cython.locals(item=Item)
     cpdef Item alloc(self, int how, deadline)
-    @cython.locals(cache=Cache)
-    cpdef free(self, Item item)
+    cpdef int free(self, Item item) except -1
     cdef Cache _here(self)
     @cython.locals(bucket=Bucket, fresh=cython.bint)
     cdef Item _alloc_dry(self, int how, deadline)
@@ -43,15 +43,19 @@ cdef class Zone(Home):
     cdef Bucket _fill(self, int how, deadline)
     @cython.locals(items=list, item=Item)
     cdef list _import(self, Py_ssize_t count, int how, deadline)
-    @cython.locals(cache=Cache)
+    @cython.locals(here=Cache)
     cdef _load(self, Bucket bucket, bint fresh)
     cdef Item _alloc_item(self, int how, deadline)
-    @cython.locals(cache=Cache)
-    cdef _free_full(self, Item item)
+    @cython.locals(here=Cache)
+    cdef int _free_full(self, Item item) except -1
     cdef list _list(self, Bucket bucket)
-    cdef _give(self, Item item)
+    cdef int _give(self, Item item) except -1
     @cython.locals(bucket=Bucket)
     cdef _drain(self, list buckets)
     cpdef reclaim(self, int request)
-    @cython.locals(cache=Cache, bucket=Bucket)
+    @cython.locals(here=Cache, bucket=Bucket)
     cdef list _unlist(self, int request)
+    @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong)
+    cdef tuple _counts(self)
+    @cython.locals(here=Cache)
+    cdef Py_ssize_t count_cached(self)

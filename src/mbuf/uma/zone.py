@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mbuf.const import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.uma.bucket import BUCKET_MAX, Bucket, default_entries, entries_for
-from mbuf.uma.cache import Cache
+from mbuf.uma.cache import Cache, cache
 from mbuf.uma.item import Backend, Home, Item
 from mbuf.uma.limit import Limit, nothing
 from mbuf.uma.stat import ZoneStat
@@ -32,6 +32,7 @@ else:
 
 
 @cython.no_gc
+@cython.cclass
 class Zone(Home):
     """Items of one kind, drawn from a backend.
 
@@ -107,24 +108,21 @@ class Zone(Home):
         self.closed = False
         self._lock = Lock()
         self._none = Bucket(0)
-        self._caches = [Cache(self._none, self._lock) for _ in range(cpus.count)]
+        self._caches = [cache(self._none, self._lock) for _ in range(cpus.count)]
         self._cache = self._caches[0] if cpus.count == 1 else None
 
     # The three calls of every allocation and free.
 
     def alloc(self, how: int, deadline: float | None) -> Item | None:
         """An item, or None when there is none to be had. See uma_zalloc_arg."""
-        cache = self._here() if self._cache is None else self._cache
-        item = cache.pop()
+        item = self._here().pop() if self._cache is None else self._cache.pop()
         return self._alloc_dry(how, deadline) if item is None else item
 
     def free(self, item: Item) -> None:
         """Take an item back. See uma_zfree_arg."""
         if self.pressed:
             self._give(item)
-            return
-        cache = self._here() if self._cache is None else self._cache
-        if not cache.push(item):
+        elif not (self._here().push(item) if self._cache is None else self._cache.push(item)):
             self._free_full(item)
 
     def _here(self) -> Cache:
@@ -186,9 +184,9 @@ class Zone(Home):
     def _load(self, bucket: Bucket, fresh: bool) -> None:
         """Put a bucket where this CPU takes from; on the list, if another thread has filled the place."""
         with self._lock:
-            cache = self._here()
-            if cache.alloc.cnt == 0:
-                cache.alloc = bucket
+            here = self._here()
+            if here.alloc.cnt == 0:
+                here.alloc = bucket
                 if fresh:
                     self._work.imported(bucket.cnt)
                 return
@@ -212,22 +210,22 @@ class Zone(Home):
 
     # Free when this CPU's cache is full.
 
-    def _free_full(self, item: Item) -> None:
+    def _free_full(self, item: Item) -> int:
         """List the full bucket, and begin another. See cache_free."""
         while self.caching and self.bucket_size:
             if not self._lock.enter():
                 self._lock.defer(self.free, item)
-                return
+                return 0
             try:
-                cache = self._here()
-                spill = self._list(cache.free)
-                cache.free = Bucket(min(entries_for(self.bucket_size), self.bucket_size_max))
+                here = self._here()
+                spill = self._list(here.free)
+                here.free = Bucket(min(entries_for(self.bucket_size), self.bucket_size_max))
             finally:
                 self._lock.leave()
             self._drain(spill)
             if self._here().push(item):
-                return
-        self._give(item)
+                return 0
+        return self._give(item)
 
     def _list(self, bucket: Bucket) -> list[Bucket]:
         """List a bucket, or return it when the list is long enough. Called with the lock."""
@@ -239,11 +237,12 @@ class Zone(Home):
         self._work.put(bucket.cnt)
         return []
 
-    def _give(self, item: Item) -> None:
+    def _give(self, item: Item) -> int:
         """One item past all caches. See zone_free_item."""
         self.backend.give([item])
         self._frees += 1
         self.limiter.uncharge(1)
+        return 0
 
     def _drain(self, buckets: list[Bucket]) -> None:
         """Give the items of buckets back to the backend. See bucket_drain."""
@@ -323,9 +322,9 @@ class Zone(Home):
             self._work.tick(self.limiter.clock())
             if request == UMA_RECLAIM_DRAIN_CPU:
                 self.bucket_size = (self.bucket_size + self.bucket_min) // 2
-                for cache in self._caches:
-                    buckets += [bucket for bucket in (cache.alloc, cache.free) if bucket.cnt]
-                    cache.alloc = cache.free = self._none
+                for here in self._caches:
+                    buckets += [bucket for bucket in (here.alloc, here.free) if bucket.cnt]
+                    here.alloc = here.free = self._none
             keep = self._work.nitems - self._work.spare() if request == UMA_RECLAIM_TRIM else 0
             while self._work.nitems > keep:
                 bucket = self._full.popleft()
@@ -350,22 +349,32 @@ class Zone(Home):
     @property
     def used(self) -> int:
         """Items handed out. See uma_zone_get_cur."""
+        allocs, frees = self._counts()
+        return max(allocs - frees, 0)
+
+    def _counts(self) -> tuple[int, int]:
         allocs = self._allocs
         frees = self._frees
-        for cache in self._caches:
-            allocs += cache.allocs
-            frees += cache.frees
-        return max(allocs - frees, 0)
+        for here in self._caches:
+            allocs += here.allocs
+            frees += here.frees
+        return allocs, frees
 
     @property
     def cached(self) -> int:
         """Free items in buckets, of CPUs and of the zone."""
-        return self._work.nitems + sum(cache.count() for cache in self._caches)
+        return self.count_cached()
+
+    def count_cached(self) -> int:
+        """`cached`, counted."""
+        count: int = self._work.nitems
+        for here in self._caches:
+            count += here.count()
+        return count
 
     def stat(self) -> ZoneStat:
         """All numbers of the zone at once."""
-        allocs = self._allocs + sum(cache.allocs for cache in self._caches)
-        frees = self._frees + sum(cache.frees for cache in self._caches)
+        allocs, frees = self._counts()
         cached = self.cached
         return ZoneStat(
             name=self.name,

@@ -10,6 +10,7 @@ cdef class Arena:
     cdef Py_buffer _export
 
 
+@cython.no_gc
 cdef class Run:
     cdef Arena arena
     cdef Py_ssize_t offset
@@ -17,6 +18,7 @@ cdef class Run:
     cdef readonly int count
 
 
+@cython.no_gc
 cdef class Memory:
     cdef unsigned char *ptr
     cdef readonly object run
@@ -26,9 +28,9 @@ cdef class Memory:
 
     cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
     cpdef Py_ssize_t place(self)
-    cpdef bint watched(self)
+    cdef bint watched(self)
     cpdef hold(self)
-    cpdef unwatched(self)
+    cdef int unwatched(self) except -1
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
     cpdef copy(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count)
@@ -36,6 +38,7 @@ cdef class Memory:
     cpdef Py_ssize_t differs(self, unsigned int word)
 
 
+@cython.no_gc
 cdef class Window:
     cdef Memory buf
     cdef Py_ssize_t off
@@ -45,6 +48,7 @@ cdef class Window:
     cpdef view(self)
 
 
+@cython.no_gc
 cdef class Pane(Window):
     cdef bint fixed
 

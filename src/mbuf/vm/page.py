@@ -63,6 +63,7 @@ class Arena:
 
 
 @cython.no_gc
+@cython.cclass
 class Run:
     """Pages in a row. Made for pages that a `Vm` has handed out; to let go, give their number back to it."""
 
@@ -76,24 +77,25 @@ class Run:
 
 
 @cython.no_gc
+@cython.cclass
 class Memory:
     """The bytes of one thing, `size` of them.
 
     Views of them are counted; `unwatched` is called when the last one goes from a memory that is `held`.
     """
 
-    __slots__ = ("_watch", "held", "raw", "run", "size", "start")
+    __slots__ = ("_watch", "exports", "held", "raw", "run", "size", "start")
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
         """Be `size` bytes of the run, from `start`."""
         self.run = run
         self.size = size
         self.held = False
+        self.exports = 0
         if cython.compiled:
             owner: Run = run
             arena: Arena = owner.arena
             self.ptr = arena.ptr + owner.offset + start
-            self.exports = 0
         else:
             self.start = run.offset + start
             self.raw = (ctypes.c_ubyte * size).from_buffer(run.arena.map, self.start)
@@ -107,10 +109,13 @@ class Memory:
         return self.start - self.run.offset
 
     def watched(self) -> bool:
-        """True while somebody looks at the bytes."""
-        if cython.compiled:
-            return self.exports != 0
-        return self.raw is None or sys.getrefcount(self.raw) > _UNWATCHED
+        """True while somebody looks at the bytes; nobody does if `exports` is 0.
+
+        Compiled, `exports` counts the views there are; uncompiled, those made since nobody looked.
+        """
+        if not cython.compiled and self.raw is not None and sys.getrefcount(self.raw) <= _UNWATCHED:
+            self.exports = 0
+        return self.exports != 0
 
     def hold(self) -> None:
         """Ask for `unwatched` to be called when the last view goes."""
@@ -189,6 +194,7 @@ class Memory:
 
 
 @cython.no_gc
+@cython.cclass
 class Window:
     """A stretch of some memory: `count` bytes at `off` of `buf`."""
 
@@ -210,11 +216,13 @@ class Window:
         if cython.compiled:
             return memoryview(self)
         fixed = self.lend()
+        self.buf.exports += 1
         view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
         return view.toreadonly() if fixed else view
 
 
 @cython.no_gc
+@cython.cclass
 class Pane(Window):
     """A window made for one look."""
 
