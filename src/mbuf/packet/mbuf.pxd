@@ -3,7 +3,6 @@ cimport cython
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.source cimport Source
 from mbuf.uma.item cimport Item
 
 cdef unsigned int M_FREED
@@ -13,12 +12,10 @@ cdef Py_ssize_t MHSIZE, MPKTHSIZE
 
 @cython.no_gc
 cdef class Mbuf(Chain):
-    cdef Source source
-
-    @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
     @cython.locals(m=Mbuf, n=Chain)
     cpdef freem(self)
+    cdef origin(self)
     @cython.locals(storage=Storage)
     cpdef Mbuf cljset(self, Cluster cluster)
     @cython.locals(count=Py_ssize_t, space=Py_ssize_t, last=Mbuf, extra=Mbuf)
@@ -31,10 +28,10 @@ cdef class Mbuf(Chain):
 
 cdef _copy_data(Mbuf m, Mbuf n, Py_ssize_t off)
 @cython.locals(m=Mbuf)
-cpdef Mbuf handle(Item item, Source source, int kind, unsigned int bits)
+cpdef Mbuf handle(Item item, int kind, unsigned int bits)
 @cython.locals(m=Mbuf, storage=Storage)
-cpdef Mbuf packet(Item item, Source source, int kind, unsigned int bits)
+cpdef Mbuf packet(Item item, int kind, unsigned int bits)
 @cython.locals(m=Mbuf)
-cdef Mbuf _handle(Item item, Source source)
+cdef Mbuf _handle(Item item)
 @cython.locals(todo=list, item=Item)
 cdef _drop(Mbuf m)

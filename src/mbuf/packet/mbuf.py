@@ -38,7 +38,7 @@ class Mbuf(Chain):
     this mbuf, Python's protocols (`len(m)`, `bytes(m)`, `iter(m)`) of the packet from here on.
     """
 
-    __slots__ = ("source",)
+    __slots__ = ()
 
     def __init__(self) -> None:
         self.bits = M_FREED
@@ -46,9 +46,7 @@ class Mbuf(Chain):
 
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
-        n = cython.cast(Mbuf, self.shed())
-        self.source = None
-        return n
+        return cython.cast(Mbuf, self.shed())
 
     def freem(self) -> None:
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
@@ -57,7 +55,6 @@ class Mbuf(Chain):
         m = self
         while m is not None and not m.bits & M_FREED:
             n = m.shed()
-            m.source = None
             m = cython.cast(Mbuf, n)
 
     def __enter__(self) -> Mbuf:
@@ -95,6 +92,13 @@ class Mbuf(Chain):
         self.attach(storage)
         return self
 
+    def origin(self) -> Source:
+        """Whom to ask for more mbufs."""
+        source: Source | None = self.item.home.source
+        if source is None:
+            raise Inval("the pool that this mbuf came from is closed")
+        return source
+
     def append(self, data: Any) -> Mbuf:
         """Copy bytes to the end of the packet, adding mbufs for what doesn't fit. See m_append.
 
@@ -117,7 +121,7 @@ class Mbuf(Chain):
         first: Mbuf = None
         last: Mbuf = None
         while at < count:
-            m: Mbuf = self.source.get(M_NOWAIT, self.kind)
+            m: Mbuf = self.origin().get(M_NOWAIT, self.kind)
             if last is None:
                 first = m
             else:
@@ -136,14 +140,14 @@ class Mbuf(Chain):
         self.live()
         if not self.bits & M_PKTHDR:
             raise Inval("copypacket: this mbuf has no packet header, so it doesn't begin a packet")
-        top: Mbuf = self.source.gethdr(how, self.kind, timeout)
+        top: Mbuf = self.origin().gethdr(how, self.kind, timeout)
         top.hdr.copy(self.hdr)
         top.bits = self.bits & M_COPYFLAGS
         _copy_data(self, top, self.off)
         last: Mbuf = top
         m: Mbuf = self._next
         while m is not None:
-            n: Mbuf = self.source.get(how, m.kind, timeout)
+            n: Mbuf = self.origin().get(how, m.kind, timeout)
             last._next = n
             last = n
             _copy_data(m, n, n.off)
@@ -164,18 +168,18 @@ def _copy_data(m: Mbuf, n: Mbuf, off: int) -> None:
         n.buf.copy(off, m.buf, m.off, m.count)
 
 
-def handle(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
+def handle(item: Item, kind: int, bits: int) -> Mbuf:
     """The handle of an item of the mbuf zone. See mb_ctor_mbuf."""
-    m = _handle(item, source)
+    m = _handle(item)
     m.reset(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
     if bits & M_PKTHDR:
         m.begin()
     return m
 
 
-def packet(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
+def packet(item: Item, kind: int, bits: int) -> Mbuf:
     """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
-    m = _handle(item, source)
+    m = _handle(item)
     storage = cython.cast(Storage, item.mate)
     m.reset(item, storage, 0, kind, bits | M_EXT)
     if bits & M_PKTHDR:
@@ -183,7 +187,7 @@ def packet(item: Item, source: Source, kind: int, bits: int) -> Mbuf:
     return m
 
 
-def _handle(item: Item, source: Source) -> Mbuf:
+def _handle(item: Item) -> Mbuf:
     """The item's last handle if nobody else holds that, else a new one."""
     # The second reference is the compiler's own, for the time of the call.
     if cython.compiled and Py_REFCNT(item.handle) == 2:
@@ -193,7 +197,6 @@ def _handle(item: Item, source: Source) -> Mbuf:
         m.bits = M_FREED
         m._next = m._nextpkt = m.hdr = None
     item.handle = None
-    m.source = source
     return m
 
 
@@ -205,10 +208,9 @@ def _drop(m: Mbuf) -> None:
         if m.bits & M_FREED:
             continue
         todo += m.links()
-        source = m.source
-        source.dropped(m.item)
         item: Item = m.item
+        if item.home.source is not None:
+            item.home.source.dropped(item)
         m.shed()
-        m.source = None
         # The handle dies: finalized once, it must not serve again.
         item.handle = None

@@ -13,7 +13,11 @@ cdef unsigned int M_COPYFLAGS, M_EOR, M_EXT, M_PKTHDR
 
 
 cdef class Allocator(Source):
+    cdef readonly object vm
     cdef public Zones zones
+    cdef public unsigned long long drops
+
+    cpdef dropped(self, Item item)
 
     cpdef Mbuf get(self, int how=*, int type=*, timeout=*)
     cpdef Mbuf gethdr(self, int how=*, int type=*, timeout=*)

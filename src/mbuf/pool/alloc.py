@@ -7,6 +7,7 @@ zones' counts of failures are all that changes. Never touches bytes.
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 from mbuf.const import (
@@ -30,6 +31,7 @@ from mbuf.packet.cluster import Cluster, cluster
 from mbuf.packet.ext import TYPE_OF_SIZE, Storage
 from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import Source
+from mbuf.uma.trash import TrashZone
 
 if TYPE_CHECKING:
     import cython
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mbuf.pool.zones import Zones
     from mbuf.uma.item import Item
     from mbuf.uma.zone import Zone
+    from mbuf.vm.vm import Vm
 else:
     from mbuf.shadow import cython
 
@@ -49,7 +52,13 @@ class Allocator(Source):
     can't be right raises `Inval`. The mbuf is the caller's.
     """
 
-    __slots__ = ("zones",)
+    __slots__ = ("drops", "vm", "zones")
+
+    def __init__(self, vm: Vm, zones: Zones) -> None:
+        self.vm = vm
+        self.zones = zones
+        #: Mbufs that were dropped instead of freed.
+        self.drops = 0
 
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """An mbuf that holds up to 224 bytes in itself. See m_get."""
@@ -219,7 +228,7 @@ class Allocator(Source):
                 error = self.denied(zone)
                 self.free_bulk(packets)
                 raise error
-            packets.append(packet(item, self, type, flags))
+            packets.append(packet(item, type, flags))
         return packets
 
     def free_bulk(self, packets: list[Mbuf]) -> None:
@@ -250,14 +259,14 @@ class Allocator(Source):
         item = zone.alloc(how, deadline)
         if item is None:
             raise self.denied(zone)
-        return handle(item, self, type, flags)
+        return handle(item, type, flags)
 
     def _packet(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         zone = self.zones.pack
         item = zone.alloc(how, deadline)
         if item is None:
             raise self.denied(zone)
-        return packet(item, self, type, flags)
+        return packet(item, type, flags)
 
     def _with_cluster(self, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         m: Mbuf = self._plain(how, type, flags, deadline)
@@ -281,8 +290,18 @@ class Allocator(Source):
         return m
 
     def denied(self, zone: Zone) -> MbufError:
-        """The error for a request that a zone has refused."""
-        return zone.denied()
+        """The error for a request that a zone has refused; being out of pages is news to the Vm."""
+        error = zone.denied()
+        if isinstance(error, NoMemory):
+            self.vm.low()
+        return error
+
+    def dropped(self, item: Item) -> None:
+        """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
+        self.drops += 1
+        zone = item.home
+        if isinstance(zone, TrashZone):
+            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
 
 
 def check(how: int, type: int, flags: int) -> None:

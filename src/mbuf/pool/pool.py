@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, VM_LOW_PAGES
-from mbuf.errors import NoMemory
+from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 from mbuf.pool.alloc import Allocator
 from mbuf.pool.limits import Limits
 from mbuf.pool.reclaim import Reclaim, trim
@@ -24,11 +22,6 @@ from mbuf.uma.cpu import Cpus
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.event import EVENTHANDLER_PRI_FIRST, Event
 from mbuf.vm.vm import Vm
-
-if TYPE_CHECKING:
-    from mbuf.errors import MbufError
-    from mbuf.uma.item import Item
-    from mbuf.uma.zone import Zone
 
 
 class Pool(Allocator):
@@ -43,7 +36,7 @@ class Pool(Allocator):
     Close it with `close`, or use it in a `with` statement. Any thread may use it.
     """
 
-    __slots__ = ("changes", "closed", "cpus", "debug", "drops", "limits", "reclaim", "sysctl", "vm")
+    __slots__ = ("changes", "closed", "cpus", "debug", "limits", "reclaim", "sysctl", "_source")
 
     def __init__(
         self,
@@ -55,18 +48,19 @@ class Pool(Allocator):
         worker: bool = True,
     ) -> None:
         self.closed = False
-        self.vm = Vm.host() if vm is None else vm
+        vm = Vm.host() if vm is None else vm
         self.debug = debug
-        #: Mbufs that were dropped instead of freed.
-        self.drops = 0
-        self.limits = Limits.plan(self.vm.realmem, tunables)
+        self.limits = Limits.plan(vm.realmem, tunables)
         self.cpus = Cpus(ncpu)
-        self.zones = boot(self.vm, self.limits, self.cpus, caching, debug)
+        Allocator.__init__(self, vm, boot(vm, self.limits, self.cpus, caching, debug))
+        # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
+        self._source = Allocator(vm, self.zones)
         self.reclaim = Reclaim(by_hand=not worker)
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
         self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
         self.sysctl = Sysctl(self)
         for zone in self.zones.all():
+            zone.source = self._source
             zone.limiter.ring = self.reclaim.bell(zone.name)
         self.vm.lowmem.register(self._lowmem, EVENTHANDLER_PRI_FIRST)
 
@@ -97,20 +91,6 @@ class Pool(Allocator):
         self.drains.invoke()
         trim(self.zones)
 
-    def denied(self, zone: Zone) -> MbufError:
-        """The error for a request that a zone has refused; being out of pages is news to the Vm."""
-        error = zone.denied()
-        if isinstance(error, NoMemory):
-            self.vm.low(VM_LOW_PAGES)
-        return error
-
-    def dropped(self, item: Item) -> None:
-        """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
-        self.drops += 1
-        zone = item.home
-        if isinstance(zone, TrashZone):
-            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
-
     def stat(self) -> PoolStat:
         """All numbers of all zones, for printers and reports."""
         zones = self.zones
@@ -121,7 +101,7 @@ class Pool(Allocator):
             jumbop=zones.jumbop.stat(),
             jumbo9=zones.jumbo9.stat(),
             jumbo16=zones.jumbo16.stat(),
-            drops=self.drops,
+            drops=self._source.drops,
             tag_bytes=0,
             pages_used=self.vm.used,
             pages_total=self.vm.pages,

@@ -17,6 +17,7 @@ cdef class Item(Memory):
 @cython.no_gc
 cdef class Home:
     cdef public int held
+    cdef public object source
 
     cpdef int free(self, Item item) except -1
 

@@ -61,7 +61,8 @@ class Item(Memory):
 class Home:
     """Where items go back to: the part of a zone that an item knows."""
 
-    __slots__ = ("held",)
+    #: `held` items were freed while somebody looked at them; `source` is for the floor above.
+    __slots__ = ("held", "source")
 
     def free(self, item: Item) -> None:
         """Take the item back."""

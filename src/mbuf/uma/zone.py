@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 from mbuf.errors import Inval, MbufError, NoBufs
@@ -61,7 +61,6 @@ class Zone(Home):
         "closed",
         "cpus",
         "feeds",
-        "held",
         "limiter",
         "name",
         "pressed",
@@ -88,6 +87,7 @@ class Zone(Home):
         self.caching = caching
         self.primary = primary
         self.held = 0
+        self.source: Any = None
         #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
         self.pressed = 0
         self.feeds: tuple[Zone, ...] = ()
@@ -341,6 +341,7 @@ class Zone(Home):
         self.reclaim(UMA_RECLAIM_DRAIN_CPU)
         self.pressed += 1
         self.feeds = ()
+        self.source = None
         self.backend.close()
         self.limiter.ring = self.limiter.wring = self.limiter.press = nothing
 
