@@ -24,8 +24,8 @@ cdef class Chain(Segment):
     cdef Chain tail(self)
     @cython.locals(most=Py_ssize_t)
     cpdef grow(self, Py_ssize_t count)
-    @cython.locals(item=Item, n=Chain)
-    cdef Chain shed(self)
+    @cython.locals(item=Item, external=cython.uint, storage=Storage)
+    cdef int shed(self) except -1
     @cython.locals(n=Chain, p=Chain)
     cdef list links(self)
 

@@ -144,24 +144,23 @@ class Chain(Segment):
 
     # Letting go.
 
-    def shed(self) -> Chain | None:
-        """Stand for nothing any more; what this stood for goes home. Returns the next mbuf. See m_free."""
+    def shed(self) -> None:
+        """Stand for nothing any more; what this stood for goes home. The neighbours are unlinked. See m_free."""
         if self.bits & M_FREED:
             self.live()
-        n = self._next
-        if n is not None:
+        if self._next is not None:
             self._next = None
         if self._nextpkt is not None:
             self._nextpkt = None
         item = self.item
         item.handle = self
-        if self.bits & M_EXT:
-            self.bits |= M_FREED
-            self.store().drop(item)
+        external = self.bits & M_EXT
+        self.bits |= M_FREED
+        if external:
+            storage = cython.cast(Storage, self.buf)
+            storage.drop(item)
         else:
-            self.bits |= M_FREED
             item.release()
-        return n
 
     def links(self) -> list[Chain]:
         """Unlink the neighbours; those that nobody else holds."""

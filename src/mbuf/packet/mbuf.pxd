@@ -12,6 +12,7 @@ cdef Py_ssize_t MHSIZE, MPKTHSIZE
 
 @cython.no_gc
 cdef class Mbuf(Chain):
+    @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
     @cython.locals(m=Mbuf, n=Chain)
     cpdef freem(self)

@@ -46,7 +46,9 @@ class Mbuf(Chain):
 
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
-        return cython.cast(Mbuf, self.shed())
+        n = cython.cast(Mbuf, self._next)
+        self.shed()
+        return n
 
     def freem(self) -> None:
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
@@ -54,7 +56,8 @@ class Mbuf(Chain):
             self.live()
         m = self
         while m is not None and not m.bits & M_FREED:
-            n = m.shed()
+            n = m._next
+            m.shed()
             m = cython.cast(Mbuf, n)
 
     def __enter__(self) -> Mbuf:

@@ -242,7 +242,10 @@ class Allocator(Source):
         n = 0
         try:
             for m in packets:
-                m.freem()
+                if m._next is None:
+                    m.shed()
+                else:
+                    m.freem()
                 n += 1
         finally:
             del packets[:n]
