@@ -1,0 +1,49 @@
+# `make test` and `make demo` set everything up themselves, in an environment of their own.
+PYTHON ?= python3
+VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+SOURCES := $(shell find src -name '*.py' -o -name '*.pxd') setup.py pyproject.toml
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-compiled test-pure lint bench soak clean
+
+# Compiled and installed; the pure leg is the same tree, run where it lies.
+$(VENV)/built: $(VENV)/tools $(SOURCES)
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps .
+	@touch $@
+
+$(VENV)/tools: constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --requirement constraints.txt
+	@touch $@
+
+demo: $(VENV)/built
+	$(BIN)/mbuf replay captures/multi.pcap captures/quic2.pcap --speed 100x --hold 0.5 --physmem 4G
+	@echo
+	$(BIN)/mbuf replay captures/multi.pcap captures/quic2.pcap --speed 100x --hold 0.5 --physmem 4G \
+	    --descriptors 256 --set kern.ipc.nmbclusters=640
+
+test: lint test-compiled test-pure
+
+test-compiled: $(VENV)/built
+	$(BIN)/pytest -q -n 2
+
+test-pure: $(VENV)/tools
+	PYTHONPATH=src $(BIN)/pytest -q -n 2
+
+lint: $(VENV)/tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint src
+
+bench: $(VENV)/built
+	$(BIN)/python bench/alloc.py
+	$(BIN)/python bench/replay.py
+
+soak: $(VENV)/built
+	MBUF_SOAK=1 $(BIN)/pytest -q tests/model --timeout 7200
+
+clean:
+	rm -rf build .venv* .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
