@@ -20,7 +20,9 @@ class NoBufs(MbufError, MemoryError):
 
     errno = errno.ENOBUFS
 
-    def __init__(self, message: str, zone: str = "", limit: int = 0, used: int = 0, cached: int = 0, sysctl: str = "") -> None:
+    def __init__(
+        self, message: str, zone: str = "", limit: int = 0, used: int = 0, cached: int = 0, sysctl: str = ""
+    ) -> None:
         super().__init__(message)
         self.zone = zone
         self.limit = limit

@@ -20,7 +20,7 @@ cdef class Chain(Segment):
     @cython.locals(total=Py_ssize_t, m=Chain)
     cpdef Py_ssize_t length(self) except -1
     cpdef Chain last(self)
-    @cython.locals(m=Chain)
+    @cython.locals(m=Chain, found=Chain)
     cdef Chain tail(self)
     @cython.locals(most=Py_ssize_t)
     cpdef grow(self, Py_ssize_t count)

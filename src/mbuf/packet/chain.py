@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.packet.mbuf import Mbuf
 else:
     from mbuf.shadow import cython
 
@@ -34,6 +36,10 @@ class Chain(Segment):
     """An mbuf and those linked after it: `next` in its packet, `nextpkt` the packet after that."""
 
     __slots__ = ("_next", "_nextpkt", "hdr")
+    _next: Mbuf | None
+    _nextpkt: Mbuf | None
+    #: Means nothing without M_PKTHDR.
+    hdr: PktHdr
 
     def begin(self) -> None:
         """A new packet has a clean header."""
@@ -45,25 +51,25 @@ class Chain(Segment):
         self.hdr.reset()
 
     @property
-    def next(self) -> Chain | None:
-        """The next mbuf of the packet. To set it links another chain there, which then belongs to this one."""
+    def next(self) -> Mbuf | None:
+        """The next mbuf of the packet. Set, it links another chain there, which is then part of this one."""
         self.live()
         return self._next
 
     @next.setter
-    def next(self, m: Chain | None) -> None:
+    def next(self, m: Mbuf | None) -> None:
         self.live()
         _no_circle(self, m)
         self._next = m
 
     @property
-    def nextpkt(self) -> Chain | None:
+    def nextpkt(self) -> Mbuf | None:
         """The first mbuf of the next packet, or None."""
         self.live()
         return self._nextpkt
 
     @nextpkt.setter
-    def nextpkt(self, m: Chain | None) -> None:
+    def nextpkt(self, m: Mbuf | None) -> None:
         self.live()
         _no_circle(self, m)
         self._nextpkt = m
@@ -80,23 +86,24 @@ class Chain(Segment):
         """Bytes in all mbufs of the packet from here on. See m_length."""
         self.live()
         total = 0
-        m: Chain = self
+        m: Chain | None = self
         while m is not None:
             total += m.count
             m = m._next
         return total
 
-    def last(self) -> Chain:
+    def last(self) -> Mbuf:
         """The last mbuf of the packet. See m_last."""
         self.live()
         return self.tail()
 
-    def tail(self) -> Chain:
+    def tail(self) -> Mbuf:
         """`last`, of an mbuf known to be live."""
-        m: Chain = self
+        m: Any = self
         while m._next is not None:
             m = m._next
-        return m
+        found: Mbuf = m
+        return found
 
     def grow(self, count: int) -> None:
         """Count `count` bytes written to `room` as data, here and in the packet header."""
@@ -118,7 +125,7 @@ class Chain(Segment):
         """One memoryview for each mbuf that has data."""
         views = []
         self.live()
-        m: Chain = self
+        m: Chain | None = self
         while m is not None:
             if m.count:
                 views.append(m.data)
@@ -129,7 +136,7 @@ class Chain(Segment):
         """A copy of all bytes of the packet."""
         self.live()
         pieces = []
-        m: Chain = self
+        m: Chain | None = self
         while m is not None:
             pieces.append(m.buf.read(m.off, m.count))
             m = m._next
@@ -139,13 +146,15 @@ class Chain(Segment):
         """Whoever wants one buffer gets it where one mbuf holds the whole packet."""
         self.live()
         if self.length() != self.count:
-            raise BufferError("the packet is in several mbufs: sendmsg(m) takes them all, pullup() makes the first bytes one")
+            raise BufferError(
+                "the packet is in several mbufs: sendmsg(m) takes them all, pullup() joins the first bytes"
+            )
         return not self.free_to_write()
 
     # Letting go.
 
     def shed(self) -> None:
-        """Stand for nothing any more; what this stood for goes home. The neighbours are unlinked. See m_free."""
+        """Stand for nothing any more; what this stood for goes home, unlinked. See m_free."""
         if self.bits & M_FREED:
             self.live()
         if self._next is not None:
@@ -162,10 +171,10 @@ class Chain(Segment):
         else:
             item.release()
 
-    def links(self) -> list[Chain]:
+    def links(self) -> list[Mbuf]:
         """Unlink the neighbours; those that nobody else holds."""
-        n: Chain = self._next
-        p: Chain = self._nextpkt
+        n = self._next
+        p = self._nextpkt
         self._next = None
         self._nextpkt = None
         alone = []
@@ -179,7 +188,7 @@ class Chain(Segment):
 def _sole(m: Chain) -> bool:
     """True when nobody holds the mbuf but the caller's one variable."""
     if cython.compiled:
-        return Py_REFCNT(m) == 1
+        return bool(Py_REFCNT(m) == 1)
     return sys.getrefcount(m) <= _SOLE
 
 

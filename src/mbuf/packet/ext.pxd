@@ -15,6 +15,7 @@ cdef class Storage(Item):
     cdef void share(self, Item item) noexcept
     @cython.locals(owner=Item)
     cdef int _parted(self, Item item) except -1
+    @cython.locals(owner=Item)
     cdef int _packet_later(self, Item item) except -1
     cdef int drop(self, Item item) except -1
     cdef int unwatched(self) except -1

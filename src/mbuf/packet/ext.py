@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 from mbuf.const import (
     EXT_CLUSTER,
@@ -35,7 +35,8 @@ TYPE_OF_SIZE = MappingProxyType(
 )
 
 
-class Ext(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ext:
     """What `m.ext` tells of an mbuf's storage, at that moment."""
 
     #: EXT_CLUSTER, EXT_PACKET, ...
@@ -57,6 +58,9 @@ class Storage(Item):
 
     #: `owner` is the item of the owning mbuf, None while only that mbuf uses the storage.
     __slots__ = ("owner", "type", "users")
+    owner: Item | None
+    type: int
+    users: int
 
     def own(self, type: int) -> None:
         """Become the storage of one mbuf, and of nobody else. See mb_ctor_clust."""
@@ -93,11 +97,11 @@ class Storage(Item):
 
     def _packet_later(self, item: Item) -> None:
         """Somebody looks at the cluster of a packet: it goes home when the last view does."""
-        if self.owner is None:
-            self.owner = item
-        self.owner.home.held += 1
+        owner = item if self.owner is None else self.owner
+        self.owner = owner
+        owner.home.held += 1
         self.hold()
-        if item is not self.owner:
+        if item is not owner:
             item.release()
 
     def _parted(self, item: Item) -> None:

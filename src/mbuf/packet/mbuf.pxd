@@ -3,6 +3,7 @@ cimport cython
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.ext cimport Storage
+from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.uma.item cimport Item
 
 cdef unsigned int M_FREED
@@ -32,7 +33,7 @@ cdef _copy_data(Mbuf m, Mbuf n, Py_ssize_t off)
 cpdef Mbuf handle(Item item, int kind, unsigned int bits)
 @cython.locals(m=Mbuf, storage=Storage)
 cpdef Mbuf packet(Item item, int kind, unsigned int bits)
-@cython.locals(m=Mbuf)
+@cython.locals(m=Mbuf, fresh=Mbuf)
 cdef Mbuf _handle(Item item)
 @cython.locals(todo=list, item=Item)
 cdef _drop(Mbuf m)

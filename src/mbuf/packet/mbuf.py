@@ -23,6 +23,7 @@ from mbuf.packet.chain import Chain
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import TYPE_OF_SIZE, Storage
 from mbuf.packet.flags import flag_names
+from mbuf.packet.pkthdr import PktHdr
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
@@ -46,7 +47,7 @@ class Mbuf(Chain):
 
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
-        n = cython.cast(Mbuf, self._next)
+        n: Mbuf | None = cython.cast(Mbuf, self._next)
         self.shed()
         return n
 
@@ -76,7 +77,9 @@ class Mbuf(Chain):
             _drop(self)
 
     def __reduce__(self) -> Any:
-        raise TypeError("an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()")
+        raise TypeError(
+            "an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()"
+        )
 
     def __repr__(self) -> str:
         if self.bits & M_FREED:
@@ -109,9 +112,9 @@ class Mbuf(Chain):
         """
         self.live()
         count = memoryview(data).nbytes
-        last: Mbuf = self.tail()
+        last = cython.cast(Mbuf, self.tail())
         space = min(last.space(), count)
-        extra: Mbuf = self._more(data, space, count) if count > space else None
+        extra = self._more(data, space, count) if count > space else None
         last.buf.write(last.off + last.count, data, 0, space)
         last.count += space
         last._next = extra
@@ -121,8 +124,8 @@ class Mbuf(Chain):
 
     def _more(self, data: Any, at: int, count: int) -> Mbuf:
         """A chain of plain mbufs that holds data from `at` on."""
-        first: Mbuf = None
-        last: Mbuf = None
+        first: Mbuf = cython.cast(Mbuf, None)
+        last = first
         while at < count:
             m: Mbuf = self.origin().get(M_NOWAIT, self.kind)
             if last is None:
@@ -136,7 +139,7 @@ class Mbuf(Chain):
         return first
 
     def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """A new packet with the same bytes: clusters are shared, bytes inside mbufs are copied. See m_copypacket.
+        """A new packet of the same bytes: clusters are shared, bytes in mbufs copied. See m_copypacket.
 
         Shared clusters are read-only for both from then on. Raises `NoBufs`, and then nothing has changed.
         """
@@ -148,13 +151,13 @@ class Mbuf(Chain):
         top.bits = self.bits & M_COPYFLAGS
         _copy_data(self, top, self.off)
         last: Mbuf = top
-        m: Mbuf = self._next
+        m = cython.cast(Mbuf, self._next)
         while m is not None:
             n: Mbuf = self.origin().get(how, m.kind, timeout)
             last._next = n
             last = n
             _copy_data(m, n, n.off)
-            m = m._next
+            m = cython.cast(Mbuf, m._next)
         return top
 
 
@@ -198,9 +201,11 @@ def _handle(item: Item) -> Mbuf:
     else:
         m = Mbuf.__new__(Mbuf)
         m.bits = M_FREED
-        m._next = m._nextpkt = m.hdr = None
+        m._next = m._nextpkt = None
+        m.hdr = cython.cast(PktHdr, None)
     item.handle = None
-    return m
+    fresh: Mbuf = m
+    return fresh
 
 
 def _drop(m: Mbuf) -> None:

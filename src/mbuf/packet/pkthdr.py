@@ -55,6 +55,8 @@ class PktHdr:
         "rsstype",
     )
 
+    rcvif: Any
+
     def __setattr__(self, name: str, value: Any) -> None:
         bits = _BITS.get(name)
         if bits is not None and not (isinstance(value, int) and 0 <= value < 1 << bits):

@@ -42,6 +42,9 @@ class Segment(Window):
     """The part of an mbuf that stands alone."""
 
     __slots__ = ("bits", "item", "kind")
+    bits: int
+    item: Item
+    kind: int
 
     def reset(self, item: Item, buf: Memory, off: int, kind: int, bits: int) -> None:
         """Be a new mbuf of `item`, with no bytes, at `off` of `buf`. See m_init."""
@@ -81,7 +84,8 @@ class Segment(Window):
     def capacity(self) -> int:
         """`size`, of an mbuf known to be live."""
         if self.bits & M_EXT:
-            return self.buf.size
+            size: int = self.buf.size
+            return size
         return MHLEN if self.bits & M_PKTHDR else MLEN
 
     @property
@@ -104,7 +108,8 @@ class Segment(Window):
 
     def store(self) -> Storage:
         """The external storage, of an mbuf known to have some."""
-        return cython.cast(Storage, self.buf)
+        storage: Storage = cython.cast(Storage, self.buf)
+        return storage
 
     @property
     def leading(self) -> int:
@@ -152,7 +157,9 @@ class Segment(Window):
         if not 0 <= bits < 1 << 24:
             raise Inval(f"flags {bits:#x}: they have 24 bits")
         if (bits ^ self.bits) & M_STRUCTURE:
-            raise Inval(f"flags {bits:#x}: M_EXT, M_PKTHDR, M_EXTPG and M_NOFREE follow the storage; leave them as they are")
+            raise Inval(
+                f"flags {bits:#x}: M_EXT, M_PKTHDR, M_EXTPG and M_NOFREE follow the storage: leave them be"
+            )
         self.bits = bits
 
     @property

@@ -48,8 +48,8 @@ class Allocator(Source):
     """The calls that allocate.
 
     `how` is M_NOWAIT (raise `NoBufs` when a limit is reached, `NoMemory` when pages are out) or M_WAITOK
-    (wait, for at most `timeout` seconds); `type` an MT_ number; `flags` those of M_COPYFLAGS. An argument that
-    can't be right raises `Inval`. The mbuf is the caller's.
+    (wait, for at most `timeout` seconds); `type` an MT_ number; `flags` those of M_COPYFLAGS. An argument
+    that can't be right raises `Inval`. The mbuf is the caller's.
     """
 
     __slots__ = ("drops", "vm", "zones")
@@ -129,7 +129,7 @@ class Allocator(Source):
         check(how, type, flags)
         if len < 0 or (len == 0 and m is None):
             raise Inval(f"getm2: len {len}: ask for at least 1 byte")
-        tail: Mbuf = None if m is None else m.last()
+        tail = None if m is None else m.last()
         first = self._chain(len, how, type, flags & M_PKTHDR if m is None else 0, until(how, timeout))
         if tail is not None:
             tail._next = first
@@ -139,12 +139,12 @@ class Allocator(Source):
                 raise Inval("getm2: M_EOR needs a new last mbuf: ask for at least 1 byte")
             tail = first.tail()
             tail.bits |= M_EOR
-        return first if m is None else m
+        return cython.cast(Mbuf, first) if m is None else m
 
     def _chain(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf | None:
         """Mbufs that hold `count` bytes, or none at all."""
-        first: Mbuf = None
-        last: Mbuf = None
+        first: Mbuf | None = cython.cast(Mbuf, None)
+        last = cython.cast(Mbuf, None)
         try:
             while count > 0:
                 m: Mbuf = self._largest(count, how, type, flags, deadline)
@@ -200,12 +200,13 @@ class Allocator(Source):
         if m is not None:
             _attachable(m)
         item = self._cluster(self.zones.of_size(size), how, until(how, timeout))
-        return cluster(item) if m is None else self._attach(m, item)
+        return cluster(cython.cast(Storage, item)) if m is None else self._attach(m, item)
 
     def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
         """A raw cluster."""
         check(how, MT_DATA, 0)
-        return cluster(self._cluster(self.zones.of_size(size), how, until(how, timeout)))
+        item = self._cluster(self.zones.of_size(size), how, until(how, timeout))
+        return cluster(cython.cast(Storage, item))
 
     def getcl_bulk(
         self,
@@ -238,7 +239,9 @@ class Allocator(Source):
         """
         for thing in packets:
             if not isinstance(thing, Mbuf):
-                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it")
+                raise Inval(
+                    f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it"
+                )
         n = 0
         try:
             for m in packets:
@@ -304,7 +307,9 @@ class Allocator(Source):
         self.drops += 1
         zone = item.home
         if isinstance(zone, TrashZone):
-            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+            warnings.warn(
+                f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2
+            )
 
 
 def check(how: int, type: int, flags: int) -> None:

@@ -34,7 +34,15 @@ class Kind(NamedTuple):
 MBUF = Kind("mbuf", "mbuf", MSIZE, MSIZE - 1, "kern.ipc.nmbufs", "Maximum number of mbufs allowed", 5)
 
 CLUSTERS = (
-    Kind("clust", "mbuf_cluster", MCLBYTES, 7, "kern.ipc.nmbclusters", "Maximum number of mbuf clusters allowed", 4),
+    Kind(
+        "clust",
+        "mbuf_cluster",
+        MCLBYTES,
+        7,
+        "kern.ipc.nmbclusters",
+        "Maximum number of mbuf clusters allowed",
+        4,
+    ),
     Kind(
         "jumbop",
         "mbuf_jumbo_page",
@@ -78,7 +86,7 @@ _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9
 def tunable(text: str) -> int | None:
     """The number that the kernel reads from a tunable's text; None where it ignores the tunable.
 
-    Decimal, 0x hexadecimal or 0 octal, with one suffix of k, m, g or t. See getenv_quad in kern_environment.c.
+    Decimal, 0x hexadecimal or 0 octal, with one suffix of k, m, g or t. See getenv_quad.
     """
     match = _NUMBER.fullmatch(text)
     if match is None or match[3].lower() not in _SUFFIX:
@@ -114,7 +122,9 @@ class Limits:
     nmbjumbo16: int
 
     @classmethod
-    def plan(cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int = 1 << 62) -> Limits:
+    def plan(
+        cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int = 1 << 62
+    ) -> Limits:
         """The limits for `physmem` bytes of memory, of which the kernel may address `kmem`.
 
         `tunables` maps names to numbers or to texts as in loader.conf; an unknown name raises `Inval`.

@@ -12,9 +12,13 @@ from mbuf.packet.ext import Storage
 from mbuf.uma.item import Backend, Item
 
 if TYPE_CHECKING:
+    import cython
+
     from mbuf.errors import MbufError
     from mbuf.uma.keg import Keg
     from mbuf.uma.zone import Zone
+else:
+    from mbuf.shadow import cython
 
 
 class Packets(Backend):
@@ -40,7 +44,7 @@ class Packets(Backend):
         return items
 
     def _pair(self, item: Item, cluster: Item) -> None:
-        storage: Storage = cluster
+        storage = cython.cast(Storage, cluster)
         storage.own(EXT_PACKET)
         item.mate = storage
 

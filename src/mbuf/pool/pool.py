@@ -28,10 +28,10 @@ class Pool(Allocator):
     """Network buffers, as many as its limits allow, and no more.
 
     `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits.
-    `vm` sets the memory, `tunables` any of kern.ipc.nmbclusters, nmbufs, ... (numbers, or texts as in loader.conf),
-    `ncpu` the number of caches. `debug` checks for writes to freed memory and remembers who asked for
-    what; `caching=False` keeps nothing in caches, as the kernel when it is short of pages. With `worker=False`
-    drains run only when `reclaim.run()` is called.
+    `vm` sets the memory, `tunables` any of kern.ipc.nmbclusters, nmbufs, ... (numbers, or texts as in
+    loader.conf), `ncpu` the number of caches. `debug` checks for writes to freed memory and remembers who
+    asked for what; `caching=False` keeps nothing in caches, as the kernel when it is short of pages. With
+    `worker=False` drains run only when `reclaim.run()` is called.
 
     Close it with `close`, or use it in a `with` statement. Any thread may use it.
     """
@@ -130,7 +130,9 @@ class Pool(Allocator):
             zone.close()
         if self.out:
             places = "".join(f"\n  {count} from {site}" for site, count in self.sites().most_common(10))
-            warnings.warn(f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
+            warnings.warn(
+                f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2
+            )
         return self.out
 
     def __enter__(self) -> Pool:

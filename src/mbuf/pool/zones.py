@@ -27,11 +27,13 @@ PACKET = "mbuf_packet"
 
 
 class Zones:
-    """Six zones: `mbuf`, `pack` that pairs mbufs of the same keg with clusters, and one for each size of cluster."""
+    """Six zones: `mbuf`, `pack` that pairs mbufs of its keg with clusters, one for each size of cluster."""
 
     __slots__ = ("clust", "jumbo16", "jumbo9", "jumbop", "mbuf", "pack")
 
-    def __init__(self, mbuf: Zone, pack: Zone, clust: Zone, jumbop: Zone, jumbo9: Zone, jumbo16: Zone) -> None:
+    def __init__(
+        self, mbuf: Zone, pack: Zone, clust: Zone, jumbop: Zone, jumbo9: Zone, jumbo16: Zone
+    ) -> None:
         self.mbuf = mbuf
         self.pack = pack
         self.clust = clust

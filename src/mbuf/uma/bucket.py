@@ -5,7 +5,7 @@ The slots are the only raw pointers here; each owns a reference to its item. Kno
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
@@ -41,6 +41,7 @@ class Bucket:
     """Room for `entries` items, `cnt` of them there."""
 
     __slots__ = ("cnt", "entries", "slots")
+    slots: Any
 
     def __init__(self, entries: int) -> None:
         self.entries = entries
@@ -50,7 +51,7 @@ class Bucket:
             if self.slots == cython.NULL:
                 raise MemoryError
         else:
-            self.slots: list[Item] = []
+            self.slots = []
 
     def __dealloc__(self) -> None:
         if cython.compiled and self.slots != cython.NULL:
@@ -64,8 +65,9 @@ class Bucket:
         if cython.compiled:
             item: Item = cython.cast(Item, self.slots[self.cnt])
             Py_DECREF(item)
-            return item
-        return self.slots.pop()
+        else:
+            item = self.slots.pop()
+        return item
 
     def push(self, item: Item) -> None:
         """Put an item on top. There is room: the caller has looked at `cnt`."""

@@ -1,7 +1,7 @@
 """Things of one kind, and whoever keeps them.
 
-An item is memory with a home: the zone that it goes back to. It is not what a user holds; that is a handle, made by
-the floors above. The item keeps its last handle, to be used again if nobody else holds it.
+An item is memory with a home: the zone that it goes back to. It is not what a user holds; that is a
+handle, made by the floors above. The item keeps its last handle, to be used again if nobody else holds it.
 Never knows what its bytes mean.
 """
 
@@ -33,7 +33,7 @@ class Item(Memory):
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         self.carve(slab, start, size)
-        self.home: Home | None = None
+        self.home: Home = cython.cast(Home, None)
         self.handle: Any = None
         self.mate: Any = None
 
@@ -63,6 +63,8 @@ class Home:
 
     #: `held` items were freed while somebody looked at them; `source` is for the floor above.
     __slots__ = ("held", "source")
+    held: int
+    source: Any
 
     def free(self, item: Item) -> None:
         """Take the item back."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Keg(Backend):
-    """Items of `size` bytes, of class `kind`, each at a multiple of `align` + 1. See keg_ctor in uma_core.c."""
+    """Items of `size` bytes, of class `kind`, each at a multiple of `align` + 1. See keg_ctor."""
 
     __slots__ = (
         "_empty",

@@ -1,7 +1,7 @@
 """Zones that check their users: what INVARIANTS adds to the kernel.
 
-Free items are filled with a pattern that is checked when they are handed out again, and whoever holds an item is
-remembered. Chosen when a pool is made; the ordinary zone knows nothing of it.
+Free items are filled with a pattern that is checked when they are handed out again, and whoever holds an
+item is remembered. Chosen when a pool is made; the ordinary zone knows nothing of it.
 """
 
 from __future__ import annotations

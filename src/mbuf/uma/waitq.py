@@ -29,10 +29,12 @@ class WaitQ:
         return waiter
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait for the grant; false when the deadline (of time.monotonic) passes first, and then out of the line."""
+        """Wait for the grant; false, and out of the line, when the deadline comes first."""
         granted = False
         try:
-            granted = waiter.acquire(timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
+            granted = waiter.acquire(
+                timeout=None if deadline is None else max(deadline - time.monotonic(), 0)
+            )
         finally:
             # A grant that came while giving up is a grant all the same.
             granted = granted or not self.quit(waiter)

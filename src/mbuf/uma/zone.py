@@ -22,9 +22,9 @@ from mbuf.uma.workset import WorkingSet
 from mbuf.vm.lock import Lock
 
 if TYPE_CHECKING:
-    import cython
-
     from collections.abc import Callable
+
+    import cython
 
     from mbuf.uma.cpu import Cpus
 else:
@@ -289,7 +289,7 @@ class Zone(Home):
             return self.backend.denied()
         used, cached = self.used, self.cached
         return NoBufs(
-            f"{self.name} is at its limit of {limit.max}: {used} in use, {cached} cached; raise {limit.sysctl}",
+            f"{self.name} at its limit of {limit.max}: {used} in use, {cached} cached; raise {limit.sysctl}",
             zone=self.name,
             limit=limit.max,
             used=used,

@@ -1,6 +1,6 @@
 """Whom to call when something happens.
 
-An event knows its listeners, not what they are for. Nobody is called with a lock held: who invokes holds none.
+An event knows its listeners, not what they are for. Who invokes it holds no lock.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 # cython: annotation_typing=True
 """Bytes at an address: the only raw memory.
 
-An `Arena` is a large anonymous mapping, a `Run` some pages of it in a row, `Memory` the bytes of one thing, and a
-`Window` a stretch of memory that Python can look at. Whoever looks is counted, in the memory.
+An `Arena` is a large anonymous mapping, a `Run` some pages of it in a row, `Memory` the bytes of one
+thing, and a `Window` a stretch of memory that Python can look at. Whoever looks is counted, in the memory.
 Never knows what the bytes mean.
 """
 
@@ -21,9 +21,9 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import (
+        Py_buffer,
         PyBUF_SIMPLE,
         PyBUF_WRITABLE,
-        Py_buffer,
         PyBuffer_FillInfo,
         PyBuffer_Release,
         PyObject_GetBuffer,
@@ -44,6 +44,9 @@ class Arena:
     """Pages of address space; the operating system lends memory for those that are touched."""
 
     __slots__ = ("_export", "map", "pages", "ptr")
+    if TYPE_CHECKING:
+        ptr: Any
+        _export: Any
 
     def __init__(self, pages: cython.Py_ssize_t) -> None:
         self.pages = pages
@@ -69,7 +72,9 @@ class Run:
 
     __slots__ = ("arena", "count", "offset", "page")
 
-    def __init__(self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int) -> None:
+    def __init__(
+        self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int
+    ) -> None:
         self.arena = arena
         self.offset = offset
         self.page = page
@@ -85,6 +90,9 @@ class Memory:
     """
 
     __slots__ = ("_watch", "exports", "held", "raw", "run", "size", "start")
+    if TYPE_CHECKING:
+        ptr: Any
+        size: int
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
         """Be `size` bytes of the run, from `start`."""
@@ -97,16 +105,18 @@ class Memory:
             arena: Arena = owner.arena
             self.ptr = arena.ptr + owner.offset + start
         else:
-            self.start = run.offset + start
-            self.raw = (ctypes.c_ubyte * size).from_buffer(run.arena.map, self.start)
+            self.start: int = run.offset + start
+            self.raw: Any = (ctypes.c_ubyte * size).from_buffer(run.arena.map, self.start)
 
     def place(self) -> int:
         """The offset in the run."""
         if cython.compiled:
             owner: Run = self.run
             arena: Arena = owner.arena
-            return self.ptr - arena.ptr - owner.offset
-        return self.start - self.run.offset
+            offset: cython.Py_ssize_t = self.ptr - arena.ptr - owner.offset
+        else:
+            offset = self.start - self.run.offset
+        return int(offset)
 
     def watched(self) -> bool:
         """True while somebody looks at the bytes; nobody does if `exports` is 0.
@@ -127,7 +137,7 @@ class Memory:
     def unwatched(self) -> None:
         """The last view of held memory has gone."""
 
-    def __releasebuffer__(self, buffer: cython.pointer(Py_buffer)):
+    def __releasebuffer__(self, buffer: cython.pointer[Py_buffer]) -> None:
         self.exports -= 1
         if self.exports == 0 and self.held:
             self.held = False
@@ -141,13 +151,16 @@ class Memory:
     def read(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> bytes:
         """Copy bytes out."""
         if cython.compiled:
-            return self.ptr[offset : offset + count]
+            data: bytes = self.ptr[offset : offset + count]
+            return data
         return bytes(memoryview(self.raw)[offset : offset + count])
 
-    def write(self, offset: cython.Py_ssize_t, data: object, skip: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Copy `count` bytes of data's buffer in, from its byte `skip`. The caller has checked the room here."""
+    def write(
+        self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t
+    ) -> None:
+        """Copy `count` bytes of data's buffer in, from its byte `skip`. The caller has checked the room."""
         if cython.compiled:
-            source: Py_buffer
+            source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
             if skip < 0 or count < 0 or skip + count > source.len:
                 PyBuffer_Release(cython.address(source))
@@ -160,7 +173,9 @@ class Memory:
             view = memoryview(data).cast("B")
             memoryview(self.raw).cast("B")[offset : offset + count] = view[skip : skip + count]
 
-    def copy(self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+    def copy(
+        self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
+    ) -> None:
         """Copy `count` bytes of another memory in. The caller has checked both."""
         if cython.compiled:
             memcpy(self.ptr + offset, other.ptr + start, count)
@@ -170,7 +185,7 @@ class Memory:
     def fill(self, word: cython.uint) -> None:
         """Fill with a 32-bit word, native order, floor(size / 4) times."""
         if cython.compiled:
-            words: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), self.ptr)
+            words: cython.pointer[uint32_t] = cython.cast(cython.pointer[uint32_t], self.ptr)
             i: cython.Py_ssize_t
             for i in range(self.size // 4):
                 words[i] = word
@@ -181,11 +196,12 @@ class Memory:
     def differs(self, word: cython.uint) -> int:
         """The offset of the first 32-bit word that isn't `word`, or -1."""
         if cython.compiled:
-            words: cython.pointer(uint32_t) = cython.cast(cython.pointer(uint32_t), self.ptr)
+            words: cython.pointer[uint32_t] = cython.cast(cython.pointer[uint32_t], self.ptr)
             i: cython.Py_ssize_t
             for i in range(self.size // 4):
                 if words[i] != word:
-                    return i * 4
+                    at: int = i * 4
+                    return at
         else:
             for n, value in enumerate(memoryview(self.raw).cast("B")[: self.size // 4 * 4].cast("I")):
                 if value != word:
@@ -199,12 +215,16 @@ class Window:
     """A stretch of some memory: `count` bytes at `off` of `buf`."""
 
     __slots__ = ("buf", "count", "off")
+    if TYPE_CHECKING:
+        buf: Any
+        count: int
+        off: int
 
     def lend(self) -> bool:
         """Called before somebody may look: true when for reading only, an exception when not at all."""
         return False
 
-    def __getbuffer__(self, buffer: cython.pointer(Py_buffer), flags: cython.int):
+    def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int) -> None:
         fixed: cython.bint = self.lend()
         memory: Memory = self.buf
         # Released, the view counts itself out of the memory, which is therefore what it names as its owner.
@@ -214,7 +234,8 @@ class Window:
     def view(self) -> memoryview:
         """A memoryview of the stretch."""
         if cython.compiled:
-            return memoryview(self)
+            whole: Any = self
+            return memoryview(whole)
         fixed = self.lend()
         self.buf.exports += 1
         view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
@@ -227,6 +248,8 @@ class Pane(Window):
     """A window made for one look."""
 
     __slots__ = ("fixed",)
+    if TYPE_CHECKING:
+        fixed: bool
 
     def lend(self) -> bool:
         return self.fixed
@@ -244,4 +267,4 @@ def pane(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: c
 
 if not cython.compiled and sys.version_info >= (3, 12):
     # From 3.12 on a class written in Python can lend its bytes too.
-    Window.__buffer__ = lambda self, flags: self.view()  # type: ignore[attr-defined]
+    Window.__buffer__ = lambda self, flags: self.view()

@@ -14,7 +14,7 @@ from mbuf.vm.event import Event
 from mbuf.vm.lock import Lock
 from mbuf.vm.page import Arena
 
-#: Pages of one arena, 64 MiB: large, so that there are few; small, so that one can be searched in a microsecond.
+#: Pages of one arena, 64 MiB: large, so that there are few; small, so that one is searched in a microsecond.
 ARENA_PAGES = 16384
 
 #: Least seconds between two low-memory events (vm.lowmem_period).
@@ -30,7 +30,7 @@ def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
 
 def _cgroup_limits(proc: Path, root: Path) -> list[int]:
     """The limits of this process's control group and of all groups above it, of either version of cgroups."""
-    limits = []
+    limits: list[int] = []
     try:
         groups = Path(proc, "self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -186,7 +186,9 @@ class Vm:
     def denied(self, count: int) -> NoMemory:
         """The error that says why `count` pages in a row can't be had."""
         if self.free < count:
-            return NoMemory(f"out of pages: {self.used} of {self.pages} in use (Vm(realmem=...) sets the budget)")
+            return NoMemory(
+                f"out of pages: {self.used} of {self.pages} in use (Vm(realmem=...) sets the budget)"
+            )
         return NoMemory(
             f"out of runs of {count} pages: {self.free} of {self.pages} pages are free, "
             f"but no more than {self.largest_run()} in a row"
