@@ -17,15 +17,20 @@ cdef class Chain(Segment):
     cdef PktHdr hdr
 
     cdef int begin(self) except -1
+
     @cython.locals(total=Py_ssize_t, m=Chain)
     cpdef Py_ssize_t length(self) except -1
     cpdef Chain last(self)
+
     @cython.locals(m=Chain, found=Chain)
     cdef Chain tail(self)
+
     @cython.locals(most=Py_ssize_t)
     cpdef grow(self, Py_ssize_t count)
+
     @cython.locals(item=Item, external=cython.uint, storage=Storage)
     cdef int shed(self) except -1
+
     @cython.locals(n=Chain, p=Chain)
     cdef list links(self)
 

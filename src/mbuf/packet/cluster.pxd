@@ -9,6 +9,7 @@ from mbuf.vm.page cimport Window
 cdef class Cluster(Window):
     @cython.locals(storage=Storage)
     cpdef free(self)
+
     @cython.locals(storage=Storage)
     cdef Storage take(self)
 

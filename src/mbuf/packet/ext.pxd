@@ -13,8 +13,10 @@ cdef class Storage(Item):
 
     cdef void own(self, int type) noexcept
     cdef void share(self, Item item) noexcept
+
     @cython.locals(owner=Item)
     cdef int _parted(self, Item item) except -1
+
     @cython.locals(owner=Item)
     cdef int _packet_later(self, Item item) except -1
     cdef int drop(self, Item item) except -1

@@ -15,25 +15,38 @@ cdef Py_ssize_t MHSIZE, MPKTHSIZE
 cdef class Mbuf(Chain):
     @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
+
     @cython.locals(m=Mbuf, n=Chain)
     cpdef freem(self)
     cdef origin(self)
+
     @cython.locals(storage=Storage)
     cpdef Mbuf cljset(self, Cluster cluster)
+
     @cython.locals(count=Py_ssize_t, space=Py_ssize_t, last=Mbuf, extra=Mbuf)
     cpdef Mbuf append(self, data)
+
     @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
     cdef Mbuf _more(self, data, Py_ssize_t at, Py_ssize_t count)
+
     @cython.locals(top=Mbuf, last=Mbuf, m=Mbuf, n=Mbuf)
     cpdef Mbuf copypacket(self, int how=*, timeout=*)
 
 
 cdef _copy_data(Mbuf m, Mbuf n, Py_ssize_t off)
+
+
 @cython.locals(m=Mbuf)
 cpdef Mbuf handle(Item item, int kind, unsigned int bits)
+
+
 @cython.locals(m=Mbuf, storage=Storage)
 cpdef Mbuf packet(Item item, int kind, unsigned int bits)
+
+
 @cython.locals(m=Mbuf, fresh=Mbuf)
 cdef Mbuf _handle(Item item)
+
+
 @cython.locals(todo=list, item=Item)
 cdef _drop(Mbuf m)

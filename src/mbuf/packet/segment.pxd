@@ -21,8 +21,10 @@ cdef class Segment(Window):
     cdef Py_ssize_t start(self)
     cdef Py_ssize_t capacity(self)
     cdef bint free_to_write(self)
+
     @cython.locals(storage=Storage)
     cdef Storage store(self)
     cdef Py_ssize_t space(self)
+
     @cython.locals(start=Py_ssize_t, most=Py_ssize_t)
     cpdef align(self, Py_ssize_t count)

@@ -12,7 +12,9 @@ cdef class Packets(Backend):
 
     @cython.locals(items=list, item=Item, cluster=Item, n=Py_ssize_t)
     cpdef list take(self, Py_ssize_t count, int how, deadline)
+
     @cython.locals(storage=Storage)
     cdef _pair(self, Item item, Item cluster)
+
     @cython.locals(item=Item, cluster=Item)
     cpdef give(self, list items)

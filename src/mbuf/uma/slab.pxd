@@ -10,5 +10,6 @@ cdef class Slab(Run):
 
     @cython.locals(low=cython.uint, index=cython.int)
     cpdef int take(self)
+
     @cython.locals(bit=cython.uint)
     cpdef bint give(self, int index)

@@ -17,17 +17,11 @@ cdef class Zone(Home):
     cdef public int pressed
     cdef public tuple feeds
     cdef readonly object limiter
-    cdef readonly int bucket_size
-    cdef readonly int bucket_min
-    cdef readonly int bucket_size_max
-    cdef Py_ssize_t _bucket_max
-    cdef object _full
-    cdef object _work
+    cdef readonly object depot
     cdef unsigned long long _allocs
     cdef unsigned long long _frees
     cdef unsigned long long _fails
     cdef bint _reclaiming
-    cdef object _lock
     cdef Bucket _none
     cdef list _caches
     cdef Cache _cache
@@ -36,26 +30,30 @@ cdef class Zone(Home):
     cpdef Item alloc(self, int how, deadline)
     cpdef int free(self, Item item) except -1
     cdef Cache _here(self)
+
     @cython.locals(bucket=Bucket, fresh=cython.bint)
     cdef Item _alloc_dry(self, int how, deadline)
-    cdef Bucket _fetch(self)
+
     @cython.locals(room=Py_ssize_t, bucket=Bucket, item=Item)
     cdef Bucket _fill(self, int how, deadline)
+
     @cython.locals(items=list, item=Item)
     cdef list _import(self, Py_ssize_t count, int how, deadline)
+
     @cython.locals(here=Cache)
     cdef _load(self, Bucket bucket, bint fresh)
     cdef Item _alloc_item(self, int how, deadline)
+
     @cython.locals(here=Cache)
     cdef int _free_full(self, Item item) except -1
-    cdef list _list(self, Bucket bucket)
     cdef int _give(self, Item item) except -1
+
     @cython.locals(bucket=Bucket)
     cdef _drain(self, list buckets)
     cpdef reclaim(self, int request)
-    @cython.locals(here=Cache, bucket=Bucket)
-    cdef list _unlist(self, int request)
+
     @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong)
     cdef tuple _counts(self)
+
     @cython.locals(here=Cache)
     cdef Py_ssize_t count_cached(self)

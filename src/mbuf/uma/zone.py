@@ -8,18 +8,16 @@ the backend with its lock held.
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 from mbuf.errors import Inval, MbufError, NoBufs
-from mbuf.uma.bucket import BUCKET_MAX, Bucket, default_entries, entries_for
+from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache, cache
+from mbuf.uma.depot import Depot
 from mbuf.uma.item import Backend, Home, Item
 from mbuf.uma.limit import Limit, nothing
 from mbuf.uma.stat import ZoneStat
-from mbuf.uma.workset import WorkingSet
-from mbuf.vm.lock import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,23 +41,17 @@ class Zone(Home):
 
     __slots__ = (
         "_allocs",
-        "_bucket_max",
         "_cache",
         "_caches",
         "_fails",
         "_frees",
-        "_full",
-        "_lock",
         "_none",
         "_reclaiming",
-        "_work",
         "backend",
-        "bucket_min",
-        "bucket_size",
-        "bucket_size_max",
         "caching",
         "closed",
         "cpus",
+        "depot",
         "feeds",
         "limiter",
         "name",
@@ -94,21 +86,14 @@ class Zone(Home):
         self.limiter = Limit(name, sysctl, clock)
         self.limiter.press = self._press
         self.limiter.wring = self._wring
-        #: Most items of a bucket: now, at least after reclaims, and at most after growth.
-        self.bucket_size = default_entries(size) if entries is None else entries
-        self.bucket_min = self.bucket_size
-        self.bucket_size_max = BUCKET_MAX
-        self._bucket_max = 1 << 62
-        self._full: deque[Bucket] = deque()
-        self._work = WorkingSet(clock())
+        self.depot = Depot(default_entries(size) if entries is None else entries, clock)
         self._allocs = 0
         self._frees = 0
         self._fails = 0
         self._reclaiming = False
         self.closed = False
-        self._lock = Lock()
         self._none = Bucket(0)
-        self._caches = [cache(self._none, self._lock) for _ in range(cpus.count)]
+        self._caches = [cache(self._none, self.depot.lock) for _ in range(cpus.count)]
         self._cache = self._caches[0] if cpus.count == 1 else None
 
     # The three calls of every allocation and free.
@@ -132,7 +117,7 @@ class Zone(Home):
 
     def _alloc_dry(self, how: int, deadline: float | None) -> Item | None:
         while self.caching:
-            bucket = self._fetch()
+            bucket = self.depot.fetch()
             fresh = bucket is None
             if bucket is None:
                 bucket = self._fill(how, deadline)
@@ -144,28 +129,13 @@ class Zone(Home):
                 return item
         return self._alloc_item(how, deadline)
 
-    def _fetch(self) -> Bucket | None:
-        """The full bucket listed last."""
-        waits = self._lock.waits
-        with self._lock:
-            if self._lock.waits != waits and self.bucket_size < self.bucket_size_max:
-                # Threads meet here: larger buckets bring them here less often.
-                self.bucket_size += 1
-            self._work.tick(self.limiter.clock())
-            if not self._full:
-                return None
-            bucket = self._full.popleft()
-            self._work.take(bucket.cnt)
-            return bucket
-
     def _fill(self, how: int, deadline: float | None) -> Bucket | None:
         """A bucket of items from the backend. See zone_alloc_bucket."""
-        if not self.bucket_size:
-            return None
-        room = self.limiter.charge(self.bucket_size, M_NOWAIT, None)
+        size = self.depot.bucket_size
+        room = self.limiter.charge(size, M_NOWAIT, None) if size else 0
         if not room:
             return None
-        bucket = Bucket(min(entries_for(self.bucket_size), self.bucket_size_max))
+        bucket = self.depot.bucket()
         for item in self._import(min(room, bucket.entries), how, deadline):
             bucket.push(item)
         if bucket.cnt < room:
@@ -183,14 +153,14 @@ class Zone(Home):
 
     def _load(self, bucket: Bucket, fresh: bool) -> None:
         """Put a bucket where this CPU takes from; on the list, if another thread has filled the place."""
-        with self._lock:
+        with self.depot.lock:
             here = self._here()
             if here.alloc.cnt == 0:
                 here.alloc = bucket
                 if fresh:
-                    self._work.imported(bucket.cnt)
+                    self.depot.imported(bucket.cnt)
                 return
-            spill = self._list(bucket)
+            spill = self.depot.put(bucket)
         self._drain(spill)
 
     def _alloc_item(self, how: int, deadline: float | None) -> Item | None:
@@ -212,30 +182,20 @@ class Zone(Home):
 
     def _free_full(self, item: Item) -> int:
         """List the full bucket, and begin another. See cache_free."""
-        while self.caching and self.bucket_size:
-            if not self._lock.enter():
-                self._lock.defer(self.free, item)
+        while self.caching and self.depot.bucket_size:
+            if not self.depot.lock.enter():
+                self.depot.lock.defer(self.free, item)
                 return 0
             try:
                 here = self._here()
-                spill = self._list(here.free)
-                here.free = Bucket(min(entries_for(self.bucket_size), self.bucket_size_max))
+                spill = self.depot.put(here.free)
+                here.free = self.depot.bucket()
             finally:
-                self._lock.leave()
+                self.depot.lock.leave()
             self._drain(spill)
             if self._here().push(item):
                 return 0
         return self._give(item)
-
-    def _list(self, bucket: Bucket) -> list[Bucket]:
-        """List a bucket, or return it when the list is long enough. Called with the lock."""
-        if not bucket.cnt:
-            return []
-        if self._work.nitems + bucket.cnt >= self._bucket_max:
-            return [bucket]
-        self._full.appendleft(bucket)
-        self._work.put(bucket.cnt)
-        return []
 
     def _give(self, item: Item) -> int:
         """One item past all caches. See zone_free_item."""
@@ -261,11 +221,7 @@ class Zone(Home):
     def set_max(self, count: int) -> int:
         """Set the limit, and size the caches to it. See uma_zone_set_max."""
         self.limiter.set(count)
-        buckets = 2 * self.cpus.count
-        size = min(count // buckets // 2, BUCKET_MAX) or int(count >= buckets)
-        self.bucket_size = self.bucket_size_max = size
-        self.bucket_min = min(self.bucket_min, size)
-        self._bucket_max = count - buckets * size
+        self.depot.fit(count, self.cpus.count)
         return count
 
     @property
@@ -310,29 +266,10 @@ class Zone(Home):
             return
         self._reclaiming = True
         try:
-            self._drain(self._unlist(request))
+            self._drain(self.depot.take_out(request, self._caches, self._none))
             self.backend.drain()
         finally:
             self._reclaiming = False
-
-    def _unlist(self, request: int) -> list[Bucket]:
-        """The buckets that a request takes out of the caches."""
-        buckets: list[Bucket] = []
-        with self._lock:
-            self._work.tick(self.limiter.clock())
-            if request == UMA_RECLAIM_DRAIN_CPU:
-                self.bucket_size = (self.bucket_size + self.bucket_min) // 2
-                for here in self._caches:
-                    buckets += [bucket for bucket in (here.alloc, here.free) if bucket.cnt]
-                    here.alloc = here.free = self._none
-            keep = self._work.nitems - self._work.spare() if request == UMA_RECLAIM_TRIM else 0
-            while self._work.nitems > keep:
-                bucket = self._full.popleft()
-                self._work.take(bucket.cnt)
-                buckets.append(bucket)
-            if self.bucket_size > self.bucket_min:
-                self.bucket_size -= 1
-        return buckets
 
     def close(self) -> None:
         """Hand out no more, cache no more; what is out comes back to the backend when it is freed."""
@@ -368,7 +305,7 @@ class Zone(Home):
 
     def count_cached(self) -> int:
         """`cached`, counted."""
-        count: int = self._work.nitems
+        count: int = self.depot.nitems
         for here in self._caches:
             count += here.count()
         return count
@@ -392,7 +329,7 @@ class Zone(Home):
             xdomain=0,
             sleepers=len(self.limiter.waiters),
             held=self.held,
-            bucket_size=self.bucket_size,
+            bucket_size=self.depot.bucket_size,
             pages=self.backend.pages,
             warnings_suppressed=self.limiter.suppressed,
         )
