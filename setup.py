@@ -9,6 +9,7 @@ import os
 from setuptools import setup
 
 COMPILED = [
+    "mbuf.vm.number",
     "mbuf.vm.page",
     "mbuf.uma.item",
     "mbuf.uma.slab",

@@ -4,6 +4,7 @@ from mbuf.packet.ext cimport Storage
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.segment cimport Segment
 from mbuf.uma.item cimport Item
+from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXT, M_PKTHDR
@@ -25,8 +26,8 @@ cdef class Chain(Segment):
     @cython.locals(m=Chain, found=Chain)
     cdef Chain tail(self)
 
-    @cython.locals(most=Py_ssize_t)
-    cpdef grow(self, Py_ssize_t count)
+    @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
+    cpdef grow(self, count)
 
     @cython.locals(item=Item, external=cython.uint, storage=Storage)
     cdef int shed(self) except -1

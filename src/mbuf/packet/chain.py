@@ -22,6 +22,7 @@ from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import Segment
+from mbuf.vm.number import clip
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
@@ -109,11 +110,12 @@ class Chain(Segment):
         """Count `count` bytes written to `room` as data, here and in the packet header."""
         self.live()
         most = self.space()
-        if not 0 <= count <= most:
+        more = clip(count)
+        if not 0 <= more <= most:
             raise Inval(f"grow: {count} bytes; there is room for 0 to {most}")
-        self.count += count
+        self.count += more
         if self.bits & M_PKTHDR:
-            self.hdr.len += count
+            self.hdr.len += more
 
     def __len__(self) -> int:
         return self.length()

@@ -2,6 +2,7 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage
 from mbuf.uma.item cimport Item
+from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory, Window
 
 cdef unsigned int M_FREED
@@ -26,5 +27,5 @@ cdef class Segment(Window):
     cdef Storage store(self)
     cdef Py_ssize_t space(self)
 
-    @cython.locals(start=Py_ssize_t, most=Py_ssize_t)
-    cpdef align(self, Py_ssize_t count)
+    @cython.locals(start=Py_ssize_t, most=Py_ssize_t, room=Py_ssize_t)
+    cpdef align(self, count)

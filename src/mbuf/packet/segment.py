@@ -23,6 +23,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Freed, Inval, ReadOnly
 from mbuf.packet.ext import Ext, Storage
+from mbuf.vm.number import clip
 from mbuf.vm.page import Memory, Window, pane
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Segment(Window):
     def len(self, count: int) -> None:
         self.live()
         most = self.start() + self.capacity() - self.off
-        if not 0 <= count <= most:
+        if not 0 <= clip(count) <= most:
             raise Inval(f"len {count}: this mbuf can have 0 to {most} bytes from its offset on")
         self.count = count
 
@@ -154,7 +155,7 @@ class Segment(Window):
     @flags.setter
     def flags(self, bits: int) -> None:
         self.live()
-        if not 0 <= bits < 1 << 24:
+        if not 0 <= clip(bits) < 1 << 24:
             raise Inval(f"flags {bits:#x}: they have 24 bits")
         if (bits ^ self.bits) & M_STRUCTURE:
             raise Inval(
@@ -211,6 +212,7 @@ class Segment(Window):
         if self.off != start:
             raise Inval("align: the data must be at the start of the storage")
         most = self.capacity()
-        if not 0 <= count <= most:
+        room = clip(count)
+        if not 0 <= room <= most:
             raise Inval(f"align: {count} bytes don't fit; the storage has {most}")
-        self.off = start + ((most - count) & ~7)
+        self.off = start + ((most - room) & ~7)

@@ -7,8 +7,10 @@ from mbuf.packet.source cimport Source
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
+from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT, M_WAITOK, MT_DATA, MT_NOINIT
+cdef object NOWAIT, DATA, PKTHDR
 cdef unsigned int M_COPYFLAGS, M_EOR, M_EXT, M_PKTHDR
 
 
@@ -19,18 +21,11 @@ cdef class Allocator(Source):
 
     cpdef dropped(self, Item item)
 
-    cpdef Mbuf get(self, int how=*, int type=*, timeout=*)
-    cpdef Mbuf gethdr(self, int how=*, int type=*, timeout=*)
-    cpdef Mbuf getcl(self, int how=*, int type=*, unsigned int flags=*, timeout=*)
-
     @cython.locals(packets=list, item=Item, zone=Zone, i=Py_ssize_t)
-    cpdef list getcl_bulk(self, Py_ssize_t n, int how=*, int type=*, unsigned int flags=*, timeout=*)
+    cdef list _packets(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
 
     @cython.locals(m=Mbuf, n=Py_ssize_t)
     cpdef free_bulk(self, list packets)
-
-    @cython.locals(tail=Chain, first=Mbuf)
-    cpdef Mbuf getm2(self, Py_ssize_t len, int how=*, int type=*, unsigned int flags=*, Mbuf m=*, timeout=*)
 
     @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
     cdef Mbuf _chain(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
@@ -50,6 +45,10 @@ cdef class Allocator(Source):
     cdef Mbuf _attach(self, Mbuf m, Item item)
 
 
-cdef int check(int how, int type, unsigned int flags) except -1
+cdef int check(Py_ssize_t how, Py_ssize_t type, Py_ssize_t flags) except -1
 cdef until(int how, timeout)
+@cython.locals(tail=Chain)
+cdef int _extend(Mbuf m, Mbuf extra, unsigned int flags) except -1
+@cython.locals(tail=Chain)
+cdef int _end_record(Mbuf m, unsigned int flags) except -1
 cdef int _attachable(Mbuf m) except -1

@@ -32,6 +32,7 @@ from mbuf.packet.ext import TYPE_OF_SIZE, Storage
 from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import Source
 from mbuf.uma.trash import TrashZone
+from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
     import cython
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
     from mbuf.vm.vm import Vm
 else:
     from mbuf.shadow import cython
+
+
+#: The defaults as objects: to find that an argument is the default takes no more than a look.
+NOWAIT: int = M_NOWAIT
+DATA: int = MT_DATA
+PKTHDR: int = M_PKTHDR
 
 
 class Allocator(Source):
@@ -62,20 +69,26 @@ class Allocator(Source):
 
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """An mbuf that holds up to 224 bytes in itself. See m_get."""
-        check(how, type, 0)
+        if how is NOWAIT and type is DATA:
+            return self._plain(M_NOWAIT, MT_DATA, 0, None)
+        check(clip(how), clip(type), 0)
         return self._plain(how, type, 0, until(how, timeout))
 
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """An mbuf with a packet header, and room for 168 bytes in itself. See m_gethdr."""
-        check(how, type, 0)
+        if how is NOWAIT and type is DATA:
+            return self._plain(M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        check(clip(how), clip(type), 0)
         return self._plain(how, type, M_PKTHDR, until(how, timeout))
 
     def getcl(
         self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
     ) -> Mbuf:
         """An mbuf with a cluster of 2048 bytes, by default the first of a packet. See m_getcl."""
-        check(how, type, flags)
-        return self._packet(how, type, flags, None if how == M_NOWAIT else until(how, timeout))
+        if how is NOWAIT and type is DATA and flags is PKTHDR:
+            return self._packet(M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        check(clip(how), clip(type), clip(flags))
+        return self._packet(how, type, flags, until(how, timeout))
 
     def getjcl(
         self,
@@ -86,12 +99,11 @@ class Allocator(Source):
         timeout: float | None = None,
     ) -> Mbuf:
         """An mbuf with a cluster of 2048, 4096, 9216 or 16384 bytes. See m_getjcl."""
-        check(how, type, flags)
-        deadline = until(how, timeout)
+        check(clip(how), clip(type), clip(flags))
+        zone = self.zones.of_size(clip(size))
         if size == MCLBYTES:
-            return self._packet(how, type, flags, deadline)
-        zone = self.zones.of_size(size)
-        return self._with_cluster(zone, how, type, flags, deadline)
+            return self._packet(how, type, flags, until(how, timeout))
+        return self._with_cluster(zone, how, type, flags, until(how, timeout))
 
     def get2(
         self,
@@ -102,13 +114,14 @@ class Allocator(Source):
         timeout: float | None = None,
     ) -> Mbuf:
         """The smallest mbuf, with or without a cluster, that holds `size` bytes, at most 4096. See m_get2."""
-        check(how, type, flags)
+        check(clip(how), clip(type), clip(flags))
         deadline = until(how, timeout)
-        if size <= MHLEN or (size <= MLEN and not flags & M_PKTHDR):
+        count = clip(size)
+        if count <= MHLEN or (count <= MLEN and not flags & M_PKTHDR):
             return self._plain(how, type, flags, deadline)
-        if size <= MCLBYTES:
+        if count <= MCLBYTES:
             return self._packet(how, type, flags, deadline)
-        if size > MJUMPAGESIZE:
+        if count > MJUMPAGESIZE:
             raise Inval(f"get2: one mbuf holds at most {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
         return self._with_cluster(self.zones.jumbop, how, type, flags, deadline)
 
@@ -126,24 +139,22 @@ class Allocator(Source):
         Returns the head. Of the flags, M_PKTHDR (for a new chain) and M_EOR (moved to the new tail) count.
         See m_getm2.
         """
-        check(how, type, flags)
-        if len < 0 or (len == 0 and m is None):
+        check(clip(how), clip(type), clip(flags))
+        count = clip(len)
+        if count < 0 or (count == 0 and (m is None or flags & M_EOR)):
             raise Inval(f"getm2: len {len}: ask for at least 1 byte")
-        tail = None if m is None else m.last()
-        first = self._chain(len, how, type, flags & M_PKTHDR if m is None else 0, until(how, timeout))
-        if tail is not None:
-            tail._next = first
-            tail.bits &= ~M_EOR
-        if flags & M_EOR:
-            if first is None:
-                raise Inval("getm2: M_EOR needs a new last mbuf: ask for at least 1 byte")
-            tail = first.tail()
-            tail.bits |= M_EOR
-        return cython.cast(Mbuf, first) if m is None else m
+        deadline = until(how, timeout)
+        if m is None:
+            first = self._chain(count, how, type, flags & M_PKTHDR, deadline)
+            _end_record(first, flags)
+            return first
+        m.live()
+        _extend(m, self._chain(count, how, type, 0, deadline), flags)
+        return m
 
-    def _chain(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf | None:
+    def _chain(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """Mbufs that hold `count` bytes, or none at all."""
-        first: Mbuf | None = cython.cast(Mbuf, None)
+        first: Mbuf = cython.cast(Mbuf, None)
         last = cython.cast(Mbuf, None)
         try:
             while count > 0:
@@ -178,7 +189,7 @@ class Allocator(Source):
 
         At the limit, clusters of cached packets are set free for a second try. Returns `m`.
         """
-        check(how, MT_DATA, 0)
+        check(clip(how), MT_DATA, 0)
         _attachable(m)
         zone = self.zones.clust
         item = zone.alloc(how, until(how, timeout))
@@ -196,16 +207,16 @@ class Allocator(Source):
 
         Without an mbuf, returns the cluster itself, which is then the caller's. See m_cljget.
         """
-        check(how, MT_DATA, 0)
+        check(clip(how), MT_DATA, 0)
         if m is not None:
             _attachable(m)
-        item = self._cluster(self.zones.of_size(size), how, until(how, timeout))
+        item = self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout))
         return cluster(cython.cast(Storage, item)) if m is None else self._attach(m, item)
 
     def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
         """A raw cluster."""
-        check(how, MT_DATA, 0)
-        item = self._cluster(self.zones.of_size(size), how, until(how, timeout))
+        check(clip(how), MT_DATA, 0)
+        item = self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout))
         return cluster(cython.cast(Storage, item))
 
     def getcl_bulk(
@@ -217,13 +228,17 @@ class Allocator(Source):
         timeout: float | None = None,
     ) -> list[Mbuf]:
         """`n` times `getcl` in one call: all of them, or an exception and none."""
-        check(how, type, flags)
-        if n < 0:
+        check(clip(how), clip(type), clip(flags))
+        count = clip(n)
+        if count < 0:
             raise Inval(f"getcl_bulk: n {n}: give 0 or more")
-        deadline = until(how, timeout)
+        return self._packets(count, how, type, flags, until(how, timeout))
+
+    def _packets(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> list[Mbuf]:
+        """`count` packets, or none."""
         zone = self.zones.pack
         packets: list[Mbuf] = []
-        for _ in range(n):
+        for _ in range(count):
             item = zone.alloc(how, deadline)
             if item is None:
                 error = self.denied(zone)
@@ -329,6 +344,21 @@ def until(how: int, timeout: float | None) -> float | None:
     if timeout < 0:
         raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
     return time.monotonic() + timeout
+
+
+def _extend(m: Mbuf, extra: Mbuf, flags: int) -> None:
+    """Link new mbufs, if any, to the end of a chain, whose record doesn't end before them."""
+    tail = m.tail()
+    tail._next = extra
+    tail.bits &= ~M_EOR
+    _end_record(extra, flags)
+
+
+def _end_record(m: Mbuf, flags: int) -> None:
+    """The last mbuf of a new chain may end a record."""
+    if flags & M_EOR:
+        tail = m.tail()
+        tail.bits |= M_EOR
 
 
 def _attachable(m: Mbuf) -> None:

@@ -1,0 +1,9 @@
+cimport cython
+
+
+cdef extern from "Python.h":
+    Py_ssize_t PyNumber_AsSsize_t(object number, void *error) except? -1
+
+
+@cython.locals(near=Py_ssize_t)
+cpdef Py_ssize_t clip(number) except? -1

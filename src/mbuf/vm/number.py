@@ -1,0 +1,28 @@
+"""Numbers as wide as the machine's.
+
+Python's are wider; what is beyond a register's range is beyond every range that is checked here, so the
+nearest register value does as well.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+if cython.compiled:
+    from cython.cimports.mbuf.vm.number import PyNumber_AsSsize_t
+
+_MOST = (1 << 63) - 1
+
+
+def clip(number: Any) -> int:
+    """The number, or the nearest that has 64 bits; TypeError if it is none."""
+    if cython.compiled:
+        near: int = PyNumber_AsSsize_t(number, cython.NULL)
+        return near
+    return max(min(index(number), _MOST), ~_MOST)
