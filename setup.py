@@ -29,6 +29,7 @@ COMPILED = [
     "mbuf.pool.zones",
     "mbuf.pool.alloc",
     "mbuf.pool.pool",
+    "mbuf.testing",
 ]
 
 

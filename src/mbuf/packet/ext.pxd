@@ -2,7 +2,8 @@ cimport cython
 
 from mbuf.uma.item cimport Home, Item
 
-cdef int EXT_PACKET
+cdef int EXT_CLUSTER, EXT_JUMBOP, EXT_JUMBO9, EXT_JUMBO16, EXT_PACKET
+cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE, MJUM9BYTES
 
 
 @cython.no_gc
@@ -11,7 +12,8 @@ cdef class Storage(Item):
     cdef unsigned int users
     cdef unsigned char type
 
-    cdef void own(self, int type) noexcept
+    cdef void own(self) noexcept
+    cdef void pair(self) noexcept
     cdef void share(self, Item item) noexcept
 
     @cython.locals(owner=Item)

@@ -14,7 +14,6 @@ else:
     from mbuf.shadow import cython
 
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from mbuf.const import (
     EXT_CLUSTER,
@@ -24,15 +23,9 @@ from mbuf.const import (
     EXT_PACKET,
     MCLBYTES,
     MJUM9BYTES,
-    MJUM16BYTES,
     MJUMPAGESIZE,
 )
 from mbuf.uma.item import Item
-
-#: See m_gettype in mbuf(9).
-TYPE_OF_SIZE = MappingProxyType(
-    {MCLBYTES: EXT_CLUSTER, MJUMPAGESIZE: EXT_JUMBOP, MJUM9BYTES: EXT_JUMBO9, MJUM16BYTES: EXT_JUMBO16}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +55,23 @@ class Storage(Item):
     type: int
     users: int
 
-    def own(self, type: int) -> None:
+    def own(self) -> None:
         """Become the storage of one mbuf, and of nobody else. See mb_ctor_clust."""
         self.owner = None
-        self.type = type
         self.users = 1
+        if self.size == MCLBYTES:
+            self.type = EXT_CLUSTER
+        elif self.size == MJUMPAGESIZE:
+            self.type = EXT_JUMBOP
+        elif self.size == MJUM9BYTES:
+            self.type = EXT_JUMBO9
+        else:
+            self.type = EXT_JUMBO16
+
+    def pair(self) -> None:
+        """Become the cluster of a packet. See mb_zinit_pack."""
+        self.own()
+        self.type = EXT_PACKET
 
     def share(self, item: Item) -> None:
         """One mbuf more uses this, beside that of `item`. See mb_dupcl."""

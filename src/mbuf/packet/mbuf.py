@@ -21,7 +21,7 @@ from mbuf.const import M_COPYFLAGS, M_EXT, M_FREED, M_NOWAIT, M_PKTHDR, M_RDONLY
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.cluster import Cluster
-from mbuf.packet.ext import TYPE_OF_SIZE, Storage
+from mbuf.packet.ext import Storage
 from mbuf.packet.flags import flag_names
 from mbuf.packet.pkthdr import PktHdr
 
@@ -94,7 +94,7 @@ class Mbuf(Chain):
         if self.bits & M_EXT:
             raise Inval("cljset: this mbuf has external storage already")
         storage = cluster.take()
-        storage.own(TYPE_OF_SIZE[storage.size])
+        storage.own()
         self.attach(storage)
         return self
 

@@ -28,7 +28,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.packet.cluster import Cluster, cluster
-from mbuf.packet.ext import TYPE_OF_SIZE, Storage
+from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import Source
 from mbuf.uma.trash import TrashZone
@@ -306,7 +306,7 @@ class Allocator(Source):
 
     def _attach(self, m: Mbuf, item: Item) -> Mbuf:
         storage = cython.cast(Storage, item)
-        storage.own(TYPE_OF_SIZE[storage.size])
+        storage.own()
         m.attach(storage)
         return m
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mbuf.const import EXT_PACKET, M_NOWAIT
+from mbuf.const import M_NOWAIT
 from mbuf.packet.ext import Storage
 from mbuf.uma.item import Backend, Item
 
@@ -45,7 +45,7 @@ class Packets(Backend):
 
     def _pair(self, item: Item, cluster: Item) -> None:
         storage = cython.cast(Storage, cluster)
-        storage.own(EXT_PACKET)
+        storage.pair()
         item.mate = storage
 
     def give(self, items: list[Item]) -> None:

@@ -1,0 +1,7 @@
+cimport cython
+
+from mbuf.packet.segment cimport Segment
+
+
+@cython.locals(count=Py_ssize_t, most=Py_ssize_t)
+cpdef put(Segment m, Py_ssize_t off, bytes data)

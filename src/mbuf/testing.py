@@ -1,0 +1,24 @@
+"""What a test may do to an mbuf and a user may not.
+
+Breaks the rules of `Segment` on purpose, never the bounds of its storage: whatever a test writes here
+stays in the mbuf that it names.
+"""
+
+from __future__ import annotations
+
+from mbuf.errors import Inval
+from mbuf.packet.segment import Segment
+
+
+def put(m: Segment, off: int, data: bytes) -> None:
+    """Hold `data`, at `off` of the storage, from now on; written even if that is shared or read-only."""
+    if m is None:
+        raise Inval("put: there is no mbuf to put bytes into")
+    m.live()
+    count = len(data)
+    most = m.capacity()
+    if not 0 <= off <= most - count:
+        raise Inval(f"put: {count} bytes at {off} don't fit; the storage has {most}")
+    m.off = m.start() + off
+    m.count = count
+    m.buf.write(m.off, data, 0, count)
