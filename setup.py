@@ -27,6 +27,7 @@ COMPILED = [
     "mbuf.packet.source",
     "mbuf.pool.packets",
     "mbuf.pool.zones",
+    "mbuf.pool.ask",
     "mbuf.pool.alloc",
     "mbuf.pool.pool",
     "mbuf.testing",

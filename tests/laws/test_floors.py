@@ -19,7 +19,7 @@ FLOORS = (
     ("uma",),
     ("packet",),
     ("pool",),
-    ("net", "watch"),
+    ("net", "watch", "testing"),
     ("",),
     ("tools",),
 )

@@ -4,14 +4,15 @@ from mbuf.packet.chain cimport Chain
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, handle, packet
 from mbuf.packet.source cimport Source
+from mbuf.pool.ask cimport check, until
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.number cimport clip
 
-cdef int M_NOWAIT, M_WAITOK, MT_DATA, MT_NOINIT
+cdef int M_NOWAIT, MT_DATA
 cdef object NOWAIT, DATA, PKTHDR
-cdef unsigned int M_COPYFLAGS, M_EOR, M_EXT, M_PKTHDR
+cdef unsigned int M_EOR, M_EXT, M_PKTHDR
 
 
 cdef class Allocator(Source):
@@ -45,8 +46,7 @@ cdef class Allocator(Source):
     cdef Mbuf _attach(self, Mbuf m, Item item)
 
 
-cdef int check(Py_ssize_t how, Py_ssize_t type, Py_ssize_t flags) except -1
-cdef until(int how, timeout)
+cdef int _live(Mbuf m) except -1
 @cython.locals(tail=Chain)
 cdef int _extend(Mbuf m, Mbuf extra, unsigned int flags) except -1
 @cython.locals(tail=Chain)

@@ -6,24 +6,20 @@ zones' counts of failures are all that changes. Never touches bytes.
 
 from __future__ import annotations
 
-import time
 import warnings
 from typing import TYPE_CHECKING
 
 from mbuf.const import (
-    M_COPYFLAGS,
     M_EOR,
     M_EXT,
     M_NOWAIT,
     M_PKTHDR,
-    M_WAITOK,
     MCLBYTES,
     MHLEN,
     MINCLSIZE,
     MJUMPAGESIZE,
     MLEN,
     MT_DATA,
-    MT_NOINIT,
     UMA_RECLAIM_DRAIN,
 )
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
@@ -31,6 +27,7 @@ from mbuf.packet.cluster import Cluster, cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import Source
+from mbuf.pool.ask import check, until
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.number import clip
 
@@ -148,7 +145,7 @@ class Allocator(Source):
             first = self._chain(count, how, type, flags & M_PKTHDR, deadline)
             _end_record(first, flags)
             return first
-        m.live()
+        _live(m)
         _extend(m, self._chain(count, how, type, 0, deadline), flags)
         return m
 
@@ -327,23 +324,9 @@ class Allocator(Source):
             )
 
 
-def check(how: int, type: int, flags: int) -> None:
-    """Refuse what no allocation can be asked for."""
-    if how != M_NOWAIT and how != M_WAITOK:
-        raise Inval(f"how {how}: give M_NOWAIT or M_WAITOK")
-    if type <= 0 or type >= MT_NOINIT:
-        raise Inval(f"type {type}: give MT_DATA or another MT_ number from 1 to 254")
-    if flags & ~M_COPYFLAGS:
-        raise Inval(f"flags {flags:#x}: only M_PKTHDR, M_EOR, M_RDONLY, ... (M_COPYFLAGS) can be asked for")
-
-
-def until(how: int, timeout: float | None) -> float | None:
-    """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
-    if timeout is None or how != M_WAITOK:
-        return None
-    if timeout < 0:
-        raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
-    return time.monotonic() + timeout
+def _live(m: Mbuf) -> None:
+    """Refuse an mbuf that was freed; compiled, what is no mbuf too."""
+    m.live()
 
 
 def _extend(m: Mbuf, extra: Mbuf, flags: int) -> None:

@@ -180,7 +180,8 @@ class Memory:
         if cython.compiled:
             memcpy(self.ptr + offset, other.ptr + start, count)
         else:
-            memoryview(self.raw)[offset : offset + count] = memoryview(other.raw)[start : start + count]
+            source = memoryview(other.raw).cast("B")
+            memoryview(self.raw).cast("B")[offset : offset + count] = source[start : start + count]
 
     def fill(self, word: cython.uint) -> None:
         """Fill with a 32-bit word, native order, floor(size / 4) times."""

@@ -1,0 +1,112 @@
+"""A network card's receive side: rings of descriptors, armed with clusters.
+
+Works as a FreeBSD driver on iflib does, with frames that somebody hands in instead of a card. Asks its pool
+alone; when that refuses, a slot of a ring stays empty, and a frame that finds no armed descriptor is dropped.
+"""
+
+from collections import deque
+from functools import partial
+
+from mbuf.const import MCLBYTES, MJUMPAGESIZE
+from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.packet.mbuf import Mbuf
+from mbuf.pool.pool import Pool
+
+FRAMING = 22
+"""Bytes of a frame around its packet: Ethernet header 14, VLAN tag 4, check sequence 4."""
+
+
+def cluster_for(mtu: int) -> int:
+    """The size of cluster that rings are armed with: never more than a page. See iflib_get_mbuf_size_for."""
+    return MCLBYTES if mtu + FRAMING <= MCLBYTES else MJUMPAGESIZE
+
+
+class RxRings:
+    """`queues` rings of `descriptors` slots, each for an mbuf with a cluster of `cluster` bytes.
+
+    Made empty: `arm` them before the first frame, `disarm` them in the end, which frees what they hold.
+    `short` slots are empty at any time; a ring tries to fill its empty slots after every frame that comes to it,
+    even one that it dropped, until the pool refuses.
+    """
+
+    __slots__ = ("_get", "_rings", "cluster", "denials", "descriptors", "refused", "short")
+
+    def __init__(self, pool: Pool, queues: int, descriptors: int, cluster: int) -> None:
+        if queues < 1 or descriptors < 1:
+            raise Inval(f"{queues} queues of {descriptors} descriptors: give 1 or more of both")
+        self._get = pool.getcl if cluster == MCLBYTES else partial(pool.getjcl, size=cluster)
+        self._rings: tuple[deque[Mbuf], ...] = tuple(deque() for _ in range(queues))
+        self.cluster = cluster
+        self.descriptors = descriptors
+        #: Slots without an mbuf, of all rings.
+        self.short = queues * descriptors
+        #: How often the pool refused, and its latest answer.
+        self.denials = 0
+        self.refused: NoBufs | NoMemory | None = None
+
+    @property
+    def slots(self) -> int:
+        """Descriptors of all rings."""
+        return len(self._rings) * self.descriptors
+
+    def arm(self, queue: int) -> bool:
+        """Fill the empty slots of a ring; False if the pool refuses before all are full."""
+        ring = self._rings[queue]
+        try:
+            while len(ring) < self.descriptors:
+                ring.append(self._get())
+                self.short -= 1
+        except (NoBufs, NoMemory) as refused:
+            self.denials += 1
+            self.refused = refused
+            return False
+        return True
+
+    def disarm(self) -> None:
+        """Free what the rings hold."""
+        for ring in self._rings:
+            while ring:
+                ring.pop().freem()
+                self.short += 1
+
+    def needs(self, length: int) -> int:
+        """Descriptors that a frame of `length` bytes takes."""
+        return -(-length // self.cluster) or 1
+
+    def receive(self, queue: int, data: memoryview, length: int) -> Mbuf | None:
+        """The packet of a frame with `length` bytes on the wire, or None if it was dropped.
+
+        Copies `data`, once, as the card would; that may be less than the frame. The packet is the caller's.
+        """
+        ring = self._rings[queue]
+        if self.short or length > self.cluster or len(data) > length:
+            return self._receive_slow(queue, data, max(length, len(data)))
+        m = ring.popleft()
+        try:
+            ring.append(self._get())
+        except (NoBufs, NoMemory) as refused:
+            self.short += 1
+            self.denials += 1
+            self.refused = refused
+        return m.append(data)
+
+    def _receive_slow(self, queue: int, data: memoryview, length: int) -> Mbuf | None:
+        """A frame that takes several descriptors, or that comes while slots are empty."""
+        ring = self._rings[queue]
+        count = self.needs(length)
+        m = self._take(ring, data, count) if count <= len(ring) else None
+        if len(ring) < self.descriptors:
+            self.arm(queue)
+        return m
+
+    def _take(self, ring: deque[Mbuf], data: memoryview, count: int) -> Mbuf:
+        """Fill `count` clusters in turn, and link them to one packet."""
+        mbufs = [ring.popleft() for _ in range(count)]
+        self.short += count
+        for n, m in enumerate(mbufs):
+            m.append(data[n * self.cluster : (n + 1) * self.cluster])
+        for n in range(count - 1, 0, -1):
+            mbufs[n - 1].next = mbufs[n]
+        head = mbufs[0]
+        head.pkthdr.len = len(data)
+        return head
