@@ -16,7 +16,6 @@ cdef unsigned int M_EOR, M_EXT, M_PKTHDR
 
 
 cdef class Allocator(Source):
-    cdef readonly object vm
     cdef public Zones zones
     cdef public unsigned long long drops
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from mbuf.pool.zones import Zones
     from mbuf.uma.item import Item
     from mbuf.uma.zone import Zone
-    from mbuf.vm.vm import Vm
 else:
     from mbuf.shadow import cython
 
@@ -56,10 +55,9 @@ class Allocator(Source):
     that can't be right raises `Inval`. The mbuf is the caller's.
     """
 
-    __slots__ = ("drops", "vm", "zones")
+    __slots__ = ("drops", "zones")
 
-    def __init__(self, vm: Vm, zones: Zones) -> None:
-        self.vm = vm
+    def __init__(self, zones: Zones) -> None:
         self.zones = zones
         #: Mbufs that were dropped instead of freed.
         self.drops = 0
@@ -308,11 +306,8 @@ class Allocator(Source):
         return m
 
     def denied(self, zone: Zone) -> MbufError:
-        """The error for a request that a zone has refused; being out of pages is news to the Vm."""
-        error = zone.denied()
-        if isinstance(error, NoMemory):
-            self.vm.low()
-        return error
+        """The error for a request that a zone has refused."""
+        return zone.denied()
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""

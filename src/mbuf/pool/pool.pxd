@@ -6,6 +6,8 @@ from mbuf.pool.alloc cimport Allocator
 cdef class Pool(Allocator):
     cdef readonly bint closed
     cdef readonly bint debug
+    cdef readonly object vm
+    cdef object _bell
     cdef Allocator _source
     cdef readonly object limits
     cdef readonly object cpus

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 from mbuf.pool.alloc import Allocator
 from mbuf.pool.limits import Limits
-from mbuf.pool.reclaim import Reclaim, trim
+from mbuf.pool.reclaim import PAGES, Reclaim, trim
 from mbuf.pool.stat import PoolStat
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.zones import boot
@@ -36,7 +36,18 @@ class Pool(Allocator):
     Close it with `close`, or use it in a `with` statement. Any thread may use it.
     """
 
-    __slots__ = ("changes", "closed", "cpus", "debug", "limits", "reclaim", "sysctl", "_source")
+    __slots__ = (
+        "changes",
+        "closed",
+        "cpus",
+        "debug",
+        "limits",
+        "reclaim",
+        "sysctl",
+        "vm",
+        "_bell",
+        "_source",
+    )
 
     def __init__(
         self,
@@ -52,17 +63,20 @@ class Pool(Allocator):
         self.debug = debug
         self.limits = Limits.plan(vm.realmem, tunables)
         self.cpus = Cpus(ncpu)
-        Allocator.__init__(self, vm, boot(vm, self.limits, self.cpus, caching, debug))
+        Allocator.__init__(self, boot(vm, self.limits, self.cpus, caching, debug))
+        self.vm = vm
         # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
-        self._source = Allocator(vm, self.zones)
-        self.reclaim = Reclaim(by_hand=not worker)
+        self._source = Allocator(self.zones)
+        self.reclaim = Reclaim(not worker, self._shortage)
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
         self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
         self.sysctl = Sysctl(self)
         for zone in self.zones.all():
             zone.source = self._source
             zone.limiter.ring = self.reclaim.bell(zone.name)
-        self.vm.lowmem.register(self._lowmem, EVENTHANDLER_PRI_FIRST)
+        vm.lowmem.register(self._lowmem, EVENTHANDLER_PRI_FIRST)
+        self._bell = self.reclaim.bell(PAGES)
+        vm.shortage.register(self._bell)
 
     @property
     def drains(self) -> Event:
@@ -85,6 +99,11 @@ class Pool(Allocator):
         # Packets let go of clusters, which those zones cached again.
         for zone in self.zones.all():
             zone.reclaim(UMA_RECLAIM_DRAIN)
+
+    def _shortage(self) -> None:
+        """A request found no page: say that memory is low, and if that is no news or no help, let all go."""
+        if not self.vm.low() or not self.vm.free:
+            self.drain()
 
     def _lowmem(self, why: int) -> None:
         """Memory is low: protocols first, then the caches. See mb_reclaim and uma_reclaim."""
@@ -126,6 +145,7 @@ class Pool(Allocator):
             return self.out
         self.closed = True
         self.vm.lowmem.deregister(self._lowmem)
+        self.vm.shortage.deregister(self._bell)
         for zone in self.zones.all():
             zone.close()
         if self.out:

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
     from mbuf.pool.zones import Zones
 
 
+#: Who rings when pages run out.
+PAGES = "pages"
+
+
 class Reclaim:
     """Drains, and who has rung for them. See mb_reclaim."""
 
-    __slots__ = ("_busy", "_lock", "_rung", "by_hand", "drains")
+    __slots__ = ("_busy", "_lock", "_rung", "by_hand", "drains", "shortage")
 
-    def __init__(self, by_hand: bool) -> None:
+    def __init__(self, by_hand: bool, shortage: Callable[[], None]) -> None:
+        #: What to do about a shortage of pages.
+        self.shortage = shortage
         #: Protocols' drain functions, called without arguments.
         self.drains = Event()
         #: True when only `run` runs them.
@@ -37,9 +43,9 @@ class Reclaim:
         return partial(self.ring, zone)
 
     def ring(self, zone: str) -> None:
-        """Ask for the drains on behalf of a zone; returns at once."""
+        """Ask for the drains on behalf of a zone, or of PAGES; returns at once."""
         self._rung[zone] = self._rung.get(zone, 0) + 1
-        if self.by_hand or not self.drains or self._busy:
+        if self.by_hand or self._busy or not (self.drains or zone == PAGES):
             return
         with self._lock:
             if self._busy:
@@ -55,10 +61,13 @@ class Reclaim:
             self._busy = False
 
     def run(self) -> int:
-        """Call the drains once for each zone that has rung since; how many zones those were."""
+        """Do what was rung for since: drains once for each zone. Returns how many rang."""
         rung, self._rung = self._rung, {}
-        for _ in rung:
-            self.drains.invoke()
+        for name in rung:
+            if name == PAGES:
+                self.shortage()
+            else:
+                self.drains.invoke()
         return len(rung)
 
 

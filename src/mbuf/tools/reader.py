@@ -14,8 +14,8 @@ _GRAINS = 1024
 class Reader(Protocol):
     """When packets are read, in the order of their coming."""
 
-    def due(self, now: int) -> int:
-        """When a packet that comes now will have been read."""
+    def due(self, now: int, mbufs: int = 1) -> int:
+        """When a packet of so many mbufs that comes now will have been read."""
 
     def miss(self, now: int, mbufs: int) -> None:
         """A packet of so many mbufs was dropped."""
@@ -33,7 +33,7 @@ class Hold:
         self._missed: deque[tuple[int, int]] = deque()
         self._count = 0
 
-    def due(self, now: int) -> int:
+    def due(self, now: int, mbufs: int = 1) -> int:
         """See Reader."""
         return now + self._span
 
@@ -62,8 +62,10 @@ class Drain:
         self._owed = 0
         self._largest = 1
 
-    def due(self, now: int) -> int:
+    def due(self, now: int, mbufs: int = 1) -> int:
         """See Reader."""
+        if mbufs > self._largest:
+            self._largest = mbufs
         if now > self._busy_until:
             self._idle(now)
         self._busy_until += self._interval

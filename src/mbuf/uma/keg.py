@@ -68,15 +68,18 @@ class Keg(Backend):
         With M_WAITOK it waits for pages, but only as long as it has got nothing. See zone_import.
         """
         items: list[Item] = []
-        with self._lock:
-            while len(items) < count:
-                slab = self._slab()
-                if slab is None:
-                    break
-                self._cut(slab, count - len(items), items)
-        if items or how != M_WAITOK:
-            return items
-        return self.take(count, how, deadline) if self._wait(deadline) else items
+        while True:
+            with self._lock:
+                while len(items) < count:
+                    slab = self._slab()
+                    if slab is None:
+                        break
+                    self._cut(slab, count - len(items), items)
+            if len(items) == count:
+                return items
+            self.vm.shortage.invoke()
+            if items or how != M_WAITOK or not self._wait(deadline):
+                return items
 
     def _slab(self) -> Slab | None:
         """A slab with a free item; None when there is no page for a new one."""
@@ -154,7 +157,6 @@ class Keg(Backend):
 
     def _wait(self, deadline: float | None) -> bool:
         """Wait until pages were freed; false when the deadline has passed."""
-        self.vm.low()
         waiter = self._waiters.join()
         if self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages:
             return self._waiters.quit(waiter) or True

@@ -85,7 +85,7 @@ def _bytes_of(item: Item) -> Memory:
 
 def _caller() -> str:
     """File and line of whoever called this package."""
-    frame = sys._getframe(1)
+    frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mbuf."):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -80,6 +80,8 @@ class Vm:
         self.fragmented = 0
         #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
         self.lowmem = Event()
+        #: Invoked when a request found no page, wherever that was: listeners must return at once.
+        self.shortage = Event()
         #: Invoked after pages were freed.
         self.freed = Event()
         self._arenas: dict[int, Arena] = {}
