@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from conformance.machine import HEADER, Machine, pat
-from mbuf import M_EXT, M_PKTHDR, MJUMPAGESIZE, VM_LOW_KMEM, Inval
+from mbuf import M_EXT, M_PKTHDR, MJUMPAGESIZE, VM_LOW_KMEM, Inval, NoBufs, NoMemory
 from mbuf.testing import put
 
 Op = Mapping[str, Any]
@@ -26,7 +26,10 @@ ALLOCATIONS = {
 #: The kernel's sysctls that the library doesn't know yet; any other name that it doesn't know is an error.
 LATER = ("max_datalen", "max_hdr", "max_linkhdr", "max_protohdr", "mb_use_ext_pgs", "num_snd_tags")
 
-#: Where the kernel returns NULL for arguments that the library finds wrong.
+#: Sysctls that can't be written: the kernel answers EPERM and tells no value, where the library says `Inval`.
+READ_ONLY = ("maxmbufmem",)
+
+#: Arguments for which the kernel returns NULL, and that the library finds wrong.
 NULL: Mapping[str, Callable[[Op], bool]] = {
     "get2": lambda op: op["size"] > MJUMPAGESIZE,
     "getm": lambda op: op["len"] == 0,
@@ -39,6 +42,13 @@ def unbuilt(op: Op) -> str | None:
     if op["op"] == "sysctl" and op["name"] in LATER:
         return f"sysctl {op['name']}"
     return None if op["op"] in OPS else op["op"]
+
+
+def is_null(op: Op, error: Exception) -> bool:
+    """Whether an error stands for the kernel's NULL."""
+    if isinstance(error, Inval):
+        return op["op"] in NULL and NULL[op["op"]](op)
+    return isinstance(error, NoBufs | NoMemory)
 
 
 def _allocation(name: str) -> Perform:
@@ -151,7 +161,6 @@ def _length(s: Machine, op: Op) -> list[int]:
 
 
 def _sysctl(s: Machine, op: Op) -> list[int]:
-    """The kernel gives EPERM and no value where the library calls a name read only."""
     name = f"kern.ipc.{op['name']}"
     try:
         before = s.pool.sysctl[name]
@@ -160,8 +169,8 @@ def _sysctl(s: Machine, op: Op) -> list[int]:
     if "val" in op:
         try:
             s.pool.sysctl[name] = op["val"]
-        except Inval as error:
-            return [1, 0] if "read only" in str(error) else [22, before]
+        except Inval:
+            return [1, 0] if op["name"] in READ_ONLY else [22, before]
     return [0, before]
 
 

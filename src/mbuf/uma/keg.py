@@ -119,6 +119,9 @@ class Keg(Backend):
                 self._give(item)
         finally:
             self._lock.leave()
+        for _ in items:
+            if self._waiters:
+                self._waiters.grant()
 
     def _give(self, item: Item) -> None:
         slab = item.run
@@ -156,7 +159,7 @@ class Keg(Backend):
         return self.vm.denied(self.cut.pages)
 
     def _wait(self, deadline: float | None) -> bool:
-        """Wait until pages were freed; false when the deadline has passed."""
+        """Wait until pages or items were freed; false when the deadline has passed."""
         waiter = self._waiters.join()
         if self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages:
             return self._waiters.quit(waiter) or True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.const import M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache, cache
@@ -146,7 +146,14 @@ class Zone(Home):
         return None
 
     def _import(self, count: int, how: int, deadline: float | None) -> list[Item]:
-        items: list[Item] = self.backend.take(count, how, deadline)
+        if how == M_WAITOK:
+            # It may wait for pages: what is freed meanwhile must get there.
+            self._press(1)
+        try:
+            items: list[Item] = self.backend.take(count, how, deadline)
+        finally:
+            if how == M_WAITOK:
+                self._press(-1)
         for item in items:
             item.home = self
         return items
