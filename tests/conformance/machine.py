@@ -37,7 +37,7 @@ DEFAULTS = {"physmem": 262144, "kmem": 1 << 40, "tun": {}}
 
 
 class Machine:
-    """A pool, the chains `m` and raw clusters `c` that a program holds by number, and the events `ev` of an operation."""
+    """A pool, the chains `m` and clusters `c` that a program holds by number, and events `ev`."""
 
     def __init__(self, boot: dict[str, Any], caching: bool) -> None:
         boot = DEFAULTS | boot

@@ -76,11 +76,12 @@ class RxRings:
     def receive(self, queue: int, data: memoryview, length: int) -> Mbuf | None:
         """The packet of a frame with `length` bytes on the wire, or None if it was dropped.
 
-        Copies `data`, once, as the card would; that may be less than the frame. The packet is the caller's.
+        Copies `data`, once, as the card would; that may be less than the frame, never more. The packet is the
+        caller's.
         """
         ring = self._rings[queue]
-        if self.short or length > self.cluster or len(data) > length:
-            return self._receive_slow(queue, data, max(length, len(data)))
+        if self.short or length > self.cluster:
+            return self._receive_slow(queue, data, length)
         m = ring.popleft()
         try:
             ring.append(self._get())

@@ -33,7 +33,7 @@ class CaptureClock:
         gap = when - self._latest
         if gap > 0:
             self._latest = when
-            self.now += min(gap, MOST_GAP)
+            self.now += gap if gap < MOST_GAP else MOST_GAP
         elif gap < -MOST_GAP:
             self._latest = when
         return self.now

@@ -15,13 +15,23 @@ STEP = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
-    """The highest count of mbufs."""
+class Moment:
+    """When a packet came: the how many-th it was, from 1, and at which nanosecond of capture time."""
 
-    count: int = 0
-    #: After how many packets it was first reached, and at which nanosecond of capture time.
-    packet: int = 0
-    when: int = 0
+    packet: int
+    when: int
+
+
+START = Moment(0, 0)
+"""Before the first packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The highest count of mbufs, and when it was first reached."""
+
+    count: int
+    at: Moment
 
 
 class HighWater:
@@ -32,21 +42,21 @@ class HighWater:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         #: Mbufs handed out, and as many as there would have been without any denial.
-        self.used = Peak()
-        self.needed = Peak()
+        self.used = Peak(0, START)
+        self.needed = Peak(0, START)
         #: Items in use or cached, by zone.
         self.charged: dict[str, int] = {}
         self._next = 0
 
-    def mark(self, used: int, needed: int, packet: int, when: int) -> None:
-        """So many are in use, and would be, after this packet."""
+    def mark(self, used: int, needed: int, at: Moment) -> None:
+        """So many are in use, and would be, once this packet was received."""
         if used > self.used.count:
-            self.used = Peak(used, packet, when)
+            self.used = Peak(used, at)
             if used >= self._next:
                 self._next = used + STEP
                 self.sample()
         if needed > self.needed.count:
-            self.needed = Peak(needed, packet, when)
+            self.needed = Peak(needed, at)
 
     def sample(self) -> PoolStat:
         """Take a snapshot for the charges."""

@@ -15,14 +15,14 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 from mbuf.pool.stat import PoolStat
 from mbuf.tools.clock import SECOND, CaptureClock
-from mbuf.tools.highwater import HighWater, Peak
+from mbuf.tools.highwater import START, HighWater, Moment, Peak
 from mbuf.tools.reader import Drain, Hold, Reader
 from mbuf.tools.sockets import NEVER, Sockets
 
-_FLOW = 12
 _FLOW_AT = {0: 16, 12: 12, 101: 12, 113: 28, 228: 12, 276: 32}
 """Where IPv4 addresses and ports begin, by link type: loopback, raw IP (three), Linux cooked (two); else Ethernet."""
 _FLOW_AT_ETHERNET = 26
+_FLOW = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,7 @@ class Settings:
 class Denial:
     """The first refill that the pool refused."""
 
-    packet: int
-    when: int
+    at: Moment
     error: NoBufs | NoMemory
 
 
@@ -62,20 +61,20 @@ class Outcome:
     packets: int
     #: Bytes on the wire.
     bytes: int
-    #: Nanoseconds of capture time, before `speed`.
+    #: Nanoseconds of capture time.
     when: int
     dropped: int
-    #: Refills refused.
+    first_drop: Moment | None
+    #: Refills that the pool refused.
     denials: int
-    first: Denial | None
-    first_drop: Peak
-    #: Mbufs handed out, and as many as there would have been had none been denied.
+    first_denial: Denial | None
+    #: Mbufs handed out, and as many as there would have been had none been refused.
     used: Peak
     needed: Peak
     #: Most items in use or cached, by zone.
     charged: dict[str, int]
     stat: PoolStat
-    #: Size of the rings' clusters, descriptors and how many of them have none.
+    #: Bytes of the rings' clusters; descriptors, and how many of them are without a cluster.
     cluster: int
     slots: int
     short: int
@@ -95,54 +94,124 @@ class Replay:
         self._queues = settings.queues
         self._clock = clock
         self._rings = RxRings(pool, settings.queues, settings.descriptors, cluster_for(settings.mtu))
-        self._sockets = Sockets(pool)
+        self._sockets = Sockets(pool.cpus)
         self._reader = settings.reader()
         self._high = HighWater(pool)
-        self._most_held = 0
-        self._missing = False
+        # Packets that may wait without a new peak, and the number of the packet at the last mark.
+        self._most = 0
+        self._marked = 0
         self.packets = 0
         self.bytes = 0
         self.dropped = 0
-        self._first: Denial | None = None
-        self._first_drop = Peak()
+        self._first_drop: Moment | None = None
+        self._first_denial: Denial | None = None
 
     def arm(self) -> bool:
         """Fill the rings; False if the pool refuses, and then there is no use in playing."""
         armed = all(self._arm(queue) for queue in range(self._queues))
-        self._mark(0)
-        if not armed:
-            self._denied()
+        self._mark(START)
+        self._note_denial(START)
         return armed
+
+    def play(self, packets: Iterable[Packet], flow: Callable[[memoryview], int] = int) -> None:
+        """Receive packets. With several queues, `flow` gives a number for each: that of its flow."""
+        advance, rings, waiting = self._clock.advance, self._rings, self._sockets.packets
+        receive, cluster, due, release = rings.receive, rings.cluster, self._reader.due, self._sockets.release
+        steered = self._queues > 1
+        before = self._clock.now
+        queue = cpu = 0
+        for when, data, length in packets:
+            now = advance(when)
+            if waiting and waiting[0][0] <= now:
+                if len(waiting) > self._most:
+                    self._mark(Moment(self.packets, before))
+                release(now)
+            if steered:
+                queue = flow(data) % self._queues
+                cpu = self._steer(queue)
+            if length < len(data):
+                length = len(data)
+            m = receive(queue, data, length)
+            self.packets += 1
+            self.bytes += length
+            if m is None or length > cluster or rings.short:
+                self._odd(m, rings.needs(length), cpu, before)
+            else:
+                waiting.append((due(now), m, cpu))
+            before = now
+
+    def outcome(self) -> Outcome:
+        """All numbers, now."""
+        now, high, rings = self._clock.now, self._high, self._rings
+        self._mark(Moment(self.packets, now))
+        stat = high.sample()
+        return Outcome(
+            packets=self.packets,
+            bytes=self.bytes,
+            when=now,
+            dropped=self.dropped,
+            first_drop=self._first_drop,
+            denials=rings.denials,
+            first_denial=self._first_denial,
+            used=high.used,
+            needed=high.needed,
+            charged=dict(high.charged),
+            stat=stat,
+            cluster=rings.cluster,
+            slots=rings.slots,
+            short=rings.short,
+            held=len(self._sockets.packets),
+        )
+
+    def finish(self) -> None:
+        """Free all packets, and what the rings hold."""
+        self._sockets.release(NEVER)
+        self._rings.disarm()
 
     def _arm(self, queue: int) -> bool:
         self._steer(queue)
         return self._rings.arm(queue)
 
-    def _steer(self, queue: int) -> None:
-        """Be on the CPU that serves a queue."""
+    def _steer(self, queue: int) -> int:
+        """Be on the CPU that serves a queue; which that is."""
         cpu = queue % self._cpus.count
         if cpu != self._cpus.current():
             self._cpus.move(cpu)
+        return cpu
 
-    def play(self, packets: Iterable[Packet], flow: Callable[[memoryview], int] | None = None) -> None:
-        """Receive packets. With several queues, `flow` gives a number for each, the same for those of one flow."""
-        advance, sockets, rings, reader = self._clock.advance, self._sockets, self._rings, self._reader
-        receive, put, due, cluster = rings.receive, sockets.put, reader.due, rings.cluster
-        steered = flow is not None and self._queues > 1
-        before = self._clock.now
-        queue = 0
-        for when, data, length in packets:
-            now = advance(when)
-            if now >= sockets.due:
-                self._release(now, before)
-            if steered:
-                queue = flow(data) % self._queues
-                self._steer(queue)
-            m = receive(queue, data, length)
-            self.packets += 1
-            self.bytes += length
-            if rings.short or length > cluster:
-                self._tight(m, length, now, before)
-            elif m is not None:
-                put(m, due(now))
-            before = now
+    def _odd(self, m: Mbuf | None, count: int, cpu: int, before: int) -> None:
+        """Here is a packet of several mbufs, or one that was dropped, or that came while slots were empty."""
+        at = Moment(self.packets, self._clock.now)
+        if self._marked < self.packets - 1:
+            # This packet may not have added to what is in use; then the peak was before it.
+            self._mark(Moment(self.packets - 1, before), 0)
+        if m is None:
+            self._reader.miss(at.when, count)
+            self.dropped += 1
+            self._first_drop = self._first_drop or at
+        else:
+            self._sockets.packets.append((self._reader.due(at.when, count), m, cpu))
+            self._sockets.widen(count)
+        self._mark(at)
+        self._note_denial(at)
+
+    def _mark(self, at: Moment, short: int | None = None) -> None:
+        """See how much is in use; `short` slots of the rings were empty then, by default those that are now."""
+        slots, held = self._rings.slots, self._sockets.mbufs
+        short = self._rings.short if short is None else short
+        self._high.mark(slots - short + held, slots + held + self._reader.missed(at.when), at)
+        self._marked = at.packet
+        # Once the pool refused or packets were dropped, or are of several mbufs, no length of the queue tells enough.
+        simple = not self._rings.denials and not self.dropped and not self._sockets.extra
+        self._most = len(self._sockets.packets) if simple else -1
+
+    def _note_denial(self, at: Moment) -> None:
+        """Remember the pool's first refusal."""
+        if self._first_denial is None and self._rings.refused is not None:
+            self._first_denial = Denial(at, self._rings.refused)
+
+
+def flow_number(linktype: int | None) -> Callable[[memoryview], int]:
+    """A function that tells flows apart by where IPv4 keeps addresses and ports; anything else is hashed alike."""
+    at = _FLOW_AT.get(1 if linktype is None else linktype, _FLOW_AT_ETHERNET)
+    return lambda data: crc32(data[at : at + _FLOW])

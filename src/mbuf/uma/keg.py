@@ -28,6 +28,7 @@ class Keg(Backend):
         "_lock",
         "_partial",
         "_waiters",
+        "closed",
         "cut",
         "kind",
         "name",
@@ -50,6 +51,7 @@ class Keg(Backend):
         self._empty: dict[Slab, None] = {}
         self._lock = Lock()
         self._waiters = WaitQ()
+        self.closed = False
         vm.freed.register(self._pages_freed)
 
     @property
@@ -122,6 +124,8 @@ class Keg(Backend):
         for _ in items:
             if self._waiters:
                 self._waiters.grant()
+        if self.closed:
+            self.drain()
 
     def _give(self, item: Item) -> None:
         slab = item.run
@@ -151,8 +155,10 @@ class Keg(Backend):
         return len(slabs) * self.cut.pages
 
     def close(self) -> None:
-        """No more will be taken: no use to hear of free pages."""
+        """No more will be taken: no use to hear of free pages, or to wait for them."""
+        self.closed = True
         self.vm.freed.deregister(self._pages_freed)
+        self._pages_freed()
 
     def denied(self) -> MbufError:
         """Out of pages, or of pages in a row."""
@@ -160,6 +166,8 @@ class Keg(Backend):
 
     def _wait(self, deadline: float | None) -> bool:
         """Wait until pages or items were freed; false when the deadline has passed."""
+        if self.closed:
+            return False
         waiter = self._waiters.join()
         if self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages:
             return self._waiters.quit(waiter) or True

@@ -105,6 +105,13 @@ class Limit:
         finally:
             self._lock.leave()
 
+    def dismiss(self) -> None:
+        """Let everybody who waits go on, room or not: there will be no more."""
+        with self._lock:
+            while self.waiters:
+                self.items += 1
+                self.waiters.grant()
+
     def _sleep(self, deadline: float | None) -> int:
         self.wring()
         with self._lock:

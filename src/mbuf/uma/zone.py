@@ -172,11 +172,12 @@ class Zone(Home):
 
     def _alloc_item(self, how: int, deadline: float | None) -> Item | None:
         """One item past all caches. See zone_alloc_item."""
-        if self.closed:
-            raise Inval(f"{self.name}: this pool is closed")
         if not self.limiter.charge(1, how, deadline):
             self._fails += 1
             return None
+        if self.closed:
+            self.limiter.uncharge(1)
+            raise Inval(f"{self.name}: this pool is closed")
         items = self._import(1, how, deadline)
         if not items:
             self._fails += 1
@@ -287,6 +288,7 @@ class Zone(Home):
         self.feeds = ()
         self.source = None
         self.backend.close()
+        self.limiter.dismiss()
         self.limiter.ring = self.limiter.wring = self.limiter.press = nothing
 
     # Numbers.
