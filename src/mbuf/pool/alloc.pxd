@@ -45,9 +45,9 @@ cdef class Allocator(Source):
     cdef Mbuf _attach(self, Mbuf m, Item item)
 
 
-cdef int _live(Mbuf m) except -1
 @cython.locals(tail=Chain)
 cdef int _extend(Mbuf m, Mbuf extra, unsigned int flags) except -1
 @cython.locals(tail=Chain)
 cdef int _end_record(Mbuf m, unsigned int flags) except -1
 cdef int _attachable(Mbuf m) except -1
+cdef int _live(Mbuf m) except -1

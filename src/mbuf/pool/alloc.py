@@ -161,7 +161,7 @@ class Allocator(Source):
                 else:
                     last._next = m
                 last = m
-        except MbufError:
+        except BaseException:
             if first is not None:
                 first.freem()
             raise
@@ -233,13 +233,15 @@ class Allocator(Source):
         """`count` packets, or none."""
         zone = self.zones.pack
         packets: list[Mbuf] = []
-        for _ in range(count):
-            item = zone.alloc(how, deadline)
-            if item is None:
-                error = self.denied(zone)
-                self.free_bulk(packets)
-                raise error
-            packets.append(packet(item, type, flags))
+        try:
+            for _ in range(count):
+                item = zone.alloc(how, deadline)
+                if item is None:
+                    raise self.denied(zone)
+                packets.append(packet(item, type, flags))
+        except BaseException:
+            self.free_bulk(packets)
+            raise
         return packets
 
     def free_bulk(self, packets: list[Mbuf]) -> None:
@@ -288,7 +290,7 @@ class Allocator(Source):
         m: Mbuf = self._plain(how, type, flags, deadline)
         try:
             item = self._cluster(zone, how, deadline)
-        except MbufError:
+        except BaseException:
             m.free()
             raise
         return self._attach(m, item)

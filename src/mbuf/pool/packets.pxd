@@ -10,7 +10,7 @@ cdef class Packets(Backend):
     cdef Zone _clusters
     cdef bint _short
 
-    @cython.locals(items=list, item=Item, cluster=Item, n=Py_ssize_t)
+    @cython.locals(items=list, item=Item, cluster=Item, paired=Py_ssize_t)
     cpdef list take(self, Py_ssize_t count, int how, deadline)
 
     @cython.locals(storage=Storage)

@@ -35,13 +35,21 @@ class Packets(Backend):
         """Mbufs of the keg as far as there are clusters for them. Only the first may wait for its cluster."""
         items = self._keg.take(count, how, deadline)
         self._short = bool(items)
-        for n, item in enumerate(items):
-            cluster = self._clusters.alloc(M_NOWAIT if n else how, deadline)
-            if cluster is None:
-                self._keg.give(items[n:])
-                return items[:n]
-            self._pair(item, cluster)
-        return items
+        paired = 0
+        try:
+            for item in items:
+                cluster = self._clusters.alloc(M_NOWAIT if paired else how, deadline)
+                if cluster is None:
+                    break
+                self._pair(item, cluster)
+                paired += 1
+        except BaseException:
+            # A wait was interrupted, or the pool closed: it can only have been the first.
+            self._keg.give(items)
+            raise
+        if paired < len(items):
+            self._keg.give(items[paired:])
+        return items[:paired]
 
     def _pair(self, item: Item, cluster: Item) -> None:
         storage = cython.cast(Storage, cluster)

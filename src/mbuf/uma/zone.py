@@ -136,10 +136,12 @@ class Zone(Home):
         if not room:
             return None
         bucket = self.depot.bucket()
-        for item in self._import(min(room, bucket.entries), how, deadline):
-            bucket.push(item)
-        if bucket.cnt < room:
-            self.limiter.uncharge(room - bucket.cnt)
+        try:
+            for item in self._import(min(room, bucket.entries), how, deadline):
+                bucket.push(item)
+        finally:
+            if bucket.cnt < room:
+                self.limiter.uncharge(room - bucket.cnt)
         if bucket.cnt:
             return bucket
         self._fails += 1
@@ -178,10 +180,14 @@ class Zone(Home):
         if self.closed:
             self.limiter.uncharge(1)
             raise Inval(f"{self.name}: this pool is closed")
-        items = self._import(1, how, deadline)
+        items: list[Item] = []
+        try:
+            items = self._import(1, how, deadline)
+        finally:
+            if not items:
+                self.limiter.uncharge(1)
         if not items:
             self._fails += 1
-            self.limiter.uncharge(1)
             return None
         self._allocs += 1
         return items[0]

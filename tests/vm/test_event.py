@@ -1,0 +1,123 @@
+import pytest
+
+from mbuf.vm.event import EVENTHANDLER_PRI_ANY, EVENTHANDLER_PRI_FIRST, EVENTHANDLER_PRI_LAST, Event
+
+
+def test_priorities_have_the_kernels_values() -> None:
+    assert (EVENTHANDLER_PRI_FIRST, EVENTHANDLER_PRI_ANY, EVENTHANDLER_PRI_LAST) == (0, 10000, 20000)
+
+
+def test_listeners_are_called_by_priority_then_in_order_of_arrival() -> None:
+    event = Event()
+    calls: list[str] = []
+    for name, priority in (("late", 20000), ("a", 10000), ("first", 0), ("b", 10000), ("second", 0)):
+        event.register(lambda name=name: calls.append(name), priority)
+    event.invoke()
+    assert calls == ["first", "second", "a", "b", "late"]
+
+
+def test_without_a_priority_a_listener_is_an_ordinary_one() -> None:
+    event = Event()
+    calls: list[str] = []
+    event.register(lambda: calls.append("last"), EVENTHANDLER_PRI_LAST)
+    event.register(lambda: calls.append("any"))
+    event.register(lambda: calls.append("first"), EVENTHANDLER_PRI_FIRST)
+    event.invoke()
+    assert calls == ["first", "any", "last"]
+
+
+def test_arguments_reach_every_listener() -> None:
+    event = Event()
+    got: list[tuple[object, ...]] = []
+    event.register(lambda *args: got.append(args))
+    event.register(lambda *args: got.append(args))
+    event.invoke(1, "two")
+    assert got == [(1, "two"), (1, "two")]
+
+
+def test_every_invocation_counts_also_one_that_nobody_hears() -> None:
+    event = Event()
+    event.invoke()
+    event.invoke()
+    assert event.count == 2
+
+
+def test_an_event_is_true_when_somebody_listens() -> None:
+    event = Event()
+    assert not event
+    event.register(print)
+    assert event
+    event.deregister(print)
+    assert not event
+
+
+def test_forgetting_a_stranger_is_no_error() -> None:
+    Event().deregister(print)
+
+
+def test_a_method_is_forgotten_by_its_equal() -> None:
+    event = Event()
+    heard: list[int] = []
+    event.register(heard.append)
+    event.deregister(heard.append)
+    event.invoke(1)
+    assert heard == []
+
+
+def test_an_exception_comes_through_after_all_were_called() -> None:
+    event = Event()
+    calls: list[str] = []
+
+    def fail(name: str) -> None:
+        calls.append(name)
+        raise RuntimeError(name)
+
+    event.register(lambda: fail("a"))
+    event.register(lambda: calls.append("b"))
+    event.register(lambda: fail("c"))
+    with pytest.raises(RuntimeError, match="^a$"):
+        event.invoke()
+    assert calls == ["a", "b", "c"]
+
+
+def test_an_interrupt_comes_through_too() -> None:
+    event = Event()
+    calls: list[str] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    event.register(interrupt)
+    event.register(lambda: calls.append("b"))
+    with pytest.raises(KeyboardInterrupt):
+        event.invoke()
+    assert calls == ["b"]
+
+
+def test_who_registers_during_an_invocation_hears_of_the_next() -> None:
+    event = Event()
+    calls: list[str] = []
+
+    def register() -> None:
+        event.register(lambda: calls.append("new"))
+
+    event.register(register)
+    event.invoke()
+    assert calls == []
+    event.deregister(register)
+    event.invoke()
+    assert calls == ["new"]
+
+
+def test_who_leaves_during_an_invocation_may_be_called_once_more() -> None:
+    event = Event()
+    calls: list[str] = []
+
+    def last() -> None:
+        calls.append("last")
+
+    event.register(lambda: event.deregister(last))
+    event.register(last)
+    event.invoke()
+    event.invoke()
+    assert calls == ["last"]

@@ -1,0 +1,29 @@
+import pytest
+
+from mbuf.vm.number import clip
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 2**31, 2**32, 2**63 - 1, -(2**63), True])
+def test_a_number_of_64_bits_is_itself(number: int) -> None:
+    assert clip(number) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "near"), [(2**63, 2**63 - 1), (10**100, 2**63 - 1), (-(2**63) - 1, -(2**63))]
+)
+def test_beyond_them_it_is_the_nearest(number: int, near: int) -> None:
+    assert clip(number) == near
+
+
+def test_whatever_has_an_index_is_a_number() -> None:
+    class Two:
+        def __index__(self) -> int:
+            return 2
+
+    assert clip(Two()) == 2
+
+
+@pytest.mark.parametrize("thing", [1.0, "1", None, b"1", [1]])
+def test_what_is_no_number_is_refused(thing: object) -> None:
+    with pytest.raises(TypeError):
+        clip(thing)

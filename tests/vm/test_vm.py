@@ -1,0 +1,276 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbuf import VM_LOW_KMEM, VM_LOW_PAGES, Inval, NoMemory, Vm
+from mbuf.const import PAGE_SIZE
+from mbuf.vm.vm import ARENA_PAGES, LOWMEM_PERIOD, host_memory
+
+
+def pages(count: int) -> Vm:
+    return Vm(realmem=count * PAGE_SIZE)
+
+
+# The budget.
+
+
+@pytest.mark.parametrize(("realmem", "count"), [(0, 0), (4095, 0), (4096, 1), (8191, 1), (1 << 30, 262144)])
+def test_the_budget_is_whole_pages(realmem: int, count: int) -> None:
+    vm = Vm(realmem)
+    assert (vm.pages, vm.free, vm.used, vm.realmem) == (count, count, 0, count * PAGE_SIZE)
+
+
+@pytest.mark.parametrize("realmem", [-1, 1 << 62, 1 << 64])
+def test_a_budget_that_cannot_be_is_refused(realmem: int) -> None:
+    with pytest.raises(Inval, match=f"realmem {realmem}"):
+        Vm(realmem)
+
+
+def test_no_page_is_handed_out_twice_nor_beyond_the_budget() -> None:
+    vm = pages(7)
+    taken = [vm.take(1) for _ in range(8)]
+    assert taken == [0, 1, 2, 3, 4, 5, 6, -1]
+    assert (vm.used, vm.free, vm.fails, vm.fragmented) == (7, 0, 1, 0)
+    assert str(vm.denied(1)) == "out of pages: 7 of 7 in use (Vm(realmem=...) sets the budget)"
+    vm.give([(page, 1) for page in taken[:7]])
+    assert vm.used == 0
+
+
+def test_nothing_is_to_be_had_of_an_empty_budget() -> None:
+    vm = pages(0)
+    assert vm.take(1) == -1
+    assert vm.largest_run() == 0
+    error = vm.denied(1)
+    assert isinstance(error, NoMemory)
+    assert isinstance(error, MemoryError)
+    assert str(error) == "out of pages: 0 of 0 in use (Vm(realmem=...) sets the budget)"
+
+
+def test_single_pages_come_from_the_low_end_and_runs_from_the_high() -> None:
+    vm = pages(16)
+    assert [vm.take(1), vm.take(4), vm.take(3), vm.take(1)] == [0, 12, 9, 1]
+    vm.give([(0, 2), (9, 7)])
+
+
+def test_free_pages_that_are_no_run_are_told_apart_from_none() -> None:
+    vm = pages(8)
+    taken = [vm.take(1) for _ in range(8)]
+    vm.give([(page, 1) for page in taken[::2]])
+    assert vm.free == 4
+    assert vm.largest_run() == 1
+    assert vm.take(3) == -1
+    assert (vm.fails, vm.fragmented) == (1, 1)
+    assert str(vm.denied(3)) == (
+        "out of runs of 3 pages: 4 of 8 pages are free, but no more than 1 in a row"
+    )
+    assert vm.take(5) == -1
+    assert (vm.fails, vm.fragmented) == (2, 1)
+    assert str(vm.denied(5)) == "out of pages: 4 of 8 in use (Vm(realmem=...) sets the budget)"
+    vm.give([(page, 1) for page in taken[1::2]])
+    assert vm.largest_run() == 8
+    assert vm.take(8) == 0
+    vm.give([(0, 8)])
+
+
+def test_runs_given_back_in_any_order_join() -> None:
+    vm = pages(8)
+    for _ in range(8):
+        vm.take(1)
+    vm.give([(5, 1), (0, 2), (3, 2), (7, 1), (2, 1), (6, 1)])
+    assert (vm.used, vm.largest_run()) == (0, 8)
+
+
+def test_a_run_never_spans_two_arenas() -> None:
+    vm = pages(ARENA_PAGES + 2)
+    assert vm.largest_run() == ARENA_PAGES
+    first = vm.take(ARENA_PAGES - 1)
+    assert first == 1
+    assert vm.take(3) == -1
+    assert (vm.fails, vm.fragmented) == (1, 1)
+    assert vm.largest_run() == 2
+    last = vm.take(2)
+    assert last == ARENA_PAGES
+    assert vm.take(1) == 0
+    assert vm.free == 0
+    # Neighbours in number, but of two arenas.
+    vm.give([(ARENA_PAGES - 1, 1), (ARENA_PAGES, 1)])
+    assert vm.largest_run() == 1
+    assert vm.take(2) == -1
+    vm.give([(0, ARENA_PAGES - 1), (ARENA_PAGES + 1, 1)])
+    assert vm.used == 0
+
+
+def test_a_full_arena_is_searched_again_once_it_has_a_free_page() -> None:
+    vm = pages(2 * ARENA_PAGES)
+    assert vm.take(ARENA_PAGES) == 0
+    assert vm.take(1) == ARENA_PAGES
+    vm.give([(17, 1)])
+    assert vm.take(1) == 17
+    vm.give([(0, ARENA_PAGES), (ARENA_PAGES, 1)])
+
+
+def test_no_run_is_longer_than_an_arena() -> None:
+    vm = pages(3 * ARENA_PAGES)
+    assert vm.take(ARENA_PAGES + 1) == -1
+    assert vm.fragmented == 1
+
+
+def test_giving_pages_back_is_an_event() -> None:
+    vm = pages(4)
+    heard: list[int] = []
+    vm.freed.register(lambda: heard.append(vm.used))
+    first, second = vm.take(1), vm.take(2)
+    vm.give([(first, 1)])
+    vm.give([(second, 2)])
+    assert heard == [2, 0]
+
+
+def test_pages_given_back_in_the_middle_of_the_allocator_are_taken_a_moment_later() -> None:
+    vm = pages(4)
+    page = vm.take(1)
+    with vm._lock:
+        vm.give([(page, 1)])
+        assert vm.used == 1
+    assert vm.used == 0
+
+
+# Memory.
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_SIZE
+
+
+def test_pages_given_back_are_the_operating_systems_and_read_as_zeros() -> None:
+    count = 2048
+    vm = pages(count)
+    page = vm.take(count)
+    arena, offset = vm.place(page)
+    size = count * PAGE_SIZE
+    before = resident()
+    for at in range(offset, offset + size, PAGE_SIZE):
+        arena.map[at] = 0xAA
+    assert resident() - before > size // 2
+    vm.give([(page, count)])
+    assert resident() - before < size // 2
+    page = vm.take(count)
+    arena, offset = vm.place(page)
+    assert arena.map[offset : offset + size].count(0) == size
+    vm.give([(page, count)])
+
+
+def test_pages_beside_those_given_back_keep_their_bytes() -> None:
+    vm = pages(3)
+    taken = [vm.take(1) for _ in range(3)]
+    places = [vm.place(page) for page in taken]
+    for arena, offset in places:
+        arena.map[offset : offset + PAGE_SIZE] = b"x" * PAGE_SIZE
+    vm.give([(taken[1], 1)])
+    assert [arena.map[at : at + PAGE_SIZE] == b"x" * PAGE_SIZE for arena, at in places] == [True, False, True]
+    vm.give([(taken[0], 1), (taken[2], 1)])
+
+
+# Low memory.
+
+
+def test_low_memory_is_told_at_most_once_in_a_period(clock: Any) -> None:
+    vm = Vm(0, clock=clock)
+    heard: list[int] = []
+    vm.lowmem.register(heard.append)
+    assert vm.low()
+    assert not vm.low(VM_LOW_KMEM)
+    clock.now += LOWMEM_PERIOD - 0.001
+    assert not vm.low()
+    clock.now += 0.001
+    assert vm.low(VM_LOW_KMEM)
+    assert heard == [VM_LOW_PAGES, VM_LOW_KMEM]
+
+
+def test_the_period_is_the_kernels() -> None:
+    assert LOWMEM_PERIOD == 10
+
+
+def test_a_listener_that_fails_counts_as_told(clock: Any) -> None:
+    vm = Vm(0, clock=clock)
+    vm.lowmem.register(lambda why: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        vm.low()
+    assert not vm.low()
+
+
+# The machine's memory.
+
+Tree = Callable[..., int]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Tree:
+    """The memory found on a machine of 8 GiB with these files."""
+
+    def host(groups: str | None = None, **limits: str) -> int:
+        proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
+        (proc / "self").mkdir(parents=True)
+        (proc / "meminfo").write_text("MemTotal:        8388608 kB\nMemFree:          123456 kB\n")
+        if groups is not None:
+            (proc / "self/cgroup").write_text(groups)
+        for path, text in limits.items():
+            (cgroup / path).parent.mkdir(parents=True, exist_ok=True)
+            (cgroup / path).write_text(text)
+        return host_memory(str(proc), str(cgroup))
+
+    return host
+
+
+GIB = 1 << 30
+
+
+def test_without_control_groups_it_is_the_machines(host: Tree) -> None:
+    assert host() == 8 * GIB
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "memory"),
+    [
+        ("0::/\n", {}, 8 * GIB),
+        ("0::/\n", {"memory.max": "max\n"}, 8 * GIB),
+        ("0::/\n", {"memory.max": f"{GIB}\n"}, GIB),
+        ("0::/a/b\n", {"a/b/memory.max": f"{2 * GIB}\n"}, 2 * GIB),
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": f"{GIB}\n"}, GIB),
+        ("0::/a/b\n", {"a/b/memory.max": f"{GIB}\n", "a/memory.max": f"{2 * GIB}\n"}, GIB),
+        ("0::/a/b\n", {"memory.max": f"{3 * GIB}\n"}, 3 * GIB),
+        ("0::/a\n", {"a/memory.max": f"{16 * GIB}\n"}, 8 * GIB),
+        ("0::/a\n", {"b/memory.max": f"{GIB}\n"}, 8 * GIB),
+        ("0::/a\n", {"a/memory.max": ""}, 8 * GIB),
+    ],
+    ids=["none", "max", "root", "own", "parent", "nested", "above all", "more than there is", "other", "empty"],
+)
+def test_a_group_of_version_2_limits_it(host: Tree, groups: str, limits: dict[str, str], memory: int) -> None:
+    assert host(groups, **limits) == memory
+
+
+V1 = "5:cpu,cpuacct:/x\n4:memory:/docker/1\n1:name=systemd:/y\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "memory"),
+    [
+        (V1, {"memory/docker/1/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        (V1, {"memory/docker/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        (V1, {"memory/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        (V1, {"memory/docker/1/memory.limit_in_bytes": "9223372036854771712\n"}, 8 * GIB),
+        (V1, {"docker/1/memory.max": f"{GIB}\n"}, 8 * GIB),
+        ("3:hugetlb,memory:/a\n", {"memory/a/memory.limit_in_bytes": f"{GIB}\n"}, GIB),
+        (V1 + "0::/u\n", {"u/memory.max": f"{GIB}\n"}, GIB),
+    ],
+    ids=["own", "parent", "root", "unlimited", "file of version 2", "shared hierarchy", "both versions"],
+)
+def test_a_group_of_version_1_limits_it(host: Tree, groups: str, limits: dict[str, str], memory: int) -> None:
+    assert host(groups, **limits) == memory
+
+
+def test_the_host_has_memory() -> None:
+    vm = Vm.host()
+    assert vm.realmem == host_memory() // PAGE_SIZE * PAGE_SIZE > 0
+    assert vm.used == 0
