@@ -26,6 +26,9 @@ cdef class Chain(Segment):
     @cython.locals(m=Chain, found=Chain)
     cdef Chain tail(self)
 
+    @cython.locals(n=Chain)
+    cdef Chain follow(self)
+
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
     cpdef grow(self, count)
 

@@ -90,7 +90,7 @@ class Chain(Segment):
         m: Chain | None = self
         while m is not None:
             total += m.count
-            m = m._next
+            m = m.follow()
         return total
 
     def last(self) -> Mbuf:
@@ -102,9 +102,16 @@ class Chain(Segment):
         """`last`, of an mbuf known to be live."""
         m: Any = self
         while m._next is not None:
-            m = m._next
+            m = m.follow()
         found: Mbuf = m
         return found
+
+    def follow(self) -> Mbuf | None:
+        """The next mbuf, of one known to be live; raises `Freed` if that was freed behind the chain's back."""
+        n = self._next
+        if n is not None and n.bits & M_FREED:
+            n.live()
+        return n
 
     def grow(self, count: int) -> None:
         """Count `count` bytes written to `room` as data, here and in the packet header."""
@@ -131,7 +138,7 @@ class Chain(Segment):
         while m is not None:
             if m.count:
                 views.append(m.data)
-            m = m._next
+            m = m.follow()
         return iter(views)
 
     def __bytes__(self) -> bytes:
@@ -141,7 +148,7 @@ class Chain(Segment):
         m: Chain | None = self
         while m is not None:
             pieces.append(m.buf.read(m.off, m.count))
-            m = m._next
+            m = m.follow()
         return b"".join(pieces)
 
     def lend(self) -> bool:

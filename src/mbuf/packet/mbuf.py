@@ -93,6 +93,8 @@ class Mbuf(Chain):
         self.live()
         if self.bits & M_EXT:
             raise Inval("cljset: this mbuf has external storage already")
+        if cluster is None:
+            raise Inval("cljset: give a cluster, from pool.cljget(None, ...)")
         storage = cluster.take()
         storage.own()
         self.attach(storage)
@@ -111,7 +113,10 @@ class Mbuf(Chain):
         Raises `NoBufs`, and then nothing was appended.
         """
         self.live()
-        count = memoryview(data).nbytes
+        view = memoryview(data)
+        if not view.c_contiguous:
+            raise Inval("append: the bytes must lie in a row: pass bytes(data)")
+        count = view.nbytes
         last = cython.cast(Mbuf, self.tail())
         space = min(last.space(), count)
         extra = self._more(data, space, count) if count > space else None
@@ -124,19 +129,22 @@ class Mbuf(Chain):
 
     def _more(self, data: Any, at: int, count: int) -> Mbuf:
         """A chain of plain mbufs that holds data from `at` on."""
-        first: Mbuf = cython.cast(Mbuf, None)
+        source = self.origin()
+        first: Mbuf = source.get(M_NOWAIT, self.kind)
         last = first
-        while at < count:
-            m: Mbuf = self.origin().get(M_NOWAIT, self.kind)
-            if last is None:
-                first = m
-            else:
+        try:
+            while True:
+                last.count = min(last.space(), count - at)
+                last.buf.write(last.off, data, at, last.count)
+                at += last.count
+                if at == count:
+                    return first
+                m: Mbuf = source.get(M_NOWAIT, self.kind)
                 last._next = m
-            last = m
-            m.count = min(m.space(), count - at)
-            m.buf.write(m.off, data, at, m.count)
-            at += m.count
-        return first
+                last = m
+        except BaseException:
+            first.freem()
+            raise
 
     def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes: clusters are shared, bytes in mbufs copied. See m_copypacket.
@@ -146,18 +154,23 @@ class Mbuf(Chain):
         self.live()
         if not self.bits & M_PKTHDR:
             raise Inval("copypacket: this mbuf has no packet header, so it doesn't begin a packet")
-        top: Mbuf = self.origin().gethdr(how, self.kind, timeout)
-        top.hdr.copy(self.hdr)
-        top.bits = self.bits & M_COPYFLAGS
-        _copy_data(self, top, self.off)
-        last: Mbuf = top
-        m = cython.cast(Mbuf, self._next)
-        while m is not None:
-            n: Mbuf = self.origin().get(how, m.kind, timeout)
-            last._next = n
-            last = n
-            _copy_data(m, n, n.off)
-            m = cython.cast(Mbuf, m._next)
+        source = self.origin()
+        top: Mbuf = source.gethdr(how, self.kind, timeout)
+        try:
+            top.hdr.copy(self.hdr)
+            top.bits = self.bits & M_COPYFLAGS
+            _copy_data(self, top, self.off)
+            last: Mbuf = top
+            m = cython.cast(Mbuf, self.follow())
+            while m is not None:
+                n: Mbuf = source.get(how, m.kind, timeout)
+                last._next = n
+                last = n
+                _copy_data(m, n, n.off)
+                m = cython.cast(Mbuf, m.follow())
+        except BaseException:
+            top.freem()
+            raise
         return top
 
 

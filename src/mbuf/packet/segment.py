@@ -47,6 +47,10 @@ class Segment(Window):
     item: Item
     kind: int
 
+    def __cinit__(self) -> None:
+        # Compiled, a handle made behind the pool's back is as good as freed.
+        self.bits = M_FREED
+
     def reset(self, item: Item, buf: Memory, off: int, kind: int, bits: int) -> None:
         """Be a new mbuf of `item`, with no bytes, at `off` of `buf`. See m_init."""
         self.item = item

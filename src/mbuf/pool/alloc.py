@@ -342,6 +342,8 @@ def _end_record(m: Mbuf, flags: int) -> None:
 
 
 def _attachable(m: Mbuf) -> None:
+    if m is None:
+        raise Inval("clget: give an mbuf to attach a cluster to")
     m.live()
     if m.bits & M_EXT:
         raise Inval("this mbuf has external storage already")

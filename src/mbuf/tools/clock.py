@@ -31,9 +31,12 @@ class CaptureClock:
     def advance(self, when: int) -> int:
         """The time at which a packet of timestamp `when` comes."""
         gap = when - self._latest
-        if gap > 0:
+        if 0 < gap < MOST_GAP:
             self._latest = when
-            self.now += gap if gap < MOST_GAP else MOST_GAP
+            self.now += gap
+        elif gap >= MOST_GAP:
+            self._latest = when
+            self.now += MOST_GAP
         elif gap < -MOST_GAP:
             self._latest = when
         return self.now

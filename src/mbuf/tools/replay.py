@@ -51,6 +51,8 @@ class Denial:
     """The first refill that the pool refused."""
 
     at: Moment
+    #: Mbufs with clusters in use then.
+    used: int
     error: NoBufs | NoMemory
 
 
@@ -208,7 +210,8 @@ class Replay:
     def _note_denial(self, at: Moment) -> None:
         """Remember the pool's first refusal."""
         if self._first_denial is None and self._rings.refused is not None:
-            self._first_denial = Denial(at, self._rings.refused)
+            used = self._rings.slots - self._rings.short + self._sockets.mbufs
+            self._first_denial = Denial(at, used, self._rings.refused)
 
 
 def flow_number(linktype: int | None) -> Callable[[memoryview], int]:

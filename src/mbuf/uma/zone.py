@@ -104,8 +104,10 @@ class Zone(Home):
         return self._alloc_dry(how, deadline) if item is None else item
 
     def free(self, item: Item) -> None:
-        """Take an item back. See uma_zfree_arg."""
-        if self.pressed:
+        """Take an item back; None is no item. See uma_zfree_arg."""
+        if item is None:
+            pass
+        elif self.pressed:
             self._give(item)
         elif not (self._here().push(item) if self._cache is None else self._cache.push(item)):
             self._free_full(item)

@@ -26,10 +26,11 @@ cdef class Memory:
     cdef int exports
     cdef bint held
 
-    cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
+    cdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
     cpdef Py_ssize_t place(self)
     cdef bint watched(self)
-    cpdef hold(self)
+    cdef hold(self)
+    cdef int _check(self, Py_ssize_t offset, Py_ssize_t count) except -1
     cdef int unwatched(self) except -1
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)

@@ -148,8 +148,13 @@ class Memory:
         self.held = False
         self.unwatched()
 
+    def _check(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+        if offset < 0 or count < 0 or offset > self.size - count:
+            raise IndexError(f"{count} bytes at {offset} of {self.size}")
+
     def read(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> bytes:
         """Copy bytes out."""
+        self._check(offset, count)
         if cython.compiled:
             data: bytes = self.ptr[offset : offset + count]
             return data
@@ -158,7 +163,8 @@ class Memory:
     def write(
         self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
-        """Copy `count` bytes of data's buffer in, from its byte `skip`. The caller has checked the room."""
+        """Copy `count` bytes of data's buffer in, from its byte `skip`."""
+        self._check(offset, count)
         if cython.compiled:
             source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
@@ -176,7 +182,9 @@ class Memory:
     def copy(
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
-        """Copy `count` bytes of another memory in. The caller has checked both."""
+        """Copy `count` bytes of another memory in."""
+        self._check(offset, count)
+        other._check(start, count)
         if cython.compiled:
             memcpy(self.ptr + offset, other.ptr + start, count)
         else:
@@ -228,6 +236,8 @@ class Window:
     def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int) -> None:
         fixed: cython.bint = self.lend()
         memory: Memory = self.buf
+        if memory is None:
+            raise BufferError("this window shows no memory")
         # Released, the view counts itself out of the memory, which is therefore what it names as its owner.
         PyBuffer_FillInfo(buffer, memory, memory.ptr + self.off, self.count, fixed, flags)
         memory.exports += 1

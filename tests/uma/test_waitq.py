@@ -1,0 +1,53 @@
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mbuf.uma.waitq import WaitQ
+
+Spawn = Callable[[Callable[[], object]], Any]
+Eventually = Callable[[Callable[[], object]], None]
+
+
+def test_who_came_first_is_granted_first(spawn: Spawn) -> None:
+    queue = WaitQ()
+    first, second = queue.join(), queue.join()
+    assert len(queue) == 2
+    queue.grant()
+    assert len(queue) == 1
+    assert not queue.wait(second, time.monotonic())
+    assert queue.wait(first, None)
+    assert len(queue) == 0
+
+
+def test_whose_time_is_up_leaves_the_line() -> None:
+    queue = WaitQ()
+    waiter = queue.join()
+    assert not queue.wait(waiter, time.monotonic() - 1)
+    assert len(queue) == 0
+    assert not queue
+
+
+def test_a_grant_that_came_in_time_is_taken_though_time_is_up() -> None:
+    queue = WaitQ()
+    waiter = queue.join()
+    queue.grant()
+    assert queue.wait(waiter, time.monotonic() - 1)
+
+
+def test_who_quits_is_not_granted_anything() -> None:
+    queue = WaitQ()
+    first, second = queue.join(), queue.join()
+    assert queue.quit(first)
+    assert not queue.quit(first)
+    queue.grant()
+    assert not queue.quit(second)
+    assert queue.wait(second, None)
+
+
+def test_a_thread_waits_until_it_is_granted(spawn: Spawn, eventually: Eventually) -> None:
+    queue = WaitQ()
+    waiter = queue.join()
+    other = spawn(lambda: queue.wait(waiter, None))
+    assert other.is_alive()
+    queue.grant()
+    assert other.done() is True
