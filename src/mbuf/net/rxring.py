@@ -25,8 +25,8 @@ class RxRings:
     """`queues` rings of `descriptors` slots, each for an mbuf with a cluster of `cluster` bytes.
 
     Made empty: `arm` them before the first frame, `disarm` them in the end, which frees what they hold.
-    `short` slots are empty at any time; a ring tries to fill its empty slots after every frame that comes to it,
-    even one that it dropped, until the pool refuses.
+    `short` slots are empty at any time; a ring tries to fill its empty slots after every frame that comes to
+    it, even one that it dropped, until the pool refuses.
     """
 
     __slots__ = ("_get", "_rings", "cluster", "denials", "descriptors", "refused", "short")
@@ -102,12 +102,13 @@ class RxRings:
 
     def _take(self, ring: deque[Mbuf], data: memoryview, count: int) -> Mbuf:
         """Fill `count` clusters in turn, and link them to one packet."""
-        mbufs = [ring.popleft() for _ in range(count)]
         self.short += count
-        for n, m in enumerate(mbufs):
-            m.append(data[n * self.cluster : (n + 1) * self.cluster])
-        for n in range(count - 1, 0, -1):
-            mbufs[n - 1].next = mbufs[n]
-        head = mbufs[0]
-        head.pkthdr.len = len(data)
+        head = last = ring.popleft()
+        head.append(data[: self.cluster])
+        for n in range(1, count):
+            last.next = m = ring.popleft()
+            piece = data[n * self.cluster : (n + 1) * self.cluster]
+            if piece:
+                head.append(piece)
+            last = m
         return head

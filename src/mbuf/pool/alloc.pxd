@@ -47,6 +47,8 @@ cdef class Allocator(Source):
 
 @cython.locals(tail=Chain)
 cdef int _extend(Mbuf m, Mbuf extra, unsigned int flags) except -1
+
+
 @cython.locals(tail=Chain)
 cdef int _end_record(Mbuf m, unsigned int flags) except -1
 cdef int _attachable(Mbuf m) except -1

@@ -14,8 +14,9 @@ _NEVER = 1 << 80
 class CaptureClock:
     """Goes on from packet to packet, from capture to capture, and never back.
 
-    A gap is cut to `MOST_GAP`. While timestamps go back by up to that, time stands still until they have caught
-    up; if they go back further, it goes on from there. The first packet of a capture follows the last one at once.
+    A gap is cut to `MOST_GAP`. While timestamps go back by up to that, time stands still until they have
+    caught up; if they go back further, it goes on from there. The first packet of a capture follows the last
+    one at once.
     """
 
     __slots__ = ("_latest", "now")

@@ -1,8 +1,8 @@
 """How high the use of memory went, and when.
 
-`used` and `needed` are counted, and exact. What zones are charged for (in use and cached) is read from snapshots:
-when use has grown by `STEP` mbufs, when a request is denied first, and at the end. That is exact too,
-as charges only grow, unless memory was given back from caches in between; then up to `STEP` items may be missing.
+`used` and `needed` are counted, and exact. What zones are charged for (in use and cached) is read from
+snapshots: whenever use has grown by `STEP` mbufs, and at the end. That is exact too, as charges only grow,
+unless memory was given back from caches in between; then up to `STEP` items may be missing.
 """
 
 from dataclasses import dataclass

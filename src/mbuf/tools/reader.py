@@ -1,14 +1,14 @@
 """When programs read their packets out of the socket buffers.
 
-Two ways: each packet waits its time, or one reader takes so many a second. Both also reckon what would wait if
-no packet had been dropped. Times are nanoseconds; sees no packet, only when it came and of how many mbufs it is.
+Two ways: each packet waits its time, or one reader takes so many a second. Both also reckon what would wait
+if no packet had been dropped. Times are nanoseconds; sees of a packet only when it came, and its mbufs' number.
 """
 
 from collections import deque
 from typing import Protocol
 
 _GRAINS = 1024
-"""Packets missed are put together by time, in so many parts of a wait: memory stays flat, the error below 0.1 %."""
+"""Packets missed are put together by time, in so many parts of a wait: memory stays flat, the error small."""
 
 
 class Reader(Protocol):

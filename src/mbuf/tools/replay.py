@@ -20,7 +20,7 @@ from mbuf.tools.reader import Drain, Hold, Reader
 from mbuf.tools.sockets import NEVER, Sockets
 
 _FLOW_AT = {0: 16, 12: 12, 101: 12, 113: 28, 228: 12, 276: 32}
-"""Where IPv4 addresses and ports begin, by link type: loopback, raw IP (three), Linux cooked (two); else Ethernet."""
+"""Where IPv4 addresses and ports begin, by link type: loopback, raw IP (three), Linux cooked (two)."""
 _FLOW_AT_ETHERNET = 26
 _FLOW = 12
 
@@ -87,8 +87,8 @@ class Outcome:
 class Replay:
     """A machine with one network card.
 
-    `arm` it, `play` captures, ask for its `outcome`, and `finish` it, which gives all memory back to the pool.
-    The pool stays the caller's.
+    `arm` it, `play` captures, ask for its `outcome`, and `finish` it, which gives all memory back to the
+    pool. The pool stays the caller's.
     """
 
     def __init__(self, pool: Pool, settings: Settings, clock: CaptureClock) -> None:
@@ -198,12 +198,12 @@ class Replay:
         self._note_denial(at)
 
     def _mark(self, at: Moment, short: int | None = None) -> None:
-        """See how much is in use; `short` slots of the rings were empty then, by default those that are now."""
+        """See how much is in use, with `short` slots of the rings empty: by default those that are now."""
         slots, held = self._rings.slots, self._sockets.mbufs
         short = self._rings.short if short is None else short
         self._high.mark(slots - short + held, slots + held + self._reader.missed(at.when), at)
         self._marked = at.packet
-        # Once the pool refused or packets were dropped, or are of several mbufs, no length of the queue tells enough.
+        # Once the pool refused, or packets were dropped or of several mbufs, their number doesn't tell enough.
         simple = not self._rings.denials and not self.dropped and not self._sockets.extra
         self._most = len(self._sockets.packets) if simple else -1
 
@@ -215,6 +215,6 @@ class Replay:
 
 
 def flow_number(linktype: int | None) -> Callable[[memoryview], int]:
-    """A function that tells flows apart by where IPv4 keeps addresses and ports; anything else is hashed alike."""
+    """A function that numbers flows by where IPv4 has addresses and ports; the rest is hashed alike."""
     at = _FLOW_AT.get(1 if linktype is None else linktype, _FLOW_AT_ETHERNET)
     return lambda data: crc32(data[at : at + _FLOW])

@@ -37,8 +37,8 @@ class Run:
     settings: Settings
     outcome: Outcome
     verdict: Verdict
-    #: What the kernel would have logged.
-    console: tuple[tuple[Moment, str], ...]
+    #: What the kernel would have logged, and at which nanosecond of capture time.
+    console: tuple[tuple[int, str], ...]
     #: What was wrong with captures.
     errors: tuple[str, ...]
     interrupted: bool
@@ -54,7 +54,7 @@ def text(run: Run) -> str:
         ("netstat -m", netstat.text(stat)),
         ("vmstat -z", vmstat.text(stat)),
         ("peaks", _peaks(run)),
-        ("console", "".join(f"[{at.when / SECOND:.6f}] {line}\n" for at, line in run.console)),
+        ("console", "".join(f"[{when / SECOND:.6f}] {line}\n" for when, line in run.console)),
         ("verdict", _verdict(run)),
     ]
     return "\n".join(style(title, bold=True) + "\n" + body for title, body in parts if body)
@@ -69,16 +69,15 @@ def _replay(run: Run) -> str:
         if settings.drain_rate is None
         else f"{settings.drain_rate:g} packets read per second"
     )
-    ending = "Interrupted: t" if run.interrupted else "T"
+    ending = "Interrupted there, with" if run.interrupted else "At the last packet,"
     lines = [
-        f"{count(outcome.packets, 'packet')}, {size(outcome.bytes)}, {seconds(outcome.when)} of "
+        f"{count(outcome.packets, 'packet')}, {size(outcome.bytes)}, {outcome.dropped} dropped, {seconds(outcome.when)} of "
         f"{count(len(run.captures), 'capture')}{f' x {run.loops}' if run.loops > 1 else ''}{speed}; {held}.",
         f"{count(settings.queues, 'ring')} of {count(settings.descriptors, 'descriptor')} with clusters of "
-        f"{outcome.cluster} bytes (MTU {settings.mtu}), {count(settings.ncpu, 'CPU')}, {size(run.physmem)} of memory"
-        f"{''.join(f', {name}={value}' for name, value in run.tunables.items())}.",
-        f"{ending}hen {count(outcome.held, 'packet')} waited in socket buffers, "
-        f"{outcome.slots - outcome.short} of {outcome.slots} descriptors were armed; "
-        f"afterwards {count(run.out, 'mbuf')} were out.",
+        f"{outcome.cluster} bytes (MTU {settings.mtu}), {count(settings.ncpu, 'CPU')}, "
+        f"{size(run.physmem)} of memory{''.join(f', {name}={value}' for name, value in run.tunables.items())}.",
+        f"{ending} {outcome.slots - outcome.short} of {outcome.slots} descriptors armed and "
+        f"{count(outcome.held, 'packet')} in socket buffers; all was given back, {count(run.out, 'mbuf')} left out.",
     ]
     return "".join(textwrap.fill(line, WIDTH) + "\n" for line in lines)
 
@@ -162,7 +161,7 @@ def json(run: Run) -> dict[str, Any]:
         "needed": {"mbufs": outcome.needed.count} | _moment(outcome.needed.at),
         "netstat": netstat.json(outcome.stat),
         "vmstat": vmstat.json(outcome.stat),
-        "console": [{"text": line} | _moment(at) for at, line in run.console],
+        "console": [{"seconds": when / SECOND, "text": line} for when, line in run.console],
         "verdict": _verdict_json(run),
     }
 

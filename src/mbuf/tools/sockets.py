@@ -15,8 +15,8 @@ NEVER = 1 << 80
 class Sockets:
     """Packets that wait: (when each is due, the packet, the CPU that received it), soonest due first.
 
-    Append to `packets` to let one wait, and call `widen` if it is of several mbufs; it is the socket buffers' from
-    then on. `release` frees it on its CPU, where its reader runs.
+    Append to `packets` to let one wait, and call `widen` if it is of several mbufs; it is the socket buffers'
+    from then on. `release` frees it on its CPU, where its reader runs.
     """
 
     __slots__ = ("_cpus", "_wide", "extra", "packets")

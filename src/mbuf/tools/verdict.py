@@ -92,8 +92,8 @@ def _limit(outcome: Outcome, ncpu: int, first: Denial, error: NoBufs) -> Verdict
     needed = outcome.needed.count + caches
     raises = _raises(outcome, stat, -(-(needed + needed // HEADROOM) // ROUND) * ROUND)
     text = (
-        f"{stat.sysctl} was reached first, {moment(first.at)}: of its {error.limit}, {first.used} were in use "
-        f"and {max(error.limit - first.used, 0)} in caches. {_losses(outcome)} "
+        f"{stat.sysctl} was reached first, {moment(first.at)}: of its {error.limit}, {first.used} were in "
+        f"use and {max(error.limit - first.used, 0)} in caches. {_losses(outcome)} "
         f"Raise it to {raises[-1].to}: {_why(outcome, caches)}.{_mbufs_first(raises)}"
     )
     return Verdict("limit", text, stat.name, first.at, raises)
@@ -141,8 +141,8 @@ def _mbufs_first(raises: tuple[Raise, ...]) -> str:
     if len(raises) == 1:
         return ""
     return (
-        f" But first raise {raises[0].sysctl} from {raises[0].now} to {raises[0].to}: all clusters need mbufs, "
-        f"and while the limits of clusters add up to more, sysctl refuses to raise any of them."
+        f" But first raise {raises[0].sysctl} from {raises[0].now} to {raises[0].to}: all clusters need "
+        f"mbufs, and while the limits of clusters add up to more, sysctl refuses to raise any of them."
     )
 
 

@@ -3,6 +3,8 @@
 from mbuf.tools.clock import SECOND
 from mbuf.tools.highwater import Moment
 
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
 
 def count(number: int, thing: str) -> str:
     """`1 packet`, `2 packets`."""
@@ -11,14 +13,10 @@ def count(number: int, thing: str) -> str:
 
 def size(number: int) -> str:
     """`512 bytes`, `1.5 MiB`."""
-    amount = float(number)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            break
-        amount /= 1024
-    else:
-        unit = "TiB"
-    return f"{number} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
+    if number < 1024:
+        return f"{number} bytes"
+    step = min((number.bit_length() - 1) // 10, len(_UNITS))
+    return f"{number / (1 << 10 * step):.1f} {_UNITS[step - 1]}"
 
 
 def seconds(nanoseconds: int) -> str:

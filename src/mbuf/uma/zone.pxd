@@ -52,8 +52,5 @@ cdef class Zone(Home):
     cdef _drain(self, list buckets)
     cpdef reclaim(self, int request)
 
-    @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong)
+    @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t)
     cdef tuple _counts(self)
-
-    @cython.locals(here=Cache)
-    cdef Py_ssize_t count_cached(self)

@@ -304,33 +304,25 @@ class Zone(Home):
     @property
     def used(self) -> int:
         """Items handed out. See uma_zone_get_cur."""
-        allocs, frees = self._counts()
+        allocs, frees, _ = self._counts()
         return max(allocs - frees, 0)
-
-    def _counts(self) -> tuple[int, int]:
-        allocs = self._allocs
-        frees = self._frees
-        for here in self._caches:
-            allocs += here.allocs
-            frees += here.frees
-        return allocs, frees
 
     @property
     def cached(self) -> int:
         """Free items in buckets, of CPUs and of the zone."""
-        return self.count_cached()
+        return self._counts()[2]
 
-    def count_cached(self) -> int:
-        """`cached`, counted."""
-        count: int = self.depot.nitems
+    def _counts(self) -> tuple[int, int, int]:
+        allocs, frees, cached = self._allocs, self._frees, self.depot.nitems
         for here in self._caches:
-            count += here.count()
-        return count
+            allocs += here.allocs
+            frees += here.frees
+            cached += here.count()
+        return allocs, frees, cached
 
     def stat(self) -> ZoneStat:
         """All numbers of the zone at once."""
-        allocs, frees = self._counts()
-        cached = self.cached
+        allocs, frees, cached = self._counts()
         return ZoneStat(
             name=self.name,
             size=self.size,

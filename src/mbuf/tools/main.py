@@ -1,0 +1,114 @@
+"""The command `mbuf`.
+
+Options, standard output and exit codes; what a command does is elsewhere. Exit codes: 0 done, 1 done as far
+as the input was in order, 2 not begun, 130 interrupted.
+"""
+
+import json
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from mbuf.errors import Inval
+from mbuf.tools import report
+from mbuf.tools.options import RATE, SECONDS, SIZE, SPEED, Refused, readable, tunables
+from mbuf.tools.progress import progress
+from mbuf.tools.replay import Settings
+from mbuf.tools.session import Job, Session
+from mbuf.vm.vm import host_memory
+
+
+def _version() -> str:
+    try:
+        return version("mbuf")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(_version(), prog_name="mbuf")
+def main() -> None:
+    """FreeBSD's network buffers: how many does a machine need?"""
+
+
+@main.command()
+@click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
+@click.option("--queues", type=click.IntRange(1, 1024), default=1, show_default=True, help="Receive rings.")
+@click.option(
+    "--descriptors",
+    type=click.IntRange(1, 1 << 20),
+    default=1024,
+    show_default=True,
+    help="Slots of each ring.",
+)
+@click.option(
+    "--mtu", type=click.IntRange(68, 65535), default=1500, show_default=True, help="Sizes the clusters."
+)
+@click.option(
+    "--ncpu", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPUs, each with caches."
+)
+@click.option("--hold", type=SECONDS, help="How long a packet waits in its socket buffer.  [default: 0.1]")
+@click.option("--drain-rate", type=RATE, help="Or how many packets are read out of them a second.")
+@click.option(
+    "--speed", type=SPEED, default="1x", show_default=True, help="Let packets come faster: 10x, say."
+)
+@click.option(
+    "--loop", "loops", type=click.IntRange(1), default=1, show_default=True, help="Play all so often."
+)
+@click.option("--physmem", type=SIZE, help="Memory, as in 4G.  [default: this machine's]")
+@click.option("--set", "sets", metavar="NAME=VALUE", multiple=True, help="A tunable, as in loader.conf.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def replay(
+    context: click.Context,
+    captures: tuple[str, ...],
+    queues: int,
+    descriptors: int,
+    mtu: int,
+    ncpu: int,
+    hold: float | None,
+    drain_rate: float | None,
+    speed: float,
+    loops: int,
+    physmem: float | None,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Play captures through the allocator, and tell which limit was reached.
+
+    Every packet takes what it would take on FreeBSD: a descriptor of a receive ring and its cluster (of 2048
+    bytes if frames of the MTU fit, else 4096; longer frames take several), which waits in a socket buffer until
+    it is read. The ring is refilled at once. If that is denied the slot stays empty until the next packet; a
+    packet that finds too few descriptors is dropped.
+
+    Captures follow one another without a gap, and no gap is longer than 10 seconds; where timestamps go back,
+    time stands still. A flow (by its addresses and ports) stays in one queue, and queues go round the CPUs.
+    With --speed, --hold and --drain-rate are in seconds of the faster traffic.
+    """
+    if hold is not None and drain_rate is not None:
+        raise Refused("--hold and --drain-rate: give one of them")
+    hold = 0.1 if hold is None else hold
+    settings = Settings(queues, descriptors, mtu, ncpu, hold, drain_rate, speed)
+    memory = host_memory() if physmem is None else int(physmem)
+    job = Job(readable(captures), loops, memory, tunables(sets), settings)
+    run = _run(job)
+    _print(json.dumps(report.json(run), indent=2) + "\n" if as_json else report.text(run))
+    context.exit(130 if run.interrupted else 1 if run.errors else 0)
+
+
+def _run(job: Job) -> report.Run:
+    with progress("replay", job.total) as tell:
+        try:
+            return Session(job, tell, lambda line: click.echo(f"mbuf: {line}", err=True)).run()
+        except Inval as error:
+            raise Refused(str(error)) from None
+
+
+def _print(text: str) -> None:
+    """Print, with colours on terminals unless NO_COLOR is set."""
+    click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+
+
+if __name__ == "__main__":
+    main(prog_name="mbuf")

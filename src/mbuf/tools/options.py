@@ -1,0 +1,81 @@
+"""Values of options, as people write them.
+
+Each is read or refused in one line, which ends the command with code 2.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+import click
+
+from mbuf.pool.limits import TUNABLES, tunable
+
+
+class Refused(click.ClickException):
+    """What was asked for can't be done: one line, and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"mbuf: {self.message}", file=file, err=file is None)
+
+
+class Number(click.ParamType[float]):
+    """A number from `least` to `most`, with one of the units, if any."""
+
+    def __init__(self, name: str, units: Mapping[str, int], least: float, most: float) -> None:
+        self.name = name
+        self._units = units
+        self._least = least
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)([a-zA-Z]?)", value, re.ASCII)
+        unit = self._units.get(match[2].upper()) if match else None
+        if match is None or unit is None:
+            units = "".join(f", {unit}" for unit in self._units if unit)
+            self._refuse(value, param, f"give a number{units and f', if need be with a unit of {units[2:]}'}")
+        number = float(match[1]) * unit
+        if not self._least <= number <= self._most:
+            self._refuse(value, param, f"give {self._least:g} to {self._most:g}")
+        return number
+
+    def _refuse(self, value: str, param: click.Parameter | None, advice: str) -> NoReturn:
+        name = param.opts[0] if param else self.name
+        raise Refused(f"{name} {value}: {advice}")
+
+
+SIZE = Number("SIZE", {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}, 4096, 1 << 61)
+SECONDS = Number("SECONDS", {"": 1, "S": 1}, 0, 1e9)
+RATE = Number("RATE", {"": 1}, 1e-3, 1e9)
+SPEED = Number("SPEED", {"": 1, "X": 1}, 1e-3, 1e9)
+
+
+def tunables(settings: tuple[str, ...]) -> dict[str, str]:
+    """The tunables of `name=value` texts, a later one of the same name before an earlier one."""
+    found = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        number = tunable(value)
+        if not equals or name not in TUNABLES:
+            raise Refused(f"--set {setting}: give NAME=VALUE, with a name of {', '.join(TUNABLES)}")
+        if number is None or number < 0:
+            raise Refused(f"--set {setting}: the value isn't a number from 0 on, with k, m, g, t or no unit")
+        found[name] = value
+    return found
+
+
+def readable(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths, if all can be read."""
+    for path in paths:
+        if not os.path.exists(path):
+            raise Refused(f"{path}: there is no such file")
+        if os.path.isdir(path):
+            raise Refused(f"{path}: is a directory, not a capture")
+        if not os.access(path, os.R_OK):
+            raise Refused(f"{path}: may not be read")
+    return paths
