@@ -26,7 +26,7 @@ def _version() -> str:
         return "(not installed)"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(_version(), prog_name="mbuf")
 def main() -> None:
     """FreeBSD's network buffers: how many does a machine need?"""
@@ -34,29 +34,15 @@ def main() -> None:
 
 @main.command()
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
-@click.option("--queues", type=click.IntRange(1, 1024), default=1, show_default=True, help="Receive rings.")
-@click.option(
-    "--descriptors",
-    type=click.IntRange(1, 1 << 20),
-    default=1024,
-    show_default=True,
-    help="Slots of each ring.",
-)
-@click.option(
-    "--mtu", type=click.IntRange(68, 65535), default=1500, show_default=True, help="Sizes the clusters."
-)
-@click.option(
-    "--ncpu", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPUs, each with caches."
-)
+@click.option("--queues", type=click.IntRange(1, 1024), default=1, help="Receive rings.")
+@click.option("--descriptors", type=click.IntRange(1, 1 << 20), default=1024, help="Slots of each ring.")
+@click.option("--mtu", type=click.IntRange(68, 65535), default=1500, help="Sets the size of clusters.")
+@click.option("--ncpu", type=click.IntRange(1, 1024), default=1, help="CPUs, each with its caches.")
 @click.option("--hold", type=SECONDS, help="How long a packet waits in its socket buffer.  [default: 0.1]")
-@click.option("--drain-rate", type=RATE, help="Or how many packets are read out of them a second.")
-@click.option(
-    "--speed", type=SPEED, default="1x", show_default=True, help="Let packets come faster: 10x, say."
-)
-@click.option(
-    "--loop", "loops", type=click.IntRange(1), default=1, show_default=True, help="Play all so often."
-)
-@click.option("--physmem", type=SIZE, help="Memory, as in 4G.  [default: this machine's]")
+@click.option("--drain-rate", type=RATE, help="Instead: packets read out of socket buffers in a second.")
+@click.option("--speed", type=SPEED, default="1x", help="How much faster than captured the packets come.")
+@click.option("--loop", "loops", type=click.IntRange(1), default=1, help="How often to play all captures.")
+@click.option("--physmem", type=SIZE, help="The machine's memory, as in 4G.  [default: what is here]")
 @click.option("--set", "sets", metavar="NAME=VALUE", multiple=True, help="A tunable, as in loader.conf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context

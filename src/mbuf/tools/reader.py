@@ -1,7 +1,7 @@
 """When programs read their packets out of the socket buffers.
 
 Two ways: each packet waits its time, or one reader takes so many a second. Both also reckon what would wait
-if no packet had been dropped. Times are nanoseconds; sees of a packet only when it came, and its mbufs' number.
+if no packet had been dropped. Times are nanoseconds; sees of a packet when it came, and its mbufs' number.
 """
 
 from collections import deque

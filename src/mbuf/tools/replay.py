@@ -203,7 +203,7 @@ class Replay:
         short = self._rings.short if short is None else short
         self._high.mark(slots - short + held, slots + held + self._reader.missed(at.when), at)
         self._marked = at.packet
-        # Once the pool refused, or packets were dropped or of several mbufs, their number doesn't tell enough.
+        # Once the pool refused, or packets were dropped or of several mbufs, their number won't do.
         simple = not self._rings.denials and not self.dropped and not self._sockets.extra
         self._most = len(self._sockets.packets) if simple else -1
 

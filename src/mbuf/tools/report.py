@@ -3,6 +3,7 @@
 Sees numbers and returns text; styles are for terminals, and whoever prints elsewhere takes them out.
 """
 
+import os
 import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -61,25 +62,38 @@ def text(run: Run) -> str:
 
 
 def _replay(run: Run) -> str:
-    """What was played, and how it ended."""
+    """What was played on which machine, and how it ended."""
     outcome, settings = run.outcome, run.settings
     speed = f", {settings.speed:g} times as fast" if settings.speed != 1 else ""
-    held = (
-        f"each packet held {settings.hold:g} s"
-        if settings.drain_rate is None
-        else f"{settings.drain_rate:g} packets read per second"
-    )
-    ending = "Interrupted there, with" if run.interrupted else "At the last packet,"
-    lines = [
-        f"{count(outcome.packets, 'packet')}, {size(outcome.bytes)}, {outcome.dropped} dropped, {seconds(outcome.when)} of "
-        f"{count(len(run.captures), 'capture')}{f' x {run.loops}' if run.loops > 1 else ''}{speed}; {held}.",
-        f"{count(settings.queues, 'ring')} of {count(settings.descriptors, 'descriptor')} with clusters of "
-        f"{outcome.cluster} bytes (MTU {settings.mtu}), {count(settings.ncpu, 'CPU')}, "
-        f"{size(run.physmem)} of memory{''.join(f', {name}={value}' for name, value in run.tunables.items())}.",
-        f"{ending} {outcome.slots - outcome.short} of {outcome.slots} descriptors armed and "
-        f"{count(outcome.held, 'packet')} in socket buffers; all was given back, {count(run.out, 'mbuf')} left out.",
-    ]
-    return "".join(textwrap.fill(line, WIDTH) + "\n" for line in lines)
+    rows = {
+        "captures": f"{_played(run)}; {seconds(outcome.when)}{speed}",
+        "packets": f"{outcome.packets} of {size(outcome.bytes)}, {outcome.dropped} dropped",
+        "rings": f"{settings.queues}, each of {count(settings.descriptors, 'descriptor')}, "
+        f"clusters of {outcome.cluster} bytes (MTU {settings.mtu})",
+        "sockets": _read(settings),
+        "machine": f"{count(settings.ncpu, 'CPU')}, {size(run.physmem)} of memory",
+        "tunables": " ".join(f"{name}={value}" for name, value in run.tunables.items()),
+        "interrupted" if run.interrupted else "at the end": f"{outcome.slots - outcome.short} of "
+        f"{outcome.slots} descriptors armed, {count(outcome.held, 'packet')} in socket buffers; "
+        f"then all given back, {count(run.out, 'mbuf')} left out",
+    }
+    return "".join(_entry(label, value) for label, value in rows.items() if value)
+
+
+def _played(run: Run) -> str:
+    times = f", {run.loops} times" if run.loops > 1 else ""
+    return ", ".join(os.path.basename(path) for path in run.captures) + times
+
+
+def _read(settings: Settings) -> str:
+    if settings.drain_rate is None:
+        return f"each packet waits {settings.hold:g} s"
+    return f"{settings.drain_rate:g} packets are read in a second"
+
+
+def _entry(label: str, value: str) -> str:
+    indent = " " * 12
+    return textwrap.fill(value, WIDTH, initial_indent=f"{label:<12}", subsequent_indent=indent) + "\n"
 
 
 def _peaks(run: Run) -> str:

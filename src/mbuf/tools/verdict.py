@@ -95,6 +95,7 @@ def _limit(outcome: Outcome, ncpu: int, first: Denial, error: NoBufs) -> Verdict
         f"{stat.sysctl} was reached first, {moment(first.at)}: of its {error.limit}, {first.used} were in "
         f"use and {max(error.limit - first.used, 0)} in caches. {_losses(outcome)} "
         f"Raise it to {raises[-1].to}: {_why(outcome, caches)}.{_mbufs_first(raises)}"
+        f"{_too_much(outcome, stat, raises[-1].to)}"
     )
     return Verdict("limit", text, stat.name, first.at, raises)
 
@@ -144,6 +145,15 @@ def _mbufs_first(raises: tuple[Raise, ...]) -> str:
         f" But first raise {raises[0].sysctl} from {raises[0].now} to {raises[0].to}: all clusters need "
         f"mbufs, and while the limits of clusters add up to more, sysctl refuses to raise any of them."
     )
+
+
+def _too_much(outcome: Outcome, stat: ZoneStat, to: int) -> str:
+    """A warning where the memory that mbufs may take at all couldn't hold so many. See tunable_mbinit."""
+    wanted = to * (stat.size if stat.size == MSIZE else stat.size + MSIZE)
+    memory = outcome.stat.pages_total * PAGE_SIZE
+    if wanted <= memory // 4 * 3:
+        return ""
+    return f" So many take {size(wanted)}, too much for the machine's {size(memory)}: it needs more memory."
 
 
 def _memory(outcome: Outcome, first: Denial) -> Verdict:

@@ -26,7 +26,7 @@ cdef class Memory:
     cdef int exports
     cdef bint held
 
-    cdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
+    cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
     cpdef Py_ssize_t place(self)
     cdef bint watched(self)
     cdef hold(self)

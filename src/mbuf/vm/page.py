@@ -96,6 +96,8 @@ class Memory:
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
         """Be `size` bytes of the run, from `start`."""
+        if start < 0 or size < 0 or start > run.count * mmap.PAGESIZE - size:
+            raise IndexError(f"{size} bytes at {start} of {run.count} pages")
         self.run = run
         self.size = size
         self.held = False
@@ -110,6 +112,8 @@ class Memory:
 
     def place(self) -> int:
         """The offset in the run."""
+        if self.run is None:
+            raise IndexError("this memory is part of no run")
         if cython.compiled:
             owner: Run = self.run
             arena: Arena = owner.arena

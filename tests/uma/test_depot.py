@@ -1,0 +1,172 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mbuf import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.uma.depot import Depot
+from mbuf.uma.item import Item
+from mbuf.uma.zone import Zone
+
+Make = Callable[..., Zone]
+
+
+def take(zone: Zone, count: int) -> list[Item]:
+    return [zone.alloc(M_NOWAIT, None) for _ in range(count)]
+
+
+def give(zone: Zone, items: list[Item]) -> None:
+    while items:
+        zone.free(items.pop())
+
+
+@pytest.mark.parametrize(
+    ("limit", "entries", "most"),
+    [
+        (1_000_000, 254, 995_936),
+        (4096, 128, 2048),
+        (1024, 32, 512),
+        (100, 3, 52),
+        (32, 1, 16),
+        (16, 1, 0),
+        (15, 0, 15),
+    ],
+)
+def test_a_limit_sizes_the_buckets_of_8_cpus(limit: int, entries: int, most: int, clock: Any) -> None:
+    depot = Depot(8, clock)
+    depot.fit(limit, 8)
+    assert (depot.bucket_size, depot.bucket_max, depot._most) == (entries, entries, most)
+    assert depot.bucket_min == min(8, entries)
+
+
+def test_a_zone_with_a_limit_has_larger_buckets_than_its_items_would_have(make_zone: Make) -> None:
+    assert make_zone(2048).depot.bucket_size == 8
+    zone = make_zone(2048, 524288)
+    assert (zone.depot.bucket_size, zone.depot.bucket_min, zone.depot.bucket_max) == (254, 8, 254)
+
+
+def test_full_buckets_are_listed_as_long_as_fewer_items_than_the_bound_are(make_zone: Make) -> None:
+    zone = make_zone(256, 64)
+    assert (zone.depot.bucket_size, zone.depot._most) == (16, 32)
+    give(zone, take(zone, 64))
+    # 32 in this CPU's two buckets, 16 listed; with 16 more it would be 32.
+    assert (zone.depot.nitems, zone.cached, zone.limiter.items) == (16, 48, 48)
+
+
+def test_without_a_limit_the_list_is_unbounded(make_zone: Make) -> None:
+    zone = make_zone(256, entries=16)
+    give(zone, take(zone, 1600))
+    assert (zone.depot.nitems, zone.cached) == (1568, 1600)
+
+
+def test_the_bucket_listed_last_is_fetched_first(make_zone: Make) -> None:
+    zone = make_zone(256, entries=2)
+    first, second, rest = take(zone, 2), take(zone, 2), take(zone, 4)
+    pairs = [set(first), set(second)]
+    give(zone, first)
+    give(zone, rest[:2])
+    give(zone, second)
+    give(zone, rest[2:])
+    assert zone.depot.nitems == 4
+    fetched = zone.depot.fetch()
+    assert fetched is not None
+    items = fetched.items()
+    assert len(items) == 2
+    assert zone.depot.nitems == 2
+    assert set(items) not in (pairs[0],)
+    give(zone, items)
+
+
+def test_threads_that_meet_make_buckets_larger(
+    make_zone: Make, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
+) -> None:
+    zone = make_zone(256)
+    depot = zone.depot
+    assert (depot.bucket_size, depot.bucket_max) == (62, 254)
+    for n in range(3):
+        assert depot.lock.enter()
+        other = spawn(depot.fetch)
+        eventually(lambda n=n: depot.lock.waits == n + 1)
+        depot.lock.leave()
+        assert other.done() is None
+    assert depot.bucket_size == 65
+    depot.fetch()
+    assert depot.bucket_size == 65
+
+
+def test_they_grow_no_larger_than_the_limit_lets_them(
+    make_zone: Make, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
+) -> None:
+    depot = make_zone(256, 64).depot
+    assert depot.lock.enter()
+    other = spawn(depot.fetch)
+    eventually(lambda: depot.lock.waits == 1)
+    depot.lock.leave()
+    other.done()
+    assert depot.bucket_size == 16
+
+
+def test_reclaims_shrink_buckets_slowly_and_draining_cpus_fast(make_zone: Make) -> None:
+    zone = make_zone(2048, 524288)
+    sizes = []
+    for request in (UMA_RECLAIM_DRAIN, UMA_RECLAIM_TRIM, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM):
+        zone.reclaim(request)
+        sizes.append(zone.depot.bucket_size)
+    # (252 + 8) / 2 - 1
+    assert sizes == [253, 252, 129, 128]
+    for _ in range(200):
+        zone.reclaim(UMA_RECLAIM_DRAIN)
+    assert zone.depot.bucket_size == 8
+
+
+@pytest.fixture
+def full(make_zone: Make, clock: Any) -> Zone:
+    """A zone that had 64 items out, of which 32 are listed now and 32 in its CPU's cache."""
+    zone = make_zone(256, entries=16, clock=clock)
+    give(zone, take(zone, 64))
+    assert (zone.depot.nitems, zone.cached) == (32, 64)
+    return zone
+
+
+def test_a_drain_takes_all_that_is_listed(full: Zone) -> None:
+    full.reclaim(UMA_RECLAIM_DRAIN)
+    assert (full.depot.nitems, full.cached, full.limiter.items) == (0, 32, 32)
+
+
+def test_a_drain_of_cpus_takes_everything(full: Zone) -> None:
+    full.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert (full.depot.nitems, full.cached, full.backend.pages) == (0, 0, 0)
+
+
+def test_a_trim_leaves_what_was_needed_lately(full: Zone, clock: Any) -> None:
+    full.reclaim(UMA_RECLAIM_TRIM)
+    assert full.depot.nitems == 32
+    clock.now += 20
+    # 64 items were made: an estimate of 4 * 64 / 5 = 51.
+    full.reclaim(UMA_RECLAIM_TRIM)
+    assert full.depot.nitems == 32
+    clock.now += 20
+    # A quiet period later 10 of 32 are left to be needed: no bucket is small enough.
+    full.reclaim(UMA_RECLAIM_TRIM)
+    assert (full.depot.nitems, full.cached) == (0, 32)
+
+
+def test_a_trim_takes_only_as_many_buckets_as_are_spare(make_zone: Make, clock: Any) -> None:
+    zone = make_zone(256, entries=16, clock=clock)
+    give(zone, take(zone, 160))
+    assert zone.depot.nitems == 128
+    clock.now += 40
+    # 4 * 160 / 5 = 128, then 128 / 5 = 25 after a quiet period.
+    zone.reclaim(UMA_RECLAIM_TRIM)
+    assert zone.depot.nitems == 16
+
+
+def test_a_trim_leaves_what_this_period_has_fetched(make_zone: Make, clock: Any) -> None:
+    zone = make_zone(256, entries=16, clock=clock)
+    give(zone, take(zone, 160))
+    clock.now += 1000
+    items = take(zone, 32 + 48)
+    give(zone, items)
+    assert (zone.depot.nitems, zone.depot._work.imin) == (128, 80)
+    zone.reclaim(UMA_RECLAIM_TRIM)
+    assert zone.depot.nitems == 48

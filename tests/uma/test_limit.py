@@ -1,0 +1,196 @@
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mbuf import M_NOWAIT, M_WAITOK, Inval
+from mbuf.uma.limit import WARNING_INTERVAL, Limit
+
+Spawn = Callable[[Callable[[], object]], Any]
+Eventually = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture
+def limit(clock: Any) -> Limit:
+    """A limit of 3, all taken."""
+    made = Limit("thing", "kern.things", clock)
+    made.set(3)
+    assert made.charge(3, M_NOWAIT, None) == 3
+    return made
+
+
+def test_without_a_maximum_there_is_always_room(clock: Any) -> None:
+    free = Limit("thing", "", clock)
+    assert free.charge(1 << 40, M_NOWAIT, None) == 1 << 40
+    assert free.items == 1 << 40
+
+
+def test_what_fits_is_charged(clock: Any) -> None:
+    made = Limit("thing", "", clock)
+    made.set(10)
+    assert [made.charge(6, M_NOWAIT, None), made.charge(6, M_NOWAIT, None)] == [6, 4]
+    assert made.items == 10
+    assert made.charge(6, M_NOWAIT, None) == 0
+    made.uncharge(2)
+    assert made.charge(6, M_NOWAIT, None) == 2
+
+
+@pytest.mark.parametrize("maximum", [0, -1, -(2**63)])
+def test_a_maximum_is_1_or_more(limit: Limit, maximum: int) -> None:
+    with pytest.raises(Inval, match=f"limit {maximum} of thing"):
+        limit.set(maximum)
+    assert limit.max == 3
+
+
+def test_below_what_is_charged_a_maximum_lets_nothing_in(limit: Limit) -> None:
+    limit.set(1)
+    assert limit.charge(1, M_NOWAIT, None) == 0
+    limit.uncharge(2)
+    assert limit.charge(1, M_NOWAIT, None) == 0
+    limit.uncharge(1)
+    assert limit.charge(1, M_NOWAIT, None) == 1
+
+
+def test_each_hit_rings_and_one_in_300_seconds_is_logged(
+    limit: Limit, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rings: list[int] = []
+    limit.ring = lambda: rings.append(1)
+    with caplog.at_level(logging.WARNING, "mbuf"):
+        for _ in range(3):
+            assert limit.charge(1, M_NOWAIT, None) == 0
+        assert (len(rings), limit.suppressed) == (3, 2)
+        clock.now += WARNING_INTERVAL - 1
+        limit.charge(1, M_NOWAIT, None)
+        clock.now += 1
+        limit.charge(1, M_NOWAIT, None)
+    assert caplog.messages == ["[zone: thing] kern.things limit reached"] * 2
+    assert (len(rings), limit.suppressed, limit.sleeps) == (5, 3, 0)
+    assert WARNING_INTERVAL == 300
+
+
+def test_a_partial_charge_is_no_hit(clock: Any) -> None:
+    made = Limit("thing", "", clock)
+    made.set(3)
+    made.ring = lambda: pytest.fail("rung")
+    assert made.charge(4, M_NOWAIT, None) == 3
+
+
+def wait(limit: Limit, deadline: float | None = None) -> Callable[[], int]:
+    return lambda: limit.charge(1, M_WAITOK, deadline)
+
+
+def test_room_is_handed_out_in_order_of_arrival(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
+    workers = []
+    for n in range(3):
+        workers.append(spawn(wait(limit)))
+        eventually(lambda n=n: len(limit.waiters) == n + 1)
+    for n in range(3):
+        limit.uncharge(1)
+        assert workers[n].done() == 1
+        assert [worker.is_alive() for worker in workers[n + 1 :]] == [True] * (2 - n)
+    assert (limit.items, limit.sleeps, len(limit.waiters)) == (3, 3, 0)
+
+
+def test_nobody_gets_in_before_those_who_wait(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
+    workers = [spawn(wait(limit)) for _ in range(2)]
+    eventually(lambda: len(limit.waiters) == 2)
+    limit.uncharge(1)
+    assert limit.items == 3
+    assert limit.charge(1, M_NOWAIT, None) == 0
+    limit.uncharge(1)
+    assert [worker.done() for worker in workers] == [1, 1]
+
+
+def test_a_higher_maximum_lets_in_as_many_as_fit(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
+    workers = [spawn(wait(limit)) for _ in range(3)]
+    eventually(lambda: len(limit.waiters) == 3)
+    limit.set(5)
+    assert (limit.items, len(limit.waiters)) == (5, 1)
+    limit.set(6)
+    assert [worker.done() for worker in workers] == [1, 1, 1]
+
+
+def test_whose_time_is_up_is_charged_nothing(limit: Limit) -> None:
+    assert limit.charge(1, M_WAITOK, time.monotonic()) == 0
+    assert (limit.items, limit.sleeps, len(limit.waiters)) == (3, 1, 0)
+
+
+def test_before_waiting_others_are_squeezed_out(limit: Limit) -> None:
+    limit.wring = lambda: limit.uncharge(1)
+    assert limit.charge(1, M_WAITOK, None) == 1
+    assert (limit.items, limit.sleeps) == (3, 0)
+
+
+def test_frees_are_told_to_pass_the_caches_while_somebody_waits(limit: Limit) -> None:
+    pressed: list[int] = []
+    limit.press = pressed.append
+    limit.charge(1, M_WAITOK, time.monotonic())
+    assert pressed == [1, -1]
+
+
+def test_frees_are_told_before_anybody_stands_in_line(limit: Limit) -> None:
+    """Else what is freed between would be cached, and nobody would ever be woken."""
+    seen: list[tuple[int, int]] = []
+    limit.press = lambda change: seen.append((change, len(limit.waiters)))
+    limit.charge(1, M_WAITOK, time.monotonic())
+    assert seen == [(1, 0), (-1, 0)]
+
+
+def test_dismissed_nobody_waits_any_more(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
+    workers = [spawn(wait(limit)) for _ in range(2)]
+    eventually(lambda: len(limit.waiters) == 2)
+    limit.dismiss()
+    assert [worker.done() for worker in workers] == [1, 1]
+
+
+class Alarm(Exception):
+    """Raised by a signal."""
+
+
+@pytest.fixture
+def interrupt(spawn: Spawn, eventually: Eventually) -> Iterator[Callable[..., None]]:
+    """Has a signal handler run in this thread when somebody waits."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def interrupt(limit: Limit, handler: Callable[[], None]) -> None:
+        def handle(*_: object) -> None:
+            handler()
+            raise Alarm
+
+        def send() -> None:
+            eventually(lambda: len(limit.waiters) == 1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, handle)
+        spawn(send)
+
+    yield interrupt
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupted_wait_leaves_the_line(limit: Limit, interrupt: Callable[..., None]) -> None:
+    interrupt(limit, lambda: None)
+    with pytest.raises(Alarm):
+        limit.charge(1, M_WAITOK, None)
+    assert (limit.items, len(limit.waiters)) == (3, 0)
+    limit.uncharge(1)
+    assert limit.items == 2
+
+
+def test_a_grant_that_meets_an_interrupt_is_not_lost(limit: Limit, interrupt: Callable[..., None]) -> None:
+    interrupt(limit, lambda: limit.uncharge(1))
+    with pytest.raises(Alarm):
+        limit.charge(1, M_WAITOK, None)
+    assert (limit.items, len(limit.waiters)) == (2, 0)
+
+
+def test_what_a_finalizer_uncharges_in_its_middle_is_uncharged_a_moment_later(limit: Limit) -> None:
+    with limit._lock:
+        limit.uncharge(1)
+        assert limit.items == 3
+    assert limit.items == 2
