@@ -23,7 +23,7 @@ cdef class Mbuf(Chain):
     @cython.locals(storage=Storage)
     cpdef Mbuf cljset(self, Cluster cluster)
 
-    @cython.locals(count=Py_ssize_t, space=Py_ssize_t, last=Mbuf, extra=Mbuf)
+    @cython.locals(count=Py_ssize_t, space=Py_ssize_t, last=Mbuf)
     cpdef Mbuf append(self, data)
 
     @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)

@@ -113,16 +113,15 @@ class Mbuf(Chain):
         Raises `NoBufs`, and then nothing was appended.
         """
         self.live()
-        view = memoryview(data)
-        if not view.c_contiguous:
-            raise Inval("append: the bytes must lie in a row: pass bytes(data)")
-        count = view.nbytes
         last = cython.cast(Mbuf, self.tail())
-        space = min(last.space(), count)
-        extra = self._more(data, space, count) if count > space else None
-        last.buf.write(last.off + last.count, data, 0, space)
-        last.count += space
-        last._next = extra
+        space = last.space()
+        count = last.buf.fit(last.off + last.count, space, data)
+        if count > space:
+            last._next = self._more(data, space, count)
+            last.buf.write(last.off + last.count, data, 0, space)
+            last.count += space
+        else:
+            last.count += count
         if self.bits & M_PKTHDR:
             self.hdr.len += count
         return self

@@ -25,6 +25,6 @@ def until(how: int, timeout: float | None) -> float | None:
     """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
     if timeout is None or how != M_WAITOK:
         return None
-    if timeout < 0:
+    if not timeout >= 0:  # nor is it NaN
         raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
     return time.monotonic() + timeout

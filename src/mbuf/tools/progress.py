@@ -3,6 +3,7 @@
 Writes to standard error, and only if that is a terminal; what it drew is gone in the end.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,10 +14,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function to be called with how much of `total` is done. NO_COLOR takes the colours out."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lambda done: None
         return
+    console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total or None)

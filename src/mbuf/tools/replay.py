@@ -115,8 +115,8 @@ class Replay:
         self._note_denial(START)
         return armed
 
-    def play(self, packets: Iterable[Packet], flow: Callable[[memoryview], int] = int) -> None:
-        """Receive packets. With several queues, `flow` gives a number for each: that of its flow."""
+    def play(self, packets: Iterable[Packet], flow: Callable[[memoryview], int] = crc32) -> None:
+        """Receive packets. With several queues, `flow` numbers the flow that a packet is of."""
         advance, rings, waiting = self._clock.advance, self._rings, self._sockets.packets
         receive, cluster, due, release = rings.receive, rings.cluster, self._reader.due, self._sockets.release
         steered = self._queues > 1

@@ -121,9 +121,8 @@ class Keg(Backend):
                 self._give(item)
         finally:
             self._lock.leave()
-        for _ in items:
-            if self._waiters:
-                self._waiters.grant()
+        for _ in range(min(len(items), len(self._waiters))):
+            self._waiters.grant()
         if self.closed:
             self.drain()
 
@@ -169,11 +168,18 @@ class Keg(Backend):
         if self.closed:
             return False
         waiter = self._waiters.join()
-        if self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages:
-            return self._waiters.quit(waiter) or True
-        return self._waiters.wait(waiter, deadline)
+        granted = None
+        try:
+            if self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages:
+                return True
+            granted = self._waiters.wait(waiter, deadline)
+        finally:
+            if granted is None and not self._waiters.quit(waiter):
+                # Woken, but not to be waited for any more: the next in line may look.
+                self._waiters.grant()
+        return granted
 
     def _pages_freed(self) -> None:
         """Wake everyone: who finds nothing waits again."""
-        while self._waiters:
+        for _ in range(len(self._waiters)):
             self._waiters.grant()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from mbuf.const import M_WAITOK
 from mbuf.errors import Inval
-from mbuf.uma.waitq import WaitQ
+from mbuf.uma.waitq import Waiter, WaitQ
 from mbuf.vm.lock import Lock
 
 #: Least seconds between two warnings of a zone.
@@ -99,32 +99,41 @@ class Limit:
             return
         try:
             self.items -= count
-            while self.waiters and (not self.max or self.items < self.max):
+            while (not self.max or self.items < self.max) and self.waiters.grant():
                 self.items += 1
-                self.waiters.grant()
         finally:
             self._lock.leave()
 
     def dismiss(self) -> None:
         """Let everybody who waits go on, room or not: there will be no more."""
         with self._lock:
-            while self.waiters:
+            while self.waiters.grant():
                 self.items += 1
-                self.waiters.grant()
 
     def _sleep(self, deadline: float | None) -> int:
-        self.wring()
-        with self._lock:
-            if self._room(1):
-                self.items += 1
-                return 1
-            waiter = self.waiters.join()
-            self.sleeps += 1
+        # From here on nothing that is freed stays in a cache, where nobody would be woken for it.
         self.press(1)
         try:
-            return int(self.waiters.wait(waiter, deadline))
+            self.wring()
+            with self._lock:
+                if self._room(1):
+                    self.items += 1
+                    return 1
+                waiter = self.waiters.join()
+                self.sleeps += 1
+            return self._wait(waiter, deadline)
         finally:
             self.press(-1)
+
+    def _wait(self, waiter: Waiter, deadline: float | None) -> int:
+        granted = None
+        try:
+            granted = self.waiters.wait(waiter, deadline)
+        finally:
+            if granted is None and not self.waiters.quit(waiter):
+                # Interrupted, but granted all the same: somebody else may have it.
+                self.uncharge(1)
+        return int(granted)
 
     def _warn(self) -> None:
         now = self.clock()

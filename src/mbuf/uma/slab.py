@@ -41,7 +41,7 @@ def layout(size: int, align: int) -> Layout:
     bytes_ = pages * PAGE_SIZE
     inline = _inline_items(bytes_, rsize)
     offpage = bytes_ // rsize
-    # A header in the slab if nine tenths of its bytes are items then (UMA_MIN_EFF), else whatever wastes less.
+    # A header in the slab if nine tenths are items then (UMA_MIN_EFF), else whatever wastes less.
     enough = inline * rsize * 10 >= bytes_ * 9
     if enough or (inline and inline / bytes_ >= offpage / (bytes_ + _OFFPAGE_HEADER)):
         return Layout(rsize, pages, inline, True)

@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 
-Waiter = threading.Semaphore
+#: Held until the grant. Not a semaphore: a signal handler may grant what its own thread waits for.
+Waiter = threading.Lock
 
 
 class WaitQ:
@@ -24,21 +25,21 @@ class WaitQ:
 
     def join(self) -> Waiter:
         """Stand in line."""
-        waiter = Waiter(0)
+        waiter = Waiter()
+        waiter.acquire()
         self._queue.append(waiter)
         return waiter
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait for the grant; false, and out of the line, when the deadline comes first."""
-        granted = False
-        try:
-            granted = waiter.acquire(
-                timeout=None if deadline is None else max(deadline - time.monotonic(), 0)
-            )
-        finally:
-            # A grant that came while giving up is a grant all the same.
-            granted = granted or not self.quit(waiter)
-        return granted
+        """Wait for the grant; false, and out of the line, when the deadline comes first.
+
+        Who is interrupted by an exception is to `quit`, and to look after a grant that came all the same.
+        """
+        if deadline is None:
+            return waiter.acquire()
+        seconds = min(max(deadline - time.monotonic(), 0), threading.TIMEOUT_MAX)
+        # A grant that came while giving up is a grant all the same.
+        return waiter.acquire(timeout=seconds) or not self.quit(waiter)
 
     def quit(self, waiter: Waiter) -> bool:
         """Leave the line; false when the grant has come already."""
@@ -48,6 +49,11 @@ class WaitQ:
             return False
         return True
 
-    def grant(self) -> None:
-        """Hand what the first in line waits for to it."""
-        self._queue.popleft().release()
+    def grant(self) -> bool:
+        """Hand what the first in line waits for to it; false when nobody waits."""
+        try:
+            waiter = self._queue.popleft()
+        except IndexError:
+            return False
+        waiter.release()
+        return True

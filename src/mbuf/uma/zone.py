@@ -251,7 +251,8 @@ class Zone(Home):
             zone.pressed += change
 
     def _wring(self) -> None:
-        for zone in self.feeds:
+        # Own caches too: what was freed since they were found empty would never come by.
+        for zone in (*self.feeds, self):
             zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
 
     def denied(self) -> MbufError:

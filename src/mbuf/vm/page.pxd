@@ -34,6 +34,7 @@ cdef class Memory:
     cdef int unwatched(self) except -1
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
+    cpdef Py_ssize_t fit(self, Py_ssize_t offset, Py_ssize_t room, data) except -1
     cpdef copy(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count)
     cpdef fill(self, unsigned int word)
     cpdef Py_ssize_t differs(self, unsigned int word)

@@ -183,6 +183,25 @@ class Memory:
             view = memoryview(data).cast("B")
             memoryview(self.raw).cast("B")[offset : offset + count] = view[skip : skip + count]
 
+    def fit(self, offset: cython.Py_ssize_t, room: cython.Py_ssize_t, data: Any) -> int:
+        """Copy all of data's buffer in if it has at most `room` bytes; how many it has."""
+        self._check(offset, room)
+        if cython.compiled:
+            source = cython.declare(Py_buffer)
+            PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
+            size: cython.Py_ssize_t = source.len
+            if size <= room:
+                memcpy(self.ptr + offset, source.buf, size)
+            PyBuffer_Release(cython.address(source))
+        else:
+            view = memoryview(data)
+            if not view.c_contiguous:
+                raise BufferError("the bytes don't lie in a row: pass bytes(data)")
+            size = view.nbytes
+            if size <= room:
+                memoryview(self.raw).cast("B")[offset : offset + size] = view.cast("B")
+        return int(size)
+
     def copy(
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:

@@ -1,0 +1,281 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mbuf.tools.main import main
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+MULTI = str(CAPTURES / "multi.pcap")
+SEGMENTS = str(CAPTURES / "ip_seg.pcap")
+SMALL = ("--speed", "100x", "--hold", "0.5", "--descriptors", "256", "--set", "kern.ipc.nmbclusters=640")
+
+Capturing = Callable[..., str]
+
+
+def mbuf(*args: str, color: bool = False, memory: str | None = "4G", **env: str) -> Result:
+    sized = ("--physmem", memory) if memory and args[:1] == ("replay",) else ()
+    return CliRunner(env=env).invoke(main, [*args, *sized], color=color)
+
+
+def replayed(*args: str) -> dict[str, object]:
+    result = mbuf("replay", *args, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+def test_a_comfortable_run_is_told_in_sections() -> None:
+    result = mbuf("replay", MULTI, SEGMENTS)
+    assert (result.exit_code, result.stderr) == (0, "")
+    sections = [part.partition("\n") for part in result.stdout.split("\n\n")]
+    heads = [head for head, _, _ in sections]
+    assert heads[:3] == ["replay", "netstat -m", "vmstat -z"]
+    assert heads[-2:] == ["peaks", "verdict"]
+    assert "packets     4600 of " in result.stdout
+    assert "1024 of 1024 descriptors armed" in result.stdout
+    assert "0 mbufs left out" in result.stdout
+    assert "No limit was reached. The nearest is kern.ipc.nmbclusters: of its 262144" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "args", [(), SMALL, ("--mtu", "9000", "--queues", "8", "--ncpu", "4", "--loop", "2")]
+)
+def test_no_line_is_wider_than_a_terminal(args: tuple[str, ...]) -> None:
+    result = mbuf("replay", MULTI, SEGMENTS, *args)
+    wide = {line for line in result.stdout.splitlines() if len(line) > 80}
+    # These are as netstat prints them.
+    assert {line for line in wide if "clusters in use" not in line} == set()
+
+
+def test_a_limit_reached_is_told_with_a_command() -> None:
+    result = mbuf("replay", MULTI, *SMALL)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "\nconsole\n[24.106458] [zone: mbuf_cluster] kern.ipc.nmbclusters limit reached\n" in result.stdout
+    assert "kern.ipc.nmbclusters was reached first, at packet 385, after 37.904 s" in result.stdout
+    assert result.stdout.endswith("\n\n    sysctl kern.ipc.nmbclusters=3072\n")
+
+
+def test_json_has_it_all() -> None:
+    found = replayed(MULTI, *SMALL)
+    assert sorted(found) == [
+        "bytes",
+        "captures",
+        "cluster",
+        "console",
+        "descriptors",
+        "descriptors_empty",
+        "dropped",
+        "errors",
+        "held",
+        "interrupted",
+        "loops",
+        "needed",
+        "netstat",
+        "out_afterwards",
+        "packets",
+        "peaks",
+        "physmem",
+        "refills_denied",
+        "seconds",
+        "settings",
+        "tunables",
+        "verdict",
+        "vmstat",
+    ]
+    assert (found["packets"], found["bytes"], found["physmem"]) == (4183, 676459, 4 << 30)
+    assert found["tunables"] == {"kern.ipc.nmbclusters": "640"}
+    assert found["settings"] == {
+        "queues": 1,
+        "descriptors": 256,
+        "mtu": 1500,
+        "ncpu": 1,
+        "hold": 0.5,
+        "drain_rate": None,
+        "speed": 100.0,
+    }
+
+
+def test_json_has_peaks_and_a_verdict_in_parts() -> None:
+    found = replayed(MULTI, *SMALL)
+    verdict = found["verdict"]
+    assert isinstance(verdict, dict)
+    assert str(verdict.pop("text")).startswith("kern.ipc.nmbclusters was reached first")
+    first_dropped = verdict.pop("first_dropped")
+    assert first_dropped["packet"] == 641
+    assert verdict == {
+        "kind": "limit",
+        "zone": "mbuf_cluster",
+        "first_denied": {"packet": 385, "seconds": 37.904457},
+        "raise": [{"sysctl": "kern.ipc.nmbclusters", "from": 640, "to": 3072}],
+    }
+    peaks = found["peaks"]
+    assert isinstance(peaks, list)
+    assert [peak["zone"] for peak in peaks] == [zone["name"] for zone in zones(found)]
+    assert peaks[2] == {
+        "zone": "mbuf_cluster",
+        "sysctl": "kern.ipc.nmbclusters",
+        "limit": 640,
+        "in_use": 640,
+        "in_use_percent": 100.0,
+        "packet": 384,
+        "seconds": 37.904455,
+        "charged": 640,
+        "charged_percent": 100.0,
+    }
+
+
+def zones(found: dict[str, object]) -> list[dict[str, object]]:
+    vmstat = found["vmstat"]
+    assert isinstance(vmstat, dict)
+    listed: list[dict[str, object]] = vmstat["memory-zone-statistics"]["zone"]
+    return listed
+
+
+def test_the_command_passes_on_what_it_is_told() -> None:
+    given = ("--queues", "3", "--descriptors", "16", "--mtu", "2027", "--ncpu", "2", "--drain-rate", "50")
+    found = replayed(SEGMENTS, *given, "--speed", "2.5", "--loop", "2")
+    assert found["settings"] == {
+        "queues": 3,
+        "descriptors": 16,
+        "mtu": 2027,
+        "ncpu": 2,
+        "hold": 0.1,
+        "drain_rate": 50.0,
+        "speed": 2.5,
+    }
+    assert (found["packets"], found["loops"], found["cluster"]) == (834, 2, 4096)
+    found = replayed(SEGMENTS, "--set", "kern.ipc.nmbjumbop=1k", "--set", "kern.ipc.nmbjumbop=2k")
+    assert (found["tunables"], zones(found)[3]["limit"]) == ({"kern.ipc.nmbjumbop": "2k"}, 2048)
+
+
+def test_memory_is_that_of_this_machine_unless_told() -> None:
+    result = mbuf("replay", SEGMENTS, "--descriptors", "1", memory=None)
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["no.pcap"], "no.pcap: there is no such file"),
+        ([SEGMENTS, "no.pcap"], "no.pcap: there is no such file"),
+        ([os.path.dirname(MULTI)], f"{os.path.dirname(MULTI)}: is a directory, not a capture"),
+        ([SEGMENTS, "--hold", "1", "--drain-rate", "5"], "--hold and --drain-rate: give one of them"),
+        ([SEGMENTS, "--hold", "-1"], "--hold -1: give a number, if need be with a unit of S"),
+        ([SEGMENTS, "--hold", "nan"], "--hold nan: give a number, if need be with a unit of S"),
+        ([SEGMENTS, "--drain-rate", "0"], "--drain-rate 0: give 0.001 to 1e+09"),
+        ([SEGMENTS, "--drain-rate", "5x"], "--drain-rate 5x: give a number"),
+        ([SEGMENTS, "--speed", "0x"], "--speed 0x: give 0.001 to 1e+09"),
+        ([SEGMENTS, "--physmem", "4Q"], "--physmem 4Q: give a number, if need be with a unit of K, M, G, T"),
+        ([SEGMENTS, "--physmem", "9999999999T"], "--physmem 9999999999T: give 4096 to 2.30584e+18"),
+        (
+            [SEGMENTS, "--set", "kern.ipc.nmbclusters=many"],
+            "--set kern.ipc.nmbclusters=many: the value isn't a number from 0 on, with k, m, g, t or no unit",
+        ),
+        (
+            [SEGMENTS, "--set", "kern.ipc.nmbclusters=-1"],
+            "--set kern.ipc.nmbclusters=-1: the value isn't a number from 0 on, with k, m, g, t or no unit",
+        ),
+        (
+            [SEGMENTS, "--set", "nmbclusters=1"],
+            "--set nmbclusters=1: give NAME=VALUE, with a name of kern.ipc.maxmbufmem, kern.ipc.nmbufs, "
+            "kern.ipc.nmbclusters, kern.ipc.nmbjumbop, kern.ipc.nmbjumbo9, kern.ipc.nmbjumbo16",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:
+    result = mbuf("replay", *args, memory=None if "--physmem" in args else "4G")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"mbuf: {line}\n")
+
+
+def test_a_name_without_a_value_is_refused() -> None:
+    result = mbuf("replay", SEGMENTS, "--set", "kern.ipc.nmbclusters")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    result = mbuf("replay", SEGMENTS)
+    assert (result.exit_code, result.stderr) == (2, f"mbuf: {SEGMENTS}: may not be read\n")
+
+
+def test_a_machine_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mbuf.tools.main.host_memory", lambda: 1 << 62)
+    result = mbuf("replay", SEGMENTS, memory=None)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("mbuf: realmem 4611686018427387904: give")
+
+
+def test_a_fault_in_a_capture_is_told_and_ends_with_1(capture: Capturing) -> None:
+    bad = capture(0, 1, 2, name="bad.pcap", tail=b"\0" * 15)
+    result = mbuf("replay", bad, SEGMENTS)
+    assert result.exit_code == 1
+    assert result.stderr == f"mbuf: {bad}: offset 252: record is cut short: 15 of 16 bytes\n"
+    assert "packets     420 of " in result.stdout
+    result = mbuf("replay", bad, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["errors"] == [f"{bad}: offset 252: record is cut short: 15 of 16 bytes"]
+
+
+def test_ctrl_c_reports_and_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mbuf.tools.session.flow_number", interrupted)
+    result = mbuf("replay", SEGMENTS)
+    assert (result.exit_code, result.stderr) == (130, "")
+    assert "\ninterrupted 1024 of 1024 descriptors armed, 0 packets in socket buffers;" in result.stdout
+
+
+def test_too_little_memory_for_the_rings_is_a_verdict() -> None:
+    result = mbuf("replay", SEGMENTS, "--physmem", "4M", memory=None)
+    assert result.exit_code == 0
+    assert "Only 256 of 1024 descriptors could be armed" in result.stdout
+    assert "    sysctl kern.ipc.nmbufs=4096\n    sysctl kern.ipc.nmbclusters=3072\n" in result.stdout
+
+
+def test_colours_are_for_terminals_that_want_them() -> None:
+    assert "\x1b[" in mbuf("replay", SEGMENTS, color=True).stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS).stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, NO_COLOR="1").stdout
+
+
+def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mbuf.tools.progress import progress
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stderr, shown in ((io.StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with progress("replay", 100) as tell:
+            tell(50)
+        assert ("replay" in stderr.getvalue()) == shown
+
+
+def test_it_runs_as_a_module_and_knows_its_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mbuf.tools.main", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("mbuf, version ")
+
+
+def test_a_version_that_is_not_known_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    from mbuf.tools import main as command
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(command, "version", missing)
+    assert command._version() == "(not installed)"
+    monkeypatch.setattr(command, "version", lambda name: "1.2")
+    assert command._version() == "1.2"

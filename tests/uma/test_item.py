@@ -1,0 +1,41 @@
+"""What an item does when it is let go is seen through mbufs: see tests/packet/test_segment.py."""
+
+import pytest
+
+from mbuf import M_NOWAIT
+from mbuf.uma.item import Backend, Home, Item
+
+
+def test_a_home_takes_items_back_in_its_own_way() -> None:
+    with pytest.raises(NotImplementedError):
+        Home().free(None)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda door: door.take(1, M_NOWAIT, None),
+        lambda door: door.give([]),
+        lambda door: door.drain(),
+        lambda door: door.denied(),
+        lambda door: door.free,
+        lambda door: door.pages,
+    ],
+)
+def test_a_backend_is_a_door_without_a_house_behind(call: object) -> None:
+    assert callable(call)
+    with pytest.raises(NotImplementedError):
+        call(Backend())
+
+
+def test_who_knows_nothing_of_pages_has_nothing_to_close() -> None:
+    assert Backend().close() is None
+
+
+def test_an_item_is_a_part_of_a_slab(make_zone) -> None:  # type: ignore[no-untyped-def]
+    zone = make_zone()
+    item: Item = zone.alloc(M_NOWAIT, None)
+    assert item.size == 256
+    item.write(0, b"abc", 0, 3)
+    assert item.read(0, 4) == b"abc\0"
+    zone.free(item)

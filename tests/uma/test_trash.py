@@ -1,0 +1,110 @@
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from mbuf import M_NOWAIT, MLEN, Corrupt, Pool, Vm
+from mbuf.const import PAGE_SIZE
+from mbuf.uma.cpu import Cpus
+from mbuf.uma.item import Item
+from mbuf.uma.trash import TRASH, TrashKeg, TrashZone
+
+WORD = TRASH.to_bytes(4, sys.byteorder)
+
+
+@pytest.fixture
+def zone() -> TrashZone:
+    keg = TrashKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    return TrashZone("thing", 256, keg, Cpus(1), "kern.things", 15, True, True)
+
+
+def scribble(vm: Vm, item: Item, at: int, data: bytes) -> None:
+    """Write to an item as a stray pointer would."""
+    arena, offset = vm.place(item.run.page)
+    start = offset + item.place() + at
+    arena.map[start : start + len(data)] = data
+
+
+def test_the_pattern_is_the_kernels() -> None:
+    assert TRASH == 0xDEADC0DE
+
+
+def test_a_fresh_item_is_full_of_trash(zone: TrashZone) -> None:
+    item = zone.alloc(M_NOWAIT, None)
+    assert item.read(0, 256) == WORD * 64
+    zone.free(item)
+
+
+def test_what_is_freed_is_filled_with_trash(zone: TrashZone) -> None:
+    item = zone.alloc(M_NOWAIT, None)
+    item.write(0, b"secret", 0, 6)
+    zone.free(item)
+    assert item.read(0, 256) == WORD * 64
+
+
+@pytest.mark.parametrize(("at", "found"), [(0, 0), (3, 0), (100, 100), (255, 252)])
+def test_a_write_to_free_memory_is_found_when_it_is_handed_out(zone: TrashZone, at: int, found: int) -> None:
+    items = [zone.alloc(M_NOWAIT, None) for _ in range(15)]
+    victim = items[7]
+    for item in items:
+        zone.free(item)
+    scribble(zone.backend.vm, victim, at, b"!")
+    with pytest.raises(Corrupt, match=rf"memory modified after free: thing\(256\) has .* at offset {found}$"):
+        for _ in range(15):
+            zone.alloc(M_NOWAIT, None)
+
+
+def test_an_item_freed_twice_is_found(zone: TrashZone) -> None:
+    item = zone.alloc(M_NOWAIT, None)
+    zone.free(item)
+    with pytest.raises(Corrupt, match="duplicate free of an item of thing"):
+        zone.free(item)
+    assert (zone.used, zone.cached) == (0, 15)
+
+
+def test_who_asked_for_what_is_remembered_by_line(zone: TrashZone) -> None:
+    line = sys._getframe().f_lineno
+    items = [zone.alloc(M_NOWAIT, None) for _ in range(3)]
+    items.append(zone.alloc(M_NOWAIT, None))
+    assert zone.sites() == Counter({f"{__file__}:{line + 1}": 3, f"{__file__}:{line + 2}": 1})
+    assert zone.site(items[3]) == f"{__file__}:{line + 2}"
+    for item in items:
+        zone.free(item)
+    assert zone.sites() == Counter()
+
+
+def cached(pool: Pool, fill: Callable[[Pool], None]) -> None:
+    """Write one byte over the middle of every page of a pool."""
+    fill(pool)
+    for page in range(pool.vm.used):
+        arena, offset = pool.vm.place(page)
+        arena.map[offset + 300] ^= 0xFF
+
+
+@pytest.mark.parametrize(
+    ("verb", "zone_", "at"),
+    [("get", r"mbuf\(256\)", 44), ("getcl", r"mbuf_packet\(256\)", 300), ("getjcl", r"mbuf_jumbo_page\(4096\)", 300)],
+)
+def test_a_pool_finds_writes_to_the_bytes_of_free_mbufs(verb: str, zone_: str, at: int) -> None:
+    pool = Pool(vm=Vm(8 << 20), debug=True, worker=False)
+    getattr(pool, verb)().free()
+    cached(pool, lambda pool: None)
+    with pytest.raises(Corrupt, match=rf"memory modified after free: {zone_} has .* at offset {at}$"):
+        for _ in range(254):
+            getattr(pool, verb)()
+    pool.close()
+
+
+def test_a_view_kept_over_a_free_cannot_harm(make: Callable[..., Pool]) -> None:
+    """The memory isn't free before the view is gone."""
+    pool = make(debug=True)
+    for m in (pool.get(), pool.getcl(), pool.getjcl()):
+        room = m.room
+        m.free()
+        room[:] = b"x" * len(room)
+        room.release()
+        del room
+    m = pool.get()
+    assert len(m.room) == MLEN
+    m.free()

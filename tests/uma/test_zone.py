@@ -1,0 +1,531 @@
+import random
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mbuf import (
+    M_NOWAIT,
+    M_WAITOK,
+    UMA_RECLAIM_DRAIN,
+    UMA_RECLAIM_DRAIN_CPU,
+    UMA_RECLAIM_TRIM,
+    Inval,
+    NoBufs,
+    NoMemory,
+    Vm,
+)
+from mbuf.const import PAGE_SIZE
+from mbuf.uma.cpu import Cpus
+from mbuf.uma.item import Item
+from mbuf.uma.keg import Keg
+from mbuf.uma.zone import Zone
+
+Make = Callable[..., Zone]
+Spawn = Callable[[Callable[[], object]], Any]
+Eventually = Callable[[Callable[[], object]], None]
+
+
+def take(zone: Zone, count: int) -> list[Item]:
+    items = [zone.alloc(M_NOWAIT, None) for _ in range(count)]
+    assert None not in items
+    return items
+
+
+def give(zone: Zone, items: list[Item]) -> None:
+    while items:
+        zone.free(items.pop())
+
+
+def numbers(zone: Zone) -> tuple[int, ...]:
+    stat = zone.stat()
+    return stat.used, stat.cached, stat.allocs, stat.frees, stat.fails, zone.limiter.items
+
+
+# Caches.
+
+
+def test_the_first_item_brings_a_bucketful(make_zone: Make) -> None:
+    zone = make_zone()
+    items = take(zone, 1)
+    assert numbers(zone) == (1, 61, 1, 0, 0, 62)
+    # 5 slabs of 15.
+    assert (zone.stat().pages, zone.stat().free) == (5, 61 + 13)
+    give(zone, items)
+    assert numbers(zone) == (0, 62, 1, 1, 0, 62)
+
+
+def test_from_a_fresh_bucket_items_come_in_descending_order_of_address(make_zone: Make) -> None:
+    zone = make_zone(entries=15)
+    items = take(zone, 15)
+    assert [item.place() for item in items] == [256 * n for n in reversed(range(15))]
+    give(zone, items)
+
+
+def test_what_was_freed_last_is_handed_out_before_anything_older(make_zone: Make) -> None:
+    zone = make_zone()
+    items = take(zone, 20)
+    freed = items[5:]
+    give(zone, items[5:])
+    # Compiled, the very last one comes a turn later.
+    again = take(zone, 16)
+    assert set(freed) < set(again)
+    give(zone, items[:5] + again)
+
+
+def test_a_zone_that_does_not_cache_goes_to_its_keg_each_time(make_zone: Make) -> None:
+    zone = make_zone(limit=100, caching=False)
+    items = take(zone, 3)
+    assert numbers(zone) == (3, 0, 3, 0, 0, 3)
+    give(zone, items)
+    assert numbers(zone) == (0, 0, 3, 3, 0, 0)
+    assert zone.stat().free == 15
+
+
+def test_a_limit_too_small_for_buckets_means_no_caching(make_zone: Make) -> None:
+    zone = make_zone(limit=15, ncpu=8)
+    items = take(zone, 15)
+    assert numbers(zone) == (15, 0, 15, 0, 0, 15)
+    give(zone, items)
+    assert zone.cached == 0
+
+
+def test_each_cpu_has_a_cache_of_its_own(make_zone: Make) -> None:
+    zone = make_zone(ncpu=2)
+    items = take(zone, 62)
+    give(zone, items)
+    assert zone.cached == 62
+    zone.cpus.move(1)
+    other = take(zone, 1)
+    assert zone.cached == 62 + 61
+    give(zone, other)
+    zone.cpus.move(0)
+    again = take(zone, 62)
+    assert zone.cached == 62
+    give(zone, again)
+
+
+def test_an_item_may_be_freed_on_another_cpu(make_zone: Make) -> None:
+    zone = make_zone(ncpu=2)
+    items = take(zone, 10)
+    zone.cpus.move(1)
+    give(zone, items)
+    assert numbers(zone) == (0, 62, 10, 10, 0, 62)
+    mine = take(zone, 10)
+    assert zone.cached == 52
+    zone.cpus.move(0)
+    give(zone, mine)
+
+
+def test_a_full_bucket_listed_by_one_cpu_is_fetched_by_another(make_zone: Make) -> None:
+    zone = make_zone(ncpu=2, entries=2)
+    give(zone, take(zone, 6))
+    assert (zone.depot.nitems, zone.cached) == (2, 6)
+    zone.cpus.move(1)
+    items = take(zone, 2)
+    assert (zone.depot.nitems, zone.cached, zone.limiter.items) == (0, 4, 6)
+    give(zone, items)
+
+
+# Limits.
+
+
+def test_the_limit_is_charged_for_cached_items_too(make_zone: Make) -> None:
+    zone = make_zone(limit=32, ncpu=2)
+    items = take(zone, 1)
+    assert numbers(zone)[:2] == (1, 3)
+    zone.cpus.move(1)
+    items += take(zone, 28)
+    assert zone.alloc(M_NOWAIT, None) is None
+    assert numbers(zone) == (29, 3, 29, 0, 1, 32)
+    error = zone.denied()
+    assert isinstance(error, NoBufs)
+    assert "at its limit of 32: 29 in use, 3 cached; raise kern.things" in str(error)
+    assert (error.zone, error.limit, error.used, error.cached, error.sysctl) == (
+        "thing",
+        32,
+        29,
+        3,
+        "kern.things",
+    )
+    zone.cpus.move(0)
+    items += take(zone, 3)
+    give(zone, items)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10, 100])
+@pytest.mark.parametrize("caching", [True, False])
+def test_there_are_exactly_as_many_items_as_the_limit_says(
+    make_zone: Make, limit: int, caching: bool
+) -> None:
+    zone = make_zone(limit=limit, caching=caching)
+    for _ in range(3):
+        items = take(zone, limit)
+        assert zone.alloc(M_NOWAIT, None) is None
+        assert zone.used == limit
+        give(zone, items)
+    assert zone.stat().fails == 3
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2**63, 2**64])
+def test_a_limit_that_cannot_be_changes_nothing(make_zone: Make, limit: int) -> None:
+    zone = make_zone(limit=10)
+    with pytest.raises(Inval):
+        zone.set_max(limit)
+    assert (zone.limit, zone.depot.bucket_size) == (10, 2)
+
+
+def test_set_max_returns_what_was_asked_for(make_zone: Make) -> None:
+    zone = make_zone()
+    assert zone.limit == 0
+    assert zone.set_max(77) == 77
+    assert zone.limit == 77
+
+
+def test_below_its_limit_a_zone_lacks_pages(make_zone: Make) -> None:
+    zone = make_zone(limit=100, pages=1)
+    items = take(zone, 15)
+    assert zone.alloc(M_NOWAIT, None) is None
+    error = zone.denied()
+    assert isinstance(error, NoMemory)
+    assert str(error) == "out of pages: 1 of 1 in use (Vm(realmem=...) sets the budget)"
+    # The bucket and the single item.
+    assert numbers(zone) == (15, 0, 15, 0, 2, 15)
+    give(zone, items)
+
+
+# Waiting.
+
+
+def waits(zone: Zone, deadline: float | None = None) -> Callable[[], Item | None]:
+    return lambda: zone.alloc(M_WAITOK, deadline)
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_whoever_waits_is_served_in_order_of_arrival(
+    make_zone: Make, spawn: Spawn, eventually: Eventually, caching: bool
+) -> None:
+    zone = make_zone(limit=4, caching=caching)
+    items = take(zone, 4)
+    workers = []
+    for n in range(3):
+        workers.append(spawn(waits(zone)))
+        eventually(lambda n=n: len(zone.limiter.waiters) == n + 1)
+    assert zone.exhausted
+    for n in range(3):
+        zone.free(items.pop())
+        items.insert(0, workers[n].done())
+        assert [worker.is_alive() for worker in workers[n + 1 :]] == [True] * (2 - n)
+    assert not zone.exhausted
+    assert (zone.stat().sleeps, zone.stat().fails, zone.stat().sleepers, zone.pressed) == (3, 0, 0, 0)
+    give(zone, items)
+
+
+def test_while_somebody_waits_the_number_of_sleepers_shows(
+    make_zone: Make, spawn: Spawn, eventually: Eventually
+) -> None:
+    zone = make_zone(limit=2)
+    items = take(zone, 2)
+    workers = [spawn(waits(zone)) for _ in range(2)]
+    eventually(lambda: zone.stat().sleepers == 2)
+    assert zone.stat().sleeps == 2
+    give(zone, items)
+    give(zone, [worker.done() for worker in workers])
+
+
+def test_whose_time_is_up_gets_nothing(make_zone: Make) -> None:
+    zone = make_zone(limit=2)
+    items = take(zone, 2)
+    assert zone.alloc(M_WAITOK, time.monotonic()) is None
+    assert (zone.stat().sleeps, zone.stat().fails, zone.limiter.items, zone.pressed) == (1, 1, 2, 0)
+    give(zone, items)
+
+
+def test_a_higher_limit_wakes_as_many_as_fit(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
+    zone = make_zone(limit=2)
+    items = take(zone, 2)
+    workers = [spawn(waits(zone)) for _ in range(3)]
+    eventually(lambda: len(zone.limiter.waiters) == 3)
+    zone.set_max(4)
+    eventually(lambda: sum(worker.is_alive() for worker in workers) == 1)
+    zone.set_max(5)
+    give(zone, items + [worker.done() for worker in workers])
+
+
+def test_an_item_freed_between_the_look_and_the_wait_is_not_missed(make_zone: Make) -> None:
+    zone = make_zone(limit=10)
+    items = take(zone, 10)
+    # Called after the caches were found empty, before the thread stands in line.
+    zone.limiter.ring = lambda: give(zone, items)
+    item = zone.alloc(M_WAITOK, time.monotonic() + 5)
+    assert item is not None
+    zone.free(item)
+
+
+def test_what_other_cpus_have_cached_is_not_waited_for(make_zone: Make) -> None:
+    zone = make_zone(limit=32, ncpu=2)
+    items = take(zone, 1)
+    zone.cpus.move(1)
+    items += take(zone, 28)
+    item = zone.alloc(M_WAITOK, time.monotonic() + 5)
+    assert item is not None
+    assert numbers(zone)[:2] == (30, 0)
+    give(zone, [*items, item])
+    zone.cpus.move(0)
+
+
+def test_pages_freed_elsewhere_wake_who_waits_for_them(
+    make_zone: Make, spawn: Spawn, eventually: Eventually
+) -> None:
+    zone = make_zone(limit=100, pages=2)
+    vm = zone.backend.vm
+    elsewhere = vm.take(1)
+    items = take(zone, 15)
+    worker = spawn(waits(zone))
+    eventually(lambda: len(zone.backend._waiters) == 1)
+    vm.give([(elsewhere, 1)])
+    give(zone, [*items, worker.done()])
+    assert zone.pressed == 0
+
+
+def test_an_item_freed_wakes_who_waits_for_pages(
+    make_zone: Make, spawn: Spawn, eventually: Eventually
+) -> None:
+    zone = make_zone(limit=100, pages=1)
+    items = take(zone, 15)
+    worker = spawn(waits(zone))
+    eventually(lambda: len(zone.backend._waiters) == 1)
+    zone.free(items.pop())
+    give(zone, [*items, worker.done()])
+    assert zone.pressed == 0
+
+
+def test_a_wait_for_pages_ends_at_the_deadline(make_zone: Make) -> None:
+    zone = make_zone(limit=100, pages=1)
+    items = take(zone, 15)
+    assert zone.alloc(M_WAITOK, time.monotonic()) is None
+    assert (zone.limiter.items, zone.pressed) == (15, 0)
+    give(zone, items)
+
+
+class Alarm(Exception):
+    """Raised by a signal."""
+
+
+@pytest.fixture
+def interrupted(spawn: Spawn, eventually: Eventually) -> Any:
+    """Interrupts this thread when something is so."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def handle(*_: object) -> None:
+        raise Alarm
+
+    def interrupted(when: Callable[[], object]) -> None:
+        def send() -> None:
+            eventually(when)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+        spawn(send)
+
+    signal.signal(signal.SIGUSR1, handle)
+    yield interrupted
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupted_wait_at_the_limit_charges_nothing(make_zone: Make, interrupted: Any) -> None:
+    zone = make_zone(limit=4)
+    items = take(zone, 4)
+    interrupted(lambda: zone.limiter.waiters)
+    with pytest.raises(Alarm):
+        zone.alloc(M_WAITOK, None)
+    assert (zone.limiter.items, len(zone.limiter.waiters), zone.pressed) == (4, 0, 0)
+    give(zone, items)
+
+
+def test_an_interrupted_wait_for_pages_charges_nothing(make_zone: Make, interrupted: Any) -> None:
+    zone = make_zone(limit=1000, pages=1)
+    items = take(zone, 15)
+    interrupted(lambda: zone.backend._waiters)
+    with pytest.raises(Alarm):
+        zone.alloc(M_WAITOK, None)
+    assert (zone.limiter.items, len(zone.backend._waiters), zone.pressed) == (15, 0, 0)
+    give(zone, items)
+
+
+# Letting go.
+
+
+def test_drained_nothing_is_left(make_zone: Make) -> None:
+    zone = make_zone(ncpu=3)
+    for cpu in range(3):
+        zone.cpus.move(cpu)
+        give(zone, take(zone, 200))
+    assert zone.backend.vm.used > 0
+    zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert (zone.cached, zone.limiter.items, zone.backend.vm.used) == (0, 0, 0)
+    zone.cpus.move(0)
+
+
+def test_a_drain_leaves_what_cpus_have(make_zone: Make) -> None:
+    zone = make_zone(entries=4)
+    give(zone, take(zone, 32))
+    zone.reclaim(UMA_RECLAIM_DRAIN)
+    assert (zone.cached, zone.depot.nitems) == (8, 0)
+
+
+@pytest.mark.parametrize("request_", [0, 4, -1])
+def test_what_is_no_request_is_refused(make_zone: Make, request_: int) -> None:
+    with pytest.raises(Inval, match=f"reclaim request {request_}"):
+        make_zone().reclaim(request_)
+
+
+@pytest.mark.parametrize("request_", [UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM])
+def test_a_reclaim_that_leads_to_another_ends(request_: int) -> None:
+    class Recursive(Keg):
+        zone: Zone
+        depth = 0
+        deepest = 0
+
+        def give(self, items: list[Item]) -> None:
+            self.depth += 1
+            self.deepest = max(self.depth, self.deepest)
+            self.zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+            super().give(items)
+            self.depth -= 1
+
+    clock = [0.0]
+    keg = Recursive(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = keg.zone = Zone("thing", 256, keg, Cpus(1), "", 4, True, True, lambda: clock[0])
+    give(zone, take(zone, 100))
+    clock[0] = 1000.0
+    zone.reclaim(request_)
+    assert keg.deepest == 1
+    assert zone.depot.nitems == 0
+    zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert (zone.cached, zone.limiter.items, keg.vm.used) == (0, 0, 0)
+
+
+def test_zones_may_share_a_keg_and_nothing_else() -> None:
+    keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    first, second = (
+        Zone(name, 256, keg, Cpus(1), "", 3, True, name == "first", time.monotonic) for name in ("first", "second")
+    )
+    a, b = take(first, 1), take(second, 1)
+    assert (keg.slabs, keg.free) == (1, 9)
+    assert a[0].run is b[0].run
+    assert (first.cached, second.cached) == (2, 2)
+    # The keg's free items are counted once.
+    assert (first.stat().free, second.stat().free) == (2 + 9, 2)
+    give(first, a)
+    first.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert (first.cached, second.cached, keg.free, keg.slabs) == (0, 2, 12, 1)
+    give(second, b)
+    second.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert keg.vm.used == 0
+
+
+def test_closed_a_zone_hands_out_nothing_and_takes_back_all() -> None:
+    keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
+    items = take(zone, 20)
+    zone.close()
+    assert (zone.closed, zone.used, zone.cached) == (True, 20, 0)
+    with pytest.raises(Inval, match="closed"):
+        zone.alloc(M_NOWAIT, None)
+    with pytest.raises(Inval, match="closed"):
+        zone.alloc(M_WAITOK, None)
+    give(zone, items)
+    assert (zone.used, zone.limiter.items, keg.vm.used) == (0, 0, 0)
+
+
+def test_closing_sends_away_who_waits(spawn: Spawn, eventually: Eventually) -> None:
+    keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
+    zone.set_max(2)
+    items = take(zone, 2)
+    worker = spawn(waits(zone))
+    eventually(lambda: len(zone.limiter.waiters) == 1)
+    zone.close()
+    with pytest.raises(Inval, match="closed"):
+        worker.done()
+    give(zone, items)
+    assert (zone.limiter.items, keg.vm.used) == (0, 0)
+
+
+# Threads.
+
+
+@pytest.mark.parametrize(
+    ("limit", "ncpu", "caching"),
+    [(3, 1, True), (7, 2, True), (40, 2, True), (100, 4, True), (10, 1, False), (0, 2, True)],
+)
+def test_threads_that_free_each_others_items_never_pass_the_limit(
+    make_zone: Make, spawn: Spawn, limit: int, ncpu: int, caching: bool
+) -> None:
+    zone = make_zone(limit=limit, ncpu=ncpu, caching=caching)
+    shared: deque[Item] = deque()
+    seen: set[int] = set()
+    turns, threads = 600, 4
+
+    def work(seed: int) -> int:
+        dice = random.Random(seed)
+        got = 0
+        for turn in range(turns):
+            if dice.random() < 0.55:
+                item = zone.alloc(M_NOWAIT, None)
+                if item is not None:
+                    got += 1
+                    shared.append(item)
+            elif shared:
+                try:
+                    zone.free(shared.popleft())
+                except IndexError:
+                    continue
+            if limit:
+                assert 0 <= zone.limiter.items <= limit
+                assert len(shared) <= limit
+            if not turn % 97:
+                zone.reclaim(dice.choice([UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM]))
+            seen.add(zone.used)
+        return got
+
+    workers = [spawn(lambda seed=seed: work(seed)) for seed in range(threads)]
+    assert sum(worker.done() for worker in workers) > 0
+    assert zone.used == len(shared) == len(set(shared))
+    assert zone.used + zone.cached == zone.limiter.items
+    give(zone, list(shared))
+
+
+def test_threads_that_wait_are_all_served(make_zone: Make, spawn: Spawn) -> None:
+    zone = make_zone(limit=3, ncpu=2)
+
+    def work() -> int:
+        for _ in range(150):
+            item = zone.alloc(M_WAITOK, time.monotonic() + 20)
+            assert item is not None
+            assert zone.limiter.items <= 3
+            zone.free(item)
+        return 150
+
+    workers = [spawn(work) for _ in range(6)]
+    assert [worker.done() for worker in workers] == [150] * 6
+    assert (zone.used, zone.pressed, len(zone.limiter.waiters)) == (0, 0, 0)
+
+
+def test_threads_short_of_pages_are_all_served(make_zone: Make, spawn: Spawn) -> None:
+    zone = make_zone(4096, pages=3, entries=1)
+
+    def work() -> int:
+        for _ in range(100):
+            item = zone.alloc(M_WAITOK, time.monotonic() + 20)
+            assert item is not None
+            zone.free(item)
+        return 100
+
+    workers = [spawn(work) for _ in range(5)]
+    assert [worker.done() for worker in workers] == [100] * 5
+    assert (zone.used, zone.pressed) == (0, 0)
