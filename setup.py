@@ -31,6 +31,7 @@ COMPILED = [
     "mbuf.pool.alloc",
     "mbuf.pool.pool",
     "mbuf.testing",
+    "mbuf.net.pcap",
 ]
 
 

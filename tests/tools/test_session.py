@@ -103,5 +103,6 @@ def test_unarmed_rings_play_nothing(capture: Capturing) -> None:
 
 
 def test_a_machine_that_cannot_be_is_refused(capture: Capturing) -> None:
-    with pytest.raises(Inval, match="ncpu 0"):
-        played(capture(0), settings=Settings(ncpu=0))
+    job = Job((capture(0),), 1, 1 << 62, {}, Settings())
+    with pytest.raises(Inval, match="realmem"):
+        Session(job, print, print).run()

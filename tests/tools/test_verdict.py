@@ -26,17 +26,32 @@ def test_plenty_is_enough(pool: Callable[..., Pool]) -> None:
     verdict, _ = played(pool(nmbclusters=1000), Settings(descriptors=100, hold=0.01), 1000)
     assert (verdict.kind, verdict.zone, verdict.at, verdict.raises) == ("enough", "mbuf_cluster", None, ())
     assert verdict.text == (
-        "No limit was reached. The nearest is kern.ipc.nmbclusters: of its 1000, at most 254 (25.4 %) were "
-        "charged, 110 in use and the rest in caches."
+        "No limit was reached. The nearest is kern.ipc.nmbclusters: of its 1000, at most 110 (11.0 %) were "
+        "in use; with what the CPU cached, all of which it can use itself, 500 were charged."
     )
 
 
-def test_four_fifths_is_near(pool: Callable[..., Pool]) -> None:
-    verdict, _ = played(pool(**LIMITS), Settings(descriptors=100, hold=0.01), 1000)
+def test_what_a_cpu_caches_is_near_for_the_others(pool: Callable[..., Pool]) -> None:
+    settings = Settings(descriptors=100, ncpu=2, hold=0.01)
+    verdict, _ = played(pool(ncpu=2, nmbclusters=300), settings, 1000)
     assert verdict.kind == "near"
-    assert (
-        "at most 254 (84.7 %) were charged, 110 in use and the rest in caches. That is near" in verdict.text
+    assert verdict.text == (
+        "No limit was reached. The nearest is kern.ipc.nmbclusters: of its 300, at most 110 (36.7 %) were in "
+        "use; with what CPUs cached, which others can't have, 259 (86.3 %) were charged. That is near: the "
+        "next burst may reach it."
     )
+
+
+@pytest.mark.parametrize(("descriptors", "kind"), [(789, "enough"), (790, "near")])
+def test_four_fifths_is_near(pool: Callable[..., Pool], descriptors: int, kind: str) -> None:
+    verdict, _ = played(pool(nmbclusters=1000), Settings(descriptors=descriptors, hold=0.0095), 100)
+    assert verdict.kind == kind
+
+
+def test_a_machine_without_limits_has_none_to_reach(pool: Callable[..., Pool]) -> None:
+    unlimited = dict.fromkeys(("nmbclusters", "nmbufs", "nmbjumbop", "nmbjumbo9", "nmbjumbo16"), -1)
+    verdict, _ = played(pool(**unlimited), Settings(), 9)
+    assert (verdict.kind, verdict.text) == ("enough", "No limit was reached: there is none.")
 
 
 def test_a_limit_reached_is_told_with_what_would_have_been_enough(pool: Callable[..., Pool]) -> None:
@@ -72,12 +87,12 @@ def test_refills_denied_need_not_lose_packets(pool: Callable[..., Pool]) -> None
 def test_what_would_have_been_enough_is_enough(
     pool: Callable[..., Pool], settings: Settings, length: int
 ) -> None:
-    limits = LIMITS | {"nmbjumbop": 300}
-    verdict, dropped = played(pool(**limits), settings, 2000, length)
+    limits = LIMITS | {"nmbjumbop": 300, "nmbclusters": 300 if settings.ncpu == 1 else 1100}
+    verdict, dropped = played(pool(settings.ncpu, **limits), settings, 2000, length)
     assert verdict.kind == "limit"
     assert dropped
     limits |= {step.sysctl.removeprefix("kern.ipc."): step.to for step in verdict.raises}
-    verdict, dropped = played(pool(**limits), settings, 2000, length)
+    verdict, dropped = played(pool(settings.ncpu, **limits), settings, 2000, length)
     assert (verdict.kind in ("enough", "near"), dropped) == (True, 0)
 
 
@@ -96,6 +111,15 @@ def test_mbufs_come_first_where_clusters_would_outnumber_them(pool: Callable[...
     for step in verdict.raises:
         p.sysctl[step.sysctl] = step.to
     assert str(verdict.raises[0]) == "sysctl kern.ipc.nmbufs=4096"
+
+
+def test_mbufs_themselves_may_be_the_limit(pool: Callable[..., Pool]) -> None:
+    p = pool(maxmbufmem=2 << 20)
+    p.sysctl["kern.ipc.nmbjumbop"] = 5000
+    verdict, dropped = played(p, Settings(descriptors=100, mtu=9000, hold=10), 2000)
+    assert (verdict.kind, verdict.zone, dropped) == ("limit", "mbuf", 2000 - 1638)
+    # 100 + 2000 + 4 buckets of 254, and a quarter on top, is 3895.
+    assert verdict.raises == (Raise("kern.ipc.nmbufs", 1638, 4096),)
 
 
 def test_a_machine_without_pages_is_told_so(pool: Callable[..., Pool]) -> None:

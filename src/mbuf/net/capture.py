@@ -8,14 +8,14 @@ What is wrong with the content is a CaptureError of one line; what is wrong with
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from typing import Self
 
 from mbuf.errors import CaptureError, Inval
 from mbuf.net import pcap, pcapng
-from mbuf.net.pcap import Fault, Packet
+from mbuf.net.pcap import Fault, Packet, Records
 
 WINDOW = 256 << 10
 """Bytes to read or to scan at once: takes the longest usual packet, and costs nothing beside its packets."""
@@ -70,6 +70,19 @@ class Capture:
 
     def __iter__(self) -> Iterator[Packet]:
         """Yield when, data and length of each packet."""
+        with self._pass() as (window, reader):
+            while self._advance(window, reader):
+                yield from reader.scan(window.view)
+
+    def feed(self, sink: Callable[[Records], None]) -> None:
+        """Call sink with the packets of one window after the other, for it to step through."""
+        with self._pass() as (window, reader):
+            while self._advance(window, reader):
+                sink(reader.records(window.view))
+
+    @contextmanager
+    def _pass(self) -> "Iterator[tuple[_Window, _Reader]]":
+        """Go through the file once more; whoever does names its faults."""
         if self._closed:
             raise Inval(f"{self.path} is closed")
         if not self._fresh:
@@ -77,8 +90,7 @@ class Capture:
         self._fresh = False
         window, reader = self._window, self._reader
         try:
-            while self._advance(window, reader):
-                yield from reader.scan(window.view)
+            yield window, reader
         except Fault as fault:
             raise _error(self.path, window.base + reader.at, str(fault)) from None
         finally:

@@ -4,8 +4,16 @@ Parses the views it's handed, which may end anywhere; reads no file and copies n
 See pcap-savefile(5). A time's fraction may be a second or more, as libpcap lets it be.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from struct import Struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
 
 MAXIMUM_SNAPLEN = 262144
 """The longest packet where the capture doesn't announce longer ones: libpcap's bound of the same name."""
@@ -38,7 +46,40 @@ def longest(snaplen: int) -> int:
     return max(MAXIMUM_SNAPLEN, min(snaplen, MAXIMUM_BLOCK))
 
 
-class Pcap:
+class Records:
+    """Packets one by one, without an object for each: what a loop in a hurry wants.
+
+    `when` and `length` tell of the packet that `step` went to; its bytes are the `captured` ones from `start`
+    of `view`.
+    """
+
+    when: int
+    length: int
+    captured: int
+    start: int
+    view: memoryview
+
+    def step(self) -> bool:
+        """Go on to the next packet; False if there is none."""
+        raise NotImplementedError
+
+
+class Listed(Records):
+    """The packets of an iterable."""
+
+    def __init__(self, packets: Iterable[Packet]) -> None:
+        self._packets = iter(packets)
+        self.start = 0
+
+    def step(self) -> bool:
+        """See Records."""
+        for self.when, self.view, self.length in self._packets:
+            self.captured = len(self.view)
+            return True
+        return False
+
+
+class Pcap(Records):
     """One pass over a classic capture, handed to it view by view.
 
     Make one per pass; `prepare` it with a view from the start of the file, then `scan`. Whenever one of
@@ -47,6 +88,8 @@ class Pcap:
     """
 
     format = "pcap"
+    if TYPE_CHECKING:
+        _bytes: memoryview
 
     def __init__(self) -> None:
         self.unit = "file header"
@@ -63,6 +106,7 @@ class Pcap:
         major, minor, snaplen, linktype = Struct(order + "4xHH8xII").unpack_from(view)
         if major != 2:
             raise Fault(f"pcap version {major}.{minor} is not known")
+        self._big = order == ">"
         self._unpack = Struct(order + "IIII").unpack_from
         self._longest = longest(snaplen)
         self.linktype = linktype & 0x03FFFFFF  # above it: the length of the frame check sequence
@@ -73,24 +117,58 @@ class Pcap:
 
     def scan(self, view: memoryview) -> Iterator[Packet]:
         """Yield the packets of the records that are whole in view."""
-        unpack, scale, head, longest = self._unpack, self._scale, self._head, self._longest
-        size = len(view)
-        last = size - head
-        at = packets = 0
-        self.need = head
-        try:
-            while at <= last:
-                seconds, fraction, captured, length = unpack(view, at)
-                start = at + head
-                end = start + captured
-                if captured > longest:
-                    raise Fault(f"captured length {captured} is above {longest}")
-                if end > size:
-                    self.need = head + captured
-                    return
-                at = end
-                packets += 1
-                yield seconds * 1_000_000_000 + fraction * scale, view[start:end], length
-        finally:
-            self.at = at
-            self.packets += packets
+        self.look(view)
+        while self.step():
+            yield self.when, view[self.start : self.start + self.captured], self.length
+
+    def records(self, view: memoryview) -> Records:
+        """The packets of the records that are whole in view, to be stepped through."""
+        self.look(view)
+        return self
+
+    def look(self, view: memoryview) -> None:
+        """Turn to a view, for `step` to go through."""
+        self.view = view
+        self.at = 0
+        self._size = len(view)
+        if cython.compiled:
+            self._bytes = view
+
+    def step(self) -> bool:
+        """Go on to the next record that is whole in view; False if there is none."""
+        start = self.at + self._head
+        if start > self._size:
+            self.need = self._head
+            return False
+        if cython.compiled:
+            seconds = self._word(self.at)
+            fraction = self._word(self.at + 4)
+            captured = self._word(self.at + 8)
+            length = self._word(self.at + 12)
+        else:
+            seconds, fraction, captured, length = self._unpack(self.view, self.at)
+        if captured > self._longest:
+            raise Fault(f"captured length {captured} is above {self._longest}")
+        if captured > self._size - start:
+            self.need = self._head + captured
+            return False
+        self.when = seconds * 1_000_000_000 + fraction * self._scale
+        self.start = start
+        self.captured = captured
+        self.length = length
+        self.at = start + captured
+        self.packets += 1
+        return True
+
+    def _word(self, at: int) -> int:
+        """The unsigned number in four bytes."""
+        if self._big:
+            return (
+                self._bytes[at] << 24
+                | self._bytes[at + 1] << 16
+                | self._bytes[at + 2] << 8
+                | self._bytes[at + 3]
+            )
+        return (
+            self._bytes[at + 3] << 24 | self._bytes[at + 2] << 16 | self._bytes[at + 1] << 8 | self._bytes[at]
+        )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
-from mbuf.net.pcap import MAXIMUM_BLOCK, MAXIMUM_SNAPLEN, Fault, Packet, longest
+from mbuf.net.pcap import MAXIMUM_BLOCK, MAXIMUM_SNAPLEN, Fault, Listed, Packet, Records, longest
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 """A file's first bytes: the type of a section's header, the same in either byte order."""
@@ -84,6 +84,10 @@ class Pcapng:
             self.at += span
         self.need = _FRAME
         return True
+
+    def records(self, view: memoryview) -> Records:
+        """The packets of the blocks that are whole in view, to be stepped through."""
+        return Listed(self.scan(view))
 
     def scan(self, view: memoryview) -> Iterator[Packet]:
         """Yield the packets of the blocks that are whole in view."""

@@ -170,6 +170,9 @@ class Chain(Segment):
             self._next = None
         if self._nextpkt is not None:
             self._nextpkt = None
+        if self.bits & M_PKTHDR and self.hdr.rcvif is not None:
+            # Not ours to keep; whoever holds the header still has it.
+            self.hdr = cython.cast(PktHdr, None)
         item = self.item
         item.handle = self
         external = self.bits & M_EXT

@@ -6,7 +6,7 @@ ends, as the kernel's embedded reference count demands. Never knows the mbufs th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
@@ -54,6 +54,12 @@ class Storage(Item):
     owner: Item | None
     type: int
     users: int
+
+    def __init__(self, slab: Any, start: int, size: int) -> None:
+        Item.__init__(self, slab, start, size)
+        self.owner = None
+        self.type = 0
+        self.users = 0
 
     def own(self) -> None:
         """Become the storage of one mbuf, and of nobody else. See mb_ctor_clust."""

@@ -223,14 +223,20 @@ def _handle(item: Item) -> Mbuf:
 def _drop(m: Mbuf) -> None:
     """Free an mbuf that nobody holds any more, and all that it held, as freem would; no deep recursion."""
     todo: list[Any] = [m]
+    failure: BaseException | None = None
     while todo:
         m = todo.pop()
         if m.bits & M_FREED:
             continue
         todo += m.links()
         item: Item = m.item
-        if item.home.source is not None:
-            item.home.source.dropped(item)
+        try:
+            if item.home.source is not None:
+                item.home.source.dropped(item)
+        except BaseException as error:  # a warning made an error; raised below, when all is free
+            failure = error
         m.shed()
         # The handle dies: finalized once, it must not serve again.
         item.handle = None
+    if failure is not None:
+        raise failure

@@ -17,6 +17,9 @@ from typing import Any
 
 from mbuf.errors import Inval
 
+if cython.compiled:
+    from cython.cimports.cpython.object import PyObject_GenericSetAttr
+
 #: Bits of each number; a `len` is a signed 32-bit number in the kernel, and never negative here.
 _BITS = MappingProxyType(
     {
@@ -61,7 +64,10 @@ class PktHdr:
         bits = _BITS.get(name)
         if bits is not None and not (isinstance(value, int) and 0 <= value < 1 << bits):
             raise Inval(f"pkthdr.{name} = {value!r}: give a number from 0 to 2**{bits} - 1")
-        object.__setattr__(self, name, value)
+        if cython.compiled:
+            PyObject_GenericSetAttr(self, name, value)
+        else:
+            object.__setattr__(self, name, value)
 
     def reset(self) -> None:
         """As in a new packet: nothing known, no bytes. See m_pkthdr_init."""

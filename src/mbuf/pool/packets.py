@@ -44,8 +44,9 @@ class Packets(Backend):
                 self._pair(item, cluster)
                 paired += 1
         except BaseException:
-            # A wait was interrupted, or the pool closed: it can only have been the first.
-            self._keg.give(items)
+            # A wait was interrupted, the pool closed, or a free cluster was written to.
+            self.give(items[:paired])
+            self._keg.give(items[paired:])
             raise
         if paired < len(items):
             self._keg.give(items[paired:])

@@ -65,8 +65,8 @@ def replay(
 
     Every packet takes what it would take on FreeBSD: a descriptor of a receive ring and its cluster (of 2048
     bytes if frames of the MTU fit, else 4096; longer frames take several), which waits in a socket buffer
-    until it is read. The ring is refilled at once. If that is denied the slot stays empty until the next packet; a
-    packet that finds too few descriptors is dropped.
+    until it is read. The ring is refilled at once. If that is denied the slot stays empty until the next
+    packet; a packet that finds too few descriptors is dropped.
 
     Captures follow one another without a gap, and no gap is longer than 10 seconds; where timestamps go back,
     time stands still. A flow (by its addresses and ports) stays in one queue, and queues go round the CPUs.

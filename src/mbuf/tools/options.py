@@ -32,8 +32,6 @@ class Number(click.ParamType[float]):
         self._most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)([a-zA-Z]?)", value, re.ASCII)
         unit = self._units.get(match[2].upper()) if match else None
         if match is None or unit is None:

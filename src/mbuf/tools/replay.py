@@ -18,6 +18,7 @@ from mbuf.tools.clock import SECOND, CaptureClock
 from mbuf.tools.highwater import START, HighWater, Moment, Peak
 from mbuf.tools.reader import Drain, Hold, Reader
 from mbuf.tools.sockets import NEVER, Sockets
+from mbuf.uma.stat import ZoneStat
 
 _FLOW_AT = {0: 16, 12: 12, 101: 12, 113: 28, 228: 12, 276: 32}
 """Where IPv4 addresses and ports begin, by link type: loopback, raw IP (three), Linux cooked (two)."""
@@ -82,6 +83,12 @@ class Outcome:
     short: int
     #: Packets in socket buffers.
     held: int
+
+    def used_of(self, zone: ZoneStat) -> int:
+        """Most items in use of a zone, without packets that are cached; 0 if the rings don't draw from it."""
+        stat = self.stat
+        drawn = (stat.pack, stat.clust) if self.cluster == stat.clust.size else (stat.mbuf, stat.jumbop)
+        return self.used.count if zone in drawn else 0
 
 
 class Replay:

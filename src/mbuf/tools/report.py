@@ -121,13 +121,11 @@ def _percent(value: float | None) -> str:
 
 def _peak_rows(outcome: Outcome) -> Iterable[dict[str, Any]]:
     """A row for each zone; in use are those of the rings' kind of mbuf and cluster."""
-    stat = outcome.stat
-    rings = {2048: (stat.pack, stat.clust)}.get(outcome.cluster, (stat.mbuf, stat.jumbop))
-    for zone in stat.zones:
-        yield _peak_row(zone, outcome, outcome.used.count if zone in rings else 0)
+    return (_peak_row(zone, outcome) for zone in outcome.stat.zones)
 
 
-def _peak_row(zone: ZoneStat, outcome: Outcome, used: int) -> dict[str, Any]:
+def _peak_row(zone: ZoneStat, outcome: Outcome) -> dict[str, Any]:
+    used = outcome.used_of(zone)
     charged = outcome.charged[zone.name]
     at = outcome.used.at
     return {

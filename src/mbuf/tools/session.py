@@ -102,13 +102,13 @@ class Session:
         try:
             with self._open(path) as capture:
                 self._clock.restart()
-                packets = iter(capture)
                 flow = flow_number(capture.linktype)
-                goal = replay.packets
-                while replay.packets == goal:
-                    goal += CHUNK
-                    replay.play(islice(packets, CHUNK), flow)
+
+                def play(records: Records) -> None:
+                    replay.play(records, flow)
                     self._progress(self._done + capture.position)
+
+                capture.feed(play)
                 self._done += capture.total
         except (CaptureError, OSError) as error:
             self._fault(path, error)

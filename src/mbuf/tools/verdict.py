@@ -52,28 +52,37 @@ def judge(outcome: Outcome, ncpu: int) -> Verdict:
     """The verdict on a replay on a machine with so many CPUs."""
     first = outcome.first_denial
     if first is None:
-        return _enough(outcome)
+        return _enough(outcome, ncpu)
     if isinstance(first.error, NoBufs):
         return _limit(outcome, ncpu, first, first.error)
     return _memory(outcome, first)
 
 
-def _enough(outcome: Outcome) -> Verdict:
+def _enough(outcome: Outcome, ncpu: int) -> Verdict:
     """No request was denied: how near the nearest limit was."""
-    stats = [stat for stat in outcome.stat.zones if stat.limit]
-    if not stats:
+    shares = [(_share(outcome, stat, ncpu), stat) for stat in outcome.stat.zones if stat.limit]
+    if not shares:
         return Verdict("enough", "No limit was reached: there is none.", "", None, ())
-    stat = max(stats, key=lambda stat: outcome.charged[stat.name] / stat.limit)
-    charged = outcome.charged[stat.name]
-    percent = share(charged, stat.limit)
-    kind = "near" if percent >= NEAR else "enough"
-    text = (
-        f"No limit was reached. The nearest is {stat.sysctl}: of its {stat.limit}, at most {charged} "
-        f"({percent:.1f} %) were charged, {min(outcome.used.count, charged)} in use and the rest in caches."
+    percent, stat = max(shares, key=lambda pair: pair[0])
+    used, charged = outcome.used_of(stat), outcome.charged[stat.name]
+    caches = (
+        f"with what the CPU cached, all of which it can use itself, {charged} were charged"
+        if ncpu == 1
+        else f"with what CPUs cached, which others can't have, {charged} ({percent:.1f} %) were charged"
     )
+    text = (
+        f"No limit was reached. The nearest is {stat.sysctl}: of its {stat.limit}, at most {used} "
+        f"({share(used, stat.limit):.1f} %) were in use; {caches}."
+    )
+    kind = "near" if percent >= NEAR else "enough"
     if kind == "near":
-        text += " That is near: other CPUs can't have what is in one's caches."
+        text += " That is near: the next burst may reach it."
     return Verdict(kind, text + _too_long(outcome), stat.name, None, ())
+
+
+def _share(outcome: Outcome, stat: ZoneStat, ncpu: int) -> float:
+    """Per cent of a limit that is out of reach: all that is charged, but for what a sole CPU caches."""
+    return share(outcome.used_of(stat) if ncpu == 1 else outcome.charged[stat.name], stat.limit)
 
 
 def _too_long(outcome: Outcome) -> str:

@@ -67,6 +67,9 @@ class TrashZone(Zone):
         at = _bytes_of(item).differs(TRASH)
         if at >= 0:
             found = _bytes_of(item).read(at, 4).hex()
+            # Told once; the item is as good as any then.
+            _bytes_of(item).fill(TRASH)
+            Zone.free(self, item)
             raise Corrupt(f"memory modified after free: {self.name}({self.size}) has {found} at offset {at}")
 
     def sites(self) -> Counter[str]:
