@@ -31,7 +31,13 @@ COMPILED = [
     "mbuf.pool.alloc",
     "mbuf.pool.pool",
     "mbuf.testing",
+    "mbuf.packet.queue",
     "mbuf.net.pcap",
+    "mbuf.net.rxring",
+    "mbuf.tools.clock",
+    "mbuf.tools.reader",
+    "mbuf.tools.sockets",
+    "mbuf.tools.replay",
 ]
 
 

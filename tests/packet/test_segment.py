@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Callable
 from itertools import permutations
 
@@ -305,6 +306,17 @@ def test_every_view_has_to_go(pool: Pool, kind: str) -> None:
         assert held(pool) == 1
         view = views.pop(0)
         del view
+    assert (held(pool), pool.out) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_collector_leaves_what_only_a_view_keeps(pool: Pool, kind: str) -> None:
+    m = MAKERS[kind](pool).append(b"keep this")
+    view = m.data
+    m.free()
+    del m
+    gc.collect()
+    view.release()
     assert (held(pool), pool.out) == (0, 0)
 
 

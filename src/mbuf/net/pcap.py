@@ -32,6 +32,7 @@ MAGICS = {
 """By a file's first bytes: byte order, nanoseconds to a fraction, a record's header (24: modified)."""
 
 _HEADER = 24
+_MOST = 1 << 62
 
 Packet = tuple[int, memoryview, int]
 """Nanoseconds since the epoch, the bytes captured, the length on the wire."""
@@ -73,7 +74,9 @@ class Listed(Records):
 
     def step(self) -> bool:
         """See Records."""
-        for self.when, self.view, self.length in self._packets:
+        for when, self.view, self.length in self._packets:
+            # pcapng can say times that no clock has room for.
+            self.when = max(min(when, _MOST), -_MOST)
             self.captured = len(self.view)
             return True
         return False

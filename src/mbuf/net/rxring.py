@@ -4,12 +4,20 @@ Works as a FreeBSD driver on iflib does, with frames that somebody hands in inst
 alone; when that refuses, a slot of a ring stays empty, and a frame that finds no armed descriptor is dropped.
 """
 
-from collections import deque
+from __future__ import annotations
+
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
 
 from mbuf.const import MCLBYTES, MJUMPAGESIZE
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.queue import MbufQ
 from mbuf.pool.pool import Pool
 
 FRAMING = 22
@@ -35,7 +43,7 @@ class RxRings:
         if queues < 1 or descriptors < 1:
             raise Inval(f"{queues} queues of {descriptors} descriptors: give 1 or more of both")
         self._get = pool.getcl if cluster == MCLBYTES else partial(pool.getjcl, size=cluster)
-        self._rings: tuple[deque[Mbuf], ...] = tuple(deque() for _ in range(queues))
+        self._rings = tuple(MbufQ() for _ in range(queues))
         self.cluster = cluster
         self.descriptors = descriptors
         #: Slots without an mbuf, of all rings.
@@ -51,11 +59,17 @@ class RxRings:
 
     def arm(self, queue: int) -> bool:
         """Fill the empty slots of a ring; False if the pool refuses before all are full."""
-        ring = self._rings[queue]
+        ring = cython.cast(MbufQ, self._rings[queue])
+        while ring.count < self.descriptors:
+            if not self._refill(ring):
+                return False
+            self.short -= 1
+        return True
+
+    def _refill(self, ring: MbufQ) -> bool:
+        """Fill one slot of a ring; False if the pool refuses."""
         try:
-            while len(ring) < self.descriptors:
-                ring.append(self._get())
-                self.short -= 1
+            ring.enqueue(self._get())
         except (NoBufs, NoMemory) as refused:
             self.denials += 1
             self.refused = refused
@@ -65,48 +79,45 @@ class RxRings:
     def disarm(self) -> None:
         """Free what the rings hold."""
         for ring in self._rings:
-            while ring:
-                ring.pop().freem()
+            while (m := ring.dequeue()) is not None:
+                m.freem()
                 self.short += 1
 
     def needs(self, length: int) -> int:
         """Descriptors that a frame of `length` bytes takes."""
         return -(-length // self.cluster) or 1
 
-    def receive(self, queue: int, data: memoryview, length: int) -> Mbuf | None:
+    def receive(self, queue: int, data: memoryview, start: int, captured: int, length: int) -> Mbuf | None:
         """The packet of a frame with `length` bytes on the wire, or None if it was dropped.
 
-        Copies `data`, once, as the card would; that may be less than the frame, never more. The packet is the
-        caller's.
+        Copies the `captured` bytes from `start` of data, once, as the card would; that may be less than the
+        frame, never more. The packet is the caller's.
         """
-        ring = self._rings[queue]
+        ring = cython.cast(MbufQ, self._rings[queue])
         if self.short or length > self.cluster:
-            return self._receive_slow(queue, data, length)
-        m = ring.popleft()
-        try:
-            ring.append(self._get())
-        except (NoBufs, NoMemory) as refused:
+            return self._receive_slow(ring, queue, data[start : start + captured], length)
+        m = cython.cast(Mbuf, ring.dequeue())
+        if not self._refill(ring):
             self.short += 1
-            self.denials += 1
-            self.refused = refused
-        return m.append(data)
+        m.fill(data, start, captured)
+        return m
 
-    def _receive_slow(self, queue: int, data: memoryview, length: int) -> Mbuf | None:
+    def _receive_slow(self, ring: MbufQ, queue: int, data: memoryview, length: int) -> Mbuf | None:
         """A frame that takes several descriptors, or that comes while slots are empty."""
-        ring = self._rings[queue]
         count = self.needs(length)
-        m = self._take(ring, data, count) if count <= len(ring) else None
-        if len(ring) < self.descriptors:
+        m = self._take(ring, data, count) if count <= ring.count else None
+        if ring.count < self.descriptors:
             self.arm(queue)
         return m
 
-    def _take(self, ring: deque[Mbuf], data: memoryview, count: int) -> Mbuf:
+    def _take(self, ring: MbufQ, data: memoryview, count: int) -> Mbuf:
         """Fill `count` clusters in turn, and link them to one packet."""
         self.short += count
-        head = last = ring.popleft()
+        head = last = cython.cast(Mbuf, ring.dequeue())
         head.append(data[: self.cluster])
         for n in range(1, count):
-            last.next = m = ring.popleft()
+            m = cython.cast(Mbuf, ring.dequeue())
+            last.next = m
             piece = data[n * self.cluster : (n + 1) * self.cluster]
             if piece:
                 head.append(piece)

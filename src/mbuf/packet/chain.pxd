@@ -32,6 +32,9 @@ cdef class Chain(Segment):
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
     cpdef grow(self, count)
 
+    @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
+    cpdef fill(self, data, Py_ssize_t start, Py_ssize_t count)
+
     @cython.locals(item=Item, external=cython.uint, storage=Storage)
     cdef int shed(self) except -1
 

@@ -124,6 +124,21 @@ class Chain(Segment):
         if self.bits & M_PKTHDR:
             self.hdr.len += more
 
+    def fill(self, data: Any, start: int, count: int) -> None:
+        """Copy `count` bytes of data, from its byte `start`, to the end of this mbuf, as a card would.
+
+        They must fit in `room`. The packet header, if this mbuf has it, counts them too.
+        """
+        self.live()
+        most = self.space()
+        more = clip(count)
+        if not 0 <= more <= most:
+            raise Inval(f"fill: {count} bytes; there is room for 0 to {most}")
+        self.buf.write(self.off + self.count, data, start, more)
+        self.count += more
+        if self.bits & M_PKTHDR:
+            self.hdr.len += more
+
     def __len__(self) -> int:
         return self.length()
 

@@ -8,7 +8,7 @@ SECOND = 1_000_000_000
 MOST_GAP = 10 * SECOND
 """The longest silence that is replayed: captures have gaps of years (a clock that was set, files joined)."""
 
-_NEVER = 1 << 80
+_NEVER = 1 << 62
 
 
 class CaptureClock:

@@ -5,26 +5,28 @@ if no packet had been dropped. Times are nanoseconds; sees of a packet when it c
 """
 
 from collections import deque
-from typing import Protocol
 
 _GRAINS = 1024
 """Packets missed are put together by time, in so many parts of a wait: memory stays flat, the error small."""
 
 
-class Reader(Protocol):
+class Reader:
     """When packets are read, in the order of their coming."""
 
     def due(self, now: int, mbufs: int = 1) -> int:
         """When a packet of so many mbufs that comes now will have been read."""
+        raise NotImplementedError
 
     def miss(self, now: int, mbufs: int) -> None:
         """A packet of so many mbufs was dropped."""
+        raise NotImplementedError
 
     def missed(self, now: int) -> int:
         """How many mbufs more would wait now if none had been dropped; never less than that."""
+        raise NotImplementedError
 
 
-class Hold:
+class Hold(Reader):
     """Every packet waits `span`."""
 
     def __init__(self, span: int) -> None:
@@ -52,7 +54,7 @@ class Hold:
         return self._count
 
 
-class Drain:
+class Drain(Reader):
     """One reader takes a packet every `interval`, as long as there are any."""
 
     def __init__(self, interval: int) -> None:

@@ -4,12 +4,14 @@ The engine of `mbuf replay`: sees packets as captures yield them, and the pool t
 files nor the command line. Memory and bookkeeping are flat, but for the packets that socket buffers hold.
 """
 
-from collections.abc import Callable, Iterable
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from zlib import crc32
 
 from mbuf.errors import NoBufs, NoMemory
-from mbuf.net.pcap import Packet
+from mbuf.net.pcap import Records
 from mbuf.net.rxring import RxRings, cluster_for
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
@@ -17,7 +19,7 @@ from mbuf.pool.stat import PoolStat
 from mbuf.tools.clock import SECOND, CaptureClock
 from mbuf.tools.highwater import START, HighWater, Moment, Peak
 from mbuf.tools.reader import Drain, Hold, Reader
-from mbuf.tools.sockets import NEVER, Sockets
+from mbuf.tools.sockets import Sockets
 from mbuf.uma.stat import ZoneStat
 
 _FLOW_AT = {0: 16, 12: 12, 101: 12, 113: 28, 228: 12, 276: 32}
@@ -122,31 +124,29 @@ class Replay:
         self._note_denial(START)
         return armed
 
-    def play(self, packets: Iterable[Packet], flow: Callable[[memoryview], int] = crc32) -> None:
-        """Receive packets. With several queues, `flow` numbers the flow that a packet is of."""
-        advance, rings, waiting = self._clock.advance, self._rings, self._sockets.packets
-        receive, cluster, due, release = rings.receive, rings.cluster, self._reader.due, self._sockets.release
-        steered = self._queues > 1
-        before = self._clock.now
+    def play(self, records: Records, flow: Callable[[memoryview], int] = int) -> None:
+        """Receive packets. With several queues, `flow` gives a number for each: that of its flow."""
+        clock, rings, sockets, reader = self._clock, self._rings, self._sockets, self._reader
+        before = clock.now
         queue = cpu = 0
-        for when, data, length in packets:
-            now = advance(when)
-            if waiting and waiting[0][0] <= now:
-                if len(waiting) > self._most:
+        while records.step():
+            now = clock.advance(records.when)
+            if sockets.first <= now:
+                if sockets.size() > self._most:
                     self._mark(Moment(self.packets, before))
-                release(now)
-            if steered:
-                queue = flow(data) % self._queues
+                sockets.release(now)
+            start, captured = records.start, records.captured
+            if self._queues > 1:
+                queue = flow(records.view[start : start + captured]) % self._queues
                 cpu = self._steer(queue)
-            if length < len(data):
-                length = len(data)
-            m = receive(queue, data, length)
+            length = max(records.length, captured)
+            m = rings.receive(queue, records.view, start, captured, length)
             self.packets += 1
             self.bytes += length
-            if m is None or length > cluster or rings.short:
+            if m is None or length > rings.cluster or rings.short:
                 self._odd(m, rings.needs(length), cpu, before)
             else:
-                waiting.append((due(now), m, cpu))
+                sockets.wait(m, reader.due(now), cpu, 1)
             before = now
 
     def outcome(self) -> Outcome:
@@ -169,12 +169,12 @@ class Replay:
             cluster=rings.cluster,
             slots=rings.slots,
             short=rings.short,
-            held=len(self._sockets.packets),
+            held=self._sockets.size(),
         )
 
     def finish(self) -> None:
         """Free all packets, and what the rings hold."""
-        self._sockets.release(NEVER)
+        self._sockets.flush()
         self._rings.disarm()
 
     def _arm(self, queue: int) -> bool:
@@ -199,8 +199,7 @@ class Replay:
             self.dropped += 1
             self._first_drop = self._first_drop or at
         else:
-            self._sockets.packets.append((self._reader.due(at.when, count), m, cpu))
-            self._sockets.widen(count)
+            self._sockets.wait(m, self._reader.due(at.when, count), cpu, count)
         self._mark(at)
         self._note_denial(at)
 
@@ -212,7 +211,7 @@ class Replay:
         self._marked = at.packet
         # Once the pool refused, or packets were dropped or of several mbufs, their number won't do.
         simple = not self._rings.denials and not self.dropped and not self._sockets.extra
-        self._most = len(self._sockets.packets) if simple else -1
+        self._most = self._sockets.size() if simple else -1
 
     def _note_denial(self, at: Moment) -> None:
         """Remember the pool's first refusal."""

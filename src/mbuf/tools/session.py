@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 from mbuf.errors import CaptureError
 from mbuf.net.capture import Capture
+from mbuf.net.pcap import Records
 from mbuf.pool.pool import Pool
 from mbuf.tools.clock import SECOND, CaptureClock
 from mbuf.tools.replay import Replay, Settings, flow_number
@@ -20,8 +20,6 @@ from mbuf.tools.report import Run
 from mbuf.tools.verdict import judge
 from mbuf.vm.vm import Vm
 
-CHUNK = 8192
-"""Packets between two looks at the progress: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

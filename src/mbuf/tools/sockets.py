@@ -3,58 +3,77 @@
 Owns them until they are due, in the order of their coming. Never asks for memory.
 """
 
-from collections import deque
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.uma.cpu import Cpus
+else:
+    from mbuf.shadow import cython
 
 from mbuf.packet.mbuf import Mbuf
-from mbuf.uma.cpu import Cpus
+from mbuf.packet.queue import MbufQ
 
-NEVER = 1 << 80
+NEVER = (1 << 63) - 1
 """Later than every due time."""
 
 
 class Sockets:
-    """Packets that wait: (when each is due, the packet, the CPU that received it), soonest due first.
+    """Packets that wait, soonest due first.
 
-    Append to `packets` to let one wait, and call `widen` if it is of several mbufs; it is the socket buffers'
-    from then on. `release` frees it on its CPU, where its reader runs.
+    When it is due stands in a packet's PH_loc, the CPU that received it in its flowid: on that, `release`
+    frees it, for there its reader runs.
     """
 
-    __slots__ = ("_cpus", "_wide", "extra", "packets")
+    __slots__ = ("_cpus", "_queue", "extra", "first")
 
     def __init__(self, cpus: Cpus) -> None:
         self._cpus = cpus
-        self.packets: deque[tuple[int, Mbuf, int]] = deque()
+        self._queue = MbufQ()
+        #: When the first packet is due, NEVER if there is none.
+        self.first = NEVER
         #: Mbufs of the packets, beyond one for each.
         self.extra = 0
-        self._wide: deque[tuple[int, int]] = deque()
+
+    def size(self) -> int:
+        """Packets that wait."""
+        return self._queue.count
 
     @property
     def mbufs(self) -> int:
         """Mbufs that wait."""
-        return len(self.packets) + self.extra
+        return self._queue.count + self.extra
 
-    def widen(self, mbufs: int) -> None:
-        """The packet appended last is of so many mbufs."""
-        if mbufs > 1:
-            self._wide.append((self.packets[-1][0], mbufs - 1))
-            self.extra += mbufs - 1
+    def wait(self, m: Mbuf, due: int, cpu: int, mbufs: int) -> None:
+        """Let a packet of so many mbufs wait; it is the socket buffers' from then on."""
+        m.hdr.PH_loc = due
+        m.hdr.flowid = cpu
+        if self._queue.count == 0:
+            self.first = due
+        self._queue.enqueue(m)
+        self.extra += mbufs - 1
 
     def release(self, now: int) -> None:
         """Free the packets that are due."""
-        if self._cpus.count > 1:
-            self._release_each_on_its_cpu(now)
-        packets = self.packets
-        while packets and packets[0][0] <= now:
-            packets.popleft()[1].freem()
-        while self._wide and self._wide[0][0] <= now:
-            self.extra -= self._wide.popleft()[1]
-
-    def _release_each_on_its_cpu(self, now: int) -> None:
-        here = before = self._cpus.current()
-        while self.packets and self.packets[0][0] <= now:
-            _, m, cpu = self.packets.popleft()
-            if cpu != here:
-                self._cpus.move(cpu)
-                here = cpu
+        here = before = self._cpus.current() if self._cpus.count > 1 else 0
+        while self.first <= now and self._queue.count:
+            m = cython.cast(Mbuf, self._queue.dequeue())
+            if m.hdr.flowid != here:
+                here = m.hdr.flowid
+                self._cpus.move(here)
+            n = m._next
+            while n is not None:
+                self.extra -= 1
+                n = n._next
             m.freem()
-        self._cpus.move(before)
+            ahead = cython.cast(Mbuf, self._queue.first)
+            self.first = NEVER if ahead is None else ahead.hdr.PH_loc
+        if here != before:
+            self._cpus.move(before)
+
+    def flush(self) -> None:
+        """Free all packets."""
+        self.release(NEVER)

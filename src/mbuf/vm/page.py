@@ -135,6 +135,8 @@ class Memory:
         """Ask for `unwatched` to be called when the last view goes."""
         self.held = True
         if not cython.compiled:
+            # From here on the bytes keep this alive, as nobody else may.
+            vars(self.raw)["memory"] = self
             self._watch = weakref.ref(self.raw, self._last_view_gone)
             self.raw = None
 

@@ -1,0 +1,22 @@
+cimport cython
+
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.queue cimport MbufQ
+
+
+cdef class RxRings:
+    cdef object _get
+    cdef tuple _rings
+    cdef readonly Py_ssize_t cluster
+    cdef readonly Py_ssize_t descriptors
+    cdef readonly Py_ssize_t short
+    cdef readonly Py_ssize_t denials
+    cdef readonly object refused
+
+    @cython.locals(ring=MbufQ)
+    cpdef bint arm(self, Py_ssize_t queue) except -1
+    cdef bint _refill(self, MbufQ ring) except -1
+    cpdef Py_ssize_t needs(self, long long length) except -1
+
+    @cython.locals(ring=MbufQ, m=Mbuf)
+    cpdef Mbuf receive(self, Py_ssize_t queue, data, Py_ssize_t start, Py_ssize_t captured, long long length)

@@ -1,0 +1,19 @@
+cimport cython
+
+
+cdef class Reader:
+    cpdef long long due(self, long long now, Py_ssize_t mbufs=*) except -1
+
+
+cdef class Hold(Reader):
+    cdef long long _span
+    cdef long long _grain
+    cdef object _missed
+    cdef long long _count
+
+
+cdef class Drain(Reader):
+    cdef long long _interval
+    cdef long long _busy_until
+    cdef long long _owed
+    cdef long long _largest
