@@ -188,6 +188,36 @@ def test_a_finalizer_that_sees_its_mbuf_sees_it_freed(make: Callable[..., Pool])
     assert seen[0].endswith(" freed>")
 
 
+@pytest.mark.parametrize("link", ["next", "nextpkt"])
+def test_a_finalizer_cannot_free_what_is_being_freed(make: Callable[..., Pool], link: str) -> None:
+    pool = make()
+    refused: list[str] = []
+
+    class Interface:
+        def __init__(self, *mbufs: Mbuf) -> None:
+            self.mbufs = mbufs
+
+        def __del__(self) -> None:
+            for m in self.mbufs:
+                try:
+                    m.free()
+                except Freed:
+                    refused.append("freed")
+
+    m, n = pool.gethdr(), pool.gethdr()
+    n.pkthdr.rcvif = Interface(m)
+    m.pkthdr.rcvif = Interface(m)
+    setattr(m, link, n)
+    del n
+    # n is dropped with m, and its interface with it.
+    m.free() if link == "nextpkt" else m.freem()
+    assert refused == ["freed", "freed"]
+    assert (pool.out, pool.zones.mbuf.stat().frees) == (0, 2)
+    fresh = [pool.get() for _ in range(10)]
+    assert len({id(each) for each in fresh}) == 10
+    pool.free_bulk(fresh)
+
+
 # Freeing.
 
 
@@ -547,7 +577,7 @@ def test_a_copy_that_fails_at_the_kth_mbuf_changes_nothing(small: Callable[..., 
 
 
 def test_what_fails_for_want_of_pages_changes_nothing(make: Callable[..., Pool]) -> None:
-    pool = make(mem=4 * 4096, caching=False)
+    pool = make({"kern.ipc.nmbufs": 1000}, mem=4 * 4096, caching=False)
     m = pool.gethdr().append(bytes(168))
     before = state(pool, m)
     with pytest.raises(NoMemory, match="out of pages: 4 of 4 in use"):

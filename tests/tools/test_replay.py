@@ -1,12 +1,13 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mbuf import NoBufs, NoMemory, Pool
 from mbuf.net.capture import Capture
-from mbuf.net.pcap import Packet
+from mbuf.net.pcap import Listed, Packet
 from mbuf.tools.clock import SECOND, CaptureClock
 from mbuf.tools.highwater import START, Moment, Peak
 from mbuf.tools.replay import Outcome, Replay, Settings, flow_number
@@ -17,10 +18,14 @@ CAPTURES = Path(__file__).parents[2] / "captures"
 Machine = Callable[..., Replay]
 
 
+def play(replay: Replay, stream: Iterable[Packet], **options: Any) -> None:
+    replay.play(Listed(stream), **options)
+
+
 def test_a_comfortable_machine_receives_everything(machine: Machine) -> None:
     replay = machine(Settings())
     with Capture(CAPTURES / "ip_seg.pcap") as capture:
-        replay.play(capture)
+        play(replay, capture)
     outcome = replay.outcome()
     assert (outcome.packets, outcome.dropped, outcome.denials, outcome.first_denial) == (417, 0, 0, None)
     assert outcome.when == 29_009_975_000
@@ -33,7 +38,7 @@ def test_a_comfortable_machine_receives_everything(machine: Machine) -> None:
 def test_ten_clusters_lose_what_can_be_reckoned_by_hand(machine: Machine) -> None:
     """Eight are in the ring, so packet 3 gets no refill, packet 10 the last descriptor, 11 to 20 none."""
     replay = machine(Settings(descriptors=8, hold=0.1), nmbclusters=10)
-    replay.play(packets(*range(20)))
+    play(replay, packets(*range(20)))
     outcome = replay.outcome()
     assert outcome.dropped == 10
     assert outcome.first_drop == Moment(11, 10 * MS)
@@ -50,7 +55,7 @@ def test_ten_clusters_lose_what_can_be_reckoned_by_hand(machine: Machine) -> Non
 
 def test_the_ring_recovers_with_the_packet_after_memory_came_back(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8, hold=0.1), nmbclusters=10)
-    replay.play(packets(*range(20), 200, 201))
+    play(replay, packets(*range(20), 200, 201))
     outcome = replay.outcome()
     assert (outcome.packets, outcome.dropped, outcome.denials) == (22, 11, 18)
     assert (outcome.held, outcome.short, outcome.stat.pack.used) == (1, 0, 9)
@@ -60,24 +65,24 @@ def test_packets_are_held_for_their_time_and_not_longer(machine: Machine) -> Non
     """Ten packets, one each 10 ms, held 35 ms: from the fourth on, four are there after each."""
     replay = machine(Settings(descriptors=4, hold=0.035))
     for n in range(10):
-        replay.play(packets(n * 10))
+        play(replay, packets(n * 10))
         assert replay.outcome().held == min(n + 1, 4)
     assert replay.outcome().used == Peak(8, Moment(4, 30 * MS))
 
 
 def test_a_packet_that_is_due_is_gone_when_the_next_one_comes(machine: Machine) -> None:
     replay = machine(Settings(descriptors=4, hold=0.01))
-    replay.play(packets(0, 10, 20))
+    play(replay, packets(0, 10, 20))
     assert (replay.outcome().held, replay.outcome().used.count) == (1, 5)
 
 
 def test_a_reader_takes_packets_at_its_rate(machine: Machine) -> None:
     """Ten at once at ten a second: they're read at 0.1 s, 0.2 s, ... 1.0 s."""
     replay = machine(Settings(descriptors=4, drain_rate=10))
-    replay.play(packets(*[0] * 10))
+    play(replay, packets(*[0] * 10))
     assert replay.outcome().held == 10
     for when, held in ((99, 11), (100, 11), (101, 12), (550, 9), (2000, 1)):
-        replay.play(packets(when))
+        play(replay, packets(when))
         assert replay.outcome().held == held
     assert replay.outcome().used == Peak(4 + 12, Moment(13, 101 * MS))
 
@@ -86,14 +91,14 @@ def test_faster_traffic_is_held_for_longer(machine: Machine) -> None:
     """A hundred packets, one each 10 ms, ten times as fast: held 0.1 s, all but none are there."""
     slow, fast = machine(Settings(descriptors=4)), machine(Settings(descriptors=4, speed=10))
     for replay in (slow, fast):
-        replay.play(packets(*range(0, 1000, 10)))
+        play(replay, packets(*range(0, 1000, 10)))
     assert (slow.outcome().held, fast.outcome().held) == (10, 100)
     assert (slow.outcome().when, fast.outcome().when) == (990 * MS, 990 * MS)
 
 
 def test_faster_traffic_meets_a_slower_reader(machine: Machine) -> None:
     replay = machine(Settings(descriptors=4, drain_rate=100, speed=10))
-    replay.play(packets(*range(0, 1000, 10)))
+    play(replay, packets(*range(0, 1000, 10)))
     # Each takes 100 ms of capture time, so nine have been read by 990 ms.
     assert replay.outcome().held == 91
 
@@ -105,7 +110,7 @@ def test_time_goes_on_from_capture_to_capture(machine: Machine) -> None:
         replay.arm()
         for _ in range(3):
             clock.restart()
-            replay.play(packets(0, 60))
+            play(replay, packets(0, 60))
         outcome = replay.outcome()
         replay.finish()
         assert (outcome.packets, outcome.when, outcome.held) == (6, 180 * MS, 3)
@@ -114,7 +119,7 @@ def test_time_goes_on_from_capture_to_capture(machine: Machine) -> None:
 
 def test_a_large_mtu_takes_page_clusters(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8, mtu=9000, hold=0.1), nmbjumbop=10)
-    replay.play(packets(*range(20), data=b"j" * 4000))
+    play(replay, packets(*range(20), data=b"j" * 4000))
     outcome = replay.outcome()
     assert (outcome.cluster, outcome.dropped, outcome.used.count) == (4096, 10, 10)
     assert (outcome.stat.jumbop.used, outcome.stat.mbuf.used, outcome.stat.pack.used) == (10, 10, 0)
@@ -125,30 +130,30 @@ def test_a_large_mtu_takes_page_clusters(machine: Machine) -> None:
 
 def test_long_frames_take_several_clusters_as_long_as_they_wait(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8, hold=0.1))
-    replay.play(packets(0, 1, data=b"l" * 9000) + packets(2))
+    play(replay, packets(0, 1, data=b"l" * 9000) + packets(2))
     assert replay.outcome().used == Peak(8 + 5 + 5 + 1, Moment(3, 2 * MS))
-    replay.play(packets(101))
+    play(replay, packets(101))
     assert replay.outcome().stat.pack.used == 8 + 1 + 1
-    replay.play(packets(500))
+    play(replay, packets(500))
     assert replay.outcome().stat.pack.used == 8 + 1
 
 
 def test_a_frame_that_says_to_be_shorter_than_it_is_is_believed_less_than_its_bytes(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8))
-    replay.play(packets(0, data=b"l" * 3000, length=10))
+    play(replay, packets(0, data=b"l" * 3000, length=10))
     assert (replay.outcome().bytes, replay.outcome().used.count) == (3000, 10)
 
 
 def test_a_frame_longer_than_a_ring_is_dropped_without_a_denial(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8))
-    replay.play(packets(0, data=b"", length=1 << 31))
+    play(replay, packets(0, data=b"", length=1 << 31))
     outcome = replay.outcome()
     assert (outcome.dropped, outcome.denials, outcome.first_drop) == (1, 0, Moment(1, 0))
 
 
 def test_each_queue_is_served_by_its_cpu(machine: Machine) -> None:
     replay = machine(Settings(queues=4, descriptors=8, ncpu=2))
-    replay.play(packets(*range(0, 40, 10)), flow=lambda data: 0)
+    play(replay, packets(*range(0, 40, 10)), flow=lambda data: 0)
     few = replay.outcome()
     assert (few.slots, few.used.count, few.stat.pack.used) == (32, 36, 36)
     # What CPU 0 and CPU 1 have fetched: a bucket each.
@@ -160,12 +165,12 @@ def test_each_queue_is_served_by_its_cpu(machine: Machine) -> None:
 def test_what_one_cpu_caches_another_cannot_have(machine: Machine) -> None:
     """Each CPU has got 264 clusters: 254 with packets, a bucket, and 10 of the bucket after that."""
     replay = machine(Settings(queues=2, descriptors=8, ncpu=2, hold=10), nmbclusters=528)
-    replay.play(packets(*range(260)), flow=lambda data: 1)
+    play(replay, packets(*range(260)), flow=lambda data: 1)
     outcome = replay.outcome()
     assert outcome.first_denial is not None
     assert (outcome.first_denial.at.packet, outcome.first_denial.used) == (257, 8 + 264)
     assert (outcome.denials, outcome.short, outcome.stat.pack.cached) == (4, 4, 254 - 8)
-    replay.play(packets(*range(260, 360)), flow=lambda data: 0)
+    play(replay, packets(*range(260, 360)), flow=lambda data: 0)
     assert replay.outcome().denials == 4
 
 
@@ -184,7 +189,7 @@ def test_pages_that_run_out_are_told(pool: Callable[..., Pool]) -> None:
         pool(physmem=1 << 20, nmbclusters=10_000), Settings(descriptors=100, hold=10), CaptureClock()
     )
     assert replay.arm()
-    replay.play(packets(*range(1000)))
+    play(replay, packets(*range(1000)))
     outcome = replay.outcome()
     assert outcome.dropped > 0
     assert outcome.first_denial is not None
@@ -214,7 +219,7 @@ def test_counts_are_those_of_a_model_that_looks_at_everything(machine: Machine, 
         when += rnd.choice((0, 0, 1, 1, 1, 2, 5, rnd.randint(0, 80)))
         stream.append((when, memoryview(b"x" * 60), rnd.choice((60, 1500, 2048, 2049, 6000))))
     replay = machine(settings, nmbclusters=limit)
-    replay.play(stream)
+    play(replay, stream)
     assert told(replay.outcome()) == modelled(stream, descriptors, limit, hold)
 
 

@@ -1,14 +1,15 @@
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import islice
 
 import pytest
 
 from mbuf import Inval
-from mbuf.net.capture import Capture
-from mbuf.net.pcap import Packet
+from mbuf.net.capture import WINDOW, Capture
+from mbuf.net.pcap import Listed, Records
 from mbuf.tools.replay import Settings
 from mbuf.tools.report import Run
-from mbuf.tools.session import CHUNK, Job, Session
+from mbuf.tools.session import Job, Session
 
 Capturing = Callable[..., str]
 
@@ -16,11 +17,9 @@ Capturing = Callable[..., str]
 class Interrupted(Capture):
     """A capture that somebody grows tired of."""
 
-    def __iter__(self) -> Iterator[Packet]:
-        for number, packet in enumerate(super().__iter__()):
-            if number == 3:
-                raise KeyboardInterrupt
-            yield packet
+    def feed(self, sink: Callable[[Records], None]) -> None:
+        sink(Listed(islice(self, 3)))
+        raise KeyboardInterrupt
 
 
 def played(
@@ -50,9 +49,10 @@ def test_captures_are_played_one_after_the_other_again_and_again(capture: Captur
     assert progress == sorted(progress)
 
 
-def test_progress_is_told_chunk_by_chunk(capture: Capturing) -> None:
-    run, progress, _ = played(capture(*range(CHUNK + 1)))
-    assert run.outcome.packets == CHUNK + 1
+def test_progress_is_told_window_by_window(capture: Capturing) -> None:
+    count = WINDOW // 76 + 1
+    run, progress, _ = played(capture(*range(count)))
+    assert run.outcome.packets == count
     assert len(progress) == 2
 
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Pool
+from mbuf.net.pcap import Listed
 from mbuf.tools.clock import CaptureClock
 from mbuf.tools.highwater import START, Moment
 from mbuf.tools.replay import Replay, Settings
@@ -16,7 +17,7 @@ def played(pool: Pool, settings: Settings, count: int, length: int = 60) -> tupl
     """The verdict on so many packets, one each millisecond, and how many of them were dropped."""
     replay = Replay(pool, settings, CaptureClock())
     if replay.arm():
-        replay.play(packets(*range(count), length=length))
+        replay.play(Listed(packets(*range(count), length=length)))
     outcome = replay.outcome()
     replay.finish()
     return judge(outcome, settings.ncpu), outcome.dropped

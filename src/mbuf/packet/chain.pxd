@@ -35,7 +35,7 @@ cdef class Chain(Segment):
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
     cpdef fill(self, data, Py_ssize_t start, Py_ssize_t count)
 
-    @cython.locals(item=Item, external=cython.uint, storage=Storage)
+    @cython.locals(item=Item, bits=cython.uint, storage=Storage)
     cdef int shed(self) except -1
 
     @cython.locals(n=Chain, p=Chain)

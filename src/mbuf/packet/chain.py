@@ -181,18 +181,19 @@ class Chain(Segment):
         """Stand for nothing any more; what this stood for goes home, unlinked. See m_free."""
         if self.bits & M_FREED:
             self.live()
+        item = self.item
+        item.handle = self
+        bits = self.bits
+        # First of all: what goes next may have finalizers, which may do anything with this handle.
+        self.bits |= M_FREED
         if self._next is not None:
             self._next = None
         if self._nextpkt is not None:
             self._nextpkt = None
-        if self.bits & M_PKTHDR and self.hdr.rcvif is not None:
+        if bits & M_PKTHDR and self.hdr.rcvif is not None:
             # Not ours to keep; whoever holds the header still has it.
             self.hdr = cython.cast(PktHdr, None)
-        item = self.item
-        item.handle = self
-        external = self.bits & M_EXT
-        self.bits |= M_FREED
-        if external:
+        if bits & M_EXT:
             storage = cython.cast(Storage, self.buf)
             storage.drop(item)
         else:

@@ -30,7 +30,7 @@ cdef class Mbuf(Chain):
     cdef Mbuf _more(self, data, Py_ssize_t at, Py_ssize_t count)
 
     @cython.locals(top=Mbuf, last=Mbuf, m=Mbuf, n=Mbuf)
-    cpdef Mbuf copypacket(self, int how=*, timeout=*)
+    cpdef Mbuf copypacket(self, how=*, timeout=*)
 
 
 cdef _copy_data(Mbuf m, Mbuf n, Py_ssize_t off)

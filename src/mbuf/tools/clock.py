@@ -8,6 +8,7 @@ SECOND = 1_000_000_000
 MOST_GAP = 10 * SECOND
 """The longest silence that is replayed: captures have gaps of years (a clock that was set, files joined)."""
 
+_MOST_GAP = MOST_GAP
 _NEVER = 1 << 62
 
 
@@ -32,12 +33,12 @@ class CaptureClock:
     def advance(self, when: int) -> int:
         """The time at which a packet of timestamp `when` comes."""
         gap = when - self._latest
-        if 0 < gap < MOST_GAP:
+        if 0 < gap < _MOST_GAP:
             self._latest = when
             self.now += gap
-        elif gap >= MOST_GAP:
+        elif gap >= _MOST_GAP:
             self._latest = when
-            self.now += MOST_GAP
-        elif gap < -MOST_GAP:
+            self.now += _MOST_GAP
+        elif gap < -_MOST_GAP:
             self._latest = when
         return self.now

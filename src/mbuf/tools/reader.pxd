@@ -8,7 +8,7 @@ cdef class Reader:
 cdef class Hold(Reader):
     cdef long long _span
     cdef long long _grain
-    cdef object _missed
+    cdef readonly object _missed
     cdef long long _count
 
 

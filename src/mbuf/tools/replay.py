@@ -124,8 +124,9 @@ class Replay:
         self._note_denial(START)
         return armed
 
-    def play(self, records: Records, flow: Callable[[memoryview], int] = int) -> None:
+    def play(self, records: Records, flow: Callable[[memoryview], int] | None = None) -> None:
         """Receive packets. With several queues, `flow` gives a number for each: that of its flow."""
+        flow = flow or flow_number(None)
         clock, rings, sockets, reader = self._clock, self._rings, self._sockets, self._reader
         before = clock.now
         queue = cpu = 0

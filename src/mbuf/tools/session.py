@@ -21,7 +21,6 @@ from mbuf.tools.verdict import judge
 from mbuf.vm.vm import Vm
 
 
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to play, and on which machine."""
