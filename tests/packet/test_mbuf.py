@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, Callable[[Pool], tuple[object, ...]]] = {
     "align": lambda pool: (0,),
     "append": lambda pool: (b"x",),
     "cljset": lambda pool: (pool.cljget(None, size=2048),),
+    "fill": lambda pool: (b"x", 0, 1),
     "grow": lambda pool: (0,),
 }
 PUBLIC = [

@@ -96,7 +96,7 @@ class RxRings:
         ring = cython.cast(MbufQ, self._rings[queue])
         if self.short or length > self.cluster:
             return self._receive_slow(ring, queue, data[start : start + captured], length)
-        m = cython.cast(Mbuf, ring.dequeue())
+        m: Mbuf = cython.cast(Mbuf, ring.dequeue())
         if not self._refill(ring):
             self.short += 1
         m.fill(data, start, captured)
@@ -113,7 +113,8 @@ class RxRings:
     def _take(self, ring: MbufQ, data: memoryview, count: int) -> Mbuf:
         """Fill `count` clusters in turn, and link them to one packet."""
         self.short += count
-        head = last = cython.cast(Mbuf, ring.dequeue())
+        head: Mbuf = cython.cast(Mbuf, ring.dequeue())
+        last = head
         head.append(data[: self.cluster])
         for n in range(1, count):
             m = cython.cast(Mbuf, ring.dequeue())

@@ -4,7 +4,7 @@ from mbuf.pool.alloc cimport Allocator
 
 
 cdef class Pool(Allocator):
-    cdef readonly bint closed
+    cdef readonly bint alive
     cdef readonly bint debug
     cdef readonly object vm
     cdef object _bell

@@ -37,8 +37,8 @@ class Pool(Allocator):
     """
 
     __slots__ = (
+        "alive",
         "changes",
-        "closed",
         "cpus",
         "debug",
         "limits",
@@ -58,7 +58,6 @@ class Pool(Allocator):
         caching: bool = True,
         worker: bool = True,
     ) -> None:
-        self.closed = False
         vm = Vm.host() if vm is None else vm
         self.debug = debug
         self.limits = Limits.plan(vm.realmem, tunables)
@@ -77,6 +76,12 @@ class Pool(Allocator):
         vm.lowmem.register(self._lowmem, EVENTHANDLER_PRI_FIRST)
         self._bell = self.reclaim.bell(PAGES)
         vm.shortage.register(self._bell)
+        self.alive = True
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing is handed out any more."""
+        return not self.alive
 
     @property
     def drains(self) -> Event:
@@ -143,7 +148,7 @@ class Pool(Allocator):
         """
         if self.closed:
             return self.out
-        self.closed = True
+        self.alive = False
         self.vm.lowmem.deregister(self._lowmem)
         self.vm.shortage.deregister(self._bell)
         for zone in self.zones.all():
@@ -163,5 +168,6 @@ class Pool(Allocator):
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.
-        if self.closed is False:
+        # One that was never whole has nothing to close.
+        if getattr(self, "alive", False):
             self.close()
