@@ -100,7 +100,9 @@ def test_nothing_else_can_be_set(pool: Pool) -> None:
         iter,
         list,
         b"".join,
-        pytest.param(memoryview, marks=pytest.mark.skipif(not LENDS, reason="a class of Python's lends nothing")),
+        pytest.param(
+            memoryview, marks=pytest.mark.skipif(not LENDS, reason="a class of Python's lends nothing")
+        ),
         lambda m: m.__enter__(),
         lambda m: m.__len__(),
     ],
@@ -370,7 +372,12 @@ def test_nothing_is_written_to_shared_bytes(pool: Pool) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [bytearray(b"abcd"), memoryview(b"xabcd")[1:], memoryview(b"abcd").cast("H"), memoryview(b"abcd").cast("B", (2, 2))],
+    [
+        bytearray(b"abcd"),
+        memoryview(b"xabcd")[1:],
+        memoryview(b"abcd").cast("H"),
+        memoryview(b"abcd").cast("B", (2, 2)),
+    ],
     ids=["bytearray", "slice", "words", "table"],
 )
 @pytest.mark.parametrize("before", [0, 222])
@@ -496,7 +503,9 @@ def state(pool: Pool, m: Mbuf) -> Any:
     pieces, n = [], m
     while n is not None:
         ext = n.ext
-        pieces.append((id(n), bytes(n.data), n.offset, n.flags, n.type, ext and (ext.count, ext.embedded, ext.id)))
+        pieces.append(
+            (id(n), bytes(n.data), n.offset, n.flags, n.type, ext and (ext.count, ext.embedded, ext.id))
+        )
         n = n.next  # type: ignore[assignment]
     hdr = (m.pkthdr.len, m.pkthdr.flowid) if m.flags & M_PKTHDR else None
     zones = [(zone.name, zone.used, zone.held) for zone in pool.zones.all() if zone.name != "mbuf_cluster"]

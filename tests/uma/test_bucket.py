@@ -32,7 +32,19 @@ def test_small_items_have_large_buckets(size: int, entries: int) -> None:
 
 @pytest.mark.parametrize(
     ("count", "entries"),
-    [(0, 2), (1, 2), (2, 2), (3, 4), (8, 8), (17, 30), (31, 62), (63, 126), (127, 254), (254, 254), (300, 254)],
+    [
+        (0, 2),
+        (1, 2),
+        (2, 2),
+        (3, 4),
+        (8, 8),
+        (17, 30),
+        (31, 62),
+        (63, 126),
+        (127, 254),
+        (254, 254),
+        (300, 254),
+    ],
 )
 def test_buckets_come_in_eight_kinds(count: int, entries: int) -> None:
     assert entries_for(count) == entries

@@ -412,7 +412,8 @@ def test_a_reclaim_that_leads_to_another_ends(request_: int) -> None:
 def test_zones_may_share_a_keg_and_nothing_else() -> None:
     keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     first, second = (
-        Zone(name, 256, keg, Cpus(1), "", 3, True, name == "first", time.monotonic) for name in ("first", "second")
+        Zone(name, 256, keg, Cpus(1), "", 3, True, name == "first", time.monotonic)
+        for name in ("first", "second")
     )
     a, b = take(first, 1), take(second, 1)
     assert (keg.slabs, keg.free) == (1, 9)

@@ -62,9 +62,7 @@ def test_free_pages_that_are_no_run_are_told_apart_from_none() -> None:
     assert vm.largest_run() == 1
     assert vm.take(3) == -1
     assert (vm.fails, vm.fragmented) == (1, 1)
-    assert str(vm.denied(3)) == (
-        "out of runs of 3 pages: 4 of 8 pages are free, but no more than 1 in a row"
-    )
+    assert str(vm.denied(3)) == ("out of runs of 3 pages: 4 of 8 pages are free, but no more than 1 in a row")
     assert vm.take(5) == -1
     assert (vm.fails, vm.fragmented) == (2, 1)
     assert str(vm.denied(5)) == "out of pages: 4 of 8 in use (Vm(realmem=...) sets the budget)"
@@ -244,7 +242,18 @@ def test_without_control_groups_it_is_the_machines(host: Tree) -> None:
         ("0::/a\n", {"b/memory.max": f"{GIB}\n"}, 8 * GIB),
         ("0::/a\n", {"a/memory.max": ""}, 8 * GIB),
     ],
-    ids=["none", "max", "root", "own", "parent", "nested", "above all", "more than there is", "other", "empty"],
+    ids=[
+        "none",
+        "max",
+        "root",
+        "own",
+        "parent",
+        "nested",
+        "above all",
+        "more than there is",
+        "other",
+        "empty",
+    ],
 )
 def test_a_group_of_version_2_limits_it(host: Tree, groups: str, limits: dict[str, str], memory: int) -> None:
     assert host(groups, **limits) == memory

@@ -33,7 +33,7 @@ cdef class Chain(Segment):
     cpdef grow(self, count)
 
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
-    cpdef fill(self, data, Py_ssize_t start, Py_ssize_t count)
+    cpdef fill(self, data, start, count)
 
     @cython.locals(item=Item, bits=cython.uint, storage=Storage)
     cdef int shed(self) except -1
@@ -43,4 +43,5 @@ cdef class Chain(Segment):
 
 
 cdef bint _sole(Chain m)
+@cython.locals(todo=list)
 cdef _no_circle(Chain m, Chain n)

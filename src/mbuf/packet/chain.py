@@ -127,14 +127,17 @@ class Chain(Segment):
     def fill(self, data: Any, start: int, count: int) -> None:
         """Copy `count` bytes of data, from its byte `start`, to the end of this mbuf, as a card would.
 
-        They must fit in `room`. The packet header, if this mbuf has it, counts them too.
+        They must be in data, and fit in `room`. The packet header, if this mbuf has it, counts them too.
         """
         self.live()
         most = self.space()
         more = clip(count)
         if not 0 <= more <= most:
             raise Inval(f"fill: {count} bytes; there is room for 0 to {most}")
-        self.buf.write(self.off + self.count, data, start, more)
+        try:
+            self.buf.write(self.off + self.count, data, clip(start), more)
+        except IndexError:
+            raise Inval(f"fill: data has no {count} bytes at {start}") from None
         self.count += more
         if self.bits & M_PKTHDR:
             self.hdr.len += more
@@ -222,8 +225,13 @@ def _sole(m: Chain) -> bool:
 
 def _no_circle(m: Chain, n: Chain | None) -> None:
     """Refuse to link what leads back to `m`, or what was freed."""
-    while n is not None:
-        n.live()
-        if n is m:
-            raise Inval("the chain would lead back to itself")
-        n = n._next
+    todo = [n]
+    while todo:
+        n = todo.pop()
+        while n is not None:
+            n.live()
+            if n is m:
+                raise Inval("the chain would lead back to itself")
+            if n._nextpkt is not None:
+                todo.append(n._nextpkt)
+            n = n._next

@@ -174,13 +174,13 @@ class Memory:
         if cython.compiled:
             source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
-            if skip < 0 or count < 0 or skip + count > source.len:
+            if skip < 0 or count < 0 or skip > source.len - count:
                 PyBuffer_Release(cython.address(source))
                 raise IndexError("data is shorter than the bytes asked for")
             memcpy(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
             PyBuffer_Release(cython.address(source))
         else:
-            if skip < 0 or count < 0 or skip + count > memoryview(data).nbytes:
+            if skip < 0 or count < 0 or skip > memoryview(data).nbytes - count:
                 raise IndexError("data is shorter than the bytes asked for")
             view = memoryview(data).cast("B")
             memoryview(self.raw).cast("B")[offset : offset + count] = view[skip : skip + count]
