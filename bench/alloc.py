@@ -136,9 +136,7 @@ def memory() -> None:
         for m in live:
             m.room[:] = bytes(MCLBYTES)
         each = (resident() - before) / count
-        print(
-            f"{each:,.0f} bytes for each live packet  {each / (MCLBYTES + MSIZE):.3f} of {MCLBYTES} + {MSIZE}"
-        )
+        print(f"{each:,.0f} bytes for each live packet  {each / (MCLBYTES + MSIZE):.3f} of {MCLBYTES} + {MSIZE}")
         pool.free_bulk(live)
 
 

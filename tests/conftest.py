@@ -31,9 +31,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def few(
-    clusters: int = 10, jumbop: int = 4, jumbo9: int = 2, jumbo16: int = 2, mbufs: int = 40
-) -> dict[str, int]:
+def few(clusters: int = 10, jumbop: int = 4, jumbo9: int = 2, jumbo16: int = 2, mbufs: int = 40) -> dict[str, int]:
     return {
         "kern.ipc.nmbclusters": clusters,
         "kern.ipc.nmbjumbop": jumbop,
@@ -109,9 +107,7 @@ def settle(pool: Pool) -> None:
     before = pool.vm.used
     pages = sum({id(zone.backend): zone.backend.pages for zone in zones[1:]}.values())
     pool.drain()
-    assert [(zone.used, zone.cached, zone.limiter.items, zone.backend.pages) for zone in zones] == [
-        (0, 0, 0, 0)
-    ] * 6
+    assert [(zone.used, zone.cached, zone.limiter.items, zone.backend.pages) for zone in zones] == [(0, 0, 0, 0)] * 6
     assert before - pool.vm.used == pages
     assert pool.close() == 0
 

@@ -57,9 +57,7 @@ def load(path: Path) -> list[Program]:
             Program(f"asserts/{case['name']}", case["boot"], case["ops"], case["last"], case["outcome"])
             for case in header["cases"]
         ]
-    return [
-        Program(header["name"], header["boot"], [json.loads(line) for line in text[end:].split("\n") if line])
-    ]
+    return [Program(header["name"], header["boot"], [json.loads(line) for line in text[end:].split("\n") if line])]
 
 
 def missing(program: Program) -> str | None:

@@ -49,9 +49,7 @@ def test_a_false_trace_differs(index, path, value, said):
         place = place[key]
     place[path[-1]] = value
     found = replay.report(program)
-    assert found == (
-        ("failed", f"h_boot_default: {said}") if said else ("passed", "h_boot_default: ok (31 ops)")
-    )
+    assert found == (("failed", f"h_boot_default: {said}") if said else ("passed", "h_boot_default: ok (31 ops)"))
 
 
 def test_what_is_not_mentioned_must_stay(monkeypatch):
@@ -121,8 +119,6 @@ def test_a_program_with_an_operation_that_is_not_built_is_skipped(op, lacking):
 @pytest.mark.parametrize("option", [[], ["--pure"]])
 def test_the_program_tells_what_became_of_each_trace(option):
     file = replay.TRACES / "h_boot_default.jsonl.gz"
-    done = subprocess.run(
-        [sys.executable, replay.__file__, *option, file], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, replay.__file__, *option, file], capture_output=True, text=True, check=True)
     assert done.stdout == "h_boot_default: ok (31 ops)\n1 passed, 0 failed, 0 skipped\n"
     assert not done.stderr

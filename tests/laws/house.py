@@ -24,9 +24,7 @@ class House:
             tree = self.trees.get(path)
             for base, names in python_imports(tree) if tree else cython_imports(text):
                 self.imports[module_of(path)] |= self.resolved(path, base, names)
-            for base, names in (
-                python_imports(Loaded().visit(deepcopy(tree))) if tree else cython_imports(text)
-            ):
+            for base, names in python_imports(Loaded().visit(deepcopy(tree))) if tree else cython_imports(text):
                 self.loads[module_of(path)] |= self.resolved(path, base, names)
 
     def resolved(self, path: str, base: str, names: list[str]) -> set[str]:
@@ -46,9 +44,7 @@ class House:
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Every (module, module that it imports)."""
-        return (
-            (module, target) for module in sorted(self.modules) for target in sorted(self.imports[module])
-        )
+        return ((module, target) for module in sorted(self.modules) for target in sorted(self.imports[module]))
 
 
 def module_of(path: str) -> str:

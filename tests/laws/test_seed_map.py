@@ -63,9 +63,7 @@ def names(entries: list[dict[str, str]]) -> list[str]:
 def test_every_name_of_the_kernel_is_in_the_map(kind: str) -> None:
     mapped = {entry["kernel"] for entry in ENTRIES if entry["kind"] == kind}
     missing = set(KERNEL[kind].split()) - mapped
-    assert not missing, (
-        f"add an [[entry]] of kind {kind!r} to docs/seed-map.toml for each of {sorted(missing)}"
-    )
+    assert not missing, f"add an [[entry]] of kind {kind!r} to docs/seed-map.toml for each of {sorted(missing)}"
 
 
 def test_every_name_is_there_once() -> None:
@@ -79,30 +77,22 @@ def test_every_entry_says_what_it_is(entry: dict[str, str]) -> None:
     assert not unknown, f"{entry['kernel']}: remove {sorted(unknown)}, or explain it at the head of the map"
     assert entry["kind"] in KERNEL, f"{entry['kernel']}: its kind must be one of {list(KERNEL)}"
     assert entry["state"] in ("built", "later"), f"{entry['kernel']}: its state must be built or later"
-    assert ("name" in entry) == (entry["kind"] == "sysctl"), (
-        f"{entry['kernel']}: a sysctl, and no other, has a name"
-    )
+    assert ("name" in entry) == (entry["kind"] == "sysctl"), f"{entry['kernel']}: a sysctl, and no other, has a name"
     assert SENTENCE.fullmatch(entry.get("says", "")), f"{entry['kernel']}: say in one sentence what it does"
     differs = entry.get("differs")
-    assert differs is None or SENTENCE.fullmatch(differs), (
-        f"{entry['kernel']}: say in one sentence how it differs"
-    )
+    assert differs is None or SENTENCE.fullmatch(differs), f"{entry['kernel']}: say in one sentence how it differs"
 
 
 @pytest.mark.parametrize("entry", BUILT, ids=names(BUILT))
 def test_what_is_built_is_where_the_map_says(entry: dict[str, str]) -> None:
     assert "planned" not in entry, f"{entry['kernel']}: it is built, so remove what was planned"
     found = resolves(entry["target"])
-    assert found, (
-        f"{entry['kernel']}: {entry['target']} isn't there; put its place into the map, or call it later"
-    )
+    assert found, f"{entry['kernel']}: {entry['target']} isn't there; put its place into the map, or call it later"
 
 
 @pytest.mark.parametrize("entry", LATER, ids=names(LATER))
 def test_what_comes_later_has_a_place_planned_and_no_target(entry: dict[str, str]) -> None:
-    assert "target" not in entry, (
-        f"{entry['kernel']}: a target is of what is built; write its place as planned"
-    )
+    assert "target" not in entry, f"{entry['kernel']}: a target is of what is built; write its place as planned"
     assert PLACE.fullmatch(entry["planned"]), f"{entry['kernel']}: plan a place for it, as module:qualname"
 
 
@@ -127,9 +117,7 @@ def resolves(target: str) -> bool:
 def declared(module: str, name: str) -> bool:
     """Whether the module's .pxd keeps a name for compiled code alone, so that Python can't see it there."""
     types = ROOT / "src" / f"{module.replace('.', '/')}.pxd"
-    return types.exists() and bool(
-        re.search(rf"^ *cdef .*\b{name}\(", types.read_text("utf-8"), re.MULTILINE)
-    )
+    return types.exists() and bool(re.search(rf"^ *cdef .*\b{name}\(", types.read_text("utf-8"), re.MULTILINE))
 
 
 @pytest.mark.parametrize(

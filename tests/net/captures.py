@@ -18,13 +18,9 @@ PACKETS = [
 Plain = tuple[int, bytes, int]
 
 
-def pcap(
-    packets: Iterable[Plain] = PACKETS, order: str = "<", kind: str = "micro", snaplen: int = 262144
-) -> bytes:
+def pcap(packets: Iterable[Plain] = PACKETS, order: str = "<", kind: str = "micro", snaplen: int = 262144) -> bytes:
     """A classic capture of Ethernet frames."""
-    return pcap_header(order, kind, snaplen) + b"".join(
-        pcap_record(packet, order, kind) for packet in packets
-    )
+    return pcap_header(order, kind, snaplen) + b"".join(pcap_record(packet, order, kind) for packet in packets)
 
 
 def pcap_header(
@@ -50,9 +46,7 @@ def pcapng(packets: Iterable[Plain] = PACKETS, order: str = "<") -> bytes:
     return section(order) + interface(order) + b"".join(enhanced(packet, order) for packet in packets)
 
 
-def block(
-    kind: int, body: bytes, order: str = "<", first: int | None = None, last: int | None = None
-) -> bytes:
+def block(kind: int, body: bytes, order: str = "<", first: int | None = None, last: int | None = None) -> bytes:
     """Any block; `first` and `last` are the lengths that it claims."""
     body += bytes(-len(body) % 4)
     span = len(body) + 12

@@ -68,9 +68,7 @@ def test_the_content_tells_the_format_not_the_name(
 
 @BOTH
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_each_iteration_starts_at_the_beginning(
-    write: Write, content: bytes, pack: Callable[[bytes], bytes]
-) -> None:
+def test_each_iteration_starts_at_the_beginning(write: Write, content: bytes, pack: Callable[[bytes], bytes]) -> None:
     with Capture(write(pack(content))) as capture:
         first = iter(capture)
         assert bytes(next(first)[1]) == b"one"

@@ -91,9 +91,7 @@ def test_old_packet_blocks_are_read(write: Write, order: str) -> None:
 
 @ORDERS
 def test_a_simple_packet_block_has_the_time_of_the_packet_before(write: Write, order: str) -> None:
-    content = (
-        section(order) + interface(order) + simple(b"first", order=order) + enhanced((7000, b"", 9), order)
-    )
+    content = section(order) + interface(order) + simple(b"first", order=order) + enhanced((7000, b"", 9), order)
     content += simple(b"then", order=order) + old((9000, b"", 9), order) + simple(b"last", order=order)
     packets = [(0, b"first", 5), (7000, b"", 9), (7000, b"then", 4), (9000, b"", 9), (9000, b"last", 4)]
     assert read(write(content)) == packets
@@ -136,9 +134,7 @@ def test_an_interface_tells_the_offset_of_its_times(write: Write, seconds: int) 
 
 def test_nothing_is_read_after_the_end_of_options(write: Write) -> None:
     options = option(0, b"") + option(9, b"\0")
-    assert read(write(section() + interface(options=options) + enhanced(ONE, ticks=7))) == [
-        (7000, b"data", 60)
-    ]
+    assert read(write(section() + interface(options=options) + enhanced(ONE, ticks=7))) == [(7000, b"data", 60)]
 
 
 def test_each_interface_has_its_own_resolution(write: Write) -> None:

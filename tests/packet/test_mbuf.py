@@ -60,18 +60,21 @@ def freed(pool: Pool) -> Mbuf:
     return m
 
 
+def ask(m: Mbuf, name: str, arguments: tuple[object, ...]) -> None:
+    """Read a property, or call a method."""
+    if isinstance(vars(type(m)).get(name) or getattr(Mbuf, name), property) or not callable(getattr(Mbuf, name)):
+        getattr(m, name)
+    else:
+        getattr(m, name)(*arguments)
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_freed_it_raises_whatever_is_asked(make: Callable[..., Pool], name: str) -> None:
     pool = make()
     m = freed(pool)
     arguments = ARGUMENTS.get(name, lambda pool: ())(pool)
     with pytest.raises(Freed, match=rf"mbuf at {id(m):#x} was freed"):
-        if isinstance(vars(type(m)).get(name) or getattr(Mbuf, name), property) or not callable(
-            getattr(Mbuf, name)
-        ):
-            getattr(m, name)
-        else:
-            getattr(m, name)(*arguments)
+        ask(m, name, arguments)
     for cluster in arguments:
         if name == "cljset":
             cluster.free()  # type: ignore[attr-defined]
@@ -100,9 +103,7 @@ def test_nothing_else_can_be_set(pool: Pool) -> None:
         iter,
         list,
         b"".join,
-        pytest.param(
-            memoryview, marks=pytest.mark.skipif(not LENDS, reason="a class of Python's lends nothing")
-        ),
+        pytest.param(memoryview, marks=pytest.mark.skipif(not LENDS, reason="a class of Python's lends nothing")),
         lambda m: m.__enter__(),
         lambda m: m.__len__(),
     ],
@@ -503,9 +504,7 @@ def state(pool: Pool, m: Mbuf) -> Any:
     pieces, n = [], m
     while n is not None:
         ext = n.ext
-        pieces.append(
-            (id(n), bytes(n.data), n.offset, n.flags, n.type, ext and (ext.count, ext.embedded, ext.id))
-        )
+        pieces.append((id(n), bytes(n.data), n.offset, n.flags, n.type, ext and (ext.count, ext.embedded, ext.id)))
         n = n.next  # type: ignore[assignment]
     hdr = (m.pkthdr.len, m.pkthdr.flowid) if m.flags & M_PKTHDR else None
     zones = [(zone.name, zone.used, zone.held) for zone in pool.zones.all() if zone.name != "mbuf_cluster"]

@@ -40,9 +40,7 @@ BAD = [-1, -(2**31), 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, -(2**63) - 1, 2*
         ("getjcl", {"size": 16384}, M_PKTHDR | M_EXT, 16384),
     ],
 )
-def test_a_new_mbuf_is_empty_and_all_room(
-    pool: Pool, verb: str, args: dict[str, int], flags: int, size: int
-) -> None:
+def test_a_new_mbuf_is_empty_and_all_room(pool: Pool, verb: str, args: dict[str, int], flags: int, size: int) -> None:
     m = getattr(pool, verb)(**args)
     assert (m.flags, m.type, m.size, m.len, m.offset, m.leading, m.trailing) == (
         flags,
@@ -82,9 +80,7 @@ def test_a_new_mbuf_is_empty_and_all_room(
         ("getjcl", 1, 4088),
     ],
 )
-def test_align_leaves_room_for_so_many_bytes_at_the_end(
-    pool: Pool, verb: str, len_: int, offset: int
-) -> None:
+def test_align_leaves_room_for_so_many_bytes_at_the_end(pool: Pool, verb: str, len_: int, offset: int) -> None:
     m = getattr(pool, verb)()
     m.align(len_)
     assert (m.offset, m.leading, m.trailing) == (offset, offset, m.size - offset)

@@ -48,9 +48,7 @@ def test_a_comfortable_run_is_told_in_sections() -> None:
     assert "No limit was reached. The nearest is kern.ipc.nmbclusters: of its 262144" in result.stdout
 
 
-@pytest.mark.parametrize(
-    "args", [(), SMALL, ("--mtu", "9000", "--queues", "8", "--ncpu", "4", "--loop", "2")]
-)
+@pytest.mark.parametrize("args", [(), SMALL, ("--mtu", "9000", "--queues", "8", "--ncpu", "4", "--loop", "2")])
 def test_no_line_is_wider_than_a_terminal(args: tuple[str, ...]) -> None:
     result = mbuf("replay", MULTI, SEGMENTS, *args)
     wide = {line for line in result.stdout.splitlines() if len(line) > 80}
@@ -282,9 +280,7 @@ def test_it_runs_as_a_module_and_knows_its_name() -> None:
     assert done.stdout.startswith("mbuf, version ")
 
 
-def test_its_file_is_a_command_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_its_file_is_a_command_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["mbuf", "--help"])
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(command.__file__), run_name="__main__")

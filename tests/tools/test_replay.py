@@ -185,9 +185,7 @@ def test_rings_that_cannot_be_armed_are_told(pool: Callable[..., Pool]) -> None:
 
 
 def test_pages_that_run_out_are_told(pool: Callable[..., Pool]) -> None:
-    replay = Replay(
-        pool(physmem=1 << 20, nmbclusters=10_000), Settings(descriptors=100, hold=10), CaptureClock()
-    )
+    replay = Replay(pool(physmem=1 << 20, nmbclusters=10_000), Settings(descriptors=100, hold=10), CaptureClock())
     assert replay.arm()
     play(replay, packets(*range(1000)))
     outcome = replay.outcome()

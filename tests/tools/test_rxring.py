@@ -21,9 +21,7 @@ def rings(pool: Pool, queues: int = 1, descriptors: int = 8, cluster: int = 2048
         assert made.short == made.slots
 
 
-@pytest.mark.parametrize(
-    ("mtu", "size"), [(68, 2048), (1500, 2048), (2026, 2048), (2027, 4096), (9000, 4096)]
-)
+@pytest.mark.parametrize(("mtu", "size"), [(68, 2048), (1500, 2048), (2026, 2048), (2027, 4096), (9000, 4096)])
 def test_clusters_hold_a_frame_but_are_never_above_a_page(mtu: int, size: int) -> None:
     assert cluster_for(mtu) == size
 

@@ -85,9 +85,7 @@ def test_refills_denied_need_not_lose_packets(pool: Callable[..., Pool]) -> None
     ],
 )
 @pytest.mark.parametrize("length", [60, 5000])
-def test_what_would_have_been_enough_is_enough(
-    pool: Callable[..., Pool], settings: Settings, length: int
-) -> None:
+def test_what_would_have_been_enough_is_enough(pool: Callable[..., Pool], settings: Settings, length: int) -> None:
     limits = LIMITS | {"nmbjumbop": 300, "nmbclusters": 300 if settings.ncpu == 1 else 1100}
     verdict, dropped = played(pool(settings.ncpu, **limits), settings, 2000, length)
     assert verdict.kind == "limit"
@@ -137,9 +135,7 @@ def test_a_machine_without_pages_is_told_so(pool: Callable[..., Pool]) -> None:
 
 def test_no_page_at_all_arms_nothing(pool: Callable[..., Pool]) -> None:
     verdict, _ = played(pool(physmem=0), Settings(), 0)
-    assert verdict.text.startswith(
-        "Memory ran out before the first packet, before any limit was reached. Only 0"
-    )
+    assert verdict.text.startswith("Memory ran out before the first packet, before any limit was reached. Only 0")
 
 
 def test_frames_beyond_a_ring_are_no_limit_of_memory(pool: Callable[..., Pool]) -> None:

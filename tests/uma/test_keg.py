@@ -113,9 +113,7 @@ def test_an_item_given_back_wakes_who_waits_for_pages(spawn: Spawn, eventually: 
     assert store.free == 15
 
 
-def test_who_waits_for_a_run_outlasts_any_number_of_single_pages(
-    spawn: Spawn, eventually: Eventually
-) -> None:
+def test_who_waits_for_a_run_outlasts_any_number_of_single_pages(spawn: Spawn, eventually: Eventually) -> None:
     store = keg(3, 9216)
     taken = [store.vm.take(1) for _ in range(3)]
     waiter = spawn(lambda: store.take(1, M_WAITOK, None))

@@ -159,9 +159,7 @@ def test_the_limit_is_charged_for_cached_items_too(make_zone: Make) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 100])
 @pytest.mark.parametrize("caching", [True, False])
-def test_there_are_exactly_as_many_items_as_the_limit_says(
-    make_zone: Make, limit: int, caching: bool
-) -> None:
+def test_there_are_exactly_as_many_items_as_the_limit_says(make_zone: Make, limit: int, caching: bool) -> None:
     zone = make_zone(limit=limit, caching=caching)
     for _ in range(3):
         items = take(zone, limit)
@@ -278,9 +276,7 @@ def test_what_other_cpus_have_cached_is_not_waited_for(make_zone: Make) -> None:
     zone.cpus.move(0)
 
 
-def test_pages_freed_elsewhere_wake_who_waits_for_them(
-    make_zone: Make, spawn: Spawn, eventually: Eventually
-) -> None:
+def test_pages_freed_elsewhere_wake_who_waits_for_them(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=100, pages=2)
     vm = zone.backend.vm
     elsewhere = vm.take(1)
@@ -292,9 +288,7 @@ def test_pages_freed_elsewhere_wake_who_waits_for_them(
     assert zone.pressed == 0
 
 
-def test_an_item_freed_wakes_who_waits_for_pages(
-    make_zone: Make, spawn: Spawn, eventually: Eventually
-) -> None:
+def test_an_item_freed_wakes_who_waits_for_pages(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=100, pages=1)
     items = take(zone, 15)
     worker = spawn(waits(zone))
@@ -412,8 +406,7 @@ def test_a_reclaim_that_leads_to_another_ends(request_: int) -> None:
 def test_zones_may_share_a_keg_and_nothing_else() -> None:
     keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     first, second = (
-        Zone(name, 256, keg, Cpus(1), "", 3, True, name == "first", time.monotonic)
-        for name in ("first", "second")
+        Zone(name, 256, keg, Cpus(1), "", 3, True, name == "first", time.monotonic) for name in ("first", "second")
     )
     a, b = take(first, 1), take(second, 1)
     assert (keg.slabs, keg.free) == (1, 9)

@@ -8,9 +8,7 @@ def test_a_number_of_64_bits_is_itself(number: int) -> None:
     assert clip(number) == number
 
 
-@pytest.mark.parametrize(
-    ("number", "near"), [(2**63, 2**63 - 1), (10**100, 2**63 - 1), (-(2**63) - 1, -(2**63))]
-)
+@pytest.mark.parametrize(("number", "near"), [(2**63, 2**63 - 1), (10**100, 2**63 - 1), (-(2**63) - 1, -(2**63))])
 def test_beyond_them_it_is_the_nearest(number: int, near: int) -> None:
     assert clip(number) == near
 

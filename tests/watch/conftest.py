@@ -25,9 +25,7 @@ def snapshot() -> Callable[..., PoolStat]:
 
     def make(tag_bytes: int = 0, **zones: dict[str, int]) -> PoolStat:
         stats: dict[str, Any] = {
-            zone: ZoneStat(
-                **zeros(ZoneStat) | {"name": name, "size": size, "sysctl": ""} | zones.get(zone, {})
-            )
+            zone: ZoneStat(**zeros(ZoneStat) | {"name": name, "size": size, "sysctl": ""} | zones.get(zone, {}))
             for zone, (name, size) in ZONES.items()
         }
         return PoolStat(**zeros(PoolStat) | stats | {"tag_bytes": tag_bytes})

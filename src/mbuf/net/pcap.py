@@ -74,12 +74,14 @@ class Listed(Records):
 
     def step(self) -> bool:
         """See Records."""
-        for when, self.view, self.length in self._packets:
-            # pcapng can say times that no clock has room for.
-            self.when = max(min(when, _MOST), -_MOST)
-            self.captured = len(self.view)
-            return True
-        return False
+        packet = next(self._packets, None)
+        if packet is None:
+            return False
+        when, self.view, self.length = packet
+        # pcapng can say times that no clock has room for.
+        self.when = max(min(when, _MOST), -_MOST)
+        self.captured = len(self.view)
+        return True
 
 
 class Pcap(Records):
@@ -166,12 +168,5 @@ class Pcap(Records):
     def _word(self, at: int) -> int:
         """The unsigned number in four bytes."""
         if self._big:
-            return (
-                self._bytes[at] << 24
-                | self._bytes[at + 1] << 16
-                | self._bytes[at + 2] << 8
-                | self._bytes[at + 3]
-            )
-        return (
-            self._bytes[at + 3] << 24 | self._bytes[at + 2] << 16 | self._bytes[at + 1] << 8 | self._bytes[at]
-        )
+            return self._bytes[at] << 24 | self._bytes[at + 1] << 16 | self._bytes[at + 2] << 8 | self._bytes[at + 3]
+        return self._bytes[at + 3] << 24 | self._bytes[at + 2] << 16 | self._bytes[at + 1] << 8 | self._bytes[at]

@@ -77,9 +77,7 @@ class Mbuf(Chain):
             _drop(self)
 
     def __reduce__(self) -> Any:
-        raise TypeError(
-            "an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()"
-        )
+        raise TypeError("an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()")
 
     def __repr__(self) -> str:
         if self.bits & M_FREED:

@@ -162,9 +162,7 @@ class Segment(Window):
         if not 0 <= clip(bits) < 1 << 24:
             raise Inval(f"flags {bits:#x}: they have 24 bits")
         if (bits ^ self.bits) & M_STRUCTURE:
-            raise Inval(
-                f"flags {bits:#x}: M_EXT, M_PKTHDR, M_EXTPG and M_NOFREE follow the storage: leave them be"
-            )
+            raise Inval(f"flags {bits:#x}: M_EXT, M_PKTHDR, M_EXTPG and M_NOFREE follow the storage: leave them be")
         self.bits = bits
 
     @property

@@ -251,9 +251,7 @@ class Allocator(Source):
         """
         for thing in packets:
             if not isinstance(thing, Mbuf):
-                raise Inval(
-                    f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it"
-                )
+                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it")
         n = 0
         try:
             for m in packets:
@@ -316,9 +314,7 @@ class Allocator(Source):
         self.drops += 1
         zone = item.home
         if isinstance(zone, TrashZone):
-            warnings.warn(
-                f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2
-            )
+            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
 
 
 def _live(m: Mbuf) -> None:

@@ -155,9 +155,7 @@ class Pool(Allocator):
             zone.close()
         if self.out:
             places = "".join(f"\n  {count} from {site}" for site, count in self.sites().most_common(10))
-            warnings.warn(
-                f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2
-            )
+            warnings.warn(f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
         return self.out
 
     def __enter__(self) -> Pool:

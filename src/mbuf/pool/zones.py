@@ -31,9 +31,7 @@ class Zones:
 
     __slots__ = ("clust", "jumbo16", "jumbo9", "jumbop", "mbuf", "pack")
 
-    def __init__(
-        self, mbuf: Zone, pack: Zone, clust: Zone, jumbop: Zone, jumbo9: Zone, jumbo16: Zone
-    ) -> None:
+    def __init__(self, mbuf: Zone, pack: Zone, clust: Zone, jumbop: Zone, jumbo9: Zone, jumbo16: Zone) -> None:
         self.mbuf = mbuf
         self.pack = pack
         self.clust = clust

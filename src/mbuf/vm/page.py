@@ -72,9 +72,7 @@ class Run:
 
     __slots__ = ("arena", "count", "offset", "page")
 
-    def __init__(
-        self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int
-    ) -> None:
+    def __init__(self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int) -> None:
         self.arena = arena
         self.offset = offset
         self.page = page
@@ -166,9 +164,7 @@ class Memory:
             return data
         return bytes(memoryview(self.raw)[offset : offset + count])
 
-    def write(
-        self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t
-    ) -> None:
+    def write(self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         """Copy `count` bytes of data's buffer in, from its byte `skip`."""
         self._check(offset, count)
         if cython.compiled:

@@ -188,9 +188,7 @@ class Vm:
     def denied(self, count: int) -> NoMemory:
         """The error that says why `count` pages in a row can't be had."""
         if self.free < count:
-            return NoMemory(
-                f"out of pages: {self.used} of {self.pages} in use (Vm(realmem=...) sets the budget)"
-            )
+            return NoMemory(f"out of pages: {self.used} of {self.pages} in use (Vm(realmem=...) sets the budget)")
         return NoMemory(
             f"out of runs of {count} pages: {self.free} of {self.pages} pages are free, "
             f"but no more than {self.largest_run()} in a row"

@@ -89,9 +89,7 @@ def _bytes(stat: PoolStat) -> dict[str, int]:
     """KiB in use and cached, each cut off only after summing."""
     mbuf, clust, pack = stat.mbuf, stat.clust, stat.pack
     jumbos = (stat.jumbop, stat.jumbo9, stat.jumbo16)
-    used = (
-        mbuf.used * mbuf.size + pack.used * pack.size + (clust.used - pack.free) * clust.size + stat.tag_bytes
-    )
+    used = mbuf.used * mbuf.size + pack.used * pack.size + (clust.used - pack.free) * clust.size + stat.tag_bytes
     used += sum(zone.used * zone.size for zone in jumbos)
     free = (mbuf.free + pack.free) * mbuf.size + (clust.free + pack.free) * clust.size
     free += sum(zone.free * zone.size for zone in jumbos)
