@@ -43,5 +43,7 @@ cdef class Chain(Segment):
 
 
 cdef bint _sole(Chain m)
+
+
 @cython.locals(todo=list)
 cdef _no_circle(Chain m, Chain n)
