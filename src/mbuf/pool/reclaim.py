@@ -51,14 +51,24 @@ class Reclaim:
             if self._busy:
                 return
             self._busy = True
-        threading.Thread(target=self._serve, name="mbuf reclaim", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, name="mbuf reclaim", daemon=True).start()
+        except RuntimeError:
+            # No thread to be had, or the interpreter ends: who rings next tries again.
+            self._busy = False
 
     def _serve(self) -> None:
-        try:
-            while self.run():
-                pass
-        finally:
-            self._busy = False
+        again = True
+        while again:
+            try:
+                while self.run():
+                    pass
+            finally:
+                self._busy = False
+            with self._lock:
+                # Whoever rang in between took this one for busy.
+                again = bool(self._rung) and not self._busy
+                self._busy |= again
 
     def run(self) -> int:
         """Do what was rung for since: drains once for each zone. Returns how many rang."""

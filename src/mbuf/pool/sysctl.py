@@ -7,6 +7,7 @@ changes nothing. The numbers live elsewhere: here are their names and rules.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from operator import index
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class Sysctl(MutableMapping[str, int]):
         if name == MAXMBUFMEM:
             raise Inval(f"{name} is read only: it can be set when the pool is made, as a tunable")
         kind = _KINDS[name]
-        now = self._value(kind)
+        now, value = self._value(kind), index(value)
         if value == now:
             return
         if not now < value < 1 << 31:

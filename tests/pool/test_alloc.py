@@ -1,0 +1,371 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mbuf import (
+    M_BCAST,
+    M_EOR,
+    M_EXT,
+    M_PKTHDR,
+    MT_CONTROL,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    NoMemory,
+    Pool,
+)
+
+Few = Callable[..., dict[str, int]]
+Small = Callable[..., Pool]
+
+
+def sizes(m: Mbuf | None) -> list[int]:
+    found = []
+    while m is not None:
+        found.append(m.size)
+        m = m.next
+    return found
+
+
+H, M, C, J = 168, 224, 2048, 4096
+
+
+# get2 and getm2.
+
+
+@pytest.mark.parametrize(
+    ("size", "headed", "bare"),
+    [
+        (0, H, M),
+        (1, H, M),
+        (168, H, M),
+        (169, C, M),
+        (224, C, M),
+        (225, C, C),
+        (2048, C, C),
+        (2049, J, J),
+        (4096, J, J),
+    ],
+)
+def test_get2_gives_the_smallest_that_fits(pool: Pool, size: int, headed: int, bare: int) -> None:
+    for flags, expected in ((M_PKTHDR, headed), (0, bare), (M_BCAST, bare)):
+        m = pool.get2(size, flags=flags)
+        assert (m.size, m.flags & ~M_EXT, m.len, m.next) == (expected, flags, 0, None)
+        m.free()
+
+
+@pytest.mark.parametrize(
+    ("count", "headed", "bare"),
+    [
+        (1, [H], [M]),
+        (168, [H], [M]),
+        (169, [C], [C]),
+        (224, [C], [C]),
+        (2048, [C], [C]),
+        (2049, [J], [J]),
+        (4096, [J], [J]),
+        (4097, [J, M], [J, M]),
+        (4264, [J, M], [J, M]),
+        (4265, [J, C], [J, C]),
+        (6144, [J, C], [J, C]),
+        (6145, [J, J], [J, J]),
+        (8192, [J, J], [J, J]),
+        (8193, [J, J, M], [J, J, M]),
+        (10000, [J, J, C], [J, J, C]),
+        (65536, [J] * 16, [J] * 16),
+    ],
+)
+def test_getm2_gives_a_chain_of_the_largest_that_fit(
+    pool: Pool, count: int, headed: list[int], bare: list[int]
+) -> None:
+    """The table of freebsd-13.md, 8.1."""
+    m = pool.getm2(count)
+    assert (sizes(m), m.flags & M_PKTHDR, len(m), m.pkthdr.len) == (headed, M_PKTHDR, 0, 0)
+    m.freem()
+    m = pool.getm2(count, flags=0, type=MT_CONTROL)
+    assert (sizes(m), m.flags & M_PKTHDR, m.last().type) == (bare, 0, MT_CONTROL)
+    m.freem()
+
+
+def test_getm2_falls_back_to_clusters(small: Small) -> None:
+    pool = small(jumbop=1)
+    jumbo = pool.getjcl()
+    m = pool.getm2(5000)
+    assert sizes(m) == [C, C, C]
+    m.freem()
+    jumbo.free()
+    m = pool.getm2(9000)
+    assert sizes(m) == [J, C, C, C]
+    m.freem()
+
+
+def test_getm2_lengthens_a_chain(pool: Pool) -> None:
+    m = pool.gethdr().append(b"x" * 168 + b"y")
+    last = m.last()
+    assert pool.getm2(5000, m=m) is m
+    assert sizes(m) == [H, M, J, C]
+    assert last.next is not None
+    assert (bytes(m), m.pkthdr.len, last.next.flags & M_PKTHDR) == (b"x" * 168 + b"y", 169, 0)
+    m.freem()
+
+
+def test_getm2_moves_the_end_of_the_record(pool: Pool) -> None:
+    m = pool.getm2(5000, flags=M_PKTHDR | M_EOR)
+    assert [bool(n.flags & M_EOR) for n in (m, m.last())] == [False, True]
+    old = m.last()
+    pool.getm2(100, flags=M_EOR, m=m)
+    assert [bool(n.flags & M_EOR) for n in (old, m.last())] == [False, True]
+    pool.getm2(100, m=m)
+    assert not m.last().flags & M_EOR
+    m.freem()
+
+
+def test_getm2_of_no_bytes_lengthens_nothing(pool: Pool) -> None:
+    m = pool.gethdr()
+    assert pool.getm2(0, m=m) is m
+    assert m.next is None
+    m.flags |= M_EOR
+    with pytest.raises(Inval, match="at least 1 byte"):
+        pool.getm2(0, flags=M_EOR, m=m)
+    assert m.flags & M_EOR
+    m.free()
+
+
+def test_getm2_heeds_no_other_flags(pool: Pool) -> None:
+    m = pool.getm2(100, flags=M_PKTHDR | M_BCAST)
+    assert m.flags == M_PKTHDR
+    m.free()
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_getm2_that_fails_at_the_kth_mbuf_takes_nothing(small: Small, k: int) -> None:
+    pool = small(jumbop=2, clusters=2, mbufs=8)
+    m = pool.gethdr().append(b"x")
+    m.flags |= M_EOR
+    others: list[Any] = [pool.cljget(None, size=4096) for _ in range(max(2 - k, 0))]
+    others += [pool.cljget(None, size=2048) for _ in range(min(max(4 - k, 0), 2))]
+    before = [(zone.used, zone.held) for zone in pool.zones.all()[:2]], pool.stat().drops
+    with pytest.raises(NoBufs) as caught:
+        # Two pages, two clusters and one more than there are.
+        pool.getm2(2 * J + 2 * C + 1000, m=m)
+    assert caught.value.zone == "mbuf_cluster"
+    assert ([(zone.used, zone.held) for zone in pool.zones.all()[:2]], pool.stat().drops) == before
+    assert (m.next, bytes(m), m.flags & M_EOR) == (None, b"x", M_EOR)
+    for other in others:
+        other.free()
+    m.free()
+
+
+@pytest.mark.parametrize("junk", [1, "m", b"m"])
+def test_only_an_mbuf_is_lengthened(pool: Pool, junk: Any) -> None:
+    with pytest.raises((Inval, TypeError, AttributeError)):
+        pool.getm2(10, m=junk)
+    assert pool.out == 0
+
+
+def test_what_was_freed_is_not_lengthened(pool: Pool) -> None:
+    m = pool.get()
+    m.free()
+    with pytest.raises(Freed):
+        pool.getm2(10, m=m)
+    assert pool.out == 0
+
+
+# Bulk.
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 300])
+def test_a_bulk_is_so_many_packets(pool: Pool, n: int) -> None:
+    packets = pool.getcl_bulk(n, flags=M_PKTHDR | M_BCAST, type=MT_CONTROL)
+    assert len({id(m) for m in packets}) == n == pool.out
+    assert {(m.flags, m.type, m.size, m.len) for m in packets} <= {(M_PKTHDR | M_BCAST | M_EXT, MT_CONTROL, 2048, 0)}
+    pool.free_bulk(packets)
+    assert packets == []
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_a_bulk_is_all_or_nothing(small: Small, k: int) -> None:
+    pool = small(clusters=5)
+    taken = pool.getcl_bulk(5 - k)
+    with pytest.raises(NoBufs, match="mbuf_cluster"):
+        pool.getcl_bulk(k + 1)
+    assert (pool.out, pool.stat().drops) == (5 - k, 0)
+    more = pool.getcl_bulk(k)
+    pool.free_bulk(taken + more)
+
+
+@pytest.mark.parametrize("junk", [None, 1, "m", b"m", object()])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_list_with_junk_in_it_is_left_alone(pool: Pool, junk: Any, at: int) -> None:
+    packets: list[Any] = pool.getcl_bulk(3)
+    packets.insert(at, junk)
+    before = list(packets)
+    with pytest.raises(Inval, match=f"a list of mbufs is wanted, but there is a {type(junk).__name__} in it"):
+        pool.free_bulk(packets)
+    assert packets == before
+    assert pool.out == 3
+    packets.remove(junk)
+    pool.free_bulk(packets)
+
+
+@pytest.mark.parametrize("junk", [None, 1, (), {}, "m"])
+def test_only_a_list_is_freed(pool: Pool, junk: Any) -> None:
+    with pytest.raises((TypeError, Inval)):
+        pool.free_bulk(junk)
+
+
+def test_a_tuple_is_refused_before_anything_is_freed(pool: Pool) -> None:
+    packets = tuple(pool.getcl_bulk(3))
+    with pytest.raises((TypeError, Inval)):
+        pool.free_bulk(packets)  # type: ignore[arg-type]
+    assert pool.out == 3
+    for m in packets:
+        m.free()
+
+
+def test_what_is_left_of_a_list_has_not_been_freed(pool: Pool) -> None:
+    packets = pool.getcl_bulk(4)
+    a, b, c, d = packets
+    c.free()
+    with pytest.raises(Freed):
+        pool.free_bulk(packets)
+    assert (packets, pool.out) == ([c, d], 1)
+    with pytest.raises(Freed):
+        a.free()
+    with pytest.raises(Freed):
+        b.free()
+    d.free()
+
+
+def test_a_packet_listed_twice_is_freed_once(pool: Pool) -> None:
+    m, n = pool.getcl_bulk(2)
+    with pytest.raises(Freed):
+        pool.free_bulk([m, m, n])
+    assert pool.out == 1
+    n.free()
+
+
+def test_whole_chains_are_freed_in_bulk(pool: Pool) -> None:
+    packets = [pool.gethdr().append(bytes(1000)) for _ in range(3)]
+    assert pool.out == 15
+    pool.free_bulk(packets)
+    assert (pool.out, pool.stat().drops) == (0, 0)
+
+
+def test_packets_of_other_pools_go_to_those(make: Callable[..., Pool]) -> None:
+    here, there = make(), make()
+    packets = here.getcl_bulk(3) + there.getcl_bulk(3)
+    here.free_bulk(packets)
+    assert (here.out, there.out) == (0, 0)
+
+
+def test_freem_takes_a_packet_or_none(pool: Pool) -> None:
+    pool.freem(None)
+    m = pool.gethdr().append(bytes(1000))
+    pool.freem(m)
+    with pytest.raises(Freed):
+        pool.freem(m)
+    assert pool.out == 0
+
+
+# Clusters.
+
+
+@pytest.mark.parametrize("size", [2048, 4096, 9216, 16384])
+def test_a_cluster_is_attached_to_an_mbuf_without_one(pool: Pool, size: int) -> None:
+    m = pool.gethdr()
+    assert pool.cljget(m, size=size) is m
+    assert (m.size, m.refcnt, m.flags) == (size, 1, M_PKTHDR | M_EXT)
+    with pytest.raises(Inval, match="external storage already"):
+        pool.cljget(m, size=size)
+    with pytest.raises(Inval, match="external storage already"):
+        pool.clget(m)
+    assert m.refcnt == 1
+    m.free()
+
+
+@pytest.mark.parametrize("junk", [1, "m", b"m", object()])
+def test_a_cluster_is_attached_to_nothing_else(pool: Pool, junk: Any) -> None:
+    for verb in (pool.clget, pool.cljget):
+        with pytest.raises((Inval, TypeError, AttributeError)):
+            verb(junk)
+    assert pool.zones.clust.used == pool.zones.pack.cached
+
+
+def test_nothing_is_no_mbuf_to_attach_to(pool: Pool) -> None:
+    with pytest.raises((Inval, TypeError, AttributeError)):
+        pool.clget(None)  # type: ignore[arg-type]
+
+
+def test_a_cluster_is_not_attached_to_what_was_freed(pool: Pool) -> None:
+    m = pool.gethdr()
+    m.free()
+    for verb in (pool.clget, pool.cljget):
+        with pytest.raises(Freed):
+            verb(m)
+    assert pool.zones.jumbop.used == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "size", "zone"),
+    [
+        ("getjcl", 2048, "mbuf_cluster"),
+        ("getjcl", 4096, "mbuf_jumbo_page"),
+        ("getjcl", 9216, "mbuf_jumbo_9k"),
+        ("getjcl", 16384, "mbuf_jumbo_16k"),
+    ],
+)
+def test_a_jumbo_denied_leaves_no_mbuf_behind(small: Small, verb: str, size: int, zone: str) -> None:
+    pool = small(clusters=1, jumbop=1, jumbo9=1, jumbo16=1)
+    m = pool.getjcl(size=size)
+    with pytest.raises(NoBufs) as caught:
+        getattr(pool, verb)(size=size)
+    assert (caught.value.zone, caught.value.limit, caught.value.used, pool.out) == (zone, 1, 1, 1)
+    assert pool.stat().drops == 0
+    m.free()
+
+
+# Errors.
+
+
+def test_the_error_says_what_to_raise(small: Small) -> None:
+    pool = small(jumbo9=2)
+    taken = [pool.getjcl(size=9216) for _ in range(2)]
+    with pytest.raises(NoBufs) as caught:
+        pool.getjcl(size=9216)
+    error = caught.value
+    assert (error.zone, error.limit, error.used, error.cached, error.sysctl, error.errno) == (
+        "mbuf_jumbo_9k",
+        2,
+        2,
+        0,
+        "kern.ipc.nmbjumbo9",
+        105,
+    )
+    assert isinstance(error, MemoryError)
+    assert "mbuf_jumbo_9k" in str(error)
+    assert "at its limit of 2: 2 in use, 0 cached; raise kern.ipc.nmbjumbo9" in str(error)
+    pool.free_bulk(taken)
+
+
+def test_pages_that_are_no_run_are_named(make: Callable[..., Pool]) -> None:
+    pool = make({"kern.ipc.nmbjumbo16": 50}, mem=12 * 4096)
+    vm = pool.vm
+    pages = [vm.take(1) for _ in range(12)]
+    vm.give([(page, 1) for page in pages[::2]])
+    with pytest.raises(NoMemory) as caught:
+        pool.cljget(None, size=16384)
+    assert str(caught.value) == ("out of runs of 4 pages: 6 of 12 pages are free, but no more than 1 in a row")
+    vm.give([(page, 1) for page in pages[1::2]])
+
+
+def test_an_mbuf_asks_its_pool_for_more_and_no_other(make: Callable[..., Pool]) -> None:
+    here, there = make(), make()
+    m = here.gethdr()
+    m.append(bytes(1000))
+    n = m.copypacket()
+    assert (here.out, there.out) == (10, 0)
+    m.freem()
+    n.freem()

@@ -1,0 +1,142 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mbuf import Inval, Pool
+
+GIB = 1 << 30
+CLUSTERS = "kern.ipc.nmbclusters"
+NAMES = [
+    "kern.ipc.maxmbufmem",
+    "kern.ipc.nmbufs",
+    CLUSTERS,
+    "kern.ipc.nmbjumbop",
+    "kern.ipc.nmbjumbo9",
+    "kern.ipc.nmbjumbo16",
+]
+
+
+@pytest.fixture
+def gib(make: Callable[..., Pool]) -> Pool:
+    """A pool on a machine of 1 GiB, and how often each change was told."""
+    return make(mem=GIB)
+
+
+def test_the_names_are_the_kernels(gib: Pool) -> None:
+    assert (list(gib.sysctl), len(gib.sysctl)) == (NAMES, 6)
+
+
+def test_the_values_are_those_in_force(gib: Pool) -> None:
+    assert dict(gib.sysctl) == dict(zip(NAMES, [GIB // 2, 419430, 65536, 32768, 9709, 5461], strict=True))
+    gib.zones.jumbop.set_max(40000)
+    assert gib.sysctl["kern.ipc.nmbjumbop"] == 40000
+
+
+def test_the_worked_example(gib: Pool) -> None:
+    """freebsd-13.md, 8.8."""
+    told: list[str] = []
+    for name, event in gib.changes.items():
+        event.register(lambda name=name: told.append(name))
+    gib.sysctl[CLUSTERS] = 65536
+    assert told == []
+    with pytest.raises(Inval, match="65536 and can only go up"):
+        gib.sysctl[CLUSTERS] = 65535
+    gib.sysctl[CLUSTERS] = 1_000_000
+    assert told == [CLUSTERS]
+    with pytest.raises(Inval, match=r"nmbufs is 419430, less than 1000000 \+ 32768 \+ 9709 \+ 5461 clusters"):
+        gib.sysctl[CLUSTERS] = 1_000_001
+    with pytest.raises(Inval):
+        gib.sysctl["kern.ipc.nmbjumbop"] = 40000
+    gib.sysctl["kern.ipc.nmbufs"] = 2_000_000
+    assert told == [CLUSTERS, "kern.ipc.nmbufs"]
+    gib.sysctl["kern.ipc.nmbjumbop"] = 40000
+    assert told == [CLUSTERS, "kern.ipc.nmbufs"]
+    assert (gib.zones.clust.limit, gib.zones.mbuf.limit, gib.zones.jumbop.limit) == (
+        1_000_000,
+        2_000_000,
+        40000,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("value", [0, 1, -1, 2**31, 2**32, 2**63, -(2**63) - 1, 10**30])
+def test_what_cannot_be_changes_nothing(gib: Pool, name: str, value: int) -> None:
+    before = dict(gib.sysctl)
+    limits = [(zone.limit, zone.depot.bucket_size) for zone in gib.zones.all()]
+    with pytest.raises(Inval, match=f"{name} is "):
+        gib.sysctl[name] = value
+    assert dict(gib.sysctl) == before
+    assert [(zone.limit, zone.depot.bucket_size) for zone in gib.zones.all()] == limits
+
+
+@pytest.mark.parametrize("value", ["1000000", None, 1_000_000.5, b"1"])
+def test_what_is_no_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
+    before = dict(gib.sysctl)
+    with pytest.raises((TypeError, Inval)):
+        gib.sysctl["kern.ipc.nmbufs"] = value
+    assert dict(gib.sysctl) == before
+
+
+def test_the_memory_can_only_be_read(gib: Pool) -> None:
+    with pytest.raises(Inval, match="read only"):
+        gib.sysctl["kern.ipc.maxmbufmem"] = GIB
+
+
+def test_an_unknown_name_is_unknown(gib: Pool) -> None:
+    for ask in (
+        lambda: gib.sysctl["kern.ipc.colour"],
+        lambda: gib.sysctl.__setitem__("kern.ipc.colour", 1),
+        lambda: gib.sysctl.describe("kern.ipc.colour"),
+    ):
+        with pytest.raises(KeyError):
+            ask()
+
+
+def test_nothing_can_be_deleted(gib: Pool) -> None:
+    for delete in (
+        lambda: gib.sysctl.__delitem__(CLUSTERS),
+        gib.sysctl.clear,
+        gib.sysctl.popitem,
+        lambda: gib.sysctl.pop(CLUSTERS),
+    ):
+        with pytest.raises(Inval, match="deleted"):
+            delete()
+    assert len(gib.sysctl) == 6
+
+
+def test_each_value_is_described_in_the_kernels_words(gib: Pool) -> None:
+    assert [gib.sysctl.describe(name) for name in NAMES] == [
+        "Maximum real memory allocatable to various mbuf types",
+        "Maximum number of mbufs allowed",
+        "Maximum number of mbuf clusters allowed",
+        "Maximum number of mbuf page size jumbo clusters allowed",
+        "Maximum number of mbuf 9k jumbo clusters allowed",
+        "Maximum number of mbuf 16k jumbo clusters allowed",
+    ]
+
+
+def test_a_zone_without_a_limit_keeps_the_number_that_was_planned(make: Callable[..., Pool]) -> None:
+    pool = make({"kern.ipc.nmbjumbo9": -1}, mem=GIB)
+    assert (pool.sysctl["kern.ipc.nmbjumbo9"], pool.zones.jumbo9.limit) == (-1, 0)
+    pool.sysctl["kern.ipc.nmbjumbo9"] = 7
+    assert (pool.sysctl["kern.ipc.nmbjumbo9"], pool.zones.jumbo9.limit) == (7, 7)
+
+
+def test_a_listener_that_fails_comes_after_the_change(gib: Pool) -> None:
+    gib.changes[CLUSTERS].register(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        gib.sysctl[CLUSTERS] = 70000
+    assert gib.sysctl[CLUSTERS] == 70000
+
+
+def test_a_raised_limit_is_used_at_once(make: Callable[..., Pool], few: Callable[..., dict[str, int]]) -> None:
+    pool = make(few(clusters=4))
+    taken = pool.getcl_bulk(4)
+    with pytest.raises(MemoryError):
+        pool.getcl()
+    pool.sysctl[CLUSTERS] = 6
+    taken += pool.getcl_bulk(2)
+    with pytest.raises(MemoryError):
+        pool.getcl()
+    pool.free_bulk(taken)
