@@ -34,7 +34,7 @@ def names(path: str) -> dict[str, list[str]]:
     """Public names of every class that has C types, as an interpreter with that path sees them."""
     environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-c", LISTING, str(ROOT / "src")]
-    done = subprocess.run(command, env=environment, capture_output=True, check=True, cwd=ROOT / "tests")
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, cwd=ROOT)
     seen: dict[str, list[str]] = json.loads(done.stdout)
     return seen
 

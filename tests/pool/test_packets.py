@@ -184,18 +184,28 @@ class Alarm(Exception):
 def interrupted(spawn: Spawn, eventually: Eventually) -> Iterator[Callable[[Callable[[], object]], None]]:
     before = signal.getsignal(signal.SIGUSR1)
 
+    done = threading.Event()
+    senders: list[Any] = []
+
     def handle(*_: object) -> None:
-        raise Alarm
+        if not done.is_set():
+            done.set()
+            raise Alarm
 
     def interrupted(when: Callable[[], object]) -> None:
         def send() -> None:
             eventually(when)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            # Again and again: what comes just before the thread waits doesn't end the wait.
+            while not done.wait(0.01):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-        spawn(send)
+        senders.append(spawn(send))
 
     signal.signal(signal.SIGUSR1, handle)
     yield interrupted
+    done.set()
+    for sender in senders:
+        sender.done()
     signal.signal(signal.SIGUSR1, before)
 
 

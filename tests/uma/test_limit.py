@@ -156,20 +156,29 @@ class Alarm(Exception):
 def interrupt(spawn: Spawn, eventually: Eventually) -> Iterator[Callable[..., None]]:
     """Has a signal handler run in this thread when somebody waits."""
     before = signal.getsignal(signal.SIGUSR1)
+    done = threading.Event()
+    senders: list[Any] = []
 
     def interrupt(limit: Limit, handler: Callable[[], None]) -> None:
         def handle(*_: object) -> None:
-            handler()
-            raise Alarm
+            if not done.is_set():
+                done.set()
+                handler()
+                raise Alarm
 
         def send() -> None:
             eventually(lambda: len(limit.waiters) == 1)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            # Again and again: what comes just before the thread waits doesn't end the wait.
+            while not done.wait(0.01):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
         signal.signal(signal.SIGUSR1, handle)
-        spawn(send)
+        senders.append(spawn(send))
 
     yield interrupt
+    done.set()
+    for sender in senders:
+        sender.done()
     signal.signal(signal.SIGUSR1, before)
 
 

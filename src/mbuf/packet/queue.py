@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+from mbuf.errors import Inval
 from mbuf.packet.mbuf import Mbuf
 
 
@@ -28,6 +29,8 @@ class MbufQ:
 
     def enqueue(self, m: Mbuf) -> None:
         """Put a packet last; it is the queue's from then on. See mbufq_enqueue."""
+        if m is None:
+            raise Inval("enqueue: give a packet")
         m.live()
         if self._last is None:
             self.first = m

@@ -249,6 +249,8 @@ class Allocator(Source):
 
         On an exception, what is left in the list has not been freed.
         """
+        if not isinstance(packets, list):
+            raise TypeError("free_bulk: give a list, which it takes over and empties")
         for thing in packets:
             if not isinstance(thing, Mbuf):
                 raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it")

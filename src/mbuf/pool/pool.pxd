@@ -7,10 +7,8 @@ cdef class Pool(Allocator):
     cdef readonly bint alive
     cdef readonly bint debug
     cdef readonly object vm
-    cdef object _bell
     cdef Allocator _source
     cdef readonly object limits
     cdef readonly object cpus
     cdef readonly object reclaim
     cdef readonly object changes
-    cdef readonly object sysctl

@@ -9,18 +9,18 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from sys import is_finalizing
 from types import MappingProxyType
 
-from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 from mbuf.pool.alloc import Allocator
 from mbuf.pool.limits import Limits
-from mbuf.pool.reclaim import PAGES, Reclaim, trim
+from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.stat import PoolStat
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.trash import TrashZone
-from mbuf.vm.event import EVENTHANDLER_PRI_FIRST, Event
+from mbuf.vm.event import Event
 from mbuf.vm.vm import Vm
 
 
@@ -43,9 +43,7 @@ class Pool(Allocator):
         "debug",
         "limits",
         "reclaim",
-        "sysctl",
         "vm",
-        "_bell",
         "_source",
     )
 
@@ -66,22 +64,23 @@ class Pool(Allocator):
         self.vm = vm
         # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
         self._source = Allocator(self.zones)
-        self.reclaim = Reclaim(not worker, self._shortage)
+        self.reclaim = Reclaim(vm, self.zones, by_hand=not worker)
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
         self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
-        self.sysctl = Sysctl(self)
         for zone in self.zones.all():
             zone.source = self._source
             zone.limiter.ring = self.reclaim.bell(zone.name)
-        vm.lowmem.register(self._lowmem, EVENTHANDLER_PRI_FIRST)
-        self._bell = self.reclaim.bell(PAGES)
-        vm.shortage.register(self._bell)
         self.alive = True
 
     @property
     def closed(self) -> bool:
         """True when nothing is handed out any more."""
         return not self.alive
+
+    @property
+    def sysctl(self) -> Sysctl:
+        """The limits by their kern.ipc names: `pool.sysctl["kern.ipc.nmbclusters"]`."""
+        return Sysctl(self)
 
     @property
     def drains(self) -> Event:
@@ -99,21 +98,7 @@ class Pool(Allocator):
 
     def drain(self) -> None:
         """Give all free items back to the operating system, those in the caches of all CPUs too."""
-        for zone in self.zones.all():
-            zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
-        # Packets let go of clusters, which those zones cached again.
-        for zone in self.zones.all():
-            zone.reclaim(UMA_RECLAIM_DRAIN)
-
-    def _shortage(self) -> None:
-        """A request found no page: say that memory is low, and if that is no news or no help, let all go."""
-        if not self.vm.low() or not self.vm.free:
-            self.drain()
-
-    def _lowmem(self, why: int) -> None:
-        """Memory is low: protocols first, then the caches. See mb_reclaim and uma_reclaim."""
-        self.drains.invoke()
-        trim(self.zones)
+        self.reclaim.drain()
 
     def stat(self) -> PoolStat:
         """All numbers of all zones, for printers and reports."""
@@ -149,8 +134,7 @@ class Pool(Allocator):
         if self.closed:
             return self.out
         self.alive = False
-        self.vm.lowmem.deregister(self._lowmem)
-        self.vm.shortage.deregister(self._bell)
+        self.reclaim.close()
         for zone in self.zones.all():
             zone.close()
         if self.out:
@@ -166,6 +150,6 @@ class Pool(Allocator):
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.
-        # One that was never whole has nothing to close.
-        if getattr(self, "alive", False):
+        # One that was never whole has nothing to close, and the end of the program closes all.
+        if getattr(self, "alive", False) and is_finalizing is not None and not is_finalizing():
             self.close()

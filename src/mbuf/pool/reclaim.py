@@ -11,11 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mbuf.const import UMA_RECLAIM_TRIM
-from mbuf.vm.event import Event
+from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.vm.event import EVENTHANDLER_PRI_FIRST, Event
 
 if TYPE_CHECKING:
     from mbuf.pool.zones import Zones
+    from mbuf.vm.vm import Vm
 
 
 #: Who rings when pages run out.
@@ -25,11 +26,12 @@ PAGES = "pages"
 class Reclaim:
     """Drains, and who has rung for them. See mb_reclaim."""
 
-    __slots__ = ("_busy", "_lock", "_rung", "by_hand", "drains", "shortage")
+    __slots__ = ("_bell", "_busy", "_lock", "_rung", "by_hand", "drains", "vm", "zones")
 
-    def __init__(self, by_hand: bool, shortage: Callable[[], None]) -> None:
-        #: What to do about a shortage of pages.
-        self.shortage = shortage
+    def __init__(self, vm: Vm, zones: Zones, by_hand: bool) -> None:
+        # Memory calls this back, and zones do: it knows them, not the pool, which goes when nobody holds it.
+        self.vm = vm
+        self.zones = zones
         #: Protocols' drain functions, called without arguments.
         self.drains = Event()
         #: True when only `run` runs them.
@@ -37,6 +39,35 @@ class Reclaim:
         self._rung: dict[str, int] = {}
         self._busy = False
         self._lock = threading.Lock()
+        self._bell = self.bell(PAGES)
+        vm.lowmem.register(self.lowmem, EVENTHANDLER_PRI_FIRST)
+        vm.shortage.register(self._bell)
+
+    def close(self) -> None:
+        """Hear no more of memory."""
+        self.vm.lowmem.deregister(self.lowmem)
+        self.vm.shortage.deregister(self._bell)
+        # Which refers to this, and this to it.
+        del self._bell
+
+    def lowmem(self, why: int) -> None:
+        """Memory is low: protocols first, then what nobody will miss in the caches. See uma_reclaim."""
+        self.drains.invoke()
+        for zone in self.zones.all():
+            zone.reclaim(UMA_RECLAIM_TRIM)
+
+    def shortage(self) -> None:
+        """A request found no page: say that memory is low, and if that is no news or no help, let all go."""
+        if not self.vm.low() or not self.vm.free:
+            self.drain()
+
+    def drain(self) -> None:
+        """Give all free items back to the operating system, those in the caches of all CPUs too."""
+        for zone in self.zones.all():
+            zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+        # Packets let go of clusters, which those zones cached again.
+        for zone in self.zones.all():
+            zone.reclaim(UMA_RECLAIM_DRAIN)
 
     def bell(self, zone: str) -> Callable[[], None]:
         """What a zone calls when it hits its limit."""
@@ -79,9 +110,3 @@ class Reclaim:
             else:
                 self.drains.invoke()
         return len(rung)
-
-
-def trim(zones: Zones) -> None:
-    """Give the free items that nobody will miss back to the operating system. See uma_reclaim."""
-    for zone in zones.all():
-        zone.reclaim(UMA_RECLAIM_TRIM)

@@ -1,0 +1,407 @@
+"""Any sequence of verbs does what it would do to plain bytes and counters.
+
+`MBUF_SOAK=1` in the environment makes it a long one.
+"""
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+
+from mbuf import (
+    M_NOWAIT,
+    M_PKTHDR,
+    M_RDONLY,
+    UMA_RECLAIM_DRAIN,
+    UMA_RECLAIM_DRAIN_CPU,
+    UMA_RECLAIM_TRIM,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    NoMemory,
+    Pool,
+    ReadOnly,
+    Vm,
+)
+from mbuf.const import PAGE_SIZE
+from mbuf.uma.cpu import Cpus
+from mbuf.uma.keg import Keg
+from mbuf.uma.zone import Zone
+
+SOAK = os.environ.get("MBUF_SOAK") == "1"
+
+SETTINGS = settings(
+    max_examples=3000 if SOAK else 40,
+    stateful_step_count=200 if SOAK else 40,
+    deadline=None,
+    database=None,
+    derandomize=not SOAK,
+    suppress_health_check=list(HealthCheck),
+)
+
+CLUSTERS, PAGES, MBUFS = 12, 5, 60
+
+
+class Model:
+    """What a packet should be: one list of bytes for each mbuf, and who shares what with whom."""
+
+    def __init__(self, m: Mbuf, pieces: list[bytearray], headed: bool, storages: list[object]) -> None:
+        self.m = m
+        self.pieces = pieces
+        self.headed = headed
+        #: What holds the bytes of each mbuf: the same object where it is shared, None inside the mbuf.
+        self.storages = storages
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+class Packets(RuleBasedStateMachine):
+    """A small pool, and packets that are made, filled, copied, looked at and freed in any order."""
+
+    packets = Bundle("packets")
+    stale = Bundle("stale")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = Pool(
+            vm=Vm(64 * PAGE_SIZE),
+            tunables={
+                "kern.ipc.nmbclusters": CLUSTERS,
+                "kern.ipc.nmbjumbop": PAGES,
+                "kern.ipc.nmbjumbo9": 2,
+                "kern.ipc.nmbjumbo16": 2,
+                "kern.ipc.nmbufs": MBUFS,
+            },
+            ncpu=2,
+            worker=False,
+            **self.kind,
+        )
+        self.live: list[Model] = []
+        self.looks: list[tuple[memoryview, bytes]] = []
+        self.drops = 0
+
+    kind: dict[str, Any] = {}
+
+    def attempt(self, verb: Any, *args: Any) -> Any:
+        """The result, or None where a limit is reached; that must then change nothing."""
+        before = self.numbers()
+        try:
+            return verb(*args)
+        except (NoBufs, NoMemory):
+            assert self.numbers() == before
+            return None
+
+    def numbers(self) -> Any:
+        zones = self.pool.zones
+        return [(zone.used, zone.held) for zone in (zones.mbuf, zones.pack, zones.jumbop)], self.pool.stat().drops
+
+    def born(self, m: Mbuf, headed: bool) -> Model:
+        made = Model(m, [bytearray()], headed, [object() if m.ext else None])
+        self.live.append(made)
+        return made
+
+    @rule(
+        target=packets,
+        verb=st.sampled_from(["get", "gethdr", "getcl", "getjcl", "clget", "cljset"]),
+        cpu=st.integers(0, 1),
+    )
+    def make(self, verb: str, cpu: int) -> Any:
+        pool = self.pool
+        with pool.cpu(cpu):
+            if verb in ("clget", "cljset"):
+                m = self.attempt(pool.gethdr)
+                if m is None:
+                    return None
+                if verb == "clget":
+                    attached = self.attempt(pool.clget, m)
+                else:
+                    cluster = self.attempt(pool.cljget, None, M_NOWAIT, 4096)
+                    attached = cluster and m.cljset(cluster)
+                if attached is None:
+                    assert m.ext is None
+            else:
+                m = self.attempt(getattr(pool, verb))
+                if m is None:
+                    return None
+        return self.born(m, verb != "get")
+
+    @rule(packet=packets, data=st.binary(max_size=600))
+    def append(self, packet: Model | None, data: bytes) -> None:
+        if packet not in self.live:
+            return
+        last = packet.m.last()
+        room = last.trailing
+        if self.attempt(packet.m.append, data) is None:
+            return
+        packet.pieces[-1] += data[:room]
+        rest = data[room:]
+        while rest:
+            packet.pieces.append(bytearray(rest[:224]))
+            packet.storages.append(None)
+            rest = rest[224:]
+
+    @rule(packet=packets, data=st.binary(max_size=300))
+    def receive(self, packet: Model | None, data: bytes) -> None:
+        """Write to the room and grow."""
+        if packet not in self.live:
+            return
+        m = packet.m
+        if m.next is not None:
+            return
+        try:
+            room = m.room
+        except ReadOnly:
+            assert not m.writable
+            return
+        count = min(len(data), len(room))
+        room[:count] = data[:count]
+        room.release()
+        m.grow(count)
+        packet.pieces[0] += data[:count]
+
+    @rule(packet=packets, share=st.integers(0, 100))
+    def shorten(self, packet: Model | None, share: int) -> None:
+        if packet not in self.live:
+            return
+        count = len(packet.pieces[0]) * share // 100
+        packet.m.len = count
+        if packet.headed:
+            packet.m.pkthdr.len += count - len(packet.pieces[0])
+        del packet.pieces[0][count:]
+
+    @rule(packet=packets, at=st.integers(0, 3000), byte=st.integers(0, 255))
+    def scribble(self, packet: Model | None, at: int, byte: int) -> None:
+        """Write one byte of the data, where that may be written; nobody else's changes."""
+        if packet not in self.live or not packet.data:
+            return
+        at %= len(packet.data)
+        m: Any = packet.m
+        for piece in packet.pieces:
+            if at < len(piece):
+                if m.writable:
+                    with m.data as data:
+                        data[at] = byte
+                    piece[at] = byte
+                    # Views show what was written since.
+                    self.looks = [(view, bytes(view)) for view, _ in self.looks]
+                return
+            at -= len(piece)
+            m = m.next
+
+    @rule(target=packets, packet=packets)
+    def copy(self, packet: Model | None) -> Any:
+        if packet not in self.live:
+            return None
+        if not packet.headed:
+            try:
+                packet.m.copypacket()
+            except Inval:
+                return None
+            raise AssertionError("copied without a header")
+        n = self.attempt(packet.m.copypacket)
+        if n is None:
+            return None
+        made = self.born(n, True)
+        made.pieces = [bytearray(piece) for piece in packet.pieces]
+        made.storages = list(packet.storages)
+        return made
+
+    @rule(packet=packets, on=st.booleans())
+    def mark(self, packet: Model | None, on: bool) -> None:
+        if packet in self.live:
+            packet.m.flags = packet.m.flags | M_RDONLY if on else packet.m.flags & ~M_RDONLY
+
+    @rule(packet=packets)
+    def look(self, packet: Model | None) -> None:
+        """Keep a view of each mbuf's bytes."""
+        if packet in self.live and len(self.looks) < 20:
+            self.looks += [(view, bytes(view)) for view in packet.m]
+
+    @precondition(lambda self: self.looks)
+    @rule(n=st.integers(0, 100))
+    def look_away(self, n: int) -> None:
+        self.looks.pop(n % len(self.looks))[0].release()
+
+    @rule(target=stale, packet=consumes(packets), way=st.sampled_from(["free", "freem", "bulk", "drop", "keep"]))
+    def let_go(self, packet: Model | None, way: str) -> Any:
+        if packet not in self.live:
+            return None
+        self.live.remove(packet)
+        m = packet.m
+        if way == "bulk":
+            self.pool.free_bulk([m])
+        elif way == "freem" or way == "keep":
+            m.freem()
+        elif way == "free":
+            rest: Any = m
+            while rest is not None:
+                rest = rest.free()
+        else:
+            self.drops += len(packet.pieces)
+            packet.m = None  # type: ignore[assignment]
+            self.drop(m)
+            return None
+        return packet
+
+    def drop(self, m: Mbuf) -> None:
+        """The caller's names are gone when this one is."""
+
+    @rule(packet=stale)
+    def stay_freed(self, packet: Model | None) -> None:
+        if packet is None or packet.m is None:
+            return
+        for ask in (bytes, len, Mbuf.free, Mbuf.freem, Mbuf.last, lambda m: m.append(b"x"), lambda m: m.data):
+            try:
+                ask(packet.m)
+            except Freed:
+                continue
+            raise AssertionError("a freed mbuf answers")
+
+    @rule(request=st.sampled_from([UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM]), n=st.integers(0, 5))
+    def reclaim(self, request: int, n: int) -> None:
+        self.pool.zones.all()[n].reclaim(request)
+
+    @rule()
+    def drain(self) -> None:
+        self.pool.drain()
+
+    @invariant()
+    def the_bytes_are_those_of_the_model(self) -> None:
+        for packet in self.live:
+            m: Any = packet.m
+            assert bytes(m) == packet.data
+            assert len(m) == len(packet.data)
+            if packet.headed:
+                assert m.pkthdr.len == len(packet.data)
+                assert m.flags & M_PKTHDR
+            for piece, storage in zip(packet.pieces, packet.storages, strict=True):
+                assert bytes(m.data) == piece
+                if storage is None:
+                    assert m.ext is None
+                else:
+                    users = sum(other is storage for p in self.live for other in p.storages)
+                    assert m.refcnt == users
+                    assert m.writable == (users == 1 and not m.flags & M_RDONLY)
+                m = m.next
+            assert m is None
+
+    @invariant()
+    def what_is_looked_at_stays(self) -> None:
+        for view, data in self.looks:
+            assert bytes(view) == data
+
+    @invariant()
+    def the_counts_are_those_of_the_model(self) -> None:
+        pool = self.pool
+        held = sum(zone.held for zone in pool.zones.all())
+        live = sum(len(packet.pieces) for packet in self.live)
+        owners_kept = len(
+            {id(storage) for packet in self.live for storage in packet.storages if storage is not None}
+        )
+        assert live <= pool.out <= live + owners_kept + held
+        assert held <= len(self.looks)
+        assert pool.stat().drops == self.drops
+        for zone in pool.zones.all():
+            assert zone.used + zone.cached == zone.limiter.items or zone.name == "mbuf_packet"
+            assert zone.limiter.items <= (zone.limit or zone.limiter.items)
+            assert not zone.pressed
+
+    def teardown(self) -> None:
+        for packet in self.live:
+            packet.m.freem()
+        for view, _ in self.looks:
+            view.release()
+        self.looks.clear()
+        pool = self.pool
+        assert pool.out == 0
+        assert [zone.held for zone in pool.zones.all()] == [0] * 6
+        pool.drain()
+        assert pool.vm.used == 0
+        assert pool.close() == 0
+
+
+class UncachedPackets(Packets):
+    """The same without caches."""
+
+    kind = {"caching": False}
+
+
+class OneZone(RuleBasedStateMachine):
+    """A zone equals a counter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vm = Vm(6 * PAGE_SIZE)
+        self.keg = Keg(self.vm, "thing", 256, 255)
+        self.now = 0.0
+        self.zone = Zone("thing", 256, self.keg, Cpus(2), "kern.things", 4, True, True, lambda: self.now)
+        self.out: list[Any] = []
+        self.allocs = self.frees = 0
+
+    @rule(limit=st.integers(1, 100))
+    def set_max(self, limit: int) -> None:
+        if limit >= self.zone.limiter.items:
+            self.zone.set_max(limit)
+
+    @rule(count=st.integers(1, 30), cpu=st.integers(0, 1))
+    def alloc(self, count: int, cpu: int) -> None:
+        self.zone.cpus.move(cpu)
+        for _ in range(count):
+            fails = self.zone.stat().fails
+            item = self.zone.alloc(M_NOWAIT, None)
+            if item is None:
+                # At the limit, or no page is left; what the other CPU has cached doesn't count.
+                limit = self.zone.limit or 90
+                assert self.zone.limiter.items == limit or self.vm.free == 0
+                assert self.zone.stat().fails > fails
+                break
+            self.allocs += 1
+            assert item not in self.out
+            self.out.append(item)
+
+    @rule(places=st.lists(st.integers(0, 1000), max_size=30), cpu=st.integers(0, 1))
+    def free(self, places: list[int], cpu: int) -> None:
+        self.zone.cpus.move(cpu)
+        for place in places:
+            if self.out:
+                self.zone.free(self.out.pop(place % len(self.out)))
+                self.frees += 1
+
+    @rule(request=st.sampled_from([UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM]))
+    def reclaim(self, request: int) -> None:
+        self.zone.reclaim(request)
+        if request == UMA_RECLAIM_DRAIN_CPU:
+            assert self.zone.cached == 0
+            assert self.vm.used <= len(self.out)
+
+    @rule(seconds=st.integers(1, 100))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @invariant()
+    def the_numbers_add_up(self) -> None:
+        stat = self.zone.stat()
+        assert (stat.used, stat.allocs, stat.frees) == (len(self.out), self.allocs, self.frees)
+        assert stat.used + stat.cached == self.zone.limiter.items
+        assert stat.used + stat.free == self.keg.slabs * 15
+        assert self.keg.pages == self.vm.used
+        assert not self.zone.limit or self.zone.limiter.items <= self.zone.limit
+
+    def teardown(self) -> None:
+        while self.out:
+            self.zone.free(self.out.pop())
+        self.zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+        assert (self.vm.used, self.zone.limiter.items) == (0, 0)
+
+
+TestPackets = Packets.TestCase
+TestPackets.settings = SETTINGS
+TestUncachedPackets = UncachedPackets.TestCase
+TestUncachedPackets.settings = SETTINGS
+TestOneZone = OneZone.TestCase
+TestOneZone.settings = SETTINGS
