@@ -300,9 +300,7 @@ class Packets(RuleBasedStateMachine):
         pool = self.pool
         held = sum(zone.held for zone in pool.zones.all())
         live = sum(len(packet.pieces) for packet in self.live)
-        owners_kept = len(
-            {id(storage) for packet in self.live for storage in packet.storages if storage is not None}
-        )
+        owners_kept = len({id(storage) for packet in self.live for storage in packet.storages if storage is not None})
         assert live <= pool.out <= live + owners_kept + held
         assert held <= len(self.looks)
         assert pool.stat().drops == self.drops
