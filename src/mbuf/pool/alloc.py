@@ -112,8 +112,8 @@ class Allocator(Source):
         check(clip(how), clip(type), clip(flags))
         deadline = until(how, timeout)
         count = clip(size)
-        if not 0 <= count <= MJUMPAGESIZE:
-            raise Inval(f"get2: one mbuf holds 0 to {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
+        if count > MJUMPAGESIZE:
+            raise Inval(f"get2: one mbuf holds at most {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
         if count <= MHLEN or (count <= MLEN and not flags & M_PKTHDR):
             return self._plain(how, type, flags, deadline)
         if count <= MCLBYTES:
