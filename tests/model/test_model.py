@@ -45,14 +45,21 @@ SETTINGS = settings(
 CLUSTERS, PAGES, MBUFS = 12, 5, 60
 
 
+class Storage:
+    """What holds the bytes of an mbuf: one object for all that share it."""
+
+    def __init__(self, external: bool) -> None:
+        self.external = external
+
+
 class Model:
     """What a packet should be: one list of bytes for each mbuf, and who shares what with whom."""
 
-    def __init__(self, m: Mbuf, pieces: list[bytearray], headed: bool, storages: list[object]) -> None:
+    def __init__(self, m: Mbuf, pieces: list[bytearray], headed: bool, storages: list[Storage]) -> None:
         self.m = m
         self.pieces = pieces
         self.headed = headed
-        #: What holds the bytes of each mbuf: the same object where it is shared, None inside the mbuf.
+        #: What holds the bytes of each mbuf.
         self.storages = storages
 
     @property
@@ -82,7 +89,7 @@ class Packets(RuleBasedStateMachine):
             **self.kind,
         )
         self.live: list[Model] = []
-        self.looks: list[tuple[memoryview, bytes]] = []
+        self.looks: list[tuple[memoryview, bytes, Storage]] = []
         self.drops = 0
 
     kind: dict[str, Any] = {}
@@ -101,7 +108,7 @@ class Packets(RuleBasedStateMachine):
         return [(zone.used, zone.held) for zone in (zones.mbuf, zones.pack, zones.jumbop)], self.pool.stat().drops
 
     def born(self, m: Mbuf, headed: bool) -> Model:
-        made = Model(m, [bytearray()], headed, [object() if m.ext else None])
+        made = Model(m, [bytearray()], headed, [Storage(m.ext is not None)])
         self.live.append(made)
         return made
 
@@ -139,11 +146,16 @@ class Packets(RuleBasedStateMachine):
         if self.attempt(packet.m.append, data) is None:
             return
         packet.pieces[-1] += data[:room]
+        self.written(packet.storages[-1])
         rest = data[room:]
         while rest:
             packet.pieces.append(bytearray(rest[:224]))
-            packet.storages.append(None)
+            packet.storages.append(Storage(False))
             rest = rest[224:]
+
+    def written(self, storage: Storage) -> None:
+        """Views of what was written to show it; others don't change."""
+        self.looks = [(view, bytes(view) if seen is storage else data, seen) for view, data, seen in self.looks]
 
     @rule(packet=packets, data=st.binary(max_size=300))
     def receive(self, packet: Model | None, data: bytes) -> None:
@@ -163,6 +175,7 @@ class Packets(RuleBasedStateMachine):
         room.release()
         m.grow(count)
         packet.pieces[0] += data[:count]
+        self.written(packet.storages[0])
 
     @rule(packet=packets, share=st.integers(0, 100))
     def shorten(self, packet: Model | None, share: int) -> None:
@@ -181,14 +194,13 @@ class Packets(RuleBasedStateMachine):
             return
         at %= len(packet.data)
         m: Any = packet.m
-        for piece in packet.pieces:
+        for piece, storage in zip(packet.pieces, packet.storages, strict=True):
             if at < len(piece):
                 if m.writable:
                     with m.data as data:
                         data[at] = byte
                     piece[at] = byte
-                    # Views show what was written since.
-                    self.looks = [(view, bytes(view)) for view, _ in self.looks]
+                    self.written(storage)
                 return
             at -= len(piece)
             m = m.next
@@ -208,7 +220,7 @@ class Packets(RuleBasedStateMachine):
             return None
         made = self.born(n, True)
         made.pieces = [bytearray(piece) for piece in packet.pieces]
-        made.storages = list(packet.storages)
+        made.storages = [held if held.external else Storage(False) for held in packet.storages]
         return made
 
     @rule(packet=packets, on=st.booleans())
@@ -220,7 +232,8 @@ class Packets(RuleBasedStateMachine):
     def look(self, packet: Model | None) -> None:
         """Keep a view of each mbuf's bytes."""
         if packet in self.live and len(self.looks) < 20:
-            self.looks += [(view, bytes(view)) for view in packet.m]
+            seen = [held for held, piece in zip(packet.storages, packet.pieces, strict=True) if piece]
+            self.looks += [(view, bytes(view), held) for view, held in zip(packet.m, seen, strict=True)]
 
     @precondition(lambda self: self.looks)
     @rule(n=st.integers(0, 100))
@@ -281,9 +294,8 @@ class Packets(RuleBasedStateMachine):
                 assert m.flags & M_PKTHDR
             for piece, storage in zip(packet.pieces, packet.storages, strict=True):
                 assert bytes(m.data) == piece
-                if storage is None:
-                    assert m.ext is None
-                else:
+                assert (m.ext is not None) == storage.external
+                if storage.external:
                     users = sum(other is storage for p in self.live for other in p.storages)
                     assert m.refcnt == users
                     assert m.writable == (users == 1 and not m.flags & M_RDONLY)
@@ -292,7 +304,7 @@ class Packets(RuleBasedStateMachine):
 
     @invariant()
     def what_is_looked_at_stays(self) -> None:
-        for view, data in self.looks:
+        for view, data, _ in self.looks:
             assert bytes(view) == data
 
     @invariant()
@@ -300,7 +312,7 @@ class Packets(RuleBasedStateMachine):
         pool = self.pool
         held = sum(zone.held for zone in pool.zones.all())
         live = sum(len(packet.pieces) for packet in self.live)
-        owners_kept = len({id(storage) for packet in self.live for storage in packet.storages if storage is not None})
+        owners_kept = len({id(held) for packet in self.live for held in packet.storages if held.external})
         assert live <= pool.out <= live + owners_kept + held
         assert held <= len(self.looks)
         assert pool.stat().drops == self.drops
@@ -312,7 +324,7 @@ class Packets(RuleBasedStateMachine):
     def teardown(self) -> None:
         for packet in self.live:
             packet.m.freem()
-        for view, _ in self.looks:
+        for view, _, _ in self.looks:
             view.release()
         self.looks.clear()
         pool = self.pool

@@ -56,3 +56,34 @@ def test_only_packets_are_queued(pool: Pool, junk: Any) -> None:
     with pytest.raises((Inval, TypeError, AttributeError)):
         queue.enqueue(junk)
     assert (queue.count, queue.first) == (0, None)
+
+
+def test_a_list_of_packets_is_not_queued_as_one(make: Callable[..., Pool]) -> None:
+    pool = make()
+    queue = MbufQ()
+    m, n = pool.gethdr(), pool.gethdr()
+    m.nextpkt = n
+    try:
+        queue.enqueue(m)
+    except Inval:
+        assert queue.count == 0
+    else:
+        while queue.dequeue() is not None:
+            assert queue.count >= 0
+        assert queue.count == 0
+    finally:
+        m.nextpkt = None
+        pool.free_bulk([m, n])
+
+
+def test_a_packet_is_in_a_queue_once(make: Callable[..., Pool]) -> None:
+    pool = make()
+    queue = MbufQ()
+    m = pool.gethdr()
+    queue.enqueue(m)
+    try:
+        with pytest.raises(Inval):
+            queue.enqueue(m)
+    finally:
+        queue.dequeue()
+        m.free()

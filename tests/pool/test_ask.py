@@ -106,7 +106,7 @@ def test_an_unknown_argument_is_refused(plain: Pool, verb: str) -> None:
     ("verb", "name", "bad"),
     [
         *(("getm2", "len", bad) for bad in (0, -1, -(2**31), -(2**63) - 1)),
-        *(("get2", "size", bad) for bad in (-1, 4097, -(2**31), -(2**63) - 1, *HUGE)),
+        *(("get2", "size", bad) for bad in (4097, *HUGE)),
         *(("getcl_bulk", "n", bad) for bad in (-1, -(2**31), -(2**63) - 1)),
     ],
 )

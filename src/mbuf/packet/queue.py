@@ -32,6 +32,8 @@ class MbufQ:
         if m is None:
             raise Inval("enqueue: give a packet")
         m.live()
+        if m._nextpkt is not None or m is self._last:
+            raise Inval("enqueue: this packet is in a line already: dequeue it, or set its nextpkt to None")
         if self._last is None:
             self.first = m
         else:
@@ -44,10 +46,10 @@ class MbufQ:
         m = self.first
         if m is None:
             return None
-        self.first = cython.cast(Mbuf, m._nextpkt)
-        if self.first is None:
-            self._last = None
+        if m is self._last:
+            self.first = self._last = None
         else:
+            self.first = cython.cast(Mbuf, m._nextpkt)
             m._nextpkt = None
         self.count -= 1
         return m

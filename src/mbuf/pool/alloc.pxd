@@ -17,7 +17,7 @@ cdef unsigned int M_EOR, M_EXT, M_PKTHDR
 
 cdef class Allocator(Source):
     cdef public Zones zones
-    cdef public unsigned long long drops
+    cdef unsigned long long _drops
 
     cpdef dropped(self, Item item)
 

@@ -55,12 +55,12 @@ class Allocator(Source):
     that can't be right raises `Inval`. The mbuf is the caller's.
     """
 
-    __slots__ = ("drops", "zones")
+    __slots__ = ("_drops", "zones")
 
     def __init__(self, zones: Zones) -> None:
         self.zones = zones
         #: Mbufs that were dropped instead of freed.
-        self.drops = 0
+        self._drops = 0
 
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """An mbuf that holds up to 224 bytes in itself. See m_get."""
@@ -313,7 +313,9 @@ class Allocator(Source):
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
-        self.drops += 1
+        if item is None:
+            raise Inval("dropped: there is no item")
+        self._drops += 1
         zone = item.home
         if isinstance(zone, TrashZone):
             warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)

@@ -110,7 +110,7 @@ class Pool(Allocator):
             jumbop=zones.jumbop.stat(),
             jumbo9=zones.jumbo9.stat(),
             jumbo16=zones.jumbo16.stat(),
-            drops=self._source.drops,
+            drops=self._source._drops,
             tag_bytes=0,
             pages_used=self.vm.used,
             pages_total=self.vm.pages,

@@ -1,0 +1,186 @@
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mbuf import M_NOWAIT, NoBufs, NoMemory, Pool, Vm
+from mbuf.pool.reclaim import PAGES, Reclaim
+
+Few = Callable[..., dict[str, int]]
+
+
+def nothing() -> None:
+    """A drain of somebody who has nothing to spare."""
+
+
+@pytest.fixture
+def reclaim(make: Callable[..., Pool]) -> Reclaim:
+    """Of a pool that calls for nothing by itself."""
+    return make().reclaim
+
+
+@pytest.fixture
+def worker() -> Iterator[Reclaim]:
+    """The same with a worker."""
+    with Pool(vm=Vm(16 << 20)) as pool:
+        yield pool.reclaim
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_each_zone_that_rang_has_the_drains_run_once(reclaim: Reclaim) -> None:
+    runs: list[int] = []
+    reclaim.drains.register(lambda: runs.append(1))
+    for zone in ("mbuf", "mbuf", "mbuf_cluster", "mbuf"):
+        reclaim.ring(zone)
+    assert runs == []
+    assert reclaim.run() == 2
+    assert len(runs) == 2
+    assert reclaim.run() == 0
+
+
+def test_a_bell_rings_for_its_zone(reclaim: Reclaim) -> None:
+    bell = reclaim.bell("mbuf")
+    bell()
+    bell()
+    assert (reclaim.run(), reclaim.drains.count) == (1, 1)
+
+
+def test_a_drain_that_rings_again_is_run_again_later(reclaim: Reclaim) -> None:
+    reclaim.drains.register(lambda: reclaim.ring("again"))
+    reclaim.ring("mbuf")
+    assert [reclaim.run(), reclaim.run()] == [1, 1]
+
+
+def test_a_shortage_of_pages_is_low_memory(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    told: list[int] = []
+    pool.vm.lowmem.register(told.append)
+    for _ in range(2):
+        pool.reclaim.ring(PAGES)
+        assert pool.reclaim.run() == 1
+    assert (told, pool.drains.count) == ([2], 1)
+
+
+def test_a_shortage_that_is_no_news_lets_all_that_is_cached_go(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    pool.getcl().free()
+    pool.vm.low()
+    assert pool.vm.used > 0
+    pool.reclaim.ring(PAGES)
+    pool.reclaim.run()
+    assert pool.vm.used == 0
+
+
+def test_a_worker_runs_them_by_itself(worker: Reclaim) -> None:
+    ran = threading.Event()
+    names: list[str] = []
+
+    def drain() -> None:
+        names.append(threading.current_thread().name)
+        ran.set()
+
+    worker.drains.register(drain)
+    worker.ring("mbuf")
+    assert ran.wait(20)
+    assert names[0] == "mbuf reclaim"
+
+
+def test_nobody_works_where_nobody_listens(worker: Reclaim) -> None:
+    before = threading.active_count()
+    worker.ring("mbuf")
+    assert threading.active_count() == before
+
+
+def test_one_who_rings_as_the_worker_leaves_is_heard(eventually: Callable[..., None]) -> None:
+    class Late(Reclaim):
+        def run(self) -> int:
+            rang = super().run()
+            if not rang and not late:
+                late.append(1)
+                self.ring("late")
+            return rang
+
+    late: list[int] = []
+    with Pool(vm=Vm(16 << 20)) as pool:
+        reclaim = Late(pool.vm, pool.zones, by_hand=False)
+        reclaim.close()
+    reclaim.drains.register(nothing)
+    reclaim.ring("mbuf")
+    eventually(lambda: reclaim.drains.count == 2)
+
+
+def test_without_a_thread_to_be_had_the_next_ring_tries_again(
+    worker: Reclaim, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    worker.drains.register(nothing)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        worker.ring("mbuf")
+    assert worker.drains.count == 0
+    worker.ring("mbuf")
+    eventually(lambda: worker.drains.count == 1)
+
+
+def test_a_limit_that_is_hit_rings(make: Callable[..., Pool], few: Few) -> None:
+    """freebsd-13.md, 8.3: every failing packet hits the limit of clusters four times, coalesced here."""
+    pool = make(few(clusters=10))
+    taken = pool.getcl_bulk(10)
+    pool.reclaim.run()
+    for _ in range(3):
+        with pytest.raises(NoBufs):
+            pool.getcl()
+    runs: list[int] = []
+    pool.drains.register(lambda: runs.append(1))
+    assert pool.reclaim.run() == 1
+    assert runs == [1]
+    pool.free_bulk(taken)
+
+
+def test_a_drain_may_free_what_was_asked_for(
+    few: Few, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
+) -> None:
+    pool = Pool(vm=Vm(16 << 20), tunables=few(clusters=4))
+    with pool:
+        taken = pool.getcl_bulk(4)
+        pool.drains.register(lambda: pool.free_bulk(taken))
+        m = pool.getcl(2, timeout=20)
+        m.free()
+        eventually(lambda: not pool.out)
+
+
+def test_low_memory_drains_then_trims(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    order: list[tuple[str, int]] = []
+    pool.drains.register(lambda: order.append(("drain", pool.zones.mbuf.cached)))
+    pool.free_bulk([pool.get() for _ in range(2000)])
+    cached = pool.zones.mbuf.cached
+    assert cached == 2032
+    clock.now += 1000
+    pool.vm.lowmem.register(lambda why: order.append(("after", pool.zones.mbuf.cached)))
+    assert pool.vm.low()
+    assert order == [("drain", cached), ("after", 2 * 254)]
+    # At most once in ten seconds.
+    assert not pool.vm.low()
+    assert len(order) == 2
+
+
+def test_a_trim_leaves_what_is_needed(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    pool.free_bulk([pool.get() for _ in range(2000)])
+    pool.reclaim.lowmem(2)
+    assert pool.zones.mbuf.cached == 2032
+
+
+def test_a_shortage_of_pages_lets_everything_cached_go(make: Callable[..., Pool], few: Few, clock: Any) -> None:
+    pool = make(few(clusters=1000, jumbo16=100, mbufs=10_000), mem=40 * 4096, clock=clock)
+    packets = pool.getcl_bulk(20)
+    pool.free_bulk(packets)
+    assert pool.vm.used > 30
+    with pytest.raises(NoMemory, match="in use"):
+        [pool.cljget(None, M_NOWAIT, 16384) for _ in range(3)]
+    assert pool.reclaim.run() >= 1
+    pool.cljget(None, M_NOWAIT, 16384).free()
