@@ -10,7 +10,6 @@ import argparse
 import gzip
 import json
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+if __name__ == "__main__" and "--pure" in sys.argv:
+    # Before anything is imported: where nothing is installed, this is all there is.
+    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 from conformance.machine import DRAINS, Machine
 from conformance.ops import OPS, is_null, unbuilt
@@ -215,9 +217,6 @@ def main() -> int:
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="default: all that are kept here")
     parser.add_argument("--pure", action="store_true", help="replay on the uncompiled sources")
     options = parser.parse_args()
-    if options.pure:
-        environment = os.environ | {"PYTHONPATH": str(HERE.parents[1] / "src")}
-        os.execve(sys.executable, [sys.executable, __file__, *map(str, options.files)], environment)
     logging.disable()
     counts: Counter[str] = Counter()
     for path in options.files or sorted(TRACES.glob("*.json*.gz")):
