@@ -330,11 +330,12 @@ def test_pools_made_and_dropped_leave_nothing() -> None:
     for _ in range(20):
         use()
     gc.collect()
-    before = resident()
+    objects, before = len(gc.get_objects()), resident()
     for _ in range(1000):
         use()
     gc.collect()
     assert vm.used == 0
+    assert len(gc.get_objects()) - objects < 200
     assert resident() - before < 4 << 20
 
 

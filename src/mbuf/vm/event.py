@@ -3,6 +3,7 @@
 An event knows its listeners, not what they are for. Who invokes it holds no lock.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,21 +15,25 @@ EVENTHANDLER_PRI_LAST = 20000
 class Event:
     """Listeners in order of priority, first come first served among equals. See EVENTHANDLER(9)."""
 
-    __slots__ = ("_listeners", "count")
+    __slots__ = ("_listeners", "_lock", "count")
 
     def __init__(self) -> None:
         self._listeners: tuple[tuple[int, Callable[..., Any]], ...] = ()
+        # Taken to change the listeners, never to call them; reentrant, for a finalizer may deregister anywhere.
+        self._lock = threading.RLock()
         #: How often it was invoked.
         self.count = 0
 
     def register(self, fn: Callable[..., Any], priority: int = EVENTHANDLER_PRI_ANY) -> None:
         """Call `fn` with the event's arguments whenever it is invoked."""
         # A tuple replaced whole: whoever is invoking goes on with the one it began with.
-        self._listeners = tuple(sorted((*self._listeners, (priority, fn)), key=lambda entry: entry[0]))
+        with self._lock:
+            self._listeners = tuple(sorted((*self._listeners, (priority, fn)), key=lambda entry: entry[0]))
 
     def deregister(self, fn: Callable[..., Any]) -> None:
         """Forget `fn`; one that isn't registered is no error."""
-        self._listeners = tuple(entry for entry in self._listeners if entry[1] != fn)
+        with self._lock:
+            self._listeners = tuple(entry for entry in self._listeners if entry[1] != fn)
 
     def __bool__(self) -> bool:
         """True when somebody listens."""

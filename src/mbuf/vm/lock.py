@@ -40,7 +40,11 @@ class Lock:
         self._inside = False
         self._lock.release()
         while self._late:
-            fn, argument = self._late.pop(0)
+            try:
+                fn, argument = self._late.pop(0)
+            except IndexError:
+                # Another thread, leaving too, has seen to the last of it.
+                return
             fn(argument)
 
     def defer(self, fn: Callable[[Any], Any], argument: object) -> None:
