@@ -1,6 +1,7 @@
 """Pools to try things on, which must end with nothing in use and nothing corrupt."""
 
 import gc
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -160,3 +161,35 @@ class Worker(threading.Thread):
 def spawn() -> Callable[[Callable[[], object]], Worker]:
     """Runs a function in a thread; `done()` gives what it returned."""
     return Worker
+
+
+@pytest.fixture
+def interrupted(
+    spawn: Callable[[Callable[[], object]], Worker], eventually: Callable[[Callable[[], object]], None]
+) -> Iterator[Callable[..., None]]:
+    """Once something is so, has a signal handler do something in this thread, and raise InterruptedError."""
+    before = signal.getsignal(signal.SIGUSR1)
+    done = threading.Event()
+    senders: list[Worker] = []
+
+    def interrupted(when: Callable[[], object], do: Callable[[], object] = lambda: None) -> None:
+        def handle(*_: object) -> None:
+            if not done.is_set():
+                done.set()
+                do()
+                raise InterruptedError
+
+        def send() -> None:
+            eventually(when)
+            # Again and again: what comes just before the thread waits doesn't end the wait.
+            while not done.wait(0.01):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+        signal.signal(signal.SIGUSR1, handle)
+        senders.append(spawn(send))
+
+    yield interrupted
+    done.set()
+    for sender in senders:
+        sender.done()
+    signal.signal(signal.SIGUSR1, before)

@@ -23,18 +23,6 @@ BOTH = pytest.mark.parametrize("content", [captures.pcap(), captures.pcapng()], 
 MANY = [(n * 1_000_000, bytes([n % 256]) * (n % 1500), 1500) for n in range(1600)]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a capture and returns its path; the name says nothing of the content."""
-
-    def file(content: bytes) -> Path:
-        path = tmp_path / "capture"
-        path.write_bytes(content)
-        return path
-
-    return file
-
-
 @contextmanager
 def fifo(tmp_path: Path, pieces: list[bytes]) -> Iterator[Path]:
     """A FIFO that another thread fills, piece by piece."""

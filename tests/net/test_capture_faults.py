@@ -62,18 +62,6 @@ VARIANTS = {
 """By name: the headers, records and blocks of a capture."""
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a capture and returns its path."""
-
-    def file(content: bytes) -> Path:
-        path = tmp_path / "capture"
-        path.write_bytes(content)
-        return path
-
-    return file
-
-
 def read_until(path: Path) -> tuple[list[Plain], str]:
     """The packets up to a fault, and what the fault is ("" for none), less the path."""
     packets: list[Plain] = []

@@ -29,18 +29,6 @@ ORDERS = pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
 ONE = (0, b"data", 60)
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a capture and returns its path."""
-
-    def file(content: bytes) -> Path:
-        path = tmp_path / "capture"
-        path.write_bytes(content)
-        return path
-
-    return file
-
-
 @ORDERS
 @pytest.mark.parametrize("kind", ["micro", "nano", "modified"])
 def test_a_classic_capture_is_read(write: Write, order: str, kind: str) -> None:

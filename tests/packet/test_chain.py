@@ -379,3 +379,16 @@ def test_an_interface_is_let_go_with_its_packet(pool: Pool) -> None:
     del m
     gc.collect()
     assert Interface.gone == 1
+
+
+@pytest.mark.parametrize("verb", ["append", "fill"])
+def test_bytes_may_come_from_the_room_that_they_go_to(make: Callable[..., Pool], verb: str) -> None:
+    m = make().getcl()
+    m.room[:64] = bytes(range(64))
+    with m.room[1:64] as data:
+        if verb == "append":
+            m.append(data)
+        else:
+            m.fill(data, 0, len(data))
+    assert bytes(m) == bytes(range(1, 64))
+    m.free()

@@ -1,7 +1,5 @@
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -176,39 +174,6 @@ def test_at_the_limit_clget_tries_again_with_the_listed_packets_clusters(make: C
     m.free()
 
 
-class Alarm(Exception):
-    """Raised by a signal."""
-
-
-@pytest.fixture
-def interrupted(spawn: Spawn, eventually: Eventually) -> Iterator[Callable[[Callable[[], object]], None]]:
-    before = signal.getsignal(signal.SIGUSR1)
-
-    done = threading.Event()
-    senders: list[Any] = []
-
-    def handle(*_: object) -> None:
-        if not done.is_set():
-            done.set()
-            raise Alarm
-
-    def interrupted(when: Callable[[], object]) -> None:
-        def send() -> None:
-            eventually(when)
-            # Again and again: what comes just before the thread waits doesn't end the wait.
-            while not done.wait(0.01):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-        senders.append(spawn(send))
-
-    signal.signal(signal.SIGUSR1, handle)
-    yield interrupted
-    done.set()
-    for sender in senders:
-        sender.done()
-    signal.signal(signal.SIGUSR1, before)
-
-
 def taken(pool: Pool) -> tuple[int, int, int]:
     """Mbufs taken from the keg, and what the limits of clusters and packets are charged for."""
     keg = pool.zones.mbuf.backend
@@ -222,7 +187,7 @@ def test_an_interrupted_wait_for_a_cluster_takes_nothing(
     packets = pool.getcl_bulk(4)
     before = taken(pool)
     interrupted(lambda: pool.zones.clust.limiter.waiters)
-    with pytest.raises(Alarm):
+    with pytest.raises(InterruptedError):
         pool.getcl(M_WAITOK)
     assert taken(pool) == before
     assert not any(zone.pressed for zone in pool.zones.all())
@@ -234,7 +199,7 @@ def test_an_interrupted_wait_in_a_bulk_gives_back_what_it_had(
 ) -> None:
     pool = small(clusters=4)
     interrupted(lambda: pool.zones.clust.limiter.waiters)
-    with pytest.raises(Alarm):
+    with pytest.raises(InterruptedError):
         pool.getcl_bulk(5, M_WAITOK)
     assert (pool.out, pool.stat().drops) == (0, 0)
 

@@ -1,8 +1,6 @@
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -148,52 +146,18 @@ def test_dismissed_nobody_waits_any_more(limit: Limit, spawn: Spawn, eventually:
     assert [worker.done() for worker in workers] == [1, 1]
 
 
-class Alarm(Exception):
-    """Raised by a signal."""
-
-
-@pytest.fixture
-def interrupt(spawn: Spawn, eventually: Eventually) -> Iterator[Callable[..., None]]:
-    """Has a signal handler run in this thread when somebody waits."""
-    before = signal.getsignal(signal.SIGUSR1)
-    done = threading.Event()
-    senders: list[Any] = []
-
-    def interrupt(limit: Limit, handler: Callable[[], None]) -> None:
-        def handle(*_: object) -> None:
-            if not done.is_set():
-                done.set()
-                handler()
-                raise Alarm
-
-        def send() -> None:
-            eventually(lambda: len(limit.waiters) == 1)
-            # Again and again: what comes just before the thread waits doesn't end the wait.
-            while not done.wait(0.01):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-        signal.signal(signal.SIGUSR1, handle)
-        senders.append(spawn(send))
-
-    yield interrupt
-    done.set()
-    for sender in senders:
-        sender.done()
-    signal.signal(signal.SIGUSR1, before)
-
-
-def test_an_interrupted_wait_leaves_the_line(limit: Limit, interrupt: Callable[..., None]) -> None:
-    interrupt(limit, lambda: None)
-    with pytest.raises(Alarm):
+def test_an_interrupted_wait_leaves_the_line(limit: Limit, interrupted: Callable[..., None]) -> None:
+    interrupted(lambda: len(limit.waiters) == 1)
+    with pytest.raises(InterruptedError):
         limit.charge(1, M_WAITOK, None)
     assert (limit.items, len(limit.waiters)) == (3, 0)
     limit.uncharge(1)
     assert limit.items == 2
 
 
-def test_a_grant_that_meets_an_interrupt_is_not_lost(limit: Limit, interrupt: Callable[..., None]) -> None:
-    interrupt(limit, lambda: limit.uncharge(1))
-    with pytest.raises(Alarm):
+def test_a_grant_that_meets_an_interrupt_is_not_lost(limit: Limit, interrupted: Callable[..., None]) -> None:
+    interrupted(lambda: len(limit.waiters) == 1, lambda: limit.uncharge(1))
+    with pytest.raises(InterruptedError):
         limit.charge(1, M_WAITOK, None)
     assert (limit.items, len(limit.waiters)) == (2, 0)
 

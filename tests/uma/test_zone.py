@@ -1,6 +1,4 @@
 import random
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -306,45 +304,11 @@ def test_a_wait_for_pages_ends_at_the_deadline(make_zone: Make) -> None:
     give(zone, items)
 
 
-class Alarm(Exception):
-    """Raised by a signal."""
-
-
-@pytest.fixture
-def interrupted(spawn: Spawn, eventually: Eventually) -> Any:
-    """Interrupts this thread when something is so."""
-    before = signal.getsignal(signal.SIGUSR1)
-
-    done = threading.Event()
-    senders: list[Any] = []
-
-    def handle(*_: object) -> None:
-        if not done.is_set():
-            done.set()
-            raise Alarm
-
-    def interrupted(when: Callable[[], object]) -> None:
-        def send() -> None:
-            eventually(when)
-            # Again and again: what comes just before the thread waits doesn't end the wait.
-            while not done.wait(0.01):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-        senders.append(spawn(send))
-
-    signal.signal(signal.SIGUSR1, handle)
-    yield interrupted
-    done.set()
-    for sender in senders:
-        sender.done()
-    signal.signal(signal.SIGUSR1, before)
-
-
 def test_an_interrupted_wait_at_the_limit_charges_nothing(make_zone: Make, interrupted: Any) -> None:
     zone = make_zone(limit=4)
     items = take(zone, 4)
     interrupted(lambda: zone.limiter.waiters)
-    with pytest.raises(Alarm):
+    with pytest.raises(InterruptedError):
         zone.alloc(M_WAITOK, None)
     assert (zone.limiter.items, len(zone.limiter.waiters), zone.pressed) == (4, 0, 0)
     give(zone, items)
@@ -354,7 +318,7 @@ def test_an_interrupted_wait_for_pages_charges_nothing(make_zone: Make, interrup
     zone = make_zone(limit=1000, pages=1)
     items = take(zone, 15)
     interrupted(lambda: zone.backend._waiters)
-    with pytest.raises(Alarm):
+    with pytest.raises(InterruptedError):
         zone.alloc(M_WAITOK, None)
     assert (zone.limiter.items, len(zone.backend._waiters), zone.pressed) == (15, 0, 0)
     give(zone, items)

@@ -46,6 +46,13 @@ def test_a_memory_knows_its_place() -> None:
     assert (made.size, made.place(), made.run.page) == (100, 256, 7)
 
 
+def test_a_memory_stays_where_it_is() -> None:
+    made = memory(100, 256)
+    with pytest.raises(IndexError, match="part of a run already"):
+        made.carve(made.run, 0, PAGE_SIZE)
+    assert (made.size, made.place()) == (100, 256)
+
+
 def test_what_is_written_is_read_back_and_nothing_beside_it_changes() -> None:
     arena = Arena(1)
     made = memory(16, 8, arena)

@@ -202,11 +202,11 @@ class Allocator(Source):
 
         Without an mbuf, returns the cluster itself, which is then the caller's. See m_cljget.
         """
+        if m is None:
+            return self.cluster(size, how, timeout)
         check(clip(how), MT_DATA, 0)
-        if m is not None:
-            _attachable(m)
-        item = self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout))
-        return cluster(cython.cast(Storage, item)) if m is None else self._attach(m, item)
+        _attachable(m)
+        return self._attach(m, self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout)))
 
     def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
         """A raw cluster."""

@@ -29,7 +29,7 @@ if cython.compiled:
         PyObject_GetBuffer,
     )
     from cython.cimports.libc.stdint import uint32_t
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.libc.string import memmove
 
 #: References to the raw bytes of a memory that nobody looks at: its own, and the argument of getrefcount.
 _UNWATCHED = 2
@@ -93,7 +93,9 @@ class Memory:
         size: int
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
-        """Be `size` bytes of the run, from `start`."""
+        """Be `size` bytes of the run, from `start`; once, for views may name these bytes from then on."""
+        if getattr(self, "run", None) is not None:
+            raise IndexError("this memory is part of a run already")
         if start < 0 or size < 0 or start > run.count * mmap.PAGESIZE - size:
             raise IndexError(f"{size} bytes at {start} of {run.count} pages")
         self.run = run
@@ -173,7 +175,7 @@ class Memory:
             if skip < 0 or count < 0 or skip > source.len - count:
                 PyBuffer_Release(cython.address(source))
                 raise IndexError("data is shorter than the bytes asked for")
-            memcpy(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
+            memmove(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
             PyBuffer_Release(cython.address(source))
         else:
             if skip < 0 or count < 0 or skip > memoryview(data).nbytes - count:
@@ -189,7 +191,7 @@ class Memory:
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
             size: cython.Py_ssize_t = source.len
             if size <= room:
-                memcpy(self.ptr + offset, source.buf, size)
+                memmove(self.ptr + offset, source.buf, size)
             PyBuffer_Release(cython.address(source))
         else:
             view = memoryview(data)
@@ -207,7 +209,7 @@ class Memory:
         self._check(offset, count)
         other._check(start, count)
         if cython.compiled:
-            memcpy(self.ptr + offset, other.ptr + start, count)
+            memmove(self.ptr + offset, other.ptr + start, count)
         else:
             source = memoryview(other.raw).cast("B")
             memoryview(self.raw).cast("B")[offset : offset + count] = source[start : start + count]
