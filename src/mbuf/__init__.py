@@ -135,6 +135,7 @@ from mbuf.errors import (
     ReadOnly,
 )
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
 from mbuf.packet.tag import Tag
 from mbuf.pool.limits import Limits
@@ -271,6 +272,7 @@ __all__ = [
     "NotSupported",
     "ReadOnly",
     "Mbuf",
+    "MbufQ",
     "Interface",
     "SndTag",
     "Tag",

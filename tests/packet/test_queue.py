@@ -1,10 +1,10 @@
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 
-from mbuf import Freed, Inval, Pool
-from mbuf.packet.queue import MbufQ
+from mbuf import Freed, Inval, Mbuf, MbufQ, NoBufs, Pool
 
 
 def test_the_first_in_is_the_first_out(pool: Pool) -> None:
@@ -87,3 +87,268 @@ def test_a_packet_is_in_a_queue_once(make: Callable[..., Pool]) -> None:
     finally:
         queue.dequeue()
         m.free()
+
+
+def line(pool: Pool, count: int, maxlen: int = 0) -> tuple[MbufQ, list[Mbuf]]:
+    """A queue, and the packets in it, each of one byte."""
+    queue = MbufQ(maxlen)
+    packets = [pool.gethdr().append(bytes([n])) for n in range(count)]
+    for m in packets:
+        queue.enqueue(m)
+    return queue, packets
+
+
+def whole(queue: MbufQ, packets: list[Mbuf]) -> None:
+    """The queue has these packets, and says so in every way."""
+    assert list(queue) == packets
+    assert (queue.count, len(queue), bool(queue)) == (len(packets), len(packets), bool(packets))
+    assert queue.first is (packets[0] if packets else None)
+    assert queue.last is (packets[-1] if packets else None)
+    assert [m.nextpkt for m in packets] == [*packets[1:], None][: len(packets)]
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_queue_tells_what_is_in_it(make: Callable[..., Pool], count: int) -> None:
+    queue, packets = line(make(), count)
+    whole(queue, packets)
+    queue.drain()
+
+
+def test_a_full_queue_takes_no_more(pool: Pool) -> None:
+    queue, packets = line(pool, 2, maxlen=3)
+    assert (queue.maxlen, queue.full) == (3, False)
+    packets.append(pool.gethdr())
+    queue.enqueue(packets[2])
+    m = pool.gethdr()
+    for _ in range(2):
+        assert queue.full
+        with pytest.raises(NoBufs) as refused:
+            queue.enqueue(m)
+    assert (refused.value.limit, refused.value.used) == (3, 3)
+    # It is the caller's still.
+    assert m.nextpkt is None
+    whole(queue, packets)
+    packets.pop(0)
+    pool.free_bulk([queue.dequeue()])
+    queue.enqueue(m)
+    whole(queue, [*packets, m])
+    queue.drain()
+
+
+@pytest.mark.parametrize("maxlen", [0, -1, -(1 << 70), 1 << 70])
+def test_a_queue_without_a_limit_is_never_full(make: Callable[..., Pool], maxlen: int) -> None:
+    queue, packets = line(make(), 50, maxlen=maxlen)
+    assert not queue.full
+    whole(queue, packets)
+    queue.drain()
+    assert not queue.full
+
+
+def test_a_limit_is_a_whole_number() -> None:
+    with pytest.raises(TypeError):
+        MbufQ(1.5)  # type: ignore[arg-type]
+
+
+def test_prepend_ignores_the_limit(pool: Pool) -> None:
+    queue = MbufQ(maxlen=1)
+    packets: list[Mbuf] = []
+    for _ in range(3):
+        packets.insert(0, pool.gethdr())
+        queue.prepend(packets[0])
+        whole(queue, packets)
+        assert queue.full
+    m = packets.pop(0)
+    assert queue.dequeue() is m
+    m.free()
+    whole(queue, packets)
+    queue.drain()
+
+
+@pytest.mark.parametrize("verb", [MbufQ.enqueue, MbufQ.prepend])
+def test_what_cannot_be_queued_changes_nothing(pool: Pool, verb: Callable[[MbufQ, Any], None]) -> None:
+    queue, packets = line(pool, 3)
+    freed = pool.gethdr()
+    freed.free()
+    for junk in (None, 1, b"m", freed, *packets):
+        with pytest.raises((Inval, Freed, TypeError, AttributeError)):
+            verb(queue, junk)
+        whole(queue, packets)
+    queue.drain()
+
+
+def test_drain_frees_every_packet_whole(pool: Pool) -> None:
+    queue, packets = line(pool, 3)
+    packets[1].append(bytes(1000))
+    assert pool.out > 3
+    queue.drain()
+    assert pool.out == 0
+    whole(queue, [])
+    with pytest.raises(Freed):
+        bytes(packets[0])
+    queue.drain()
+    whole(queue, [])
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_flush_gives_all_packets_linked(make: Callable[..., Pool], count: int) -> None:
+    queue, packets = line(make(), count)
+    m = queue.flush()
+    whole(queue, [])
+    for n in packets:
+        assert m is n
+        m = n.nextpkt
+        n.nextpkt = None
+        queue.enqueue(n)
+    assert m is None
+    whole(queue, packets)
+    queue.drain()
+
+
+@pytest.mark.parametrize("maxlen", [0, 1])
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 0), (0, 2), (1, 1), (2, 0), (3, 3)])
+def test_concat_moves_all_packets_behind(make: Callable[..., Pool], ours: int, theirs: int, maxlen: int) -> None:
+    pool = make()
+    queue, packets = line(pool, 0, maxlen)
+    for _ in range(ours):
+        packets.insert(0, pool.gethdr())
+        queue.prepend(packets[0])
+    other, more = line(pool, theirs)
+    queue.concat(other)
+    whole(queue, packets + more)
+    whole(other, [])
+    m = pool.gethdr()
+    other.enqueue(m)
+    whole(other, [m])
+    whole(queue, packets + more)
+    queue.drain()
+    other.drain()
+
+
+def test_a_queue_is_not_moved_behind_itself(make: Callable[..., Pool]) -> None:
+    queue, packets = line(make(), 2)
+    for junk in (queue, None, 1):
+        with pytest.raises((Inval, TypeError, AttributeError)):
+            queue.concat(junk)  # type: ignore[arg-type]
+        whole(queue, packets)
+    queue.drain()
+
+
+# Packets that somebody frees while they are in line: wrong, but the queue goes on.
+
+
+def alive(m: Mbuf) -> bool:
+    return "freed" not in repr(m)
+
+
+@pytest.mark.parametrize("freed", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("more", range(3))
+def test_a_queue_goes_on_after_packets_in_it_were_freed(pool: Pool, freed: tuple[int, ...], more: int) -> None:
+    queue, packets = line(pool, 3)
+    for n in freed:
+        packets[n].free()
+    for _ in range(more):
+        packets.append(pool.gethdr())
+        queue.enqueue(packets[-1])
+    # All before the first that was freed, and the last.
+    expected = packets[: min(freed)]
+    if alive(packets[-1]):
+        expected += packets[3 if 2 in freed else -1 :]
+    assert list(queue) == expected
+    for m in expected:
+        assert queue.dequeue() is m
+        assert m.nextpkt is None
+    assert queue.dequeue() is None
+    whole(queue, [])
+    queue.enqueue(expected[0] if expected else pool.gethdr())
+    assert queue.count == 1
+    queue.drain()
+    pool.free_bulk([m for m in packets if alive(m)])
+
+
+@pytest.mark.parametrize("freed", range(3))
+def test_what_is_cut_off_and_held_by_nobody_is_dropped(make: Callable[..., Pool], freed: int) -> None:
+    pool = make()
+    queue, packets = line(pool, 4)
+    m = packets[freed]
+    packets.clear()
+    m.free()
+    assert pool.out == freed + 1
+    queue.drain()
+    assert pool.out == queue.count == 0
+
+
+def test_a_packet_that_was_freed_is_not_linked_to(make: Callable[..., Pool]) -> None:
+    """It would keep the next one for as long as its item keeps its handle."""
+    pool = make()
+    for verb in (MbufQ.enqueue, MbufQ.prepend):
+        queue, packets = line(pool, 1)
+        packets.pop().free()
+        verb(queue, pool.gethdr())
+        del queue
+        assert pool.out == 0
+    queue, packets = line(pool, 1)
+    other, more = line(pool, 1)
+    packets.pop().free()
+    queue.concat(other)
+    assert list(queue) == more
+    del queue, more
+    assert pool.out == 0
+
+
+def test_flush_begins_with_a_packet_that_is_there(pool: Pool) -> None:
+    queue, packets = line(pool, 2)
+    packets[0].free()
+    assert queue.flush() is packets[1]
+    whole(queue, [])
+    packets[1].free()
+    queue.enqueue(pool.gethdr())
+    m = queue.first
+    assert m is not None
+    m.free()
+    assert queue.flush() is None
+    whole(queue, [])
+
+
+def test_whatever_is_done_to_packets_in_line_every_queue_ends(make: Callable[..., Pool]) -> None:
+    """Each is given out once at most, and alive; at the end nothing is left."""
+    pool = make()
+    random = Random(3)
+    for _ in range(300):
+        queues = [MbufQ(random.choice([0, 6])) for _ in range(2)]
+        inside: list[Mbuf] = []
+        for _ in range(40):
+            queue, other = random.sample(queues, 2)
+            verb = random.randrange(10)
+            if verb < 4 and not queue.full:
+                inside.append(pool.gethdr())
+                queue.enqueue(inside[-1])
+            elif verb == 4:
+                inside.append(pool.gethdr())
+                queue.prepend(inside[-1])
+            elif verb == 5 and inside:
+                # Held by nobody but its queue after that.
+                inside.pop(random.randrange(len(inside)))
+            elif verb == 6 and inside:
+                m = inside.pop(random.randrange(len(inside)))
+                if random.random() < 0.7:
+                    m.free()
+                else:
+                    m.nextpkt = None
+            elif verb == 7:
+                queue.concat(other)
+                assert not other
+            else:
+                for m in queue:
+                    assert alive(m)
+                given = queue.dequeue()
+                if given is not None:
+                    inside = [m for m in inside if m is not given]
+                    given.free()
+        for queue in queues:
+            for m in list(queue):
+                assert queue.dequeue() is m
+                m.free()
+            assert queue.dequeue() is None
+            whole(queue, [])
+        del m, given, inside, queue, other, queues
+        assert pool.out == 0
