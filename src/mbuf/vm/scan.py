@@ -21,7 +21,7 @@ from mbuf.vm.page import Memory
 if cython.compiled:
     from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-    from cython.cimports.libc.stdint import uint64_t
+    from cython.cimports.libc.stdint import uint32_t, uint64_t
     from cython.cimports.libc.string import memcpy, memmove
     from cython.cimports.mbuf.vm.scan import memmem
 
@@ -108,15 +108,16 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
     high: uint64_t = 0
     while end - p >= 8:
         memcpy(cython.address(word), p, 8)
-        low += word & 0xFFFFFFFF
+        low += cython.cast(uint32_t, word)
         high += word >> 32
         p += 8
     word = 0
     memcpy(cython.address(word), p, end - p)
-    low += word & 0xFFFFFFFF
+    low += cython.cast(uint32_t, word)
     high += word >> 32
     # Native halves add up to what big-endian ones do, but for the order of the two bytes.
-    sum: cython.Py_ssize_t = fold((low & 0xFFFFFFFF) + (low >> 32) + (high & 0xFFFFFFFF) + (high >> 32))
+    low = (low >> 32) + cython.cast(uint32_t, low) + (high >> 32) + cython.cast(uint32_t, high)
+    sum: cython.Py_ssize_t = fold(low)
     return int(swapped(sum) if _LITTLE else sum)
 
 
