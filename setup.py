@@ -11,6 +11,7 @@ from setuptools import setup
 COMPILED = [
     "mbuf.vm.number",
     "mbuf.vm.page",
+    "mbuf.vm.scan",
     "mbuf.uma.item",
     "mbuf.uma.slab",
     "mbuf.uma.keg",
@@ -23,6 +24,7 @@ COMPILED = [
     "mbuf.packet.cluster",
     "mbuf.packet.segment",
     "mbuf.packet.chain",
+    "mbuf.packet.content",
     "mbuf.packet.mbuf",
     "mbuf.packet.source",
     "mbuf.pool.packets",

@@ -36,9 +36,16 @@ LENDS = compiled() or sys.version_info >= (3, 12)
 ARGUMENTS: dict[str, Callable[[Pool], tuple[object, ...]]] = {
     "align": lambda pool: (0,),
     "append": lambda pool: (b"x",),
+    "apply": lambda pool: (0, 0, bytes),
     "cljset": lambda pool: (pool.cljget(None, size=2048),),
+    "copydata": lambda pool: (0, 0),
+    "copyinto": lambda pool: (bytearray(1),),
     "fill": lambda pool: (b"x", 0, 1),
+    "find": lambda pool: (b"",),
+    "getptr": lambda pool: (0,),
     "grow": lambda pool: (0,),
+    "pack": lambda pool: ("", 0),
+    "unpack": lambda pool: ("",),
 }
 PUBLIC = [
     name
@@ -48,7 +55,8 @@ PUBLIC = [
     and name
     not in {
         *("attach", "begin", "bits", "buf", "capacity", "count", "follow", "free_to_write", "hdr", "item"),
-        *("kind", "links", "live", "off", "origin", "reset", "shed", "space", "start", "store", "tail"),
+        *("kind", "links", "live", "off", "origin", "reset", "rewrite", "shed", "space", "span", "start", "store"),
+        "tail",
     }
 ]
 SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None}

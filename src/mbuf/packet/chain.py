@@ -7,7 +7,6 @@ A length in the packet header is kept true by every verb here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -147,27 +146,6 @@ class Chain(Segment):
 
     def __bool__(self) -> bool:
         return True
-
-    def __iter__(self) -> Iterator[memoryview]:
-        """One memoryview for each mbuf that has data."""
-        views = []
-        self.live()
-        m: Chain | None = self
-        while m is not None:
-            if m.count:
-                views.append(m.data)
-            m = m.follow()
-        return iter(views)
-
-    def __bytes__(self) -> bytes:
-        """A copy of all bytes of the packet."""
-        self.live()
-        pieces = []
-        m: Chain | None = self
-        while m is not None:
-            pieces.append(m.buf.read(m.off, m.count))
-            m = m.follow()
-        return b"".join(pieces)
 
     def lend(self) -> bool:
         """Whoever wants one buffer gets it where one mbuf holds the whole packet."""

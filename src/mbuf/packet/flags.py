@@ -1,4 +1,6 @@
-"""Flags by name, for people."""
+"""Flags and kinds by name, for people."""
+
+from types import MappingProxyType
 
 from mbuf import const
 
@@ -8,8 +10,24 @@ _NAMES = tuple(
     if name.startswith("M_") and name not in {"M_NOWAIT", "M_WAITOK", "M_COPYALL"} and value.bit_count() == 1
     if name not in {"M_NOTREADY", "M_BLOCKED", "M_FREED"}
 )
+_TYPES = MappingProxyType(
+    {value: name for name, value in vars(const).items() if name.startswith("MT_") if name != "MT_HEADER"}
+)
+_STORAGE = MappingProxyType(
+    {value: name for name, value in vars(const).items() if name.startswith("EXT_") if "FLAG" not in name}
+)
 
 
 def flag_names(bits: int) -> str:
     """`M_EXT|M_PKTHDR`; `0` for none."""
     return "|".join(name for value, name in _NAMES if bits & value) or "0"
+
+
+def type_name(kind: int) -> str:
+    """`MT_DATA`; the number where it has no name."""
+    return _TYPES.get(kind, f"type {kind}")
+
+
+def ext_name(type: int) -> str:
+    """`EXT_CLUSTER`; the number where it has no name."""
+    return _STORAGE.get(type, f"storage {type}")

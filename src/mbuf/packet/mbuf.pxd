@@ -2,6 +2,7 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport Cluster
+from mbuf.packet.content cimport Content
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.uma.item cimport Item
@@ -12,7 +13,7 @@ cdef Py_ssize_t MHSIZE, MPKTHSIZE
 
 
 @cython.no_gc
-cdef class Mbuf(Chain):
+cdef class Mbuf(Content):
     @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
 

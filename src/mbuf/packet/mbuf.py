@@ -19,8 +19,8 @@ else:
 
 from mbuf.const import M_COPYFLAGS, M_EXT, M_FREED, M_NOWAIT, M_PKTHDR, M_RDONLY, MHSIZE, MPKTHSIZE
 from mbuf.errors import Inval
-from mbuf.packet.chain import Chain
 from mbuf.packet.cluster import Cluster
+from mbuf.packet.content import Content
 from mbuf.packet.ext import Storage
 from mbuf.packet.flags import flag_names
 from mbuf.packet.pkthdr import PktHdr
@@ -31,7 +31,7 @@ if cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Mbuf(Chain):
+class Mbuf(Content):
     """A network buffer: some bytes of a packet, linked to the next of them.
 
     Get one from a `Pool`; let it go with `free` (this mbuf) or `freem` (the packet from here on), or just

@@ -7,3 +7,7 @@ cdef extern from "Python.h":
 
 @cython.locals(near=Py_ssize_t)
 cpdef Py_ssize_t clip(number) except? -1
+
+
+cpdef Py_ssize_t fold(Py_ssize_t sum) noexcept
+cpdef Py_ssize_t swapped(Py_ssize_t word) noexcept

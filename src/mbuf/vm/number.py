@@ -26,3 +26,15 @@ def clip(number: Any) -> int:
         near: int = PyNumber_AsSsize_t(number, cython.NULL)
         return near
     return max(min(index(number), _MOST), ~_MOST)
+
+
+def fold(sum: int) -> int:
+    """A sum of 16-bit numbers, not negative, with the carries added in."""
+    while sum > 0xFFFF:
+        sum = (sum & 0xFFFF) + (sum >> 16)
+    return sum
+
+
+def swapped(word: int) -> int:
+    """A 16-bit number with its two bytes in the other order."""
+    return (word & 0xFF) << 8 | word >> 8

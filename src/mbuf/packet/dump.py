@@ -1,0 +1,79 @@
+"""Mbufs and their bytes as text, for people.
+
+Reads what anybody may read of an mbuf, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from mbuf.packet.mbuf import Mbuf
+
+from mbuf.const import M_EXT, M_PKTHDR
+from mbuf.packet.flags import ext_name, flag_names, type_name
+
+_ROW = 16
+_ASCII = bytes(byte if 0x20 <= byte < 0x7F else ord(".") for byte in range(256))
+#: The fields of a packet header that are shown when they are set, and how.
+_FIELDS = (
+    ("rcvif", "{}"),
+    ("flowid", "{:#x}"),
+    ("csum_flags", "{:#x}"),
+    ("fibnum", "{}"),
+    ("numa_domain", "{}"),
+    ("rsstype", "{}"),
+    ("rcv_tstmp", "{}"),
+    ("PH_per", "{:#x}"),
+    ("PH_loc", "{:#x}"),
+)
+
+
+def rows(data: bytes, first: int) -> Iterator[str]:
+    """Lines of 16 bytes each: where they are if the data is at `first`, in hexadecimal, as far as they are ASCII."""
+    for at in range(0, len(data), _ROW):
+        row = data[at : at + _ROW]
+        left, right = row[: _ROW // 2].hex(" "), row[_ROW // 2 :].hex(" ")
+        yield f"{first + at:08x}  {left:23}  {right:23}  |{row.translate(_ASCII).decode('ascii')}|"
+
+
+def write_chain(m: Mbuf, most: int, file: TextIO | None) -> None:
+    """Write some lines for each mbuf, with at most `most` bytes of data in all; to standard output if no file."""
+    out = sys.stdout if file is None else file
+    at = number = 0
+    n: Mbuf | None = m
+    while n is not None:
+        out.write(f"mbuf {number}: {_shape(n)}\n")
+        if n.flags & M_PKTHDR:
+            out.write(f"    {_packet(n)}\n")
+        shown = min(n.len, most - min(at, most))
+        for row in rows(n.copydata(0, shown), at):
+            out.write(f"    {row}\n")
+        if shown < n.len:
+            out.write(f"    {n.len - shown} more bytes\n")
+        at += n.len
+        number += 1
+        n = n.next
+
+
+def _shape(m: Mbuf) -> str:
+    """What an mbuf is, where its data is, and who else uses the storage."""
+    place = f"{m.len} of {m.size} bytes at {m.offset}"
+    if m.flags & M_EXT and m.ext is not None:
+        users = "1 user" if m.ext.count == 1 else f"{m.ext.count} users"
+        place += f", {ext_name(m.ext.type)} with {users}"
+    flags = flag_names(m.flags) if m.flags else "no flags"
+    return f"{type_name(m.type)}, {flags}, {place}"
+
+
+def _packet(m: Mbuf) -> str:
+    """What a packet header says, and where it is wrong."""
+    hdr = m.pkthdr
+    length = m.length()
+    text = f"packet of {hdr.len} bytes"
+    if hdr.len != length:
+        text += f" (but there are {length})"
+    values = ((name, form, getattr(hdr, name)) for name, form in _FIELDS)
+    return ", ".join([text, *(f"{name} {form.format(value)}" for name, form, value in values if value)])

@@ -1,0 +1,39 @@
+cimport cython
+
+from mbuf.vm.number cimport fold, swapped
+from mbuf.vm.page cimport Memory
+
+
+cdef extern from "string.h" nogil:
+    void *memmem(const void *data, size_t count, const void *pattern, size_t size)
+
+cdef bint _LITTLE
+
+
+@cython.final
+@cython.no_gc
+cdef class Gather:
+    cdef bytes whole
+    cdef Py_ssize_t left
+
+    cpdef add(self, Memory memory, Py_ssize_t off, Py_ssize_t count)
+    cpdef bytes close(self)
+
+
+@cython.final
+@cython.no_gc
+cdef class Search:
+    cdef bytes pattern
+    cdef bytearray tail
+    cdef Py_ssize_t seen
+
+    cpdef Py_ssize_t feed(self, Memory memory, Py_ssize_t off, Py_ssize_t count) except -2
+    cpdef Py_ssize_t rest(self) except -2
+
+
+cpdef Gather gather(Py_ssize_t size)
+cpdef pour(Memory memory, Py_ssize_t off, Py_ssize_t count, target, Py_ssize_t at)
+cpdef Py_ssize_t total(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
+cpdef Search search(bytes pattern)
+cpdef Py_ssize_t index(Memory memory, Py_ssize_t off, Py_ssize_t count, bytes pattern) except -2
+cdef int _within(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
