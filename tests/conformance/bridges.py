@@ -94,6 +94,9 @@ def _copyback(machine: Machine, op: Op) -> None:
         raise Difference("r: expected nothing, got NoBufs")
     if shown:
         m.copyback(min(op["off"], end), pat(op["seed"], op["len"])[: max(end - op["off"], 0)])
+        if m.flags & M_PKTHDR:
+            # To write nothing there makes the packet no longer for its header.
+            m.pkthdr.len = shown[0]["h"]["len"]
 
 
 def _collapse(machine: Machine, op: Op) -> None:

@@ -4,6 +4,7 @@ Looks only by the calls that any user has, but for what names the kernel's mbuf 
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -101,6 +102,7 @@ def flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+@cache
 def pat(seed: int, count: int) -> bytes:
     """The byte pattern of section 2."""
     x = (seed * 2654435761 + 12345) & 0xFFFFFFFF

@@ -50,12 +50,12 @@ class Machine:
             tunables={name: str(value) for name, value in boot["tun"].items()},
             caching=caching,
             worker=False,
+            max_linkhdr=boot["max_linkhdr"],
+            max_protohdr=boot["max_protohdr"],
         )
         self.zones = self.pool.zones
         # Whom a program asks, and whom mbufs ask.
         self._allocators = (self.pool, self.zones.mbuf.source)
-        for asked in self._allocators:
-            asked.max_linkhdr, asked.max_protohdr = boot["max_linkhdr"], boot["max_protohdr"]
         self.faults = Faults()
         beset(self.pool, self.faults)
         self.m: dict[int, Mbuf] = {}

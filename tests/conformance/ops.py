@@ -10,6 +10,7 @@ from conformance import ops_chain, ops_tags
 from conformance.look import HEADER, pat
 from conformance.machine import Machine, Op, Perform
 from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
+from mbuf.packet.external import RefCount
 from mbuf.testing import put
 
 #: Calls of a pool that give an mbuf, with the arguments that they take in this order.
@@ -82,10 +83,10 @@ def _ebuf(s: Machine, op: Op) -> None:
 
 
 def _extadd(s: Machine, op: Op) -> None:
-    """Of storage that is counted outside, the harness says that this is its first use."""
+    """Of storage that is counted outside, the harness begins a new count."""
     m = s.at(op)
     if op["type"] == EXT_EXTREF:
-        s.b[op["b"]].refs.count = 0
+        s.b[op["b"]] = s.b[op["b"]]._replace(refs=RefCount())
         _extaddref(s, op)
         m.flags |= op["flags"]
     else:

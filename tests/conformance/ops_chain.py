@@ -7,6 +7,7 @@ from zlib import crc32
 from conformance.look import pat
 from conformance.machine import Machine, Op, Perform
 from mbuf import M_PKTHDR, Mbuf
+from mbuf.testing import put
 
 #: Verbs of an mbuf with their arguments in this order; in a trace they return nothing, or 1 if they succeed.
 CHANGES = {
@@ -106,8 +107,7 @@ def _demote(s: Machine, op: Op) -> None:
 def _prepend(s: Machine, op: Op) -> int:
     m = s.m[op["m"]].prepend(op["len"], op["how"], timeout=0)
     s.m[op["m"]] = m
-    if op["len"]:
-        m.data[: op["len"]] = pat(op["seed"], op["len"])
+    put(m, m.offset, pat(op["seed"], op["len"]) + bytes(m.data[op["len"] :]))
     return 1
 
 
