@@ -1,43 +1,47 @@
-"""The machine that a trace's program runs on: a pool, what the program holds of it, and how both look.
+"""The machine that a trace's program runs on: a pool, and what the program holds of it by number."""
 
-Looks only by the calls that any user has, and in the words of the trace: see section 4 of its format.
-"""
-
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
-from zlib import crc32
+from typing import Any, NamedTuple
 
-from mbuf import M_PKTHDR, PAGE_SIZE, Mbuf, Pool, Vm
+from conformance.cards import Card, Plain
+from conformance.faults import ZONES, Faults, beset
+from conformance.look import Look, describe, look, pat
+from mbuf import PAGE_SIZE, Mbuf, Pool, Vm
 from mbuf.packet.cluster import Cluster
+from mbuf.packet.external import RefCount
+from mbuf.packet.queue import MbufQ
+from mbuf.packet.sndtag import SndTag
+from mbuf.packet.tag import Tag
 from mbuf.pool.limits import KINDS
 
-ZONES = ("mbuf", "clust", "pack", "jumbop", "jumbo9", "jumbo16")
+Op = Mapping[str, Any]
+Perform = Callable[["Machine", Op], Any]
+
 DRAINS = ("drain0", "drain1", "drain2")
 
-#: Fields of a packet header, by their names in traces; `len` and `rcvif` have rules of their own.
-HEADER = {
-    "flowid": "flowid",
-    "csum": "csum_flags",
-    "fib": "fibnum",
-    "rss": "rsstype",
-    "numa": "numa_domain",
-    "ts": "rcv_tstmp",
-    "per": "PH_per",
-    "loc": "PH_loc",
-}
+#: Interfaces with send tags, and all others.
+CARDS, INTERFACES = 2, 4
 
 #: Counters of what isn't built yet: no program that runs may change them.
 UNBUILT = {
     **{f"dn.{zone}": -999 for zone in ("mbuf", "clust", "pack")},
-    **dict.fromkeys(("dnq.mbuf", "dnq.clust", "tags", "pages", "sndtags", "ifref0", "ifref1"), 0),
+    **dict.fromkeys(("dnq.mbuf", "dnq.clust", "pages"), 0),
 }
 
 #: What `boot` needn't say.
-DEFAULTS = {"physmem": 262144, "kmem": 1 << 40, "tun": {}}
+DEFAULTS = {"physmem": 262144, "kmem": 1 << 40, "tun": {}, "max_linkhdr": 16, "max_protohdr": 60}
+
+
+class Buffer(NamedTuple):
+    """An external buffer, and a count of its users that lies outside all mbufs."""
+
+    data: bytearray
+    refs: RefCount
 
 
 class Machine:
-    """A pool, the chains `m` and clusters `c` that a program holds by number, and events `ev`."""
+    """A pool; chains `m`, clusters `c`, tags `t`, send tags `s`, buffers `b`, queues `q`; events `ev`."""
 
     def __init__(self, boot: dict[str, Any], caching: bool) -> None:
         boot = DEFAULTS | boot
@@ -46,10 +50,26 @@ class Machine:
             tunables={name: str(value) for name, value in boot["tun"].items()},
             caching=caching,
             worker=False,
+            max_linkhdr=boot["max_linkhdr"],
+            max_protohdr=boot["max_protohdr"],
         )
+        self.zones = self.pool.zones
+        # Whom a program asks, and whom mbufs ask.
+        self._allocators = (self.pool, self.zones.mbuf.source)
+        self.faults = Faults()
+        beset(self.pool, self.faults)
         self.m: dict[int, Mbuf] = {}
         self.c: dict[int, Cluster] = {}
+        self.t: dict[int, Tag] = {}
+        self.s: dict[int, SndTag] = {}
+        self.b: dict[int, Buffer] = {}
+        self.q: dict[int, MbufQ] = {}
         self.ev: list[dict[str, Any]] = []
+        #: References to send tags that the kernel forgets and the library doesn't.
+        self.forgotten: list[SndTag] = []
+        self._snd_tags = 0
+        self.interfaces: list[Plain] = [Card(n, self._count, self._snd_tag_freed) for n in range(CARDS)]
+        self.interfaces += [Plain(n) for n in range(CARDS, INTERFACES)]
         self._drained = dict.fromkeys(DRAINS, 0)
         for drain in DRAINS:
             self.pool.drains.register(partial(self._drain, drain))
@@ -57,7 +77,33 @@ class Machine:
     def _drain(self, drain: str) -> None:
         self._drained[drain] += 1
 
-    def at(self, op: dict[str, Any]) -> Mbuf:
+    def _count(self) -> int:
+        self._snd_tags += 1
+        return self._snd_tags
+
+    def _snd_tag_freed(self, interface: int, number: int) -> None:
+        self.ev.append({"k": "sndtag_free", "ifp": interface, "st": number})
+
+    def buffer(self, number: int, size: int, seed: int) -> None:
+        """Make an external buffer."""
+        self.b[number] = Buffer(bytearray(pat(seed, size)), RefCount())
+
+    def freed(self, m: Mbuf) -> None:
+        """The free routine of external buffers, whose first argument is their number."""
+        ext = m.ext
+        self.ev.append(
+            {
+                "k": "extfree",
+                "buf": ext.arg1,
+                "arg2": ext.arg2,
+                "type": ext.type,
+                "size": ext.size,
+                "cnt": ext.count,
+                "same": int(ext.obj is self.b[ext.arg1].data),
+            }
+        )
+
+    def at(self, op: Op) -> Mbuf:
         """The mbuf that an operation names: the k-th of chain m."""
         m = self.m[op["m"]]
         for _ in range(op.get("k", 0)):
@@ -68,76 +114,46 @@ class Machine:
         """What the kernel does when an operation is over."""
         self.pool.reclaim.run()
 
-    def descriptions(self) -> dict[int, list[dict[str, Any]]]:
-        """Every chain; an identity is a number that no other object has at this moment."""
-        return {handle: describe(self.m[handle]) for handle in sorted(self.m)}
+    def looks(self) -> dict[int, list[Look]]:
+        """How every chain looks; an identity is a number that no other object has at this moment."""
+        return {handle: look(m) for handle, m in self.m.items()}
 
     def counters(self) -> dict[str, int]:
         """Every counter of section 6."""
         pool = self.pool
-        zones = {name: getattr(pool.zones, name) for name in ZONES}
-        now = UNBUILT | self._drained
+        zones = {name: getattr(self.zones, name) for name in ZONES}
+        now = UNBUILT | self._drained | {"tags": pool.tags.count, "sndtags": pool.snd_tags.count}
+        now |= {f"ifref{card.number}": card.refs for card in self.interfaces[:CARDS]}
         now |= {f"cur.{name}": zone.used for name, zone in zones.items()}
         now |= {f"max.{name}": zone.limit for name, zone in zones.items()}
         now |= {kind.sysctl.rpartition(".")[2]: pool.sysctl[kind.sysctl] for kind in KINDS}
         now |= {f"eh.{name.rpartition('.')[2]}": event.count for name, event in pool.changes.items()}
         # A packet in a cache holds a cluster, which the cluster zone counts as used.
-        now["cur.clust"] -= pool.zones.pack.cached
+        now["cur.clust"] -= self.zones.pack.cached
         return now
 
+    def state(self) -> dict[str, Any]:
+        """All that a refused call leaves alone: everything but the drains, which it may ask for."""
+        state: dict[str, Any] = {name: count for name, count in self.counters().items() if name not in DRAINS}
+        return state | {str(handle): describe(chain) for handle, chain in self.looks().items()}
+
     def close(self) -> dict[str, int]:
-        """Let go of everything; what is in use all the same, by zone, and how many mbufs were dropped."""
-        for handle in list(self.m):
-            self.m.pop(handle).freem()
-        for handle in list(self.c):
-            self.c.pop(handle).free()
-        left = {name: getattr(self.pool.zones, name).used for name in ZONES}
-        left["clust"] -= self.pool.zones.pack.cached
+        """Let go of everything; what is in use all the same, by counter, and how many mbufs were dropped."""
+        try:
+            self._let_go()
+            counters = self.counters()
+        finally:
+            for allocator in self._allocators:
+                allocator.zones = self.zones
+        left = {name: counters[name] for name in (*map("cur.{}".format, ZONES), "tags", "sndtags", "ifref0", "ifref1")}
         left["dropped"] = self.pool.stat().drops
         self.pool.close()
         return left
 
-
-def describe(m: Mbuf | None) -> list[dict[str, Any]]:
-    """A chain in the words of section 4.1."""
-    chain = []
-    while m is not None:
-        chain.append(_mbuf(m))
-        m = m.next
-    return chain
-
-
-def _mbuf(m: Mbuf) -> dict[str, Any]:
-    said: dict[str, Any] = {"id": id(m), "t": m.type, "f": m.flags, "l": m.len, "o": m.offset}
-    if m.nextpkt is not None:
-        said["np"] = id(m.nextpkt)
-    ext = m.ext
-    if ext is not None:
-        said["x"] = {"ty": ext.type, "sz": ext.size, "rc": ext.count, "em": int(ext.embedded), "b": ext.id}
-    if m.flags & M_PKTHDR:
-        said["h"] = _header(m)
-    data = bytes(m.data)
-    if len(data) > 16:
-        said["c"] = f"{crc32(data):08x}"
-    elif data:
-        said["d"] = data.hex()
-    return said
-
-
-def _header(m: Mbuf) -> dict[str, Any]:
-    hdr = m.pkthdr
-    said = {"len": hdr.len, **{name: getattr(hdr, field) for name, field in HEADER.items()}}
-    said = {name: value for name, value in said.items() if value or name == "len"}
-    if hdr.rcvif is not None:
-        said["rcvif"] = hdr.rcvif
-    return said
-
-
-def pat(seed: int, count: int) -> bytes:
-    """The byte pattern of section 2."""
-    x = (seed * 2654435761 + 12345) & 0xFFFFFFFF
-    data = bytearray()
-    for _ in range(count):
-        x = (x * 1103515245 + 12345) & 0x7FFFFFFF
-        data.append(x >> 16 & 255)
-    return bytes(data)
+    def _let_go(self) -> None:
+        self.faults.arm("", 0, 0)
+        for held, verb in ((self.m, "freem"), (self.q, "drain"), (self.c, "free"), (self.t, "free"), (self.s, "rele")):
+            while held:
+                getattr(held.popitem()[1], verb)()
+        while self.forgotten:
+            self.forgotten.pop().rele()

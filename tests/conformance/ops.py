@@ -1,18 +1,17 @@
 """The operations of a trace, each done by the calls of the library.
 
 One table: what isn't in it isn't built. An operation returns its `r`, None for nothing to report; refused
-memory, it raises, as the library does.
+memory, it raises, as the library does. Here are those that allocate, and the harness's own.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from conformance.machine import HEADER, Machine, pat
-from mbuf import M_EXT, M_PKTHDR, MJUMPAGESIZE, VM_LOW_KMEM, Inval, NoBufs, NoMemory
+from conformance import ops_chain, ops_tags
+from conformance.look import HEADER, pat
+from conformance.machine import Machine, Op, Perform
+from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
+from mbuf.packet.external import RefCount
 from mbuf.testing import put
-
-Op = Mapping[str, Any]
-Perform = Callable[[Machine, Op], Any]
 
 #: Calls of a pool that give an mbuf, with the arguments that they take in this order.
 ALLOCATIONS = {
@@ -24,17 +23,10 @@ ALLOCATIONS = {
 }
 
 #: The kernel's sysctls that the library doesn't know yet; any other name that it doesn't know is an error.
-LATER = ("max_datalen", "max_hdr", "max_linkhdr", "max_protohdr", "mb_use_ext_pgs", "num_snd_tags")
+LATER = ("max_datalen", "max_hdr", "max_linkhdr", "max_protohdr", "mb_use_ext_pgs")
 
 #: Sysctls that can't be written: the kernel answers EPERM and tells no value, where the library says `Inval`.
 READ_ONLY = ("maxmbufmem",)
-
-#: Arguments for which the kernel returns NULL, and that the library finds wrong.
-NULL: Mapping[str, Callable[[Op], bool]] = {
-    "get2": lambda op: op["size"] > MJUMPAGESIZE,
-    "getm": lambda op: op["len"] == 0,
-    "getm2": lambda op: op["len"] == 0,
-}
 
 
 def unbuilt(op: Op) -> str | None:
@@ -42,13 +34,6 @@ def unbuilt(op: Op) -> str | None:
     if op["op"] == "sysctl" and op["name"] in LATER:
         return f"sysctl {op['name']}"
     return None if op["op"] in OPS else op["op"]
-
-
-def is_null(op: Op, error: Exception) -> bool:
-    """Whether an error stands for the kernel's NULL."""
-    if isinstance(error, Inval):
-        return op["op"] in NULL and NULL[op["op"]](op)
-    return isinstance(error, NoBufs | NoMemory)
 
 
 def _allocation(name: str) -> Perform:
@@ -62,7 +47,8 @@ def _allocation(name: str) -> Perform:
 
 def _getm2(s: Machine, op: Op) -> int:
     m = s.m[op["m"]] if op.get("append") else None
-    s.m[op["m"]] = s.pool.getm2(op["len"], op["how"], op["type"], op.get("flags", M_PKTHDR), m, timeout=0)
+    flags = M_PKTHDR if op["op"] == "getm" else op["flags"]
+    s.m[op["m"]] = s.pool.getm2(op["len"], op["how"], op["type"], flags, m, timeout=0)
     return 1
 
 
@@ -90,6 +76,38 @@ def _cljset(s: Machine, op: Op) -> None:
 
 def _clfree(s: Machine, op: Op) -> None:
     s.c.pop(op["c"]).free()
+
+
+def _ebuf(s: Machine, op: Op) -> None:
+    s.buffer(op["b"], op["size"], op["seed"])
+
+
+def _extadd(s: Machine, op: Op) -> None:
+    """Of storage that is counted outside, the harness begins a new count."""
+    m = s.at(op)
+    if op["type"] == EXT_EXTREF:
+        s.b[op["b"]] = s.b[op["b"]]._replace(refs=RefCount())
+        _extaddref(s, op)
+        m.flags |= op["flags"]
+    else:
+        m.extadd(s.b[op["b"]].data, s.freed, op["b"], op["arg2"], op["flags"], op["type"])
+
+
+def _extaddref(s: Machine, op: Op) -> None:
+    b = s.b[op["b"]]
+    s.at(op).extaddref(b.data, b.refs, s.freed, op["b"], op["arg2"])
+
+
+def _nofree(s: Machine, op: Op) -> None:
+    s.m[op["m"]] = s.pool.init(M_NOWAIT, op["type"], op["flags"] | M_NOFREE)
+    if op["ext"] == EXT_RXRING:
+        s.m[op["m"]].extadd(s.b[op["b"]].data, None, None, None, 0, EXT_RXRING)
+    else:
+        _extaddref(s, op)
+
+
+def _dupcl(s: Machine, op: Op) -> None:
+    s.m[op["n"]].dupcl(s.at(op))
 
 
 def _free(s: Machine, op: Op) -> int:
@@ -127,39 +145,6 @@ def _hdrset(s: Machine, op: Op) -> None:
         setattr(s.m[op["m"]].pkthdr, HEADER.get(name, name), value)
 
 
-def _rcvif(s: Machine, op: Op) -> int:
-    rcvif = s.m[op["m"]].pkthdr.rcvif
-    return -1 if rcvif is None else rcvif
-
-
-def _append(s: Machine, op: Op) -> int:
-    s.m[op["m"]].append(pat(op["seed"], op["len"]))
-    return 1
-
-
-def _copypacket(s: Machine, op: Op) -> int:
-    s.m[op["dst"]] = s.m[op["m"]].copypacket(op["how"], timeout=0)
-    return 1
-
-
-def _align(s: Machine, op: Op) -> None:
-    s.at(op).align(op["len"])
-
-
-def _space(s: Machine, op: Op) -> list[int]:
-    m = s.at(op)
-    return [int(m.writable), m.leading, m.trailing, m.size, m.refcnt if m.ext else -1]
-
-
-def _length(s: Machine, op: Op) -> list[int]:
-    first = m = s.m[op["m"]]
-    index = 0
-    while m is not first.last():
-        m = m.next
-        index += 1
-    return [first.length(), index]
-
-
 def _sysctl(s: Machine, op: Op) -> list[int]:
     name = f"kern.ipc.{op['name']}"
     try:
@@ -175,7 +160,11 @@ def _sysctl(s: Machine, op: Op) -> list[int]:
 
 
 def _reclaim(s: Machine, op: Op) -> None:
-    getattr(s.pool.zones, op["zone"]).reclaim(op["req"])
+    getattr(s.zones, op["zone"]).reclaim(op["req"])
+
+
+def _fail(s: Machine, op: Op) -> None:
+    s.faults.arm(op["zone"], op["n"], op["cnt"])
 
 
 OPS: Mapping[str, Perform] = {
@@ -188,6 +177,11 @@ OPS: Mapping[str, Perform] = {
     "cljget": _cljget,
     "cljset": _cljset,
     "clfree": _clfree,
+    "ebuf": _ebuf,
+    "extadd": _extadd,
+    "extaddref": _extaddref,
+    "nofree": _nofree,
+    "dupcl": _dupcl,
     "free": _free,
     "freem": _freem,
     "link": _link,
@@ -195,13 +189,10 @@ OPS: Mapping[str, Perform] = {
     "orflags": _orflags,
     "put": _put,
     "hdrset": _hdrset,
-    "rcvif": _rcvif,
-    "append": _append,
-    "copypacket": _copypacket,
-    "align": _align,
-    "space": _space,
-    "length": _length,
     "sysctl": _sysctl,
     "reclaim": _reclaim,
     "lowmem": lambda s, op: s.pool.vm.lowmem.invoke(VM_LOW_KMEM),
+    "fail": _fail,
+    **ops_chain.OPS,
+    **ops_tags.OPS,
 }

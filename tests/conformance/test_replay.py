@@ -7,7 +7,8 @@ from copy import deepcopy
 import pytest
 
 from conformance import replay
-from conformance.machine import pat
+from conformance.look import pat
+from conformance.machine import DRAINS
 from conformance.ops import OPS
 from mbuf import Inval
 
@@ -62,7 +63,7 @@ def limited(drains: int) -> replay.Program:
     """The one cluster that there may be is taken, and then asked for again."""
     tun = {"kern.ipc.nmbclusters": 1}
     nop = {"op": "nop", "st": NOP["st"] | {"max.clust": 1, "nmbclusters": 1}}
-    again = BOOT.ops[1] | {"m": 2, "r": 0, "chg": {}, "st": dict.fromkeys(replay.DRAINS, drains)}
+    again = BOOT.ops[1] | {"m": 2, "r": 0, "chg": {}, "st": dict.fromkeys(DRAINS, drains)}
     return replay.Program("p", {"tun": tun}, [nop, BOOT.ops[1], again])
 
 
