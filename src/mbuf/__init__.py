@@ -134,6 +134,7 @@ from mbuf.errors import (
     NotSupported,
     ReadOnly,
 )
+from mbuf.packet.external import RefCount
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
@@ -276,6 +277,7 @@ __all__ = [
     "Interface",
     "SndTag",
     "Tag",
+    "RefCount",
     "Limits",
     "Pool",
     "compiled",

@@ -5,3 +5,6 @@ from mbuf.packet.segment cimport Segment
 
 @cython.locals(count=Py_ssize_t, most=Py_ssize_t)
 cpdef put(Segment m, Py_ssize_t off, bytes data)
+
+
+cpdef identity(Segment m)

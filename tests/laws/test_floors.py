@@ -35,7 +35,7 @@ FORBIDDEN = (
 )
 WATCHED = ("const", "errors", "watch", "uma.stat", "pool.stat")
 
-POINTERS = ("vm/page.py", "vm/page.pxd", "vm/scan.*", "vm/loan.*", "vm/sfbuf.*", "uma/bucket.*", "net/mmsg.*")
+POINTERS = ("vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/mmsg.*")
 RAW = {
     "memcpy": POINTERS,
     "memmove": POINTERS,

@@ -29,14 +29,25 @@ cdef class Chain(Segment):
     @cython.locals(n=Chain)
     cdef Chain follow(self)
 
+    @cython.locals(n=Chain)
+    cdef Chain after(self)
+
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
     cpdef grow(self, count)
+
+    cdef int grow_whole(self) except -1
 
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
     cpdef fill(self, data, start, count)
 
     @cython.locals(item=Item, bits=cython.uint, storage=Storage)
     cdef int shed(self) except -1
+
+    @cython.locals(hdr=PktHdr, storage=Storage)
+    cdef int _shed_header(self, Item item, unsigned int bits) except -1
+
+    @cython.locals(item=Item, buf=Memory, off=Py_ssize_t, count=Py_ssize_t, bits=cython.uint, hdr=PktHdr)
+    cdef int swap(self, Chain other) except -1
 
     @cython.locals(n=Chain, p=Chain)
     cdef list links(self)

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.packet.mbuf import Mbuf
+    from mbuf.uma.item import Item
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXT, M_FREED, M_PKTHDR
-from mbuf.errors import Inval
+from mbuf.errors import Freed, Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import Segment
@@ -36,8 +37,8 @@ class Chain(Segment):
     """An mbuf and those linked after it: `next` in its packet, `nextpkt` the packet after that."""
 
     __slots__ = ("_next", "_nextpkt", "hdr")
-    _next: Mbuf | None
-    _nextpkt: Mbuf | None
+    _next: Any
+    _nextpkt: Any
     #: Means nothing without M_PKTHDR.
     hdr: PktHdr
 
@@ -47,14 +48,15 @@ class Chain(Segment):
         # (The compiler takes a reference of its own for the time of the call.)
         if self.hdr is None or not cython.compiled or Py_REFCNT(self.hdr) > 2:
             self.hdr = PktHdr.__new__(PktHdr)
-            self.hdr.rcvif = None
+            self.hdr.place = self.hdr.tags = None
         self.hdr.reset()
 
     @property
     def next(self) -> Mbuf | None:
         """The next mbuf of the packet. Set, it links another chain there, which is then part of this one."""
         self.live()
-        return self._next
+        n: Mbuf | None = self._next
+        return n
 
     @next.setter
     def next(self, m: Mbuf | None) -> None:
@@ -66,7 +68,8 @@ class Chain(Segment):
     def nextpkt(self) -> Mbuf | None:
         """The first mbuf of the next packet, or None."""
         self.live()
-        return self._nextpkt
+        n: Mbuf | None = self._nextpkt
+        return n
 
     @nextpkt.setter
     def nextpkt(self, m: Mbuf | None) -> None:
@@ -107,9 +110,16 @@ class Chain(Segment):
 
     def follow(self) -> Mbuf | None:
         """The next mbuf, of one known to be live; raises `Freed` if that was freed behind the chain's back."""
-        n = self._next
+        n: Mbuf | None = self._next
         if n is not None and n.bits & M_FREED:
             n.live()
+        return n
+
+    def after(self) -> Mbuf:
+        """The next mbuf, which was there a moment ago; raises `Freed` if it isn't any more."""
+        n = self.follow()
+        if n is None:
+            raise Freed("the chain was taken apart by somebody else while a verb was at work on it")
         return n
 
     def grow(self, count: int) -> None:
@@ -121,7 +131,14 @@ class Chain(Segment):
             raise Inval(f"grow: {count} bytes; there is room for 0 to {most}")
         self.count += more
         if self.bits & M_PKTHDR:
-            self.hdr.len += more
+            self.hdr.add(more)
+
+    def grow_whole(self) -> None:
+        """Count all bytes of the storage as data, read-only ones too."""
+        self.live()
+        self.count = self.start() + self.capacity() - self.off
+        if self.bits & M_PKTHDR:
+            self.hdr.len = self.count
 
     def fill(self, data: Any, start: int, count: int) -> None:
         """Copy `count` bytes of data, from its byte `start`, to the end of this mbuf, as a card would.
@@ -139,7 +156,7 @@ class Chain(Segment):
             raise Inval(f"fill: data has no {count} bytes at {start}") from None
         self.count += more
         if self.bits & M_PKTHDR:
-            self.hdr.len += more
+            self.hdr.add(more)
 
     def __len__(self) -> int:
         return self.length()
@@ -171,14 +188,47 @@ class Chain(Segment):
             self._next = None
         if self._nextpkt is not None:
             self._nextpkt = None
-        if bits & M_PKTHDR and self.hdr.rcvif is not None:
-            # Not ours to keep; whoever holds the header still has it.
-            self.hdr = cython.cast(PktHdr, None)
-        if bits & M_EXT:
+        if bits & M_PKTHDR and (self.hdr.place is not None or self.hdr.tags is not None):
+            self._shed_header(item, bits)
+        elif bits & M_EXT:
             storage = cython.cast(Storage, self.buf)
             storage.drop(item)
         else:
             item.release()
+
+    def _shed_header(self, item: Item, bits: int) -> None:
+        """`shed`, of a header that holds something: tags go with the mbuf, a send tag at once."""
+        hdr = self.hdr
+        # Not ours to keep; whoever holds the header still has its receive interface.
+        self.hdr = cython.cast(PktHdr, None)
+        tags, tag = hdr.tags, hdr.snd_tag
+        hdr.tags = None
+        if tag is not None:
+            hdr.hold(None, 0)
+        try:
+            if tag is not None:
+                tag.rele()
+        finally:
+            storage = cython.cast(Storage, self.buf)
+            if tags is not None:
+                if bits & M_EXT and storage.lingers(item):
+                    storage.tags = tags
+                else:
+                    tags.delete_chain(None)
+            if bits & M_EXT:
+                storage.drop(item)
+            else:
+                item.release()
+
+    def swap(self, other: Chain) -> None:
+        """Exchange bodies: all but the links. So the mbuf that a user holds stays the head of its chain."""
+        self.item, other.item = other.item, self.item
+        self.buf, other.buf = other.buf, self.buf
+        self.off, other.off = other.off, self.off
+        self.count, other.count = other.count, self.count
+        self.bits, other.bits = other.bits, self.bits
+        self.kind, other.kind = other.kind, self.kind
+        self.hdr, other.hdr = other.hdr, self.hdr
 
     def links(self) -> list[Mbuf]:
         """Unlink the neighbours; those that nobody else holds."""

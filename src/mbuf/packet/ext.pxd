@@ -9,17 +9,24 @@ cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE, MJUM9BYTES
 @cython.no_gc
 cdef class Storage(Item):
     cdef Item owner
+    cdef object tags
     cdef unsigned int users
     cdef unsigned char type
 
     cdef void own(self) noexcept
     cdef void pair(self) noexcept
-    cdef void share(self, Item item) noexcept
+    cdef Py_ssize_t counted(self)
+    cdef bint sole(self)
+    cdef tell(self, Item item)
+    cdef bint lingers(self, Item item)
+    cdef int share(self, Item item) except -1
+    cdef int adjust(self, int change) except -1
 
     @cython.locals(owner=Item)
     cdef int _parted(self, Item item) except -1
 
     @cython.locals(owner=Item)
-    cdef int _packet_later(self, Item item) except -1
+    cdef int later(self, Item item) except -1
     cdef int drop(self, Item item) except -1
+    cdef int end(self, Item item) except -1
     cdef int unwatched(self) except -1

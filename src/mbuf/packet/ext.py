@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.packet.tag import TagList
 else:
     from mbuf.shadow import cython
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mbuf.const import (
     EXT_CLUSTER,
@@ -42,6 +44,10 @@ class Ext:
     embedded: bool
     #: A number that tells this storage from any other in use.
     id: int
+    #: Whose memory it is, if somebody lent it with `extadd`, and the two arguments given with it.
+    obj: Any = field(default=None, repr=False)
+    arg1: Any = field(default=None, repr=False)
+    arg2: Any = field(default=None, repr=False)
 
 
 @cython.no_gc
@@ -49,15 +55,18 @@ class Ext:
 class Storage(Item):
     """A cluster: an item of a cluster zone, with what `struct m_ext` says of it while mbufs use it."""
 
-    #: `owner` is the item of the owning mbuf, None while only that mbuf uses the storage.
-    __slots__ = ("owner", "type", "users")
+    #: `owner` is the item of the owning mbuf, None while only that mbuf uses the storage; `tags` are an
+    #: owner's that was freed before the last user; `users` is 0 for storage that is counted elsewhere.
+    __slots__ = ("owner", "tags", "type", "users")
     owner: Item | None
+    tags: TagList | None
     type: int
     users: int
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         Item.__init__(self, slab, start, size)
         self.owner = None
+        self.tags = None
         self.type = 0
         self.users = 0
 
@@ -79,11 +88,31 @@ class Storage(Item):
         self.own()
         self.type = EXT_PACKET
 
+    def counted(self) -> int:
+        """Mbufs that use this. See m_extrefcnt."""
+        return self.users
+
+    def sole(self) -> bool:
+        """True when one mbuf uses this, and its bytes may be written."""
+        return self.users == 1 and not self.fixed
+
+    def tell(self, item: Item) -> Ext:
+        """What the mbuf of `item` may say of this."""
+        return Ext(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
+
+    def lingers(self, item: Item) -> bool:
+        """True when the mbuf of `item`, freed now, would stay out of its zone for others' sake."""
+        return self.users > 1 and (self.owner is None or self.owner is item)
+
     def share(self, item: Item) -> None:
         """One mbuf more uses this, beside that of `item`. See mb_dupcl."""
         if self.owner is None:
             self.owner = item
         self.users += 1
+
+    def adjust(self, change: int) -> None:
+        """Count a use more or less for the time of a verb, which will set it right."""
+        self.users += change
 
     def drop(self, item: Item) -> None:
         """The mbuf of `item` uses this no more. See mb_free_ext.
@@ -95,19 +124,27 @@ class Storage(Item):
             self.users -= 1
             if item is not self.owner:
                 item.release()
-        elif self.type != EXT_PACKET:
-            self.release()
-            self._parted(item)
-        elif self.exports and self.watched():
-            self._packet_later(item)
-        elif self.owner is None:
+        elif self.type == EXT_PACKET and self.exports == 0 and self.owner is None:
             # A packet goes home whole: its mbuf keeps its cluster.
             item.release()
         else:
+            self.end(item)
+
+    def end(self, item: Item) -> None:
+        """`drop`, where it isn't plain."""
+        if self.tags is not None:
+            self.tags.delete_chain(None)
+            self.tags = None
+        if self.type != EXT_PACKET:
+            self.release()
+            self._parted(item)
+        elif self.exports and self.watched():
+            self.later(item)
+        else:
             self._parted(item)
 
-    def _packet_later(self, item: Item) -> None:
-        """Somebody looks at the cluster of a packet: it goes home when the last view does."""
+    def later(self, item: Item) -> None:
+        """Somebody looks at bytes that their last user lets go: all goes home when the last view does."""
         owner = item if self.owner is None else self.owner
         self.owner = owner
         owner.home.held += 1

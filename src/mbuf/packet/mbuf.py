@@ -10,20 +10,37 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import cython
 
-    from mbuf.packet.source import Source
     from mbuf.uma.item import Item
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_COPYFLAGS, M_EXT, M_FREED, M_NOWAIT, M_PKTHDR, M_RDONLY, MHSIZE, MPKTHSIZE
+from mbuf.const import (
+    EXT_EXTREF,
+    EXT_NET_DRV,
+    EXT_RXRING,
+    M_COPYFLAGS,
+    M_EXT,
+    M_FREED,
+    M_NOFREE,
+    M_PKTHDR,
+    M_RDONLY,
+    MHSIZE,
+    MPKTHSIZE,
+    MT_DATA,
+)
 from mbuf.errors import Inval
 from mbuf.packet.cluster import Cluster
-from mbuf.packet.content import Content
 from mbuf.packet.ext import Storage
+from mbuf.packet.external import TYPES, External, RefCount
 from mbuf.packet.flags import flag_names
+from mbuf.packet.layout import Layout
 from mbuf.packet.pkthdr import PktHdr
+from mbuf.vm.loan import Loan
+from mbuf.vm.number import clip
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
@@ -31,7 +48,7 @@ if cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Mbuf(Content):
+class Mbuf(Layout):
     """A network buffer: some bytes of a packet, linked to the next of them.
 
     Get one from a `Pool`; let it go with `free` (this mbuf) or `freem` (the packet from here on), or just
@@ -98,90 +115,90 @@ class Mbuf(Content):
         self.attach(storage)
         return self
 
-    def origin(self) -> Source:
-        """Whom to ask for more mbufs."""
-        source: Source | None = self.item.home.source
-        if source is None:
-            raise Inval("the pool that this mbuf came from is closed")
-        return source
+    def extadd(
+        self,
+        buffer: Any,
+        free: Callable[[Any], object] | None = None,
+        arg1: Any = None,
+        arg2: Any = None,
+        flags: int = 0,
+        type: int = EXT_NET_DRV,
+    ) -> Mbuf:
+        """Hold data in somebody's memory from now on: any object with a buffer, in one piece. See m_extadd.
 
-    def append(self, data: Any) -> Mbuf:
-        """Copy bytes to the end of the packet, adding mbufs for what doesn't fit. See m_append.
-
-        Raises `NoBufs`, and then nothing was appended.
+        The object is kept, and its buffer held in place, until the last mbuf that shares it lets go and
+        nobody looks at the bytes; then `free(m)` is called once, with an mbuf whose `ext` still tells of it.
+        What is for reading only sets M_RDONLY. `type` is EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE,
+        EXT_SFBUF, EXT_RXRING (without `free`) or EXT_EXTREF. What the mbuf held in itself is gone.
         """
+        return self._adopt(buffer, RefCount() if type == EXT_EXTREF else None, free, arg1, arg2, flags, type)
+
+    def extaddref(
+        self,
+        buffer: Any,
+        refs: RefCount,
+        free: Callable[[Any], object] | None = None,
+        arg1: Any = None,
+        arg2: Any = None,
+    ) -> Mbuf:
+        """`extadd` of memory whose uses `refs` counts, in as many mbufs as you like. See m_extaddref.
+
+        When the last of them all lets go, the routine that was given with it is called.
+        """
+        if not isinstance(refs, RefCount):
+            raise Inval("extaddref: give the RefCount that counts the uses of this memory")
+        return self._adopt(buffer, refs, free, arg1, arg2, 0, EXT_EXTREF)
+
+    def _adopt(
+        self,
+        buffer: Any,
+        refs: RefCount | None,
+        free: Callable[[Any], object] | None,
+        arg1: Any,
+        arg2: Any,
+        flags: int,
+        type: int,
+    ) -> Mbuf:
         self.live()
-        last = cython.cast(Mbuf, self.tail())
-        space = last.space()
-        count = last.buf.fit(last.off + last.count, space, data)
-        if count > space:
-            last._next = self._more(data, space, count)
-            last.buf.write(last.off + last.count, data, 0, space)
-            last.count += space
-        else:
-            last.count += count
-        if self.bits & M_PKTHDR:
-            self.hdr.len += count
+        bits = clip(flags)
+        if self.bits & M_EXT:
+            raise Inval("extadd: this mbuf has external storage already")
+        if type not in TYPES:
+            raise Inval(f"extadd: type {type}: give EXT_NET_DRV or another whose storage can be freed again")
+        if self.bits & M_NOFREE and type not in (EXT_RXRING, EXT_EXTREF):
+            raise Inval("extadd: an mbuf with M_NOFREE takes EXT_RXRING or EXT_EXTREF")
+        if bits & ~(M_COPYFLAGS & ~M_PKTHDR):
+            raise Inval(f"extadd: flags {flags:#x}: give M_RDONLY and others of M_COPYFLAGS, but M_PKTHDR")
+        if free is not None and (type == EXT_RXRING or not callable(free)):
+            raise Inval("extadd: free must be a function to call, or None; a receive ring has none")
+        storage = External(Loan(buffer), type, refs, _stand_in)
+        storage.free = free
+        storage.arg1 = arg1
+        storage.arg2 = arg2
+        self.attach(storage)
+        self.bits |= bits
+        if storage.fixed:
+            self.bits |= M_RDONLY
         return self
 
-    def _more(self, data: Any, at: int, count: int) -> Mbuf:
-        """A chain of plain mbufs that holds data from `at` on."""
-        source = self.origin()
-        first: Mbuf = source.get(M_NOWAIT, self.kind)
-        last = first
-        try:
-            while True:
-                last.count = min(last.space(), count - at)
-                last.buf.write(last.off, data, at, last.count)
-                at += last.count
-                if at == count:
-                    return first
-                m: Mbuf = source.get(M_NOWAIT, self.kind)
-                last._next = m
-                last = m
-        except BaseException:
-            first.freem()
-            raise
+    def detach(self) -> Any:
+        """Give somebody's memory back to the caller, who gets the object; no routine is called.
 
-    def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """A new packet of the same bytes: clusters are shared, bytes in mbufs copied. See m_copypacket.
-
-        Shared clusters are read-only for both from then on. Raises `NoBufs`, and then nothing has changed.
+        The mbuf holds no bytes then. Raises `Busy` while another mbuf shares the memory or somebody looks
+        at it.
         """
-        self.live()
-        if not self.bits & M_PKTHDR:
-            raise Inval("copypacket: this mbuf has no packet header, so it doesn't begin a packet")
-        source = self.origin()
-        top: Mbuf = source.gethdr(how, self.kind, timeout)
-        try:
-            top.hdr.copy(self.hdr)
-            top.bits = self.bits & M_COPYFLAGS
-            _copy_data(self, top, self.off)
-            last: Mbuf = top
-            m = cython.cast(Mbuf, self.follow())
-            while m is not None:
-                n: Mbuf = source.get(how, m.kind, timeout)
-                last._next = n
-                last = n
-                _copy_data(m, n, n.off)
-                m = cython.cast(Mbuf, m.follow())
-        except BaseException:
-            top.freem()
-            raise
-        return top
-
-
-def _copy_data(m: Mbuf, n: Mbuf, off: int) -> None:
-    """Give n the data of m: by sharing where m has storage (see mb_dupcl), else by copying it to `off`."""
-    n.count = m.count
-    if m.bits & M_EXT:
-        n.attach(m.store())
-        m.store().share(m.item)
-        n.bits |= m.bits & M_RDONLY
-        n.off = m.off
-    else:
-        n.off = off
-        n.buf.copy(off, m.buf, m.off, m.count)
+        item = self.live()
+        if not self.bits & M_EXT or not isinstance(self.buf, External):
+            raise Inval("detach: the bytes are not in memory that was added with extadd")
+        storage = cython.cast(External, self.buf)
+        obj = storage.detach(item)
+        self.bits &= ~(M_EXT | M_RDONLY)
+        self.buf = item
+        self.off = self.start()
+        if self.bits & M_PKTHDR:
+            self.hdr.len = max(self.hdr.len - self.count, 0)
+        self.count = 0
+        return obj
 
 
 def handle(item: Item, kind: int, bits: int) -> Mbuf:
@@ -216,6 +233,15 @@ def _handle(item: Item) -> Mbuf:
     item.handle = None
     fresh: Mbuf = m
     return fresh
+
+
+def _stand_in(item: Item, storage: External) -> Mbuf:
+    """An mbuf for a free routine to look at: it stands for the one that the storage belonged to."""
+    m: Mbuf = Mbuf.__new__(Mbuf)
+    m._next = m._nextpkt = None
+    m.hdr = cython.cast(PktHdr, None)
+    m.reset(item, storage, 0, MT_DATA, M_EXT)
+    return m
 
 
 def _drop(m: Mbuf) -> None:

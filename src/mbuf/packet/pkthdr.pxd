@@ -1,10 +1,13 @@
 cimport cython
 
+cdef unsigned int CSUM_SND_TAG
+
 
 @cython.final
 @cython.no_gc
 cdef class PktHdr:
-    cdef public object rcvif
+    cdef object place
+    cdef object tags
     cdef public Py_ssize_t len
     cdef public unsigned int flowid
     cdef public unsigned int csum_flags
@@ -15,5 +18,9 @@ cdef class PktHdr:
     cdef public unsigned long long PH_per
     cdef public unsigned long long PH_loc
 
+    @cython.locals(bits=cython.uint)
+    cdef int hold(self, thing, unsigned int flag) except -1
+    cdef void add(self, Py_ssize_t count) noexcept
     cdef void reset(self) noexcept
-    cdef void copy(self, PktHdr other) noexcept
+    cdef int clear(self) except -1
+    cdef int copy(self, PktHdr other) except -1

@@ -1,6 +1,7 @@
 """What a packet carries about itself, beside its bytes.
 
-Fields only, with the kernel's names and widths; knows nothing of the mbuf that it belongs to.
+Fields only, with the kernel's names and widths; knows nothing of the mbuf that it belongs to. A send tag
+takes the place of the receive interface, and its reference goes where the header goes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ else:
 from types import MappingProxyType
 from typing import Any
 
+from mbuf.const import CSUM_SND_TAG
 from mbuf.errors import Inval
+from mbuf.packet.sndtag import SndTag
+from mbuf.packet.tag import TagList
 
 if cython.compiled:
     from cython.cimports.cpython.object import PyObject_GenericSetAttr
@@ -45,6 +49,7 @@ class PktHdr:
     `rcv_tstmp` nanoseconds, `PH_per` and `PH_loc` scratch space of 64 bits each.
     """
 
+    #: `place` is the receive interface or, with CSUM_SND_TAG, the send tag.
     __slots__ = (
         "PH_loc",
         "PH_per",
@@ -53,29 +58,89 @@ class PktHdr:
         "flowid",
         "len",
         "numa_domain",
+        "place",
         "rcv_tstmp",
-        "rcvif",
         "rsstype",
+        "tags",
     )
 
-    rcvif: Any
+    csum_flags: int
+    place: Any
+    tags: TagList | None
 
     def __setattr__(self, name: str, value: Any) -> None:
         bits = _BITS.get(name)
         if bits is not None and not (isinstance(value, int) and 0 <= value < 1 << bits):
             raise Inval(f"pkthdr.{name} = {value!r}: give a number from 0 to 2**{bits} - 1")
+        if name == "csum_flags" and (value ^ self.csum_flags) & CSUM_SND_TAG:
+            raise Inval("pkthdr.csum_flags: CSUM_SND_TAG follows the send tag: set snd_tag")
         if cython.compiled:
             PyObject_GenericSetAttr(self, name, value)
         else:
             object.__setattr__(self, name, value)
 
+    @property
+    def rcvif(self) -> Any:
+        """The receive interface; None while a send tag is in its place. See m_rcvif."""
+        return None if self.csum_flags & CSUM_SND_TAG else self.place
+
+    @rcvif.setter
+    def rcvif(self, interface: Any) -> None:
+        if self.csum_flags & CSUM_SND_TAG:
+            raise Inval("pkthdr.rcvif: a send tag is in its place: set snd_tag to None first")
+        self.hold(interface, 0)
+
+    @property
+    def snd_tag(self) -> SndTag | None:
+        """The send tag, None if there is none.
+
+        Set it to a tag, or None: the header takes over a reference that is the caller's, and lets go of
+        the one that it had. See CSUM_SND_TAG in mbuf(9).
+        """
+        return self.place if self.csum_flags & CSUM_SND_TAG else None
+
+    @snd_tag.setter
+    def snd_tag(self, tag: SndTag | None) -> None:
+        if tag is not None and not isinstance(tag, SndTag):
+            raise Inval(f"pkthdr.snd_tag: give a SndTag or None, not a {type(tag).__name__}")
+        before = self.snd_tag
+        if tag is None:
+            if before is not None:
+                self.hold(None, 0)
+        else:
+            self.hold(tag, CSUM_SND_TAG)
+        if before is not None:
+            before.rele()
+
+    def hold(self, thing: Any, flag: int) -> None:
+        """Put a receive interface, or with CSUM_SND_TAG a send tag, into its place."""
+        bits = (self.csum_flags & ~CSUM_SND_TAG) | flag
+        if cython.compiled:
+            self.place = thing
+            self.csum_flags = bits
+        else:
+            object.__setattr__(self, "place", thing)
+            object.__setattr__(self, "csum_flags", bits)
+
+    def add(self, count: int) -> None:
+        """Count bytes more, or less if negative, in `len`: below 0 too, where somebody had set it too low."""
+        if cython.compiled:
+            self.len += count
+        else:
+            object.__setattr__(self, "len", self.len + count)
+
     def reset(self) -> None:
         """As in a new packet: nothing known, no bytes. See m_pkthdr_init."""
-        if self.rcvif is not None:
-            self.rcvif = None
+        if self.place is not None:
+            self.place = None
+        if self.tags is not None:
+            self.tags = None
         self.len = 0
         self.flowid = 0
-        self.csum_flags = 0
+        if cython.compiled:
+            self.csum_flags = 0
+        else:
+            object.__setattr__(self, "csum_flags", 0)
         self.fibnum = 0
         self.numa_domain = 0
         self.rsstype = 0
@@ -83,12 +148,21 @@ class PktHdr:
         self.PH_per = 0
         self.PH_loc = 0
 
+    def clear(self) -> None:
+        """Free the tags, let go of a send tag, and know nothing. See m_demote_pkthdr."""
+        tags, tag = self.tags, self.snd_tag
+        self.reset()
+        if tags is not None:
+            tags.delete_chain(None)
+        if tag is not None:
+            tag.rele()
+
     def copy(self, other: PktHdr) -> None:
-        """Take all fields over. See m_dup_pkthdr."""
-        self.rcvif = other.rcvif
+        """Take all fields over but the tags; the reference to a send tag is the caller's to take."""
+        self.hold(other.place, other.csum_flags & CSUM_SND_TAG)
+        self.csum_flags = other.csum_flags
         self.len = other.len
         self.flowid = other.flowid
-        self.csum_flags = other.csum_flags
         self.fibnum = other.fibnum
         self.numa_domain = other.numa_domain
         self.rsstype = other.rsstype

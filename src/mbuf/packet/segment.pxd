@@ -7,7 +7,7 @@ from mbuf.vm.page cimport Memory, Window
 
 cdef unsigned int M_FREED
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
-cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE
+cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MT_NOINIT, MT_NOTMBUF
 
 
 @cython.no_gc
@@ -26,6 +26,9 @@ cdef class Segment(Window):
     @cython.locals(storage=Storage)
     cdef Storage store(self)
     cdef Py_ssize_t space(self)
+
+    @cython.locals(kind=Py_ssize_t)
+    cpdef chtype(self, object type)
 
     @cython.locals(start=Py_ssize_t, most=Py_ssize_t, room=Py_ssize_t)
     cpdef align(self, count)

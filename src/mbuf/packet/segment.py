@@ -20,6 +20,8 @@ from mbuf.const import (
     MHSIZE,
     MLEN,
     MPKTHSIZE,
+    MT_NOINIT,
+    MT_NOTMBUF,
 )
 from mbuf.errors import Freed, Inval, ReadOnly
 from mbuf.packet.ext import Ext, Storage
@@ -109,7 +111,7 @@ class Segment(Window):
         """`writable`, of an mbuf known to be live."""
         if self.bits & (M_RDONLY | M_EXTPG):
             return False
-        return not self.bits & M_EXT or self.store().users == 1
+        return not self.bits & M_EXT or self.store().sole()
 
     def store(self) -> Storage:
         """The external storage, of an mbuf known to have some."""
@@ -171,14 +173,20 @@ class Segment(Window):
         self.live()
         return self.kind
 
+    def chtype(self, type: int) -> Segment:
+        """Be of another type from now on: an MT_ number from 1 to 254. See m_chtype."""
+        self.live()
+        kind = clip(type)
+        if not MT_NOTMBUF < kind < MT_NOINIT:
+            raise Inval(f"chtype {type}: give MT_DATA or another MT_ number from 1 to 254")
+        self.kind = kind
+        return self
+
     @property
     def ext(self) -> Ext | None:
         """What the external storage is at this moment; None when the data is in the mbuf itself."""
         item = self.live()
-        if not self.bits & M_EXT:
-            return None
-        storage = self.store()
-        return Ext(storage.type, storage.size, storage.users, storage.owner in (None, item), id(storage))
+        return self.store().tell(item) if self.bits & M_EXT else None
 
     @property
     def refcnt(self) -> int:
@@ -186,7 +194,7 @@ class Segment(Window):
         self.live()
         if not self.bits & M_EXT:
             raise Inval("this mbuf has no external storage to count references of")
-        return self.store().users
+        return self.store().counted()
 
     # Bytes.
 

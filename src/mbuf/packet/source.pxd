@@ -1,7 +1,21 @@
-cimport cython
-
+from mbuf.packet.chain cimport Chain
 from mbuf.uma.item cimport Item
+
+cdef int M_NOWAIT, M_WAITOK, MT_DATA
+cdef unsigned int M_PKTHDR
 
 
 cdef class Source:
+    cdef readonly Py_ssize_t max_linkhdr
+    cdef readonly Py_ssize_t max_protohdr
+    cdef public object tags
+
+    cpdef Chain get(self, how=*, object type=*, timeout=*)
+    cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
+    cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
+    cpdef cluster(self, size, how, timeout)
     cpdef dropped(self, Item item)
+
+
+cpdef until(int how, timeout)
+cpdef left(deadline)

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import M_NOWAIT, M_PKTHDR, MT_DATA
+from mbuf.const import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA
+from mbuf.errors import Inval
+from mbuf.packet.tag import TagZone
 
 if TYPE_CHECKING:
-    from mbuf.packet.mbuf import Mbuf
+    import cython
+
+    from mbuf.packet.chain import Chain
+else:
+    from mbuf.shadow import cython
 
 
+@cython.cclass
 class Source:
-    """Gives mbufs, or raises `NoBufs` or `NoMemory`. A `Pool` is one."""
+    """Gives mbufs, or raises `NoBufs` or `NoMemory`. A `Pool` is one.
 
-    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+    `max_linkhdr` and `max_protohdr` are the bytes of the largest headers that its packets get: verbs leave
+    room for the first, and gather the second in one mbuf while they are at it. `tags` gives tags.
+    """
+
+    __slots__ = ("max_linkhdr", "max_protohdr", "tags")
+    max_linkhdr: int
+    max_protohdr: int
+    tags: TagZone
+
+    # The kernel's defaults, with IPv6: the largest link layer header, and 40 + 20 bytes of IPv6 and TCP.
+    def __init__(self, max_linkhdr: int = 16, max_protohdr: int = 60) -> None:
+        self.max_linkhdr = max_linkhdr
+        self.max_protohdr = max_protohdr
+        self.tags = TagZone()
+
+    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
         """An mbuf."""
         raise NotImplementedError
 
-    def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+    def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
         """An mbuf with a packet header."""
         raise NotImplementedError
 
     def getcl(
         self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
-    ) -> Mbuf:
+    ) -> Chain:
         """An mbuf with a cluster."""
         raise NotImplementedError
 
@@ -34,3 +57,17 @@ class Source:
     def dropped(self, item: Any) -> None:
         """An mbuf was dropped instead of freed; its item is about to go home."""
         raise NotImplementedError
+
+
+def until(how: int, timeout: float | None) -> float | None:
+    """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
+    if timeout is None or how != M_WAITOK:
+        return None
+    if not timeout >= 0:  # nor is it NaN
+        raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
+    return time.monotonic() + timeout
+
+
+def left(deadline: float | None) -> float | None:
+    """Seconds until a deadline, 0 if it is past; None if there is none."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

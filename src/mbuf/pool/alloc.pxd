@@ -3,8 +3,8 @@ cimport cython
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, handle, packet
-from mbuf.packet.source cimport Source
-from mbuf.pool.ask cimport check, until
+from mbuf.packet.source cimport Source, until
+from mbuf.pool.ask cimport check
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
@@ -19,6 +19,10 @@ cdef class Allocator(Source):
     cdef public Zones zones
     cdef unsigned long long _drops
 
+    cpdef Chain get(self, how=*, object type=*, timeout=*)
+    cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
+    cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
+    cpdef cluster(self, size, how, timeout)
     cpdef dropped(self, Item item)
 
     @cython.locals(packets=list, item=Item, zone=Zone, i=Py_ssize_t)

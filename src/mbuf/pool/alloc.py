@@ -26,8 +26,8 @@ from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.packet.cluster import Cluster, cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf, handle, packet
-from mbuf.packet.source import Source
-from mbuf.pool.ask import check, until
+from mbuf.packet.source import Source, until
+from mbuf.pool.ask import check
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.number import clip
 
@@ -57,7 +57,8 @@ class Allocator(Source):
 
     __slots__ = ("_drops", "zones")
 
-    def __init__(self, zones: Zones) -> None:
+    def __init__(self, zones: Zones, max_linkhdr: int = 16, max_protohdr: int = 60) -> None:
+        Source.__init__(self, max_linkhdr, max_protohdr)
         self.zones = zones
         #: Mbufs that were dropped instead of freed.
         self._drops = 0

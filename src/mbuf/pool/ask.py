@@ -1,11 +1,9 @@
-"""What an allocation may be asked for, and how long it may take.
+"""What an allocation may be asked for.
 
 Refuses arguments; knows no zone.
 """
 
 from __future__ import annotations
-
-import time
 
 from mbuf.const import M_COPYFLAGS, M_NOWAIT, M_WAITOK, MT_NOINIT
 from mbuf.errors import Inval
@@ -19,12 +17,3 @@ def check(how: int, type: int, flags: int) -> None:
         raise Inval(f"type {type}: give MT_DATA or another MT_ number from 1 to 254")
     if flags & ~M_COPYFLAGS:
         raise Inval(f"flags {flags:#x}: only M_PKTHDR, M_EOR, M_RDONLY, ... (M_COPYFLAGS) can be asked for")
-
-
-def until(how: int, timeout: float | None) -> float | None:
-    """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
-    if timeout is None or how != M_WAITOK:
-        return None
-    if not timeout >= 0:  # nor is it NaN
-        raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
-    return time.monotonic() + timeout

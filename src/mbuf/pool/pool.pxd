@@ -1,9 +1,10 @@
 cimport cython
 
 from mbuf.pool.alloc cimport Allocator
+from mbuf.pool.filled cimport Filled
 
 
-cdef class Pool(Allocator):
+cdef class Pool(Filled):
     cdef readonly bint alive
     cdef readonly bint debug
     cdef readonly object vm

@@ -13,6 +13,7 @@ from sys import is_finalizing
 from types import MappingProxyType
 
 from mbuf.pool.alloc import Allocator
+from mbuf.pool.filled import Filled
 from mbuf.pool.limits import Limits
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.stat import PoolStat
@@ -24,14 +25,15 @@ from mbuf.vm.event import Event
 from mbuf.vm.vm import Vm
 
 
-class Pool(Allocator):
+class Pool(Filled):
     """Network buffers, as many as its limits allow, and no more.
 
     `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits.
     `vm` sets the memory, `tunables` any of kern.ipc.nmbclusters, nmbufs, ... (numbers, or texts as in
     loader.conf), `ncpu` the number of caches. `debug` checks for writes to freed memory and remembers who
     asked for what; `caching=False` keeps nothing in caches, as the kernel when it is short of pages. With
-    `worker=False` drains run only when `reclaim.run()` is called.
+    `worker=False` drains run only when `reclaim.run()` is called. `max_linkhdr` and `max_protohdr` are
+    the bytes of the largest headers that packets get, for which verbs leave room and gather bytes.
 
     Close it with `close`, or use it in a `with` statement. Any thread may use it.
     """
@@ -55,15 +57,20 @@ class Pool(Allocator):
         debug: bool = False,
         caching: bool = True,
         worker: bool = True,
+        max_linkhdr: int = 16,
+        max_protohdr: int = 60,
     ) -> None:
         vm = Vm.host() if vm is None else vm
         self.debug = debug
-        self.limits = Limits.plan(vm.realmem, tunables)
+        self.limits: Limits = Limits.plan(vm.realmem, tunables)
         self.cpus = Cpus(ncpu)
-        Allocator.__init__(self, boot(vm, self.limits, self.cpus, caching, debug))
+        zones = boot(vm, self.limits, self.cpus, caching, debug)
+        Filled.__init__(self, zones, max_linkhdr, max_protohdr)
         self.vm = vm
         # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
-        self._source = Allocator(self.zones)
+        self._source = Allocator(zones, max_linkhdr, max_protohdr)
+        self._source.tags = self.tags
+        self._loose.source = self._source
         self.reclaim = Reclaim(vm, self.zones, by_hand=not worker)
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
         self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
@@ -111,7 +118,7 @@ class Pool(Allocator):
             jumbo9=zones.jumbo9.stat(),
             jumbo16=zones.jumbo16.stat(),
             drops=self._source._drops,
-            tag_bytes=0,
+            tag_bytes=self.tags.bytes,
             pages_used=self.vm.used,
             pages_total=self.vm.pages,
         )
@@ -137,6 +144,7 @@ class Pool(Allocator):
         self.reclaim.close()
         for zone in self.zones.all():
             zone.close()
+        self._loose.source = None
         if self.out:
             places = "".join(f"\n  {count} from {site}" for site, count in self.sites().most_common(10))
             warnings.warn(f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2)

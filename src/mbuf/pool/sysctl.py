@@ -6,11 +6,12 @@ changes nothing. The numbers live elsewhere: here are their names and rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import index
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mbuf.const import MHLEN
 from mbuf.errors import Inval
 from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, Kind
 
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
 
 _KINDS = MappingProxyType({kind.sysctl: kind for kind in KINDS})
-_MAXMBUFMEM_SAYS = "Maximum real memory allocatable to various mbuf types"
+
+#: Those that can't be set: what each says, and where its value is.
+_FIXED: Mapping[str, tuple[str, Callable[[Pool], int]]] = MappingProxyType(
+    {
+        MAXMBUFMEM: (
+            "Maximum real memory allocatable to various mbuf types",
+            lambda pool: pool.limits.maxmbufmem,
+        ),
+        "kern.ipc.max_linkhdr": ("Size of largest link layer header", lambda pool: pool.max_linkhdr),
+        "kern.ipc.max_protohdr": ("Size of largest protocol layer header", lambda pool: pool.max_protohdr),
+        "kern.ipc.max_hdr": (
+            "Size of largest link plus protocol header",
+            lambda pool: pool.max_linkhdr + pool.max_protohdr,
+        ),
+        "kern.ipc.max_datalen": (
+            "Minimum space left in mbuf after max_hdr",
+            lambda pool: MHLEN - pool.max_linkhdr - pool.max_protohdr,
+        ),
+    }
+)
+_NUM_SND_TAGS = "kern.ipc.num_snd_tags"
 
 
 class Sysctl(MutableMapping[str, int]):
@@ -28,20 +49,28 @@ class Sysctl(MutableMapping[str, int]):
         self._pool = pool
 
     def __iter__(self) -> Iterator[str]:
-        return iter((MAXMBUFMEM, *_KINDS))
+        return iter((*_FIXED, _NUM_SND_TAGS, *_KINDS))
 
     def __len__(self) -> int:
-        return 1 + len(_KINDS)
+        return len(_FIXED) + 1 + len(_KINDS)
 
     def __getitem__(self, name: str) -> int:
-        if name == MAXMBUFMEM:
-            return self._pool.limits.maxmbufmem
+        if name in _FIXED:
+            return _FIXED[name][1](self._pool)
+        if name == _NUM_SND_TAGS:
+            return int(self._pool.snd_tags.count)
         return self._value(_KINDS[name])
 
     def __setitem__(self, name: str, value: int) -> None:
-        """Raise a limit. Raises `Inval` when the kernel would answer EINVAL, with the arithmetic."""
-        if name == MAXMBUFMEM:
-            raise Inval(f"{name} is read only: it can be set when the pool is made, as a tunable")
+        """Raise a limit. Raises `Inval` when the kernel would answer EINVAL, with the arithmetic.
+
+        Whatever kern.ipc.num_snd_tags is set to, it counts from 0 then.
+        """
+        if name in _FIXED:
+            raise Inval(f"{name} is read only: it can be set when the pool is made")
+        if name == _NUM_SND_TAGS:
+            self._pool.snd_tags.count = 0 * index(value)
+            return
         kind = _KINDS[name]
         now, value = self._value(kind), index(value)
         if value == now:
@@ -57,7 +86,9 @@ class Sysctl(MutableMapping[str, int]):
 
     def describe(self, name: str) -> str:
         """What the value is, in the kernel's words."""
-        return _MAXMBUFMEM_SAYS if name == MAXMBUFMEM else _KINDS[name].says
+        if name == _NUM_SND_TAGS:
+            return "# of active mbuf send tags"
+        return _FIXED[name][0] if name in _FIXED else _KINDS[name].says
 
     def _value(self, kind: Kind) -> int:
         # A zone without a limit keeps the number that was planned: 0 or less.

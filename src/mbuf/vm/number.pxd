@@ -9,5 +9,9 @@ cdef extern from "Python.h":
 cpdef Py_ssize_t clip(number) except? -1
 
 
+@cython.locals(near=Py_ssize_t)
+cpdef Py_ssize_t count(number, str what) except -1
+
+
 cpdef Py_ssize_t fold(Py_ssize_t sum) noexcept
 cpdef Py_ssize_t swapped(Py_ssize_t word) noexcept

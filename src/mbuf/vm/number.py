@@ -9,6 +9,8 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING, Any
 
+from mbuf.errors import Inval
+
 if TYPE_CHECKING:
     import cython
 else:
@@ -19,6 +21,9 @@ if cython.compiled:
 
 _MOST = (1 << 63) - 1
 
+#: The kernel counts the bytes of a packet in an int.
+INT_MAX = (1 << 31) - 1
+
 
 def clip(number: Any) -> int:
     """The number, or the nearest that has 64 bits; TypeError if it is none."""
@@ -26,6 +31,14 @@ def clip(number: Any) -> int:
         near: int = PyNumber_AsSsize_t(number, cython.NULL)
         return near
     return max(min(index(number), _MOST), ~_MOST)
+
+
+def count(number: Any, what: str) -> int:
+    """A number of bytes: `Inval`, saying of what, unless it is from 0 to INT_MAX."""
+    near = clip(number)
+    if not 0 <= near <= INT_MAX:
+        raise Inval(f"{what} {number}: give a number from 0 to {INT_MAX}")
+    return near
 
 
 def fold(sum: int) -> int:

@@ -1,6 +1,8 @@
 cimport cython
 from cpython.buffer cimport Py_buffer
 
+from mbuf.vm.loan cimport Loan
+
 
 @cython.final
 cdef class Arena:
@@ -25,7 +27,12 @@ cdef class Memory:
     cdef readonly Py_ssize_t size
     cdef int exports
     cdef bint held
+    cdef bint fixed
 
+    cdef int borrow(self, Loan loan) except -1
+    cdef int give_back(self) except -1
+    cdef int _be(self, object run, Py_ssize_t start, Py_ssize_t size, bint fixed) except -1
+    cdef int _check_free(self, Py_ssize_t offset, Py_ssize_t count) except -1
     cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
     cpdef Py_ssize_t place(self)
     cdef bint watched(self)

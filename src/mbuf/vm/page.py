@@ -14,6 +14,9 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from mbuf.errors import ReadOnly
+from mbuf.vm.loan import Loan
+
 if TYPE_CHECKING:
     import cython
 else:
@@ -78,19 +81,35 @@ class Run:
         self.page = page
         self.count = count
 
+    def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
+        """Some of the bytes, uncompiled."""
+        return (ctypes.c_ubyte * size).from_buffer(self.arena.map, self.offset + start)
+
 
 @cython.no_gc
 @cython.cclass
 class Memory:
     """The bytes of one thing, `size` of them.
 
-    Views of them are counted; `unwatched` is called when the last one goes from a memory that is `held`.
+    They are part of a run, or on loan from somebody; `fixed` ones are never written. Views of them are
+    counted; `unwatched` is called when the last one goes from a memory that is `held`.
     """
 
-    __slots__ = ("_watch", "exports", "held", "raw", "run", "size", "start")
+    __slots__ = ("_watch", "exports", "fixed", "held", "raw", "run", "size", "start")
     if TYPE_CHECKING:
         ptr: Any
         size: int
+        fixed: bool
+
+    def _be(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t, fixed: cython.bint) -> None:
+        self.run = run
+        self.size = size
+        self.fixed = fixed
+        self.held = False
+        self.exports = 0
+        if not cython.compiled:
+            self.start: int = start
+            self.raw: Any = run.raw(start, size)
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
         """Be `size` bytes of the run, from `start`; once, for views may name these bytes from then on."""
@@ -98,17 +117,27 @@ class Memory:
             raise IndexError("this memory is part of a run already")
         if start < 0 or size < 0 or start > run.count * mmap.PAGESIZE - size:
             raise IndexError(f"{size} bytes at {start} of {run.count} pages")
-        self.run = run
-        self.size = size
-        self.held = False
-        self.exports = 0
+        self._be(run, start, size, False)
         if cython.compiled:
             owner: Run = run
             arena: Arena = owner.arena
             self.ptr = arena.ptr + owner.offset + start
+
+    def borrow(self, loan: Loan) -> None:
+        """Be the bytes of a loan, until `give_back`."""
+        self._be(loan, 0, loan.size, loan.fixed)
+        if cython.compiled:
+            self.ptr = loan.ptr
+
+    def give_back(self) -> None:
+        """End the loan: there are no bytes any more. Nobody may be looking at them."""
+        loan: Loan = self.run
+        self.size = 0
+        if cython.compiled:
+            self.ptr = cython.NULL
         else:
-            self.start: int = run.offset + start
-            self.raw: Any = (ctypes.c_ubyte * size).from_buffer(run.arena.map, self.start)
+            self.raw = (ctypes.c_ubyte * 0)()
+        loan.release()
 
     def place(self) -> int:
         """The offset in the run."""
@@ -119,7 +148,7 @@ class Memory:
             arena: Arena = owner.arena
             offset: cython.Py_ssize_t = self.ptr - arena.ptr - owner.offset
         else:
-            offset = self.start - self.run.offset
+            offset = self.start
         return int(offset)
 
     def watched(self) -> bool:
@@ -150,13 +179,18 @@ class Memory:
             self.unwatched()
 
     def _last_view_gone(self, _watch: object) -> None:
-        self.raw = (ctypes.c_ubyte * self.size).from_buffer(self.run.arena.map, self.start)
+        self.raw = self.run.raw(self.start, self.size)
         self.held = False
         self.unwatched()
 
     def _check(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         if offset < 0 or count < 0 or offset > self.size - count:
             raise IndexError(f"{count} bytes at {offset} of {self.size}")
+
+    def _check_free(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+        self._check(offset, count)
+        if self.fixed and count:
+            raise ReadOnly("the storage is memory of somebody who lent it for reading only")
 
     def read(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> bytes:
         """Copy bytes out."""
@@ -168,7 +202,7 @@ class Memory:
 
     def write(self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         """Copy `count` bytes of data's buffer in, from its byte `skip`."""
-        self._check(offset, count)
+        self._check_free(offset, count)
         if cython.compiled:
             source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
@@ -185,7 +219,7 @@ class Memory:
 
     def fit(self, offset: cython.Py_ssize_t, room: cython.Py_ssize_t, data: Any) -> int:
         """Copy all of data's buffer in if it has at most `room` bytes; how many it has."""
-        self._check(offset, room)
+        self._check_free(offset, room)
         if cython.compiled:
             source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
@@ -206,7 +240,7 @@ class Memory:
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
         """Copy `count` bytes of another memory in."""
-        self._check(offset, count)
+        self._check_free(offset, count)
         other._check(start, count)
         if cython.compiled:
             memmove(self.ptr + offset, other.ptr + start, count)
@@ -261,6 +295,7 @@ class Window:
         memory: Memory = self.buf
         if memory is None:
             raise BufferError("this window shows no memory")
+        fixed = fixed or memory.fixed
         # Released, the view counts itself out of the memory, which is therefore what it names as its owner.
         PyBuffer_FillInfo(buffer, memory, memory.ptr + self.off, self.count, fixed, flags)
         memory.exports += 1
@@ -270,7 +305,7 @@ class Window:
         if cython.compiled:
             whole: Any = self
             return memoryview(whole)
-        fixed = self.lend()
+        fixed = self.lend() or self.buf.fixed
         self.buf.exports += 1
         view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
         return view.toreadonly() if fixed else view

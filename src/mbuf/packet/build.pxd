@@ -1,0 +1,18 @@
+cimport cython
+
+from mbuf.packet.chain cimport Chain
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.shape cimport free_chain
+from mbuf.packet.source cimport Source
+
+cdef int M_NOWAIT, MT_DATA
+cdef unsigned int M_PKTHDR
+cdef Py_ssize_t MHLEN, MINCLSIZE
+
+
+@cython.locals(n=Chain, at=Py_ssize_t, piece=Py_ssize_t)
+cpdef Mbuf pour(Mbuf m, data, Py_ssize_t size, Py_ssize_t align)
+
+
+@cython.locals(top=Chain, last=Chain, m=Chain, made=Mbuf, at=Py_ssize_t, piece=Py_ssize_t, large=cython.bint)
+cpdef Mbuf take_in(Source source, data, Py_ssize_t size, Py_ssize_t off, rcvif, copy)

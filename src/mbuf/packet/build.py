@@ -1,0 +1,90 @@
+"""Chains made of bytes that come from outside.
+
+Asks a source for the mbufs, or fills those that it is given. Nothing is left of what fails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.packet.source import Source
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_NOWAIT, M_PKTHDR, MHLEN, MINCLSIZE, MT_DATA
+from mbuf.packet.chain import Chain
+from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.shape import free_chain
+
+
+def pour(m: Mbuf, data: Any, size: int, align: int) -> Mbuf:
+    """Fill a new chain, from byte `align` of its first mbuf on, with the first `size` bytes of data.
+
+    The chain is freed if that fails. See m_uiotombuf.
+    """
+    n: Chain | None = m
+    at = 0
+    try:
+        m.off += align
+        while n is not None:
+            piece = min(n.space(), size - at)
+            n.buf.write(n.off, data, at, piece)
+            n.count = piece
+            at += piece
+            n = n._next
+        if m.bits & M_PKTHDR:
+            m.hdr.len = size
+    except BaseException:
+        free_chain(m)
+        raise
+    return m
+
+
+def take_in(
+    source: Source,
+    data: Any,
+    size: int,
+    off: int,
+    rcvif: Any,
+    copy: Callable[[memoryview, memoryview], object] | None,
+) -> Mbuf:
+    """A packet of the first `size` bytes of data, with `off` bytes of room before them. See m_devget."""
+    top = cython.cast(Chain, None)
+    last = top
+    at = 0
+    try:
+        while at < size:
+            large = size - at + off >= MINCLSIZE
+            if large:
+                m = source.getcl(M_NOWAIT, MT_DATA, 0 if at else M_PKTHDR)
+            else:
+                m = source.get(M_NOWAIT, MT_DATA) if at else source.gethdr(M_NOWAIT, MT_DATA)
+            if last is None:
+                top = m
+                m.hdr.hold(rcvif, 0)
+                m.hdr.len = size
+                if not large and size + off + source.max_linkhdr <= MHLEN:
+                    off += source.max_linkhdr
+            else:
+                last._next = m
+            last = m
+            m.off += off
+            off = 0
+            piece = min(size - at, m.space())
+            if copy is None:
+                m.buf.write(m.off, data, at, piece)
+                m.count = piece
+            else:
+                m.count = piece
+                copy(memoryview(data)[at : at + piece], m.data)
+            at += piece
+    except BaseException:
+        free_chain(top)
+        raise
+    made: Mbuf = cython.cast(Mbuf, top)
+    return made

@@ -1,0 +1,180 @@
+"""External storage that is somebody else's memory.
+
+Holds the owner's object while mbufs use it, and calls his free routine once when none does any more.
+It is told how to make the mbuf that the routine gets; never calls it with anything half done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mbuf.const import (
+    EXT_DISPOSABLE,
+    EXT_EXTREF,
+    EXT_MOD_TYPE,
+    EXT_NET_DRV,
+    EXT_RXRING,
+    EXT_SFBUF,
+    M_FREED,
+)
+from mbuf.errors import Busy, Inval
+from mbuf.packet.ext import Ext, Storage
+from mbuf.packet.routine import run
+from mbuf.uma.item import Home, Item
+from mbuf.vm.loan import Loan
+from mbuf.vm.number import clip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.packet.segment import Segment
+else:
+    from mbuf.shadow import cython
+
+#: The types of storage that know how to be freed, of those that an mbuf can be given.
+TYPES = frozenset((EXT_SFBUF, EXT_RXRING, EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_EXTREF))
+
+#: Uses that a count can tell of.
+_MOST = (1 << 32) - 1
+
+
+class RefCount:
+    """A count of uses that lies outside all mbufs, for EXT_EXTREF storage: `m.extaddref(buffer, refs)`.
+
+    `count` goes up with each mbuf that uses the storage, and down with each that lets go, but for the
+    last: that leaves 1. Count your own use in it, and the free routine waits for you too.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int = 0) -> None:
+        if not 0 <= clip(count) < _MOST:
+            raise Inval(f"RefCount({count}): give a count from 0 on")
+        self.count = count
+
+
+@cython.no_gc
+@cython.cclass
+class External(Storage):
+    """Somebody's memory, until its last user lets go; or, with EXT_EXTREF, until `refs` says so."""
+
+    __slots__ = ("_stand_in", "arg1", "arg2", "extent", "free", "obj", "over", "refs", "uses")
+    extent: int
+    over: bool
+    uses: int
+
+    def __init__(self, loan: Loan, type: int, refs: RefCount | None, stand_in: Callable[..., Segment]) -> None:
+        self.borrow(loan)
+        self.obj = loan.obj
+        self.handle = self.mate = None
+        self.home = cython.cast(Home, None)
+        self.owner = None
+        self.tags = None
+        self.type = type
+        self.extent = loan.size
+        self.refs = refs
+        self.over = False
+        self.uses = 1
+        self.users = 1
+        if self.refs is not None:
+            self.users = 0
+            self.refs.count += 1
+        self.free: Callable[[Segment], object] | None = None
+        self.arg1: Any = None
+        self.arg2: Any = None
+        self._stand_in = stand_in
+
+    def counted(self) -> int:
+        return self.users if self.refs is None else self.refs.count
+
+    def sole(self) -> bool:
+        return self.counted() == 1 and not self.fixed
+
+    def tell(self, item: Item) -> Ext:
+        embedded = self.refs is None and self.owner in (None, item)
+        return Ext(self.type, self.extent, self.counted(), embedded, id(self.obj), self.obj, self.arg1, self.arg2)
+
+    def lingers(self, item: Item) -> bool:
+        return self.refs is None and Storage.lingers(self, item)
+
+    def share(self, item: Item) -> None:
+        self.uses += 1
+        if self.refs is None:
+            Storage.share(self, item)
+        else:
+            self.refs.count += 1
+
+    def adjust(self, change: int) -> None:
+        if self.refs is None:
+            self.users += change
+        else:
+            self.refs.count += change
+
+    def drop(self, item: Item) -> None:
+        if self.over:
+            # The stand-in of its own free routine.
+            pass
+        elif self.refs is None:
+            self.uses -= 1
+            Storage.drop(self, item)
+        elif self.refs.count > 1:
+            self.refs.count -= 1
+            self.uses -= 1
+            item.release()
+            self._part()
+        else:
+            self.end(item)
+
+    def _part(self) -> None:
+        """Others use the memory still, though not through this: give the buffer back when nobody looks."""
+        if self.uses == 0:
+            if self.exports and self.watched():
+                self.hold()
+            else:
+                self.give_back()
+
+    def end(self, item: Item) -> None:
+        if self.exports and self.watched():
+            self.later(item)
+        else:
+            self._end(item)
+
+    def _end(self, item: Item) -> None:
+        """Nobody uses or sees the memory any more: back to its owner with it. See mb_free_ext."""
+        owner = item if self.owner is None else self.owner
+        if self.tags is not None:
+            self.tags.delete_chain(None)
+            self.tags = None
+        self.over = True
+        # From here on the memory is its owner's, who may do with it what he likes.
+        self.give_back()
+        if self.free is not None:
+            m = self._stand_in(owner, self)
+            run(self.free, m)
+            m.bits = M_FREED
+        self.obj = self.free = self.arg1 = self.arg2 = None
+        self._parted(item)
+
+    def unwatched(self) -> None:
+        if self.owner is None:
+            self.give_back()
+        else:
+            self.owner.home.held -= 1
+            self._end(self.owner)
+
+    def detach(self, item: Item) -> Any:
+        """The object, from its only user; the free routine is not called."""
+        if self.refs is not None or self.users != 1:
+            raise Busy(f"detach: {self.counted()} mbufs use the memory, or count its uses elsewhere")
+        if self.exports and self.watched():
+            raise Busy("detach: somebody looks at the bytes: release the memoryview first")
+        obj = self.obj
+        self.over = True
+        self.give_back()
+        self.obj = self.free = self.arg1 = self.arg2 = None
+        if self.owner is not None and self.owner is not item:
+            self.owner.release()
+        self.owner = None
+        return obj

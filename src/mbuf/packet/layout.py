@@ -1,0 +1,263 @@
+"""The same bytes in other mbufs: fewer of them, larger ones, or such as can be written.
+
+Asks the source for the mbufs that it needs. The head that its user holds stays the head.
+"""
+
+from __future__ import annotations
+
+from random import randint
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import (
+    M_COPYFLAGS,
+    M_EXT,
+    M_NOWAIT,
+    M_PKTHDR,
+    MCLBYTES,
+    MHLEN,
+    MLEN,
+    MT_DATA,
+)
+from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.packet.gather import Gather
+from mbuf.packet.shape import free_chain
+from mbuf.packet.source import Source, left, until
+from mbuf.packet.undo import Undo
+from mbuf.vm.number import clip
+
+
+@cython.no_gc
+@cython.cclass
+class Layout(Gather):
+    """An mbuf whose chain can be laid out anew."""
+
+    __slots__ = ()
+
+    def defrag(self, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+        """Have the packet in as few mbufs and clusters as it needs, all new. See m_defrag.
+
+        The header's len becomes what there is. A chain without a header is left alone. Raises `NoBufs`,
+        and then nothing has changed.
+        """
+        self.live()
+        if not self.bits & M_PKTHDR:
+            return self
+        todo = self.length()
+        deadline = None if timeout is None else until(how, timeout)
+        source = self.origin()
+        if todo > MHLEN:
+            top = cython.cast(Layout, source.getcl(how, MT_DATA, M_PKTHDR, left(deadline)))
+        else:
+            top = cython.cast(Layout, source.gethdr(how, MT_DATA, left(deadline)))
+        try:
+            top.inherit(self, how)
+            top.hdr.len = todo
+            piece = min(todo, MCLBYTES)
+            m: Layout = self
+            m, skip = m._feed(0, piece, top)
+            todo -= piece
+            while todo > 0:
+                piece = min(todo, MCLBYTES)
+                if piece > MLEN:
+                    n = cython.cast(Layout, source.getcl(how, MT_DATA, 0, left(deadline)))
+                else:
+                    n = cython.cast(Layout, source.get(how, MT_DATA, left(deadline)))
+                m, skip = m._feed(skip, piece, n)
+                top.join(n)
+                todo -= piece
+        except BaseException:
+            free_chain(top)
+            raise
+        self.become(top)
+        return self
+
+    def _feed(self, skip: int, n: int, m: Layout) -> tuple[Layout, int]:
+        """`lift`; returns where the next bytes are."""
+        self.lift(skip, n, m)
+        src: Layout = self
+        while src._next is not None and n >= src.count - skip:
+            n -= src.count - skip
+            skip = 0
+            src = cython.cast(Layout, src._next)
+        return src, skip + n
+
+    def become(self, top: Layout) -> None:
+        """Stand for a new chain from now on; the old one is freed."""
+        old, new = self.cut(), top.cut()
+        self.swap(top)
+        self._next = new
+        top._next = old
+        free_chain(top)
+
+    def fragment(self, length: int, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+        """Have the packet in new clusters of `length` bytes each; to try code on. See m_fragment.
+
+        With -1 the length is chosen at random, from 1 to 255, with -2 it is chosen anew for each cluster. A
+        chain without a header is left alone. Raises `NoBufs`, and then nothing has changed.
+        """
+        self.live()
+        size = clip(length)
+        if size == 0 or not -2 <= size <= MCLBYTES:
+            raise Inval(f"fragment: {length} bytes: give 1 to {MCLBYTES}, -1 or -2")
+        if not self.bits & M_PKTHDR:
+            return self
+        if size == -1:
+            size = randint(1, 255)
+        todo = self.length()
+        deadline = None if timeout is None else until(how, timeout)
+        source = self.origin()
+        top = cython.cast(Layout, source.getcl(how, MT_DATA, M_PKTHDR, left(deadline)))
+        n = top
+        try:
+            top.inherit(self, how)
+            top.hdr.len = todo
+            m: Layout = self
+            skip = 0
+            while todo > 0:
+                piece = min(todo, randint(1, 255) if size == -2 else size)
+                if n.count:
+                    n._next = source.getcl(how, MT_DATA, 0, left(deadline))
+                    n = cython.cast(Layout, n._next)
+                m, skip = m._feed(skip, piece, n)
+                todo -= piece
+        except BaseException:
+            free_chain(top)
+            raise
+        self.become(top)
+        return self
+
+    def collapse(self, maxfrags: int, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+        """Have the packet in at most `maxfrags` mbufs, by merging neighbours. See m_collapse.
+
+        First into the room that there is, then two by two into new clusters; the first mbuf stays. Raises
+        `NoBufs`, or `Inval` if that isn't enough, and then nothing has changed. If there are no more to
+        begin with, two are merged all the same if they can be; if not, the kernel fails, and we don't.
+        """
+        self.live()
+        most = clip(maxfrags)
+        if most < 1:
+            raise Inval(f"collapse: {maxfrags} mbufs: give 1 or more")
+        deadline = None if timeout is None else until(how, timeout)
+        undo = Undo(self)
+        try:
+            self._collapse(undo, most, how, deadline)
+        except BaseException:
+            undo.rollback()
+            raise
+        undo.commit()
+        return self
+
+    def _collapse(self, undo: Undo, most: int, how: int, deadline: float | None) -> None:
+        frags = undo.mbufs()
+        enough = frags <= most
+        m: Layout = self
+        while True:
+            while m._next is not None:
+                n = cython.cast(Layout, m._next)
+                if m.free_to_write() and n.count < m.space():
+                    undo.merge(m, n)
+                    frags -= 1
+                    if frags <= most:
+                        return
+                else:
+                    m = n
+            before = self.pair()
+            if before is None:
+                if enough:
+                    return
+                raise Inval(f"collapse: the packet can't be in {most} mbufs: see defrag")
+            try:
+                m = cython.cast(Layout, self.origin().getcl(how, MT_DATA, 0, left(deadline)))
+            except (NoBufs, NoMemory):
+                if enough:
+                    return
+                raise
+            undo.fresh(m)
+            m._next = before.after()
+            undo.merge(m, m.after())
+            undo.merge(m, m.after())
+            before._next = m
+            frags -= 1
+            if frags <= most:
+                return
+
+    def pair(self) -> Layout | None:
+        """The mbuf before the first two, of those after this one, that fit into one cluster."""
+        m: Layout = self
+        while m._next is not None and m._next._next is not None:
+            n = cython.cast(Layout, m._next)
+            if n.count + n._next.count < MCLBYTES:
+                return m
+            m = n
+        return None
+
+    def unshare(self, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+        """Have all bytes writable: storage that is shared or read-only is replaced by copies. See m_unshare.
+
+        Small neighbours are merged on the way. A copy of what was marked M_RDONLY is so marked again, as
+        in the kernel. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
+        """
+        self.live()
+        deadline = None if timeout is None else until(how, timeout)
+        undo = Undo(self)
+        top = self
+        last = cython.cast(Layout, None)
+        m: Layout = self
+        try:
+            while m is not None:
+                if last is not None and last.bits & M_EXT and m._mergeable() and m.count <= last.space():
+                    undo.merge(last, m)
+                else:
+                    if m._mergeable() and m.bits & M_EXT:
+                        n = m._copies(last is None, undo, self.origin(), how, deadline)
+                        if last is None:
+                            top = n
+                        else:
+                            last._next = n
+                        undo.retire(m)
+                        m = n
+                    last = m
+                m = cython.cast(Layout, last._next)
+        except BaseException:
+            undo.rollback()
+            raise
+        if top is not self:
+            if self.bits & M_PKTHDR:
+                top.receive(self)
+            self.swap(top)
+            self._next = top._next
+            undo.replace(self, top)
+        undo.commit()
+        return self
+
+    def _mergeable(self) -> bool:
+        """True for what needn't stay where it is: bytes in an mbuf, or in storage that can't be written."""
+        return not self.bits & M_EXT or not self.free_to_write()
+
+    def _copies(self, head: bool, undo: Undo, source: Source, how: int, deadline: float | None) -> Layout:
+        """New clusters with the bytes of this mbuf, before what comes after it."""
+        if self.bits & M_PKTHDR and not head:
+            raise Inval("unshare: an mbuf inside the chain has a packet header: see demote")
+        flags = self.bits & M_COPYFLAGS
+        top: Layout = cython.cast(Layout, None)
+        last = top
+        at = 0
+        while last is None or at < self.count:
+            n = cython.cast(Layout, source.getcl(how, self.kind, flags, left(deadline)))
+            undo.fresh(n)
+            if last is None:
+                top = n
+            else:
+                last._next = n
+            last = n
+            n.count = min(self.count - at, MCLBYTES)
+            n.buf.copy(n.off, self.buf, self.off + at, n.count)
+            at += n.count
+            flags &= ~M_PKTHDR
+        last._next = self._next
+        return top

@@ -1,0 +1,12 @@
+cimport cython
+
+from mbuf.uma.item cimport Home, Item
+
+cdef Py_ssize_t MSIZE
+
+
+@cython.no_gc
+cdef class Loose(Home):
+    @cython.locals(item=Item)
+    cdef Item item(self)
+    cpdef int free(self, Item item) except -1

@@ -1,0 +1,44 @@
+"""Mbufs that live in no zone: with M_NOFREE.
+
+Their memory is their own, and goes when they do; there is nothing to give back to anybody.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import MSIZE
+from mbuf.packet.source import Source
+from mbuf.uma.item import Home, Item
+from mbuf.vm.loan import Loan
+
+
+@cython.no_gc
+@cython.cclass
+class Loose(Home):
+    """The home of items that have none."""
+
+    __slots__ = ()
+
+    def __init__(self, source: Source | None) -> None:
+        self.held = 0
+        self.source = source
+
+    def item(self) -> Item:
+        """An item of its own, for one mbuf."""
+        item: Item = Item.__new__(Item)
+        item.borrow(Loan(bytearray(MSIZE)))
+        item.home = self
+        item.handle = item.mate = None
+        return item
+
+    def free(self, item: Item) -> None:
+        """The memory goes."""
+        if item is not None and item.home is self:
+            item.home = cython.cast(Home, None)
+            item.give_back()

@@ -1,0 +1,14 @@
+cimport cython
+from cpython.buffer cimport Py_buffer
+
+
+@cython.final
+@cython.no_gc
+cdef class Loan:
+    cdef unsigned char *ptr
+    cdef Py_buffer _export
+    cdef readonly object obj
+    cdef readonly Py_ssize_t size
+    cdef readonly bint fixed
+
+    cpdef release(self)
