@@ -54,6 +54,7 @@ PUBLIC = [
     # The pure leg's own: declared for C alone in the .pxd files.
     and name
     not in {
+        "excerpt",
         *("attach", "begin", "bits", "buf", "capacity", "count", "follow", "free_to_write", "hdr", "item"),
         *("kind", "links", "live", "off", "origin", "reset", "rewrite", "shed", "space", "span", "start", "store"),
         "tail",

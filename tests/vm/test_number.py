@@ -1,6 +1,6 @@
 import pytest
 
-from mbuf.vm.number import clip
+from mbuf.vm.number import clip, fold, swapped
 
 
 @pytest.mark.parametrize("number", [0, 1, -1, 2**31, 2**32, 2**63 - 1, -(2**63), True])
@@ -25,3 +25,15 @@ def test_whatever_has_an_index_is_a_number() -> None:
 def test_what_is_no_number_is_refused(thing: object) -> None:
     with pytest.raises(TypeError):
         clip(thing)
+
+
+@pytest.mark.parametrize(
+    ("sum_", "folded"),
+    [(0, 0), (0xFFFF, 0xFFFF), (0x10000, 1), (0x1FFFF, 1), (0x1FFFE, 0xFFFF), (2**62 + 5, 2**14 + 5)],
+)
+def test_carries_are_folded_until_none_is_left(sum_: int, folded: int) -> None:
+    assert fold(sum_) == folded
+
+
+def test_two_bytes_change_places() -> None:
+    assert [swapped(word) for word in (0, 1, 0x1234, 0xFF00)] == [0, 0x100, 0x3412, 0xFF]

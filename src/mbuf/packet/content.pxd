@@ -10,8 +10,11 @@ cdef Py_ssize_t M_COPYALL
 
 @cython.no_gc
 cdef class Content(Chain):
-    @cython.locals(at=Py_ssize_t, left=Py_ssize_t, count=Py_ssize_t, m=Chain, whole=Gather)
+    @cython.locals(at=Py_ssize_t, left=Py_ssize_t)
     cpdef bytes copydata(self, off, len)
+
+    @cython.locals(count=Py_ssize_t, m=Chain, whole=Gather)
+    cdef bytes excerpt(self, str verb, Py_ssize_t at, Py_ssize_t left)
 
     @cython.locals(
         size=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, left=Py_ssize_t, n=Py_ssize_t, m=Chain

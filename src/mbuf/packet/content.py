@@ -55,7 +55,11 @@ class Content(Chain):
     def copydata(self, off: int, len: int) -> bytes:
         """A copy of `len` bytes from byte `off` of the packet on. See m_copydata."""
         at, left = clip(off), clip(len)
-        self.span("copydata", at, left)
+        return self.excerpt("copydata", at, left)
+
+    def excerpt(self, verb: str, at: int, left: int) -> bytes:
+        """`copydata`, for another verb."""
+        self.span(verb, at, left)
         whole = gather(left)
         m: Any = self
         while left:
@@ -134,7 +138,7 @@ class Content(Chain):
         self.live()
         if 0 <= at <= self.count - size:
             return unpack_values(fmt, self.buf.read(self.off + at, size))
-        return unpack_values(fmt, self.copydata(at, size))
+        return unpack_values(fmt, self.excerpt("unpack", at, size))
 
     # In.
 
@@ -222,7 +226,8 @@ class Content(Chain):
         """The bytes from `off` on as text: 16 to a line, in hexadecimal and as far as they are ASCII."""
         at = clip(off)
         self.span("hexdump", at, 0)
-        return "\n".join(rows(self.copydata(at, self.length() - at if len is None else clip(len)), at))
+        count = self.length() - at if len is None else clip(len)
+        return "\n".join(rows(self.excerpt("hexdump", at, count), at))
 
     def print(self, maxlen: int = -1, file: TextIO | None = None) -> None:
         """Write what each mbuf of the packet is, with at most `maxlen` bytes of data in all. See m_print."""

@@ -196,7 +196,5 @@ def _bytes(memory: Memory) -> memoryview:
 
 
 def _within(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-    if memory is None:
-        raise TypeError("give a memory")
     if off < 0 or count < 0 or off > memory.size - count:
         raise IndexError(f"{count} bytes at {off} of {memory.size}")

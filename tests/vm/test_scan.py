@@ -1,0 +1,232 @@
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbuf.const import PAGE_SIZE
+from mbuf.vm.page import Arena, Memory, Run
+from mbuf.vm.scan import gather, index, pour, search, total
+
+#: (off, count) that are not in 8 bytes.
+OUTSIDE = [(-1, 1), (0, -1), (9, 0), (0, 9), (8, 1), (2**63 - 1, 1), (1, 2**63 - 1), (-(2**63), 0)]
+
+
+def memory(data: bytes) -> Memory:
+    made = Memory()
+    pages = 1 + len(data) // PAGE_SIZE
+    made.carve(Run(Arena(pages), 0, 7, pages), 0, len(data))
+    made.write(0, data, 0, len(data))
+    return made
+
+
+def summed(data: bytes) -> int:
+    """The ones' complement sum, as RFC 1071 has it."""
+    data += bytes(len(data) & 1)
+    sum_ = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while sum_ > 0xFFFF:
+        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)
+    return sum_
+
+
+# Copied out.
+
+
+def test_pieces_become_one_bytes() -> None:
+    whole = gather(7)
+    for off, count in ((0, 3), (8, 0), (4, 4)):
+        whole.add(memory(b"01234567"), off, count)
+    assert whole.close() == b"0124567"
+
+
+def test_no_pieces_become_no_bytes() -> None:
+    assert gather(0).close() == b""
+
+
+def test_one_byte_is_a_bytes_of_its_own() -> None:
+    # Python keeps one object for each single byte: writing to that would change it for all.
+    before = [bytes([byte]) for byte in range(256)]
+    whole = gather(1)
+    whole.add(memory(b"x"), 0, 1)
+    assert whole.close() == b"x"
+    assert [byte[0] for byte in before] == list(range(256))
+
+
+def test_no_more_is_gathered_than_was_asked_for() -> None:
+    whole = gather(3)
+    with pytest.raises(IndexError, match="4 bytes, where 3 are left"):
+        whole.add(memory(b"01234567"), 0, 4)
+    whole.add(memory(b"01234567"), 0, 3)
+    assert whole.close() == b"012"
+
+
+def test_nothing_is_shown_that_was_not_gathered() -> None:
+    whole = gather(3)
+    whole.add(memory(b"ab"), 0, 2)
+    with pytest.raises(IndexError, match="1 bytes are still"):
+        whole.close()
+
+
+@pytest.mark.parametrize("size", [-1, -(2**63)])
+def test_less_than_nothing_cannot_be_gathered(size: int) -> None:
+    with pytest.raises(IndexError, match="can't be gathered"):
+        gather(size)
+
+
+@pytest.mark.parametrize("target", [bytearray(8), memoryview(bytearray(8)).cast("I")])
+def test_bytes_are_poured_into_a_buffer(target: Any) -> None:
+    pour(memory(b"01234567"), 2, 3, target, 4)
+    pour(memory(b"01234567"), 0, 0, target, 8)
+    assert bytes(target) == b"\0\0\0\x00234\0"
+
+
+@pytest.mark.parametrize("at", [6, 8, 9, -1, 2**63 - 1])
+def test_nothing_is_poured_beside_a_buffer(at: int) -> None:
+    target = bytearray(8)
+    with pytest.raises(IndexError, match="shorter than"):
+        pour(memory(b"01234567"), 0, 3, target, at)
+    assert target == bytes(8)
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [(b"01234567", BufferError), (memoryview(bytearray(16))[::2], (BufferError, TypeError)), (5, TypeError)],
+)
+def test_what_is_no_writable_buffer_is_not_poured_into(target: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        pour(memory(b"01234567"), 0, 3, target, 0)
+
+
+def test_bytes_may_be_poured_into_where_they_are() -> None:
+    arena = Arena(1)
+    made = Memory()
+    made.carve(Run(arena, 0, 0, 1), 0, 16)
+    made.write(0, b"0123456789abcdef", 0, 16)
+    pour(made, 0, 8, memoryview(arena.map)[:16], 3)
+    assert made.read(0, 16) == b"01201234567bcdef"
+
+
+# Summed.
+
+
+@pytest.mark.parametrize("count", [*range(34), 63, 64, 65, 1000, 1001])
+@pytest.mark.parametrize("off", range(9))
+def test_bytes_add_up_wherever_they_lie(off: int, count: int) -> None:
+    data = bytes((7 * n * n + 250) % 256 for n in range(off + count + 3))
+    assert total(memory(data), off, count) == summed(data[off : off + count])
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\xff", b"\x80", b"\0\xff", b"\xff\0"])
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 4096, 262_144])
+def test_carries_are_added_in(byte: bytes, count: int) -> None:
+    data = byte * count
+    assert total(memory(data), 0, len(data)) == summed(data)
+
+
+def test_zeros_alone_add_up_to_nothing() -> None:
+    assert [total(memory(data), 0, len(data)) for data in (b"", bytes(9), b"\xff" * 4)] == [0, 0, 0xFFFF]
+
+
+@given(st.binary(max_size=300), st.integers(0, 300), st.integers(0, 300))
+def test_any_bytes_add_up(data: bytes, off: int, count: int) -> None:
+    off = min(off, len(data))
+    count = min(count, len(data) - off)
+    assert total(memory(data), off, count) == summed(data[off : off + count])
+
+
+# Searched.
+
+
+@pytest.mark.parametrize(
+    ("pattern", "off", "count", "found"),
+    [
+        (b"ab", 0, 8, 1),
+        (b"ab", 2, 6, 3),
+        (b"ab", 1, 2, 0),
+        (b"ab", 1, 1, -1),
+        (b"b", 7, 1, 0),
+        (b"", 3, 2, 0),
+        (b"xabcxabbx", 0, 8, -1),
+        (b"\0", 0, 8, -1),
+    ],
+)
+def test_a_pattern_is_found_in_a_part(pattern: bytes, off: int, count: int, found: int) -> None:
+    assert index(memory(b"xabcxabb"), off, count, pattern) == found
+
+
+def fed(pieces: list[bytes], pattern: bytes) -> int:
+    """Where a search finds a pattern in pieces."""
+    looking = search(pattern)
+    for piece in pieces:
+        found = looking.feed(memory(piece), 0, len(piece))
+        if found >= 0:
+            return found
+    return looking.rest()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "pattern", "found"),
+    [
+        ([], b"a", -1),
+        ([b"", b""], b"a", -1),
+        ([b"a"], b"a", 0),
+        ([b"xa", b"bx"], b"ab", 1),
+        ([b"xxa", b"", b"b", b"cx"], b"abc", 2),
+        ([b"ab", b"ab", b"abc"], b"abc", 4),
+        ([b"aaaaaa", b"ab"], b"aab", 5),
+        ([b"abab", b"abac"], b"ababac", 2),
+        ([b"hello, wo", b"rld"], b"world", 7),
+        ([b"a", b"b", b"c", b"d"], b"abcd", 0),
+        ([b"a", b"b", b"c", b"d"], b"abcde", -1),
+    ],
+)
+def test_a_pattern_is_found_across_pieces(pieces: list[bytes], pattern: bytes, found: int) -> None:
+    assert fed(pieces, pattern) == found
+
+
+def test_the_first_of_two_matches_is_found() -> None:
+    assert fed([b"xxab", b"cxxabc"], b"abc") == 2
+    assert fed([b"xabcxxab", b"cxxabc"], b"abc") == 1
+
+
+@given(st.lists(st.text("ab", max_size=6), max_size=8), st.text("ab", min_size=1, max_size=9))
+def test_it_makes_no_difference_how_bytes_are_cut(pieces: list[str], pattern: str) -> None:
+    assert fed([piece.encode() for piece in pieces], pattern.encode()) == "".join(pieces).find(pattern)
+
+
+def test_a_search_keeps_no_more_than_it_needs() -> None:
+    looking = search(b"x" * 10)
+    piece = memory(b"aaa")
+    for _ in range(1000):
+        assert looking.feed(piece, 0, 3) == -1
+    assert looking.rest() == -1
+
+
+def test_nothing_cannot_be_looked_for() -> None:
+    with pytest.raises(IndexError, match="nothing to look for"):
+        search(b"")
+
+
+# Bounds.
+
+VERBS = {
+    "add": lambda m, off, count: gather(8).add(m, off, count),
+    "pour": lambda m, off, count: pour(m, off, count, bytearray(8), 0),
+    "total": total,
+    "index": lambda m, off, count: index(m, off, count, b"a"),
+    "feed": lambda m, off, count: search(b"a").feed(m, off, count),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("off", "count"), OUTSIDE)
+def test_nothing_beside_a_memory_is_looked_at(verb: str, off: int, count: int) -> None:
+    with pytest.raises(IndexError, match="of 8"):
+        VERBS[verb](memory(b"01234567"), off, count)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_where_there_is_no_memory_nothing_is_looked_at(verb: str) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        VERBS[verb](None, 0, 0)
