@@ -1,5 +1,6 @@
 """What stands in for the compiler's magic module where nothing is compiled."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 _Class = TypeVar("_Class", bound=type)
@@ -24,3 +25,8 @@ class cython:
     def no_gc(cls: _Class) -> _Class:
         """Compiled, the cycle collector doesn't track the objects: see docs/safety.md."""
         return cls
+
+    @staticmethod
+    def freelist(count: int) -> Callable[[_Class], _Class]:
+        """Compiled, as many dead objects are kept, for the next ones to be made of."""
+        return lambda cls: cls

@@ -7,6 +7,7 @@ from mbuf.vm.loan cimport Loan
 from mbuf.vm.number cimport clip
 
 cdef unsigned int M_FREED
+cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 
 
 cdef class RefCount:
@@ -26,8 +27,16 @@ cdef class External(Storage):
     cdef Py_ssize_t uses
     cdef bint over
 
+    cdef int begin(self, Loan of, int type, RefCount refs) except -1
+    cdef int tell_owner(self, free, arg1, arg2, stand_in) except -1
+    cdef int forget(self) except -1
     cdef int _part(self) except -1
 
     @cython.locals(owner=Item, m=Segment)
     cdef int _end(self, Item item) except -1
     cdef detach(self, Item item)
+
+
+@cython.locals(made=External)
+cpdef External external(Loan of, int type, RefCount refs)
+cpdef bint freeable(Py_ssize_t type) noexcept

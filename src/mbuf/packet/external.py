@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import (
-    EXT_DISPOSABLE,
-    EXT_EXTREF,
-    EXT_MOD_TYPE,
-    EXT_NET_DRV,
-    EXT_RXRING,
-    EXT_SFBUF,
-    M_FREED,
-)
+from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF, M_FREED
 from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Ext, Storage
 from mbuf.packet.routine import run
@@ -32,9 +24,6 @@ if TYPE_CHECKING:
     from mbuf.packet.segment import Segment
 else:
     from mbuf.shadow import cython
-
-#: The types of storage that know how to be freed, of those that an mbuf can be given.
-TYPES = frozenset((EXT_SFBUF, EXT_RXRING, EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_EXTREF))
 
 #: Uses that a count can tell of.
 _MOST = (1 << 32) - 1
@@ -65,25 +54,38 @@ class External(Storage):
     over: bool
     uses: int
 
-    def __init__(self, loan: Loan, type: int, refs: RefCount | None, stand_in: Callable[..., Segment]) -> None:
-        self.borrow(loan)
-        self.obj = loan.obj
-        self.handle = self.mate = None
-        self.home = cython.cast(Home, None)
-        self.owner = None
-        self.tags = None
+    def __init__(self) -> None:
+        raise TypeError("external storage is made by external(loan, type, refs)")
+
+    def begin(self, of: Loan, type: int, refs: RefCount | None) -> None:
+        """Be the storage of one mbuf."""
+        self.borrow(of)
+        self.obj = of.obj
+        self.extent = of.size
         self.type = type
-        self.extent = loan.size
-        self.refs = refs
-        self.over = False
         self.uses = 1
-        self.users = 1
-        if self.refs is not None:
+        self.refs = refs
+        if self.refs is None:
+            self.users = 1
+        else:
             self.users = 0
             self.refs.count += 1
-        self.free: Callable[[Segment], object] | None = None
-        self.arg1: Any = None
-        self.arg2: Any = None
+        if not cython.compiled:
+            self.handle = self.mate = self.owner = self.tags = None
+            self.home = cython.cast(Home, None)
+            self.over = False
+            self.free: Callable[[Segment], object] | None = None
+            self.arg1: Any = None
+            self.arg2: Any = None
+            self._stand_in: Any = None
+
+    def tell_owner(
+        self, free: Callable[[Segment], object] | None, arg1: Any, arg2: Any, stand_in: Callable[..., Segment]
+    ) -> None:
+        """Call `free`, if any, in the end, with the mbuf that `stand_in` makes; it can see the arguments."""
+        self.free = free
+        self.arg1 = arg1
+        self.arg2 = arg2
         self._stand_in = stand_in
 
     def counted(self) -> int:
@@ -154,8 +156,18 @@ class External(Storage):
             m = self._stand_in(owner, self)
             run(self.free, m)
             m.bits = M_FREED
-        self.obj = self.free = self.arg1 = self.arg2 = None
+        self.forget()
         self._parted(item)
+
+    def forget(self) -> None:
+        """What was the owner's is not kept."""
+        self.obj = None
+        if self.free is not None:
+            self.free = None
+        if self.arg1 is not None:
+            self.arg1 = None
+        if self.arg2 is not None:
+            self.arg2 = None
 
     def unwatched(self) -> None:
         if self.owner is None:
@@ -173,8 +185,20 @@ class External(Storage):
         obj = self.obj
         self.over = True
         self.give_back()
-        self.obj = self.free = self.arg1 = self.arg2 = None
+        self.forget()
         if self.owner is not None and self.owner is not item:
             self.owner.release()
         self.owner = None
         return obj
+
+
+def external(of: Loan, type: int, refs: RefCount | None) -> External:
+    """The storage of somebody's memory."""
+    made: External = External.__new__(External)
+    made.begin(of, type, refs)
+    return made
+
+
+def freeable(type: int) -> bool:
+    """True for the types of storage that know how to be freed, of those that an mbuf can be given."""
+    return EXT_NET_DRV <= type <= EXT_EXTREF or type in (EXT_SFBUF, EXT_RXRING)

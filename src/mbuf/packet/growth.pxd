@@ -14,8 +14,7 @@ cdef bytes ZEROS
 
 @cython.no_gc
 cdef class Growth(Copy):
-    @cython.locals(n=Py_ssize_t)
-    cpdef Growth prepend(self, len, how=*, timeout=*)
+    cdef int push(self, Py_ssize_t n, how, timeout) except -1
 
     @cython.locals(most=Py_ssize_t, m=Copy)
     cdef int _prepend(self, Py_ssize_t n, how, timeout) except -1

@@ -39,9 +39,13 @@ class Growth(Copy):
         In the room before the data if it has that many, else in a new mbuf, which holds 168 with a packet
         header and 224 without. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
         """
+        self.push(clip(len), how, timeout)
+        return self
+
+    def push(self, n: int, how: int, timeout: float | None) -> None:
+        """`prepend`."""
         if self.bits & M_FREED:
             self.live()
-        n = clip(len)
         if n < 0 or n > self.off - self.start() or (n and not self.free_to_write()):
             self._prepend(n, how, timeout)
         else:
@@ -49,7 +53,6 @@ class Growth(Copy):
             self.count += n
         if self.bits & M_PKTHDR:
             self.hdr.add(n)
-        return self
 
     def _prepend(self, n: int, how: int, timeout: float | None) -> None:
         most = MHLEN if self.bits & M_PKTHDR else MLEN

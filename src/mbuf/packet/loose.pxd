@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.uma.item cimport Home, Item
+from mbuf.vm.loan cimport loan
 
 cdef Py_ssize_t MSIZE
 

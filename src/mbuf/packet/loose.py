@@ -15,7 +15,7 @@ else:
 from mbuf.const import MSIZE
 from mbuf.packet.source import Source
 from mbuf.uma.item import Home, Item
-from mbuf.vm.loan import Loan
+from mbuf.vm.loan import loan
 
 
 @cython.no_gc
@@ -32,7 +32,7 @@ class Loose(Home):
     def item(self) -> Item:
         """An item of its own, for one mbuf."""
         item: Item = Item.__new__(Item)
-        item.borrow(Loan(bytearray(MSIZE)))
+        item.borrow(loan(bytearray(MSIZE)))
         item.home = self
         item.handle = item.mate = None
         return item

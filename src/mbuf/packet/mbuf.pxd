@@ -3,16 +3,17 @@ cimport cython
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.external cimport External
+from mbuf.packet.external cimport External, external, freeable
 from mbuf.packet.layout cimport Layout
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.uma.item cimport Item
-from mbuf.vm.loan cimport Loan
+from mbuf.vm.loan cimport loan
 from mbuf.vm.number cimport clip
 
 cdef unsigned int M_COPYFLAGS, M_EXT, M_FREED, M_NOFREE, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t MHSIZE, MPKTHSIZE
-cdef int MT_DATA
+cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, MT_DATA
+cdef object DRIVER, NONE
 
 
 @cython.no_gc
@@ -26,8 +27,11 @@ cdef class Mbuf(Layout):
     @cython.locals(storage=Storage)
     cpdef Mbuf cljset(self, Cluster cluster)
 
-    @cython.locals(bits=Py_ssize_t, storage=External)
-    cdef Mbuf _adopt(self, buffer, refs, free, arg1, arg2, flags, object type)
+    @cython.locals(storage=External)
+    cpdef Mbuf extaddref(self, buffer, refs, free=*, arg1=*, arg2=*)
+
+    @cython.locals(storage=External)
+    cdef External _adopt(self, buffer, Py_ssize_t type, refs, Py_ssize_t flags)
 
     @cython.locals(item=Item, storage=External)
     cpdef detach(self)

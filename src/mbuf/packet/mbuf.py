@@ -35,15 +35,19 @@ from mbuf.const import (
 from mbuf.errors import Inval
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
-from mbuf.packet.external import TYPES, External, RefCount
+from mbuf.packet.external import External, RefCount, external, freeable
 from mbuf.packet.flags import flag_names
 from mbuf.packet.layout import Layout
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.vm.loan import Loan
+from mbuf.vm.loan import loan
 from mbuf.vm.number import clip
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
+
+#: Defaults as objects: to find that an argument is the default takes no more than a look.
+DRIVER: int = EXT_NET_DRV
+NONE: int = 0
 
 
 @cython.no_gc
@@ -121,8 +125,8 @@ class Mbuf(Layout):
         free: Callable[[Any], object] | None = None,
         arg1: Any = None,
         arg2: Any = None,
-        flags: int = 0,
-        type: int = EXT_NET_DRV,
+        flags: int = NONE,
+        type: int = DRIVER,
     ) -> Mbuf:
         """Hold data in somebody's memory from now on: any object with a buffer, in one piece. See m_extadd.
 
@@ -131,7 +135,15 @@ class Mbuf(Layout):
         What is for reading only sets M_RDONLY. `type` is EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE,
         EXT_SFBUF, EXT_RXRING (without `free`) or EXT_EXTREF. What the mbuf held in itself is gone.
         """
-        return self._adopt(buffer, RefCount() if type == EXT_EXTREF else None, free, arg1, arg2, flags, type)
+        if free is not None and (type == EXT_RXRING or not callable(free)):
+            raise Inval("extadd: free must be a function to call, or None; a receive ring has none")
+        if type is DRIVER and flags is NONE:
+            storage = cython.cast(External, self._adopt(buffer, EXT_NET_DRV, None, 0))
+        else:
+            storage = cython.cast(External, self._adopt(buffer, clip(type), None, clip(flags)))
+        if free is not None or arg1 is not None or arg2 is not None:
+            storage.tell_owner(free, arg1, arg2, _stand_in)
+        return self
 
     def extaddref(
         self,
@@ -147,39 +159,30 @@ class Mbuf(Layout):
         """
         if not isinstance(refs, RefCount):
             raise Inval("extaddref: give the RefCount that counts the uses of this memory")
-        return self._adopt(buffer, refs, free, arg1, arg2, 0, EXT_EXTREF)
+        if free is not None and not callable(free):
+            raise Inval("extaddref: free must be a function to call, or None")
+        storage: External = self._adopt(buffer, EXT_EXTREF, refs, 0)
+        storage.tell_owner(free, arg1, arg2, _stand_in)
+        return self
 
-    def _adopt(
-        self,
-        buffer: Any,
-        refs: RefCount | None,
-        free: Callable[[Any], object] | None,
-        arg1: Any,
-        arg2: Any,
-        flags: int,
-        type: int,
-    ) -> Mbuf:
+    def _adopt(self, buffer: Any, type: int, refs: RefCount | None, flags: int) -> External:
         self.live()
-        bits = clip(flags)
         if self.bits & M_EXT:
             raise Inval("extadd: this mbuf has external storage already")
-        if type not in TYPES:
+        if not freeable(type):
             raise Inval(f"extadd: type {type}: give EXT_NET_DRV or another whose storage can be freed again")
-        if self.bits & M_NOFREE and type not in (EXT_RXRING, EXT_EXTREF):
+        if self.bits & M_NOFREE and type != EXT_RXRING and type != EXT_EXTREF:
             raise Inval("extadd: an mbuf with M_NOFREE takes EXT_RXRING or EXT_EXTREF")
-        if bits & ~(M_COPYFLAGS & ~M_PKTHDR):
+        if flags & ~(M_COPYFLAGS & ~M_PKTHDR):
             raise Inval(f"extadd: flags {flags:#x}: give M_RDONLY and others of M_COPYFLAGS, but M_PKTHDR")
-        if free is not None and (type == EXT_RXRING or not callable(free)):
-            raise Inval("extadd: free must be a function to call, or None; a receive ring has none")
-        storage = External(Loan(buffer), type, refs, _stand_in)
-        storage.free = free
-        storage.arg1 = arg1
-        storage.arg2 = arg2
+        if type == EXT_EXTREF and refs is None:
+            refs = RefCount()
+        storage: External = external(loan(buffer), type, refs)
         self.attach(storage)
-        self.bits |= bits
+        self.bits |= flags
         if storage.fixed:
             self.bits |= M_RDONLY
-        return self
+        return storage
 
     def detach(self) -> Any:
         """Give somebody's memory back to the caller, who gets the object; no routine is called.

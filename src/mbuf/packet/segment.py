@@ -111,7 +111,7 @@ class Segment(Window):
         """`writable`, of an mbuf known to be live."""
         if self.bits & (M_RDONLY | M_EXTPG):
             return False
-        return not self.bits & M_EXT or self.store().sole()
+        return not self.bits & M_EXT or bool(cython.cast(Storage, self.buf).sole())
 
     def store(self) -> Storage:
         """The external storage, of an mbuf known to have some."""

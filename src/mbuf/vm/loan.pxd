@@ -11,4 +11,9 @@ cdef class Loan:
     cdef readonly Py_ssize_t size
     cdef readonly bint fixed
 
+    cdef int take(self, obj) except -1
     cpdef release(self)
+
+
+@cython.locals(made=Loan)
+cpdef Loan loan(obj)

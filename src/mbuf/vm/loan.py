@@ -36,12 +36,13 @@ class Export(ctypes.Structure):
     )
 
 
+@cython.freelist(64)
 @cython.no_gc
 @cython.cclass
 class Loan:
     """The buffer of `obj`: `size` bytes, for reading only when `fixed`.
 
-    `release` gives it back, once; dropped, the loan does so itself.
+    Made by `loan`. `release` gives it back, once; dropped, the loan does so itself.
     """
 
     __slots__ = ("_export", "fixed", "obj", "size")
@@ -52,9 +53,11 @@ class Loan:
         size: int
         fixed: bool
 
-    def __init__(self, obj: Any) -> None:
-        if self.obj is not None if cython.compiled else hasattr(self, "obj"):
-            raise BufferError("this loan is of an object already")
+    def __init__(self) -> None:
+        raise TypeError("a loan is made by loan(obj)")
+
+    def take(self, obj: Any) -> None:
+        """Take the buffer of an object; only a new loan may."""
         if cython.compiled:
             PyObject_GetBuffer(obj, cython.address(self._export), PyBUF_SIMPLE)
             self.ptr = cython.cast(cython.p_uchar, self._export.buf)
@@ -85,8 +88,15 @@ class Loan:
         return bytes_
 
     def __dealloc__(self) -> None:
-        if cython.compiled and self.ptr != cython.NULL:
+        if cython.compiled and self.obj is not None:
             PyBuffer_Release(cython.address(self._export))
+
+
+def loan(obj: Any) -> Loan:
+    """Borrow the buffer of an object; BufferError or TypeError if it has none in one piece."""
+    made: Loan = Loan.__new__(Loan)
+    made.take(obj)
+    return made
 
 
 if not cython.compiled:
