@@ -6,9 +6,11 @@ that it copies as it is, but for `split`, which divides it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 
     from mbuf.packet.mbuf import Mbuf
@@ -48,15 +50,15 @@ class Copy(Shape):
             raise Inval("the pool that this mbuf came from is closed")
         return source
 
-    def alike(self, source: Source, head: bool, how: int, deadline: float | None) -> Copy:
+    def alike(self, source: Source, head: bool, how: int, deadline: float | None) -> Any:
         """A new mbuf of this one's type, with a packet header or without."""
         if head:
-            m: Copy = cython.cast(Copy, source.gethdr(how, self.kind, left(deadline)))
+            m: Any = cython.cast(Copy, source.gethdr(how, self.kind, left(deadline)))
         else:
             m = cython.cast(Copy, source.get(how, self.kind, left(deadline)))
         return m
 
-    def dupcl(self, m: Mbuf) -> Copy:
+    def dupcl(self, m: Mbuf) -> Self:
         """Share the external storage of another mbuf, and show the same bytes of it. See mb_dupcl.
 
         What this mbuf held in itself is gone. While the storage is shared, nobody may write to it.
@@ -92,7 +94,7 @@ class Copy(Shape):
 
     def copym(
         self, off: int = 0, len: int = M_COPYALL, how: int = M_NOWAIT, timeout: float | None = None
-    ) -> Copy | None:
+    ) -> Mbuf | None:
         """A new chain of `len` bytes from byte `off` on, by default of all. See m_copym.
 
         External storage is shared, and read-only for all who share it; bytes inside mbufs are copied. The
@@ -114,7 +116,7 @@ class Copy(Shape):
             return None
         deadline = None if timeout is None else until(how, timeout)
         source = self.origin()
-        top: Copy = cython.cast(Copy, None)
+        top: Mbuf = cython.cast(Copy, None)
         last = top
         try:
             while count > 0 and m is not None:
@@ -140,12 +142,12 @@ class Copy(Shape):
             raise
         return top
 
-    def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Copy:
+    def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes: `copym` of all that keeps the room before them. See m_copypacket."""
         self.headed()
         deadline = None if timeout is None else until(how, timeout)
         source = self.origin()
-        top = self.alike(source, True, how, deadline)
+        top: Mbuf = self.alike(source, True, how, deadline)
         try:
             top.inherit(self, how)
             top.take(self, 0, self.count, self.off)
@@ -162,7 +164,7 @@ class Copy(Shape):
             raise
         return top
 
-    def dup(self, how: int = M_NOWAIT, timeout: float | None = None) -> Copy:
+    def dup(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes, copied, so that they can be written. See m_dup.
 
         Raises `NoBufs`, and then nothing has changed; `Inval` if the header's len isn't the mbufs'.
@@ -176,7 +178,7 @@ class Copy(Shape):
         skip = 0
         m: Copy | None = self
         kind = self.kind
-        top: Copy = cython.cast(Copy, None)
+        top: Mbuf = cython.cast(Copy, None)
         last = top
         try:
             while todo > 0 or top is None:
@@ -207,7 +209,7 @@ class Copy(Shape):
             raise
         return top
 
-    def split(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Copy | None:
+    def split(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf | None:
         """Keep `len` bytes; returns a new chain of the rest, which is the caller's. See m_split.
 
         External storage that is cut through is shared by both. A packet's rest has a header with length
@@ -227,12 +229,12 @@ class Copy(Shape):
         m.follow()
         rest = m.count - keep
         if not self.bits & M_PKTHDR and rest == 0:
-            tail: Copy = cython.cast(Copy, m.cut())
+            tail: Mbuf = cython.cast(Copy, m.cut())
             return tail
         deadline = None if timeout is None else until(how, timeout)
         source = self.origin()
         if not self.bits & M_PKTHDR:
-            n = m.alike(source, False, how, deadline)
+            n: Mbuf = m.alike(source, False, how, deadline)
             m.halve(n, keep)
             return n
         n = self.alike(source, True, how, deadline)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 
     from mbuf.packet.mbuf import Mbuf
@@ -28,7 +30,7 @@ class Gather(Growth):
 
     __slots__ = ()
 
-    def pullup(self, len: int) -> Gather:
+    def pullup(self, len: int) -> Self:
         """Have the first `len` bytes of the packet, at most 168, in this mbuf, inside it. See m_pullup.
 
         Up to `max_protohdr` bytes come along. Raises `NoBufs`, or `Inval` if there are fewer bytes, and
@@ -46,7 +48,7 @@ class Gather(Growth):
         self._new_front(n, 0)
         return self
 
-    def copyup(self, len: int, dstoff: int = 0) -> Gather:
+    def copyup(self, len: int, dstoff: int = 0) -> Self:
         """Have the first `len` bytes in a new mbuf in front, with `dstoff` bytes of room before them.
 
         Both together at most 168. Raises like `pullup`. See m_copyup.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 
     from mbuf.packet.mbuf import Mbuf
@@ -33,7 +35,7 @@ class Growth(Copy):
 
     __slots__ = ()
 
-    def prepend(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Growth:
+    def prepend(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have `len` bytes more at the front, whatever is in them. See M_PREPEND and m_prepend.
 
         In the room before the data if it has that many, else in a new mbuf, which holds 168 with a packet
@@ -73,7 +75,7 @@ class Growth(Copy):
         m._next = self._next
         self._next = m
 
-    def append(self, data: Any) -> Growth:
+    def append(self, data: Any) -> Self:
         """Copy bytes to the end of the packet, adding mbufs for what doesn't fit. See m_append.
 
         Raises `NoBufs`, and then nothing was appended; the kernel keeps what fitted.
@@ -121,7 +123,7 @@ class Growth(Copy):
             raise
         return first
 
-    def copyback(self, off: int, data: Any) -> Growth:
+    def copyback(self, off: int, data: Any) -> Self:
         """Write data over the packet from byte `off` on, adding mbufs for what is beyond its end. See m_copyback.
 
         A gap is filled with zeros. Bytes are written even where storage is shared or marked M_RDONLY, as in

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 
     from mbuf.packet.tag import Tag
@@ -54,7 +56,7 @@ class Headed(Content):
         hdr.len = self.length()
         return int(hdr.len)
 
-    def demote_pkthdr(self) -> Headed:
+    def demote_pkthdr(self) -> Self:
         """Have no packet header any more: its tags are freed, a send tag is let go of. See m_demote_pkthdr.
 
         The kernel forgets the send tag's reference. Where the header was is leading space then.
@@ -71,7 +73,7 @@ class Headed(Content):
             self.hdr = cython.cast(PktHdr, None)
             hdr.clear()
 
-    def demote(self, all: bool = False, flags: int = 0) -> Headed:
+    def demote(self, all: bool = False, flags: int = 0) -> Self:
         """Make the mbufs after this one (with `all`, this one too) mere parts of a packet. See m_demote.
 
         They lose their headers, and the flags but for those that say how they are built and `flags`.
@@ -93,7 +95,7 @@ class Headed(Content):
             m = cython.cast(Headed, m._next)
         return self
 
-    def clrprotoflags(self) -> Headed:
+    def clrprotoflags(self) -> Self:
         """Clear the flags M_PROTO1 to M_PROTO11 of the mbufs from here on. See m_clrprotoflags."""
         self.live()
         m: Headed | None = self
@@ -102,7 +104,7 @@ class Headed(Content):
             m = cython.cast(Headed, m.follow())
         return self
 
-    def move_pkthdr(self, from_: Headed) -> Headed:
+    def move_pkthdr(self, from_: Headed) -> Self:
         """Take over the packet header of another mbuf, tags and all. See m_move_pkthdr.
 
         A header that was here goes. The data of an mbuf without external storage begins behind the header
@@ -123,7 +125,7 @@ class Headed(Content):
         if laden:
             spare.clear()
 
-    def dup_pkthdr(self, from_: Headed, how: int = M_NOWAIT) -> Headed:
+    def dup_pkthdr(self, from_: Headed, how: int = M_NOWAIT) -> Self:
         """Have a packet header like another mbuf's, with copies of its tags. See m_dup_pkthdr.
 
         What `move_pkthdr` says of the data is so here too. Raises `NoBufs` when there is no memory for the
@@ -163,7 +165,7 @@ class Headed(Content):
         tags = self.headed().tags
         return () if tags is None else tuple(tags)
 
-    def tag_prepend(self, tag: Tag) -> Headed:
+    def tag_prepend(self, tag: Tag) -> Self:
         """Put a tag before the packet's others; it is the packet's then. See m_tag_prepend."""
         hdr: PktHdr = self.headed()
         if hdr.tags is None:
@@ -171,24 +173,24 @@ class Headed(Content):
         hdr.tags.prepend(tag)
         return self
 
-    def tag_unlink(self, tag: Tag) -> Headed:
+    def tag_unlink(self, tag: Tag) -> Self:
         """Take a tag out; it is the caller's then. See m_tag_unlink."""
         self._tags().unlink(tag)
         return self
 
-    def tag_delete(self, tag: Tag) -> Headed:
+    def tag_delete(self, tag: Tag) -> Self:
         """Take a tag out and free it. See m_tag_delete."""
         self._tags().delete(tag)
         return self
 
-    def tag_delete_chain(self, tag: Tag | None = None) -> Headed:
+    def tag_delete_chain(self, tag: Tag | None = None) -> Self:
         """Take out and free a tag and all after it; without one, all. See m_tag_delete_chain."""
         tags = self._tags()
         if tag is not None or len(tags):
             tags.delete_chain(tag)
         return self
 
-    def tag_delete_nonpersistent(self) -> Headed:
+    def tag_delete_nonpersistent(self) -> Self:
         """Take out and free the tags whose id lacks MTAG_PERSISTENT. See m_tag_delete_nonpersistent."""
         self._tags().delete_nonpersistent()
         return self
@@ -204,7 +206,7 @@ class Headed(Content):
         """`tag_locate` of cookie MTAG_ABI_COMPAT. See m_tag_find."""
         return self._tags().find(type, tag)
 
-    def tag_copy_chain(self, from_: Headed, how: int = M_NOWAIT) -> Headed:
+    def tag_copy_chain(self, from_: Headed, how: int = M_NOWAIT) -> Self:
         """Have copies of another packet's tags instead of those here. See m_tag_copy_chain.
 
         Raises `NoBufs` when there is no memory for them, and then nothing has changed.

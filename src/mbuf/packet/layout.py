@@ -9,6 +9,8 @@ from random import randint
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 else:
     from mbuf.shadow import cython
@@ -38,7 +40,7 @@ class Layout(Gather):
 
     __slots__ = ()
 
-    def defrag(self, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+    def defrag(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in as few mbufs and clusters as it needs, all new. See m_defrag.
 
         The header's len becomes what there is. A chain without a header is left alone. Raises `NoBufs`,
@@ -94,7 +96,7 @@ class Layout(Gather):
         top._next = old
         free_chain(top)
 
-    def fragment(self, length: int, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+    def fragment(self, length: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in new clusters of `length` bytes each; to try code on. See m_fragment.
 
         With -1 the length is chosen at random, from 1 to 255, with -2 it is chosen anew for each cluster. A
@@ -131,7 +133,7 @@ class Layout(Gather):
         self.become(top)
         return self
 
-    def collapse(self, maxfrags: int, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+    def collapse(self, maxfrags: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in at most `maxfrags` mbufs, by merging neighbours. See m_collapse.
 
         First into the room that there is, then two by two into new clusters; the first mbuf stays. Raises
@@ -196,7 +198,7 @@ class Layout(Gather):
             m = n
         return None
 
-    def unshare(self, how: int = M_NOWAIT, timeout: float | None = None) -> Layout:
+    def unshare(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have all bytes writable: storage that is shared or read-only is replaced by copies. See m_unshare.
 
         Small neighbours are merged on the way. A copy of what was marked M_RDONLY is so marked again, as
@@ -205,7 +207,7 @@ class Layout(Gather):
         self.live()
         deadline = None if timeout is None else until(how, timeout)
         undo = Undo(self)
-        top = self
+        top: Layout = self
         last = cython.cast(Layout, None)
         m: Layout = self
         try:

@@ -29,6 +29,8 @@ from mbuf.vm.number import clip
 from mbuf.vm.page import Memory, Window, pane
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 
     from mbuf.uma.item import Item
@@ -173,7 +175,7 @@ class Segment(Window):
         self.live()
         return self.kind
 
-    def chtype(self, type: int) -> Segment:
+    def chtype(self, type: int) -> Self:
         """Be of another type from now on: an MT_ number from 1 to 254. See m_chtype."""
         self.live()
         kind = clip(type)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import cython
 
     from mbuf.packet.mbuf import Mbuf
@@ -27,7 +29,7 @@ class Shape(Headed):
 
     __slots__ = ()
 
-    def adj(self, len: int) -> Shape:
+    def adj(self, len: int) -> Self:
         """Drop `len` bytes from the front of the packet, or from its end if `len` is negative. See m_adj.
 
         More than there are drops all. From the front, mbufs are emptied and stay; from the end, those
@@ -93,7 +95,7 @@ class Shape(Headed):
         self._next = None
         return rest
 
-    def cat(self, n: Mbuf) -> Shape:
+    def cat(self, n: Mbuf) -> Self:
         """Add another chain at the end, which is part of this one from then on. See m_cat.
 
         Bytes that fit into the last mbuf are copied, and the mbuf that they were in freed. No packet
@@ -104,7 +106,7 @@ class Shape(Headed):
         self.join(n)
         return self
 
-    def catpkt(self, n: Mbuf) -> Shape:
+    def catpkt(self, n: Mbuf) -> Self:
         """Add another packet at the end; its header goes. See m_catpkt.
 
         A send tag of the other packet is let go of, where the kernel forgets it.
