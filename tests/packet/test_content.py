@@ -444,6 +444,19 @@ def test_no_more_bytes_are_printed_than_asked_for(pool: Pool) -> None:
         assert printed(m, 2**64) == printed(m)
 
 
+def test_what_a_packet_carries_is_printed(pool: Pool) -> None:
+    m = pool.gethdr()
+    m.tag_prepend(pool.tag_get(21, "pf")).tag_prepend(pool.tag_alloc(7, 1, b"x"))
+    m.pkthdr.rcvif = "em0"
+    assert printed(m) == [
+        "mbuf 0: MT_DATA, M_PKTHDR, 0 of 168 bytes at 0",
+        "    packet of 0 bytes, rcvif em0",
+        "    tag 1 of cookie 7: b'x'",
+        "    tag 21 of cookie 0: 'pf'",
+    ]
+    m.free()
+
+
 def test_it_is_printed_to_standard_output(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
     with pool.getcl().append(b"x") as m:
         m.print()

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from mbuf import Inval, Mbuf, NoBufs, NoMemory, Pool
+from mbuf import M_PKTHDR, Inval, Mbuf, NoBufs, NoMemory, Pool
 from mbuf.net.rxring import RxRings, cluster_for
 
 
@@ -80,6 +80,7 @@ def test_a_long_frame_fills_clusters_in_turn(
         found = []
         while m is not None:
             found.append(m.len)
+            assert bool(m.flags & M_PKTHDR) == (m is head)
             m = m.next
         assert (found, bytes(head), head.pkthdr.len) == (lens, data, size)
         assert (nic.short, p.out, nic.needs(size)) == (0, 8 + len(lens), len(lens))

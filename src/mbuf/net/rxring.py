@@ -123,4 +123,6 @@ class RxRings:
             if piece:
                 head.append(piece)
             last = m
+        # A card's buffers all came with headers.
+        head.demote()
         return head

@@ -20,6 +20,7 @@ _ASCII = bytes(byte if 0x20 <= byte < 0x7F else ord(".") for byte in range(256))
 #: The fields of a packet header that are shown when they are set, and how.
 _FIELDS = (
     ("rcvif", "{}"),
+    ("snd_tag", "{}"),
     ("flowid", "{:#x}"),
     ("csum_flags", "{:#x}"),
     ("fibnum", "{}"),
@@ -48,6 +49,8 @@ def write_chain(m: Mbuf, most: int, file: TextIO | None) -> None:
         out.write(f"mbuf {number}: {_shape(n)}\n")
         if n.flags & M_PKTHDR:
             out.write(f"    {_packet(n)}\n")
+            for tag in n.tags:
+                out.write(f"    tag {tag.id} of cookie {tag.cookie}: {tag.value!r}\n")
         shown = min(n.len, most - min(at, most))
         for row in rows(n.copydata(0, shown), at):
             out.write(f"    {row}\n")
