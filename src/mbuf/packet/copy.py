@@ -85,6 +85,9 @@ class Copy(Shape):
 
     def take(self, m: Shape, skip: int, count: int, off: int) -> None:
         """Hold `count` bytes of another mbuf's data from `skip` on: shared if external, else copied to `off`."""
+        if m.bits & M_FREED:
+            # By somebody else, while this verb asked for memory.
+            m.live()
         if m.bits & M_EXT:
             self.share(m, m.off + skip, count)
         else:
@@ -202,7 +205,7 @@ class Copy(Shape):
                     skip += piece
                     todo -= piece
                     if skip == m.count:
-                        m = cython.cast(Copy, m._next)
+                        m = cython.cast(Copy, m.after() if todo else None)
                         skip = 0
         except BaseException:
             free_chain(top)
@@ -235,6 +238,7 @@ class Copy(Shape):
         source = self.origin()
         if not self.bits & M_PKTHDR:
             n: Mbuf = m.alike(source, False, how, deadline)
+            m.live()
             m.halve(n, keep)
             return n
         n = self.alike(source, True, how, deadline)
@@ -245,7 +249,8 @@ class Copy(Shape):
                 second = m.alike(source, False, how, deadline)
                 n.off += MHLEN
                 n._next = second
-            hdr = self.hdr
+            m.live()
+            hdr = self.headed()
             if hdr.csum_flags & CSUM_SND_TAG:
                 hdr.place.ref()
         except BaseException:

@@ -71,6 +71,7 @@ class Gather(Growth):
     def _new_front(self, n: int, room: int) -> None:
         source = self.origin()
         m = cython.cast(Gather, source.get(M_NOWAIT, self.kind))
+        self.live()
         self.follow_in(m)
         self.off += room
         self._gather(n, source.max_protohdr)
@@ -134,6 +135,7 @@ class Gather(Growth):
             m = cython.cast(Gather, source.getcl(M_NOWAIT, self.kind, 0))
         else:
             m = cython.cast(Gather, source.get(M_NOWAIT, self.kind))
+        self.live()
         m.buf.copy(m.off, self.buf, self.off + keep, rest)
         m.count = rest
         self.count = keep
@@ -162,6 +164,8 @@ class Gather(Growth):
             m = cython.cast(Gather, source.getcl(M_NOWAIT, head.kind, 0))
         else:
             m = cython.cast(Gather, source.get(M_NOWAIT, head.kind))
+        self.live()
+        after.live()
         m.buf.copy(m.off, self.buf, self.off + skip, here)
         m.count = here
         self.count -= here

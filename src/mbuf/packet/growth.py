@@ -62,6 +62,7 @@ class Growth(Copy):
             raise Inval(f"prepend: {n} bytes: a new mbuf in front of this one holds 0 to {most}")
         deadline = None if timeout is None else until(how, timeout)
         m = self.alike(self.origin(), self.bits & M_PKTHDR != 0, how, deadline)
+        self.live()
         self.follow_in(m)
         if n < self.capacity():
             self.off += (self.capacity() - n) & ~7
@@ -148,6 +149,7 @@ class Growth(Copy):
             rest = self.plain(last.kind, zeros, data, there + more, size - there - more)
             last.live()
             last._next = rest
+        m.live()
         last.count += more
         m.overwrite(skip, data, there + more)
         end = before + skip + size
@@ -228,6 +230,7 @@ class Growth(Copy):
         except BaseException:
             free_chain(top)
             raise
+        self.live()
         after = self.cut()
         self.count = at
         last: Growth = self

@@ -90,6 +90,7 @@ class Layout(Gather):
 
     def become(self, top: Layout) -> None:
         """Stand for a new chain from now on; the old one is freed."""
+        self.live()
         old, new = self.cut(), top.cut()
         self.swap(top)
         self._next = new
@@ -225,6 +226,7 @@ class Layout(Gather):
                         m = n
                     last = m
                 m = cython.cast(Layout, last._next)
+            self.live()
         except BaseException:
             undo.rollback()
             raise

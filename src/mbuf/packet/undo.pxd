@@ -3,7 +3,7 @@ cimport cython
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.shape cimport Shape
 
-cdef unsigned int M_EXT
+cdef unsigned int M_EXT, M_FREED
 
 
 @cython.final

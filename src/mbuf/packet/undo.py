@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXT
+from mbuf.const import M_EXT, M_FREED
 from mbuf.packet.shape import Shape
 
 
@@ -51,6 +51,8 @@ class Undo:
 
     def merge(self, m: Shape, n: Shape) -> None:
         """Append the bytes of `n`, which comes next, to those of `m`, where they fit."""
+        m.live()
+        n.live()
         m.buf.copy(m.off + m.count, n.buf, n.off, n.count)
         m.count += n.count
         m._next = n._next
@@ -65,8 +67,9 @@ class Undo:
         self._readmit()
         for m in self._retired:
             n: Shape = m
-            n._next = None
-            n.shed()
+            if not n.bits & M_FREED:
+                n._next = None
+                n.shed()
 
     def rollback(self) -> None:
         """Have it all as it was, and free what was added."""
