@@ -217,8 +217,9 @@ class Growth(Copy):
             self.count += size
             return self, at
         if size <= self.space():
-            self.buf.copy(self.off + at + size, self.buf, self.off + at, rest)
-            self.count += size
+            if size:
+                self.buf.copy(self.off + at + size, self.buf, self.off + at, rest)
+                self.count += size
             return self, at
         source = self.origin()
         top: Growth = cython.cast(Growth, None)
