@@ -60,8 +60,41 @@ def fixed(pool: Pool, data: bytes) -> list[Mbuf]:
     return [m]
 
 
+def lent(pool: Pool, data: bytes) -> list[Mbuf]:
+    return [pool.wrap(data)]
+
+
+def borrowed(pool: Pool, data: bytes) -> list[Mbuf]:
+    return [pool.wrap(bytearray(data))]
+
+
+def chained(mbufs: list[Mbuf], data: bytes) -> list[Mbuf]:
+    """One chain of those mbufs, each with its share of the bytes."""
+    share = -(-len(data) // len(mbufs))
+    for n, m in enumerate(mbufs):
+        m.append(data[n * share : (n + 1) * share])
+    for m, n in zip(mbufs, mbufs[1:], strict=False):
+        m.last().next = n
+    if mbufs[0].flags & M_PKTHDR:
+        mbufs[0].pkthdr.len = len(data)
+    return mbufs[:1]
+
+
+def clusters(pool: Pool, data: bytes) -> list[Mbuf]:
+    return chained([pool.getcl(), pool.clget(pool.get()), pool.getjcl(flags=0), pool.getcl(flags=0)], data)
+
+
+def parts(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Several mbufs, and no packet."""
+    return chained([pool.get(), pool.get(), pool.getcl(flags=0), pool.get()], data)
+
+
 WAYS: dict[str, Build] = {
-    made.__name__: made for made in (inside, headless, packet, cluster, jumbo, tiny, shared, sharer, fixed)
+    made.__name__: made
+    for made in (
+        *(inside, headless, packet, cluster, jumbo, tiny, shared, sharer, fixed),
+        *(lent, borrowed, clusters, parts),
+    )
 }
 
 

@@ -1,0 +1,138 @@
+"""Memory that is refused on purpose: whatever a verb asks for, at its k-th request.
+
+Stands between all who allocate and the zones of a pool, and before its tags. The cluster that a packet needs
+is the packet zone's own affair, and goes past this.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from mbuf import M_WAITOK, MbufError, NoBufs, Pool
+from mbuf.packet.tag import Tag, TagZone
+from mbuf.pool.zones import Zones
+from mbuf.uma.zone import Zone
+from packet.picture import header, picture
+from packet.rows import EVERYWHERE, Row, Words, agree, built, refusal
+
+NAMES = ("mbuf", "clust", "pack", "jumbop", "jumbo9", "jumbo16")
+
+#: More requests than any verb here makes.
+MANY = 1000
+
+
+class Scarce:
+    """A pool that can be told to refuse."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.real = pool.zones
+        self.meagre = Zones(**{name: MeagreZone(getattr(self.real, name), self) for name in NAMES})
+        self.tags = MeagreTags()
+        self.tags.scarce = self
+        self.allocators = (pool, self.real.mbuf.source)
+        #: Requests to grant before the one that is refused; None when all are granted.
+        self.left: int | None = None
+        #: Whether those after it are refused too.
+        self.rest = False
+        self.hits = 0
+        for allocator in self.allocators:
+            allocator.tags = self.tags
+
+    @contextmanager
+    def refusing(self, k: int, rest: bool) -> Iterator[None]:
+        """Within it, the k-th request is refused, and the `rest` of them if that is wanted."""
+        self.left, self.rest, self.hits = k - 1, rest, 0
+        for allocator in self.allocators:
+            allocator.zones = self.meagre
+        try:
+            yield
+        finally:
+            self.left = None
+            for allocator in self.allocators:
+                allocator.zones = self.real
+
+    def refuses(self) -> bool:
+        """Count a request, and tell what becomes of it."""
+        if self.left is None:
+            return False
+        if self.left:
+            self.left -= 1
+            return False
+        if not self.rest:
+            self.left = None
+        self.hits += 1
+        return True
+
+
+class MeagreZone(Zone):
+    """A zone that refuses when it is told to, and passes all else on."""
+
+    def __init__(self, zone: Zone, scarce: Scarce) -> None:
+        # Not a zone that works by itself: what isn't passed on isn't asked for.
+        self._zone = zone
+        self._scarce = scarce
+        self._refused = False
+
+    def alloc(self, how: int, deadline: float | None) -> Any:
+        self._refused = self._scarce.refuses()
+        return None if self._refused else self._zone.alloc(how, deadline)
+
+    def denied(self) -> MbufError:
+        return NoBufs("refused on purpose") if self._refused else self._zone.denied()
+
+    def reclaim(self, request: int) -> None:
+        self._zone.reclaim(request)
+
+
+class MeagreTags(TagZone):
+    """The memory of tags, as far as it can be had."""
+
+    scarce: Scarce
+
+    def alloc(self, cookie: int, type: int, value: Any = None, *rest: Any) -> Tag:
+        if self.scarce.refuses():
+            raise NoBufs("refused on purpose")
+        return super().alloc(cookie, type, value, *rest)
+
+
+def fail_everywhere(scarce: Scarce, row: Row, rest: bool = True) -> None:
+    """Refuse each request of a row's verb, on every way to build a chain."""
+    waits: list[Words] = [{}, {"how": M_WAITOK, "timeout": 0}] if row.waits else [{}]
+    for way, size in EVERYWHERE:
+        for words in waits:
+            if size != 300:
+                fail_each(scarce, row, way, size, words, rest)
+
+
+def fail_each(scarce: Scarce, row: Row, way: str, size: int, words: Words, rest: bool) -> None:
+    """Refuse each request of a verb in turn: it changes nothing, and works thereafter."""
+    pool = scarce.pool
+    for k in count(1):
+        assert k < MANY
+        chains = built(way, pool, size)
+        m = chains[0]
+        if refusal(row, way, m):
+            pool.free_bulk(chains)
+            return
+        before, said = picture(pool, *chains), header(m)
+        result, failed = attempt(scarce, k, rest, lambda m=m: row.call(m, words))
+        if failed:
+            assert picture(pool, *chains) == before
+            result = row.call(m, words)
+        agree(row, chains, size, said, result)
+        pool.free_bulk(chains)
+        assert (pool.out, pool.tags.count, pool.snd_tags.count, pool.stat().drops) == (0, 0, 0, 0)
+        if not scarce.hits:
+            return
+
+
+def attempt(scarce: Scarce, k: int, rest: bool, call: Callable[[], Any]) -> tuple[Any, bool]:
+    """What a call returns whose k-th request is refused, and whether it failed."""
+    with scarce.refusing(k, rest):
+        try:
+            return call(), False
+        except NoBufs:
+            assert scarce.hits
+            return None, True
