@@ -12,6 +12,12 @@ from packet.picture import lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
 
 
+@pytest.fixture
+def pool(make: Callable[..., Pool]) -> Pool:
+    """One that looks for what is written to freed memory."""
+    return make(debug=True)
+
+
 def prepended(size: int) -> Row:
     """What is in the bytes isn't said, so they are written."""
 
