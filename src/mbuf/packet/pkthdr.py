@@ -161,7 +161,11 @@ class PktHdr:
         """Take all fields over but the tags; the reference to a send tag is the caller's to take."""
         self.hold(other.place, other.csum_flags & CSUM_SND_TAG)
         self.csum_flags = other.csum_flags
-        self.len = other.len
+        if cython.compiled:
+            self.len = other.len
+        else:
+            # As it is, even below 0.
+            object.__setattr__(self, "len", other.len)
         self.flowid = other.flowid
         self.fibnum = other.fibnum
         self.numa_domain = other.numa_domain
