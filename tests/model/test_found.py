@@ -32,3 +32,15 @@ def test_a_header_whose_len_has_gone_below_0_can_be_copied(pool: Pool, copy: Cal
     if n is not m:
         n.freem()
     m.freem()
+
+
+def test_tags_of_an_owner_go_when_the_last_user_gives_the_memory_back(pool: Pool) -> None:
+    memory = bytearray(b"abc")
+    m = pool.wrap(memory)
+    m.tag_prepend(pool.tag_get(1))
+    n = pool.get().dupcl(m)
+    m.free()
+    assert pool.tags.count == 1  # for the sake of the other, the owner stays as it was
+    assert n.detach() is memory
+    assert pool.tags.count == 0
+    n.free()

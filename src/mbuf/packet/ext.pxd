@@ -27,6 +27,7 @@ cdef class Storage(Item):
 
     @cython.locals(owner=Item)
     cdef int later(self, Item item) except -1
+    cdef int untag(self) except -1
     cdef int drop(self, Item item) except -1
     cdef int end(self, Item item) except -1
     cdef int unwatched(self) except -1

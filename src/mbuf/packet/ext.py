@@ -132,9 +132,7 @@ class Storage(Item):
 
     def end(self, item: Item) -> None:
         """`drop`, where it isn't plain."""
-        if self.tags is not None:
-            self.tags.delete_chain(None)
-            self.tags = None
+        self.untag()
         if self.type != EXT_PACKET:
             self.release()
             self._parted(item)
@@ -142,6 +140,12 @@ class Storage(Item):
             self.later(item)
         else:
             self._parted(item)
+
+    def untag(self) -> None:
+        """Free the tags of an owner that was freed before."""
+        tags, self.tags = self.tags, None
+        if tags is not None:
+            tags.delete_chain(None)
 
     def later(self, item: Item) -> None:
         """Somebody looks at bytes that their last user lets go: all goes home when the last view does."""

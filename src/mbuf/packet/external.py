@@ -146,9 +146,7 @@ class External(Storage):
     def _end(self, item: Item) -> None:
         """Nobody uses or sees the memory any more: back to its owner with it. See mb_free_ext."""
         owner = item if self.owner is None else self.owner
-        if self.tags is not None:
-            self.tags.delete_chain(None)
-            self.tags = None
+        self.untag()
         self.over = True
         # From here on the memory is its owner's, who may do with it what he likes.
         self.give_back()

@@ -201,6 +201,8 @@ class Mbuf(Layout):
         if self.bits & M_PKTHDR:
             self.hdr.len = max(self.hdr.len - self.count, 0)
         self.count = 0
+        # Last of all: tags may have routines, which may do anything with this mbuf.
+        storage.untag()
         return obj
 
 
