@@ -19,9 +19,9 @@ def put(m: Segment, off: int, data: bytes) -> None:
     most = m.capacity()
     if not 0 <= off <= most - count:
         raise Inval(f"put: {count} bytes at {off} don't fit; the storage has {most}")
+    m.buf.write(m.start() + off, data, 0, count)
     m.off = m.start() + off
     m.count = count
-    m.buf.write(m.off, data, 0, count)
 
 
 def identity(m: Segment) -> int:

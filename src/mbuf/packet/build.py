@@ -81,7 +81,7 @@ def take_in(
                 m.count = piece
             else:
                 m.count = piece
-                copy(memoryview(data)[at : at + piece], m.data)
+                copy(memoryview(data).cast("B")[at : at + piece], m.data)
             at += piece
     except BaseException:
         free_chain(top)

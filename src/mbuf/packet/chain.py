@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXT, M_FREED, M_PKTHDR
+from mbuf.const import M_EXT, M_FREED, M_NOFREE, M_PKTHDR
 from mbuf.errors import Freed, Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
@@ -197,7 +197,7 @@ class Chain(Segment):
             item.release()
 
     def _shed_header(self, item: Item, bits: int) -> None:
-        """`shed`, of a header that holds something: tags go with the mbuf, a send tag at once."""
+        """`shed`, of a header that holds something: tags go when its item goes home, a send tag at once."""
         hdr = self.hdr
         # Not ours to keep; whoever holds the header still has its receive interface.
         self.hdr = cython.cast(PktHdr, None)
@@ -211,7 +211,7 @@ class Chain(Segment):
         finally:
             storage = cython.cast(Storage, self.buf)
             if tags is not None:
-                if bits & M_EXT and storage.lingers(item):
+                if bits & M_EXT and not bits & M_NOFREE and storage.lingers(item):
                     storage.tags = tags
                 else:
                     tags.delete_chain(None)

@@ -1,12 +1,11 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.segment cimport Segment
 from mbuf.uma.item cimport Home, Item
 from mbuf.vm.loan cimport Loan
 from mbuf.vm.number cimport clip
 
-cdef unsigned int M_FREED
+cdef unsigned int _MOST
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 
 
@@ -17,7 +16,7 @@ cdef class RefCount:
 @cython.no_gc
 @cython.final
 cdef class External(Storage):
-    cdef object _stand_in
+    cdef object _show
     cdef readonly object obj
     cdef public object free
     cdef public object arg1
@@ -28,11 +27,12 @@ cdef class External(Storage):
     cdef bint over
 
     cdef int begin(self, Loan of, int type, RefCount refs) except -1
-    cdef int tell_owner(self, free, arg1, arg2, stand_in) except -1
+    cdef int tell_owner(self, free, arg1, arg2, show) except -1
     cdef int forget(self) except -1
+    cdef int _count(self, RefCount refs) except -1
     cdef int _part(self) except -1
 
-    @cython.locals(owner=Item, m=Segment)
+    @cython.locals(owner=Item)
     cdef int _end(self, Item item) except -1
     cdef detach(self, Item item)
 

@@ -1,17 +1,16 @@
 """External storage that is somebody else's memory.
 
-Holds the owner's object while mbufs use it, and calls his free routine once when none does any more.
-It is told how to make the mbuf that the routine gets; never calls it with anything half done.
+Holds the owner's object while mbufs use it, and has his free routine called once when none does any more.
+It is told how to show the routine an mbuf; never does so with anything half done.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF, M_FREED
+from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Ext, Storage
-from mbuf.packet.routine import run
 from mbuf.uma.item import Home, Item
 from mbuf.vm.loan import Loan
 from mbuf.vm.number import clip
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     import cython
 
-    from mbuf.packet.segment import Segment
+    from mbuf.packet.mbuf import Mbuf
 else:
     from mbuf.shadow import cython
 
@@ -49,7 +48,7 @@ class RefCount:
 class External(Storage):
     """Somebody's memory, until its last user lets go; or, with EXT_EXTREF, until `refs` says so."""
 
-    __slots__ = ("_stand_in", "arg1", "arg2", "extent", "free", "obj", "over", "refs", "uses")
+    __slots__ = ("_show", "arg1", "arg2", "extent", "free", "obj", "over", "refs", "uses")
     extent: int
     over: bool
     uses: int
@@ -69,24 +68,24 @@ class External(Storage):
             self.users = 1
         else:
             self.users = 0
-            self.refs.count += 1
+            self._count(self.refs)
         if not cython.compiled:
             self.handle = self.mate = self.owner = self.tags = None
             self.home = cython.cast(Home, None)
             self.over = False
-            self.free: Callable[[Segment], object] | None = None
+            self.free: Callable[[Mbuf], object] | None = None
             self.arg1: Any = None
             self.arg2: Any = None
-            self._stand_in: Any = None
+            self._show: Any = None
 
     def tell_owner(
-        self, free: Callable[[Segment], object] | None, arg1: Any, arg2: Any, stand_in: Callable[..., Segment]
+        self, free: Callable[[Mbuf], object] | None, arg1: Any, arg2: Any, show: Callable[..., None]
     ) -> None:
-        """Call `free`, if any, in the end, with the mbuf that `stand_in` makes; it can see the arguments."""
+        """In the end `show` calls `free`, if any, with an mbuf on which it can see the arguments."""
         self.free = free
         self.arg1 = arg1
         self.arg2 = arg2
-        self._stand_in = stand_in
+        self._show = show
 
     def counted(self) -> int:
         return self.users if self.refs is None else self.refs.count
@@ -102,11 +101,18 @@ class External(Storage):
         return self.refs is None and Storage.lingers(self, item)
 
     def share(self, item: Item) -> None:
-        self.uses += 1
+        if self.over:
+            raise Inval("the memory is its owner's again: what a free routine gets can only be looked at")
         if self.refs is None:
             Storage.share(self, item)
         else:
-            self.refs.count += 1
+            self._count(self.refs)
+        self.uses += 1
+
+    def _count(self, refs: RefCount) -> None:
+        if refs.count == _MOST:
+            raise Inval(f"a RefCount tells of {_MOST} uses at most")
+        refs.count += 1
 
     def adjust(self, change: int) -> None:
         if self.refs is None:
@@ -116,7 +122,7 @@ class External(Storage):
 
     def drop(self, item: Item) -> None:
         if self.over:
-            # The stand-in of its own free routine.
+            # What its own free routine has got.
             pass
         elif self.refs is None:
             self.uses -= 1
@@ -151,9 +157,7 @@ class External(Storage):
         # From here on the memory is its owner's, who may do with it what he likes.
         self.give_back()
         if self.free is not None:
-            m = self._stand_in(owner, self)
-            run(self.free, m)
-            m.bits = M_FREED
+            self._show(owner, self, self.free)
         self.forget()
         self._parted(item)
 
@@ -176,6 +180,8 @@ class External(Storage):
 
     def detach(self, item: Item) -> Any:
         """The object, from its only user; the free routine is not called."""
+        if self.over:
+            raise Inval("detach: the memory is its owner's again already")
         if self.refs is not None or self.users != 1:
             raise Busy(f"detach: {self.counted()} mbufs use the memory, or count its uses elsewhere")
         if self.exports and self.watched():

@@ -7,11 +7,11 @@ from mbuf.packet.external cimport External, external, freeable
 from mbuf.packet.layout cimport Layout
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.uma.item cimport Item
-from mbuf.vm.loan cimport loan
+from mbuf.vm.loan cimport Loan, loan
 from mbuf.vm.number cimport clip
 
 cdef unsigned int M_COPYFLAGS, M_EXT, M_FREED, M_NOFREE, M_PKTHDR, M_RDONLY
-cdef Py_ssize_t MHSIZE, MPKTHSIZE
+cdef Py_ssize_t INT_MAX, MHSIZE, MPKTHSIZE
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, MT_DATA
 cdef object DRIVER, NONE
 
@@ -30,7 +30,7 @@ cdef class Mbuf(Layout):
     @cython.locals(storage=External)
     cpdef Mbuf extaddref(self, buffer, refs, free=*, arg1=*, arg2=*)
 
-    @cython.locals(storage=External)
+    @cython.locals(storage=External, memory=Loan)
     cdef External _adopt(self, buffer, Py_ssize_t type, refs, Py_ssize_t flags)
 
     @cython.locals(item=Item, storage=External)
@@ -50,7 +50,7 @@ cdef Mbuf _handle(Item item)
 
 
 @cython.locals(m=Mbuf)
-cpdef Mbuf _stand_in(Item item, External storage)
+cpdef _show(Item item, External storage, free)
 
 
 @cython.locals(todo=list, item=Item)

@@ -39,8 +39,9 @@ from mbuf.packet.external import External, RefCount, external, freeable
 from mbuf.packet.flags import flag_names
 from mbuf.packet.layout import Layout
 from mbuf.packet.pkthdr import PktHdr
+from mbuf.packet.routine import run
 from mbuf.vm.loan import loan
-from mbuf.vm.number import clip
+from mbuf.vm.number import INT_MAX, clip
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
@@ -142,7 +143,7 @@ class Mbuf(Layout):
         else:
             storage = cython.cast(External, self._adopt(buffer, clip(type), None, clip(flags)))
         if free is not None or arg1 is not None or arg2 is not None:
-            storage.tell_owner(free, arg1, arg2, _stand_in)
+            storage.tell_owner(free, arg1, arg2, _show)
         return self
 
     def extaddref(
@@ -162,7 +163,7 @@ class Mbuf(Layout):
         if free is not None and not callable(free):
             raise Inval("extaddref: free must be a function to call, or None")
         storage: External = self._adopt(buffer, EXT_EXTREF, refs, 0)
-        storage.tell_owner(free, arg1, arg2, _stand_in)
+        storage.tell_owner(free, arg1, arg2, _show)
         return self
 
     def _adopt(self, buffer: Any, type: int, refs: RefCount | None, flags: int) -> External:
@@ -173,11 +174,14 @@ class Mbuf(Layout):
             raise Inval(f"extadd: type {type}: give EXT_NET_DRV or another whose storage can be freed again")
         if self.bits & M_NOFREE and type != EXT_RXRING and type != EXT_EXTREF:
             raise Inval("extadd: an mbuf with M_NOFREE takes EXT_RXRING or EXT_EXTREF")
-        if flags & ~(M_COPYFLAGS & ~M_PKTHDR):
+        if flags & M_PKTHDR or flags | M_COPYFLAGS != M_COPYFLAGS:
             raise Inval(f"extadd: flags {flags:#x}: give M_RDONLY and others of M_COPYFLAGS, but M_PKTHDR")
         if type == EXT_EXTREF and refs is None:
             refs = RefCount()
-        storage: External = external(loan(buffer), type, refs)
+        memory = loan(buffer)
+        if not self.count <= memory.size <= INT_MAX:
+            raise Inval(f"extadd: memory of {memory.size} bytes: this mbuf takes {self.count} to {INT_MAX}")
+        storage: External = external(memory, type, refs)
         self.attach(storage)
         self.bits |= flags
         if storage.fixed:
@@ -240,13 +244,15 @@ def _handle(item: Item) -> Mbuf:
     return fresh
 
 
-def _stand_in(item: Item, storage: External) -> Mbuf:
-    """An mbuf for a free routine to look at: it stands for the one that the storage belonged to."""
+def _show(item: Item, storage: External, free: Callable[[Any], object]) -> None:
+    """Call a free routine with an mbuf to look at, which stands for the one that the storage belonged to."""
     m: Mbuf = Mbuf.__new__(Mbuf)
     m._next = m._nextpkt = None
     m.hdr = cython.cast(PktHdr, None)
     m.reset(item, storage, 0, MT_DATA, M_EXT)
-    return m
+    run(free, m)
+    if not m.bits & M_FREED:
+        m.shed()
 
 
 def _drop(m: Mbuf) -> None:

@@ -49,8 +49,9 @@ class Filled(Allocator):
 
         Give it storage with `extaddref`, or `extadd` of a receive ring (EXT_RXRING).
         """
-        check(clip(how), clip(type), clip(flags) & ~M_NOFREE)
-        return handle(self._loose.item(), type, (flags & M_COPYFLAGS) | M_NOFREE)
+        bits = clip(flags)
+        check(clip(how), clip(type), bits ^ M_NOFREE if bits & M_NOFREE else bits)
+        return handle(self._loose.item(), type, bits | M_NOFREE)
 
     def frombytes(
         self,
@@ -98,6 +99,8 @@ class Filled(Allocator):
         `on_free(obj)` is called once, when the last packet that shares them has let go and nobody looks at
         them. `m.detach()` gives the object back before that.
         """
+        if on_free is not None and not callable(on_free):
+            raise Inval("wrap: on_free must be a function to call, or None")
         m = self.gethdr()
         try:
             m.extadd(obj, None if on_free is None else _unwrap, on_free, obj, 0, EXT_MOD_TYPE)

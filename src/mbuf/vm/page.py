@@ -117,14 +117,16 @@ class Memory:
             raise IndexError("this memory is part of a run already")
         if start < 0 or size < 0 or start > run.count * mmap.PAGESIZE - size:
             raise IndexError(f"{size} bytes at {start} of {run.count} pages")
-        self._be(run, start, size, False)
+        owner: Run = run
+        self._be(owner, start, size, False)
         if cython.compiled:
-            owner: Run = run
             arena: Arena = owner.arena
             self.ptr = arena.ptr + owner.offset + start
 
     def borrow(self, loan: Loan) -> None:
-        """Be the bytes of a loan, until `give_back`."""
+        """Be the bytes of a loan, until `give_back`; once."""
+        if loan is None or getattr(self, "run", None) is not None:
+            raise IndexError("there is no loan, or this memory is somebody's already")
         self._be(loan, 0, loan.size, loan.fixed)
         if cython.compiled:
             self.ptr = loan.ptr
@@ -296,6 +298,7 @@ class Window:
         if memory is None:
             raise BufferError("this window shows no memory")
         fixed = fixed or memory.fixed
+        memory._check(self.off, self.count)
         # Released, the view counts itself out of the memory, which is therefore what it names as its owner.
         PyBuffer_FillInfo(buffer, memory, memory.ptr + self.off, self.count, fixed, flags)
         memory.exports += 1
@@ -306,6 +309,7 @@ class Window:
             whole: Any = self
             return memoryview(whole)
         fixed = self.lend() or self.buf.fixed
+        self.buf._check(self.off, self.count)
         self.buf.exports += 1
         view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
         return view.toreadonly() if fixed else view
