@@ -8,7 +8,7 @@ from mbuf.pool.ask cimport check
 from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT, MT_DATA
-cdef unsigned int M_COPYFLAGS, M_EXTPG, M_NOFREE, M_PKTHDR
+cdef unsigned int M_EXTPG, M_NOFREE, M_PKTHDR
 cdef Py_ssize_t INT_MAX, MHLEN
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
     EXT_MOD_TYPE,
-    M_COPYFLAGS,
     M_EXTPG,
     M_NOFREE,
     M_NOWAIT,
