@@ -1,5 +1,6 @@
 from mbuf.packet.chain cimport Chain
 from mbuf.uma.item cimport Item
+from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT, M_WAITOK, MT_DATA
 cdef unsigned int M_PKTHDR
@@ -17,5 +18,5 @@ cdef class Source:
     cpdef dropped(self, Item item)
 
 
-cpdef until(int how, timeout)
+cpdef until(how, timeout)
 cpdef left(deadline)

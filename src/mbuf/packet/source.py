@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA
 from mbuf.errors import Inval
 from mbuf.packet.tag import TagZone
+from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
     import cython
@@ -61,7 +62,7 @@ class Source:
 
 def until(how: int, timeout: float | None) -> float | None:
     """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
-    if timeout is None or how != M_WAITOK:
+    if timeout is None or clip(how) != M_WAITOK:
         return None
     if not timeout >= 0:  # nor is it NaN
         raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
