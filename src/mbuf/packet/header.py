@@ -98,10 +98,12 @@ class Headed(Content):
     def clrprotoflags(self) -> Self:
         """Clear the flags M_PROTO1 to M_PROTO11 of the mbufs from here on. See m_clrprotoflags."""
         self.live()
+        # Finds one that was freed before anything has changed.
+        self.tail()
         m: Headed | None = self
         while m is not None:
             m.bits &= ~M_PROTOFLAGS
-            m = cython.cast(Headed, m.follow())
+            m = cython.cast(Headed, m._next)
         return self
 
     def move_pkthdr(self, from_: Headed) -> Self:

@@ -155,6 +155,9 @@ class Shape(Headed):
         and a packet's len that isn't its mbufs' becomes 0.
         """
         self.live()
+        if sanitize:
+            # Finds one that was freed before anything has changed.
+            self.tail()
         total = self.count
         m = cython.cast(Shape, self.follow())
         while m is not None:
