@@ -14,7 +14,8 @@ cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
 @cython.no_gc
 cdef class Layout(Gather):
     @cython.locals(
-        todo=Py_ssize_t, piece=Py_ssize_t, skip=Py_ssize_t, m=Layout, n=Layout, top=Layout, source=Source,
+        todo=Py_ssize_t, piece=Py_ssize_t, skip=Py_ssize_t, m=Layout, n=Layout, top=Layout, last=Layout,
+        source=Source,
     )
     cpdef Layout defrag(self, how=*, timeout=*)
 

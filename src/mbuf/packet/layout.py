@@ -63,6 +63,7 @@ class Layout(Gather):
             m: Layout = self
             m, skip = m._feed(0, piece, top)
             todo -= piece
+            last: Layout = top
             while todo > 0:
                 piece = min(todo, MCLBYTES)
                 if piece > MLEN:
@@ -70,7 +71,8 @@ class Layout(Gather):
                 else:
                     n = cython.cast(Layout, source.get(how, MT_DATA, left(deadline)))
                 m, skip = m._feed(skip, piece, n)
-                top.join(n)
+                last.join(n)
+                last = cython.cast(Layout, last.tail())
                 todo -= piece
         except BaseException:
             free_chain(top)
