@@ -25,6 +25,7 @@ from mbuf import (
     ReadOnly,
     compiled,
 )
+from packet.verbs import ARGUMENTS, public, resolved
 
 #: Objects of a class of Python's lend their bytes from 3.12 on, those of C's always.
 LENDS = compiled() or sys.version_info >= (3, 12)
@@ -32,34 +33,7 @@ LENDS = compiled() or sys.version_info >= (3, 12)
 
 # Freed is freed.
 
-#: What each public method is called with; the others take nothing.
-ARGUMENTS: dict[str, Callable[[Pool], tuple[object, ...]]] = {
-    "align": lambda pool: (0,),
-    "append": lambda pool: (b"x",),
-    "apply": lambda pool: (0, 0, bytes),
-    "cljset": lambda pool: (pool.cljget(None, size=2048),),
-    "copydata": lambda pool: (0, 0),
-    "copyinto": lambda pool: (bytearray(1),),
-    "fill": lambda pool: (b"x", 0, 1),
-    "find": lambda pool: (b"",),
-    "getptr": lambda pool: (0,),
-    "grow": lambda pool: (0,),
-    "pack": lambda pool: ("", 0),
-    "unpack": lambda pool: ("",),
-}
-PUBLIC = [
-    name
-    for name in dir(Mbuf)
-    if not name.startswith("_")
-    # The pure leg's own: declared for C alone in the .pxd files.
-    and name
-    not in {
-        "excerpt",
-        *("attach", "begin", "bits", "buf", "capacity", "count", "follow", "free_to_write", "hdr", "item"),
-        *("kind", "links", "live", "off", "origin", "reset", "rewrite", "shed", "space", "span", "start", "store"),
-        "tail",
-    }
-]
+PUBLIC = public()
 SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None}
 
 
@@ -69,24 +43,16 @@ def freed(pool: Pool) -> Mbuf:
     return m
 
 
-def ask(m: Mbuf, name: str, arguments: tuple[object, ...]) -> None:
-    """Read a property, or call a method."""
-    if isinstance(vars(type(m)).get(name) or getattr(Mbuf, name), property) or not callable(getattr(Mbuf, name)):
-        getattr(m, name)
-    else:
-        getattr(m, name)(*arguments)
-
-
 @pytest.mark.parametrize("name", PUBLIC)
 def test_freed_it_raises_whatever_is_asked(make: Callable[..., Pool], name: str) -> None:
     pool = make()
     m = freed(pool)
-    arguments = ARGUMENTS.get(name, lambda pool: ())(pool)
-    with pytest.raises(Freed, match=rf"mbuf at {id(m):#x} was freed"):
-        ask(m, name, arguments)
-    for cluster in arguments:
-        if name == "cljset":
-            cluster.free()  # type: ignore[attr-defined]
+    if name not in ARGUMENTS:
+        with pytest.raises(Freed, match=rf"mbuf at {id(m):#x} was freed"):
+            getattr(m, name)
+        return
+    with resolved(pool, name, m) as arguments, pytest.raises(Freed, match=rf"mbuf at {id(m):#x} was freed"):
+        getattr(m, name)(*arguments)
 
 
 @pytest.mark.parametrize("name", SETTABLE)

@@ -2,12 +2,13 @@ from collections.abc import Callable
 
 import pytest
 
-from mbuf import Inval, Pool
+from mbuf import CSUM_SND_TAG, Interface, Inval, Pool, SndTag
 
 BITS = {
     "len": 31,
     "flowid": 32,
-    "csum_flags": 32,
+    # The highest bit says that there is a send tag.
+    "csum_flags": 31,
     "fibnum": 16,
     "numa_domain": 8,
     "rsstype": 8,
@@ -39,10 +40,37 @@ def test_a_field_refuses_all_others(make: Callable[..., Pool], field: str, value
     m = make().gethdr()
     setattr(m.pkthdr, field, 1)
     for bad in (value, 1 << BITS[field]):
-        with pytest.raises(Inval, match=rf"pkthdr\.{field} = .*2\*\*{BITS[field]} - 1"):
+        with pytest.raises(Inval, match=rf"pkthdr\.{field}"):
             setattr(m.pkthdr, field, bad)
     assert getattr(m.pkthdr, field) == 1
     m.free()
+
+
+def test_a_number_too_wide_is_told_what_would_fit(make: Callable[..., Pool]) -> None:
+    with make().gethdr() as m:
+        for field, bits in BITS.items():
+            with pytest.raises(
+                Inval, match=rf"pkthdr\.{field} = .*2\*\*{32 if bits == 31 and field != 'len' else bits} - 1"
+            ):
+                setattr(m.pkthdr, field, 1 << 64)
+
+
+def test_the_highest_checksum_flag_follows_the_send_tag(pool: Pool) -> None:
+    m = pool.gethdr()
+    hdr = m.pkthdr
+    hdr.csum_flags = 5
+    with pytest.raises(Inval, match="CSUM_SND_TAG follows the send tag"):
+        hdr.csum_flags = CSUM_SND_TAG
+    hdr.snd_tag = SndTag(pool.snd_tags, Interface(), 0)
+    assert hdr.csum_flags == CSUM_SND_TAG | 5
+    with pytest.raises(Inval, match="CSUM_SND_TAG follows the send tag"):
+        hdr.csum_flags = 5
+    hdr.csum_flags = CSUM_SND_TAG | 6
+    assert hdr.csum_flags == CSUM_SND_TAG | 6
+    hdr.snd_tag = None
+    assert hdr.csum_flags == 6
+    m.free()
+    assert pool.snd_tags.count == 0
 
 
 def test_a_header_has_no_other_fields(pool: Pool) -> None:

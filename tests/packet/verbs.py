@@ -1,0 +1,139 @@
+"""Every public method of an mbuf, and arguments that are right for the packet that is made here."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mbuf import EXT_NET_DRV, M_EOR, M_NOWAIT, Freed, Mbuf, Pool, RefCount, Tag
+from mbuf.packet.cluster import Cluster
+from packet.picture import adorn
+from packet.rows import sample
+
+SRC = Path(__file__).parents[2] / "src"
+
+#: Stands for an mbuf without a packet header, or with one, or with a cluster; for a tag that is on
+#: the packet, or on none; for a cluster of its own.
+MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER = (object() for _ in range(6))
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "adj": (150,),
+    "align": (0,),
+    "append": (b"x" * 200,),
+    "apply": (0, 150, lambda view: 0),
+    "cat": (MBUF,),
+    "catpkt": (PACKET,),
+    "chtype": (1,),
+    "cljset": (CLUSTER,),
+    "clrprotoflags": (),
+    "collapse": (2, M_NOWAIT),
+    "copyback": (150, b"x" * 200),
+    "copydata": (50, 100),
+    "copyinto": (bytearray(200), 10),
+    "copym": (50, 100, M_NOWAIT),
+    "copypacket": (M_NOWAIT,),
+    "copyup": (150, 10),
+    "defrag": (M_NOWAIT,),
+    "demote": (False, M_EOR),
+    "demote_pkthdr": (),
+    "detach": (),
+    "dup": (M_NOWAIT,),
+    "dup_pkthdr": (PACKET, M_NOWAIT),
+    "dupcl": (STORED,),
+    "extadd": (bytearray(10), None, None, None, 0, EXT_NET_DRV),
+    "extaddref": (bytearray(10), RefCount()),
+    "fill": (b"0123", 1, 2),
+    "find": (b"nowhere", 10),
+    "fixhdr": (),
+    "fragment": (30, M_NOWAIT),
+    "free": (),
+    "freem": (),
+    "getptr": (150,),
+    "grow": (5,),
+    "hexdump": (10, 150),
+    "in_cksum": (150, 20),
+    "last": (),
+    "lend": (),
+    "length": (),
+    "makespace": (150, 20),
+    "move_pkthdr": (PACKET,),
+    "pack": ("!H", 150, 7),
+    "prepend": (100, M_NOWAIT),
+    "print": (150, io.StringIO()),
+    "pulldown": (50, 100),
+    "pullup": (150,),
+    "sanity": (),
+    "split": (150, M_NOWAIT),
+    "tag_copy_chain": (PACKET, M_NOWAIT),
+    "tag_delete": (TAG,),
+    "tag_delete_chain": (TAG,),
+    "tag_delete_nonpersistent": (),
+    "tag_find": (3, None),
+    "tag_locate": (0, 3, None),
+    "tag_prepend": (NEW_TAG,),
+    "tag_unlink": (TAG,),
+    "unpack": ("!H", 150),
+    "unshare": (M_NOWAIT,),
+    "view": (),
+}
+
+
+def internal() -> set[str]:
+    """Names that C alone has: those declared as cdef in the .pxd files of the mbuf's tower."""
+    names: set[str] = set()
+    for cls in Mbuf.__mro__:
+        home = SRC / (cls.__module__.replace(".", "/") + ".pxd")
+        if cls.__module__.startswith("mbuf."):
+            body = re.search(rf"^cdef class {cls.__name__}\b.*\n((?:(?: .*)?\n)*)", home.read_text("utf-8"), re.M)
+            assert body is not None
+            names.update(re.findall(r"^ +cdef [^(\n]*?(\w+)(?:\(.*|)$", body[1], re.M))
+    return names
+
+
+def public() -> list[str]:
+    """The public names of an mbuf, properties too, the same on both legs."""
+    return sorted(name for name in dir(Mbuf) if not name.startswith("_") and name not in internal())
+
+
+def packet(pool: Pool) -> list[Mbuf]:
+    """Three mbufs with 100 bytes each, the last two shared with the other one that is returned."""
+    m = pool.gethdr().append(sample(100))
+    adorn(pool, m, sender=True)
+    m.next = pool.getcl(flags=0).append(sample(100))
+    m.next.next = pool.getcl(flags=0).append(sample(100))
+    m.fixhdr()
+    return [m, m.copypacket()]
+
+
+@contextmanager
+def resolved(pool: Pool, name: str, m: Mbuf) -> Iterator[list[Any]]:
+    """The arguments for a method of `m`. What is left of them at the end is freed."""
+    made = [_made(pool, thing, m) for thing in ARGUMENTS[name]]
+    try:
+        yield made
+    finally:
+        for thing in made:
+            if isinstance(thing, Mbuf) and "freed" not in repr(thing):
+                thing.freem()
+            elif isinstance(thing, Cluster):
+                with suppress(Freed):
+                    thing.free()
+
+
+def _made(pool: Pool, thing: Any, m: Mbuf) -> Any:
+    if thing is TAG:
+        tags: tuple[Tag, ...] = () if "freed" in repr(m) else m.tags
+        return tags[0] if tags else pool.tag_get(4)
+    if thing is PACKET:
+        n = pool.gethdr().append(b"other")
+        adorn(pool, n, sender=True)
+        return n
+    if thing is NEW_TAG:
+        return pool.tag_get(4)
+    if thing is CLUSTER:
+        return pool.cljget(None, size=2048)
+    if thing is MBUF:
+        return pool.get().append(b"other")
+    return pool.getcl(flags=0).append(b"other") if thing is STORED else thing
