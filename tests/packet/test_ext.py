@@ -6,7 +6,21 @@ from typing import Any
 
 import pytest
 
-from mbuf import Mbuf, Pool
+from mbuf import (
+    EXT_CLUSTER,
+    EXT_JUMBO9,
+    EXT_JUMBO16,
+    EXT_JUMBOP,
+    EXT_PACKET,
+    EXT_SFBUF,
+    Ext,
+    Interface,
+    Mbuf,
+    Pool,
+    SndTag,
+)
+from mbuf.packet.ext import Storage
+from mbuf.packet.sndtag import SndTags
 
 
 def used(pool: Pool) -> tuple[int, int]:
@@ -109,3 +123,108 @@ def test_a_packet_that_went_home_brings_its_cluster_back(pool: Pool) -> None:
         assert fresh.ext is not None
         assert (fresh.ext.type, fresh.ext.embedded) == (6, True)
         fresh.free()
+
+
+# What is told of it.
+
+
+def told(m: Mbuf) -> Ext:
+    assert m.ext is not None
+    return m.ext
+
+
+@pytest.mark.parametrize(
+    ("make_one", "type", "size"),
+    [
+        (lambda pool: pool.getcl(), EXT_PACKET, 2048),
+        (lambda pool: pool.clget(pool.get()), EXT_CLUSTER, 2048),
+        (lambda pool: pool.getjcl(size=4096), EXT_JUMBOP, 4096),
+        (lambda pool: pool.getjcl(size=9216), EXT_JUMBO9, 9216),
+        (lambda pool: pool.getjcl(size=16384), EXT_JUMBO16, 16384),
+    ],
+)
+def test_a_cluster_is_nobodys_object(pool: Pool, make_one: Callable[[Pool], Mbuf], type: int, size: int) -> None:
+    m = make_one(pool)
+    n = pool.get().dupcl(m)
+    for user, embedded in ((m, True), (n, False)):
+        ext = told(user)
+        assert (ext.type, ext.size, ext.count, ext.embedded) == (type, size, 2, embedded)
+        assert (ext.obj, ext.arg1, ext.arg2) == (None, None, None)
+    assert told(m).id == told(n).id
+    m.free()
+    assert told(n).count == 1
+    n.free()
+
+
+def test_what_was_told_doesnt_change(pool: Pool) -> None:
+    m = pool.getcl()
+    ext = told(m)
+    n = pool.get().dupcl(m)
+    assert (ext.count, told(m).count) == (1, 2)
+    with pytest.raises(AttributeError):
+        ext.count = 5  # type: ignore[misc]
+    m.free()
+    n.free()
+
+
+def test_lent_memory_tells_whose_it_is_without_showing_it(pool: Pool) -> None:
+    memory = bytearray(b"secret")
+    m, n = pool.get().extadd(memory, None, "one", "two", 0, EXT_SFBUF), pool.get().extadd(memory)
+    ext = told(m)
+    assert (ext.type, ext.size, ext.obj is memory, ext.arg1, ext.arg2) == (EXT_SFBUF, 6, True, "one", "two")
+    assert (told(n).id == ext.id, "secret" in repr(ext)) == (True, False)
+    m.free()
+    n.free()
+
+
+# An owner that lingers.
+
+
+@pytest.mark.parametrize("kind", ["packet", "cluster", "16k"])
+def test_a_lingering_owner_keeps_its_tags_and_no_send_tag(make: Callable[..., Pool], kind: str) -> None:
+    class Card(Interface):
+        def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
+            return SndTag(tags, self, 0)
+
+    pool = make()
+    for _ in range(3):
+        m = plan(pool, kind)
+        n, o = pool.get().dupcl(m), pool.get().dupcl(m)
+        m.tag_prepend(pool.tag_get(1)).tag_prepend(pool.tag_get(2))
+        m.pkthdr.snd_tag = pool.snd_tag_alloc(Card())
+        m.free()
+        del m
+        assert (pool.tags.count, pool.snd_tags.count, pool.out) == (2, 0, 3)
+        n.free()
+        assert (pool.tags.count, pool.out) == (2, 2)
+        o.free()
+        assert (pool.tags.count, pool.out) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["packet", "cluster"])
+def test_the_tags_of_a_lingering_owner_wait_for_views(make: Callable[..., Pool], kind: str) -> None:
+    pool = make()
+    m = plan(pool, kind).append(b"x")
+    n = pool.get().dupcl(m)
+    m.tag_prepend(pool.tag_get(1))
+    m.free()
+    view = n.data
+    n.free()
+    assert (bytes(view), sum(zone.held for zone in pool.zones.all())) == (b"x", 1)
+    view.release()
+    assert (pool.tags.count, pool.out) == (0, 0)
+
+
+def test_an_owner_that_isnt_shared_any_more_frees_its_tags_itself(pool: Pool) -> None:
+    m = pool.getcl()
+    n = m.copypacket()
+    n.free()
+    m.tag_prepend(pool.tag_get(1))
+    m.free()
+    assert pool.tags.count == 0
+
+
+@pytest.mark.parametrize("arguments", [(), (None, 0, 2048), (None, None, None), (b"x", 0, 1), (1, 2, 3, 4)])
+def test_storage_is_not_made_of_nonsense(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises((TypeError, AttributeError, IndexError)):
+        Storage(*arguments)

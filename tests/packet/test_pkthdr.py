@@ -1,8 +1,11 @@
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from mbuf import CSUM_SND_TAG, Interface, Inval, Pool, SndTag
+from mbuf import CSUM_SND_TAG, Freed, Interface, Inval, Pool, SndTag
+from mbuf.packet.sndtag import SndTags
 
 BITS = {
     "len": 31,
@@ -121,3 +124,135 @@ def test_a_header_held_over_the_free_is_no_longer_an_mbufs(pool: Pool) -> None:
     old.len = 1000
     assert [n.pkthdr.len for n in new] == [0] * 5
     pool.free_bulk(new)
+
+
+# Send tags, which take the place of the receive interface.
+
+
+class Card(Interface):
+    def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
+        return SndTag(tags, self, 0)
+
+
+@pytest.fixture
+def card(pool: Pool) -> Iterator[Card]:
+    card = Card("em0")
+    yield card
+    assert (card.refs, pool.snd_tags.count) == (0, 0)
+
+
+def test_a_send_tag_takes_the_place_of_the_interface(pool: Pool, card: Card) -> None:
+    m = pool.gethdr()
+    hdr = m.pkthdr
+    hdr.rcvif = "em1"
+    hdr.csum_flags = 6
+    tag = pool.snd_tag_alloc(card)
+    hdr.snd_tag = tag
+    assert (hdr.snd_tag is tag, hdr.rcvif, hdr.csum_flags, tag.refs) == (True, None, CSUM_SND_TAG | 6, 1)
+    with pytest.raises(Inval, match="rcvif"):
+        hdr.rcvif = "em1"
+    hdr.snd_tag = None
+    assert (hdr.snd_tag, hdr.rcvif, hdr.csum_flags, tag.refs) == (None, None, 6, 0)
+    hdr.rcvif = "em1"
+    hdr.snd_tag = None
+    assert hdr.rcvif == "em1"
+    m.free()
+
+
+def test_another_send_tag_lets_the_first_go(pool: Pool, card: Card) -> None:
+    m = pool.gethdr()
+    first, second = pool.snd_tag_alloc(card), pool.snd_tag_alloc(card)
+    m.pkthdr.snd_tag = first
+    m.pkthdr.snd_tag = second
+    assert (first.refs, second.refs, pool.snd_tags.count) == (0, 1, 1)
+    # The same again is one more reference taken over, and one let go.
+    m.pkthdr.snd_tag = second.ref()
+    assert second.refs == 1
+    m.free()
+    assert second.refs == 0
+
+
+@pytest.mark.parametrize("tag", [1, "tag", object(), SndTag])
+def test_only_a_send_tag_is_taken(pool: Pool, tag: Any) -> None:
+    m = pool.gethdr()
+    m.pkthdr.rcvif = "em1"
+    with pytest.raises(Inval, match="snd_tag"):
+        m.pkthdr.snd_tag = tag
+    assert (m.pkthdr.rcvif, m.pkthdr.csum_flags) == ("em1", 0)
+    m.free()
+
+
+def test_a_send_tag_that_has_ended_is_not_taken(pool: Pool, card: Card) -> None:
+    m = pool.gethdr()
+    tag = pool.snd_tag_alloc(card)
+    tag.rele()
+    with pytest.raises(Freed):
+        m.pkthdr.snd_tag = tag
+    assert (m.pkthdr.snd_tag, m.pkthdr.csum_flags) == (None, 0)
+    m.free()
+
+
+@pytest.mark.parametrize("flags", [0, 6, CSUM_SND_TAG, CSUM_SND_TAG | 6])
+def test_the_flag_follows_the_send_tag(pool: Pool, card: Card, flags: int) -> None:
+    m = pool.gethdr()
+    if not flags & CSUM_SND_TAG:
+        m.pkthdr.snd_tag = pool.snd_tag_alloc(card)
+    before = m.pkthdr.csum_flags
+    with pytest.raises(Inval, match="CSUM_SND_TAG follows"):
+        m.pkthdr.csum_flags = flags
+    assert m.pkthdr.csum_flags == before
+    m.pkthdr.csum_flags = before | 0x400
+    assert m.pkthdr.csum_flags == before | 0x400
+    m.free()
+
+
+@pytest.mark.parametrize("storage", ["own", "cluster", "shared", "lent"])
+def test_a_send_tag_goes_when_its_mbuf_is_freed(pool: Pool, card: Card, storage: str) -> None:
+    m = pool.gethdr() if storage in ("own", "lent") else pool.getcl()
+    if storage == "lent":
+        m.extadd(bytearray(10))
+    n = pool.get()
+    if storage in ("shared", "lent"):
+        n.dupcl(m)
+    tag = pool.snd_tag_alloc(card)
+    m.pkthdr.snd_tag = tag
+    m.tag_prepend(pool.tag_get(1))
+    m.free()
+    assert (tag.refs, card.refs, pool.tags.count) == (0, 0, int(n.ext is not None))
+    n.free()
+    assert pool.tags.count == 0
+
+
+def test_a_driver_that_fails_to_let_a_send_tag_go_loses_no_mbuf(
+    pool: Pool, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
+    monkeypatch.setattr(Card, "snd_tag_free", lambda self, tag: 1 // 0, raising=False)
+    m = pool.getcl()
+    m.pkthdr.snd_tag = pool.snd_tag_alloc(card)
+    m.free()
+    assert (told, pool.out) == ([ZeroDivisionError], 0)
+
+
+def test_a_header_kept_over_the_free_has_neither_tags_nor_send_tag(pool: Pool, card: Card) -> None:
+    m = pool.gethdr()
+    hdr = m.pkthdr
+    hdr.snd_tag = pool.snd_tag_alloc(card)
+    m.tag_prepend(pool.tag_get(1))
+    m.free()
+    assert (hdr.snd_tag, hdr.rcvif, hdr.csum_flags & CSUM_SND_TAG) == (None, None, 0)
+    n = pool.gethdr()
+    assert (n.pkthdr is hdr, n.tags) == (False, ())
+    n.free()
+
+
+def test_a_send_tag_that_somebody_ended_meanwhile_loses_no_mbuf(pool: Pool, card: Card) -> None:
+    m = pool.getcl()
+    tag = pool.snd_tag_alloc(card)
+    m.pkthdr.snd_tag = tag
+    m.tag_prepend(pool.tag_get(1))
+    tag.rele()
+    with pytest.raises(Freed):
+        m.free()
+    assert (pool.out, pool.tags.count) == (0, 0)

@@ -1,6 +1,7 @@
 import gc
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from mbuf import (
     M_RDONLY,
     MT_CONTROL,
     MT_DATA,
+    Freed,
     Inval,
     Mbuf,
     Pool,
@@ -385,3 +387,72 @@ def test_a_view_outlives_everything(make: Callable[..., Pool]) -> None:
     vm = pool.vm
     view.release()
     assert (pool.out, vm.used) == (0, 0)
+
+
+# Types.
+
+
+@pytest.mark.parametrize("kind", [1, 2, 8, 15, 254])
+def test_an_mbuf_may_be_of_another_type(pool: Pool, kind: int) -> None:
+    m = pool.getcl().append(b"kept")
+    assert m.chtype(kind) is m
+    assert (m.type, bytes(m), m.flags) == (kind, b"kept", M_EXT | M_PKTHDR)
+    m.free()
+    with pytest.raises(Freed):
+        m.chtype(kind)
+
+
+@pytest.mark.parametrize("kind", [0, 255, 256, 257, *BAD])
+def test_other_types_are_refused(pool: Pool, kind: int) -> None:
+    m = pool.get(type=MT_CONTROL)
+    with pytest.raises(Inval, match="chtype"):
+        m.chtype(kind)
+    assert m.type == MT_CONTROL
+    m.free()
+
+
+@pytest.mark.parametrize("kind", [1.0, None, "1"])
+def test_a_type_is_a_number(pool: Pool, kind: Any) -> None:
+    m = pool.get()
+    with pytest.raises(TypeError):
+        m.chtype(kind)
+    assert m.type == MT_DATA
+    m.free()
+
+
+# Somebody's memory as storage.
+
+
+def test_lent_memory_has_its_own_size(pool: Pool) -> None:
+    m = pool.gethdr().extadd(bytearray(b"0123456789"))
+    assert (m.size, m.len, m.leading, m.trailing, m.refcnt, m.writable) == (10, 0, 0, 10, 1, True)
+    with pytest.raises(Inval, match="0 to 10"):
+        m.len = 11
+    m.align(2)
+    assert (m.offset, m.trailing) == (8, 2)
+    with pytest.raises(Inval, match="0 to 2"):
+        m.grow(3)
+    m.grow(2)
+    assert (bytes(m), m.leading, m.trailing) == (b"89", 8, 0)
+    m.free()
+
+
+@pytest.mark.parametrize("count", [11, *BAD])
+def test_no_more_is_shown_of_lent_memory_than_there_is(pool: Pool, count: int) -> None:
+    m = pool.gethdr().extadd(b"0123456789")
+    for ask in (lambda: m.grow(count), lambda: setattr(m, "len", count), lambda: m.align(count)):
+        with pytest.raises(Inval):
+            ask()
+    assert (m.len, m.offset) == (0, 0)
+    m.free()
+
+
+def test_a_flag_makes_lent_memory_read_only_but_not_the_other_way(pool: Pool) -> None:
+    m, n = pool.get().extadd(bytearray(1)), pool.get().extadd(b"1")
+    m.flags |= M_RDONLY
+    n.flags &= ~M_RDONLY
+    assert (m.writable, n.writable, m.trailing, n.trailing) == (False, False, 0, 0)
+    m.flags &= ~M_RDONLY
+    assert m.writable
+    m.free()
+    n.free()

@@ -3,18 +3,27 @@ from typing import Any
 
 import pytest
 
-from mbuf import Inval, Pool
+from mbuf import Interface, Inval, Pool, SndTag
+from mbuf.packet.sndtag import SndTags
 
 GIB = 1 << 30
 CLUSTERS = "kern.ipc.nmbclusters"
-NAMES = [
+FIXED = [
     "kern.ipc.maxmbufmem",
+    "kern.ipc.max_linkhdr",
+    "kern.ipc.max_protohdr",
+    "kern.ipc.max_hdr",
+    "kern.ipc.max_datalen",
+]
+SND_TAGS = "kern.ipc.num_snd_tags"
+LIMITS = [
     "kern.ipc.nmbufs",
     CLUSTERS,
     "kern.ipc.nmbjumbop",
     "kern.ipc.nmbjumbo9",
     "kern.ipc.nmbjumbo16",
 ]
+NAMES = [*FIXED, SND_TAGS, *LIMITS]
 
 
 @pytest.fixture
@@ -24,11 +33,13 @@ def gib(make: Callable[..., Pool]) -> Pool:
 
 
 def test_the_names_are_the_kernels(gib: Pool) -> None:
-    assert (list(gib.sysctl), len(gib.sysctl)) == (NAMES, 6)
+    assert (list(gib.sysctl), len(gib.sysctl)) == (NAMES, 11)
 
 
 def test_the_values_are_those_in_force(gib: Pool) -> None:
-    assert dict(gib.sysctl) == dict(zip(NAMES, [GIB // 2, 419430, 65536, 32768, 9709, 5461], strict=True))
+    assert dict(gib.sysctl) == dict(
+        zip(NAMES, [GIB // 2, 16, 60, 76, 92, 0, 419430, 65536, 32768, 9709, 5461], strict=True)
+    )
     gib.zones.jumbop.set_max(40000)
     assert gib.sysctl["kern.ipc.nmbjumbop"] == 40000
 
@@ -59,7 +70,7 @@ def test_the_worked_example(gib: Pool) -> None:
     )
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", LIMITS)
 @pytest.mark.parametrize("value", [0, 1, -1, 2**31, 2**32, 2**63, -(2**63) - 1, 10**30])
 def test_what_cannot_be_changes_nothing(gib: Pool, name: str, value: int) -> None:
     before = dict(gib.sysctl)
@@ -78,9 +89,52 @@ def test_what_is_no_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
     assert dict(gib.sysctl) == before
 
 
-def test_the_memory_can_only_be_read(gib: Pool) -> None:
-    with pytest.raises(Inval, match="read only"):
-        gib.sysctl["kern.ipc.maxmbufmem"] = GIB
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("value", [0, 16, GIB, -1, 2**31, 2**63, None])
+def test_what_was_set_when_the_pool_was_made_can_only_be_read(gib: Pool, name: str, value: Any) -> None:
+    before = dict(gib.sysctl)
+    with pytest.raises(Inval, match=f"{name} is read only"):
+        gib.sysctl[name] = value
+    assert dict(gib.sysctl) == before
+
+
+@pytest.mark.parametrize(("linkhdr", "protohdr"), [(16, 60), (16, 40), (0, 0), (100, 68)])
+def test_the_headers_add_up(make: Callable[..., Pool], linkhdr: int, protohdr: int) -> None:
+    pool = make(max_linkhdr=linkhdr, max_protohdr=protohdr)
+    assert [pool.sysctl[name] for name in FIXED[1:]] == [
+        linkhdr,
+        protohdr,
+        linkhdr + protohdr,
+        168 - linkhdr - protohdr,
+    ]
+    assert (pool.max_linkhdr, pool.max_protohdr) == (linkhdr, protohdr)
+
+
+class Card(Interface):
+    def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
+        return SndTag(tags, self, 0)
+
+
+def test_send_tags_are_counted_from_0_whatever_the_count_is_set_to(gib: Pool) -> None:
+    card = Card()
+    one, two = gib.snd_tag_alloc(card), gib.snd_tag_alloc(card)
+    assert gib.sysctl[SND_TAGS] == 2
+    for value in (0, 5, -1, 2**31, 2**63):
+        gib.sysctl[SND_TAGS] = value
+        assert gib.sysctl[SND_TAGS] == 0
+    one.rele()
+    assert gib.sysctl[SND_TAGS] == gib.snd_tags.count == -1
+    two.rele()
+    gib.sysctl[SND_TAGS] = 0
+
+
+@pytest.mark.parametrize("value", [1.5, None, "0"])
+def test_the_count_of_send_tags_is_set_to_a_number(gib: Pool, value: Any) -> None:
+    tag = gib.snd_tag_alloc(Card())
+    with pytest.raises(TypeError):
+        gib.sysctl[SND_TAGS] = value
+    assert gib.sysctl[SND_TAGS] == 1
+    tag.rele()
 
 
 def test_an_unknown_name_is_unknown(gib: Pool) -> None:
@@ -102,12 +156,17 @@ def test_nothing_can_be_deleted(gib: Pool) -> None:
     ):
         with pytest.raises(Inval, match="deleted"):
             delete()
-    assert len(gib.sysctl) == 6
+    assert len(gib.sysctl) == 11
 
 
 def test_each_value_is_described_in_the_kernels_words(gib: Pool) -> None:
     assert [gib.sysctl.describe(name) for name in NAMES] == [
         "Maximum real memory allocatable to various mbuf types",
+        "Size of largest link layer header",
+        "Size of largest protocol layer header",
+        "Size of largest link plus protocol header",
+        "Minimum space left in mbuf after max_hdr",
+        "# of active mbuf send tags",
         "Maximum number of mbufs allowed",
         "Maximum number of mbuf clusters allowed",
         "Maximum number of mbuf page size jumbo clusters allowed",

@@ -22,7 +22,6 @@ cdef class Storage(Item):
     cdef int share(self, Item item) except -1
     cdef int adjust(self, int change) except -1
 
-
     @cython.locals(owner=Item)
     cdef int _parted(self, Item item) except -1
 

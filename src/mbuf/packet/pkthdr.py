@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mbuf.const import CSUM_SND_TAG
-from mbuf.errors import Inval
+from mbuf.errors import Freed, Inval
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import TagList
 
@@ -103,6 +103,8 @@ class PktHdr:
     def snd_tag(self, tag: SndTag | None) -> None:
         if tag is not None and not isinstance(tag, SndTag):
             raise Inval(f"pkthdr.snd_tag: give a SndTag or None, not a {type(tag).__name__}")
+        if tag is not None and tag.refs <= 0:
+            raise Freed("pkthdr.snd_tag: the last reference to this send tag was let go")
         before = self.snd_tag
         if tag is None:
             if before is not None:

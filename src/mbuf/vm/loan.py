@@ -99,5 +99,11 @@ def loan(obj: Any) -> Loan:
     return made
 
 
+def _dropped(lent: Loan) -> None:
+    # One that was never made has nothing to give back.
+    if hasattr(lent, "obj"):
+        lent.release()
+
+
 if not cython.compiled:
-    type.__setattr__(Loan, "__del__", Loan.release)
+    type.__setattr__(Loan, "__del__", _dropped)
