@@ -214,10 +214,12 @@ class Memory:
             memmove(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
             PyBuffer_Release(cython.address(source))
         else:
-            if skip < 0 or count < 0 or skip > memoryview(data).nbytes - count:
+            view = memoryview(data)
+            if not view.c_contiguous:
+                raise BufferError("the bytes don't lie in a row: pass bytes(data)")
+            if skip < 0 or count < 0 or skip > view.nbytes - count:
                 raise IndexError("data is shorter than the bytes asked for")
-            view = memoryview(data).cast("B")
-            memoryview(self.raw).cast("B")[offset : offset + count] = view[skip : skip + count]
+            memoryview(self.raw).cast("B")[offset : offset + count] = view.cast("B")[skip : skip + count]
 
     def fit(self, offset: cython.Py_ssize_t, room: cython.Py_ssize_t, data: Any) -> int:
         """Copy all of data's buffer in if it has at most `room` bytes; how many it has."""
