@@ -18,6 +18,13 @@ settings.load_profile("mbuf")
 
 MIB = 1 << 20
 
+
+def pytest_collection_finish() -> None:
+    """Spare the tests themselves from the many collections that look for what a test has left over."""
+    gc.collect()
+    gc.freeze()
+
+
 #: The ways to make a pool that change nothing that a user may see.
 VARIANTS: dict[str, dict[str, bool]] = {"plain": {}, "debug": {"debug": True}, "uncached": {"caching": False}}
 

@@ -134,6 +134,7 @@ from mbuf.errors import (
     NotSupported,
     ReadOnly,
 )
+from mbuf.packet.ext import Ext
 from mbuf.packet.external import RefCount
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
@@ -277,6 +278,7 @@ __all__ = [
     "Interface",
     "SndTag",
     "Tag",
+    "Ext",
     "RefCount",
     "Limits",
     "Pool",
