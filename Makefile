@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd') setup.py pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-compiled test-pure lint bench soak clean
+.PHONY: demo test test-compiled test-pure lint bench docs soak clean
 
 # Compiled and installed; the pure leg is the same tree, run where it lies.
 $(VENV)/built: $(VENV)/tools $(SOURCES)
@@ -41,6 +41,10 @@ bench: $(VENV)/built
 	$(BIN)/python bench/alloc.py
 	$(BIN)/python bench/verbs.py
 	$(BIN)/python bench/replay.py
+
+# Signatures are read from the uncompiled sources.
+docs: $(VENV)/tools
+	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
 
 soak: $(VENV)/built
 	MBUF_SOAK=1 $(BIN)/pytest -q tests/model --timeout 7200

@@ -1,0 +1,116 @@
+"""docs/reference.md lists every verb, and what it says of memory, bytes and failing is so."""
+
+import subprocess
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mbuf
+from mbuf import Inval, Mbuf, NoBufs, Pool
+from packet.failing import Scarce
+from packet.picture import mbufs, picture
+from packet.verbs import ARGUMENTS, packet, public, resolved
+
+DOCS = Path(__file__).parents[2] / "docs"
+GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("utf-8"))["group"]
+OF_MBUF = [group for group in GROUPS if group["of"] == "Mbuf"]
+PLAIN = sorted(name for group in OF_MBUF for name in group["plain"])
+ASKS = sorted(name for group in OF_MBUF for name in group["asks"])
+SHARES = {name for group in OF_MBUF for name in group["shares"]}
+
+#: Verbs that the packet of these tests wouldn't make allocate with their usual arguments.
+HARDER = {"pullup": (168,), "pulldown": (50, 200)}
+
+#: What a pool is asked for.
+REQUESTS: dict[str, tuple[Any, ...]] = {
+    "get2": (100,),
+    "getm2": (100,),
+    "getcl_bulk": (1,),
+    "cljget": (None,),
+    "cluster": (2048, 1, None),
+    "frombytes": (b"x",),
+    "devget": (b"x",),
+    "wrap": (b"x",),
+    "tag_alloc": (1, 2),
+    "tag_get": (1,),
+}
+
+
+def test_the_page_is_what_make_docs_writes_now() -> None:
+    """On the pure leg, whose methods tell their signatures."""
+    source = DOCS.parent / "src"
+    command = [sys.executable, str(DOCS / "reference.py")]
+    done = subprocess.run(command, env={"PYTHONPATH": str(source)}, capture_output=True, check=True)
+    assert done.stdout.decode() == (DOCS / "reference.md").read_text("utf-8"), "run make docs"
+
+
+def test_every_verb_is_on_the_page_once() -> None:
+    listed = [name for group in OF_MBUF for name in (*group["plain"], *group["asks"])]
+    assert sorted(listed) == sorted(name for name in public() if callable(getattr(Mbuf, name)))
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group["title"])
+def test_every_verb_of_a_group_is_there_and_says_what_it_does(group: dict[str, Any]) -> None:
+    names = [*group["plain"], *group["asks"]]
+    assert set(group["copies"]) | set(group["shares"]) <= set(names)
+    for name in names:
+        assert getattr(getattr(mbuf, group["of"]), name).__doc__
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_verb_that_asks_for_no_memory_works_without(pool: Pool, name: str) -> None:
+    chains, scarce = packet(pool), Scarce(pool)
+    rest = chains[0].next
+    with resolved(pool, name, chains[0]) as arguments, scarce.refusing(1, True), suppress(BufferError, Inval):
+        # Some can't be done to this packet: that isn't for want of memory.
+        getattr(chains[0], name)(*arguments)
+    assert scarce.hits == 0
+    for m in (*chains, rest):
+        if m is not None and "freed" not in repr(m):
+            m.freem()
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_a_verb_that_asks_for_memory_fails_without_and_changes_nothing(pool: Pool, name: str) -> None:
+    chains, scarce = packet(pool), Scarce(pool)
+    with resolved(pool, name, chains[0]) as usual:
+        arguments = HARDER.get(name, tuple(usual))
+        others = [thing for thing in usual if isinstance(thing, Mbuf)]
+        before = picture(pool, *chains, *others)
+        with scarce.refusing(1, True), pytest.raises(NoBufs):
+            getattr(chains[0], name)(*arguments)
+        assert picture(pool, *chains, *others) == before
+    pool.free_bulk(chains)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS.keys() - {"free", "freem", "detach"}))
+def test_a_verb_shares_storage_only_if_the_page_says_so(pool: Pool, name: str) -> None:
+    chains = packet(pool)
+    with resolved(pool, name, chains[0]) as arguments:
+        result = None
+        with suppress(BufferError):
+            result = getattr(chains[0], name)(*arguments)
+        others = [thing for thing in arguments if isinstance(thing, Mbuf) and "freed" not in repr(thing)]
+        made = [result] if isinstance(result, Mbuf) and result not in mbufs(chains[0]) else []
+        users = [n.ext.count for m in (*chains, *others, *made) for n in mbufs(m) if n.ext]
+        # Two chains share two clusters to begin with, so each has two users.
+        more = max(users) > 2 or (name == "dupcl" and users.count(2) == 6)
+        assert more == (name in SHARES)
+        pool.free_bulk([m for m in made if m not in others])
+    pool.free_bulk([m for m in chains if "freed" not in repr(m)])
+
+
+@pytest.mark.parametrize("name", sorted(name for group in GROUPS if group["of"] == "Pool" for name in group["asks"]))
+def test_what_a_pool_is_asked_for_without_memory_it_refuses(pool: Pool, name: str) -> None:
+    scarce = Scarce(pool)
+    m = pool.get()
+    before = picture(pool, m)
+    arguments = (m,) if name == "clget" else REQUESTS.get(name, ())
+    with scarce.refusing(1, True), pytest.raises(NoBufs):
+        getattr(pool, name)(*arguments)
+    assert picture(pool, m) == before
+    m.free()
