@@ -5,6 +5,7 @@ import gc
 import io
 import mmap
 import sys
+import weakref
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
@@ -1052,3 +1053,15 @@ def test_external_storage_is_not_made_by_hand(arguments: tuple[Any, ...]) -> Non
 def test_external_storage_is_made_of_a_loan(arguments: tuple[Any, ...]) -> None:
     with pytest.raises((TypeError, IndexError, AttributeError)):
         external(*arguments)
+
+
+def test_what_others_count_is_not_kept_by_an_mbuf_that_was_freed(pool: Pool) -> None:
+    class Bytes(bytearray):
+        """Can be referred to weakly."""
+
+    refs, buffer = RefCount(1), Bytes(100)
+    gone = weakref.ref(buffer)
+    m = pool.get().extaddref(buffer, refs)
+    del buffer
+    m.free()
+    assert (gone(), refs.count) == (None, 1)

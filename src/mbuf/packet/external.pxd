@@ -30,6 +30,7 @@ cdef class External(Storage):
     cdef int tell_owner(self, free, arg1, arg2, show) except -1
     cdef int forget(self) except -1
     cdef int _count(self, RefCount refs) except -1
+    cdef int _leave(self) except -1
     cdef int _part(self) except -1
 
     @cython.locals(owner=Item)

@@ -32,7 +32,8 @@ class RefCount:
     """A count of uses that lies outside all mbufs, for EXT_EXTREF storage: `m.extaddref(buffer, refs)`.
 
     `count` goes up with each mbuf that uses the storage, and down with each that lets go, but for the
-    last: that leaves 1. Count your own use in it, and the free routine waits for you too.
+    last: that leaves 1. Begin with 1 to count a use of your own: then no routine is called, and `count` is 1
+    when all mbufs have let go.
     """
 
     __slots__ = ("count",)
@@ -141,7 +142,12 @@ class External(Storage):
             if self.exports and self.watched():
                 self.hold()
             else:
-                self.give_back()
+                self._leave()
+
+    def _leave(self) -> None:
+        self.over = True
+        self.give_back()
+        self.forget()
 
     def end(self, item: Item) -> None:
         if self.exports and self.watched():
@@ -173,7 +179,7 @@ class External(Storage):
 
     def unwatched(self) -> None:
         if self.owner is None:
-            self.give_back()
+            self._leave()
         else:
             self.owner.home.held -= 1
             self._end(self.owner)
@@ -187,9 +193,7 @@ class External(Storage):
         if self.exports and self.watched():
             raise Busy("detach: somebody looks at the bytes: release the memoryview first")
         obj = self.obj
-        self.over = True
-        self.give_back()
-        self.forget()
+        self._leave()
         if self.owner is not None and self.owner is not item:
             self.owner.release()
         self.owner = None
