@@ -74,7 +74,10 @@ class Content(Chain):
         return whole.close()
 
     def copyinto(self, buffer: Any, off: int = 0) -> int:
-        """Copy the packet, from byte `off` on, into a writable buffer, as far as it goes; how many bytes went."""
+        """Copy the packet, from byte `off` on, into a writable buffer, as far as it goes; how many bytes went.
+
+        See m_mbuftouio.
+        """
         with memoryview(buffer) as view:
             if view.readonly or not view.c_contiguous:
                 raise BufferError("copyinto: give a buffer that can be written, and lies in one piece")
@@ -97,7 +100,7 @@ class Content(Chain):
     def apply(self, off: int, len: int, fn: Callable[[memoryview], Any]) -> Any:
         """Call fn with a view of each piece of `len` bytes from byte `off` on; its first true result, or 0.
 
-        As in m_apply, an mbuf without bytes between two pieces is a piece of none.
+        An mbuf without bytes between two pieces is a piece of none. See m_apply.
         """
         at, left = clip(off), clip(len)
         self.span("apply", at, left)
