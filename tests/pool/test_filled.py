@@ -259,7 +259,7 @@ print("alive")
     "modules",
     [
         ("vm.loan", "vm.page", "vm.scan"),
-        ("uma.item", "uma.slab", "uma.cache"),
+        ("uma.item", "uma.slab", "uma.bucket", "uma.cache"),
         ("packet.ext", "packet.external", "packet.cluster", "packet.loose"),
         ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.undo", "packet.queue"),
         ("packet.segment", "packet.chain", "packet.content", "packet.header", "packet.shape"),

@@ -54,3 +54,11 @@ def test_buckets_come_in_eight_kinds(count: int, entries: int) -> None:
 def test_a_new_bucket_is_empty(entries: int) -> None:
     bucket = Bucket(entries)
     assert (bucket.cnt, bucket.entries, bucket.items()) == (0, entries, [])
+
+
+def test_nothing_is_taken_from_an_empty_bucket() -> None:
+    for entries in (0, 2):
+        bucket = Bucket(entries)
+        with pytest.raises(IndexError, match="empty"):
+            bucket.pop()
+        assert (bucket.cnt, bucket.items()) == (0, [])

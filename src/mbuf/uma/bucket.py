@@ -60,7 +60,9 @@ class Bucket:
             PyMem_Free(self.slots)
 
     def pop(self) -> Item:
-        """Take the top item. There is one: the caller has looked at `cnt`."""
+        """Take the top item."""
+        if not self.cnt:
+            raise IndexError("the bucket is empty")
         self.cnt -= 1
         if cython.compiled:
             item: Item = cython.cast(Item, self.slots[self.cnt])
