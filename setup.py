@@ -33,7 +33,7 @@ COMPILED = [
     "mbuf.packet.copy",
     "mbuf.packet.growth",
     "mbuf.packet.gather",
-    "mbuf.packet.undo",
+    "mbuf.packet.recipe",
     "mbuf.packet.layout",
     "mbuf.packet.mbuf",
     "mbuf.packet.loose",

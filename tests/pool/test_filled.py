@@ -261,7 +261,7 @@ print("alive")
         ("vm.loan", "vm.page", "vm.scan"),
         ("uma.item", "uma.slab", "uma.bucket", "uma.cache"),
         ("packet.ext", "packet.external", "packet.cluster", "packet.loose"),
-        ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.undo", "packet.queue"),
+        ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.recipe", "packet.queue"),
         ("packet.segment", "packet.chain", "packet.content", "packet.header", "packet.shape"),
         ("packet.copy", "packet.growth", "packet.gather", "packet.layout", "packet.mbuf"),
     ],

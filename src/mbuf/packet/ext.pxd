@@ -20,7 +20,7 @@ cdef class Storage(Item):
     cdef tell(self, Item item)
     cdef bint lingers(self, Item item)
     cdef int share(self, Item item) except -1
-    cdef int adjust(self, int change) except -1
+    cdef object counter(self)
 
     @cython.locals(owner=Item)
     cdef int _parted(self, Item item) except -1

@@ -10,7 +10,7 @@ cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 
 
 cdef class RefCount:
-    cdef readonly unsigned int count
+    cdef unsigned int uses
 
 
 @cython.no_gc

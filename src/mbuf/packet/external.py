@@ -36,12 +36,18 @@ class RefCount:
     when all mbufs have let go.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ("uses",)
+    uses: int
 
     def __init__(self, count: int = 0) -> None:
         if not 0 <= clip(count) < _MOST:
             raise Inval(f"RefCount({count}): give a count from 0 on")
-        self.count = count
+        self.uses = count
+
+    @property
+    def count(self) -> int:
+        """Uses at this moment; 1 too when the last was let go of."""
+        return self.uses
 
 
 @cython.no_gc
@@ -89,7 +95,7 @@ class External(Storage):
         self._show = show
 
     def counted(self) -> int:
-        return self.users if self.refs is None else self.refs.count
+        return self.users if self.refs is None else self.refs.uses
 
     def sole(self) -> bool:
         return self.counted() == 1 and not self.fixed
@@ -111,15 +117,12 @@ class External(Storage):
         self.uses += 1
 
     def _count(self, refs: RefCount) -> None:
-        if refs.count == _MOST:
+        if refs.uses == _MOST:
             raise Inval(f"a RefCount tells of {_MOST} uses at most")
-        refs.count += 1
+        refs.uses += 1
 
-    def adjust(self, change: int) -> None:
-        if self.refs is None:
-            self.users += change
-        else:
-            self.refs.count += change
+    def counter(self) -> object:
+        return self if self.refs is None else self.refs
 
     def drop(self, item: Item) -> None:
         if self.over:
@@ -128,8 +131,8 @@ class External(Storage):
         elif self.refs is None:
             self.uses -= 1
             Storage.drop(self, item)
-        elif self.refs.count > 1:
-            self.refs.count -= 1
+        elif self.refs.uses > 1:
+            self.refs.uses -= 1
             self.uses -= 1
             item.release()
             self._part()

@@ -1,12 +1,12 @@
 cimport cython
 
 from mbuf.packet.gather cimport Gather
-from mbuf.packet.shape cimport Shape, free_chain
+from mbuf.packet.recipe cimport Recipe, recipe
+from mbuf.packet.shape cimport Shape, free_all, free_chain
 from mbuf.packet.source cimport Source, left, until
-from mbuf.packet.undo cimport Undo
 from mbuf.vm.number cimport clip
 
-cdef unsigned int M_COPYFLAGS, M_EXT, M_PKTHDR
+cdef unsigned int M_PKTHDR
 cdef int M_NOWAIT, MT_DATA
 cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
 
@@ -31,18 +31,11 @@ cdef class Layout(Gather):
     )
     cpdef Layout fragment(self, length, how=*, timeout=*)
 
-    @cython.locals(most=Py_ssize_t, undo=Undo)
+    @cython.locals(most=Py_ssize_t, enough=cython.bint, plan=Recipe, stash=list)
     cpdef Layout collapse(self, maxfrags, how=*, timeout=*)
 
-    @cython.locals(frags=Py_ssize_t, enough=cython.bint, m=Layout, n=Layout, before=Layout)
-    cdef _collapse(self, Undo undo, Py_ssize_t most, how, deadline)
-
-    @cython.locals(m=Layout, n=Layout)
-    cdef Layout pair(self)
-
-    @cython.locals(undo=Undo, top=Layout, last=Layout, m=Layout, n=Layout)
+    @cython.locals(plan=Recipe)
     cpdef Layout unshare(self, how=*, timeout=*)
-    cdef bint _mergeable(self)
 
-    @cython.locals(flags=cython.uint, top=Layout, last=Layout, at=Py_ssize_t, n=Layout)
-    cdef Layout _copies(self, bint head, Undo undo, Source source, how, deadline)
+    @cython.locals(stash=list)
+    cdef list _clusters(self, list wants, how, deadline)

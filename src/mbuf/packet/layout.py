@@ -6,7 +6,7 @@ Asks the source for the mbufs that it needs. The head that its user holds stays 
 from __future__ import annotations
 
 from random import randint
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import Self
@@ -16,8 +16,6 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import (
-    M_COPYFLAGS,
-    M_EXT,
     M_NOWAIT,
     M_PKTHDR,
     MCLBYTES,
@@ -27,9 +25,9 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.gather import Gather
-from mbuf.packet.shape import free_chain
-from mbuf.packet.source import Source, left, until
-from mbuf.packet.undo import Undo
+from mbuf.packet.recipe import recipe
+from mbuf.packet.shape import free_all, free_chain
+from mbuf.packet.source import left, until
 from mbuf.vm.number import clip
 
 
@@ -141,129 +139,46 @@ class Layout(Gather):
 
         First into the room that there is, then two by two into new clusters; the first mbuf stays. Raises
         `NoBufs`, or `Inval` if that isn't enough, and then nothing has changed. If there are no more to
-        begin with, two are merged all the same if they can be; if not, the kernel fails, and we don't.
+        begin with, two are merged all the same if they can be; if not, the kernel fails, and we don't. `Busy`
+        if somebody changes the chain while the verb waits.
         """
         self.live()
         most = clip(maxfrags)
         if most < 1:
             raise Inval(f"collapse: {maxfrags} mbufs: give 1 or more")
         deadline = None if timeout is None else until(how, timeout)
-        undo = Undo(self)
+        plan = recipe(self)
+        enough = plan.collapse(most)
         try:
-            self._collapse(undo, most, how, deadline)
-        except BaseException:
-            undo.rollback()
+            stash = self._clusters(plan.wants, how, deadline)
+        except (NoBufs, NoMemory):
+            if enough:
+                return self
             raise
-        undo.commit()
+        plan.cook(stash)
         return self
-
-    def _collapse(self, undo: Undo, most: int, how: int, deadline: float | None) -> None:
-        frags = undo.mbufs()
-        enough = frags <= most
-        m: Layout = self
-        while True:
-            while m._next is not None:
-                n = cython.cast(Layout, m._next)
-                if m.free_to_write() and n.count < m.space():
-                    undo.merge(m, n)
-                    frags -= 1
-                    if frags <= most:
-                        return
-                else:
-                    m = n
-            before = self.pair()
-            if before is None:
-                if enough:
-                    return
-                raise Inval(f"collapse: the packet can't be in {most} mbufs: see defrag")
-            try:
-                m = cython.cast(Layout, self.origin().getcl(how, MT_DATA, 0, left(deadline)))
-            except (NoBufs, NoMemory):
-                if enough:
-                    return
-                raise
-            undo.fresh(m)
-            m._next = before.after()
-            undo.merge(m, m.after())
-            undo.merge(m, m.after())
-            before._next = m
-            frags -= 1
-            if frags <= most:
-                return
-
-    def pair(self) -> Layout | None:
-        """The mbuf before the first two, of those after this one, that fit into one cluster."""
-        m: Layout = self
-        while m._next is not None and m._next._next is not None:
-            n = cython.cast(Layout, m._next)
-            if n.count + n._next.count < MCLBYTES:
-                return m
-            m = n
-        return None
 
     def unshare(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have all bytes writable: storage that is shared or read-only is replaced by copies. See m_unshare.
 
         Small neighbours are merged on the way. A copy of what was marked M_RDONLY is so marked again, as
-        in the kernel. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
+        in the kernel. Raises `NoBufs`, or `Busy` if somebody changes the chain while the verb waits, and then
+        nothing has changed; the kernel frees the chain.
         """
         self.live()
         deadline = None if timeout is None else until(how, timeout)
-        undo = Undo(self)
-        top: Layout = self
-        last = cython.cast(Layout, None)
-        m: Layout = self
-        try:
-            while m is not None:
-                if last is not None and last.bits & M_EXT and m._mergeable() and m.count <= last.space():
-                    undo.merge(last, m)
-                else:
-                    if m._mergeable() and m.bits & M_EXT:
-                        n = m._copies(last is None, undo, self.origin(), how, deadline)
-                        if last is None:
-                            top = n
-                        else:
-                            last._next = n
-                        undo.retire(m)
-                        m = n
-                    last = m
-                m = cython.cast(Layout, last._next)
-            self.live()
-        except BaseException:
-            undo.rollback()
-            raise
-        if top is not self:
-            if self.bits & M_PKTHDR:
-                top.receive(self)
-            self.swap(top)
-            self._next = top._next
-            undo.replace(self, top)
-        undo.commit()
+        plan = recipe(self)
+        plan.unshare()
+        plan.cook(self._clusters(plan.wants, how, deadline))
         return self
 
-    def _mergeable(self) -> bool:
-        """True for what needn't stay where it is: bytes in an mbuf, or in storage that can't be written."""
-        return not self.bits & M_EXT or not self.free_to_write()
-
-    def _copies(self, head: bool, undo: Undo, source: Source, how: int, deadline: float | None) -> Layout:
-        """New clusters with the bytes of this mbuf, before what comes after it."""
-        if self.bits & M_PKTHDR and not head:
-            raise Inval("unshare: an mbuf inside the chain has a packet header: see demote")
-        flags = self.bits & M_COPYFLAGS
-        top: Layout = cython.cast(Layout, None)
-        last = top
-        at = 0
-        while last is None or at < self.count:
-            n = cython.cast(Layout, source.getcl(how, self.kind, flags, left(deadline)))
-            undo.fresh(n)
-            if last is None:
-                top = n
-            else:
-                last._next = n
-            last = n
-            n.count = min(self.count - at, MCLBYTES)
-            n.buf.copy(n.off, self.buf, self.off + at, n.count)
-            at += n.count
-            flags &= ~M_PKTHDR
-        last._next = self._next
-        return top
+    def _clusters(self, wants: list[tuple[int, int]], how: int, deadline: float | None) -> list[Any]:
+        """Packets of those types and flags: all of them, or none and an exception."""
+        stash: list[Any] = []
+        try:
+            for kind, flags in wants:
+                stash.append(self.origin().getcl(how, kind, flags, left(deadline)))
+        except BaseException:
+            free_all(stash)
+            raise
+        return stash

@@ -37,5 +37,9 @@ cdef class Shape(Headed):
     cdef int _heal(self) except -1
 
 
+@cython.locals(m=Shape)
+cpdef free_all(list mbufs)
+
+
 @cython.locals(rest=Shape)
 cpdef free_chain(Shape m)

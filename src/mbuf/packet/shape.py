@@ -5,7 +5,7 @@ Works with the mbufs that there are; never allocates, so never runs out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import Self
@@ -182,6 +182,15 @@ class Shape(Headed):
             free_chain(packet)
         if self.bits & M_PKTHDR:
             self.behead()
+
+
+def free_all(mbufs: list[Any]) -> None:
+    """Free mbufs that are nobody's any more, each by itself."""
+    for thing in mbufs:
+        m: Shape = thing
+        if not m.bits & M_FREED:
+            m._next = None
+            m.shed()
 
 
 def free_chain(m: Shape | None) -> None:

@@ -1,0 +1,163 @@
+"""What is thought out is done at once, or not at all, whatever happens while a verb waits for its clusters."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mbuf import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, Busy, Freed, Mbuf, NoBufs, Pool
+from mbuf.packet.source import Source
+from packet.failing import Scarce
+from packet.picture import lens, picture
+
+
+class Slow(Source):
+    """Has something done whenever it is asked for a packet: as another thread may do it meanwhile."""
+
+    def __init__(self, source: Any, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self.source = source
+        self.meanwhile = meanwhile
+
+    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Any:
+        return self.source.get(how, type, timeout)
+
+    def getcl(
+        self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
+    ) -> Any:
+        m = self.source.getcl(how, type, flags, timeout)
+        self.meanwhile()
+        return m
+
+
+@pytest.fixture
+def slowly(pool: Pool) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Sets what is done meanwhile."""
+    zones = (pool.zones.mbuf, pool.zones.pack)
+    source = zones[0].source
+
+    def slowly(meanwhile: Callable[[], object]) -> None:
+        for zone in zones:
+            zone.source = Slow(source, meanwhile)
+
+    yield slowly
+    for zone in zones:
+        zone.source = source
+
+
+def tangled(pool: Pool) -> list[Mbuf]:
+    """The end of a cluster, then its beginning, then bytes that fit behind that; and five that others share."""
+    start = pool.getcl().append(bytes(range(250)))
+    end = start.split(200)
+    m = pool.gethdr().append(b"head")
+    shared = [pool.getcl().append(bytes([n]) * size) for n, size in enumerate((2000, 1200, 700, 1000, 900))]
+    others = [n.copypacket() for n in shared]
+    for n in (end, start, pool.get().append(b"small" * 30), *shared):
+        m.last().next = n
+    m.demote()
+    m.fixhdr()
+    return [m, *others]
+
+
+VERBS: dict[str, Callable[[Mbuf], Mbuf]] = {
+    "unshare": lambda m: m.unshare(),
+    "unshare, waiting": lambda m: m.unshare(M_WAITOK, timeout=0),
+    "collapse": lambda m: m.collapse(5),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("k", range(1, 8))
+def test_bytes_that_others_would_go_over_are_there_still_when_memory_runs_out(pool: Pool, verb: str, k: int) -> None:
+    chains, scarce = tangled(pool), Scarce(pool)
+    data, before = bytes(chains[0]), picture(pool, *chains)
+    try:
+        with scarce.refusing(k, True):
+            VERBS[verb](chains[0])
+        assert k > (2 if verb == "collapse" else 4)
+    except NoBufs:
+        assert picture(pool, *chains) == before
+    assert bytes(VERBS[verb](chains[0])) == data
+    pool.free_bulk(chains)
+
+
+@pytest.mark.parametrize(
+    ("verb", "after"),
+    [("unshare", [4, 50, 350, 2000, 1900, 1900]), ("collapse", [54, 350, 2000, 1900, 1900])],
+)
+def test_bytes_go_over_those_that_were_taken_before(pool: Pool, verb: str, after: list[int]) -> None:
+    chains = tangled(pool)
+    m, data = chains[0], bytes(chains[0])
+    assert VERBS[verb](m) is m
+    # The end of the first cluster went elsewhere; its beginning stayed, and took what came next.
+    assert (bytes(m), lens(m)) == (data, after)
+    pool.free_bulk(chains)
+
+
+@pytest.mark.parametrize("lent", [False, True], ids=["cluster", "lent"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_last_other_user_may_go_while_a_verb_waits(pool: Pool, slowly: Any, lent: bool, k: int) -> None:
+    def one() -> Mbuf:
+        return pool.wrap(bytearray(b"x" * 1500)) if lent else pool.getcl().append(b"x" * 1500)
+
+    m, n = one(), one()
+    mine, theirs = m.copypacket(), n.copypacket()
+    m.catpkt(n)
+    others = [mine, theirs]
+    slowly(lambda: others and others.pop(0).freem())
+    scarce = Scarce(pool)
+    with scarce.refusing(k, True):
+        try:
+            m.unshare()
+        except NoBufs:
+            assert len(others) == 1
+    assert (bytes(m), m.pkthdr.len) == (b"x" * 3000, 3000)
+    assert m.unshare() is m
+    assert (bytes(m), m.writable) == (b"x" * 3000, True)
+    pool.free_bulk([m, *others])
+
+
+def unlinked(m: Mbuf) -> None:
+    m.next = None
+
+
+def shortened(m: Mbuf) -> None:
+    m.len = 3
+
+
+def lengthened(m: Mbuf) -> None:
+    m.next.len = 51
+
+
+@pytest.mark.parametrize("change", [unlinked, shortened, lengthened], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("verb", ["unshare", "collapse"])
+def test_a_chain_that_changes_while_a_verb_waits_is_left_as_it_is_then(
+    pool: Pool, slowly: Any, verb: str, change: Callable[[Mbuf], None]
+) -> None:
+    chains = tangled(pool)
+    m, rest = chains[0], chains[0].next
+    slowly(lambda: change(m))
+    with pytest.raises(Busy, match="changed by somebody else"):
+        VERBS[verb](m)
+    m.next = rest
+    pool.free_bulk(chains)
+
+
+@pytest.mark.parametrize("verb", ["unshare", "collapse"])
+def test_a_chain_that_is_freed_while_a_verb_waits_is_freed(pool: Pool, slowly: Any, verb: str) -> None:
+    m, *others = tangled(pool)
+    slowly(lambda: None if "freed" in repr(m) else m.freem())
+    with pytest.raises(Freed):
+        VERBS[verb](m)
+    pool.free_bulk(others)
+
+
+@pytest.mark.parametrize("verb", ["unshare", "collapse"])
+def test_a_chain_that_is_shared_while_a_verb_waits_is_not_written(pool: Pool, slowly: Any, verb: str) -> None:
+    chains = tangled(pool)
+    m, kept = chains[0], chains[0].next.next
+    slowly(lambda: chains.append(kept.copym(0, 200)) if len(chains) < 7 else None)
+    with pytest.raises(Busy, match="changed by somebody else"):
+        VERBS[verb](m)
+    assert bytes(chains[-1]) == bytes(range(200))
+    pool.free_bulk(chains)
