@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, Busy, Freed, Mbuf, NoBufs, Pool
+from mbuf import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, Busy, Freed, Mbuf, NoBufs, Pool, Vm
 from mbuf.packet.source import Source
+from mbuf.vm.page import compiled
 from packet.failing import Scarce
 from packet.picture import lens, picture
+
+#: All that an mbuf holds in itself.
+FULL = bytes(224)
 
 
 class Slow(Source):
@@ -161,3 +165,38 @@ def test_a_chain_that_is_shared_while_a_verb_waits_is_not_written(pool: Pool, sl
         VERBS[verb](m)
     assert bytes(chains[-1]) == bytes(range(200))
     pool.free_bulk(chains)
+
+
+def test_a_very_long_chain_is_collapsed_in_one_walk() -> None:
+    count = 200_000 if compiled() else 10_000
+    with Pool(Vm(1 << 36), worker=False) as pool:
+        last = m = pool.gethdr()
+        for _ in range(count):
+            last.next = pool.get().append(FULL)
+            last = last.next
+        m.fixhdr()
+        m.collapse(count // 8)
+        assert len(m) == count * len(FULL)
+        assert count // 9 < sum(1 for _ in m) <= count // 8
+        del last
+        m.freem()
+        assert pool.out == 0
+
+
+def test_what_becomes_writable_on_the_way_takes_what_comes_after_it(pool: Pool) -> None:
+    shared = pool.getcl().append(b"x" * 950)
+    m = pool.gethdr()
+    tail = m.cat(pool.get().append(FULL)).last()
+    for n in (pool.getcl(flags=0).append(b"y" * 1500), shared.copypacket(), pool.get().append(FULL), shared):
+        tail.next = n
+        tail = tail.next
+    for n in (pool.get().append(b"z" * 200), pool.get().append(b"z" * 200)):
+        tail.next = n
+        tail = tail.next
+    m.demote()
+    m.fixhdr()
+    data = bytes(m)
+    # One of the two that share goes over into a new cluster, and the other has room for what follows.
+    assert bytes(m.collapse(5)) == data
+    assert lens(m) == [0, 1724, 1174, 1150, 200]
+    m.freem()

@@ -10,14 +10,12 @@ cdef Py_ssize_t MCLBYTES
 
 @cython.final
 cdef class Portion:
+    cdef Py_ssize_t after
+    cdef Py_ssize_t at
     cdef Shape base
     cdef Py_ssize_t count
     cdef Py_ssize_t order
     cdef list parts
-
-
-@cython.locals(p=Portion)
-cdef Portion portion(Shape base, Py_ssize_t order)
 
 
 @cython.final
@@ -25,30 +23,45 @@ cdef class Recipe:
     cdef dict _gone
     cdef list _old
     cdef list _portions
+    cdef Py_ssize_t _first
+    cdef Py_ssize_t _last
+    cdef Py_ssize_t _count
+    cdef bint _loosened
     cdef Py_ssize_t _total
     cdef list wants
 
     @cython.locals(m=Shape)
     cdef int begin(self, Shape head) except -1
 
-    @cython.locals(enough=cython.bint, at=Py_ssize_t, p=Portion)
+    @cython.locals(enough=cython.bint, before=Portion, p=Portion)
     cdef bint collapse(self, Py_ssize_t most) except -1
 
-    @cython.locals(kept=list, rest=list, left=Py_ssize_t, n=Portion, last=Portion)
-    cdef bint _merge(self, Py_ssize_t at, Py_ssize_t most) except -1
+    @cython.locals(whole=cython.bint, n=Portion)
+    cdef bint _merge(self, Portion p, Py_ssize_t most) except -1
 
-    @cython.locals(at=Py_ssize_t, p=Portion, n=Portion)
-    cdef Py_ssize_t _pair(self) except -1
+    @cython.locals(n=Portion, second=Portion)
+    cdef Portion _pair(self, Portion before)
+
+    @cython.locals(n=Portion)
+    cdef int _join(self, Portion p) except -1
 
     @cython.locals(last=Portion, p=Portion, m=Shape, stays=cython.bint)
     cdef int unshare(self) except -1
 
     @cython.locals(flags=cython.uint, pieces=Py_ssize_t, i=Py_ssize_t, p=Portion)
-    cdef Portion _copies(self, Shape m)
+    cdef int _copies(self, Shape m) except -1
+
+    @cython.locals(p=Portion)
+    cdef Portion _portion(self, Shape base, Py_ssize_t order)
 
     @cython.locals(p=Portion)
     cdef Portion _want(self, int kind, unsigned int flags)
+
+    @cython.locals(last=Portion)
+    cdef int _add_last(self, Portion p) except -1
     cdef int _add(self, Portion p, Portion n) except -1
+
+    @cython.locals(storage=Storage, gone=Py_ssize_t)
     cdef int _retire(self, Shape m) except -1
     cdef bint _external(self, Portion p) except -1
 
@@ -60,6 +73,9 @@ cdef class Recipe:
 
     @cython.locals(appended=list, p=Portion, m=Shape)
     cdef int cook(self, list stash) except -1
+
+    @cython.locals(portions=list, at=Py_ssize_t, p=Portion)
+    cdef list _all(self)
 
     @cython.locals(total=Py_ssize_t, m=Shape, p=Portion)
     cdef int _same(self) except -1

@@ -22,34 +22,31 @@ from mbuf.packet.shape import Shape, free_all
 class Portion:
     """One mbuf of the chain to be: `base`, which stays where it is, or the new cluster `order` of those wanted.
 
-    It will hold `count` bytes: the base's own, and those of `parts`, each (mbuf, first byte, how many).
+    It will hold `count` bytes: the base's own, and those of `parts`, each (mbuf, first byte, how many). Its
+    number is `at`, that of the next one `after`: links of references would end in a deep recursion.
     """
 
-    __slots__ = ("base", "count", "order", "parts")
+    __slots__ = ("after", "at", "base", "count", "order", "parts")
+    after: int
+    at: int
     base: Shape | None
     count: int
     order: int
     parts: list[Any]
 
 
-def portion(base: Shape | None, order: int) -> Portion:
-    """What an mbuf is, or what a new cluster holds: nothing yet."""
-    p: Portion = Portion.__new__(Portion)
-    p.base = base
-    p.order = order
-    p.count = 0 if base is None else base.count
-    p.parts = []
-    return p
-
-
 @cython.cclass
 class Recipe:
     """Made by `recipe`. Then `collapse` or `unshare`, and `cook` with clusters of the types and flags in `wants`."""
 
-    __slots__ = ("_gone", "_old", "_portions", "_total", "wants")
+    __slots__ = ("_count", "_first", "_gone", "_last", "_loosened", "_old", "_portions", "_total", "wants")
     _gone: dict[int, int]
     _old: list[Any]
     _portions: list[Any]
+    _first: int
+    _last: int
+    _count: int
+    _loosened: bool
     _total: int
     wants: list[tuple[int, int]]
 
@@ -58,7 +55,12 @@ class Recipe:
         # How many users of a storage, by what counts them, there will be fewer.
         self._gone = {}
         self._old = []
+        # All portions by their numbers, even those that are no more, and which come first and last.
         self._portions = []
+        self._first = self._last = -1
+        # Portions in all, and whether one that was shared has become writable since it was looked at.
+        self._count = 0
+        self._loosened = True
         self._total = 0
         self.wants = []
         m: Shape | None = head
@@ -72,91 +74,125 @@ class Recipe:
     def collapse(self, most: int) -> bool:
         """See m_collapse. True if there were few enough mbufs to begin with."""
         for m in self._old:
-            self._portions.append(portion(m, -1))
-        enough = len(self._portions) <= most
-        at = 0
-        while not self._merge(at, most):
-            at = self._pair()
-            if at == 0:
+            self._add_last(self._portion(m, -1))
+        enough = self._count <= most
+        before: Portion = self._portions[0]
+        if self._merge(before, most):
+            return enough
+        while True:
+            before = self._pair(before)
+            if before is None:
                 if enough:
                     return True
                 raise Inval(f"collapse: the packet can't be in {most} mbufs: see defrag")
             p: Portion = self._want(MT_DATA, 0)
-            self._add(p, self._portions[at])
-            self._add(p, self._portions[at + 1])
-            self._portions[at : at + 2] = [p]
-            if len(self._portions) <= most:
-                break
-        return enough
+            p.after = before.after
+            before.after = p.at
+            self._count += 1
+            self._join(p)
+            self._join(p)
+            if self._count <= most or self._merge(p, most):
+                return enough
 
-    def _merge(self, at: int, most: int) -> bool:
-        """Append each portion after the one at `at` to its neighbour in front that has room; true if that will do."""
-        kept = self._portions[: at + 1]
-        rest = self._portions[at + 1 :]
-        left = len(rest)
-        for n in rest:
-            last: Portion = kept[-1]
-            left -= 1
-            if self._writable(last) and n.count < self._space(last):
-                self._add(last, n)
-                if len(kept) + left <= most:
-                    self._portions = kept + (rest[-left:] if left else [])
+    def _merge(self, p: Portion, most: int) -> bool:
+        """Append to each portion from `p` on its neighbours that there is room for; true if that will do.
+
+        Where nothing has changed since it was looked at, there is nothing to find.
+        """
+        whole = self._loosened
+        self._loosened = False
+        while p.after >= 0:
+            n: Portion = self._portions[p.after]
+            if self._writable(p) and n.count < self._space(p):
+                self._join(p)
+                if self._count <= most:
                     return True
+            elif whole or self._loosened:
+                p = n
             else:
-                kept.append(n)
-        self._portions = kept
+                break
         return False
 
-    def _pair(self) -> int:
-        """The first of two neighbours, after the head, that fit into one cluster; 0 if there are none."""
-        for at in range(1, len(self._portions) - 1):
-            p: Portion = self._portions[at]
-            n: Portion = self._portions[at + 1]
-            if p.count + n.count < MCLBYTES:
-                return at
-        return 0
+    def _pair(self, before: Portion) -> Any:
+        """The portion before the first two neighbours, after this one, that fit into one cluster.
+
+        Portions only grow: two that didn't fit once never will.
+        """
+        while before.after >= 0:
+            n: Portion = self._portions[before.after]
+            if n.after >= 0:
+                second: Portion = self._portions[n.after]
+                if n.count + second.count < MCLBYTES:
+                    return before
+            before = n
+        return None
+
+    def _join(self, p: Portion) -> None:
+        """Have a portion hold what the next one would have held; that one is no more."""
+        n: Portion = self._portions[p.after]
+        self._add(p, n)
+        p.after = n.after
+        self._count -= 1
 
     def unshare(self) -> None:
         """See m_unshare."""
-        last: Portion = cython.cast(Portion, None)
         for old in self._old:
             m: Shape = old
-            p: Portion = portion(m, -1)
+            p: Portion = self._portion(m, -1)
+            last: Portion = self._portions[self._last] if self._last >= 0 else cython.cast(Portion, None)
             stays = bool(m.bits & M_EXT) and self._writable(p)
             if not stays and last is not None and self._external(last) and m.count <= self._space(last):
                 self._add(last, p)
             elif stays or not m.bits & M_EXT:
-                self._portions.append(p)
-                last = p
+                self._add_last(p)
             elif m.bits & M_PKTHDR and last is not None:
                 raise Inval("unshare: an mbuf inside the chain has a packet header: see demote")
             else:
-                last = self._copies(m)
+                self._copies(m)
 
-    def _copies(self, m: Shape) -> Portion:
-        """New clusters for the bytes of an mbuf; the last of them."""
+    def _copies(self, m: Shape) -> None:
+        """New clusters for the bytes of an mbuf."""
         flags = m.bits & M_COPYFLAGS
         pieces = max(-(-m.count // MCLBYTES), 1)
-        p: Portion = cython.cast(Portion, None)
         for i in range(pieces):
-            p = self._want(m.kind, flags)
+            p: Portion = self._want(m.kind, flags)
             p.count = min(m.count - i * MCLBYTES, MCLBYTES)
             p.parts.append((m, i * MCLBYTES, p.count))
-            self._portions.append(p)
+            self._add_last(p)
             flags &= ~M_PKTHDR
         if flags & M_RDONLY:
             # The kernel goes on behind the first, finds the others read-only, and copies them once more.
-            for p in self._portions[1 - pieces :] if pieces > 1 else ():
+            for p in self._portions[len(self._portions) - pieces + 1 :]:
                 p.order = len(self.wants)
                 self.wants.append((m.kind, flags))
         self._retire(m)
+
+    def _portion(self, base: Shape | None, order: int) -> Portion:
+        """What an mbuf is, or what a new cluster holds: nothing yet."""
+        p: Portion = Portion.__new__(Portion)
+        p.at = len(self._portions)
+        p.after = -1
+        p.base = base
+        p.order = order
+        p.count = 0 if base is None else base.count
+        p.parts = []
+        self._portions.append(p)
         return p
 
     def _want(self, kind: int, flags: int) -> Portion:
         """A new cluster."""
-        p = portion(None, len(self.wants))
+        p = self._portion(None, len(self.wants))
         self.wants.append((kind, flags))
         return p
+
+    def _add_last(self, p: Portion) -> None:
+        if self._last >= 0:
+            last: Portion = self._portions[self._last]
+            last.after = p.at
+        else:
+            self._first = p.at
+        self._last = p.at
+        self._count += 1
 
     def _add(self, p: Portion, n: Portion) -> None:
         """Append what another portion would have held; that one is no more."""
@@ -168,8 +204,11 @@ class Recipe:
 
     def _retire(self, m: Shape) -> None:
         if m.bits & M_EXT:
-            key = id(m.store().counter())
-            self._gone[key] = self._gone.get(key, 0) + 1
+            storage = m.store()
+            gone = self._gone.get(id(storage.counter()), 0) + 1
+            self._gone[id(storage.counter())] = gone
+            if storage.counted() - gone == 1:
+                self._loosened = True
 
     def _external(self, p: Portion) -> bool:
         return p.base is None or bool(p.base.bits & M_EXT)
@@ -202,7 +241,7 @@ class Recipe:
         appended: list[tuple[Portion, bytes]] = []
         try:
             self._same()
-            for p in self._portions:
+            for p in self._all():
                 if p.base is None:
                     self._fill(stash[p.order], p)
                 elif p.parts:
@@ -217,6 +256,16 @@ class Recipe:
             m.count = p.count
         free_all(self._link(stash))
 
+    def _all(self) -> list[Any]:
+        """The portions that are to be, in order."""
+        portions = []
+        at = self._first
+        while at >= 0:
+            p: Portion = self._portions[at]
+            portions.append(p)
+            at = p.after
+        return portions
+
     def _same(self) -> None:
         """Refuse a chain that has changed since: whoever brought the clusters may have waited for them."""
         total = 0
@@ -227,7 +276,7 @@ class Recipe:
                 raise Busy("the chain was changed by somebody else while a verb waited for memory")
             total += m.count
             m = cython.cast(Shape, m.follow())
-        for p in self._portions:
+        for p in self._all():
             if p.base is not None and p.parts and not self._writable(p):
                 total = -1
         if m is not None or total != self._total:
@@ -249,7 +298,7 @@ class Recipe:
     def _link(self, stash: list[Any]) -> list[Any]:
         """Link the new chain behind the head that there was; returns the mbufs that are in none."""
         head: Shape = self._old[0]
-        chain = [stash[p.order] if p.base is None else p.base for p in self._portions]
+        chain = [stash[p.order] if p.base is None else p.base for p in self._all()]
         last = cython.cast(Shape, None)
         for m in chain:
             if last is not None:
