@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from struct import unpack_from
 
@@ -85,11 +86,13 @@ def small(pool: Pool) -> tuple[dict[str, tuple[Callable[[], object], Callable[[]
     """Pairs like those of `pairs`, each of ten calls, of verbs that touch no bytes; and what goes before."""
     empty, plain = Empty(), bytearray(2048)
     m = pool.getcl().append(bytes(1500))
-    fresh: list[Mbuf] = []
+    fresh: Iterator[Mbuf] = iter(())
 
     def refill() -> None:
         """So that `extadd` and `free` are measured, and no allocation."""
-        fresh.extend(pool.get() for _ in range(10 * CALLS - len(fresh)))
+        nonlocal fresh
+        pool.free_bulk(list(fresh))
+        fresh = iter([pool.get() for _ in range(10 * CALLS)])
 
     def calls() -> None:
         for _ in range(5):
@@ -122,8 +125,8 @@ def small(pool: Pool) -> tuple[dict[str, tuple[Callable[[], object], Callable[[]
             memoryview(plain).release()
 
     def loans() -> None:
-        for _ in range(10):
-            fresh.pop().extadd(plain).free()
+        for one in islice(fresh, 10):
+            one.extadd(plain).free()
 
     return {
         "adj(20), prepend(20) : two empty calls": (calls, adj_and_prepend),

@@ -8,6 +8,7 @@ from mbuf.vm.number cimport clip
 
 cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_FREED, M_PKTHDR, M_RDONLY
 cdef int M_NOWAIT
+cdef object ALL, NOWAIT
 cdef Py_ssize_t INT_MAX, M_COPYALL, MHLEN, MINCLSIZE
 
 

@@ -35,6 +35,10 @@ from mbuf.packet.shape import Shape, free_chain
 from mbuf.packet.source import left, until
 from mbuf.vm.number import INT_MAX, clip
 
+#: Defaults as objects: a C constant would be made one in every call.
+ALL: int = M_COPYALL
+NOWAIT: int = M_NOWAIT
+
 
 @cython.no_gc
 @cython.cclass
@@ -95,9 +99,7 @@ class Copy(Shape):
             self.off = off
             self.count = count
 
-    def copym(
-        self, off: int = 0, len: int = M_COPYALL, how: int = M_NOWAIT, timeout: float | None = None
-    ) -> Mbuf | None:
+    def copym(self, off: int = 0, len: int = ALL, how: int = NOWAIT, timeout: float | None = None) -> Mbuf | None:
         """A new chain of `len` bytes from byte `off` on, by default of all. See m_copym.
 
         External storage is shared, and read-only for all who share it; bytes inside mbufs are copied. The
@@ -107,7 +109,7 @@ class Copy(Shape):
         if self.bits & M_FREED:
             self.live()
         skip = clip(off)
-        count = clip(len)
+        count = M_COPYALL if len is ALL else clip(len)
         m: Copy | None = self
         head = skip == 0 and self.bits & M_PKTHDR != 0
         if skip or count != M_COPYALL:
@@ -145,7 +147,7 @@ class Copy(Shape):
             raise
         return top
 
-    def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+    def copypacket(self, how: int = NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes: `copym` of all that keeps the room before them. See m_copypacket."""
         self.headed()
         deadline = None if timeout is None else until(how, timeout)
@@ -167,7 +169,7 @@ class Copy(Shape):
             raise
         return top
 
-    def dup(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+    def dup(self, how: int = NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes, copied, so that they can be written. See m_dup.
 
         Raises `NoBufs`, and then nothing has changed; `Inval` if the header's len isn't the mbufs'.
@@ -212,7 +214,7 @@ class Copy(Shape):
             raise
         return top
 
-    def split(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf | None:
+    def split(self, len: int, how: int = NOWAIT, timeout: float | None = None) -> Mbuf | None:
         """Keep `len` bytes; returns a new chain of the rest, which is the caller's. See m_split.
 
         External storage that is cut through is shared by both. A packet's rest has a header with length

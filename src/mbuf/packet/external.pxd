@@ -16,11 +16,8 @@ cdef class RefCount:
 @cython.no_gc
 @cython.final
 cdef class External(Storage):
-    cdef object _show
     cdef readonly object obj
-    cdef public object free
-    cdef public object arg1
-    cdef public object arg2
+    cdef tuple told
     cdef RefCount refs
     cdef Py_ssize_t extent
     cdef Py_ssize_t uses

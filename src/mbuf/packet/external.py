@@ -55,7 +55,8 @@ class RefCount:
 class External(Storage):
     """Somebody's memory, until its last user lets go; or, with EXT_EXTREF, until `refs` says so."""
 
-    __slots__ = ("_show", "arg1", "arg2", "extent", "free", "obj", "over", "refs", "uses")
+    #: `told` is what the owner said of its end: the routine, its two arguments, and who shows it an mbuf.
+    __slots__ = ("extent", "obj", "over", "refs", "told", "uses")
     extent: int
     over: bool
     uses: int
@@ -80,19 +81,13 @@ class External(Storage):
             self.handle = self.mate = self.owner = self.tags = None
             self.home = cython.cast(Home, None)
             self.over = False
-            self.free: Callable[[Mbuf], object] | None = None
-            self.arg1: Any = None
-            self.arg2: Any = None
-            self._show: Any = None
+            self.told: tuple[Any, ...] | None = None
 
     def tell_owner(
         self, free: Callable[[Mbuf], object] | None, arg1: Any, arg2: Any, show: Callable[..., None]
     ) -> None:
         """In the end `show` calls `free`, if any, with an mbuf on which it can see the arguments."""
-        self.free = free
-        self.arg1 = arg1
-        self.arg2 = arg2
-        self._show = show
+        self.told = (free, arg1, arg2, show)
 
     def counted(self) -> int:
         return self.users if self.refs is None else self.refs.uses
@@ -102,7 +97,8 @@ class External(Storage):
 
     def tell(self, item: Item) -> Ext:
         embedded = self.refs is None and self.owner in (None, item)
-        return Ext(self.type, self.extent, self.counted(), embedded, id(self.obj), self.obj, self.arg1, self.arg2)
+        arg1, arg2 = (None, None) if self.told is None else self.told[1:3]
+        return Ext(self.type, self.extent, self.counted(), embedded, id(self.obj), self.obj, arg1, arg2)
 
     def lingers(self, item: Item) -> bool:
         return self.refs is None and Storage.lingers(self, item)
@@ -161,24 +157,21 @@ class External(Storage):
     def _end(self, item: Item) -> None:
         """Nobody uses or sees the memory any more: back to its owner with it. See mb_free_ext."""
         owner = item if self.owner is None else self.owner
-        self.untag()
+        if self.tags is not None:
+            self.untag()
         self.over = True
         # From here on the memory is its owner's, who may do with it what he likes.
         self.give_back()
-        if self.free is not None:
-            self._show(owner, self, self.free)
+        if self.told is not None and self.told[0] is not None:
+            self.told[3](owner, self, self.told[0])
         self.forget()
         self._parted(item)
 
     def forget(self) -> None:
         """What was the owner's is not kept."""
         self.obj = None
-        if self.free is not None:
-            self.free = None
-        if self.arg1 is not None:
-            self.arg1 = None
-        if self.arg2 is not None:
-            self.arg2 = None
+        if self.told is not None:
+            self.told = None
 
     def unwatched(self) -> None:
         if self.owner is None:

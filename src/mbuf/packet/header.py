@@ -144,10 +144,12 @@ class Headed(Content):
         if hdr.csum_flags & CSUM_SND_TAG:
             hdr.place.ref()
         spare = cython.cast(PktHdr, None)
-        if self.bits & M_PKTHDR and (self.hdr.place is not None or self.hdr.tags is not None):
+        if not self.bits & M_PKTHDR:
+            self.begin()
+        elif self.hdr.place is not None or self.hdr.tags is not None:
             spare = self.hdr
             self.hdr = cython.cast(PktHdr, None)
-        self.begin()
+            self.begin()
         self.hdr.copy(hdr)
         self.hdr.tags = tags
         self._flag(from_)
