@@ -96,6 +96,15 @@ EXT_EXTREF = 255
 
 EXT_FLAG_EMBREF = 0x000001
 
+# What an mbuf of loose pages holds at most: bytes before its pages, behind them, and pages.
+MBUF_PEXT_HDR_LEN = 23
+MBUF_PEXT_TRAIL_LEN = 64
+MBUF_PEXT_MAX_PGS = 5
+MBUF_PEXT_MAX_BYTES = MBUF_PEXT_MAX_PGS * PAGE_SIZE + MBUF_PEXT_HDR_LEN + MBUF_PEXT_TRAIL_LEN
+
+EPG_FLAG_ANON = 0x1
+EPG_FLAG_2FREE = 0x2
+
 # The receive interface's place holds a send tag.
 CSUM_SND_TAG = 0x80000000
 

@@ -6,7 +6,8 @@ import pytest
 
 from mbuf import Vm, compiled
 from mbuf.const import PAGE_SIZE
-from mbuf.vm.page import Arena, Memory, Run, pane
+from mbuf.vm.arena import Arena, Run
+from mbuf.vm.page import Memory, pane
 from mbuf.vm.page import compiled as page_compiled
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbuf.const import PAGE_SIZE
-from mbuf.vm.page import Arena, Memory, Run
+from mbuf.vm.arena import Arena, Run
+from mbuf.vm.page import Memory
 from mbuf.vm.scan import gather, index, pour, search, total
 
 #: (off, count) that are not in 8 bytes.

@@ -7,7 +7,7 @@ from mbuf.uma.item cimport Item
 from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory
 
-cdef unsigned int M_EXT, M_NOFREE, M_PKTHDR
+cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
 cdef unsigned int M_FREED
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXT, M_FREED, M_NOFREE, M_PKTHDR
+from mbuf.const import M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_PKTHDR
 from mbuf.errors import Freed, Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
@@ -136,7 +136,7 @@ class Chain(Segment):
     def grow_whole(self) -> None:
         """Count all bytes of the storage as data, read-only ones too."""
         self.live()
-        self.count = self.start() + self.capacity() - self.off
+        self.count = self.end() - self.off
         if self.bits & M_PKTHDR:
             self.hdr.len = self.count
 
@@ -167,9 +167,9 @@ class Chain(Segment):
     def lend(self) -> bool:
         """Whoever wants one buffer gets it where one mbuf holds the whole packet."""
         self.live()
-        if self.length() != self.count:
+        if self.length() != self.count or self.bits & M_EXTPG:
             raise BufferError(
-                "the packet is in several mbufs: sendmsg(m) takes them all, pullup() joins the first bytes"
+                "the packet is in several pieces: sendmsg(m) takes them all, pullup() joins the first bytes"
             )
         return not self.free_to_write()
 

@@ -6,6 +6,7 @@ from mbuf.vm.page cimport pane
 from mbuf.vm.scan cimport Gather, Search, gather, pour, search, total
 
 cdef Py_ssize_t M_COPYALL
+cdef unsigned int M_EXTPG
 
 
 @cython.no_gc

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_COPYALL
+from mbuf.const import M_COPYALL, M_EXTPG
 from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.chain import Chain
 from mbuf.packet.dump import rows, write_chain
@@ -38,12 +38,14 @@ class Content(Chain):
     # Out.
 
     def __iter__(self) -> Iterator[memoryview]:
-        """One memoryview for each mbuf that has data."""
+        """One memoryview for each mbuf that has data; of loose pages, for each piece of them."""
         views = []
         self.live()
         m: Any = cython.cast(Chain, self)
         while m is not None:
-            if m.count:
+            if m.bits & M_EXTPG:
+                views += m.pieces()
+            elif m.count:
                 views.append(m.data)
             m = m.follow()
         return iter(views)
@@ -100,7 +102,8 @@ class Content(Chain):
     def apply(self, off: int, len: int, fn: Callable[[memoryview], Any]) -> Any:
         """Call fn with a view of each piece of `len` bytes from byte `off` on; its first true result, or 0.
 
-        An mbuf without bytes between two pieces is a piece of none. See m_apply.
+        An mbuf without bytes between two pieces is a piece of none; bytes in loose pages are copied into one.
+        See m_apply.
         """
         at, left = clip(off), clip(len)
         self.span("apply", at, left)
@@ -112,7 +115,10 @@ class Content(Chain):
             if m is None:
                 raise Inval("apply: the packet became shorter while it was looked at")
             n = min(m.count - at, left)
-            result = fn(pane(m.buf, m.off + at, n, not m.free_to_write()))
+            if m.bits & M_EXTPG:
+                result = fn(memoryview(m.buf.read(m.off + at, n)))
+            else:
+                result = fn(pane(m.buf, m.off + at, n, not m.free_to_write()))
             if result:
                 return result
             left -= n

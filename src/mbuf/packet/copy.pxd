@@ -1,6 +1,5 @@
 cimport cython
 
-from mbuf.packet.ext cimport Storage
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.shape cimport Shape, free_chain
 from mbuf.packet.source cimport Source, left, until
@@ -20,7 +19,6 @@ cdef class Copy(Shape):
     cdef Copy alike(self, Source source, bint head, how, deadline)
     cpdef Copy dupcl(self, Shape m)
 
-    @cython.locals(storage=Storage)
     cdef int share(self, Shape m, Py_ssize_t off, Py_ssize_t count) except -1
     cdef int take(self, Shape m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t off) except -1
 

@@ -80,9 +80,9 @@ class Copy(Shape):
 
     def share(self, m: Shape, off: int, count: int) -> None:
         """`dupcl`, of two mbufs known to be right: `count` bytes at `off` of the storage."""
-        storage = m.store()
-        storage.share(m.item)
-        self.buf = storage
+        if m.bits & M_EXTPG and self.bits & M_PKTHDR:
+            raise Inval("an mbuf with a packet header can't have loose pages: put it in front of one that has them")
+        self.buf = m.store().share(m.item)
         self.bits |= m.bits & (M_RDONLY | M_EXT | M_EXTPG)
         self.off = off
         self.count = count
@@ -246,8 +246,8 @@ class Copy(Shape):
         n = self.alike(source, True, how, deadline)
         second = cython.cast(Copy, None)
         try:
-            if rest > MHLEN and not m.bits & M_EXT:
-                # The rest doesn't fit beside a header, so an empty mbuf goes before it.
+            if (rest > MHLEN and not m.bits & M_EXT) or (rest and m.bits & M_EXTPG):
+                # The rest can't be where a header is, so an empty mbuf goes before it.
                 second = m.alike(source, False, how, deadline)
                 n.off += MHLEN
                 n._next = second

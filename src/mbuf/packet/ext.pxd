@@ -19,7 +19,9 @@ cdef class Storage(Item):
     cdef bint sole(self)
     cdef tell(self, Item item)
     cdef bint lingers(self, Item item)
-    cdef int share(self, Item item) except -1
+    cdef Storage share(self, Item item)
+    cdef Py_ssize_t extent(self)
+    cdef Py_ssize_t bound(self) except -1
     cdef object counter(self)
 
     @cython.locals(owner=Item)

@@ -104,11 +104,20 @@ class Storage(Item):
         """True when the mbuf of `item`, freed now, would stay out of its zone for others' sake."""
         return self.users > 1 and (self.owner is None or self.owner is item)
 
-    def share(self, item: Item) -> None:
-        """One mbuf more uses this, beside that of `item`. See mb_dupcl."""
+    def share(self, item: Item) -> Storage:
+        """One mbuf more uses this, beside that of `item`; what that mbuf is to hold. See mb_dupcl."""
         if self.owner is None:
             self.owner = item
         self.users += 1
+        return self
+
+    def extent(self) -> int:
+        """What `struct m_ext` says of the size. See M_SIZE."""
+        return self.size
+
+    def bound(self) -> int:
+        """How far the data of an mbuf may reach."""
+        return self.size
 
     def counter(self) -> object:
         """What counts the users: the same for all whose writing depends on one another."""

@@ -103,7 +103,7 @@ class External(Storage):
     def lingers(self, item: Item) -> bool:
         return self.refs is None and Storage.lingers(self, item)
 
-    def share(self, item: Item) -> None:
+    def share(self, item: Item) -> Storage:
         if self.over:
             raise Inval("the memory is its owner's again: what a free routine gets can only be looked at")
         if self.refs is None:
@@ -111,6 +111,7 @@ class External(Storage):
         else:
             self._count(self.refs)
         self.uses += 1
+        return self
 
     def _count(self, refs: RefCount) -> None:
         if refs.uses == _MOST:

@@ -4,20 +4,20 @@ from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, external, freeable
-from mbuf.packet.layout cimport Layout
+from mbuf.packet.extpg cimport Extpg
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.uma.item cimport Item
 from mbuf.vm.loan cimport Loan, loan
 from mbuf.vm.number cimport clip
 
-cdef unsigned int M_COPYFLAGS, M_EXT, M_FREED, M_NOFREE, M_PKTHDR, M_RDONLY
+cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t INT_MAX, MHSIZE, MPKTHSIZE
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, MT_DATA
 cdef object DRIVER, NONE
 
 
 @cython.no_gc
-cdef class Mbuf(Layout):
+cdef class Mbuf(Extpg):
     @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
 
@@ -50,7 +50,7 @@ cdef Mbuf _handle(Item item)
 
 
 @cython.locals(m=Mbuf)
-cpdef _show(Item item, External storage, free)
+cpdef show(Item item, Storage storage, free)
 
 
 @cython.locals(todo=list, item=Item)

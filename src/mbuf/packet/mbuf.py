@@ -24,6 +24,7 @@ from mbuf.const import (
     EXT_RXRING,
     M_COPYFLAGS,
     M_EXT,
+    M_EXTPG,
     M_FREED,
     M_NOFREE,
     M_PKTHDR,
@@ -36,8 +37,8 @@ from mbuf.errors import Inval
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.external import External, RefCount, external, freeable
+from mbuf.packet.extpg import Extpg
 from mbuf.packet.flags import flag_names
-from mbuf.packet.layout import Layout
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.routine import run
 from mbuf.vm.loan import loan
@@ -53,7 +54,7 @@ NONE: int = 0
 
 @cython.no_gc
 @cython.cclass
-class Mbuf(Layout):
+class Mbuf(Extpg):
     """A network buffer: some bytes of a packet, linked to the next of them.
 
     Get one from a `Pool`; let it go with `free` (this mbuf) or `freem` (the packet from here on), or just
@@ -143,7 +144,7 @@ class Mbuf(Layout):
         else:
             storage = cython.cast(External, self._adopt(buffer, clip(type), None, clip(flags)))
         if free is not None or arg1 is not None or arg2 is not None:
-            storage.tell_owner(free, arg1, arg2, _show)
+            storage.tell_owner(free, arg1, arg2, show)
         return self
 
     def extaddref(
@@ -163,7 +164,7 @@ class Mbuf(Layout):
         if free is not None and not callable(free):
             raise Inval("extaddref: free must be a function to call, or None")
         storage: External = self._adopt(buffer, EXT_EXTREF, refs, 0)
-        storage.tell_owner(free, arg1, arg2, _show)
+        storage.tell_owner(free, arg1, arg2, show)
         return self
 
     def _adopt(self, buffer: Any, type: int, refs: RefCount | None, flags: int) -> External:
@@ -244,12 +245,12 @@ def _handle(item: Item) -> Mbuf:
     return fresh
 
 
-def _show(item: Item, storage: External, free: Callable[[Any], object]) -> None:
+def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
     """Call a free routine with an mbuf to look at, which stands for the one that the storage belonged to."""
     m: Mbuf = Mbuf.__new__(Mbuf)
     m._next = m._nextpkt = None
     m.hdr = cython.cast(PktHdr, None)
-    m.reset(item, storage, 0, MT_DATA, M_EXT)
+    m.reset(item, storage, 0, MT_DATA, M_EXT if storage.in_row() else M_EXT | M_EXTPG | M_RDONLY)
     run(free, m)
     if not m.bits & M_FREED:
         m.shed()

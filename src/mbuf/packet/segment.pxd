@@ -7,7 +7,7 @@ from mbuf.vm.page cimport Memory, Window
 
 cdef unsigned int M_FREED
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
-cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MT_NOINIT, MT_NOTMBUF
+cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MSIZE, MT_NOINIT, MT_NOTMBUF
 
 
 @cython.no_gc
@@ -21,11 +21,13 @@ cdef class Segment(Window):
     cdef Item live(self)
     cdef Py_ssize_t start(self)
     cdef Py_ssize_t capacity(self)
+    cdef Py_ssize_t end(self) except -1
     cdef bint free_to_write(self)
 
     @cython.locals(storage=Storage)
     cdef Storage store(self)
     cdef Py_ssize_t space(self)
+    cdef list pieces(self)
 
     @cython.locals(kind=Py_ssize_t)
     cpdef chtype(self, object type)

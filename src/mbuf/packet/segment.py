@@ -20,6 +20,7 @@ from mbuf.const import (
     MHSIZE,
     MLEN,
     MPKTHSIZE,
+    MSIZE,
     MT_NOINIT,
     MT_NOTMBUF,
 )
@@ -93,9 +94,14 @@ class Segment(Window):
     def capacity(self) -> int:
         """`size`, of an mbuf known to be live."""
         if self.bits & M_EXT:
-            size: int = self.buf.size
-            return size
+            return self.store().extent()
         return MHLEN if self.bits & M_PKTHDR else MLEN
+
+    def end(self) -> int:
+        """Where the data must end, in its memory, of an mbuf known to be live."""
+        if self.bits & M_EXT:
+            return self.store().bound()
+        return MSIZE
 
     @property
     def offset(self) -> int:
@@ -149,7 +155,7 @@ class Segment(Window):
     @len.setter
     def len(self, count: int) -> None:
         self.live()
-        most = self.start() + self.capacity() - self.off
+        most = self.end() - self.off
         if not 0 <= clip(count) <= most:
             raise Inval(f"len {count}: this mbuf can have 0 to {most} bytes from its offset on")
         self.count = count
@@ -207,7 +213,13 @@ class Segment(Window):
         A view keeps the memory: freed meanwhile, it goes back to its zone when the view is released.
         """
         self.live()
+        if self.bits & M_EXTPG:
+            raise Inval("the bytes are in loose pages, not in a row: iterate, copydata(), or unmapped_to_ext()")
         return pane(self.buf, self.off, self.count, not self.free_to_write())
+
+    def pieces(self) -> list[memoryview]:
+        """Views of the bytes of loose pages, of an mbuf known to have some."""
+        raise NotImplementedError
 
     @property
     def room(self) -> memoryview:
@@ -221,7 +233,7 @@ class Segment(Window):
         """Move the empty data to the end of the storage, so that `count` bytes fit. See m_align."""
         self.live()
         start = self.start()
-        if self.off != start:
+        if self.off != start or self.bits & M_EXTPG:
             raise Inval("align: the data must be at the start of the storage")
         most = self.capacity()
         room = clip(count)

@@ -55,6 +55,16 @@ class Source:
         """A cluster, raw."""
         raise NotImplementedError
 
+    def alloc_ext_pgs(
+        self, how: int = M_NOWAIT, free: Any = None, arg1: Any = None, timeout: float | None = None
+    ) -> Chain:
+        """An mbuf of loose pages, with none yet."""
+        raise NotImplementedError
+
+    def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Chain:
+        """An mbuf of loose pages in memory, as many as hold `len` bytes."""
+        raise NotImplementedError
+
     def dropped(self, item: Any) -> None:
         """An mbuf was dropped instead of freed; its item is about to go home."""
         raise NotImplementedError

@@ -13,33 +13,42 @@ from mbuf.const import (
     M_NOFREE,
     M_NOWAIT,
     M_PKTHDR,
+    MBUF_PEXT_MAX_PGS,
     MHLEN,
     MT_DATA,
     MTAG_ABI_COMPAT,
+    PAGE_SIZE,
 )
 from mbuf.errors import Inval
 from mbuf.packet.build import pour, take_in
+from mbuf.packet.extpg import pour_pages
 from mbuf.packet.loose import Loose
 from mbuf.packet.mbuf import Mbuf, handle
 from mbuf.packet.sndtag import SndTag, SndTags
+from mbuf.packet.source import until
 from mbuf.packet.tag import Tag
-from mbuf.pool.alloc import Allocator
 from mbuf.pool.ask import check
+from mbuf.pool.file import File, opened
+from mbuf.pool.paged import Paged
+from mbuf.uma.pages import Pages
 from mbuf.vm.number import INT_MAX, clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mbuf.pool.zones import Zones
+    from mbuf.vm.sfbuf import SfBufs
 
 
-class Filled(Allocator):
-    """The calls that allocate and fill; those of `Allocator` and these are a pool's."""
+class Filled(Paged):
+    """The calls that allocate and fill; those of `Allocator`, of `Paged` and these are a pool's."""
 
-    __slots__ = ("_loose", "snd_tags")
+    __slots__ = ("_loose", "sfbufs", "snd_tags")
 
-    def __init__(self, zones: Zones, max_linkhdr: int, max_protohdr: int) -> None:
-        Allocator.__init__(self, zones, max_linkhdr, max_protohdr)
+    def __init__(self, zones: Zones, pages: Pages, sfbufs: SfBufs, max_linkhdr: int, max_protohdr: int) -> None:
+        Paged.__init__(self, zones, pages, max_linkhdr, max_protohdr)
+        #: Windows onto pages of files.
+        self.sfbufs = sfbufs
         self.snd_tags = SndTags()
         self._loose = Loose(None)
 
@@ -62,14 +71,20 @@ class Filled(Allocator):
     ) -> Mbuf:
         """A chain that holds a copy of data's bytes, of mbufs as large as fit. See m_uiotombuf.
 
-        `align` bytes of room, fewer than 168, come before them. Data may be empty.
+        `align` bytes of room, fewer than 168, come before them. Data may be empty. With M_EXTPG, and without
+        M_PKTHDR, the bytes are in loose pages, `align` at most in each mbuf, or as many as fit if that is 0.
         """
         size = memoryview(data).nbytes
         room = clip(align)
+        if clip(flags) & M_EXTPG:
+            most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
+            if clip(flags) & M_PKTHDR:
+                raise Inval("frombytes: an mbuf of loose pages has no packet header: give M_EXTPG alone")
+            if not 0 <= room <= most:
+                raise Inval(f"frombytes: align {align}: give the bytes of an mbuf of loose pages, up to {most}")
+            return pour_pages(self, data, size, room or most, how, until(how, timeout))
         if not 0 <= room < MHLEN:
             raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
-        if clip(flags) & M_EXTPG:
-            raise Inval("frombytes: loose pages (M_EXTPG) are not to be had here")
         return pour(self.getm2(max(size + room, 1), how, MT_DATA, flags, None, timeout), data, size, room)
 
     def devget(
@@ -91,6 +106,13 @@ class Filled(Allocator):
         if not 0 < size <= INT_MAX:
             raise Inval(f"devget: {size} bytes: give 1 or more")
         return take_in(self, data, size, room, rcvif, copy)
+
+    def file(self, file: Any) -> File:
+        """A regular file, by its path or a descriptor, whose pages packets can hold: see `File`.
+
+        A descriptor stays the caller's.
+        """
+        return File(self.zones.mbuf.source, opened(file, self.sfbufs))
 
     def wrap(self, obj: Any, on_free: Callable[[Any], object] | None = None) -> Mbuf:
         """A packet whose bytes are those of any object with a buffer; nothing is copied.

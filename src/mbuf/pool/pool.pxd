@@ -1,14 +1,14 @@
 cimport cython
 
-from mbuf.pool.alloc cimport Allocator
 from mbuf.pool.filled cimport Filled
+from mbuf.pool.paged cimport Paged
 
 
 cdef class Pool(Filled):
     cdef readonly bint alive
     cdef readonly bint debug
     cdef readonly object vm
-    cdef Allocator _source
+    cdef Paged _source
     cdef readonly object limits
     cdef readonly object cpus
     cdef readonly object reclaim

@@ -12,16 +12,18 @@ from contextlib import contextmanager
 from sys import is_finalizing
 from types import MappingProxyType
 
-from mbuf.pool.alloc import Allocator
 from mbuf.pool.filled import Filled
 from mbuf.pool.limits import Limits
+from mbuf.pool.paged import Paged
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.stat import PoolStat
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
+from mbuf.uma.pages import Pages
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.event import Event
+from mbuf.vm.sfbuf import NSFBUFS, SfBufs
 from mbuf.vm.vm import Vm
 
 
@@ -33,7 +35,8 @@ class Pool(Filled):
     loader.conf), `ncpu` the number of caches. `debug` checks for writes to freed memory and remembers who
     asked for what; `caching=False` keeps nothing in caches, as the kernel when it is short of pages. With
     `worker=False` drains run only when `reclaim.run()` is called. `max_linkhdr` and `max_protohdr` are
-    the bytes of the largest headers that packets get, for which verbs leave room and gather bytes.
+    the bytes of the largest headers that packets get, for which verbs leave room and gather bytes; `nsfbufs`
+    is how many pages of files may be mapped at once.
 
     Close it with `close`, or use it in a `with` statement. Any thread may use it.
     """
@@ -59,16 +62,18 @@ class Pool(Filled):
         worker: bool = True,
         max_linkhdr: int = 16,
         max_protohdr: int = 60,
+        nsfbufs: int = NSFBUFS,
     ) -> None:
         vm = Vm.host() if vm is None else vm
         self.debug = debug
         self.limits: Limits = Limits.plan(vm.realmem, tunables)
         self.cpus = Cpus(ncpu)
         zones = boot(vm, self.limits, self.cpus, caching, debug)
-        Filled.__init__(self, zones, max_linkhdr, max_protohdr)
+        pages = Pages(vm)
+        Filled.__init__(self, zones, pages, SfBufs(nsfbufs), max_linkhdr, max_protohdr)
         self.vm = vm
         # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
-        self._source = Allocator(zones, max_linkhdr, max_protohdr)
+        self._source = Paged(zones, pages, max_linkhdr, max_protohdr)
         self._source.tags = self.tags
         self._loose.source = self._source
         self.reclaim = Reclaim(vm, self.zones, by_hand=not worker)
@@ -144,6 +149,7 @@ class Pool(Filled):
         self.reclaim.close()
         for zone in self.zones.all():
             zone.close()
+        self.pages.close()
         self._loose.source = None
         if self.out:
             places = "".join(f"\n  {count} from {site}" for site, count in self.sites().most_common(10))

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.vm.page cimport Run
+from mbuf.vm.arena cimport Run
 
 
 @cython.no_gc

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mbuf.const import PAGE_SIZE
-from mbuf.vm.page import Run
+from mbuf.vm.arena import Run
 
 if TYPE_CHECKING:
     import cython

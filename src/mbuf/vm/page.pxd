@@ -1,23 +1,6 @@
 cimport cython
-from cpython.buffer cimport Py_buffer
-
+from mbuf.vm.arena cimport Arena, Run
 from mbuf.vm.loan cimport Loan
-
-
-@cython.final
-cdef class Arena:
-    cdef readonly Py_ssize_t pages
-    cdef readonly object map
-    cdef unsigned char *ptr
-    cdef Py_buffer _export
-
-
-@cython.no_gc
-cdef class Run:
-    cdef Arena arena
-    cdef Py_ssize_t offset
-    cdef readonly Py_ssize_t page
-    cdef readonly int count
 
 
 @cython.no_gc
@@ -30,6 +13,9 @@ cdef class Memory:
     cdef bint fixed
 
     cdef int borrow(self, Loan loan) except -1
+    cdef int mirror(self, Memory other) except -1
+    cdef bint in_row(self)
+    cdef int spill(self, Py_ssize_t offset, Py_ssize_t count, Memory target, Py_ssize_t start) except -1
     cdef int give_back(self) except -1
     cdef int _be(self, object run, Py_ssize_t start, Py_ssize_t size, bint fixed) except -1
     cdef int _check_free(self, Py_ssize_t offset, Py_ssize_t count) except -1

@@ -1,9 +1,8 @@
 # cython: annotation_typing=True
-"""Bytes at an address: the only raw memory.
+"""Bytes at an address.
 
-An `Arena` is a large anonymous mapping, a `Run` some pages of it in a row, `Memory` the bytes of one
-thing, and a `Window` a stretch of memory that Python can look at. Whoever looks is counted, in the memory.
-Never knows what the bytes mean.
+`Memory` is the bytes of one thing, and a `Window` a stretch of memory that Python can look at. Whoever looks
+is counted, in the memory. Never knows what the bytes mean.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import ReadOnly
+from mbuf.vm.arena import Arena, Run
 from mbuf.vm.loan import Loan
 
 if TYPE_CHECKING:
@@ -43,56 +43,13 @@ def compiled() -> bool:
     return bool(cython.compiled)
 
 
-class Arena:
-    """Pages of address space; the operating system lends memory for those that are touched."""
-
-    __slots__ = ("_export", "map", "pages", "ptr")
-    if TYPE_CHECKING:
-        ptr: Any
-        _export: Any
-
-    def __init__(self, pages: cython.Py_ssize_t) -> None:
-        self.pages = pages
-        self.map = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if cython.compiled:
-            # The export keeps the mapping in place for as long as the arena lives.
-            PyObject_GetBuffer(self.map, cython.address(self._export), PyBUF_WRITABLE)
-            self.ptr = cython.cast(cython.p_uchar, self._export.buf)
-
-    def __dealloc__(self) -> None:
-        if cython.compiled and self.ptr != cython.NULL:
-            PyBuffer_Release(cython.address(self._export))
-
-    def discard(self, page: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Give pages back to the operating system; touched again, they read as zeros."""
-        self.map.madvise(mmap.MADV_DONTNEED, page * mmap.PAGESIZE, count * mmap.PAGESIZE)
-
-
-@cython.no_gc
-@cython.cclass
-class Run:
-    """Pages in a row. Made for pages that a `Vm` has handed out; to let go, give their number back to it."""
-
-    __slots__ = ("arena", "count", "offset", "page")
-
-    def __init__(self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int) -> None:
-        self.arena = arena
-        self.offset = offset
-        self.page = page
-        self.count = count
-
-    def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
-        """Some of the bytes, uncompiled."""
-        return (ctypes.c_ubyte * size).from_buffer(self.arena.map, self.offset + start)
-
-
 @cython.no_gc
 @cython.cclass
 class Memory:
     """The bytes of one thing, `size` of them.
 
-    They are part of a run, or on loan from somebody; `fixed` ones are never written. Views of them are
-    counted; `unwatched` is called when the last one goes from a memory that is `held`.
+    They are part of a run, or on loan from somebody, or those of another memory; `fixed` ones are never
+    written. Views of them are counted; `unwatched` is called when the last one goes from a memory that is `held`.
     """
 
     __slots__ = ("_watch", "exports", "fixed", "held", "raw", "run", "size", "start")
@@ -130,6 +87,24 @@ class Memory:
         self._be(loan, 0, loan.size, loan.fixed)
         if cython.compiled:
             self.ptr = loan.ptr
+
+    def mirror(self, other: Memory) -> None:
+        """Be the bytes of another memory, which its owner keeps for as long; once."""
+        if other is None or getattr(self, "run", None) is not None:
+            raise IndexError("there is no other memory, or this memory is somebody's already")
+        self._be(other.run, 0 if cython.compiled else other.start, other.size, other.fixed)
+        if cython.compiled:
+            self.ptr = other.ptr
+
+    def in_row(self) -> bool:
+        """False for bytes that lie here and there, which only `read` and `spill` find."""
+        return True
+
+    def spill(
+        self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Memory, start: cython.Py_ssize_t
+    ) -> None:
+        """Copy bytes that don't lie in a row to another memory."""
+        raise NotImplementedError
 
     def give_back(self) -> None:
         """End the loan: there are no bytes any more. Nobody may be looking at them."""
@@ -245,6 +220,9 @@ class Memory:
     ) -> None:
         """Copy `count` bytes of another memory in."""
         self._check_free(offset, count)
+        if not other.in_row():
+            other.spill(start, count, self, offset)
+            return
         other._check(start, count)
         if cython.compiled:
             memmove(self.ptr + offset, other.ptr + start, count)

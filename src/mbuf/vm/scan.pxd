@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.vm.loan cimport loan
 from mbuf.vm.number cimport fold, swapped
 from mbuf.vm.page cimport Memory
 
@@ -36,4 +37,7 @@ cpdef pour(Memory memory, Py_ssize_t off, Py_ssize_t count, target, Py_ssize_t a
 cpdef Py_ssize_t total(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
 cpdef Search search(bytes pattern)
 cpdef Py_ssize_t index(Memory memory, Py_ssize_t off, Py_ssize_t count, bytes pattern) except -2
+
+@cython.locals(memory=Memory)
+cpdef Memory row(bytes data)
 cdef int _within(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1

@@ -1,8 +1,8 @@
 # cython: annotation_typing=True
 """Raw bytes looked through: copied out, summed, searched.
 
-Reads memories one after the other, as their owner calls for them, and never writes to one.
-Never knows what the bytes mean.
+Reads memories one after the other, as their owner calls for them, and never writes to one. Bytes that
+don't lie in a row are copied first. Never knows what the bytes mean.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+from mbuf.vm.loan import loan
 from mbuf.vm.number import fold, swapped
 from mbuf.vm.page import Memory
 
@@ -42,6 +43,8 @@ class Gather:
 
     def add(self, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         """Copy `count` bytes at `off` of a memory to the end."""
+        if not memory.in_row():
+            memory, off = row(memory.read(off, count)), 0
         _within(memory, off, count)
         if count > self.left:
             raise IndexError(f"{count} bytes, where {self.left} are left to be gathered")
@@ -72,6 +75,8 @@ def gather(size: cython.Py_ssize_t) -> Gather:
 
 def pour(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Any, at: cython.Py_ssize_t) -> None:
     """Copy `count` bytes at `off` of a memory into a writable buffer, to its byte `at`."""
+    if not memory.in_row():
+        memory, off = row(memory.read(off, count)), 0
     _within(memory, off, count)
     if cython.compiled:
         buffer = cython.declare(Py_buffer)
@@ -95,6 +100,8 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
 
     It is 0 for zeros alone; else 1 to 65535.
     """
+    if not memory.in_row():
+        memory, off = row(memory.read(off, count)), 0
     _within(memory, off, count)
     if not cython.compiled:
         data = bytes(_bytes(memory)[off : off + count]) + bytes(count & 1)
@@ -139,6 +146,8 @@ class Search:
 
     def feed(self, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> int:
         """Look through `count` bytes more; where a match begins, counted from the first byte ever fed, or -1."""
+        if not memory.in_row():
+            memory, off = row(memory.read(off, count)), 0
         _within(memory, off, count)
         size: cython.Py_ssize_t = len(self.pattern)
         start: cython.Py_ssize_t = self.seen
@@ -188,6 +197,13 @@ def index(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, patt
         cython.p_uchar, memmem(start, count, PyBytes_AS_STRING(pattern), PyBytes_GET_SIZE(pattern))
     )
     return -1 if found == cython.NULL else int(found - start)
+
+
+def row(data: bytes) -> Memory:
+    """A memory of some bytes: a copy of those that don't lie in a row."""
+    memory: Memory = Memory.__new__(Memory)
+    memory.borrow(loan(data))
+    return memory
 
 
 def _bytes(memory: Memory) -> memoryview:

@@ -1,0 +1,175 @@
+"""What an mbuf of loose pages knows of itself.
+
+Fields only, with the kernel's names and widths, and where that puts each byte: first the header, then what is
+used of the pages, then the trailer. Knows nothing of the mbuf, nor of the bytes in the pages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from types import MappingProxyType
+
+from mbuf.const import MBUF_PEXT_HDR_LEN, MBUF_PEXT_TRAIL_LEN, PAGE_SIZE
+from mbuf.errors import Inval
+
+if cython.compiled:
+    from cython.cimports.cpython.object import PyObject_GenericSetAttr
+
+#: The most that each number can be.
+_MOST = MappingProxyType(
+    {
+        "nrdy": 255,
+        "first_off": PAGE_SIZE - 1,
+        "last_len": PAGE_SIZE,
+        "flags": 255,
+        "record_type": 255,
+        "enc_cnt": (1 << 31) - 1,
+        "ext_size": (1 << 31) - 1,
+        "seqno": (1 << 64) - 1,
+    }
+)
+_BYTES = MappingProxyType({"hdr": MBUF_PEXT_HDR_LEN, "trail": MBUF_PEXT_TRAIL_LEN})
+
+
+@cython.no_gc
+@cython.cclass
+class Epg:
+    """The `m_epg_` fields of an mbuf, from `m.epg`.
+
+    `hdr` and `trail` are bytes, at most 23 and 64, before and behind those in the pages: of the first page,
+    from `first_off` on; of the last, `last_len`. `nrdy` pages are still to be read or encrypted. `pages` tells the pages
+    apart: the numbers of those in memory, or for pages of a file, where they are in it. `ext_size` is what the
+    mbuf counts for in a socket's buffer, beside its own size. Set what you like; then set `m.len`.
+    """
+
+    __slots__ = (
+        "enc_cnt",
+        "ext_size",
+        "first_off",
+        "flags",
+        "hdr",
+        "last_len",
+        "nrdy",
+        "pages",
+        "record_type",
+        "seqno",
+        "so",
+        "trail",
+    )
+    hdr: bytes
+    trail: bytes
+    pages: tuple[int, ...]
+
+    def __init__(self) -> None:
+        raise TypeError("m.epg tells of an mbuf of loose pages; there is no other way to get one")
+
+    def reset(self) -> None:
+        """As in a new mbuf: no page, no byte. See mb_alloc_ext_pgs."""
+        self.hdr = self.trail = b""
+        self.so: Any = None
+        self.nrdy = self.first_off = self.last_len = self.flags = self.record_type = 0
+        self.enc_cnt = self.ext_size = self.seqno = 0
+        self.set_pages(())
+
+    def set_pages(self, pages: tuple[int, ...]) -> None:
+        """Tell of other pages."""
+        if cython.compiled:
+            self.pages = pages
+        else:
+            object.__setattr__(self, "pages", pages)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        most = _MOST.get(name)
+        if most is not None and not (isinstance(value, int) and 0 <= value <= most):
+            raise Inval(f"epg.{name} = {value!r}: give a number from 0 to {most}")
+        size = _BYTES.get(name)
+        if size is not None and not (isinstance(value, bytes) and len(value) <= size):
+            raise Inval(f"epg.{name} = {value!r}: give at most {size} bytes")
+        if name == "pages":
+            raise AttributeError("epg.pages can't be set: see addpages")
+        if cython.compiled:
+            PyObject_GenericSetAttr(self, name, value)
+        else:
+            object.__setattr__(self, name, value)
+
+    @property
+    def npgs(self) -> int:
+        """Pages."""
+        return len(self.pages)
+
+    def pagelen(self, page: int) -> int:
+        """Bytes of data in a page, counted from 0. See m_epg_pagelen."""
+        if not 0 <= page < len(self.pages):
+            raise Inval(f"epg: there is no page {page}, of {len(self.pages)}")
+        if page == len(self.pages) - 1:
+            return int(self.last_len)
+        return PAGE_SIZE - (self.first_off if page == 0 else 0)
+
+    def total(self) -> int:
+        """Bytes of header, pages and trailer."""
+        count = len(self.hdr) + len(self.trail)
+        for page in range(len(self.pages)):
+            count += self.pagelen(page)
+        return count
+
+    def frags(self) -> int:
+        """Pieces that the bytes are in. See frags_per_mbuf."""
+        return len(self.pages) + (len(self.hdr) > 0) + (len(self.trail) > 0)
+
+    def spans(self, off: int, count: int) -> list[Any]:
+        """Where `count` bytes from `off` on are: (page, first byte in it, how many), in order.
+
+        Page -1 is the header, one more than the last the trailer.
+        """
+        found: list[Any] = []
+        pages = len(self.pages)
+        page = -1
+        while page <= pages and count > 0:
+            start = 0
+            if page < 0:
+                there = len(self.hdr)
+            elif page == pages:
+                there = len(self.trail)
+            else:
+                there = self.pagelen(page)
+                start = self.first_off if page == 0 else 0
+                if start + there > PAGE_SIZE:
+                    raise Inval(f"epg: {there} bytes at {start} of a page: set first_off and last_len right")
+            if off < there:
+                n = min(there - off, count)
+                found.append((page, start + off, n))
+                count -= n
+                off = there
+            off -= there
+            page += 1
+        if count > 0:
+            raise Inval(f"epg: {count} bytes more are asked for than there are in header, pages and trailer")
+        return found
+
+    def copy(self, other: Epg) -> None:
+        """Take all fields over."""
+        self.hdr = other.hdr
+        self.trail = other.trail
+        self.so = other.so
+        self.nrdy = other.nrdy
+        self.first_off = other.first_off
+        self.last_len = other.last_len
+        self.flags = other.flags
+        self.record_type = other.record_type
+        self.enc_cnt = other.enc_cnt
+        self.ext_size = other.ext_size
+        self.seqno = other.seqno
+        self.set_pages(other.pages)
+
+
+def blank() -> Epg:
+    """Of an mbuf without a page."""
+    epg: Epg = Epg.__new__(Epg)
+    epg.reset()
+    return epg

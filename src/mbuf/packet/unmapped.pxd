@@ -1,0 +1,66 @@
+cimport cython
+
+from mbuf.packet.epg cimport Epg, blank
+from mbuf.packet.ext cimport Storage
+from mbuf.uma.item cimport Home, Item
+from mbuf.uma.pages cimport Pages
+from mbuf.vm.page cimport Memory, pane
+
+cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
+cdef int EPG_FLAG_2FREE
+
+
+@cython.final
+cdef class Remains:
+    cdef Item item
+
+    @cython.locals(item=Item)
+    cpdef free(self)
+
+
+@cython.no_gc
+@cython.final
+cdef class Unmapped(Storage):
+    cdef Epg epg
+    cdef Pages supply
+    cdef tuple frames
+    cdef object file
+    cdef Unmapped root
+    cdef object tls
+    cdef tuple told
+    cdef bint over
+
+    cdef int begin(self, Pages supply) except -1
+    cdef int _bare(self) except -1
+    cdef Unmapped whole(self)
+    cdef int tell_owner(self, free, arg1, show) except -1
+
+    @cython.locals(epg=Epg)
+    cdef int add_frames(self, tuple frames) except -1
+    cdef int hold_file(self, file, Py_ssize_t first, Py_ssize_t count) except -1
+
+    @cython.locals(frame=Memory, seen=Memory)
+    cdef Memory window(self, Py_ssize_t page)
+    cdef int leave(self, Memory seen) except -1
+
+    @cython.locals(seen=Memory)
+    cdef look(self, Py_ssize_t page, Py_ssize_t start, Py_ssize_t count, bint fixed)
+
+    @cython.locals(epg=Epg, found=list)
+    cdef list views(self, Py_ssize_t off, Py_ssize_t count)
+
+    @cython.locals(root=Unmapped, made=Unmapped)
+    cdef Unmapped another(self, Item item)
+    cdef int take(self, Item item) except -1
+    cdef int untake(self, Item item) except -1
+
+    @cython.locals(owner=Item, remains=Remains)
+    cdef int over_with(self, Item item) except -1
+
+    @cython.locals(page=Item, frames=tuple)
+    cdef int empty(self, Item owner) except -1
+
+
+@cython.locals(made=Unmapped)
+cpdef Unmapped unmapped(Pages supply)
+cpdef int few_enough(Py_ssize_t count, str what) except -1

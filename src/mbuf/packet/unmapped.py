@@ -1,0 +1,301 @@
+"""Loose pages as the storage of mbufs: bytes that have no address until somebody asks for them.
+
+Each mbuf has an object of its own, with its own `Epg`; those that share have a `root`, which counts them and
+frees the pages when the last one lets go. Pages are memory, or pages of a file that are neither mapped nor
+read before somebody touches their bytes. Never knows the mbufs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.packet.mbuf import Mbuf
+    from mbuf.vm.pagefile import PageFile
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
+from mbuf.errors import Inval
+from mbuf.packet.epg import Epg, blank
+from mbuf.packet.ext import Ext, Storage
+from mbuf.uma.item import Home, Item
+from mbuf.uma.pages import Pages
+from mbuf.vm.page import Memory, pane
+
+
+@cython.no_gc
+@cython.cclass
+class Remains:
+    """What is left of an mbuf whose pages are gone, until its TLS session has been let go of too.
+
+    `free` sends it home; dropped, it goes by itself. See ktls_enqueue_to_free.
+    """
+
+    __slots__ = ("item",)
+
+    def __init__(self) -> None:
+        self.item = cython.cast(Item, None)
+        raise TypeError("remains are what a TLS session gets to free")
+
+    def free(self) -> None:
+        """Give the mbuf back, once."""
+        item, self.item = self.item, cython.cast(Item, None)
+        if item is not None:
+            item.release()
+
+    def __del__(self) -> None:
+        self.free()
+
+
+@cython.no_gc
+@cython.cclass
+class Unmapped(Storage):
+    """The loose pages of one mbuf. Made by `unmapped`, or by `share`."""
+
+    __slots__ = ("epg", "file", "frames", "over", "root", "supply", "tls", "told")
+
+    def __init__(self) -> None:
+        raise TypeError("loose pages are made by unmapped(supply)")
+
+    def begin(self, supply: Pages) -> None:
+        """Be the storage of one mbuf, without a page yet. See mb_alloc_ext_pgs."""
+        self.supply = supply
+        #: Pages in memory. A sharer has those of its root, and no say in them.
+        self.frames: tuple[Item, ...] = ()
+        #: Whose pages they are, if a file's.
+        self.file: PageFile | None = None
+        #: Who counts the users: None where it is this itself.
+        self.root: Unmapped | None = None
+        self.tls: Any = None
+        self.told: tuple[Any, ...] | None = None
+        self.over = False
+        self.users = 1
+        self._bare()
+
+    def _bare(self) -> None:
+        """Uncompiled, all that a memory without bytes of its own must have."""
+        if not cython.compiled:
+            self.run = self.raw = self.handle = self.mate = self.owner = self.tags = None
+            self.home = cython.cast(Home, None)
+            self.size = self.start = self.exports = self.type = 0
+            self.fixed = self.held = False
+
+    def whole(self) -> Unmapped:
+        return self if self.root is None else self.root
+
+    def tell_owner(self, free: Callable[[Mbuf], object] | None, arg1: Any, show: Callable[..., None]) -> None:
+        """In the end, before the pages are freed, `show` calls `free`, if any, with an mbuf to look at."""
+        if free is not None or arg1 is not None:
+            self.told = (free, arg1, show)
+
+    # Pages.
+
+    def add_frames(self, frames: tuple[Item, ...]) -> None:
+        """Own some pages more, in memory; the caller has seen to it that they are few enough."""
+        self.frames += frames
+        epg: Epg = self.epg
+        epg.set_pages(epg.pages + tuple([frame.run.page for frame in frames]))
+
+    def hold_file(self, file: PageFile, first: int, count: int) -> None:
+        """Have `count` pages of a file, from page `first` on; a storage without a page may."""
+        file.take()
+        self.file = file
+        self.epg.set_pages(tuple(range(first, first + count)))
+
+    def window(self, page: int) -> Memory:
+        """The bytes of a page; to be let go of with `leave`. `NoBufs` when no window is left."""
+        if self.file is None:
+            frame: Memory = self.frames[page]
+            return frame
+        seen: Memory = self.file.window(self.epg.pages[page])
+        return seen
+
+    def leave(self, seen: Memory) -> None:
+        """Look at a page no more, but for views that there still are."""
+        if self.file is not None:
+            self.file.windows.free(seen)
+
+    def look(self, page: int, start: int, count: int, fixed: bool) -> memoryview:
+        """A view of some bytes of a page, which keeps them."""
+        seen: Memory = self.window(page)
+        try:
+            return pane(seen, start, count, fixed)
+        finally:
+            self.leave(seen)
+
+    def views(self, off: int, count: int) -> list[memoryview]:
+        """A view of each piece of `count` bytes from `off` on, for reading."""
+        epg: Epg = self.epg
+        found = []
+        for page, start, n in epg.spans(off, count):
+            if page < 0:
+                found.append(memoryview(epg.hdr)[start : start + n])
+            elif page == len(epg.pages):
+                found.append(memoryview(epg.trail)[start : start + n])
+            else:
+                found.append(self.look(page, start, n, True))
+        return found
+
+    # The bytes, as a memory's.
+
+    def in_row(self) -> bool:
+        return False
+
+    def _check(self, offset: int, count: int) -> None:
+        # There are no bytes in a row; none of them may be touched wherever that is.
+        if count:
+            raise IndexError("the bytes are in loose pages, not in a row")
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Copy bytes out, piece by piece. See m_unmappedtouio."""
+        epg: Epg = self.epg
+        parts = []
+        for page, start, n in epg.spans(offset, count):
+            if page < 0:
+                parts.append(epg.hdr[start : start + n])
+            elif page == len(epg.pages):
+                parts.append(epg.trail[start : start + n])
+            else:
+                seen: Memory = self.window(page)
+                try:
+                    parts.append(seen.read(start, n))
+                finally:
+                    self.leave(seen)
+        return b"".join(parts)
+
+    def spill(self, offset: int, count: int, target: Memory, start: int) -> None:
+        epg: Epg = self.epg
+        for page, at, n in epg.spans(offset, count):
+            if page < 0:
+                target.write(start, epg.hdr, at, n)
+            elif page == len(epg.pages):
+                target.write(start, epg.trail, at, n)
+            else:
+                seen: Memory = self.window(page)
+                try:
+                    target.copy(start, seen, at, n)
+                finally:
+                    self.leave(seen)
+            start += n
+
+    # Users.
+
+    def extent(self) -> int:
+        return int(self.epg.ext_size)
+
+    def bound(self) -> int:
+        return int(self.epg.total())
+
+    def counted(self) -> int:
+        return self.whole().users
+
+    def sole(self) -> bool:
+        return False
+
+    def tell(self, item: Item) -> Ext:
+        root = self.whole()
+        embedded = root is self
+        arg1 = None if root.told is None else root.told[1]
+        return Ext(0, self.extent(), root.users, embedded, id(root), root.file, arg1)
+
+    def lingers(self, item: Item) -> bool:
+        return self.whole() is self and self.users > 1
+
+    def counter(self) -> object:
+        return self.whole()
+
+    def share(self, item: Item) -> Storage:
+        return self.another(item)
+
+    def another(self, item: Item) -> Unmapped:
+        """The same pages, for one mbuf more."""
+        root = self.whole()
+        if root.over:
+            raise Inval("the pages are their owner's again: what a free routine gets can only be looked at")
+        made: Unmapped = Unmapped.__new__(Unmapped)
+        made.root = root
+        made.supply = self.supply
+        made.frames = self.frames
+        made.file = self.file
+        made.tls = self.tls
+        made.told = None
+        made.over = False
+        made.users = 0
+        made._bare()
+        made.epg = blank()
+        made.epg.copy(self.epg)
+        root.take(item)
+        return made
+
+    def take(self, item: Item) -> None:
+        """Of a root: one user more, beside the mbuf of `item`, which is the owner if there is none yet."""
+        if self.owner is None:
+            self.owner = item
+        self.users += 1
+
+    def drop(self, item: Item) -> None:
+        self.whole().untake(item)
+
+    def untake(self, item: Item) -> None:
+        """Of a root: one user less, the mbuf of `item`; its owner, if that user wasn't an mbuf of loose pages."""
+        if self.over:
+            # What its own free routine has got.
+            pass
+        elif self.users > 1:
+            self.users -= 1
+            if item is not self.owner:
+                item.release()
+        else:
+            self.over_with(item)
+
+    def over_with(self, item: Item) -> None:
+        """Nobody uses the pages any more. A TLS session that ends too does so later: that may take its time."""
+        owner = item if self.owner is None else self.owner
+        self.empty(owner)
+        self.owner = cython.cast(Item, None)
+        tls, self.tls = self.tls, None
+        if owner is not item:
+            item.release()
+        if tls is None or tls.release_if_not_last():
+            owner.release()
+        else:
+            self.epg.flags |= EPG_FLAG_2FREE
+            remains: Remains = Remains.__new__(Remains)
+            remains.item = owner
+            tls.enqueue_to_free(remains)
+
+    def empty(self, owner: Item) -> None:
+        """Free the pages; before that, call the routine of whoever is to be told."""
+        self.untag()
+        self.over = True
+        if self.told is not None and self.told[0] is not None:
+            self.told[2](owner, self, self.told[0])
+        self.told = None
+        frames, self.frames = self.frames, ()
+        file, self.file = self.file, None
+        self.epg.set_pages(())
+        for frame in frames:
+            page: Item = frame
+            page.release()
+        if file is not None:
+            file.drop()
+
+
+def unmapped(supply: Pages) -> Unmapped:
+    """The storage of an mbuf of loose pages, whose pages in memory come from `supply`."""
+    made: Unmapped = Unmapped.__new__(Unmapped)
+    made.begin(supply)
+    made.epg = blank()
+    return made
+
+
+def few_enough(count: int, what: str) -> None:
+    """Refuse more pages than an mbuf has place for."""
+    if count > MBUF_PEXT_MAX_PGS:
+        most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
+        raise Inval(f"{what}: an mbuf holds {MBUF_PEXT_MAX_PGS} pages, of {most} bytes, not {count}")

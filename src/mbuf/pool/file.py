@@ -1,0 +1,92 @@
+"""Files as packets: their pages, not their bytes.
+
+Hands out chains that name pages of a file. Never reads one.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mbuf.const import M_NOWAIT
+from mbuf.errors import Inval
+from mbuf.packet.extpg import file_chain
+from mbuf.packet.source import until
+from mbuf.vm.number import clip
+from mbuf.vm.pagefile import PageFile
+
+if TYPE_CHECKING:
+    from mbuf.packet.mbuf import Mbuf
+    from mbuf.packet.source import Source
+    from mbuf.vm.sfbuf import SfBufs
+
+
+class File:
+    """A regular file, from `pool.file`: `getm` gives its pages as a chain.
+
+    Close it with `close`, or use it in a `with` statement; packets that have its pages keep the file open
+    until they are freed. It must not be cut shorter meanwhile: what is then looked for raises `Inval`.
+    """
+
+    __slots__ = ("_file", "_source")
+
+    def __init__(self, source: Source, file: PageFile) -> None:
+        self._source = source
+        self._file = file
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file when it was opened."""
+        return self._file.size
+
+    @property
+    def users(self) -> int:
+        """Mbufs that have pages of it, those that share them counted once."""
+        return self._file.users
+
+    @property
+    def name(self) -> str:
+        """The path, or the number of the descriptor that was given."""
+        return self._file.name
+
+    def getm(self, off: int = 0, len: int | None = None, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+        """A chain of loose pages that has `len` bytes of the file from `off` on, by default all; no packet header.
+
+        The file is not mapped and not read. Put a header in front with `head.cat(chain)`. Raises `NoBufs` when
+        mbufs are out, one for 20480 bytes, and `Inval` if the file has fewer bytes.
+        """
+        start = clip(off)
+        size = max(self._file.size - start, 0) if len is None else clip(len)
+        if start < 0 or size < 0 or start > self._file.size - size:
+            raise Inval(f"{self.name}: {size} bytes at {off}: it has {self._file.size}")
+        return file_chain(self._source, self._file, start, size, clip(how), until(how, timeout))
+
+    def close(self) -> None:
+        """Give no pages any more; those given stay good."""
+        self._file.close()
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<File {self.name!r} of {self.size} bytes, {self.users} mbufs have pages of it>"
+
+
+def opened(file: Any, windows: SfBufs) -> PageFile:
+    """A file by its path or a descriptor, which is duplicated."""
+    if isinstance(file, int):
+        fd, name = os.dup(file), f"descriptor {file}"
+    else:
+        # A pipe, which isn't wanted, must not be waited for either.
+        fd, name = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), os.fspath(file)
+    try:
+        return PageFile(fd, os.fsdecode(name), windows)
+    except BaseException:
+        os.close(fd)
+        raise

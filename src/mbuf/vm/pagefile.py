@@ -1,0 +1,86 @@
+"""A file as pages: its descriptor, how long it is, who needs it.
+
+Owns the descriptor, until it was closed and nobody uses a page of the file any more. Never reads a byte.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from mbuf.const import PAGE_SIZE
+from mbuf.errors import Freed, Inval
+
+if TYPE_CHECKING:
+    from mbuf.vm.sfbuf import SfBuf, SfBufs
+
+
+class PageFile:
+    """A regular file, open for reading, whose `fd` is this object's; `windows` show its pages.
+
+    `size` is its length at this moment: what is added later isn't seen, what is cut off is found out when it
+    is looked for. `take` and `drop` count who needs its pages.
+    """
+
+    __slots__ = ("closed", "fd", "name", "size", "users", "windows")
+
+    def __init__(self, fd: int, name: str, windows: SfBufs) -> None:
+        self.closed = True
+        self.fd = fd
+        self.name = name
+        self.windows = windows
+        #: Who needs its pages.
+        self.users = 0
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise Inval(f"{name} is no regular file: only those have pages")
+        self.size = status.st_size
+        self.closed = False
+
+    @property
+    def pages(self) -> int:
+        """Pages, of which the last may be filled in part only."""
+        return -(-self.size // PAGE_SIZE)
+
+    def take(self) -> None:
+        """Somebody more needs pages of it."""
+        if self.closed:
+            raise Freed(f"{self.name} was closed: open it again")
+        self.users += 1
+
+    def share(self) -> None:
+        """As `take`, by somebody who has what another needs already."""
+        self.users += 1
+
+    def drop(self) -> None:
+        """Somebody needs its pages no more."""
+        self.users -= 1
+        if self.users == 0:
+            self.windows.forget(self)
+            if self.closed:
+                self._end()
+
+    def window(self, index: int) -> SfBuf:
+        """A page, mapped; the caller is one of its users until `windows.free`."""
+        return self.windows.alloc(self, index)
+
+    def close(self) -> None:
+        """Give no pages any more; the descriptor goes when nobody needs one."""
+        if not self.closed:
+            self.closed = True
+            if self.users == 0:
+                self._end()
+
+    def there(self, end: int) -> None:
+        """Raise `Inval` if the file has become shorter than `end` bytes: to touch those would end the program."""
+        size = os.fstat(self.fd).st_size
+        if size < end:
+            raise Inval(f"{self.name} has become shorter: {size} bytes, where there were {self.size}")
+
+    def _end(self) -> None:
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
