@@ -42,6 +42,7 @@ COMPILED = [
     "mbuf.packet.unmapped",
     "mbuf.packet.mapped",
     "mbuf.packet.extpg",
+    "mbuf.packet.pages",
     "mbuf.packet.mbuf",
     "mbuf.packet.loose",
     "mbuf.packet.build",

@@ -24,6 +24,18 @@ def put(m: Segment, off: int, data: bytes) -> None:
     m.count = count
 
 
+def aim(m: Segment, off: int, count: int) -> None:
+    """Hold the `count` bytes at `off` of the storage, from now on."""
+    if m is None:
+        raise Inval("aim: there is no mbuf")
+    m.live()
+    most = m.end() - m.start()
+    if not 0 <= off <= most - count or count < 0:
+        raise Inval(f"aim: {count} bytes at {off}: the storage has {most}")
+    m.off = m.start() + off
+    m.count = count
+
+
 def identity(m: Segment) -> int:
     """A number that names the kernel's mbuf behind a handle: heads stay, what they stand for may not."""
     if m is None:

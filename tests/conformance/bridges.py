@@ -10,7 +10,7 @@ from typing import Any
 from conformance.known import Difference
 from conformance.look import pat
 from conformance.machine import Machine, Op
-from mbuf import M_PKTHDR, MHLEN, MJUMPAGESIZE, Inval, NoBufs, NoMemory
+from mbuf import M_EXTPG, M_PKTHDR, MHLEN, MJUMPAGESIZE, Inval, NoBufs, NoMemory
 
 #: Arguments for which the kernel returns NULL, and that the library finds wrong.
 NULL: Mapping[str, Callable[[Op], bool]] = {
@@ -19,15 +19,17 @@ NULL: Mapping[str, Callable[[Op], bool]] = {
     "getm2": lambda op: op["len"] == 0,
     "devget": lambda op: op["len"] == 0 or not 0 <= op["off"] <= MHLEN,
     "uiotombuf": lambda op: op["align"] >= MHLEN,
-    **dict.fromkeys(("pullup", "copyup", "pulldown", "split", "getptr", "collapse"), lambda op: True),
+    **dict.fromkeys(("pullup", "copyup", "pulldown", "split", "getptr", "collapse", "u2e", "m2u"), lambda op: True),
 }
 
 #: What the kernel's NULL is in a trace, where it isn't 0.
 NULLS: Mapping[str, Callable[[Op], Any]] = {
     "pulldown": lambda op: [-1, -1],
     "getptr": lambda op: [-1, -1],
-    "uiotombuf": lambda op: [0, op["resid"]],
+    # Loose pages that were filled before have taken their bytes.
+    "uiotombuf": lambda op: [0, op["r"][1] if op["flags"] & M_EXTPG else op["resid"]],
     "copyback": lambda op: None,
+    "m2u": lambda op: -1,
 }
 
 
@@ -100,10 +102,16 @@ def _copyback(machine: Machine, op: Op) -> None:
 
 
 def _collapse(machine: Machine, op: Op) -> None:
-    """Each merge makes the chain shorter by one, whatever the aim was."""
+    """Each merge makes the chain shorter, whatever the aim was."""
     shown = _shown(op)
     if shown:
-        machine.m[op["m"]].collapse(len(shown))
+        machine.m[op["m"]].collapse(sum(map(_pieces, shown)))
+
+
+def _pieces(m: dict[str, Any]) -> int:
+    """How often an mbuf counts for collapse."""
+    x = m.get("x", {})
+    return x["np"] + bool(x["hl"]) + bool(x["tl"]) if "pg" in x else 1
 
 
 def _dup_pkthdr(machine: Machine, op: Op) -> None:
@@ -119,7 +127,7 @@ def _tag_copy_chain(machine: Machine, op: Op) -> None:
 
 
 BRIDGES: Mapping[str, Callable[[Machine, Op], None]] = {
-    **dict.fromkeys(("prepend", "pullup", "copyup", "pulldown", "unshare"), _gone),
+    **dict.fromkeys(("prepend", "pullup", "copyup", "pulldown", "unshare", "u2e"), _gone),
     "split": _split,
     "defrag": _defrag,
     "append": _append,

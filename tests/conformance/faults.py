@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mbuf import M_NOWAIT, MbufError, NoBufs, Pool
+from mbuf import M_NOWAIT, MbufError, NoBufs, NoMemory, Pool
 from mbuf.packet.tag import Tag, TagZone
 from mbuf.pool.zones import Zones
+from mbuf.uma.pages import Pages
 from mbuf.uma.zone import Zone
 
 ZONES = ("mbuf", "clust", "pack", "jumbop", "jumbo9", "jumbo16")
@@ -95,6 +96,18 @@ class FaultyTags(TagZone):
         return super().alloc(cookie, type, value, how, *rest)
 
 
+class FaultyPages(Pages):
+    """Single pages, as far as `faults` lets them be had; who may wait asks again."""
+
+    faults: Faults
+
+    def alloc(self, how: int, deadline: float | None) -> Any:
+        while self.faults.refuse("page"):
+            if how == M_NOWAIT:
+                raise NoMemory("pages are refused on purpose")
+        return super().alloc(how, deadline)
+
+
 def beset(pool: Pool, faults: Faults) -> None:
     """Have all that is allocated from a pool, by its calls or by mbufs' own, go through `faults`."""
     zones = pool.zones
@@ -102,6 +115,9 @@ def beset(pool: Pool, faults: Faults) -> None:
     faulty = Zones(**{name: FaultyZone(name, getattr(zones, name), faults) for name in ZONES})
     tags = FaultyTags()
     tags.faults = faults
+    pages = FaultyPages(pool.vm)
+    pages.faults = faults
     for allocator in (pool, source):
+        allocator.pages = pages
         allocator.zones = faulty
         allocator.tags = tags

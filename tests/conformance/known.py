@@ -6,7 +6,7 @@ from conformance.look import Look, describe, flat
 from conformance.machine import DRAINS, Machine, Op
 
 #: Fields that hold the identity of something, and of what.
-IDENTITIES = {"id": "mbuf", "np": "mbuf", "b": "buffer"}
+IDENTITIES = {"id": "mbuf", "np": "mbuf", "x.b": "buffer", "x.pgb": "page"}
 
 #: What is shown for a field that isn't there.
 NOTHING = "nothing"
@@ -83,7 +83,7 @@ class Known:
         expect(f"chain {handle} mbufs", len({path.partition(".")[0] for path in chain.told}), len(looks))
         for field in chain.told | ours:
             wanted, got = chain.told.get(field, NOTHING), ours.get(field, NOTHING)
-            kind = IDENTITIES.get(field.rpartition(".")[2])
+            kind = "page" if ".x.pg." in field else IDENTITIES.get(field.partition(".")[2])
             if kind and NOTHING not in (wanted, got):
                 chain.named.setdefault((kind, got), named.get((kind, got), wanted))
                 got = self._number(kind, wanted, got, chain.named)

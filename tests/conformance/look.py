@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 from zlib import crc32
 
-from mbuf import M_PKTHDR, Mbuf
+from mbuf import EXT_SFBUF, M_EXTPG, M_PKTHDR, Ext, Mbuf
 from mbuf.testing import identity
 
 #: Fields of a packet header, by their names in traces; `len`, `rcvif`, `st` and `tags` have rules of their own.
@@ -22,6 +22,9 @@ HEADER = {
     "per": "PH_per",
     "loc": "PH_loc",
 }
+
+#: Fields of an mbuf of loose pages that are numbers, by their names in traces.
+EPG = {"sz": "ext_size", "nr": "nrdy", "fo": "first_off", "ll": "last_len", "fl": "flags"}
 
 #: All that is seen of an mbuf: two looks are equal when nothing that a trace tells has changed.
 Look = tuple[Any, ...]
@@ -40,13 +43,28 @@ def look(m: Mbuf | None) -> list[Look]:
                 m.len,
                 m.offset,
                 None if following is None else identity(following),
-                None if ext is None else (ext.type, ext.size, ext.count, int(ext.embedded), ext.id),
+                None if ext is None else _pages(m, ext) if flags & M_EXTPG else _storage(ext),
                 _header(m) if flags & M_PKTHDR else None,
-                bytes(m.data),
+                m.copydata(0, m.len),
             )
         )
         m = m.next
     return seen
+
+
+def _storage(ext: Ext) -> Look:
+    # Of a page, its number says which it is.
+    what = (
+        ("pgb", ext.arg1) if ext.type == EXT_SFBUF and isinstance(ext.arg1, int) and ext.obj is None else ("b", ext.id)
+    )
+    return (("ty", ext.type), ("sz", ext.size), ("rc", ext.count), ("em", int(ext.embedded)), what)
+
+
+def _pages(m: Mbuf, ext: Ext) -> Look:
+    epg = m.epg
+    counts = (("np", epg.npgs), ("hl", len(epg.hdr)), ("tl", len(epg.trail)), ("pg", list(epg.pages)))
+    fields = tuple([(name, getattr(epg, field)) for name, field in EPG.items()])
+    return (("rc", ext.count), ("em", int(ext.embedded)), *fields, *counts)
 
 
 def _header(m: Mbuf) -> Look:
@@ -72,7 +90,7 @@ def _describe(
     if following is not None:
         said["np"] = following
     if ext is not None:
-        said["x"] = dict(zip(("ty", "sz", "rc", "em", "b"), ext, strict=True))
+        said["x"] = dict(ext)
     if hdr is not None:
         said["h"] = _describe_header(*hdr)
     if len(data) > 16:

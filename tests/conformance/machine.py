@@ -26,7 +26,7 @@ CARDS, INTERFACES = 2, 4
 #: Counters of what isn't built yet: no program that runs may change them.
 UNBUILT = {
     **{f"dn.{zone}": -999 for zone in ("mbuf", "clust", "pack")},
-    **dict.fromkeys(("dnq.mbuf", "dnq.clust", "pages"), 0),
+    **dict.fromkeys(("dnq.mbuf", "dnq.clust"), 0),
 }
 
 #: What `boot` needn't say.
@@ -103,6 +103,10 @@ class Machine:
             }
         )
 
+    def pages_freed(self, m: Mbuf) -> None:
+        """The free routine of loose pages."""
+        self.ev.append({"k": "epgfree", "npgs": m.epg.npgs, **m.ext.arg1})
+
     def at(self, op: Op) -> Mbuf:
         """The mbuf that an operation names: the k-th of chain m."""
         m = self.m[op["m"]]
@@ -123,6 +127,7 @@ class Machine:
         pool = self.pool
         zones = {name: getattr(self.zones, name) for name in ZONES}
         now = UNBUILT | self._drained | {"tags": pool.tags.count, "sndtags": pool.snd_tags.count}
+        now["pages"] = pool.pages.used
         now |= {f"ifref{card.number}": card.refs for card in self.interfaces[:CARDS]}
         now |= {f"cur.{name}": zone.used for name, zone in zones.items()}
         now |= {f"max.{name}": zone.limit for name, zone in zones.items()}
@@ -145,7 +150,10 @@ class Machine:
         finally:
             for allocator in self._allocators:
                 allocator.zones = self.zones
-        left = {name: counters[name] for name in (*map("cur.{}".format, ZONES), "tags", "sndtags", "ifref0", "ifref1")}
+        left = {
+            name: counters[name]
+            for name in (*map("cur.{}".format, ZONES), "pages", "tags", "sndtags", "ifref0", "ifref1")
+        }
         left["dropped"] = self.pool.stat().drops
         self.pool.close()
         return left

@@ -6,7 +6,7 @@ memory, it raises, as the library does. Here are those that allocate, and the ha
 
 from collections.abc import Mapping
 
-from conformance import ops_chain, ops_tags
+from conformance import ops_chain, ops_pages, ops_tags
 from conformance.look import HEADER, pat
 from conformance.machine import Machine, Op, Perform
 from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
@@ -195,4 +195,5 @@ OPS: Mapping[str, Perform] = {
     "fail": _fail,
     **ops_chain.OPS,
     **ops_tags.OPS,
+    **ops_pages.OPS,
 }

@@ -107,7 +107,8 @@ def _demote(s: Machine, op: Op) -> None:
 def _prepend(s: Machine, op: Op) -> int:
     m = s.m[op["m"]].prepend(op["len"], op["how"], timeout=0)
     s.m[op["m"]] = m
-    put(m, m.offset, pat(op["seed"], op["len"]) + bytes(m.data[op["len"] :]))
+    if op["len"]:
+        put(m, m.offset, pat(op["seed"], op["len"]) + bytes(m.data[op["len"] :]))
     return 1
 
 

@@ -25,9 +25,15 @@ FLOORS = (
 )
 CORE = ("vm", "uma", "packet", "pool")
 
+# What of the tower works on bytes in a row alone, or through what any memory can do.
+MAPPED = ("segment", "chain", "content", "header", "shape", "copy", "growth", "gather", "layout")
+
 # Who may not import whom, though the floors would let it, and what to do instead.
 FORBIDDEN = (
-    ("packet.mbuf", "packet.extpg", "whoever needs loose pages imports extpg, which stands on mbuf"),
+    *(
+        (f"packet.{name}", "packet.unmapped", "bytes in loose pages are the business of extpg, above")
+        for name in MAPPED
+    ),
     ("packet", "uma.zone", "an item's home is behind the door that it came through"),
     ("packet", "pool", "ask the Source"),
     ("net", "uma", "ask the pool, which is the only one to read a zone"),
@@ -35,7 +41,7 @@ FORBIDDEN = (
 )
 WATCHED = ("const", "errors", "watch", "uma.stat", "pool.stat")
 
-POINTERS = ("vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/mmsg.*")
+POINTERS = ("vm/arena.*", "vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/mmsg.*")
 RAW = {
     "memcpy": POINTERS,
     "memmove": POINTERS,
@@ -183,7 +189,9 @@ LAWFUL = {
     "uma/stat.py": '"""Numbers."""\nfrom types import MappingProxyType\nNAMES = MappingProxyType({})',
     "packet/mbuf.py": '"""Mbufs."""\nfrom ..vm.page import Run\ntry:\n    pass\nexcept OSError:\n    pass',
     "packet/mbuf.pxd": "from mbuf.vm.page cimport Run  # not memcpy",
-    "packet/extpg.py": '"""Pages."""\nfrom . import mbuf\nfrom mbuf import const',
+    "packet/unmapped.py": '"""Pages."""\nfrom mbuf import const',
+    "packet/layout.py": '"""Chains."""\nfrom mbuf import const',
+    "packet/extpg.py": '"""Verbs."""\nfrom . import mbuf\nfrom mbuf import const',
     "pool/pool.py": '"""Pools."""\ndef make():\n    found = []\n    return found',
     "pool/stat.py": '"""Numbers."""\nfrom mbuf.uma.stat import ZoneStat',
     "net/capture.py": '"""Files."""\nimport mmap\nimport mbuf.pool.pool\nCACHE = []',
@@ -233,12 +241,12 @@ BREACHES = [
     ),
     (
         licences_are_kept,
-        "packet/mbuf.py",
-        "if TYPE_CHECKING:\n    from mbuf.packet.extpg import Extpg",
-        "extpg, which stands on mbuf",
+        "packet/layout.py",
+        "if TYPE_CHECKING:\n    from mbuf.packet.unmapped import Unmapped",
+        "the business of extpg",
     ),
     (imports_make_no_circle, "vm/__init__.py", "from . import page\n", None),
-    (licences_are_kept, "packet/mbuf.py", "from . import extpg", "extpg, which stands on mbuf"),
+    (licences_are_kept, "packet/layout.py", "from . import unmapped", "the business of extpg"),
     (
         licences_are_kept,
         "packet/extpg.py",

@@ -43,8 +43,8 @@ class Epg:
     """The `m_epg_` fields of an mbuf, from `m.epg`.
 
     `hdr` and `trail` are bytes, at most 23 and 64, before and behind those in the pages: of the first page,
-    from `first_off` on; of the last, `last_len`. `nrdy` pages are still to be read or encrypted. `pages` tells the pages
-    apart: the numbers of those in memory, or for pages of a file, where they are in it. `ext_size` is what the
+    from `first_off` on; of the last, `last_len`. `nrdy` pages are still to be read or encrypted. `pages` tells the
+    pages apart: the numbers of those in memory, or for pages of a file, where they are in it. `ext_size` is what the
     mbuf counts for in a socket's buffer, beside its own size. Set what you like; then set `m.len`.
     """
 

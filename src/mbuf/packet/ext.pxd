@@ -20,8 +20,9 @@ cdef class Storage(Item):
     cdef tell(self, Item item)
     cdef bint lingers(self, Item item)
     cdef Storage share(self, Item item)
-    cdef Py_ssize_t extent(self)
+    cdef Py_ssize_t ext_size(self)
     cdef Py_ssize_t bound(self) except -1
+    cdef Py_ssize_t frags(self) except -1
     cdef object counter(self)
 
     @cython.locals(owner=Item)

@@ -111,9 +111,13 @@ class Storage(Item):
         self.users += 1
         return self
 
-    def extent(self) -> int:
+    def ext_size(self) -> int:
         """What `struct m_ext` says of the size. See M_SIZE."""
         return self.size
+
+    def frags(self) -> int:
+        """Pieces that the bytes of an mbuf are in. See frags_per_mbuf."""
+        return 1
 
     def bound(self) -> int:
         """How far the data of an mbuf may reach."""

@@ -6,9 +6,8 @@ from mbuf.packet.layout cimport Layout
 from mbuf.packet.mapped cimport mapped
 from mbuf.packet.shape cimport free_all, free_chain
 from mbuf.packet.source cimport Source, left, until
-from mbuf.packet.unmapped cimport Unmapped, few_enough, unmapped
+from mbuf.packet.unmapped cimport Unmapped, few_enough
 from mbuf.uma.item cimport Item
-from mbuf.uma.pages cimport Pages
 from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory
 
@@ -57,28 +56,3 @@ cdef class Extpg(Layout):
         at=Py_ssize_t, used=Py_ssize_t, piece=Py_ssize_t, pages=Unmapped, page=Item, made=Extpg
     )
     cpdef Extpg mapped_to_unmapped(self, len, mlen=*, how=*, timeout=*)
-
-
-cpdef Extpg loosen(Extpg m, Pages supply)
-
-
-@cython.locals(
-    top=Extpg, last=Extpg, m=Extpg, made=Extpg, at=Py_ssize_t, piece=Py_ssize_t, n=Py_ssize_t,
-    pages=Unmapped, page=Item
-)
-cpdef Extpg pour_pages(Source source, data, Py_ssize_t size, Py_ssize_t maxseg, int how, deadline)
-
-
-@cython.locals(
-    top=Extpg, last=Extpg, m=Extpg, made=Extpg, start=Py_ssize_t, piece=Py_ssize_t, count=Py_ssize_t,
-    pages=Unmapped, epg=Epg
-)
-cpdef Extpg file_chain(Source source, file, Py_ssize_t off, Py_ssize_t size, int how, deadline)
-
-
-@cython.locals(start=Py_ssize_t, count=Py_ssize_t, first=Py_ssize_t, n=Extpg, pages=Unmapped, epg=Epg)
-cpdef file_run(Extpg m, Py_ssize_t at)
-
-
-@cython.locals(pages=Unmapped)
-cpdef list pages_of(Extpg m, Py_ssize_t at)

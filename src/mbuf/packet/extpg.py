@@ -1,6 +1,6 @@
-"""Mbufs of loose pages: made, filled, and turned into mapped ones and back.
+"""Loose pages: mbufs that have them, turned into mapped ones and back.
 
-Asks the source for mbufs and pages. The head that its user holds stays the head.
+The top of the tower. Asks the source for mbufs and pages; the head that its user holds stays the head.
 """
 
 from __future__ import annotations
@@ -8,14 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
     import cython
 
     from mbuf.packet.mbuf import Mbuf
-    from mbuf.packet.source import Source
-    from mbuf.vm.pagefile import PageFile
 else:
     from mbuf.shadow import cython
 
@@ -36,9 +33,8 @@ from mbuf.packet.layout import Layout
 from mbuf.packet.mapped import mapped
 from mbuf.packet.shape import free_all, free_chain
 from mbuf.packet.source import left, until
-from mbuf.packet.unmapped import Unmapped, few_enough, unmapped
+from mbuf.packet.unmapped import Unmapped, few_enough
 from mbuf.uma.item import Item
-from mbuf.uma.pages import Pages
 from mbuf.vm.number import INT_MAX, clip
 
 
@@ -312,110 +308,3 @@ class Extpg(Layout):
             raise
         made: Mbuf = cython.cast(Extpg, top)
         return made
-
-
-def loosen(m: Mbuf, supply: Pages) -> Mbuf:
-    """Make a new mbuf one of loose pages, without any yet."""
-    m.attach(unmapped(supply))
-    m.bits |= M_RDONLY | M_EXTPG
-    return m
-
-
-def pour_pages(
-    source: Source, data: Any, size: int, maxseg: int, how: int, deadline: float | None
-) -> Mbuf:
-    """A chain of loose pages that hold a copy of the first `size` bytes of data. See m_uiotombuf_nomap."""
-    top: Extpg = cython.cast(Extpg, None)
-    last = top
-    at = 0
-    try:
-        while last is None or at < size:
-            piece = min(maxseg, size - at)
-            m = cython.cast(Extpg, source.alloc_ext_plus_pages(piece, how, left(deadline)))
-            if last is None:
-                top = m
-            else:
-                last._next = m
-            last = m
-            pages: Unmapped = cython.cast(Unmapped, m.buf)
-            m.count = piece
-            for frame in pages.frames:
-                page: Item = frame
-                n = min(piece, PAGE_SIZE)
-                page.write(0, data, at, n)
-                at += n
-                piece -= n
-                pages.epg.last_len = n
-                pages.epg.ext_size += PAGE_SIZE
-    except BaseException:
-        free_chain(top)
-        raise
-    made: Mbuf = cython.cast(Extpg, top)
-    return made
-
-
-def file_chain(
-    source: Source, file: PageFile, off: int, size: int, how: int, deadline: float | None
-) -> Mbuf:
-    """A chain of the pages of a file that hold `size` bytes from `off` on, without a look at any of them."""
-    top: Extpg = cython.cast(Extpg, None)
-    last = top
-    try:
-        while last is None or size > 0:
-            m = cython.cast(Extpg, source.alloc_ext_pgs(how, None, None, left(deadline)))
-            if last is None:
-                top = m
-            else:
-                last._next = m
-            last = m
-            start = off % PAGE_SIZE
-            piece = min(size, MBUF_PEXT_MAX_PGS * PAGE_SIZE - start)
-            count = (start + piece + PAGE_SIZE - 1) // PAGE_SIZE
-            pages: Unmapped = cython.cast(Unmapped, m.buf)
-            pages.hold_file(file, off // PAGE_SIZE, count)
-            epg: Epg = pages.epg
-            epg.first_off = start
-            epg.last_len = piece if count < 2 else start + piece - (count - 1) * PAGE_SIZE
-            epg.ext_size = count * PAGE_SIZE
-            m.count = piece
-            off += piece
-            size -= piece
-    except BaseException:
-        free_chain(top)
-        raise
-    made: Mbuf = cython.cast(Extpg, top)
-    return made
-
-
-def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None] | None:
-    """Which bytes of a file those from byte `at` of this mbuf on are, and of as many after it as go on there.
-
-    (file, first byte, how many, mbuf after those); None where the byte isn't in a file.
-    """
-    file: Any = None
-    start = count = 0
-    n: Any = m
-    while n is not None and n.bits & M_EXTPG:
-        pages: Unmapped = cython.cast(Unmapped, n.buf)
-        epg: Epg = pages.epg
-        if pages.file is None or (file is not None and pages.file is not file):
-            break
-        if not epg.pages or epg.hdr or epg.trail or n.off + n.count > epg.total():
-            break
-        first = epg.pages[0] * PAGE_SIZE + epg.first_off + n.off + at
-        if file is None:
-            file = pages.file
-            start = first
-        elif first != start + count:
-            break
-        count += n.count - at
-        at = 0
-        n = n.follow()
-    return None if file is None else (file, start, count, n)
-
-
-def pages_of(m: Mbuf, at: int) -> list[memoryview]:
-    """Views of the bytes from byte `at` of an mbuf of loose pages on."""
-    pages: Unmapped = cython.cast(Unmapped, m.buf)
-    return pages.views(m.off + at, m.count - at)
-

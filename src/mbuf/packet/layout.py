@@ -137,6 +137,7 @@ class Layout(Gather):
     def collapse(self, maxfrags: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in at most `maxfrags` mbufs, by merging neighbours. See m_collapse.
 
+        An mbuf of loose pages counts as many times as it has pages, header and trailer.
         First into the room that there is, then two by two into new clusters; the first mbuf stays. Raises
         `NoBufs`, or `Inval` if that isn't enough, and then nothing has changed. If there are no more to
         begin with, two are merged all the same if they can be; if not, the kernel fails, and we don't. `Busy`

@@ -26,6 +26,9 @@ class Mapped(Storage):
     """A window, for reading. Made by `mapped`."""
 
     __slots__ = ("number", "of", "seen")
+    number: int
+    of: Unmapped
+    seen: Memory
 
     def __init__(self) -> None:
         raise TypeError("a mapped page is made by mapped(unmapped, page)")
@@ -58,12 +61,13 @@ class Mapped(Storage):
         self.untag()
         of, self.of = self.of, cython.cast(Unmapped, None)
         of.leave(self.seen)
-        of.untake(of.owner)
+        of.untake(cython.cast(Item, of.owner))
         self._parted(item)
 
     def unwatched(self) -> None:
-        self.owner.home.held -= 1
-        self._end(self.owner)
+        owner = cython.cast(Item, self.owner)
+        owner.home.held -= 1
+        self._end(owner)
 
 
 def mapped(of: Unmapped, page: int, item: Item) -> Mapped:

@@ -14,6 +14,7 @@ cdef class Portion:
     cdef Py_ssize_t at
     cdef Shape base
     cdef Py_ssize_t count
+    cdef Py_ssize_t frags
     cdef Py_ssize_t order
     cdef list parts
 

@@ -22,15 +22,17 @@ from mbuf.packet.shape import Shape, free_all
 class Portion:
     """One mbuf of the chain to be: `base`, which stays where it is, or the new cluster `order` of those wanted.
 
-    It will hold `count` bytes: the base's own, and those of `parts`, each (mbuf, first byte, how many). Its
+    It will hold `count` bytes: the base's own, and those of `parts`, each (mbuf, first byte, how many), in `frags`
+    pieces. Its
     number is `at`, that of the next one `after`: links of references would end in a deep recursion.
     """
 
-    __slots__ = ("after", "at", "base", "count", "order", "parts")
+    __slots__ = ("after", "at", "base", "count", "frags", "order", "parts")
     after: int
     at: int
     base: Shape | None
     count: int
+    frags: int
     order: int
     parts: list[Any]
 
@@ -58,7 +60,7 @@ class Recipe:
         # All portions by their numbers, even those that are no more, and which come first and last.
         self._portions = []
         self._first = self._last = -1
-        # Portions in all, and whether one that was shared has become writable since it was looked at.
+        # Pieces that the bytes are in, and whether one that was shared has become writable since it was looked at.
         self._count = 0
         self._loosened = True
         self._total = 0
@@ -88,7 +90,7 @@ class Recipe:
             p: Portion = self._want(MT_DATA, 0)
             p.after = before.after
             before.after = p.at
-            self._count += 1
+            self._count += p.frags
             self._join(p)
             self._join(p)
             if self._count <= most or self._merge(p, most):
@@ -132,7 +134,7 @@ class Recipe:
         n: Portion = self._portions[p.after]
         self._add(p, n)
         p.after = n.after
-        self._count -= 1
+        self._count -= n.frags
 
     def unshare(self) -> None:
         """See m_unshare."""
@@ -153,6 +155,9 @@ class Recipe:
     def _copies(self, m: Shape) -> None:
         """New clusters for the bytes of an mbuf."""
         flags = m.bits & M_COPYFLAGS
+        if m.bits & M_EXTPG:
+            # For its pages' sake only.
+            flags &= ~M_RDONLY
         pieces = max(-(-m.count // MCLBYTES), 1)
         for i in range(pieces):
             p: Portion = self._want(m.kind, flags)
@@ -175,6 +180,7 @@ class Recipe:
         p.base = base
         p.order = order
         p.count = 0 if base is None else base.count
+        p.frags = base.store().frags() if base is not None and base.bits & M_EXT else 1
         p.parts = []
         self._portions.append(p)
         return p
@@ -192,7 +198,7 @@ class Recipe:
         else:
             self._first = p.at
         self._last = p.at
-        self._count += 1
+        self._count += p.frags
 
     def _add(self, p: Portion, n: Portion) -> None:
         """Append what another portion would have held; that one is no more."""

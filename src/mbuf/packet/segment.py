@@ -94,7 +94,7 @@ class Segment(Window):
     def capacity(self) -> int:
         """`size`, of an mbuf known to be live."""
         if self.bits & M_EXT:
-            return self.store().extent()
+            return self.store().ext_size()
         return MHLEN if self.bits & M_PKTHDR else MLEN
 
     def end(self) -> int:

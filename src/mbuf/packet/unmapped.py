@@ -57,7 +57,17 @@ class Remains:
 class Unmapped(Storage):
     """The loose pages of one mbuf. Made by `unmapped`, or by `share`."""
 
+    #: `frames` are pages in memory, of which a sharer has those of its root and no say in them; `file` is
+    #: whose pages they are, if a file's; `root` counts the users, None where that is this itself; `told` is what to
+    #: call in the end, its argument, and who shows it an mbuf.
     __slots__ = ("epg", "file", "frames", "over", "root", "supply", "tls", "told")
+    epg: Epg
+    file: PageFile | None
+    frames: tuple[Item, ...]
+    over: bool
+    root: Unmapped | None
+    tls: Any
+    told: tuple[Any, ...] | None
 
     def __init__(self) -> None:
         raise TypeError("loose pages are made by unmapped(supply)")
@@ -65,24 +75,19 @@ class Unmapped(Storage):
     def begin(self, supply: Pages) -> None:
         """Be the storage of one mbuf, without a page yet. See mb_alloc_ext_pgs."""
         self.supply = supply
-        #: Pages in memory. A sharer has those of its root, and no say in them.
-        self.frames: tuple[Item, ...] = ()
-        #: Whose pages they are, if a file's.
-        self.file: PageFile | None = None
-        #: Who counts the users: None where it is this itself.
-        self.root: Unmapped | None = None
-        self.tls: Any = None
-        self.told: tuple[Any, ...] | None = None
+        self.frames = ()
+        self.file = self.root = self.tls = self.told = None
         self.over = False
         self.users = 1
         self._bare()
 
     def _bare(self) -> None:
-        """Uncompiled, all that a memory without bytes of its own must have."""
+        """A memory without bytes of its own."""
+        self.vanish()
         if not cython.compiled:
-            self.run = self.raw = self.handle = self.mate = self.owner = self.tags = None
+            self.run = self.handle = self.mate = self.owner = self.tags = None
             self.home = cython.cast(Home, None)
-            self.size = self.start = self.exports = self.type = 0
+            self.start = self.exports = self.type = 0
             self.fixed = self.held = False
 
     def whole(self) -> Unmapped:
@@ -115,7 +120,7 @@ class Unmapped(Storage):
         seen: Memory = self.file.window(self.epg.pages[page])
         return seen
 
-    def leave(self, seen: Memory) -> None:
+    def leave(self, seen: Any) -> None:
         """Look at a page no more, but for views that there still are."""
         if self.file is not None:
             self.file.windows.free(seen)
@@ -185,8 +190,11 @@ class Unmapped(Storage):
 
     # Users.
 
-    def extent(self) -> int:
+    def ext_size(self) -> int:
         return int(self.epg.ext_size)
+
+    def frags(self) -> int:
+        return int(self.epg.frags())
 
     def bound(self) -> int:
         return int(self.epg.total())
@@ -201,7 +209,7 @@ class Unmapped(Storage):
         root = self.whole()
         embedded = root is self
         arg1 = None if root.told is None else root.told[1]
-        return Ext(0, self.extent(), root.users, embedded, id(root), root.file, arg1)
+        return Ext(0, self.ext_size(), root.users, embedded, id(root), root.file, arg1)
 
     def lingers(self, item: Item) -> bool:
         return self.whole() is self and self.users > 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT
 from mbuf.errors import Inval
-from mbuf.packet.extpg import file_chain
+from mbuf.packet.pages import file_chain
 from mbuf.packet.source import until
 from mbuf.vm.number import clip
 from mbuf.vm.pagefile import PageFile

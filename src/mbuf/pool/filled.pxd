@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.build cimport pour, take_in
-from mbuf.packet.extpg cimport pour_pages
+from mbuf.packet.pages cimport pour_pages
 from mbuf.packet.loose cimport Loose
 from mbuf.packet.mbuf cimport Mbuf, handle
 from mbuf.packet.source cimport until

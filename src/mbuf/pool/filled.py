@@ -21,9 +21,9 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval
 from mbuf.packet.build import pour, take_in
-from mbuf.packet.extpg import pour_pages
 from mbuf.packet.loose import Loose
 from mbuf.packet.mbuf import Mbuf, handle
+from mbuf.packet.pages import pour_pages
 from mbuf.packet.sndtag import SndTag, SndTags
 from mbuf.packet.source import until
 from mbuf.packet.tag import Tag

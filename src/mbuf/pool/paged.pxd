@@ -1,7 +1,8 @@
 cimport cython
 
-from mbuf.packet.extpg cimport Extpg, loosen
+from mbuf.packet.extpg cimport Extpg
 from mbuf.packet.mbuf cimport Mbuf, show
+from mbuf.packet.pages cimport loosen
 from mbuf.packet.source cimport left, until
 from mbuf.packet.unmapped cimport Unmapped, few_enough
 from mbuf.pool.alloc cimport Allocator

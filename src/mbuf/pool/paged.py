@@ -19,8 +19,8 @@ else:
 
 from mbuf.const import EPG_FLAG_ANON, M_NOWAIT, MT_DATA, PAGE_SIZE
 from mbuf.errors import Inval
-from mbuf.packet.extpg import Extpg, loosen
 from mbuf.packet.mbuf import show
+from mbuf.packet.pages import loosen
 from mbuf.packet.source import left, until
 from mbuf.packet.unmapped import Unmapped, few_enough
 from mbuf.pool.alloc import Allocator

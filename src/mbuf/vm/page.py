@@ -26,7 +26,6 @@ if cython.compiled:
     from cython.cimports.cpython.buffer import (
         Py_buffer,
         PyBUF_SIMPLE,
-        PyBUF_WRITABLE,
         PyBuffer_FillInfo,
         PyBuffer_Release,
         PyObject_GetBuffer,
@@ -109,12 +108,16 @@ class Memory:
     def give_back(self) -> None:
         """End the loan: there are no bytes any more. Nobody may be looking at them."""
         loan: Loan = self.run
+        self.vanish()
+        loan.release()
+
+    def vanish(self) -> None:
+        """Be no bytes in a row."""
         self.size = 0
         if cython.compiled:
             self.ptr = cython.NULL
         else:
             self.raw = (ctypes.c_ubyte * 0)()
-        loan.release()
 
     def place(self) -> int:
         """The offset in the run."""

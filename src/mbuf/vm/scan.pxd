@@ -38,6 +38,9 @@ cpdef Py_ssize_t total(Memory memory, Py_ssize_t off, Py_ssize_t count) except -
 cpdef Search search(bytes pattern)
 cpdef Py_ssize_t index(Memory memory, Py_ssize_t off, Py_ssize_t count, bytes pattern) except -2
 
+
 @cython.locals(memory=Memory)
 cpdef Memory row(bytes data)
+
+
 cdef int _within(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1

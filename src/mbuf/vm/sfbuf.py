@@ -119,11 +119,11 @@ class SfBufs:
         file.there(min((index + 1) * PAGE_SIZE, file.size))
         key = (id(file), index)
         with self._lock:
-            sf: SfBuf = self._used.get(key)
+            sf: SfBuf = cython.cast(SfBuf, self._used.get(key))
             if sf is not None:
                 sf.users += 1
                 return sf
-            sf = self._spare.pop(key, None)
+            sf = cython.cast(SfBuf, self._spare.pop(key, None))
             if sf is not None:
                 sf.users = 1
             else:

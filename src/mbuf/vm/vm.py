@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mbuf.const import PAGE_SIZE, VM_LOW_PAGES
 from mbuf.errors import Inval, NoMemory
+from mbuf.vm.arena import Arena
 from mbuf.vm.event import Event
 from mbuf.vm.lock import Lock
-from mbuf.vm.arena import Arena
 
 #: Pages of one arena, 64 MiB: large, so that there are few; small, so that one is searched in a microsecond.
 ARENA_PAGES = 16384
