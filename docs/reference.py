@@ -33,10 +33,11 @@ NAMES = (
     (f"type: int = {mbuf.EXT_NET_DRV}", "type: int = EXT_NET_DRV"),
     (f"size: int = {mbuf.MJUMPAGESIZE}", "size: int = MJUMPAGESIZE"),
     ("flags: int = 2", "flags: int = M_PKTHDR"),
+    (f"mlen: int = {mbuf.MBUF_PEXT_MAX_PGS * mbuf.PAGE_SIZE}", "mlen: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE"),
 )
 
 #: What a reader would call the object.
-OWNERS = {"Mbuf": "m", "Pool": "pool", "Tag": "tag", "SndTag": "tag", "MbufQ": "queue"}
+OWNERS = {"Mbuf": "m", "Pool": "pool", "Tag": "tag", "SndTag": "tag", "MbufQ": "queue", "File": "file"}
 
 #: Names of the kernel's functions and macros, where a docstring says "See ...".
 KERNEL = re.compile(r"\b(?:m_\w+|mb_\w+|mbufq_\w+|M_PREPEND|in_cksum\w*)\b")

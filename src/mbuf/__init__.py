@@ -5,6 +5,8 @@ Start with `Pool()`; see the README.
 
 from mbuf.const import (
     CSUM_SND_TAG,
+    EPG_FLAG_2FREE,
+    EPG_FLAG_ANON,
     EXT_CLUSTER,
     EXT_DISPOSABLE,
     EXT_EXP1,
@@ -62,6 +64,10 @@ from mbuf.const import (
     M_TSTMP_LRO,
     M_VLANTAG,
     M_WAITOK,
+    MBUF_PEXT_HDR_LEN,
+    MBUF_PEXT_MAX_BYTES,
+    MBUF_PEXT_MAX_PGS,
+    MBUF_PEXT_TRAIL_LEN,
     MCLBYTES,
     MHLEN,
     MHSIZE,
@@ -134,12 +140,14 @@ from mbuf.errors import (
     NotSupported,
     ReadOnly,
 )
+from mbuf.packet.epg import Epg
 from mbuf.packet.ext import Ext
 from mbuf.packet.external import RefCount
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
 from mbuf.packet.tag import Tag
+from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
 from mbuf.vm.page import compiled
@@ -204,6 +212,12 @@ __all__ = [
     "MT_EXTCONTROL",
     "MT_OOBDATA",
     "MT_NOINIT",
+    "MBUF_PEXT_HDR_LEN",
+    "MBUF_PEXT_MAX_BYTES",
+    "MBUF_PEXT_MAX_PGS",
+    "MBUF_PEXT_TRAIL_LEN",
+    "EPG_FLAG_2FREE",
+    "EPG_FLAG_ANON",
     "EXT_CLUSTER",
     "EXT_SFBUF",
     "EXT_JUMBOP",
@@ -278,7 +292,9 @@ __all__ = [
     "Interface",
     "SndTag",
     "Tag",
+    "Epg",
     "Ext",
+    "File",
     "RefCount",
     "Limits",
     "Pool",

@@ -1,8 +1,9 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from mbuf import Pool
+from mbuf import NoBufs, Pool
 from mbuf.const import PAGE_SIZE
 
 Few = Callable[..., dict[str, int]]
@@ -75,3 +76,13 @@ def test_all_kinds_of_pool_count_alike(make: Callable[..., Pool], kind: dict[str
     for each in (m, n, o):
         each.freem()
     assert [zone.used for zone in pool.stat().zones if zone.name != "mbuf_cluster"] == [0, 0, 0, 0, 0]
+
+
+def test_windows_that_were_denied_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(2 * PAGE_SIZE))
+    with Pool(nsfbufs=1, worker=False) as pool, pool.file(tmp_path / "file") as file, file.getm() as m:
+        with pytest.raises(NoBufs, match="all 1 windows"):
+            list(m)
+        assert pool.stat().sfbufs_denied == 1
+        assert bytes(m) == bytes(2 * PAGE_SIZE)
+        assert (pool.stat().sfbufs_denied, pool.sfbufs.used) == (1, 0)

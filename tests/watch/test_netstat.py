@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -272,6 +273,11 @@ def test_json_has_the_names_of_libxo_in_its_order(snapshot: Make) -> None:
 def test_bytes_are_cut_to_kib_after_summing(snapshot: Make) -> None:
     stat = snapshot(mbuf={"used": 3, "free": 3})
     assert "0K/0K/1K bytes allocated to network" in netstat.text(stat)
+
+
+def test_windows_that_were_denied_are_told(snapshot: Make) -> None:
+    stat = replace(snapshot(), sfbufs_denied=3)
+    assert "\n3 requests for sfbufs denied\n" in netstat.text(stat)
 
 
 def test_a_snapshot_that_contradicts_itself_wraps_as_in_c(snapshot: Make) -> None:

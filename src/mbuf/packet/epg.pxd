@@ -9,7 +9,9 @@ cdef class Epg:
     cdef public bytes hdr
     cdef public bytes trail
     cdef public object so
-    cdef readonly tuple pages
+    cdef tuple numbers
+    cdef Py_ssize_t first
+    cdef readonly unsigned char npgs
     cdef public unsigned long long seqno
     cdef public Py_ssize_t enc_cnt
     cdef public Py_ssize_t ext_size
@@ -21,6 +23,8 @@ cdef class Epg:
 
     cdef int reset(self) except -1
     cdef int set_pages(self, tuple pages) except -1
+    cdef int set_run(self, Py_ssize_t first, Py_ssize_t count) except -1
+    cdef Py_ssize_t number(self, Py_ssize_t page) except -1
     cpdef Py_ssize_t pagelen(self, Py_ssize_t page) except -1
 
     @cython.locals(count=Py_ssize_t, page=Py_ssize_t)

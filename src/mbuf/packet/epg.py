@@ -44,19 +44,22 @@ class Epg:
 
     `hdr` and `trail` are bytes, at most 23 and 64, before and behind those in the pages: of the first page,
     from `first_off` on; of the last, `last_len`. `nrdy` pages are still to be read or encrypted. `pages` tells the
-    pages apart: the numbers of those in memory, or for pages of a file, where they are in it. `ext_size` is what the
-    mbuf counts for in a socket's buffer, beside its own size. Set what you like; then set `m.len`.
+    `npgs` pages apart: the numbers of those in memory, or for pages of a file, where they are in it. `ext_size` is
+    what the mbuf counts for in a socket's buffer, beside its own size. Set what you like; then set `m.len`.
     """
 
+    #: The pages are `first` and those after it, or `numbers` where those don't follow each other.
     __slots__ = (
         "enc_cnt",
         "ext_size",
+        "first",
         "first_off",
         "flags",
         "hdr",
         "last_len",
+        "npgs",
         "nrdy",
-        "pages",
+        "numbers",
         "record_type",
         "seqno",
         "so",
@@ -64,7 +67,9 @@ class Epg:
     )
     hdr: bytes
     trail: bytes
-    pages: tuple[int, ...]
+    first: int
+    npgs: int
+    numbers: tuple[int, ...] | None
 
     def __init__(self) -> None:
         raise TypeError("m.epg tells of an mbuf of loose pages; there is no other way to get one")
@@ -75,14 +80,21 @@ class Epg:
         self.so: Any = None
         self.nrdy = self.first_off = self.last_len = self.flags = self.record_type = 0
         self.enc_cnt = self.ext_size = self.seqno = 0
-        self.set_pages(())
+        self.set_run(0, 0)
 
     def set_pages(self, pages: tuple[int, ...]) -> None:
         """Tell of other pages."""
+        self.set_run(0, len(pages))
+        self.numbers = pages
+
+    def set_run(self, first: int, count: int) -> None:
+        """Tell of other pages, that follow each other."""
+        self.numbers = None
+        self.first = first
         if cython.compiled:
-            self.pages = pages
+            self.npgs = count
         else:
-            object.__setattr__(self, "pages", pages)
+            object.__setattr__(self, "npgs", count)
 
     def __setattr__(self, name: str, value: Any) -> None:
         most = _MOST.get(name)
@@ -91,36 +103,42 @@ class Epg:
         size = _BYTES.get(name)
         if size is not None and not (isinstance(value, bytes) and len(value) <= size):
             raise Inval(f"epg.{name} = {value!r}: give at most {size} bytes")
-        if name == "pages":
-            raise AttributeError("epg.pages can't be set: see addpages")
+        if name == "npgs":
+            raise AttributeError("epg.npgs can't be set: see addpages")
         if cython.compiled:
             PyObject_GenericSetAttr(self, name, value)
         else:
             object.__setattr__(self, name, value)
 
     @property
-    def npgs(self) -> int:
-        """Pages."""
-        return len(self.pages)
+    def pages(self) -> tuple[int, ...]:
+        """The number of each page."""
+        return tuple(range(self.first, self.first + self.npgs)) if self.numbers is None else self.numbers
+
+    def number(self, page: int) -> int:
+        """That of a page, counted from 0."""
+        if not 0 <= page < self.npgs:
+            raise Inval(f"epg: there is no page {page}, of {self.npgs}")
+        return self.first + page if self.numbers is None else self.numbers[page]
 
     def pagelen(self, page: int) -> int:
         """Bytes of data in a page, counted from 0. See m_epg_pagelen."""
-        if not 0 <= page < len(self.pages):
-            raise Inval(f"epg: there is no page {page}, of {len(self.pages)}")
-        if page == len(self.pages) - 1:
+        if not 0 <= page < self.npgs:
+            raise Inval(f"epg: there is no page {page}, of {self.npgs}")
+        if page == self.npgs - 1:
             return int(self.last_len)
         return PAGE_SIZE - (self.first_off if page == 0 else 0)
 
     def total(self) -> int:
         """Bytes of header, pages and trailer."""
         count = len(self.hdr) + len(self.trail)
-        for page in range(len(self.pages)):
+        for page in range(self.npgs):
             count += self.pagelen(page)
         return count
 
     def frags(self) -> int:
         """Pieces that the bytes are in. See frags_per_mbuf."""
-        return len(self.pages) + (len(self.hdr) > 0) + (len(self.trail) > 0)
+        return self.npgs + (len(self.hdr) > 0) + (len(self.trail) > 0)
 
     def spans(self, off: int, count: int) -> list[Any]:
         """Where `count` bytes from `off` on are: (page, first byte in it, how many), in order.
@@ -128,7 +146,7 @@ class Epg:
         Page -1 is the header, one more than the last the trailer.
         """
         found: list[Any] = []
-        pages = len(self.pages)
+        pages = self.npgs
         page = -1
         while page <= pages and count > 0:
             start = 0
@@ -165,7 +183,8 @@ class Epg:
         self.enc_cnt = other.enc_cnt
         self.ext_size = other.ext_size
         self.seqno = other.seqno
-        self.set_pages(other.pages)
+        self.set_run(other.first, other.npgs)
+        self.numbers = other.numbers
 
 
 def blank() -> Epg:

@@ -65,7 +65,7 @@ class Extpg(Layout):
     def page(self, page: int) -> memoryview:
         """A view of a whole page, counted from 0, which keeps it; for reading only if others may see it too.
 
-        That of a file is as long as what the file has of it.
+        That of a file is as long as what the file has of it, and is mapped: `NoBufs` when no window is left.
         """
         pages = self.loose("page")
         at = clip(page)
@@ -152,7 +152,7 @@ class Extpg(Layout):
                 last = m
                 if page < 0:
                     m.buf.write(m.off, epg.hdr, start, n)
-                elif page == len(epg.pages):
+                elif page == epg.npgs:
                     m.buf.write(m.off, epg.trail, start, n)
                 else:
                     m.attach(mapped(pages, page, self.item))

@@ -41,7 +41,7 @@ class Mapped(Storage):
         self.mirror(seen)
         self.of = of
         self.seen = seen
-        self.number = of.epg.pages[page]
+        self.number = of.epg.number(page)
         self.type = EXT_SFBUF
         self.users = 1
 

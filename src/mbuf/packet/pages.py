@@ -108,9 +108,9 @@ def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None] | None:
         epg: Epg = pages.epg
         if pages.file is None or (file is not None and pages.file is not file):
             break
-        if not epg.pages or epg.hdr or epg.trail or n.off + n.count > epg.total():
+        if not epg.npgs or epg.hdr or epg.trail or n.off + n.count > epg.total():
             break
-        first = epg.pages[0] * PAGE_SIZE + epg.first_off + n.off + at
+        first = epg.number(0) * PAGE_SIZE + epg.first_off + n.off + at
         if file is None:
             file = pages.file
             start = first

@@ -110,14 +110,14 @@ class Unmapped(Storage):
         """Have `count` pages of a file, from page `first` on; a storage without a page may."""
         file.take()
         self.file = file
-        self.epg.set_pages(tuple(range(first, first + count)))
+        self.epg.set_run(first, count)
 
     def window(self, page: int) -> Memory:
         """The bytes of a page; to be let go of with `leave`. `NoBufs` when no window is left."""
         if self.file is None:
             frame: Memory = self.frames[page]
             return frame
-        seen: Memory = self.file.window(self.epg.pages[page])
+        seen: Memory = self.file.window(self.epg.number(page))
         return seen
 
     def leave(self, seen: Any) -> None:
@@ -140,7 +140,7 @@ class Unmapped(Storage):
         for page, start, n in epg.spans(off, count):
             if page < 0:
                 found.append(memoryview(epg.hdr)[start : start + n])
-            elif page == len(epg.pages):
+            elif page == epg.npgs:
                 found.append(memoryview(epg.trail)[start : start + n])
             else:
                 found.append(self.look(page, start, n, True))
@@ -163,7 +163,7 @@ class Unmapped(Storage):
         for page, start, n in epg.spans(offset, count):
             if page < 0:
                 parts.append(epg.hdr[start : start + n])
-            elif page == len(epg.pages):
+            elif page == epg.npgs:
                 parts.append(epg.trail[start : start + n])
             else:
                 seen: Memory = self.window(page)
@@ -178,7 +178,7 @@ class Unmapped(Storage):
         for page, at, n in epg.spans(offset, count):
             if page < 0:
                 target.write(start, epg.hdr, at, n)
-            elif page == len(epg.pages):
+            elif page == epg.npgs:
                 target.write(start, epg.trail, at, n)
             else:
                 seen: Memory = self.window(page)
@@ -286,7 +286,7 @@ class Unmapped(Storage):
         self.told = None
         frames, self.frames = self.frames, ()
         file, self.file = self.file, None
-        self.epg.set_pages(())
+        self.epg.set_run(0, 0)
         for frame in frames:
             page: Item = frame
             page.release()

@@ -126,6 +126,7 @@ class Pool(Filled):
             tag_bytes=self.tags.bytes,
             pages_used=self.vm.used,
             pages_total=self.vm.pages,
+            sfbufs_denied=self.sfbufs.fails,
         )
 
     @property

@@ -19,9 +19,11 @@ class PoolStat:
     drops: int
     #: Bytes of packet tags (the malloc type `mbuf_tag`).
     tag_bytes: int
-    #: Pages handed out to slabs, of `pages_total`.
+    #: Pages handed out to slabs, and to mbufs of loose pages, of `pages_total`.
     pages_used: int
     pages_total: int
+    #: Windows onto pages of files that were wanted when all were in use.
+    sfbufs_denied: int = 0
 
     @property
     def zones(self) -> tuple[ZoneStat, ...]:

@@ -131,7 +131,7 @@ class SfBufs:
                     self.fails += 1
                     raise NoBufs(
                         f"all {self.most} windows onto pages of files are in use: release views of them, "
-                        "send without looking, or raise kern.ipc.nsfbufs"
+                        "send without looking (sendfile), or have more with Pool(nsfbufs=...)"
                     )
                 sf = SfBuf.__new__(SfBuf)
                 sf.map(file, index)

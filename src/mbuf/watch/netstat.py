@@ -49,8 +49,14 @@ def text(stat: PoolStat) -> str:
 
 def json(stat: PoolStat) -> dict[str, dict[str, int]]:
     """What `netstat --libxo json -m` shows."""
-    # A pool sends no files, so it has nothing to count for sendfile(2).
-    numbers = dict.fromkeys(_SENDFILE, 0) | _items(stat) | _bytes(stat) | _refusals(stat)
+    # What sendfile(2) counts is the system's affair; the windows onto pages are the pool's.
+    numbers = (
+        dict.fromkeys(_SENDFILE, 0)
+        | {"sfbufs-alloc-failed": stat.sfbufs_denied}
+        | _items(stat)
+        | _bytes(stat)
+        | _refusals(stat)
+    )
     return {"mbuf-statistics": {name: _u64(numbers[name]) for name in _NAMES}}
 
 
