@@ -51,6 +51,7 @@ COMPILED = [
     "mbuf.pool.ask",
     "mbuf.pool.alloc",
     "mbuf.pool.paged",
+    "mbuf.pool.reserve",
     "mbuf.pool.filled",
     "mbuf.pool.pool",
     "mbuf.testing",

@@ -43,7 +43,8 @@ def is_null(machine: Machine, op: Op, error: Exception) -> bool:
     if isinstance(error, Inval):
         return op["op"] in NULL and NULL[op["op"]](op) and not machine.faults.refused
     # A trace says nothing of a failure where the verb has no result: then there must be a reason.
-    return isinstance(error, NoBufs | NoMemory) and (machine.faults.refused or "r" in op)
+    limit = isinstance(error, NoBufs) and error.limit
+    return isinstance(error, NoBufs | NoMemory) and bool(machine.faults.refused or "r" in op or limit)
 
 
 def bridge(machine: Machine, op: Op) -> None:
@@ -66,6 +67,13 @@ def _bytes(chain: list[dict[str, Any]]) -> int:
 def _gone(machine: Machine, op: Op) -> None:
     """The kernel has freed the chain."""
     machine.m.pop(op["m"]).freem()
+
+
+def _unmapped_gone(machine: Machine, op: Op) -> None:
+    """As `_gone`; the kernel frees the mbuf first that it could not map."""
+    _gone(machine, op)
+    if sorted(map(str, machine.ev)) == sorted(map(str, op.get("ev", []))):
+        machine.ev = op.get("ev", [])
 
 
 def _split(machine: Machine, op: Op) -> None:
@@ -127,7 +135,8 @@ def _tag_copy_chain(machine: Machine, op: Op) -> None:
 
 
 BRIDGES: Mapping[str, Callable[[Machine, Op], None]] = {
-    **dict.fromkeys(("prepend", "pullup", "copyup", "pulldown", "unshare", "u2e"), _gone),
+    **dict.fromkeys(("prepend", "pullup", "copyup", "pulldown", "unshare"), _gone),
+    "u2e": _unmapped_gone,
     "split": _split,
     "defrag": _defrag,
     "append": _append,

@@ -108,16 +108,20 @@ class FaultyPages(Pages):
         return super().alloc(how, deadline)
 
 
+def beset_zones(pool: Pool, faults: Faults) -> None:
+    """Have all that is allocated from the zones in force go through `faults`."""
+    zones = pool.zones
+    pool.enforce(Zones(**{name: FaultyZone(name, getattr(zones, name), faults) for name in ZONES}))
+
+
 def beset(pool: Pool, faults: Faults) -> None:
     """Have all that is allocated from a pool, by its calls or by mbufs' own, go through `faults`."""
-    zones = pool.zones
-    source = zones.mbuf.source
-    faulty = Zones(**{name: FaultyZone(name, getattr(zones, name), faults) for name in ZONES})
+    source = pool.zones.mbuf.source
+    beset_zones(pool, faults)
     tags = FaultyTags()
     tags.faults = faults
     pages = FaultyPages(pool.vm)
     pages.faults = faults
     for allocator in (pool, source):
         allocator.pages = pages
-        allocator.zones = faulty
         allocator.tags = tags

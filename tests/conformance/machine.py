@@ -1,11 +1,12 @@
 """The machine that a trace's program runs on: a pool, and what the program holds of it by number."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from conformance.cards import Card, Plain
-from conformance.faults import ZONES, Faults, beset
+from conformance.faults import ZONES, Faults, beset, beset_zones
 from conformance.look import Look, describe, look, pat
 from mbuf import PAGE_SIZE, Mbuf, Pool, Vm
 from mbuf.packet.cluster import Cluster
@@ -14,6 +15,7 @@ from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import Tag
 from mbuf.pool.limits import KINDS
+from mbuf.pool.reserve import Reserve
 
 Op = Mapping[str, Any]
 Perform = Callable[["Machine", Op], Any]
@@ -23,11 +25,11 @@ DRAINS = ("drain0", "drain1", "drain2")
 #: Interfaces with send tags, and all others.
 CARDS, INTERFACES = 2, 4
 
-#: Counters of what isn't built yet: no program that runs may change them.
-UNBUILT = {
-    **{f"dn.{zone}": -999 for zone in ("mbuf", "clust", "pack")},
-    **dict.fromkeys(("dnq.mbuf", "dnq.clust"), 0),
-}
+#: Zones of clusters.
+CLUSTERS = ("clust", "jumbop", "jumbo9", "jumbo16")
+
+#: Zones of the reserve, and what is told of one that there isn't.
+RESERVED, NONE = ("mbuf", "clust", "pack"), -999
 
 #: What `boot` needn't say.
 DEFAULTS = {"physmem": 262144, "kmem": 1 << 40, "tun": {}, "max_linkhdr": 16, "max_protohdr": 60}
@@ -54,8 +56,8 @@ class Machine:
             max_protohdr=boot["max_protohdr"],
         )
         self.zones = self.pool.zones
-        # Whom a program asks, and whom mbufs ask.
-        self._allocators = (self.pool, self.zones.mbuf.source)
+        #: The zones in force, as they are.
+        self.real = self.zones
         self.faults = Faults()
         beset(self.pool, self.faults)
         self.m: dict[int, Mbuf] = {}
@@ -114,6 +116,16 @@ class Machine:
             m = m.next
         return m
 
+    @contextmanager
+    def in_person(self) -> Iterator[Reserve]:
+        """The reserve, to be asked without `faults` in between."""
+        self.pool.enforce(self.real)
+        try:
+            yield self.pool.reserve
+        finally:
+            self.real = self.pool.zones
+            beset_zones(self.pool, self.faults)
+
     def settle(self) -> None:
         """What the kernel does when an operation is over."""
         self.pool.reclaim.run()
@@ -126,8 +138,11 @@ class Machine:
         """Every counter of section 6."""
         pool = self.pool
         zones = {name: getattr(self.zones, name) for name in ZONES}
-        now = UNBUILT | self._drained | {"tags": pool.tags.count, "sndtags": pool.snd_tags.count}
+        now = self._drained | {"tags": pool.tags.count, "sndtags": pool.snd_tags.count}
         now["pages"] = pool.pages.used
+        now |= {"dnq.mbuf": pool.reserve.mbufs, "dnq.clust": pool.reserve.clusters}
+        reserved = pool.reserve.zones
+        now |= {f"dn.{name}": getattr(reserved, name).used if reserved else NONE for name in RESERVED}
         now |= {f"ifref{card.number}": card.refs for card in self.interfaces[:CARDS]}
         now |= {f"cur.{name}": zone.used for name, zone in zones.items()}
         now |= {f"max.{name}": zone.limit for name, zone in zones.items()}
@@ -146,13 +161,18 @@ class Machine:
         """Let go of everything; what is in use all the same, by counter, and how many mbufs were dropped."""
         try:
             self._let_go()
+            with self.in_person() as reserve:
+                if reserve.started:
+                    reserve.finish()
+                reserve.drain()
             counters = self.counters()
         finally:
-            for allocator in self._allocators:
-                allocator.zones = self.zones
-        left = {
+            self.pool.enforce(self.real)
+        # An mbuf of a packet may have come back as one, through the reserve: what counts is both together.
+        left = {"out": self.pool.out}
+        left |= {
             name: counters[name]
-            for name in (*map("cur.{}".format, ZONES), "pages", "tags", "sndtags", "ifref0", "ifref1")
+            for name in (*map("cur.{}".format, CLUSTERS), "pages", "tags", "sndtags", "ifref0", "ifref1")
         }
         left["dropped"] = self.pool.stat().drops
         self.pool.close()

@@ -11,6 +11,7 @@ from conformance.look import HEADER, pat
 from conformance.machine import Machine, Op, Perform
 from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
 from mbuf.packet.external import RefCount
+from mbuf.pool.sysctl import NODES
 from mbuf.testing import put
 
 #: Calls of a pool that give an mbuf, with the arguments that they take in this order.
@@ -22,17 +23,9 @@ ALLOCATIONS = {
     "get2": ("size", "how", "type", "flags"),
 }
 
-#: The kernel's sysctls that the library doesn't know yet; any other name that it doesn't know is an error.
-LATER = ("max_datalen", "max_hdr", "max_linkhdr", "max_protohdr", "mb_use_ext_pgs")
-
-#: Sysctls that can't be written: the kernel answers EPERM and tells no value, where the library says `Inval`.
-READ_ONLY = ("maxmbufmem",)
-
 
 def unbuilt(op: Op) -> str | None:
     """What the library would need for an operation and hasn't got; None if nothing is missing."""
-    if op["op"] == "sysctl" and op["name"] in LATER:
-        return f"sysctl {op['name']}"
     return None if op["op"] in OPS else op["op"]
 
 
@@ -155,7 +148,8 @@ def _sysctl(s: Machine, op: Op) -> list[int]:
         try:
             s.pool.sysctl[name] = op["val"]
         except Inval:
-            return [1, 0] if op["name"] in READ_ONLY else [22, before]
+            # What can't be written, the kernel answers with EPERM, and tells no value.
+            return [1, 0] if NODES[name].write is None else [22, before]
     return [0, before]
 
 
@@ -165,6 +159,21 @@ def _reclaim(s: Machine, op: Op) -> None:
 
 def _fail(s: Machine, op: Op) -> None:
     s.faults.arm(op["zone"], op["n"], op["cnt"])
+
+
+def _dn(verb: str) -> Perform:
+    def perform(s: Machine, op: Op) -> None:
+        with s.in_person() as reserve:
+            getattr(reserve, verb)()
+
+    return perform
+
+
+def _dn_reinit(s: Machine, op: Op) -> None:
+    """Where the kernel is refused an mbuf, it lays fewer by; the library would lay by none, and say so."""
+    count = op["nmbuf"] - sum(s.faults.refuse("mbuf") for _ in range(op["nmbuf"]))
+    with s.in_person() as reserve:
+        reserve.reinit(count, op["nclust"], op["clsize"])
 
 
 OPS: Mapping[str, Perform] = {
@@ -193,6 +202,10 @@ OPS: Mapping[str, Perform] = {
     "reclaim": _reclaim,
     "lowmem": lambda s, op: s.pool.vm.lowmem.invoke(VM_LOW_KMEM),
     "fail": _fail,
+    "dn_reinit": _dn_reinit,
+    "dn_start": _dn("start"),
+    "dn_finish": _dn("finish"),
+    "dn_drain": _dn("drain"),
     **ops_chain.OPS,
     **ops_tags.OPS,
     **ops_pages.OPS,

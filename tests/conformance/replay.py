@@ -31,6 +31,9 @@ from mbuf.pool.limits import KINDS
 HERE = Path(__file__).parent
 TRACES = HERE / "traces"
 
+#: Cases in which the library does well what the kernel does not.
+SOUND = ("asserts/dn_drain_after_cluster_use",)
+
 #: Cases in which the library refuses an operation before the last, which is the cause of the trouble.
 EARLIER = {"free_bad_ext_type_mbuf": "extadd"}
 
@@ -89,7 +92,7 @@ def _run(program: Program, caching: bool) -> int:
             known.compare(op, _perform(machine, op), machine)
         if program.last:
             index, op = index + 1, program.last
-            wanted = "returned" if program.outcome == "returned" else "raised"
+            wanted = "returned" if program.outcome == "returned" or program.name in SOUND else "raised"
             expect("outcome", wanted, _outcome(machine, op))
         expect("left over", {}, {name: count for name, count in machine.close().items() if count})
     except Exception as error:  # whatever it is, the kernel did something else

@@ -23,7 +23,8 @@ LIMITS = [
     "kern.ipc.nmbjumbo9",
     "kern.ipc.nmbjumbo16",
 ]
-NAMES = [*FIXED, SND_TAGS, *LIMITS]
+SWITCH = "kern.ipc.mb_use_ext_pgs"
+NAMES = [*FIXED, SND_TAGS, SWITCH, *LIMITS]
 
 
 @pytest.fixture
@@ -33,12 +34,12 @@ def gib(make: Callable[..., Pool]) -> Pool:
 
 
 def test_the_names_are_the_kernels(gib: Pool) -> None:
-    assert (list(gib.sysctl), len(gib.sysctl)) == (NAMES, 11)
+    assert (list(gib.sysctl), len(gib.sysctl)) == (NAMES, 12)
 
 
 def test_the_values_are_those_in_force(gib: Pool) -> None:
     assert dict(gib.sysctl) == dict(
-        zip(NAMES, [GIB // 2, 16, 60, 76, 92, 0, 419430, 65536, 32768, 9709, 5461], strict=True)
+        zip(NAMES, [GIB // 2, 16, 60, 76, 92, 0, 0, 419430, 65536, 32768, 9709, 5461], strict=True)
     )
     gib.zones.jumbop.set_max(40000)
     assert gib.sysctl["kern.ipc.nmbjumbop"] == 40000
@@ -156,7 +157,13 @@ def test_nothing_can_be_deleted(gib: Pool) -> None:
     ):
         with pytest.raises(Inval, match="deleted"):
             delete()
-    assert len(gib.sysctl) == 11
+    assert len(gib.sysctl) == 12
+
+
+def test_a_switch_is_on_or_off(gib: Pool) -> None:
+    for value, kept in ((1, 1), (0, 0), (-7, 1)):
+        gib.sysctl[SWITCH] = value
+        assert gib.sysctl[SWITCH] == kept
 
 
 def test_each_value_is_described_in_the_kernels_words(gib: Pool) -> None:
@@ -167,6 +174,7 @@ def test_each_value_is_described_in_the_kernels_words(gib: Pool) -> None:
         "Size of largest link plus protocol header",
         "Minimum space left in mbuf after max_hdr",
         "# of active mbuf send tags",
+        "Use unmapped mbufs for sendfile(2) and TLS offload",
         "Maximum number of mbufs allowed",
         "Maximum number of mbuf clusters allowed",
         "Maximum number of mbuf page size jumbo clusters allowed",

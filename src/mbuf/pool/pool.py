@@ -16,9 +16,10 @@ from mbuf.pool.filled import Filled
 from mbuf.pool.limits import Limits
 from mbuf.pool.paged import Paged
 from mbuf.pool.reclaim import Reclaim
+from mbuf.pool.reserve import Reserve, Stock
 from mbuf.pool.stat import PoolStat
 from mbuf.pool.sysctl import Sysctl
-from mbuf.pool.zones import boot
+from mbuf.pool.zones import Zones, boot
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.pages import Pages
 from mbuf.uma.trash import TrashZone
@@ -47,7 +48,10 @@ class Pool(Filled):
         "cpus",
         "debug",
         "limits",
+        "mb_use_ext_pgs",
         "reclaim",
+        "saved",
+        "stock",
         "vm",
         "_source",
     )
@@ -82,7 +86,27 @@ class Pool(Filled):
         for zone in self.zones.all():
             zone.source = self._source
             zone.limiter.ring = self.reclaim.bell(zone.name)
+        #: A switch for those who send files: nothing here reads it, nor does the kernel's allocator.
+        self.mb_use_ext_pgs = False
+        #: What the reserve holds, and the pool's own zones while those of the reserve are in force.
+        self.stock: Stock | None = None
+        self.saved: Zones | None = None
         self.alive = True
+
+    @property
+    def own(self) -> Zones:
+        """The pool's zones, whichever are in force."""
+        zones: Zones = self.zones if self.saved is None else self.saved
+        return zones
+
+    def enforce(self, zones: Zones) -> None:
+        """Have everything allocated from these zones."""
+        self.zones = self._source.zones = zones
+
+    @property
+    def reserve(self) -> Reserve:
+        """Mbufs and clusters laid by for bad times. See debugnet_mbuf_reinit."""
+        return Reserve(self)
 
     @property
     def closed(self) -> bool:
@@ -114,7 +138,7 @@ class Pool(Filled):
 
     def stat(self) -> PoolStat:
         """All numbers of all zones, for printers and reports."""
-        zones = self.zones
+        zones = self.own
         return PoolStat(
             mbuf=zones.mbuf.stat(),
             clust=zones.clust.stat(),
@@ -132,11 +156,12 @@ class Pool(Filled):
     @property
     def out(self) -> int:
         """Mbufs handed out, with or without cluster."""
-        return self.zones.mbuf.used + self.zones.pack.used
+        # Together: the mbuf of a packet may have come back as one, through the reserve.
+        return self.own.mbuf.balance + self.own.pack.balance
 
     def sites(self) -> Counter[str]:
         """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""
-        zones = (self.zones.mbuf, self.zones.pack)
+        zones = (self.own.mbuf, self.own.pack)
         return sum((zone.sites() for zone in zones if isinstance(zone, TrashZone)), Counter())
 
     def close(self) -> int:
@@ -147,6 +172,9 @@ class Pool(Filled):
         if self.closed:
             return self.out
         self.alive = False
+        if self.reserve.started:
+            self.reserve.finish()
+        self.reserve.drain()
         self.reclaim.close()
         for zone in self.zones.all():
             zone.close()

@@ -16,6 +16,7 @@ cdef class Zone(Home):
     cdef readonly bint primary
     cdef public int pressed
     cdef public tuple feeds
+    cdef readonly Zone diverted
     cdef readonly object limiter
     cdef readonly object depot
     cdef unsigned long long _allocs
@@ -29,6 +30,8 @@ cdef class Zone(Home):
     @cython.locals(item=Item)
     cpdef Item alloc(self, int how, deadline)
     cpdef int free(self, Item item) except -1
+    cpdef receive(self, Item item)
+    cpdef divert(self, Zone to)
     cdef Cache _here(self)
 
     @cython.locals(bucket=Bucket, fresh=cython.bint)

@@ -52,6 +52,7 @@ class Zone(Home):
         "closed",
         "cpus",
         "depot",
+        "diverted",
         "feeds",
         "limiter",
         "name",
@@ -83,6 +84,8 @@ class Zone(Home):
         #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
         self.pressed = 0
         self.feeds: tuple[Zone, ...] = ()
+        #: Where items go that are given back, if not here; then this is pressed.
+        self.diverted: Zone | None = None
         self.limiter = Limit(name, sysctl, clock)
         self.limiter.press = self._press
         self.limiter.wring = self._wring
@@ -111,6 +114,17 @@ class Zone(Home):
             self._give(item)
         elif not (self._here().push(item) if self._cache is None else self._cache.push(item)):
             self._free_full(item)
+
+    def receive(self, item: Item) -> None:
+        """Take an item that another zone has handed out."""
+        if item is not None:
+            item.home = self
+            self.free(item)
+
+    def divert(self, to: Zone | None) -> None:
+        """Have what is given back go to another zone, which receives it; or here again."""
+        self.pressed += (to is not None) - (self.diverted is not None)
+        self.diverted = to
 
     def _here(self) -> Cache:
         return self._caches[self.cpus.current()]
@@ -215,6 +229,9 @@ class Zone(Home):
 
     def _give(self, item: Item) -> int:
         """One item past all caches. See zone_free_item."""
+        if self.diverted is not None:
+            self.diverted.receive(item)
+            return 0
         self.backend.give([item])
         self._frees += 1
         self.limiter.uncharge(1)
@@ -307,6 +324,12 @@ class Zone(Home):
         """Items handed out. See uma_zone_get_cur."""
         allocs, frees, _ = self._counts()
         return max(allocs - frees, 0)
+
+    @property
+    def balance(self) -> int:
+        """Items handed out less those given back: below 0 where it received what others had handed out."""
+        allocs, frees, _ = self._counts()
+        return allocs - frees
 
     @property
     def cached(self) -> int:

@@ -1,0 +1,243 @@
+"""What was laid by is there when nothing else is, and nothing is lost by it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from mbuf import (
+    EXT_CLUSTER,
+    EXT_JUMBOP,
+    EXT_PACKET,
+    M_WAITOK,
+    MCLBYTES,
+    MJUM16BYTES,
+    MJUMPAGESIZE,
+    Busy,
+    Inval,
+    Mbuf,
+    NoBufs,
+    Pool,
+    Vm,
+)
+
+Few = Callable[..., dict[str, int]]
+
+
+@pytest.fixture
+def pool(make: Callable[..., Pool], few: Few) -> Iterator[Pool]:
+    """40 mbufs and 10 clusters at most; what is laid by in the end goes back."""
+    pool = make(few())
+    yield pool
+    pool.reserve.drain()
+
+
+@pytest.fixture
+def crossed(few: Few) -> Iterator[Pool]:
+    """As `pool`. The counts of single zones don't have to agree in the end, as the kernel's don't."""
+    pool = Pool(Vm(16 << 20), tunables=few(), worker=False)
+    yield pool
+    pool.reserve.drain()
+    assert (pool.out, pool.close(), pool.stat().drops) == (0, 0, 0)
+
+
+def exhausted(ask: Callable[[], Mbuf]) -> list[Mbuf]:
+    """All that can be had."""
+    taken = []
+    with suppress(NoBufs):
+        while True:
+            taken.append(ask())
+    return taken
+
+
+def levels(pool: Pool) -> tuple[int, int]:
+    return pool.reserve.mbufs, pool.reserve.clusters
+
+
+def test_a_pool_has_no_reserve_at_first(pool: Pool) -> None:
+    assert (levels(pool), pool.reserve.clsize, pool.reserve.zones, pool.reserve.started) == ((0, 0), 0, None, False)
+    with pytest.raises(Inval, match="call reinit first"):
+        pool.reserve.start()
+    with pytest.raises(Inval, match="call start first"):
+        pool.reserve.finish()
+    pool.reserve.drain()
+
+
+def test_what_is_laid_by_counts_as_in_use(pool: Pool) -> None:
+    pool.reserve.reinit(5, 3)
+    assert (levels(pool), pool.out, pool.zones.clust.used - pool.zones.pack.cached) == ((5, 3), 5, 3)
+    pool.reserve.drain()
+    assert (levels(pool), pool.out, pool.reserve.clsize) == ((0, 0), 0, 0)
+
+
+def test_a_report_goes_out_when_all_else_is_in_use(pool: Pool) -> None:
+    pool.reserve.reinit(3, 2)
+    taken = exhausted(pool.getcl)
+    with pool.reserve.active():
+        report = pool.getcl().append(b"out of clusters\n" * 128)
+        report.append(b"that is all")
+        assert (bytes(report)[-15:], levels(pool)) == (b"ers\nthat is all", (1, 1))
+        with pytest.raises(NoBufs, match="the reserve has no mbuf left"):
+            report.append(bytes(600))
+        report.freem()
+        assert levels(pool) == (3, 2)
+    with pytest.raises(NoBufs, match="kern.ipc.nmbclusters"):
+        pool.getcl()
+    pool.free_bulk(taken)
+
+
+def test_packets_of_the_reserve_are_no_packets_of_the_packet_zone(pool: Pool) -> None:
+    pool.reserve.reinit(2, 1, MJUMPAGESIZE)
+    with pool.reserve.active():
+        m = pool.getcl()
+        assert (m.ext.type, m.size) == (EXT_JUMBOP, MJUMPAGESIZE)
+        with pytest.raises(NoBufs, match="no cluster left"):
+            pool.getcl()
+        n = pool.get()
+        with pytest.raises(NoBufs, match="no cluster left"):
+            pool.clget(n)
+        pool.free_bulk([m, n])
+
+
+@pytest.mark.parametrize("size", [MCLBYTES, MJUMPAGESIZE, 9216, MJUM16BYTES])
+def test_whatever_size_is_asked_for_the_reserves_is_given(pool: Pool, size: int) -> None:
+    pool.reserve.reinit(1, 1)
+    with pool.reserve.active(), pool.getjcl(size=size) as m:
+        assert (m.ext.type, m.size) == (EXT_CLUSTER, MCLBYTES)
+
+
+def test_a_verb_takes_from_the_reserve_too(pool: Pool) -> None:
+    pool.reserve.reinit(2, 0)
+    with pool.reserve.active():
+        m = pool.gethdr().append(b"x" * 168)
+        assert m.prepend(8) is m
+        assert levels(pool) == (0, 0)
+        m.freem()
+
+
+def test_nobody_waits_for_the_reserve(pool: Pool) -> None:
+    pool.reserve.reinit(1, 0)
+    with pool.reserve.active(), pool.get(), pytest.raises(NoBufs, match="no mbuf left"):
+        pool.get(M_WAITOK)
+
+
+def test_what_is_freed_meanwhile_makes_the_reserve_larger(crossed: Pool) -> None:
+    pool = crossed
+    packet, plain, other = pool.getcl(), pool.get(), pool.getjcl(size=MJUMPAGESIZE)
+    assert packet.ext.type == EXT_PACKET
+    pool.reserve.reinit(1, 1)
+    with pool.reserve.active():
+        packet.free()
+        assert levels(pool) == (2, 2)
+        plain.free()
+        assert levels(pool) == (3, 2)
+        # A cluster of another size goes home; its mbuf does not.
+        other.free()
+        assert (levels(pool), pool.stat().jumbop.used) == ((4, 2), 0)
+    pool.reserve.drain()
+    # An mbuf of the packet zone has come back as one of the mbuf zone: together nothing is missing.
+    assert pool.out == 0
+
+
+def test_the_limit_is_kept_by_what_came_back_in_two(crossed: Pool) -> None:
+    for _ in range(5):
+        packet = crossed.getcl()
+        crossed.reserve.reinit(1, 0)
+        with crossed.reserve.active():
+            packet.free()
+        crossed.reserve.drain()
+    taken = exhausted(crossed.get)
+    assert len(taken) == 40
+    crossed.free_bulk(taken)
+
+
+def test_what_is_still_out_afterwards_goes_home(pool: Pool) -> None:
+    pool.reserve.reinit(2, 2)
+    with pool.reserve.active():
+        m, n = pool.getcl(), pool.get()
+    pool.free_bulk([m, n])
+    assert (levels(pool), pool.out) == ((0, 1), 0)
+
+
+def test_shared_clusters_of_the_reserve_go_home_with_the_last_user(pool: Pool) -> None:
+    pool.reserve.reinit(3, 1)
+    with pool.reserve.active():
+        m = pool.getcl().append(b"shared")
+        n = m.copypacket()
+        m.free()
+        assert levels(pool) == (1, 0)
+        assert bytes(n) == b"shared"
+        n.free()
+        assert levels(pool) == (3, 1)
+
+
+def test_a_second_reinit_uses_the_first_ones_again(pool: Pool) -> None:
+    pool.reserve.reinit(40, 10)
+    pool.reserve.reinit(40, 10)
+    assert levels(pool) == (40, 10)
+    pool.reserve.reinit(3, 2)
+    assert (levels(pool), pool.out) == ((3, 2), 3)
+    pool.reserve.reinit(3, 2, MJUMPAGESIZE)
+    assert (levels(pool), pool.zones.clust.used - pool.zones.pack.cached, pool.zones.jumbop.used) == ((3, 2), 0, 2)
+
+
+@pytest.mark.parametrize(("mbufs", "clusters"), [(41, 0), (0, 11), (5, 11)])
+def test_what_cannot_be_laid_by_changes_nothing(pool: Pool, mbufs: int, clusters: int) -> None:
+    pool.reserve.reinit(2, 1)
+    with pytest.raises(NoBufs, match="at its limit"):
+        pool.reserve.reinit(mbufs, clusters)
+    assert (levels(pool), pool.out) == ((2, 1), 2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(-1, 0), (0, -1), (1, 1, 1500), (1 << 31, 0), (1 << 64, 0), (0, 1 << 63), (1, 1, 1 << 64)]
+)
+def test_what_cannot_be_meant_changes_nothing(pool: Pool, arguments: tuple[int, ...]) -> None:
+    pool.reserve.reinit(2, 1)
+    with pytest.raises(Inval):
+        pool.reserve.reinit(*arguments)
+    assert levels(pool) == (2, 1)
+
+
+def test_it_can_be_in_force_once(pool: Pool) -> None:
+    pool.reserve.reinit(2, 1)
+    with pool.reserve.active():
+        for verb in (pool.reserve.start, pool.reserve.drain, lambda: pool.reserve.reinit(1, 1)):
+            with pytest.raises(Busy, match="call finish first"):
+                verb()
+        assert pool.reserve.started
+    assert (levels(pool), pool.reserve.started) == ((2, 1), False)
+
+
+def test_it_ends_whatever_happens_inside(pool: Pool) -> None:
+    pool.reserve.reinit(1, 0)
+    with pytest.raises(ZeroDivisionError), pool.reserve.active():
+        raise ZeroDivisionError
+    assert not pool.reserve.started
+
+
+def test_numbers_and_limits_are_those_of_the_pools_own_zones(pool: Pool) -> None:
+    pool.reserve.reinit(2, 1)
+    before = pool.stat().zones
+    with pool.reserve.active():
+        assert pool.stat().zones == before
+        pool.sysctl["kern.ipc.nmbufs"] += 10
+        assert pool.sysctl["kern.ipc.nmbufs"] == 50
+    assert pool.zones.mbuf.limit == 50
+
+
+def test_closing_the_pool_ends_it(make: Callable[..., Pool], few: Few) -> None:
+    pool = make(few())
+    pool.reserve.reinit(3, 2)
+    pool.reserve.start()
+    pool.getcl().free()
+    assert pool.close() == 0
+    assert levels(pool) == (0, 0)
+
+
+def test_a_dropped_pool_with_a_reserve_goes(make: Callable[..., Pool]) -> None:
+    pool = Pool(worker=False)
+    pool.reserve.reinit(2, 1)
+    mbuf = pool.zones.mbuf
+    del pool
+    assert mbuf.closed
