@@ -12,6 +12,7 @@ import click
 
 from mbuf.errors import Inval
 from mbuf.tools import report
+from mbuf.tools.collect import collect
 from mbuf.tools.options import RATE, SECONDS, SIZE, SPEED, Refused, readable, tunables
 from mbuf.tools.progress import progress
 from mbuf.tools.replay import Settings
@@ -95,6 +96,8 @@ def _print(text: str) -> None:
     """Print, with colours on terminals unless NO_COLOR is set."""
     click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
 
+
+main.add_command(collect)
 
 if __name__ == "__main__":
     main(prog_name="mbuf")
