@@ -39,7 +39,7 @@ class Row(NamedTuple):
     waits: bool = False
     #: It writes over bytes, whoever shares them.
     through: bool = False
-    #: It needs bytes in a row, and refuses those that it finds in loose pages.
+    #: It may need bytes in a row, and refuse those that it finds in loose pages.
     rowed: bool = False
 
 

@@ -32,14 +32,15 @@ def frags(m: Mbuf) -> int:
 def collapsed(name: str, most: Callable[[int], int]) -> Row:
     def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
         limit = most(frags(m))
-        if limit == 1 and (len(m) > 168 or m.flags & M_EXTPG):
+        if limit == 1 and len(m) > 168:
             # It doesn't get smaller than that.
             limit = 2
         m.collapse(limit, **words)
         assert frags(m) <= limit
         return m
 
-    return Row(f"collapse to {name}", call, waits=True)
+    # Pages that are many, or at the head, can't be merged.
+    return Row(f"collapse to {name}", call, waits=True, rowed=True)
 
 
 ROWS = [
