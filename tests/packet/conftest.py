@@ -1,10 +1,11 @@
 """Packets of the same bytes, built in every way that there is."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from mbuf import M_NOWAIT, M_PKTHDR, M_RDONLY, Mbuf, Pool
+from mbuf import M_EXTPG, M_NOWAIT, M_PKTHDR, M_RDONLY, PAGE_SIZE, Mbuf, Pool
 
 Build = Callable[[Pool, bytes], list[Mbuf]]
 
@@ -89,13 +90,88 @@ def parts(pool: Pool, data: bytes) -> list[Mbuf]:
     return chained([pool.get(), pool.get(), pool.getcl(flags=0), pool.get()], data)
 
 
+def loose(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Nothing but loose pages."""
+    return [pool.frombytes(data, flags=M_EXTPG, align=len(data) // 2 + 1)]
+
+
+def record(pool: Pool, data: bytes) -> Mbuf:
+    """An mbuf of loose pages that has a header, the end of a page, the start of another, and a trailer."""
+    m = pool.alloc_ext_plus_pages(2 * PAGE_SIZE)
+    edge = min(len(data) // 3, 7)
+    epg, inner = m.epg, data[edge : len(data) - edge]
+    first = max(len(inner) // 2, 1)
+    epg.hdr, epg.trail = data[:edge], data[len(data) - edge :]
+    epg.first_off, epg.last_len = PAGE_SIZE - first, max(len(inner) - first, 0)
+    m.page(0)[epg.first_off :] = inner[:first] or b"-"
+    m.page(1)[: epg.last_len] = inner[first:]
+    m.len = len(data)
+    return m
+
+
+def headed(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Loose pages behind a packet header."""
+    m = pool.gethdr().cat(record(pool, data))
+    m.fixhdr()
+    return [m]
+
+
+def between(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Loose pages between mbufs, and at the end."""
+    share = len(data) // 4
+    m = pool.getcl().append(data[:share]).cat(pool.frombytes(data[share : 2 * share], flags=M_EXTPG))
+    m.cat(pool.getcl(flags=0).append(data[2 * share : 3 * share])).cat(pool.frombytes(data[3 * share :], flags=M_EXTPG))
+    m.fixhdr()
+    return [m]
+
+
+def loose_shared(pool: Pool, data: bytes) -> list[Mbuf]:
+    (m,) = headed(pool, data)
+    return [m, m.copypacket()]
+
+
+def loose_sharer(pool: Pool, data: bytes) -> list[Mbuf]:
+    m, n = loose_shared(pool, data)
+    return [n, m]
+
+
+def filed(pool: Pool, data: bytes, off: int) -> Mbuf:
+    """Pages of a file that nobody can find any more; so many other bytes are before those."""
+    fd = os.memfd_create("pages")
+    try:
+        os.write(fd, bytes(off) + data)
+        with pool.file(fd) as file:
+            return file.getm(off)
+    finally:
+        os.close(fd)
+
+
+def file_pages(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Pages of a file behind mbufs, and in front of one."""
+    share = len(data) // 3
+    m = pool.getcl().append(data[:share]).cat(filed(pool, data[share : 2 * share], PAGE_SIZE - 10))
+    m.cat(pool.get2(len(data), M_NOWAIT, flags=0).append(data[2 * share :]))
+    m.fixhdr()
+    return [m]
+
+
+def file_shared(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Nothing but pages of a file, which others use too."""
+    m = filed(pool, data, 100)
+    return [m.copym(), m]
+
+
+#: The ways whose bytes are in loose pages, or some of them.
+LOOSE: dict[str, Build] = {
+    made.__name__: made for made in (loose, headed, between, loose_shared, loose_sharer, file_pages, file_shared)
+}
 WAYS: dict[str, Build] = {
     made.__name__: made
     for made in (
         *(inside, headless, packet, cluster, jumbo, tiny, shared, sharer, fixed),
         *(lent, borrowed, clusters, parts),
     )
-}
+} | LOOSE
 
 
 @pytest.fixture(params=WAYS)

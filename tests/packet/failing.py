@@ -1,7 +1,7 @@
 """Memory that is refused on purpose: whatever a verb asks for, at its k-th request.
 
-Stands between all who allocate and the zones of a pool, and before its tags. The cluster that a packet needs
-is the packet zone's own affair, and goes past this.
+Stands between all who allocate and the zones of a pool, and before its tags, pages and windows. The cluster
+that a packet needs is the packet zone's own affair, and goes past this.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from mbuf import M_WAITOK, MbufError, NoBufs, Pool
+from mbuf import M_WAITOK, Inval, MbufError, NoBufs, Pool, ReadOnly
 from mbuf.packet.tag import Tag, TagZone
 from mbuf.pool.zones import Zones
+from mbuf.uma.pages import Pages
 from mbuf.uma.zone import Zone
+from mbuf.vm.pagefile import PageFile
+from mbuf.vm.sfbuf import SfBuf, SfBufs
+from packet.conftest import LOOSE
 from packet.picture import header, picture
 from packet.rows import EVERYWHERE, Row, Words, agree, built, refusal
 
@@ -31,6 +35,8 @@ class Scarce:
         self.meagre = Zones(**{name: MeagreZone(getattr(self.real, name), self) for name in NAMES})
         self.tags = MeagreTags()
         self.tags.scarce = self
+        self.pages = MeagrePages(pool.pages, self)
+        self.windows = MeagreWindows(self)
         self.allocators = (pool, self.real.mbuf.source)
         #: Requests to grant before the one that is refused; None when all are granted.
         self.left: int | None = None
@@ -39,19 +45,20 @@ class Scarce:
         self.hits = 0
         for allocator in self.allocators:
             allocator.tags = self.tags
+        pool.sfbufs = self.windows
 
     @contextmanager
     def refusing(self, k: int, rest: bool) -> Iterator[None]:
         """Within it, the k-th request is refused, and the `rest` of them if that is wanted."""
         self.left, self.rest, self.hits = k - 1, rest, 0
         for allocator in self.allocators:
-            allocator.zones = self.meagre
+            allocator.zones, allocator.pages = self.meagre, self.pages
         try:
             yield
         finally:
             self.left = None
             for allocator in self.allocators:
-                allocator.zones = self.real
+                allocator.zones, allocator.pages = self.real, self.pages.real
 
     def refuses(self) -> bool:
         """Count a request, and tell what becomes of it."""
@@ -97,6 +104,33 @@ class MeagreTags(TagZone):
         return super().alloc(cookie, type, value, *rest)
 
 
+class MeagrePages(Pages):
+    """Single pages, as far as they can be had."""
+
+    def __init__(self, pages: Pages, scarce: Scarce) -> None:
+        # What isn't passed on isn't asked for.
+        self.real = pages
+        self._scarce = scarce
+
+    def alloc(self, how: int, deadline: float | None) -> Any:
+        if self._scarce.refuses():
+            raise NoBufs("refused on purpose")
+        return self.real.alloc(how, deadline)
+
+
+class MeagreWindows(SfBufs):
+    """Windows onto pages of files, as far as they can be had."""
+
+    def __init__(self, scarce: Scarce) -> None:
+        super().__init__()
+        self._scarce = scarce
+
+    def alloc(self, file: PageFile, index: int) -> SfBuf:
+        if self._scarce.refuses():
+            raise NoBufs("refused on purpose")
+        return super().alloc(file, index)
+
+
 def fail_everywhere(scarce: Scarce, row: Row, rest: bool = True) -> None:
     """Refuse each request of a row's verb, on every way to build a chain."""
     waits: list[Words] = [{}, {"how": M_WAITOK, "timeout": 0}] if row.waits else [{}]
@@ -117,10 +151,17 @@ def fail_each(scarce: Scarce, row: Row, way: str, size: int, words: Words, rest:
             pool.free_bulk(chains)
             return
         before, said = picture(pool, *chains), header(m)
-        result, failed = attempt(scarce, k, rest, lambda m=m: row.call(m, words))
-        if failed:
+        try:
+            result, failed = attempt(scarce, k, rest, lambda m=m: row.call(m, words))
+            if failed:
+                assert picture(pool, *chains) == before
+                result = row.call(m, words)
+        except (Inval, ReadOnly):
+            assert row.rowed
+            assert way in LOOSE
             assert picture(pool, *chains) == before
-            result = row.call(m, words)
+            pool.free_bulk(chains)
+            return
         agree(row, chains, size, said, result)
         pool.free_bulk(chains)
         assert (pool.out, pool.tags.count, pool.snd_tags.count, pool.stat().drops) == (0, 0, 0, 0)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from mbuf import M_PKTHDR, Interface, Mbuf, Pool, SndTag
+from mbuf import M_EXTPG, M_PKTHDR, Interface, Mbuf, Pool, SndTag
 from mbuf.packet.sndtag import SndTags
 from mbuf.testing import identity
 
 FIELDS = ("len", "flowid", "csum_flags", "fibnum", "numa_domain", "rsstype", "rcv_tstmp", "PH_per", "PH_loc")
+EPG = ("hdr", "trail", "so", "pages", "seqno", "enc_cnt", "ext_size", "first_off", "last_len", "nrdy", "flags")
 
 
 class Card(Interface):
@@ -58,11 +59,18 @@ def header(m: Mbuf) -> Any:
     return fields, hdr.rcvif, tags, tag and (id(tag), tag.refs)
 
 
+def epg(m: Mbuf) -> Any:
+    """What an mbuf of loose pages knows of itself; None for any other."""
+    if not m.flags & M_EXTPG:
+        return None
+    return [getattr(m.epg, name) for name in EPG]
+
+
 def one(m: Mbuf) -> Any:
     """What one mbuf is."""
     who = (id(m), identity(m), id(m.next), id(m.nextpkt))
     # No view of the bytes: uncompiled, one that is gone would still change the way in which storage goes home.
-    return who, m.offset, m.len, m.flags, m.type, m.size, m.ext, header(m), m.copydata(0, m.len)
+    return who, m.offset, m.len, m.flags, m.type, m.size, m.ext, epg(m), header(m), m.copydata(0, m.len)
 
 
 def counts(pool: Pool) -> Any:
@@ -70,6 +78,8 @@ def counts(pool: Pool) -> Any:
     zones = pool.zones
     used = {zone.name: (zone.used, zone.held) for zone in zones.all()}
     used[zones.clust.name] = (zones.clust.used - zones.pack.cached, zones.clust.held)
+    used["pages"] = (pool.pages.used, pool.pages.held)
+    used["windows"] = (pool.sfbufs.used, 0)
     return used, pool.stat().drops, pool.tags.count, pool.tags.bytes, pool.snd_tags.count
 
 

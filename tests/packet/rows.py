@@ -7,7 +7,7 @@ import pytest
 
 from mbuf import M_NOWAIT, M_PKTHDR, MT_DATA, Inval, Mbuf, Pool, ReadOnly
 from mbuf.testing import identity
-from packet.conftest import WAYS
+from packet.conftest import LOOSE, WAYS
 from packet.picture import adorn, header, mbufs, picture
 
 Bytes = Callable[[bytes], bytes]
@@ -39,6 +39,8 @@ class Row(NamedTuple):
     waits: bool = False
     #: It writes over bytes, whoever shares them.
     through: bool = False
+    #: It may need bytes in a row, and refuse those that it finds in loose pages.
+    rowed: bool = False
 
 
 def sample(size: int) -> bytes:
@@ -82,6 +84,14 @@ def try_row(pool: Pool, row: Row, way: str, size: int) -> None:
     m = chains[0]
     if error := refusal(row, way, m):
         refused(pool, row, chains, error)
+    elif row.rowed and way in LOOSE:
+        before, whole = header(m), picture(pool, *chains)
+        try:
+            result = row.call(m, {})
+        except (Inval, ReadOnly):
+            assert picture(pool, *chains) == whole
+        else:
+            agree(row, chains, size, before, result)
     else:
         before = header(m)
         agree(row, chains, size, before, row.call(m, {}))

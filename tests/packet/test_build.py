@@ -140,7 +140,7 @@ def test_frombytes_refuses_more_room_than_an_mbuf_has(pool: Pool, align: int) ->
 
 
 @pytest.mark.parametrize("name", ["how", "flags"])
-@pytest.mark.parametrize("value", [M_EXTPG, 1 << 24, *BAD])
+@pytest.mark.parametrize("value", [M_EXTPG | M_PKTHDR, 1 << 24, *BAD])
 def test_frombytes_refuses_what_no_allocation_can_be_asked_for(pool: Pool, name: str, value: int) -> None:
     with pytest.raises(Inval):
         pool.frombytes(b"x", **{name: value})

@@ -28,7 +28,7 @@ def pulled(name: str, count: Count) -> Row:
         assert m.ext is None
         return m
 
-    return Row(f"pullup {name}", call)
+    return Row(f"pullup {name}", call, rowed=True)
 
 
 def up(name: str, count: Count, room: int) -> Row:
@@ -40,7 +40,7 @@ def up(name: str, count: Count, room: int) -> Row:
         assert m.offset == room
         return m
 
-    return Row(f"copyup {name} behind {room}", call)
+    return Row(f"copyup {name} behind {room}", call, rowed=True)
 
 
 def down(name: str, off: Count, count: Count, at_start: bool) -> Row:
@@ -49,12 +49,12 @@ def down(name: str, off: Count, count: Count, at_start: bool) -> Row:
         wanted = bytes(m)[at : at + n]
         found, where = m.pulldown(at, n, at_start)
         assert any(found is each for each in mbufs(m))
-        assert found.copydata(where, n) == wanted
+        assert found.data[where : where + n] == wanted
         assert 0 <= where <= found.len - n
         assert not (at_start and where)
         return m
 
-    return Row(f"pulldown {name}{' at its start' * at_start}", call)
+    return Row(f"pulldown {name}{' at its start' * at_start}", call, rowed=True)
 
 
 ROWS = [

@@ -39,6 +39,7 @@ def copied_back(off: Callable[[int], int], size: int) -> Row:
         lambda m, words: m.copyback(off(len(m)), b"c" * size),
         left,
         through=off(100) < 100,
+        rowed=off(100) < 100,
     )
 
 
@@ -53,7 +54,7 @@ def spaced(skip: Callable[[int], int], size: int) -> Row:
         at = skip(len(data))
         return data[:at] + b"s" * size + data[at:]
 
-    return Row(f"makespace {size} at {skip(100)}", call, left, headed=True)
+    return Row(f"makespace {size} at {skip(100)}", call, left, headed=True, rowed=True)
 
 
 ROWS = [

@@ -20,6 +20,7 @@ RIGHT: dict[tuple[str, int], Callable[[Any], bool]] = {
     ("collapse", 0): lambda n: isinstance(n, int) and n > 0,
     ("fragment", 0): lambda n: n == -1,
     ("hexdump", 1): lambda n: n is None,
+    ("mapped_to_unmapped", 1): lambda n: isinstance(n, int) and n > 0,
     ("print", 0): lambda n: isinstance(n, int) and n >= -1,
     # There is no such tag.
     ("tag_find", 0): lambda n: True,
@@ -38,14 +39,20 @@ OBJECTS = [
     for n, argument in enumerate(arguments)
     if argument in (MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER)
 ]
-WAITING = ("collapse", "copym", "copypacket", "defrag", "dup", "fragment", "prepend", "split", "unshare")
+WAITING = (
+    *("collapse", "copym", "copypacket", "defrag", "dup", "fragment"),
+    *("mapped_to_unmapped", "prepend", "split", "unshare"),
+)
 
 #: Those that such a packet refuses.
-WRONG = {"detach": Inval, "lend": BufferError, "pack": ReadOnly, "view": BufferError}
+WRONG = {"detach": Inval, "lend": BufferError, "pack": ReadOnly, "view": BufferError} | dict.fromkeys(
+    ("addpages", "page", "unmapped_compress"), Inval
+)
 
 #: Those that don't look beyond the first mbuf.
 LOCAL = frozenset(
     [
+        "addpages",
         "align",
         "chtype",
         "cljset",
@@ -60,6 +67,7 @@ LOCAL = frozenset(
         "freem",
         "grow",
         "move_pkthdr",
+        "page",
         "prepend",
         "tag_copy_chain",
         "tag_delete",
@@ -69,6 +77,7 @@ LOCAL = frozenset(
         "tag_locate",
         "tag_prepend",
         "tag_unlink",
+        "unmapped_compress",
     ]
 )
 
@@ -172,9 +181,9 @@ def test_where_an_mbuf_inside_was_freed_nothing_is_done(pool: Pool, name: str) -
     with resolved(pool, name, m) as arguments:
         before = one(m), one(last), picture(pool, other)
         if name in LOCAL:
-            if name == "detach":
-                with pytest.raises(Inval):
-                    m.detach()
+            if name in WRONG:
+                with pytest.raises(WRONG[name]):
+                    getattr(m, name)(*arguments)
             else:
                 let_go(getattr(m, name)(*arguments))
         else:

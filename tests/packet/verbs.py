@@ -19,6 +19,7 @@ SRC = Path(__file__).parents[2] / "src"
 MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER = (object() for _ in range(6))
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "addpages": (1, M_NOWAIT),
     "adj": (150,),
     "align": (0,),
     "append": (b"x" * 200,),
@@ -49,6 +50,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "fixhdr": (),
     "fragment": (30, M_NOWAIT),
     "free": (),
+    "free_notready": (1,),
     "freem": (),
     "getptr": (150,),
     "grow": (5,),
@@ -58,8 +60,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "lend": (),
     "length": (),
     "makespace": (150, 20),
+    "mapped_to_unmapped": (150, 8192, M_NOWAIT),
     "move_pkthdr": (PACKET,),
     "pack": ("!H", 150, 7),
+    "page": (0,),
     "prepend": (100, M_NOWAIT),
     "print": (150, io.StringIO()),
     "pulldown": (50, 100),
@@ -74,6 +78,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "tag_locate": (0, 3, None),
     "tag_prepend": (NEW_TAG,),
     "tag_unlink": (TAG,),
+    "unmapped_compress": (),
+    "unmapped_to_ext": (),
     "unpack": ("!H", 150),
     "unshare": (M_NOWAIT,),
     "view": (),

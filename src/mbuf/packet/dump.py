@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
 
-from mbuf.const import M_EXT, M_PKTHDR
+from mbuf.const import M_EXTPG, M_PKTHDR
 from mbuf.packet.flags import ext_name, flag_names, type_name
 
 _ROW = 16
@@ -63,10 +63,15 @@ def write_chain(m: Mbuf, most: int, file: TextIO | None) -> None:
 
 def _shape(m: Mbuf) -> str:
     """What an mbuf is, where its data is, and who else uses the storage."""
-    place = f"{m.len} of {m.size} bytes at {m.offset}"
-    if m.flags & M_EXT and m.ext is not None:
-        users = "1 user" if m.ext.count == 1 else f"{m.ext.count} users"
-        place += f", {ext_name(m.ext.type)} with {users}"
+    ext = m.ext
+    users = "" if ext is None else "1 user" if ext.count == 1 else f"{ext.count} users"
+    if ext is None:
+        place = f"{m.len} of {m.size} bytes at {m.offset}"
+    elif m.flags & M_EXTPG:
+        pages = f"{m.epg.npgs} loose page{'s' * (m.epg.npgs != 1)}{' of a file' * (ext.obj is not None)}"
+        place = f"{m.len} bytes at {m.offset}, {pages} with {users}"
+    else:
+        place = f"{m.len} of {m.size} bytes at {m.offset}, {ext_name(ext.type)} with {users}"
     flags = flag_names(m.flags) if m.flags else "no flags"
     return f"{type_name(m.type)}, {flags}, {place}"
 

@@ -17,10 +17,24 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import EXT_CLUSTER, M_EXT, M_EXTPG, M_NOWAIT, MCLBYTES, MHLEN, MLEN, MSIZE
+from mbuf.const import (
+    EXT_CLUSTER,
+    M_EXT,
+    M_EXTPG,
+    M_NOWAIT,
+    M_PKTHDR,
+    MCLBYTES,
+    MHLEN,
+    MHSIZE,
+    MLEN,
+    MPKTHSIZE,
+    MSIZE,
+)
 from mbuf.errors import Inval
 from mbuf.packet.growth import Growth
+from mbuf.packet.shape import free_chain
 from mbuf.vm.number import clip, count
+from mbuf.vm.page import Memory
 
 
 @cython.no_gc
@@ -41,7 +55,9 @@ class Gather(Growth):
         self.gatherable(n, "pullup")
         if not self.bits & M_EXT and self._next is not None and self.off + n < MSIZE:
             if self.count < n:
-                self._gather(n - self.count, self.origin().max_protohdr)
+                rest = cython.cast(Gather, self._next)
+                at = self.off + self.count
+                self._swallow(rest._collect(n - self.count, self.origin().max_protohdr, self.buf, at))
             return self
         if n > MHLEN:
             raise Inval(f"pullup: {n} bytes: an mbuf holds {MHLEN} of them: see pulldown")
@@ -71,21 +87,38 @@ class Gather(Growth):
     def _new_front(self, n: int, room: int) -> None:
         source = self.origin()
         m = cython.cast(Gather, source.get(M_NOWAIT, self.kind))
-        self.live()
+        try:
+            self.live()
+            at = (MPKTHSIZE if self.bits & M_PKTHDR else MHSIZE) + room
+            taken = self._collect(n, source.max_protohdr, m.buf, at)
+        except BaseException:
+            free_chain(m)
+            raise
         self.follow_in(m)
         self.off += room
-        self._gather(n, source.max_protohdr)
+        self._swallow(taken)
 
-    def _gather(self, need: int, most: int) -> None:
-        """Append `need` bytes of the next mbufs to this one, and more while they are at hand."""
-        space = MSIZE - self.off - self.count
+    def _collect(self, need: int, most: int, target: Memory, at: int) -> int:
+        """Copy `need` bytes from here on to `at` of an mbuf's memory, and more while they are at hand; how many."""
+        taken = 0
+        m: Gather | None = self
+        while m is not None:
+            piece = min(max(need, most), MSIZE - at - taken, m.count)
+            target.copy(at + taken, m.buf, m.off, piece)
+            taken += piece
+            need -= piece
+            if need <= 0:
+                break
+            m = cython.cast(Gather, m.follow())
+        return taken
+
+    def _swallow(self, taken: int) -> None:
+        """Have so many bytes of the next mbufs, which were copied behind those here."""
+        self.count += taken
         m: Gather | None = cython.cast(Gather, self._next)
         while m is not None:
-            piece = min(max(need, most), space, m.count)
-            self.buf.copy(self.off + self.count, m.buf, m.off, piece)
-            self.count += piece
-            need -= piece
-            space -= piece
+            piece = min(taken, m.count)
+            taken -= piece
             m.count -= piece
             m.off += piece
             if m.count == 0:
@@ -93,7 +126,7 @@ class Gather(Growth):
                 self._next = rest
                 m.shed()
                 m = cython.cast(Gather, rest)
-            if need <= 0:
+            if taken <= 0:
                 break
 
     def pulldown(self, off: int, len: int, at_start: bool = False) -> tuple[Mbuf, int]:
@@ -121,6 +154,8 @@ class Gather(Growth):
         if n > m.count - skip:
             found: tuple[Mbuf, int] = m._bring(self, skip, n, skip == 0 or not at_start)
             return found
+        if m.bits & M_EXTPG:
+            raise Inval("pulldown: the bytes are in loose pages: see unmapped_to_ext")
         if skip and at_start:
             return m._chop(skip), 0
         return m, skip
@@ -164,12 +199,16 @@ class Gather(Growth):
             m = cython.cast(Gather, source.getcl(M_NOWAIT, head.kind, 0))
         else:
             m = cython.cast(Gather, source.get(M_NOWAIT, head.kind))
-        self.live()
-        after.live()
-        m.buf.copy(m.off, self.buf, self.off + skip, here)
-        m.count = here
+        try:
+            self.live()
+            after.live()
+            m.buf.copy(m.off, self.buf, self.off + skip, here)
+            m.count = here
+            after.lift(0, there, m)
+        except BaseException:
+            free_chain(m)
+            raise
         self.count -= here
-        after.lift(0, there, m)
         after.adj(there)
         m._next = after
         self._next = m
@@ -182,11 +221,13 @@ class Gather(Growth):
     def lift(self, skip: int, n: int, m: Gather) -> None:
         """Append `n` bytes of the chain from here on, from byte `skip`, to what `m` holds."""
         src: Gather = self
+        end = m.count
         while n > 0:
             piece = min(src.count - skip, n)
-            m.buf.copy(m.off + m.count, src.buf, src.off + skip, piece)
-            m.count += piece
+            m.buf.copy(m.off + end, src.buf, src.off + skip, piece)
+            end += piece
             n -= piece
             skip = 0
             if n:
                 src = cython.cast(Gather, src.after())
+        m.count = end

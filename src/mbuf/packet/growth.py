@@ -129,7 +129,7 @@ class Growth(Copy):
 
         A gap is filled with zeros. Bytes are written even where storage is shared or marked M_RDONLY, as in
         the kernel: all who share it see them. Raises `NoBufs`, and then nothing was written; `ReadOnly`
-        where memory was lent for reading only.
+        where memory was lent for reading only, or is loose pages.
         """
         self.live()
         skip = count(off, "copyback at")
@@ -166,8 +166,8 @@ class Growth(Copy):
         m: Copy | None = self
         while m is not None and done < size:
             piece = min(m.count - skip, size - done)
-            if m.buf.fixed and piece:
-                raise ReadOnly("copyback: the storage is memory that was lent for reading only")
+            if piece and (m.buf.fixed or m.bits & M_EXTPG):
+                raise ReadOnly("copyback: the bytes are in loose pages, or in memory that was lent for reading only")
             done += piece
             skip = 0
             m = cython.cast(Copy, m.follow())

@@ -231,6 +231,8 @@ class Headed(Content):
     def _other(self, from_: Headed, verb: str) -> None:
         """Refuse to take a header from what has none to give, or to where bytes would be beyond the end."""
         self.live()
+        if self.bits & M_EXTPG:
+            raise Inval(f"{verb}: an mbuf of loose pages can't have a packet header: put one in front, with cat")
         if from_ is None or from_ is self:
             raise Inval(f"{verb}: give another mbuf, the one to take the header from")
         from_.headed()

@@ -105,7 +105,10 @@ class Mbuf(Extpg):
     def __repr__(self) -> str:
         if self.bits & M_FREED:
             return f"<Mbuf {id(self):#x} freed>"
-        where = f"{self.count} of {self.capacity()} bytes at {self.off - self.start()}"
+        if self.bits & M_EXTPG:
+            where = f"{self.count} bytes at {self.off} of {self.epg.npgs} loose pages"
+        else:
+            where = f"{self.count} of {self.capacity()} bytes at {self.off - self.start()}"
         head = f", packet of {self.hdr.len}" if self.bits & M_PKTHDR else ""
         return f"<Mbuf {id(self):#x} {flag_names(self.bits)} {where}{head}>"
 

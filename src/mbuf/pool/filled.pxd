@@ -16,5 +16,5 @@ cdef Py_ssize_t INT_MAX, MBUF_PEXT_MAX_PGS, MHLEN, PAGE_SIZE
 
 cdef class Filled(Paged):
     cdef readonly object snd_tags
-    cdef readonly object sfbufs
+    cdef public object sfbufs
     cdef Loose _loose

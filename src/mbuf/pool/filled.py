@@ -78,7 +78,7 @@ class Filled(Paged):
         room = clip(align)
         if clip(flags) & M_EXTPG:
             most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
-            if clip(flags) & M_PKTHDR:
+            if clip(flags) != M_EXTPG:
                 raise Inval("frombytes: an mbuf of loose pages has no packet header: give M_EXTPG alone")
             if not 0 <= room <= most:
                 raise Inval(f"frombytes: align {align}: give the bytes of an mbuf of loose pages, up to {most}")
