@@ -21,6 +21,7 @@ COMPILED = [
     "mbuf.uma.keg",
     "mbuf.uma.bucket",
     "mbuf.uma.cache",
+    "mbuf.uma.tally",
     "mbuf.uma.zone",
     "mbuf.uma.trash",
     "mbuf.packet.pkthdr",

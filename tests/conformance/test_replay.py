@@ -105,16 +105,9 @@ def test_a_refused_operation_changes_nothing(monkeypatch):
     assert line.startswith("p: op 2 refuse: state.1.0.l: expected 0, got 5")
 
 
-@pytest.mark.parametrize(
-    ("op", "lacking"),
-    [
-        ({"op": "fly"}, "fly"),
-        ({"op": "sysctl", "name": "max_hdr"}, "sysctl max_hdr"),
-    ],
-)
-def test_a_program_with_an_operation_that_is_not_built_is_skipped(op, lacking):
-    program = replay.Program("p", BOOT.boot, [NOP, op])
-    assert replay.report(program) == ("skipped", f"p: skipped (operation {lacking} is not built)")
+def test_a_program_with_an_operation_that_is_not_built_is_skipped():
+    program = replay.Program("p", BOOT.boot, [NOP, {"op": "fly"}])
+    assert replay.report(program) == ("skipped", "p: skipped (operation fly is not built)")
 
 
 @pytest.mark.parametrize("option", [[], ["--pure"]])

@@ -19,15 +19,16 @@ DOCS = Path(__file__).parents[2] / "docs"
 GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("utf-8"))["group"]
 OF_MBUF = [group for group in GROUPS if group["of"] == "Mbuf"]
 PLAIN = sorted(name for group in OF_MBUF for name in group["plain"])
-#: What is refused is memory, but for `page`: that is a window.
-ASKS = sorted({name for group in OF_MBUF for name in group["asks"]} - {"page"})
+PAGED = {name for group in OF_MBUF if group["title"] == "Loose pages" for name in (*group["plain"], *group["asks"])}
+#: What is refused here are mbufs and tags; tests/packet/test_extpg.py refuses windows and pages.
+ASKS = sorted({name for group in OF_MBUF for name in group["asks"]} - {"page", "addpages"})
 SHARES = {name for group in OF_MBUF for name in group["shares"]}
 
 #: Verbs that the packet of these tests wouldn't make allocate with their usual arguments.
 HARDER = {"pullup": (168,), "pulldown": (50, 200)}
 
 #: Verbs on loose pages, of which that packet has none.
-LOOSE = {"addpages": (1,), "unmapped_to_ext": ()}
+LOOSE: dict[str, tuple[Any, ...]] = {"unmapped_to_ext": ()}
 
 #: What a pool is asked for.
 REQUESTS: dict[str, tuple[Any, ...]] = {
@@ -100,7 +101,7 @@ def test_a_verb_that_asks_for_memory_fails_without_and_changes_nothing(pool: Poo
     pool.free_bulk(chains)
 
 
-@pytest.mark.parametrize("name", sorted(ARGUMENTS.keys() - {"free", "freem", "detach"}))
+@pytest.mark.parametrize("name", sorted(ARGUMENTS.keys() - PAGED - {"free", "freem", "detach"}))
 def test_a_verb_shares_storage_only_if_the_page_says_so(pool: Pool, name: str) -> None:
     chains = packet(pool)
     with resolved(pool, name, chains[0]) as arguments:

@@ -2,29 +2,20 @@ cimport cython
 
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport Item
+from mbuf.uma.tally cimport Tally
 
 
 @cython.no_gc
-cdef class Zone(Home):
-    cdef readonly str name
-    cdef readonly Py_ssize_t size
-    cdef readonly object backend
+cdef class Zone(Tally):
     cdef readonly object cpus
     cdef readonly bint caching
     cdef readonly bint closed
-    cdef readonly bint primary
     cdef public int pressed
     cdef public tuple feeds
     cdef readonly Zone diverted
-    cdef readonly object limiter
-    cdef readonly object depot
-    cdef unsigned long long _allocs
-    cdef unsigned long long _frees
-    cdef unsigned long long _fails
     cdef bint _reclaiming
     cdef Bucket _none
-    cdef list _caches
     cdef Cache _cache
 
     @cython.locals(item=Item)
@@ -54,6 +45,3 @@ cdef class Zone(Home):
     @cython.locals(bucket=Bucket)
     cdef _drain(self, list buckets)
     cpdef reclaim(self, int request)
-
-    @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t)
-    cdef tuple _counts(self)

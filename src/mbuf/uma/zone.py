@@ -15,9 +15,9 @@ from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache, cache
 from mbuf.uma.depot import Depot
-from mbuf.uma.item import Backend, Home, Item
+from mbuf.uma.item import Backend, Item
 from mbuf.uma.limit import Limit, nothing
-from mbuf.uma.stat import ZoneStat
+from mbuf.uma.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ else:
 
 @cython.no_gc
 @cython.cclass
-class Zone(Home):
+class Zone(Tally):
     """Items of one kind, drawn from a backend.
 
     `entries` is how many items a bucket holds at first, None for what suits `size`; `caching` false is
@@ -39,27 +39,7 @@ class Zone(Home):
     items of this one. See zone(9).
     """
 
-    __slots__ = (
-        "_allocs",
-        "_cache",
-        "_caches",
-        "_fails",
-        "_frees",
-        "_none",
-        "_reclaiming",
-        "backend",
-        "caching",
-        "closed",
-        "cpus",
-        "depot",
-        "diverted",
-        "feeds",
-        "limiter",
-        "name",
-        "pressed",
-        "primary",
-        "size",
-    )
+    __slots__ = ("_cache", "_none", "_reclaiming", "caching", "closed", "cpus", "diverted", "feeds", "pressed")
 
     def __init__(
         self,
@@ -73,12 +53,9 @@ class Zone(Home):
         primary: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
-        self.size = size
-        self.backend = backend
+        self.tally(name, size, backend, primary, Limit(name, sysctl, clock), Depot(_entries(size, entries), clock))
         self.cpus = cpus
         self.caching = caching
-        self.primary = primary
         self.held = 0
         self.source: Any = None
         #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
@@ -86,17 +63,12 @@ class Zone(Home):
         self.feeds: tuple[Zone, ...] = ()
         #: Where items go that are given back, if not here; then this is pressed.
         self.diverted: Zone | None = None
-        self.limiter = Limit(name, sysctl, clock)
         self.limiter.press = self._press
         self.limiter.wring = self._wring
-        self.depot = Depot(default_entries(size) if entries is None else entries, clock)
-        self._allocs = 0
-        self._frees = 0
-        self._fails = 0
         self._reclaiming = False
         self.closed = False
         self._none = Bucket(0)
-        self._caches = [cache(self._none, self.depot.lock) for _ in range(cpus.count)]
+        self._caches += [cache(self._none, self.depot.lock) for _ in range(cpus.count)]
         self._cache = self._caches[0] if cpus.count == 1 else None
 
     # The three calls of every allocation and free.
@@ -127,7 +99,8 @@ class Zone(Home):
         self.diverted = to
 
     def _here(self) -> Cache:
-        return self._caches[self.cpus.current()]
+        here: Cache = self._caches[self.cpus.current()]
+        return here
 
     # Allocation when this CPU's cache is dry.
 
@@ -317,52 +290,7 @@ class Zone(Home):
         self.limiter.dismiss()
         self.limiter.ring = self.limiter.wring = self.limiter.press = nothing
 
-    # Numbers.
 
-    @property
-    def used(self) -> int:
-        """Items handed out. See uma_zone_get_cur."""
-        allocs, frees, _ = self._counts()
-        return max(allocs - frees, 0)
-
-    @property
-    def balance(self) -> int:
-        """Items handed out less those given back: below 0 where it received what others had handed out."""
-        allocs, frees, _ = self._counts()
-        return allocs - frees
-
-    @property
-    def cached(self) -> int:
-        """Free items in buckets, of CPUs and of the zone."""
-        return self._counts()[2]
-
-    def _counts(self) -> tuple[int, int, int]:
-        allocs, frees, cached = self._allocs, self._frees, self.depot.nitems
-        for here in self._caches:
-            allocs += here.allocs
-            frees += here.frees
-            cached += here.count()
-        return allocs, frees, cached
-
-    def stat(self) -> ZoneStat:
-        """All numbers of the zone at once."""
-        allocs, frees, cached = self._counts()
-        return ZoneStat(
-            name=self.name,
-            size=self.size,
-            limit=self.limiter.max,
-            sysctl=self.limiter.sysctl,
-            used=max(allocs - frees, 0),
-            free=cached + (self.backend.free if self.primary else 0),
-            cached=cached,
-            allocs=max(allocs, frees),
-            frees=frees,
-            fails=self._fails,
-            sleeps=self.limiter.sleeps,
-            xdomain=0,
-            sleepers=len(self.limiter.waiters),
-            held=self.held,
-            bucket_size=self.depot.bucket_size,
-            pages=self.backend.pages,
-            warnings_suppressed=self.limiter.suppressed,
-        )
+def _entries(size: int, entries: int | None) -> int:
+    """How many items a bucket holds at first."""
+    return default_entries(size) if entries is None else entries
