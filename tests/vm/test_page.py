@@ -23,25 +23,6 @@ def test_the_leg_is_told_by_its_module_files() -> None:
     assert compiled() == sys.modules["mbuf.vm.page"].__file__.endswith(".so")  # type: ignore[union-attr]
 
 
-def test_an_arena_is_zeros_until_it_is_written() -> None:
-    arena = Arena(2)
-    assert arena.pages == 2
-    assert len(arena.map) == 2 * PAGE_SIZE
-    assert bytes(arena.map) == bytes(2 * PAGE_SIZE)
-
-
-def test_discarded_pages_are_zeros_and_their_neighbours_are_not() -> None:
-    arena = Arena(3)
-    arena.map[:] = b"x" * 3 * PAGE_SIZE
-    arena.discard(1, 1)
-    assert bytes(arena.map) == b"x" * PAGE_SIZE + bytes(PAGE_SIZE) + b"x" * PAGE_SIZE
-
-
-def test_a_run_knows_its_pages() -> None:
-    run = Run(Arena(4), 4096, 17, 3)
-    assert (run.page, run.count) == (17, 3)
-
-
 def test_a_memory_knows_its_place() -> None:
     made = memory(100, 256)
     assert (made.size, made.place(), made.run.page) == (100, 256, 7)

@@ -200,11 +200,11 @@ class Extpg(Layout):
         pages = self.loose("unmapped_compress")
         if self.count > MLEN:
             raise Inval(f"unmapped_compress: {self.count} bytes: an mbuf holds {MLEN} in itself")
+        root = pages.kept()
         if pages.counted() != 1 or pages.tls is not None:
             raise Busy("unmapped_compress: other mbufs use the pages too, or a TLS session")
         data = pages.read(self.off, self.count)
         item = self.item
-        root = pages.whole()
         owner = item if root.owner is None else root.owner
         self.bits &= ~(M_EXT | M_RDONLY | M_EXTPG)
         self.buf = item

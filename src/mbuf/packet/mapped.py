@@ -73,8 +73,8 @@ class Mapped(Storage):
 def mapped(of: Unmapped, page: int, item: Item) -> Mapped:
     """A page of what the mbuf of `item` holds, whose root it then uses too. `NoBufs` when no window is left."""
     made: Mapped = Mapped.__new__(Mapped)
+    root: Unmapped = of.kept()
     seen: Memory = of.window(page)
-    root: Unmapped = of.whole()
     made.begin(root, page, seen)
     root.take(item)
     return made

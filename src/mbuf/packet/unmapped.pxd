@@ -33,6 +33,9 @@ cdef class Unmapped(Storage):
     cdef int begin(self, Pages supply) except -1
     cdef int _bare(self) except -1
     cdef Unmapped whole(self)
+
+    @cython.locals(root=Unmapped)
+    cdef Unmapped kept(self)
     cdef int tell_owner(self, free, arg1, show) except -1
 
     @cython.locals(epg=Epg)

@@ -93,6 +93,13 @@ class Unmapped(Storage):
     def whole(self) -> Unmapped:
         return self if self.root is None else self.root
 
+    def kept(self) -> Unmapped:
+        """The root; `Inval` where its pages are about to go."""
+        root = self.whole()
+        if root.over:
+            raise Inval("the pages are their owner's again: what a free routine gets can only be looked at")
+        return root
+
     def tell_owner(self, free: Callable[[Mbuf], object] | None, arg1: Any, show: Callable[..., None]) -> None:
         """In the end, before the pages are freed, `show` calls `free`, if any, with an mbuf to look at."""
         if free is not None or arg1 is not None:
@@ -222,9 +229,7 @@ class Unmapped(Storage):
 
     def another(self, item: Item) -> Unmapped:
         """The same pages, for one mbuf more."""
-        root = self.whole()
-        if root.over:
-            raise Inval("the pages are their owner's again: what a free routine gets can only be looked at")
+        root = self.kept()
         made: Unmapped = Unmapped.__new__(Unmapped)
         made.root = root
         made.supply = self.supply

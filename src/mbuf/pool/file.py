@@ -6,6 +6,7 @@ Hands out chains that name pages of a file. Never reads one.
 from __future__ import annotations
 
 import os
+from fcntl import F_GETFL, fcntl
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,8 @@ def opened(file: Any, windows: SfBufs) -> PageFile:
         # A pipe, which isn't wanted, must not be waited for either.
         fd, name = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), os.fspath(file)
     try:
+        if fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            raise Inval(f"{os.fsdecode(name)} is open for writing only")
         return PageFile(fd, os.fsdecode(name), windows)
     except BaseException:
         os.close(fd)

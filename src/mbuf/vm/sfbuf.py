@@ -58,10 +58,10 @@ class SfBuf(Memory):
         """Map the page, as much of it as the file has; once."""
         if getattr(self, "run", None) is not None:
             raise IndexError("this window is a page's already")
+        if not 0 <= index < file.pages:
+            raise IndexError(f"{file.name} has no page {index}")
         offset: cython.Py_ssize_t = index * PAGE_SIZE
         size: cython.Py_ssize_t = min(PAGE_SIZE, file.size - offset)
-        if index < 0 or size <= 0:
-            raise IndexError(f"{file.name} has no page {index}")
         self.file = file
         self.index = index
         self.users = 1
@@ -168,8 +168,10 @@ class SfBufs:
             self._lock.defer(self.forget, file)
             return
         try:
-            for key in [key for key in self._spare if key[0] == id(file)]:
-                del self._spare[key]
+            # One that is looked at takes up its place until it isn't.
+            for key, sf in list(self._spare.items()):
+                if key[0] == id(file) and not _watched(sf):
+                    del self._spare[key]
         finally:
             self._lock.leave()
 

@@ -1,0 +1,43 @@
+"""Address space, in pages."""
+
+import gc
+
+import pytest
+
+from mbuf.const import PAGE_SIZE
+from mbuf.vm.arena import Arena, Run
+from mbuf.vm.page import Memory, pane
+
+
+def test_an_arena_is_zeros_until_it_is_written() -> None:
+    arena = Arena(2)
+    assert arena.pages == 2
+    assert len(arena.map) == 2 * PAGE_SIZE
+    assert bytes(arena.map) == bytes(2 * PAGE_SIZE)
+
+
+def test_discarded_pages_are_zeros_and_their_neighbours_are_not() -> None:
+    arena = Arena(3)
+    arena.map[:] = b"x" * 3 * PAGE_SIZE
+    arena.discard(1, 1)
+    assert bytes(arena.map) == b"x" * PAGE_SIZE + bytes(PAGE_SIZE) + b"x" * PAGE_SIZE
+
+
+def test_a_run_knows_its_pages() -> None:
+    run = Run(Arena(4), 4096, 17, 3)
+    assert (run.page, run.count) == (17, 3)
+
+
+def test_a_mapping_is_held_in_place_for_as_long_as_something_is_in_it() -> None:
+    arena = Arena(1)
+    made = Memory()
+    made.carve(Run(arena, 0, 0, 1), 0, 4)
+    view = pane(made, 0, 4, False)
+    with pytest.raises(BufferError):
+        arena.map.close()
+    mapping = arena.map
+    del arena, made
+    gc.collect()
+    with pytest.raises(BufferError):
+        mapping.close()
+    view.release()

@@ -1,0 +1,141 @@
+"""A file as pages: whose the descriptor is, and until when."""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mbuf import PAGE_SIZE, Freed, Inval
+from mbuf.vm.pagefile import PageFile
+from mbuf.vm.sfbuf import SfBufs
+
+Make = Callable[..., PageFile]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes files of some bytes; at the end nobody may have left a descriptor open."""
+    fds: list[int] = []
+
+    def make(data: bytes = b"", windows: SfBufs | None = None) -> PageFile:
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        fd = os.open(path, os.O_RDONLY)
+        fds.append(fd)
+        return PageFile(fd, "file", SfBufs() if windows is None else windows)
+
+    yield make
+    gc.collect()
+    assert not [fd for fd in fds if opened(fd)]
+
+
+def opened(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("size", "pages"), [(0, 0), (1, 1), (4096, 1), (4097, 2), (40960, 10)])
+def test_the_last_page_may_be_filled_in_part(make: Make, size: int, pages: int) -> None:
+    file = make(bytes(size))
+    assert (file.size, file.pages, file.users, file.closed) == (size, pages, 0, False)
+    file.close()
+
+
+def test_the_descriptor_goes_when_the_file_is_closed_and_nobody_needs_it(make: Make) -> None:
+    file = make(b"x")
+    fd = file.fd
+    file.take()
+    file.take()
+    file.close()
+    file.close()
+    assert (file.closed, opened(fd)) == (True, True)
+    file.drop()
+    assert opened(fd)
+    file.drop()
+    assert not opened(fd)
+    assert file.fd == -1
+
+
+def test_it_stays_while_the_file_is_open(make: Make) -> None:
+    file = make(b"x")
+    fd = file.fd
+    for _ in range(3):
+        file.take()
+        file.drop()
+        assert opened(fd)
+    file.close()
+    assert not opened(fd)
+
+
+def test_a_file_that_is_dropped_is_closed(make: Make) -> None:
+    file = make(b"x")
+    fd = file.fd
+    del file
+    gc.collect()
+    assert not opened(fd)
+
+
+def test_a_closed_file_gives_nothing_more(make: Make) -> None:
+    file = make(b"x")
+    file.take()
+    file.close()
+    with pytest.raises(Freed, match="file was closed"):
+        file.take()
+    # Who has something of it may share that.
+    file.share()
+    assert file.users == 2
+    file.drop()
+    file.drop()
+
+
+def test_a_window_is_a_use_of_the_windows_and_not_of_the_file(make: Make) -> None:
+    windows = SfBufs()
+    file = make(b"abc", windows)
+    seen = file.window(0)
+    assert (seen.read(0, 3), seen.size, file.users, windows.used) == (b"abc", 3, 0, 1)
+    windows.free(seen)
+    assert (windows.used, windows.mapped) == (0, 1)
+    file.take()
+    file.drop()
+    assert windows.mapped == 0
+    file.close()
+
+
+def test_what_was_cut_off_is_told_before_it_is_touched(make: Make, tmp_path: Path) -> None:
+    file = make(bytes(PAGE_SIZE + 10))
+    os.truncate(tmp_path / "file", PAGE_SIZE + 9)
+    with pytest.raises(Inval, match="has become shorter: 4105 bytes, where there were 4106"):
+        file.window(1)
+    file.windows.free(file.window(0))
+    os.truncate(tmp_path / "file", 0)
+    with pytest.raises(Inval, match="0 bytes"):
+        file.window(0)
+    # What is added later isn't seen.
+    os.truncate(tmp_path / "file", 3 * PAGE_SIZE)
+    assert (file.size, file.pages) == (PAGE_SIZE + 10, 2)
+    file.windows.free(file.window(1))
+    with pytest.raises(IndexError):
+        file.window(2)
+    file.windows.forget(file)
+    file.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+def test_only_a_regular_file_has_pages(kind: str, tmp_path: Path) -> None:
+    end = None
+    if kind == "pipe":
+        fd, end = os.pipe()
+    else:
+        fd = os.open(tmp_path if kind == "directory" else os.devnull, os.O_RDONLY)
+    with pytest.raises(Inval, match=f"{kind} is no regular file"):
+        PageFile(fd, kind, SfBufs())
+    # Refused, it is still the caller's.
+    gc.collect()
+    os.close(fd)
+    if end is not None:
+        os.close(end)
