@@ -105,7 +105,7 @@ class Transfer:
                 self.step(sock, _TURN)
             except BlockingIOError:
                 async with asyncio.timeout(patience):
-                    await _writable(sock)
+                    await writable(sock)
             else:
                 await asyncio.sleep(0)
 
@@ -190,8 +190,8 @@ def _send_all(sock: socket.socket, transfer: Transfer) -> None:
                 raise TimeoutError(f"timed out: {transfer.sent} bytes went") from None
 
 
-async def _writable(sock: socket.socket) -> None:
-    """Wait until the socket takes more."""
+async def writable(sock: socket.socket) -> None:
+    """Wait, in a loop, until the socket takes more."""
     loop = asyncio.get_running_loop()
     free: asyncio.Future[None] = loop.create_future()
     fd = sock.fileno()
