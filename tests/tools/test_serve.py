@@ -43,11 +43,11 @@ def served(*args: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_and_tells_totals(folder: Path, number: int) -> None:
-    with served(str(folder), "--memory", "1M") as process:
+    with served(str(folder), "--memory", "32M") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         assert first.startswith(f"serving {folder} at http://127.0.0.1:")
-        assert first.endswith("/ with 1.0 MiB for mbufs; Ctrl-C ends it\n")
+        assert first.endswith("/ with 32.0 MiB for mbufs; Ctrl-C ends it\n")
         assert get(first).endswith(b"\r\n\r\n" + b"hello\n" * 5000)
         assert process.stdout.readline().startswith("127.0.0.1 GET /a.txt 200 29.5 KiB in 0.")
         process.send_signal(number)
@@ -70,7 +70,7 @@ def test_it_goes_on_when_nobody_reads_what_it_prints(folder: Path) -> None:
 def ask_and_stop(service: Service) -> list[str]:
     """Serve here, and be the client too: asked once from a process of its own, which then ends it."""
     lines: list[str] = []
-    client = "import sys, tools.test_serve as t; t.get(sys.argv[1]); import os, signal; os.kill(os.getppid(), signal.SIGTERM)"
+    client = "import os, sys, tools.test_serve as t; t.get(sys.argv[1]); os.kill(os.getppid(), t.signal.SIGTERM)"
 
     def say(line: str) -> None:
         if not lines:
