@@ -41,6 +41,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/alloc.py
 	$(BIN)/python bench/verbs.py
 	$(BIN)/python bench/replay.py
+	$(BIN)/python bench/sendfile.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools

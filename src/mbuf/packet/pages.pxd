@@ -29,9 +29,11 @@ cpdef Extpg pour_pages(Source source, data, Py_ssize_t size, Py_ssize_t maxseg, 
 cpdef Extpg file_chain(Source source, file, Py_ssize_t off, Py_ssize_t size, int how, deadline)
 
 
-@cython.locals(start=Py_ssize_t, count=Py_ssize_t, first=Py_ssize_t, n=Extpg, pages=Unmapped, epg=Epg)
+@cython.locals(
+    start=Py_ssize_t, count=Py_ssize_t, place=Py_ssize_t, mine=Py_ssize_t, n=Extpg, pages=Unmapped
+)
 cpdef file_run(Extpg m, Py_ssize_t at)
 
 
-@cython.locals(pages=Unmapped)
+@cython.locals(pages=Unmapped, off=Py_ssize_t)
 cpdef list pages_of(Extpg m, Py_ssize_t at)

@@ -95,34 +95,34 @@ def file_chain(source: Source, file: PageFile, off: int, size: int, how: int, de
     return made
 
 
-def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None] | None:
+def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None, int] | None:
     """Which bytes of a file those from byte `at` of this mbuf on are, and of as many after it as go on there.
 
-    (file, first byte, how many, mbuf after those); None where the byte isn't in a file.
+    (file, first byte, how many, mbuf after those, byte of it); None where the byte isn't in a file.
     """
     file: Any = None
     start = count = 0
     n: Any = m
     while n is not None and n.bits & M_EXTPG:
         pages: Unmapped = cython.cast(Unmapped, n.buf)
-        epg: Epg = pages.epg
-        if pages.file is None or (file is not None and pages.file is not file):
+        place = pages.in_file(n.off + at)
+        if place < 0 or (file is not None and (pages.file is not file or place != start + count)):
             break
-        if not epg.npgs or epg.hdr or epg.trail or n.off + n.count > epg.total():
-            break
-        first = epg.number(0) * PAGE_SIZE + epg.first_off + n.off + at
         if file is None:
             file = pages.file
-            start = first
-        elif first != start + count:
+            start = place
+        mine = pages.to_go(n.off + at, n.count - at)
+        count += mine
+        at += mine
+        if at < n.count:
             break
-        count += n.count - at
-        at = 0
         n = n.follow()
-    return None if file is None else (file, start, count, n)
+        at = 0
+    return None if file is None else (file, start, count, n, at)
 
 
 def pages_of(m: Mbuf, at: int) -> list[memoryview]:
-    """Views of the bytes from byte `at` of an mbuf of loose pages on."""
+    """Views of the bytes from byte `at` of an mbuf of loose pages on, as far as they aren't in a file."""
     pages: Unmapped = cython.cast(Unmapped, m.buf)
-    return pages.views(m.off + at, m.count - at)
+    off = m.off + at
+    return [] if pages.in_file(off) >= 0 else pages.views(off, pages.to_go(off, m.count - at))

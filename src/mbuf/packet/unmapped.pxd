@@ -42,6 +42,15 @@ cdef class Unmapped(Storage):
     cdef int add_frames(self, tuple frames) except -1
     cdef int hold_file(self, file, Py_ssize_t first, Py_ssize_t count) except -1
 
+    @cython.locals(epg=Epg, at=Py_ssize_t)
+    cdef Py_ssize_t in_file(self, Py_ssize_t off) except? -1
+
+    @cython.locals(head=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t to_go(self, Py_ssize_t off, Py_ssize_t count) except -1
+
+    @cython.locals(epg=Epg, count=Py_ssize_t)
+    cdef Py_ssize_t in_pages(self) except -1
+
     @cython.locals(frame=Memory, seen=Memory)
     cdef Memory window(self, Py_ssize_t page)
     cdef int leave(self, Memory seen) except -1

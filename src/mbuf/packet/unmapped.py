@@ -119,6 +119,32 @@ class Unmapped(Storage):
         self.file = file
         self.epg.set_run(first, count)
 
+    def in_file(self, off: int) -> int:
+        """Which byte of the file byte `off` is; -1 where it isn't in a page of a file."""
+        epg: Epg = self.epg
+        at = off - len(epg.hdr)
+        if self.file is None or at < 0 or at >= self.in_pages():
+            return -1
+        return epg.number(0) * PAGE_SIZE + epg.first_off + at
+
+    def to_go(self, off: int, count: int) -> int:
+        """Of `count` bytes from byte `off` on, those before the bytes in pages of a file begin, or end."""
+        if self.file is None:
+            return count
+        head = len(self.epg.hdr)
+        end = head + self.in_pages()
+        if off < head:
+            return min(count, head - off)
+        return min(count, end - off) if off < end else count
+
+    def in_pages(self) -> int:
+        """Bytes in the pages."""
+        epg: Epg = self.epg
+        count = epg.total() - len(epg.hdr) - len(epg.trail)
+        if epg.first_off + count > epg.npgs * PAGE_SIZE:
+            raise Inval(f"epg: {count} bytes at {epg.first_off} of the pages: set first_off and last_len right")
+        return count
+
     def window(self, page: int) -> Memory:
         """The bytes of a page; to be let go of with `leave`. `NoBufs` when no window is left."""
         if self.file is None:

@@ -6,6 +6,7 @@ as the input was in order, 2 not begun, 130 interrupted.
 
 import json
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -13,9 +14,11 @@ import click
 from mbuf.errors import Inval
 from mbuf.tools import report
 from mbuf.tools.collect import collect
-from mbuf.tools.options import RATE, SECONDS, SIZE, SPEED, Refused, readable, tunables
+from mbuf.tools.options import CLIENTS, MEMORY, PATIENCE, PORT, RATE, SECONDS, SIZE, SPEED, Refused, readable, tunables
 from mbuf.tools.progress import progress
 from mbuf.tools.replay import Settings
+from mbuf.tools.serve import Service
+from mbuf.tools.serve import serve as run_service
 from mbuf.tools.session import Job, Session
 from mbuf.vm.vm import host_memory
 
@@ -82,6 +85,41 @@ def replay(
     run = _run(job)
     _print(json.dumps(report.json(run), indent=2) + "\n" if as_json else report.text(run))
     context.exit(130 if run.interrupted else 1 if run.errors else 0)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--address", default="127.0.0.1", help="Where to listen; 0.0.0.0 or :: for everybody.")
+@click.option("--port", type=PORT, default="8000", help="And on which port; 0 for any.")
+@click.option("--memory", type=MEMORY, default="16M", help="For mbufs: what all clients together use.")
+@click.option("--patience", type=PATIENCE, default="15", help="Seconds for which a client may do nothing.")
+@click.option("--clients", type=CLIENTS, default="256", help="At a time; more wait for their turn.")
+@click.option("--quiet", is_flag=True, help="Print no line for each request.")
+def serve(folder: str, address: str, port: int, memory: int, patience: float, clients: int, quiet: bool) -> None:
+    """Serve the files beneath DIR over HTTP, until Ctrl-C.
+
+    A file is sent as mbufs that name its pages, by sendfile(2): its bytes never enter the process, and however
+    many clients there are, however slow, the mbufs are bounded by --memory; who finds none waits. GET and
+    HEAD, ranges, If-Range and the like; index.html or a list for a directory; no link that leads out of DIR.
+    """
+    if not os.path.isdir(folder):
+        raise Refused(
+            f"{folder}: is no directory" if os.path.exists(folder) else f"{folder}: there is no such directory"
+        )
+    try:
+        run_service(Service(folder, address, int(port), int(memory), patience, int(clients), quiet), _say)
+    except Inval as error:
+        raise Refused(str(error)) from None
+
+
+def _say(line: str) -> None:
+    """Print a line at once, also into a pipe; that nobody reads it is no reason to stop."""
+    try:
+        click.echo(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nobody:
+            os.dup2(nobody.fileno(), sys.stdout.fileno())
 
 
 def _run(job: Job) -> report.Run:

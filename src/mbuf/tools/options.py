@@ -6,6 +6,7 @@ Each is read or refused in one line, which ends the command with code 2.
 import os
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import IO, Any, NoReturn
 
 import click
@@ -23,10 +24,11 @@ class Refused(click.ClickException):
 
 
 class Number(click.ParamType[float]):
-    """A number from `least` to `most`, with one of the units, if any."""
+    """A number from `least` to `most`, with one of the units, if any; a `whole` one, if so."""
 
-    def __init__(self, name: str, units: Mapping[str, int], least: float, most: float) -> None:
+    def __init__(self, name: str, units: Mapping[str, int], least: float, most: float, whole: bool = False) -> None:
         self.name = name
+        self._whole = whole
         self._units = units
         self._least = least
         self._most = most
@@ -38,6 +40,8 @@ class Number(click.ParamType[float]):
             units = "".join(f", {unit}" for unit in self._units if unit)
             self._refuse(value, param, f"give a number{units and f', if need be with a unit of {units[2:]}'}")
         number = float(match[1]) * unit
+        if self._whole and number != int(number):
+            self._refuse(value, param, "give a whole number")
         if not self._least <= number <= self._most:
             self._refuse(value, param, f"give {self._least:g} to {self._most:g}")
         return number
@@ -47,10 +51,16 @@ class Number(click.ParamType[float]):
         raise Refused(f"{name} {value}: {advice}")
 
 
-SIZE = Number("SIZE", {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}, 4096, 1 << 61)
+_BYTES = MappingProxyType({"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40})
+SIZE = Number("SIZE", _BYTES, 4096, 1 << 61)
 SECONDS = Number("SECONDS", {"": 1, "S": 1}, 0, 1e9)
 RATE = Number("RATE", {"": 1}, 1e-3, 1e9)
 SPEED = Number("SPEED", {"": 1, "X": 1}, 1e-3, 1e9)
+#: Less than this is no head and one mbuf of a file.
+MEMORY = Number("MEMORY", _BYTES, 1 << 17, 1 << 61)
+PORT = Number("PORT", {"": 1}, 0, 65535, whole=True)
+PATIENCE = Number("SECONDS", {"": 1, "S": 1}, 0.1, 86400)
+CLIENTS = Number("CLIENTS", {"": 1}, 1, 1 << 20, whole=True)
 
 
 def tunables(settings: tuple[str, ...]) -> dict[str, str]:
