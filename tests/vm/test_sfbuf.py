@@ -93,7 +93,7 @@ def test_when_all_are_in_use_there_is_none_and_that_is_counted(open_file: Open) 
     file = open_file(windows)
     first, second = windows.alloc(file, 0), windows.alloc(file, 1)
     for fails in (1, 2):
-        with pytest.raises(NoBufs, match=r"all 2 windows .* kern.ipc.nsfbufs"):
+        with pytest.raises(NoBufs, match=r"all 2 windows .* Pool\(nsfbufs"):
             windows.alloc(file, 2)
         assert counted(windows) == (2, 2, fails, 2)
     windows.free(first)
