@@ -1,5 +1,6 @@
 """From loose pages to mapped ones and back. Section numbers are those of the kernel's bugs that aren't ours."""
 
+import io
 import os
 from collections.abc import Callable
 from typing import Any
@@ -554,3 +555,39 @@ def test_a_file_that_is_cut_off_before_it_is_mapped_is_an_error(pool: Pool) -> N
     assert pool.sfbufs.used == 0
     m.freem()
     os.close(fd)
+
+
+# For people.
+
+
+def test_an_mbuf_says_how_many_loose_pages_it_has(pool: Pool) -> None:
+    m = example(pool)
+    assert repr(m) == f"<Mbuf {id(m):#x} M_EXT|M_RDONLY|M_EXTPG 5017 bytes at 0 of 2 loose pages>"
+    n = m.copym(5000)
+    with filed(pool, b"0123", 5) as file:
+        lines = [_first(each) for each in (m, n, file, pool.alloc_ext_pgs())]
+    flags = "MT_DATA, M_EXT|M_RDONLY|M_EXTPG"
+    assert lines == [
+        f"mbuf 0: {flags}, 5017 bytes at 0, 2 loose pages with 2 users",
+        f"mbuf 0: {flags}, 17 bytes at 5000, 2 loose pages with 2 users",
+        f"mbuf 0: {flags}, 4 bytes at 0, 1 loose page of a file with 1 user",
+        f"mbuf 0: {flags}, 0 bytes at 0, 0 loose pages with 1 user",
+    ]
+    assert (
+        n.hexdump(0, 3)
+        == f"00000000  {sample(5017)[5000:5003].hex(' '):23}  {'':23}  |{_ascii(sample(5017)[5000:5003])}|"
+    )
+    pool.free_bulk([m, n])
+
+
+def _first(m: Mbuf) -> str:
+    """The first line that is printed of an mbuf; one without bytes is freed."""
+    out = io.StringIO()
+    m.print(0, out)
+    if not m.len:
+        m.free()
+    return out.getvalue().splitlines()[0]
+
+
+def _ascii(data: bytes) -> str:
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
