@@ -21,6 +21,7 @@ from mbuf.const import (
     M_EXTPG,
     M_NOWAIT,
     M_RDONLY,
+    M_WAITOK,
     MBUF_PEXT_MAX_PGS,
     MHSIZE,
     MLEN,
@@ -84,6 +85,8 @@ class Extpg(Layout):
         """
         pages = self.loose("addpages")
         count = clip(n)
+        if how != M_NOWAIT and how != M_WAITOK:
+            raise Inval(f"addpages: how {how}: give M_NOWAIT or M_WAITOK")
         if count < 0 or pages.file is not None:
             raise Inval(f"addpages: {n} pages: give 0 or more, to an mbuf without pages of a file")
         few_enough(pages.epg.npgs + min(count, INT_MAX), "addpages")

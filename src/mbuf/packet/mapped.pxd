@@ -17,7 +17,7 @@ cdef class Mapped(Storage):
 
     cdef int begin(self, Unmapped of, Py_ssize_t page, Memory seen) except -1
 
-    @cython.locals(of=Unmapped)
+    @cython.locals(of=Unmapped, seen=Memory)
     cdef int _end(self, Item item) except -1
 
 

@@ -60,7 +60,11 @@ class Mapped(Storage):
         """Nobody uses or sees the page any more. See mb_unmapped_free_mext."""
         self.untag()
         of, self.of = self.of, cython.cast(Unmapped, None)
-        of.leave(self.seen)
+        seen, self.seen = self.seen, cython.cast(Memory, None)
+        # A freed mbuf still refers to this, and must not keep the window mapped.
+        self.vanish()
+        self.run = None
+        of.leave(seen)
         of.untake(cython.cast(Item, of.owner))
         self._parted(item)
 

@@ -61,7 +61,7 @@ class File:
         size = max(self._file.size - start, 0) if len is None else clip(len)
         if start < 0 or size < 0 or start > self._file.size - size:
             raise Inval(f"{self.name}: {size} bytes at {off}: it has {self._file.size}")
-        return file_chain(self._source, self._file, start, size, clip(how), until(how, timeout))
+        return file_chain(self._source, self._file, start, size, how, until(how, timeout))
 
     def close(self) -> None:
         """Give no pages any more; those given stay good."""

@@ -46,9 +46,11 @@ class Pages(Home):
     def free(self, page: Item) -> None:
         """Take a page back."""
         if page is not None and page.home is self:
+            keg = self.keg
+            # The page may be the last to refer to this.
             page.home = cython.cast(Home, None)
-            self.keg.give([page])
-            self.keg.drain()
+            keg.give([page])
+            keg.drain()
 
     @property
     def used(self) -> int:
