@@ -271,6 +271,14 @@ def test_what_the_system_refuses_is_a_status(site: Site, monkeypatch: pytest.Mon
             assert site.get("/1")[0] == status
 
 
+def test_a_file_that_cannot_be_looked_at_is_closed_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "disk")
+
+    monkeypatch.setattr(answering, "Version", fails)
+    assert site.get("/1")[0] == 500
+
+
 def test_a_folder_is_its_index_or_a_list(site: Site) -> None:
     (site.root / "some <&> folder").mkdir()
     (site.root / "some <&> folder" / "b%").mkdir()
@@ -473,6 +481,13 @@ def test_without_descriptors_it_accepts_later(sites: Sites, monkeypatch: pytest.
     site = sites()
     assert site.get("/nix")[0] == 404
     assert len(refused) == 1
+
+
+def test_a_socket_that_does_not_listen_ends_it(sites: Sites) -> None:
+    site = sites()
+    with socket.socket() as sock, pytest.raises(OSError, match="Invalid argument"):
+        sock.setblocking(False)
+        asyncio.run(site.server.serve(sock))
 
 
 def test_stopped_in_the_middle_it_lets_go_of_all(sites: Sites, eventually: Eventually) -> None:
