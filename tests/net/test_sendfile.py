@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_EXTPG, PAGE_SIZE, Freed, Inval, Mbuf, NotSupported, Pool
-from mbuf.net.sendfile import Transfer, asendfile, sendfile
+from mbuf.net.sendfile import Transfer, _wake, asendfile, sendfile
 
 Spawn = Callable[[Callable[[], object]], Any]
 Pair = tuple[socket.socket, socket.socket]
@@ -331,8 +331,36 @@ def test_a_reader_killed_in_the_middle_leaves_nothing_in_use(pool: Pool, path: P
     assert pool.out == 0
 
 
-def test_pages_are_not_more_than_pages(pool: Pool) -> None:
-    """Loose pages of memory alone: not one of them is copied into another buffer first."""
+class Recorder(socket.socket):
+    """Keeps the flags of what is sent."""
+
+    def sendmsg(self, views: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
+        self.flags = [*getattr(self, "flags", []), flags]
+        return super().sendmsg(views, ancillary, flags)
+
+
+def test_the_kernel_is_told_when_more_comes(pool: Pool, path: Path) -> None:
+    plain, theirs = socket.socketpair()
+    with theirs, Recorder(fileno=plain.detach()) as ours:
+        with packet(pool, path, 0, 10) as m:
+            assert sendfile(ours, m) == 7110
+        with pool.gethdr().append(b"all") as m:
+            m.next = pool.get()
+            m.next.next = pool.get()
+            assert sendfile(ours, m) == 3
+        assert ours.flags == [socket.MSG_MORE, 0, 0]
+
+
+def test_waking_whoever_was_cancelled_does_nothing() -> None:
+    async def run() -> None:
+        free = asyncio.get_running_loop().create_future()
+        free.cancel()
+        _wake(free)
+
+    asyncio.run(run())
+
+
+def test_loose_pages_of_memory_go_as_they_are(pool: Pool) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pool.frombytes(DATA[: 3 * PAGE_SIZE], flags=M_EXTPG) as m:
         assert sendfile(ours, m, 100) == 3 * PAGE_SIZE - 100

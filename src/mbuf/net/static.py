@@ -7,6 +7,7 @@ one that doesn't has none, and where there are none left it waits for some. Read
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import time
@@ -35,6 +36,9 @@ _HOLD = 0.05
 
 #: Seconds after which it is looked again for mbufs that somebody outside of the server let go of.
 _AGAIN = 0.05
+
+#: Why a client can't be accepted now: it has gone, or there are no descriptors or no memory.
+_PASSING = frozenset({errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,10 @@ class Static:
                 await self._places.acquire()
                 try:
                     sock, peer = await asyncio.get_running_loop().sock_accept(listener)
-                except OSError:
-                    # No descriptors are left, or the client has gone.
+                except OSError as error:
                     self._places.release()
+                    if error.errno not in _PASSING:
+                        raise
                     await asyncio.sleep(_AGAIN)
                     continue
                 task = asyncio.create_task(self._client(sock, peer))
