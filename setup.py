@@ -43,6 +43,7 @@ COMPILED = [
     "mbuf.packet.mapped",
     "mbuf.packet.extpg",
     "mbuf.packet.pages",
+    "mbuf.packet.record",
     "mbuf.packet.mbuf",
     "mbuf.packet.loose",
     "mbuf.packet.build",

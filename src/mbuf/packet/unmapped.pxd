@@ -49,6 +49,9 @@ cdef class Unmapped(Storage):
     @cython.locals(epg=Epg, found=list)
     cdef list views(self, Py_ssize_t off, Py_ssize_t count)
 
+    @cython.locals(mine=Epg, its=Epg, pages=tuple)
+    cdef int trade(self, Unmapped other) except -1
+
     @cython.locals(root=Unmapped, made=Unmapped)
     cdef Unmapped another(self, Item item)
     cdef int take(self, Item item) except -1

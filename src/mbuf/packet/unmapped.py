@@ -146,6 +146,20 @@ class Unmapped(Storage):
                 found.append(self.look(page, start, n, True))
         return found
 
+    def trade(self, other: Unmapped) -> None:
+        """Have the pages of `other`, which lie as these do; and the other those of this, with all that is said of them.
+
+        The mbufs stay, and so does the session.
+        """
+        mine: Epg = self.epg
+        its: Epg = other.epg
+        pages = its.pages
+        its.copy(mine)
+        mine.set_pages(pages)
+        self.frames, other.frames = other.frames, self.frames
+        self.file, other.file = other.file, self.file
+        self.told, other.told = other.told, self.told
+
     # The bytes, as a memory's.
 
     def in_row(self) -> bool:
