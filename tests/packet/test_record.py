@@ -1,5 +1,7 @@
 """An mbuf of loose pages as a TLS record: who refers to the session, what goes first, and pages that change places."""
 
+import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,3 +227,21 @@ def test_out_of_pages_nothing_is_left_behind(make: Callable[..., Pool]) -> None:
         rest.pop().free()
         forget(renewed(m, bytes(20000), M_NOWAIT, None))
         pool.free_bulk(rest)
+
+
+def test_a_freed_sharer_keeps_neither_session_nor_file(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    before = os.listdir("/proc/self/fd")
+    session = Session(pool)
+    session.ref()
+    known = weakref.ref(session)
+    m = pool.file(path).getm()
+    hold(m, session)
+    n = m.copym()
+    m.free()
+    n.free()
+    del session
+    # The names m and n still stand for what was freed.
+    assert known() is None
+    assert os.listdir("/proc/self/fd") == before

@@ -261,7 +261,12 @@ class Unmapped(Storage):
         self.users += 1
 
     def drop(self, item: Item) -> None:
-        self.whole().untake(item)
+        root = self.whole()
+        if root is not self:
+            # The handle may last, and with it this.
+            self.frames = ()
+            self.file = self.tls = None
+        root.untake(item)
 
     def untake(self, item: Item) -> None:
         """Of a root: one user less, the mbuf of `item`; its owner, if that user wasn't an mbuf of loose pages."""
