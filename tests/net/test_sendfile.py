@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXTPG, PAGE_SIZE, Freed, Inval, Mbuf, NotSupported, Pool
+from mbuf import M_EXTPG, M_NOTREADY, PAGE_SIZE, Freed, Inval, Mbuf, NotSupported, Pool
 from mbuf.net.sendfile import Transfer, _wake, asendfile, sendfile
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -365,3 +365,22 @@ def test_loose_pages_of_memory_go_as_they_are(pool: Pool) -> None:
     with ours, theirs, pool.frombytes(DATA[: 3 * PAGE_SIZE], flags=M_EXTPG) as m:
         assert sendfile(ours, m, 100) == 3 * PAGE_SIZE - 100
         assert theirs.recv(1 << 20, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == DATA[100 : 3 * PAGE_SIZE]
+
+
+@pytest.mark.parametrize("before", [0, 10])
+def test_bytes_that_are_not_ready_are_not_sent(pool: Pool, pair: Pair, path: Path, before: int) -> None:
+    """A TLS record that isn't encrypted yet would go out as it is."""
+    ours, theirs = pair
+    m = pool.gethdr().append(bytes(before))
+    rest = pool.alloc_ext_plus_pages(100)
+    rest.epg.hdr, rest.epg.last_len = b"head", 100
+    rest.len = 104
+    rest.flags |= M_NOTREADY
+    m.cat(rest)
+    m.fixhdr()
+    with pytest.raises(Inval, match="aren't ready"):
+        sendfile(ours, m)
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+    m.freem()

@@ -22,7 +22,8 @@ from mbuf import (
     Pool,
     Vm,
 )
-from mbuf.packet.unmapped import Remains, Unmapped
+from mbuf.packet.remains import Remains
+from mbuf.packet.unmapped import Unmapped
 from mbuf.testing import identity
 from packet.conftest import filed
 from packet.rows import sample

@@ -12,7 +12,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from mbuf.const import M_EXTPG
+from mbuf.const import M_EXTPG, M_NOTREADY
 from mbuf.errors import Inval, MbufError, NotSupported
 from mbuf.packet.pages import file_run, pages_of
 
@@ -34,7 +34,7 @@ def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
 
     A blocking socket sends all; with a timeout it raises `TimeoutError` when nothing went for so long. One that
     doesn't block takes what it can, and raises `BlockingIOError` if that is nothing. `Inval` if a file has
-    become shorter meanwhile. See sendfile(2).
+    become shorter meanwhile, or bytes aren't ready (M_NOTREADY). See sendfile(2).
     """
     check(sock)
     transfer = Transfer(m, offset)
@@ -88,6 +88,7 @@ class Transfer:
         """
         if self.done or self._m is None:
             return 0
+        _ready(self._m)
         if self._run is None:
             found = file_run(self._m, self._at)
             self._run = None if found is None else _Run(*found)
@@ -134,6 +135,7 @@ class Transfer:
         views: list[memoryview] = []
         m, at, size = self._m, self._at, 0
         while m is not None and size < _BATCH:
+            _ready(m)
             pieces = pages_of(m, at) if m.flags & M_EXTPG else [m.data[at:]] if at < m.len else []
             if len(views) + len(pieces) > _IOV_MAX:
                 break
@@ -171,6 +173,12 @@ def check(sock: socket.socket) -> None:
         )
     if sock.type != socket.SOCK_STREAM:
         raise NotSupported("sendfile: only stream sockets send files")
+
+
+def _ready(m: Mbuf) -> None:
+    """Refuse a TLS record that isn't encrypted yet, and bytes that are still to be read."""
+    if m.flags & M_NOTREADY:
+        raise Inval("sendfile: the chain has bytes that aren't ready: they are still to be encrypted, or read")
 
 
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:

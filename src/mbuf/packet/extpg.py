@@ -59,6 +59,14 @@ class Extpg(Layout):
         """What an mbuf of loose pages knows of itself: the m_epg_ fields."""
         return self.loose("epg").epg
 
+    @property
+    def tls(self) -> Any:
+        """The TLS session whose record the loose pages are, or None. See mbuf_has_tls_session."""
+        self.live()
+        if not self.bits & M_EXTPG:
+            return None
+        return self.loose("tls").tls
+
     def pieces(self) -> list[memoryview]:
         pages: Unmapped = cython.cast(Unmapped, self.buf)
         return pages.views(self.off, self.count)

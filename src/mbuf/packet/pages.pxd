@@ -26,7 +26,9 @@ cpdef Extpg pour_pages(Source source, data, Py_ssize_t size, Py_ssize_t maxseg, 
     top=Extpg, last=Extpg, m=Extpg, made=Extpg, start=Py_ssize_t, piece=Py_ssize_t, count=Py_ssize_t,
     pages=Unmapped, epg=Epg
 )
-cpdef Extpg file_chain(Source source, file, Py_ssize_t off, Py_ssize_t size, how, deadline)
+cpdef Extpg file_chain(
+    Source source, file, Py_ssize_t off, Py_ssize_t size, Py_ssize_t maxseg, how, deadline
+)
 
 
 @cython.locals(

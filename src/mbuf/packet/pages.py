@@ -64,8 +64,10 @@ def pour_pages(source: Source, data: Any, size: int, maxseg: int, how: int, dead
     return made
 
 
-def file_chain(source: Source, file: PageFile, off: int, size: int, how: int, deadline: float | None) -> Mbuf:
-    """A chain of the pages of a file that hold `size` bytes from `off` on, without a look at any of them."""
+def file_chain(
+    source: Source, file: PageFile, off: int, size: int, maxseg: int, how: int, deadline: float | None
+) -> Mbuf:
+    """A chain of the pages of a file that hold `size` bytes from `off` on, up to `maxseg` in each mbuf, unread."""
     top: Extpg = cython.cast(Extpg, None)
     last = top
     try:
@@ -77,7 +79,7 @@ def file_chain(source: Source, file: PageFile, off: int, size: int, how: int, de
                 last._next = m
             last = m
             start = off % PAGE_SIZE
-            piece = min(size, MBUF_PEXT_MAX_PGS * PAGE_SIZE - start)
+            piece = min(size, maxseg, MBUF_PEXT_MAX_PGS * PAGE_SIZE - start)
             count = (start + piece + PAGE_SIZE - 1) // PAGE_SIZE
             pages: Unmapped = cython.cast(Unmapped, m.buf)
             pages.hold_file(file, off // PAGE_SIZE, count)

@@ -2,20 +2,13 @@ cimport cython
 
 from mbuf.packet.epg cimport Epg, blank
 from mbuf.packet.ext cimport Storage
+from mbuf.packet.remains cimport Remains
 from mbuf.uma.item cimport Home, Item
 from mbuf.uma.pages cimport Pages
 from mbuf.vm.page cimport Memory, pane
 
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
 cdef int EPG_FLAG_2FREE
-
-
-@cython.final
-cdef class Remains:
-    cdef Item item
-
-    @cython.locals(item=Item)
-    cpdef free(self)
 
 
 @cython.no_gc
@@ -60,6 +53,9 @@ cdef class Unmapped(Storage):
 
     @cython.locals(epg=Epg, found=list)
     cdef list views(self, Py_ssize_t off, Py_ssize_t count)
+
+    @cython.locals(mine=Epg, its=Epg, pages=tuple)
+    cdef int trade(self, Unmapped other) except -1
 
     @cython.locals(root=Unmapped, made=Unmapped)
     cdef Unmapped another(self, Item item)

@@ -23,33 +23,10 @@ from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.epg import Epg, blank
 from mbuf.packet.ext import Ext, Storage
+from mbuf.packet.remains import Remains
 from mbuf.uma.item import Home, Item
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, pane
-
-
-@cython.no_gc
-@cython.cclass
-class Remains:
-    """What is left of an mbuf whose pages are gone, until its TLS session has been let go of too.
-
-    `free` sends it home; dropped, it goes by itself. See ktls_enqueue_to_free.
-    """
-
-    __slots__ = ("item",)
-
-    def __init__(self) -> None:
-        self.item = cython.cast(Item, None)
-        raise TypeError("remains are what a TLS session gets to free")
-
-    def free(self) -> None:
-        """Give the mbuf back, once."""
-        item, self.item = self.item, cython.cast(Item, None)
-        if item is not None:
-            item.release()
-
-    def __del__(self) -> None:
-        self.free()
 
 
 @cython.no_gc
@@ -179,6 +156,20 @@ class Unmapped(Storage):
                 found.append(self.look(page, start, n, True))
         return found
 
+    def trade(self, other: Unmapped) -> None:
+        """Have the pages of `other`, which lie as these do; and the other those of this, with all that is said of them.
+
+        The mbufs stay, and so does the session.
+        """
+        mine: Epg = self.epg
+        its: Epg = other.epg
+        pages = its.pages
+        its.copy(mine)
+        mine.set_pages(pages)
+        self.frames, other.frames = other.frames, self.frames
+        self.file, other.file = other.file, self.file
+        self.told, other.told = other.told, self.told
+
     # The bytes, as a memory's.
 
     def in_row(self) -> bool:
@@ -278,7 +269,12 @@ class Unmapped(Storage):
         self.users += 1
 
     def drop(self, item: Item) -> None:
-        self.whole().untake(item)
+        root = self.whole()
+        if root is not self:
+            # The handle may last, and with it this.
+            self.frames = ()
+            self.file = self.tls = None
+        root.untake(item)
 
     def untake(self, item: Item) -> None:
         """Of a root: one user less, the mbuf of `item`; its owner, if that user wasn't an mbuf of loose pages."""

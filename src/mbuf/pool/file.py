@@ -10,7 +10,7 @@ from fcntl import F_GETFL, fcntl
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import M_NOWAIT
+from mbuf.const import M_NOWAIT, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.pages import file_chain
 from mbuf.packet.source import until
@@ -51,17 +51,26 @@ class File:
         """The path, or the number of the descriptor that was given."""
         return self._file.name
 
-    def getm(self, off: int = 0, len: int | None = None, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+    def getm(
+        self,
+        off: int = 0,
+        len: int | None = None,
+        how: int = M_NOWAIT,
+        timeout: float | None = None,
+        maxseg: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE,
+    ) -> Mbuf:
         """A chain of loose pages that has `len` bytes of the file from `off` on, by default all; no packet header.
 
-        The file is not mapped and not read. Put a header in front with `head.cat(chain)`. Raises `NoBufs` when
-        mbufs are out, one for 20480 bytes, and `Inval` if the file has fewer bytes.
+        The file is not mapped and not read. Put a header in front with `head.cat(chain)`. Each mbuf has at most
+        `maxseg` bytes, 20480 or fewer. Raises `NoBufs` when mbufs are out, and `Inval` if the file has fewer bytes.
         """
         start = clip(off)
         size = max(self._file.size - start, 0) if len is None else clip(len)
         if start < 0 or size < 0 or start > self._file.size - size:
             raise Inval(f"{self.name}: {size} bytes at {off}: it has {self._file.size}")
-        return file_chain(self._source, self._file, start, size, how, until(how, timeout))
+        if not 0 < clip(maxseg) <= MBUF_PEXT_MAX_PGS * PAGE_SIZE:
+            raise Inval(f"{self.name}: maxseg {maxseg}: give the most bytes of an mbuf, up to 20480")
+        return file_chain(self._source, self._file, start, size, clip(maxseg), how, until(how, timeout))
 
     def close(self) -> None:
         """Give no pages any more; those given stay good."""
