@@ -139,6 +139,7 @@ from mbuf.errors import (
     NoMemory,
     NotSupported,
     ReadOnly,
+    TunableWarning,
 )
 from mbuf.packet.epg import Epg
 from mbuf.packet.ext import Ext
@@ -150,6 +151,7 @@ from mbuf.packet.tag import Tag
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
+from mbuf.pool.tunables import from_environ, from_mapping, read_loader_conf, read_toml
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
 
@@ -287,6 +289,7 @@ __all__ = [
     "NoMemory",
     "NotSupported",
     "ReadOnly",
+    "TunableWarning",
     "Mbuf",
     "MbufQ",
     "Interface",
@@ -299,5 +302,9 @@ __all__ = [
     "Limits",
     "Pool",
     "compiled",
+    "from_environ",
+    "from_mapping",
+    "read_loader_conf",
+    "read_toml",
     "Vm",
 ]
