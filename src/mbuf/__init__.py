@@ -148,10 +148,10 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
 from mbuf.packet.tag import Tag
+from mbuf.pool import tunables
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
-from mbuf.pool.tunables import from_environ, from_mapping, read_loader_conf, read_toml
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
 
@@ -302,9 +302,6 @@ __all__ = [
     "Limits",
     "Pool",
     "compiled",
-    "from_environ",
-    "from_mapping",
-    "read_loader_conf",
-    "read_toml",
+    "tunables",
     "Vm",
 ]

@@ -1,12 +1,14 @@
 """What is written in files and variables is what the kernel reads there, and what it wouldn't is told."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mbuf import Inval, Pool, TunableWarning, from_environ, from_mapping, read_loader_conf, read_toml
+from mbuf import Inval, Pool, TunableWarning, tunables
+from mbuf.pool.tunables import from_environ, from_mapping, read_loader_conf, read_toml
 
 NMB = "kern.ipc.nmbclusters"
 BUFS = "kern.ipc.nmbufs"
@@ -115,6 +117,22 @@ def test_a_line_that_is_wrong_is_refused_with_its_number(write: Callable[..., st
 def test_bytes_that_are_no_text_are_refused(write: Callable[..., str]) -> None:
     with pytest.raises(Inval, match=":1: give NAME="):
         read_loader_conf(write(b"\xff\xfe\x00\x80 \n"))
+
+
+def test_what_has_no_end_is_no_loader_conf() -> None:
+    with pytest.raises(Inval, match="^/dev/zero: more than 1048576 characters: this is no loader.conf"):
+        tunables.read_loader_conf("/dev/zero")
+
+
+def test_a_number_of_any_length_is_a_number(write: Callable[..., str]) -> None:
+    with pytest.warns(TunableWarning, match="too large for the kernel, which makes -1 of it"):
+        assert read_loader_conf(write(f"{NMB}={'9' * 5000}")) == {NMB: -1}
+
+
+def test_a_number_knows_where_it_was_given_when_it_is_copied_too(write: Callable[..., str]) -> None:
+    path = write(f"{NMB}=5")
+    found = copy.deepcopy(read_loader_conf(path))
+    assert (found, found[NMB].where) == ({NMB: 5}, f"{path}:1")
 
 
 @pytest.mark.parametrize("read", [read_loader_conf, read_toml])

@@ -108,6 +108,7 @@ def test_values_are_decimal_hexadecimal_or_octal() -> None:
         (f"{CLUSTERS}=1", "kern.ipc.nmbclusters is 65536 and can only go up, to less than 2147483648: 1 can't be"),
         (f"{CLUSTERS}=64k", "give a whole number"),
         (f"{CLUSTERS}=", "give a whole number"),
+        (f"{CLUSTERS}={'9' * 5000}", "give a whole number"),
         ("kern.ipc.max_hdr=1", "kern.ipc.max_hdr is read only: it can be set when the pool is made"),
         ("vm.uma.mbuf.size=1", "vm.uma.mbuf.size is read only"),
     ],

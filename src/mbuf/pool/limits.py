@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -87,6 +88,7 @@ ZONE_WARNINGS = "vm.zone_warnings"
 SWITCHES = (USE_EXT_PGS, ZONE_WARNINGS)
 
 _SUFFIX = MappingProxyType({"": 0, "k": 10, "m": 20, "g": 30, "t": 40})
+_MOST_DIGITS = 100
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)", re.DOTALL)
 
 
@@ -116,7 +118,8 @@ def _parts(text: str) -> tuple[int, int] | None:
         return None
     sign, digits, suffix = match.groups()
     base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
-    value = int(digits, base)
+    # So many digits are far beyond any range, and Python reads no more than some thousands.
+    value = int(digits[2 * (base == 16) :].lstrip("0")[:_MOST_DIGITS] or "0", base)
     return -value if sign == "-" else value, _SUFFIX[suffix.lower()]
 
 
@@ -179,7 +182,7 @@ def numbers(tunables: Mapping[str, int | str]) -> dict[str, int]:
             continue
         if name not in TUNABLES:
             raise Inval(unknown("tunable", name, (*TUNABLES, *SWITCHES)))
-        number = tunable(value) if isinstance(value, str) else wrap(int(value), 64)
+        number = tunable(value) if isinstance(value, str) else wrap(index(value), 64)
         if number is not None:
             found[name] = number
     return found

@@ -17,7 +17,7 @@ class Given(int):
 
     where: str
 
-    def __new__(cls, value: int, where: str) -> Given:
+    def __new__(cls, value: int, where: str = "") -> Given:
         given = super().__new__(cls, value)
         given.where = where
         return given

@@ -26,6 +26,9 @@ _PREFIX = "MBUF_"
 #: Variables of this package that are no tunables: how it is installed, and tested.
 _OURS = ("MBUF_PURE", "MBUF_SOAK")
 
+#: Characters of a loader.conf, at most: devices have no end.
+_MOST = 1 << 20
+
 _LINE = re.compile(r'\s*([^\s="#]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"#]+))\s*(?:#.*)?')
 _BLANK = re.compile(r"\s*(?:#.*)?")
 
@@ -48,12 +51,14 @@ def read_loader_conf(path: str | os.PathLike[str]) -> dict[str, int]:
     name of ours that is misspelt, `OSError` if there is no reading the file.
     """
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        return _told(_loader_settings(file, os.fspath(path)))
+        text = file.read(_MOST + 1)
+    if len(text) > _MOST:
+        raise Inval(f"{os.fspath(path)}: more than {_MOST} characters: this is no loader.conf")
+    return _told(_loader_settings(text.split("\n"), os.fspath(path)))
 
 
 def _loader_settings(lines: Iterable[str], path: str) -> Iterator[Setting]:
-    for number, text in enumerate(lines, 1):
-        line = text.rstrip("\n")
+    for number, line in enumerate(lines, 1):
         if _BLANK.fullmatch(line):
             continue
         where = f"{path}:{number}"

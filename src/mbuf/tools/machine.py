@@ -22,7 +22,9 @@ _OPTIONS = (
     click.option("--ncpu", type=click.IntRange(1, 1024), default=1, help="CPUs, each with its caches."),
     click.option("--physmem", type=SIZE, help="The machine's memory, as in 4G.  [default: what is here]"),
     click.option("--loader-conf", metavar="FILE", help="Tunables, as in /boot/loader.conf."),
-    click.option("--set", "sets", metavar="NAME=VALUE", multiple=True, help="A tunable, before those of the file."),
+    click.option(
+        "--set", "sets", metavar="NAME=VALUE", multiple=True, help="A tunable; it outdoes file and environment."
+    ),
 )
 
 
@@ -39,7 +41,7 @@ def memory(physmem: float | None) -> int:
 
 
 def booted_with(loader_conf: str | None, sets: tuple[str, ...]) -> dict[str, int | str]:
-    """The tunables of the file, then of the environment (MBUF_NMBCLUSTERS=...), then of --set; the last has it."""
+    """The tunables of the file, of the environment (MBUF_NMBCLUSTERS=...) and of --set; the later outdoes."""
     try:
         file = {} if loader_conf is None else read_loader_conf(loader_conf)
         return {**file, **from_environ(os.environ), **tunables(sets)}

@@ -11,6 +11,7 @@ from typing import Any
 from mbuf.errors import Inval
 from mbuf.pool.pool import Pool
 
+_MOST_DIGITS = 100
 _NUMBER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 
 
@@ -52,7 +53,7 @@ def setting(pool: Pool, name: str, text: str, style: Style) -> str:
     """Set a value; the line that says so. Raises `Inval` with the kernel's answer, and why, if it can't be."""
     before = pool.sysctl[name]
     match = _NUMBER.fullmatch(text)
-    if match is None:
+    if match is None or len(text) > _MOST_DIGITS:
         raise Inval(f"{name}={text}: Invalid argument (give a whole number)")
     sign, digits = match.groups()
     value = int(digits, 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10)
