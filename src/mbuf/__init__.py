@@ -139,6 +139,7 @@ from mbuf.errors import (
     NoMemory,
     NotSupported,
     ReadOnly,
+    TunableWarning,
 )
 from mbuf.packet.epg import Epg
 from mbuf.packet.ext import Ext
@@ -147,6 +148,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
 from mbuf.packet.tag import Tag
+from mbuf.pool import tunables
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
@@ -287,6 +289,7 @@ __all__ = [
     "NoMemory",
     "NotSupported",
     "ReadOnly",
+    "TunableWarning",
     "Mbuf",
     "MbufQ",
     "Interface",
@@ -299,5 +302,6 @@ __all__ = [
     "Limits",
     "Pool",
     "compiled",
+    "tunables",
     "Vm",
 ]

@@ -69,3 +69,7 @@ class Corrupt(MbufError):
 
 class CaptureError(MbufError):
     """A capture file is truncated, corrupt or not a capture: `file: offset N: what is wrong`."""
+
+
+class TunableWarning(UserWarning):
+    """A tunable doesn't do what it seems to say: the kernel ignores it, or makes something else of it."""

@@ -54,6 +54,7 @@ class Machine:
             worker=False,
             max_linkhdr=boot["max_linkhdr"],
             max_protohdr=boot["max_protohdr"],
+            strict=False,
         )
         self.zones = self.pool.zones
         #: The zones in force, as they are.

@@ -178,7 +178,7 @@ def test_a_very_long_wait_is_a_wait(
 def test_a_wait_of_no_time_is_over_at_once(
     make: Callable[..., Pool], few: Callable[..., dict[str, int]], verb: str
 ) -> None:
-    pool = make(few(clusters=2, jumbop=1, mbufs=6))
+    pool = make(few(clusters=2, jumbop=1, mbufs=7))
     bare = pool.get()
     clusters = pool.getcl_bulk(2), pool.cljget(None, size=4096)
     mbufs = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mbuf import Inval, Limits, Pool, Vm
-from mbuf.pool.limits import KINDS, MBUF, TUNABLES, tunable
+from mbuf.pool.limits import KINDS, MBUF, SWITCHES, TUNABLES, tunable, written
 
 CASES = json.loads(Path(__file__).parents[1].joinpath("conformance/limits.json").read_text("utf-8"))["cases"]
 NAMES = ("maxmbufmem", "nmbclusters", "nmbjumbop", "nmbjumbo9", "nmbjumbo16", "nmbufs")
@@ -48,6 +48,8 @@ def test_memory_that_the_kernel_cannot_address_does_not_count():
         ("64K", 65536),
         ("0x10000", 65536),
         ("0X1f", 31),
+        ("0x" + "0" * 5000 + "1f", 31),
+        ("0" * 5000 + "7", 7),
         ("010", 8),
         ("0", 0),
         ("1M", 1 << 20),
@@ -72,6 +74,8 @@ def test_memory_that_the_kernel_cannot_address_does_not_count():
 )
 def test_a_text_is_read_as_the_kernel_reads_it(text, number):
     assert tunable(text) == number
+    saturated = text.startswith(("9223372036854775808", "-9223372036854775809", "9223372036854775807k"))
+    assert (written(text) == number) != saturated
 
 
 @pytest.mark.parametrize(
@@ -123,17 +127,29 @@ def test_fewer_mbufs_than_clusters_are_too_few():
     assert Limits.plan(GIB, {"kern.ipc.nmbufs": 113474}).nmbufs == 113474
 
 
-@pytest.mark.parametrize("name", ["kern.ipc.nmbcluster", "nmbclusters", "kern.ipc.NMBUFS", ""])
-def test_an_unknown_tunable_is_refused(name):
-    with pytest.raises(Inval, match="unknown tunable .* there are kern.ipc.maxmbufmem"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("kern.ipc.nmbcluster", "did you mean kern.ipc.nmbclusters[?]"),
+        ("nmbclusters", "did you mean kern.ipc.nmbclusters[?]"),
+        ("kern.ipc.NMBUFS", "did you mean kern.ipc.nmbufs[?]"),
+        ("", "there are kern.ipc.maxmbufmem, "),
+    ],
+)
+def test_an_unknown_tunable_is_refused(name, hint):
+    with pytest.raises(Inval, match=f"unknown tunable '{name}': {hint}"):
         Limits.plan(GIB, {name: 1})
+
+
+def test_switches_are_no_business_of_the_plan():
+    assert Limits.plan(GIB, dict.fromkeys(SWITCHES, 1)) == Limits.plan(GIB)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.attr)
 def test_a_negative_limit_is_none(kind):
     # Negative all of them: a sum of the other limits would raise that on mbufs.
     given = {each.sysctl: -1 if each is MBUF else -2 for each in KINDS} | {kind.sysctl: "-1"}
-    with Pool(Vm(realmem=1 << 24), tunables=given, worker=False) as pool:
+    with Pool(Vm(realmem=1 << 24), tunables=given, worker=False, strict=False) as pool:
         assert pool.limits.of(kind) == -1
         assert getattr(pool.zones, kind.attr).limit == 0
         assert pool.sysctl[kind.sysctl] == -1

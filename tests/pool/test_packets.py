@@ -23,7 +23,7 @@ def test_a_limit_of_10_clusters(
     hits: list[int] = []
     ring = pool.zones.clust.limiter.ring
     pool.zones.clust.limiter.ring = lambda: (hits.append(1), ring())[0]
-    assert (pool.zones.clust.depot.bucket_size, pool.zones.clust.depot._most) == (2, 6)
+    assert (pool.zones.clust.depot.bucket_size, pool.zones.clust.depot.most) == (2, 6)
     taken = [pool.getcl()]
     # The bucket of packets was cut short.
     assert (fails(pool), pool.zones.pack.cached, pool.zones.clust.limiter.items) == ((0, 1), 9, 10)

@@ -34,13 +34,15 @@ def gib(make: Callable[..., Pool]) -> Pool:
 
 
 def test_the_names_are_the_kernels(gib: Pool) -> None:
-    assert (list(gib.sysctl), len(gib.sysctl)) == (NAMES, 12)
+    names = list(gib.sysctl)
+    assert names[:12] == list(gib.sysctl.under("kern.ipc")) == list(gib.sysctl.under("kern")) == NAMES
+    assert names[12:] == list(gib.sysctl.under("vm"))
+    assert len(names) == len(gib.sysctl) == len(set(names))
 
 
 def test_the_values_are_those_in_force(gib: Pool) -> None:
-    assert dict(gib.sysctl) == dict(
-        zip(NAMES, [GIB // 2, 16, 60, 76, 92, 0, 0, 419430, 65536, 32768, 9709, 5461], strict=True)
-    )
+    values = [GIB // 2, 16, 60, 76, 92, 0, 0, 419430, 65536, 32768, 9709, 5461]
+    assert [gib.sysctl[name] for name in NAMES] == values
     gib.zones.jumbop.set_max(40000)
     assert gib.sysctl["kern.ipc.nmbjumbop"] == 40000
 
@@ -143,9 +145,17 @@ def test_an_unknown_name_is_unknown(gib: Pool) -> None:
         lambda: gib.sysctl["kern.ipc.colour"],
         lambda: gib.sysctl.__setitem__("kern.ipc.colour", 1),
         lambda: gib.sysctl.describe("kern.ipc.colour"),
+        lambda: gib.sysctl.type("kern.ipc.colour"),
+        lambda: gib.sysctl.under("kern.ipc.colour"),
+        lambda: gib.sysctl.under("kern.ipc."),
+        lambda: gib.sysctl.under(""),
     ):
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match="unknown name"):
             ask()
+    with pytest.raises(KeyError, match="did you mean kern.ipc.nmbclusters"):
+        gib.sysctl["kern.ipc.nmbcluster"]
+    assert "kern.ipc.colour" not in gib.sysctl
+    assert gib.sysctl.get("kern.ipc.colour", 7) == 7
 
 
 def test_nothing_can_be_deleted(gib: Pool) -> None:
@@ -157,7 +167,20 @@ def test_nothing_can_be_deleted(gib: Pool) -> None:
     ):
         with pytest.raises(Inval, match="deleted"):
             delete()
-    assert len(gib.sysctl) == 12
+    assert gib.sysctl[CLUSTERS] == 65536
+
+
+def test_each_value_has_the_kernels_type(gib: Pool) -> None:
+    assert [gib.sysctl.type(name) for name in NAMES] == [
+        "int64_t",
+        *["integer"] * 4,
+        "uint64_t",
+        "uint8_t",
+        *["integer"] * 5,
+    ]
+    for name in gib.sysctl:
+        assert isinstance(gib.sysctl[name], str if gib.sysctl.type(name) == "string" else int), name
+        assert gib.sysctl.describe(name)
 
 
 def test_a_switch_is_on_or_off(gib: Pool) -> None:

@@ -199,8 +199,7 @@ def test_memory_is_that_of_this_machine_unless_told() -> None:
         ),
         (
             [SEGMENTS, "--set", "nmbclusters=1"],
-            "--set nmbclusters=1: give NAME=VALUE, with a name of kern.ipc.maxmbufmem, kern.ipc.nmbufs, "
-            "kern.ipc.nmbclusters, kern.ipc.nmbjumbop, kern.ipc.nmbjumbo9, kern.ipc.nmbjumbo16",
+            "--set nmbclusters=1: unknown tunable 'nmbclusters': did you mean kern.ipc.nmbclusters?",
         ),
     ],
 )
@@ -221,7 +220,7 @@ def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_machine_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbuf.tools.main.host_memory", lambda: 1 << 62)
+    monkeypatch.setattr("mbuf.tools.machine.host_memory", lambda: 1 << 62)
     result = mbuf("replay", SEGMENTS, memory=None)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("mbuf: realmem 4611686018427387904: give")

@@ -35,7 +35,7 @@ def give(zone: Zone, items: list[Item]) -> None:
 def test_a_limit_sizes_the_buckets_of_8_cpus(limit: int, entries: int, most: int, clock: Any) -> None:
     depot = Depot(8, clock)
     depot.fit(limit, 8)
-    assert (depot.bucket_size, depot.bucket_max, depot._most) == (entries, entries, most)
+    assert (depot.bucket_size, depot.bucket_max, depot.most) == (entries, entries, most)
     assert depot.bucket_min == min(8, entries)
 
 
@@ -47,7 +47,7 @@ def test_a_zone_with_a_limit_has_larger_buckets_than_its_items_would_have(make_z
 
 def test_full_buckets_are_listed_as_long_as_fewer_items_than_the_bound_are(make_zone: Make) -> None:
     zone = make_zone(256, 64)
-    assert (zone.depot.bucket_size, zone.depot._most) == (16, 32)
+    assert (zone.depot.bucket_size, zone.depot.most) == (16, 32)
     give(zone, take(zone, 64))
     # 32 in this CPU's two buckets, 16 listed; with 16 more it would be 32.
     assert (zone.depot.nitems, zone.cached, zone.limiter.items) == (16, 48, 48)

@@ -71,6 +71,23 @@ def test_each_hit_rings_and_one_in_300_seconds_is_logged(
     assert WARNING_INTERVAL == 300
 
 
+def test_unwanted_warnings_are_counted_and_another_interval_holds_at_once(
+    limit: Limit, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "mbuf"):
+        limit.warnings.on = 0
+        limit.charge(1, M_NOWAIT, None)
+        assert (len(caplog.messages), limit.suppressed) == (0, 1)
+        limit.warnings.on = 1
+        limit.charge(1, M_NOWAIT, None)
+        clock.now += 60
+        limit.charge(1, M_NOWAIT, None)
+        assert (len(caplog.messages), limit.suppressed) == (1, 2)
+        limit.warnings.interval = 60
+        limit.charge(1, M_NOWAIT, None)
+    assert (len(caplog.messages), limit.suppressed) == (2, 2)
+
+
 def test_a_partial_charge_is_no_hit(clock: Any) -> None:
     made = Limit("thing", "", clock)
     made.set(3)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
 
 from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, MSIZE
 from mbuf.errors import Inval
+from mbuf.pool.names import unknown
 
 
 class Kind(NamedTuple):
@@ -79,7 +81,14 @@ MAXMBUFMEM = "kern.ipc.maxmbufmem"
 #: Every tunable that the plan reads.
 TUNABLES = (MAXMBUFMEM, *(kind.sysctl for kind in KINDS))
 
+USE_EXT_PGS = "kern.ipc.mb_use_ext_pgs"
+ZONE_WARNINGS = "vm.zone_warnings"
+
+#: What else can be set at boot; the plan passes over it.
+SWITCHES = (USE_EXT_PGS, ZONE_WARNINGS)
+
 _SUFFIX = MappingProxyType({"": 0, "k": 10, "m": 20, "g": 30, "t": 40})
+_MOST_DIGITS = 100
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)", re.DOTALL)
 
 
@@ -88,18 +97,33 @@ def tunable(text: str) -> int | None:
 
     Decimal, 0x hexadecimal or 0 octal, with one suffix of k, m, g or t. See getenv_quad.
     """
+    parts = _parts(text)
+    if parts is None:
+        return None
+    # strtoq stops at the ends of its range; the suffix then shifts without looking.
+    value = min(max(parts[0], -(1 << 63)), (1 << 63) - 1)
+    return wrap(value << parts[1], 64)
+
+
+def written(text: str) -> int | None:
+    """The number that a tunable's text says, however large; None where it says none."""
+    parts = _parts(text)
+    return None if parts is None else parts[0] << parts[1]
+
+
+def _parts(text: str) -> tuple[int, int] | None:
+    """The digits of a tunable's text as a number, and by how much its suffix shifts it."""
     match = _NUMBER.fullmatch(text)
     if match is None or match[3].lower() not in _SUFFIX:
         return None
     sign, digits, suffix = match.groups()
     base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
-    value = int(digits, base)
-    # strtoq stops at the ends of its range; the suffix then shifts without looking.
-    value = max(-value, -(1 << 63)) if sign == "-" else min(value, (1 << 63) - 1)
-    return _wrap(value << _SUFFIX[suffix.lower()], 64)
+    # So many digits are far beyond any range, and Python reads no more than some thousands.
+    value = int(digits[2 * (base == 16) :].lstrip("0")[:_MOST_DIGITS] or "0", base)
+    return -value if sign == "-" else value, _SUFFIX[suffix.lower()]
 
 
-def _wrap(value: int, bits: int) -> int:
+def wrap(value: int, bits: int) -> int:
     """The value as a signed number of so many bits."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
@@ -130,18 +154,18 @@ class Limits:
         `tunables` maps names to numbers or to texts as in loader.conf; an unknown name raises `Inval`.
         See tunable_mbinit.
         """
-        given = _numbers(tunables)
-        realmem = min(_wrap(physmem, 64), _wrap(kmem, 64))
+        given = numbers(tunables)
+        realmem = min(wrap(physmem, 64), wrap(kmem, 64))
         maxmbufmem = given.get(MAXMBUFMEM, _quotient(realmem, 2))
         maxmbufmem = min(maxmbufmem, _quotient(realmem, 4) * 3)
         counts = []
         for kind in CLUSTERS:
-            count = _wrap(given.get(kind.sysctl, 0), 32)
-            counts.append(count or _wrap(_quotient(_quotient(maxmbufmem, kind.size), kind.divisor), 32))
-        total = _wrap(sum(counts), 32)
-        nmbufs = _wrap(given.get(MBUF.sysctl, 0), 32)
+            count = wrap(given.get(kind.sysctl, 0), 32)
+            counts.append(count or wrap(_quotient(_quotient(maxmbufmem, kind.size), kind.divisor), 32))
+        total = wrap(sum(counts), 32)
+        nmbufs = wrap(given.get(MBUF.sysctl, 0), 32)
         if nmbufs < total:
-            nmbufs = _wrap(max(_quotient(_quotient(maxmbufmem, MBUF.size), MBUF.divisor), total), 32)
+            nmbufs = wrap(max(_quotient(_quotient(maxmbufmem, MBUF.size), MBUF.divisor), total), 32)
         return cls(maxmbufmem, nmbufs, *counts)
 
     def of(self, kind: Kind) -> int:
@@ -150,13 +174,15 @@ class Limits:
         return value
 
 
-def _numbers(tunables: Mapping[str, int | str]) -> dict[str, int]:
-    """The tunables that the kernel would read, as numbers."""
-    numbers = {}
+def numbers(tunables: Mapping[str, int | str]) -> dict[str, int]:
+    """The tunables of limits that the kernel would read, as numbers. An unknown one raises `Inval`."""
+    found = {}
     for name, value in tunables.items():
+        if name in SWITCHES:
+            continue
         if name not in TUNABLES:
-            raise Inval(f"unknown tunable {name!r}: there are {', '.join(TUNABLES)}")
-        number = tunable(value) if isinstance(value, str) else _wrap(int(value), 64)
+            raise Inval(unknown("tunable", name, (*TUNABLES, *SWITCHES)))
+        number = tunable(value) if isinstance(value, str) else wrap(index(value), 64)
         if number is not None:
-            numbers[name] = number
-    return numbers
+            found[name] = number
+    return found

@@ -13,6 +13,7 @@ cdef class Pool(Filled):
     cdef readonly object cpus
     cdef readonly object reclaim
     cdef readonly object changes
+    cdef readonly object warnings
     cdef public bint mb_use_ext_pgs
     cdef public object saved
     cdef public object stock

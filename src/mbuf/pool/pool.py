@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from sys import is_finalizing
 from types import MappingProxyType
 
+from mbuf.errors import TunableWarning
 from mbuf.pool.filled import Filled
-from mbuf.pool.limits import Limits
+from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits
 from mbuf.pool.paged import Paged
 from mbuf.pool.reclaim import Reclaim
+from mbuf.pool.remarks import remarks, switch
 from mbuf.pool.reserve import Reserve, Stock
 from mbuf.pool.stat import PoolStat
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.zones import Zones, boot
 from mbuf.uma.cpu import Cpus
+from mbuf.uma.limit import Warnings
 from mbuf.uma.pages import Pages
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.event import Event
@@ -33,11 +36,12 @@ class Pool(Filled):
 
     `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits.
     `vm` sets the memory, `tunables` any of kern.ipc.nmbclusters, nmbufs, ... (numbers, or texts as in
-    loader.conf), `ncpu` the number of caches. `debug` checks for writes to freed memory and remembers who
-    asked for what; `caching=False` keeps nothing in caches, as the kernel when it is short of pages. With
-    `worker=False` drains run only when `reclaim.run()` is called. `max_linkhdr` and `max_protohdr` are
-    the bytes of the largest headers that packets get, for which verbs leave room and gather bytes; `nsfbufs`
-    is how many pages of files may be mapped at once.
+    loader.conf): those that contradict each other are refused, and odd ones warned of, but with `strict=False`
+    they do what they do to the kernel. `ncpu` is the number of caches. `debug` checks for writes to freed
+    memory and remembers who asked for what; `caching=False` keeps nothing in caches, as the kernel when it is
+    short of pages. With `worker=False` drains run only when `reclaim.run()` is called. `max_linkhdr` and
+    `max_protohdr` are the bytes of the largest headers that packets get, for which verbs leave room and gather
+    bytes; `nsfbufs` is how many pages of files may be mapped at once.
 
     Close it with `close`, or use it in a `with` statement. Any thread may use it.
     """
@@ -53,6 +57,7 @@ class Pool(Filled):
         "saved",
         "stock",
         "vm",
+        "warnings",
         "_source",
     )
 
@@ -67,10 +72,13 @@ class Pool(Filled):
         max_linkhdr: int = 16,
         max_protohdr: int = 60,
         nsfbufs: int = NSFBUFS,
+        strict: bool = True,
     ) -> None:
         vm = Vm.host() if vm is None else vm
         self.debug = debug
         self.limits: Limits = Limits.plan(vm.realmem, tunables)
+        for said in remarks(tunables, vm.realmem, self.limits) if strict else ():
+            warnings.warn(said, TunableWarning, stacklevel=2)
         self.cpus = Cpus(ncpu)
         zones = boot(vm, self.limits, self.cpus, caching, debug)
         pages = Pages(vm)
@@ -83,11 +91,15 @@ class Pool(Filled):
         self.reclaim = Reclaim(vm, self.zones, by_hand=not worker)
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
         self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
+        #: Whether and how often zones at their limit are logged.
+        self.warnings = Warnings()
+        self.warnings.on = switch(tunables, ZONE_WARNINGS, 1)
         for zone in self.zones.all():
+            zone.limiter.warnings = self.warnings
             zone.source = self._source
             zone.limiter.ring = self.reclaim.bell(zone.name)
         #: A switch for those who send files: nothing here reads it, nor does the kernel's allocator.
-        self.mb_use_ext_pgs = False
+        self.mb_use_ext_pgs = switch(tunables, USE_EXT_PGS, 0) != 0
         #: What the reserve holds, and the pool's own zones while those of the reserve are in force.
         self.stock: Stock | None = None
         self.saved: Zones | None = None
@@ -115,7 +127,7 @@ class Pool(Filled):
 
     @property
     def sysctl(self) -> Sysctl:
-        """The limits by their kern.ipc names: `pool.sysctl["kern.ipc.nmbclusters"]`."""
+        """Limits and numbers by the kernel's names: `pool.sysctl["kern.ipc.nmbclusters"]`."""
         return Sysctl(self)
 
     @property

@@ -1,4 +1,4 @@
-"""The `kern.ipc` names of a pool, to be read and set as sysctl(8) would.
+"""The sysctl tree of a pool, to be read and set as sysctl(8) would, and the `kern.ipc` names in it.
 
 A limit goes only up, and a cluster limit only while there are mbufs for all clusters; whatever is refused
 changes nothing. The numbers live elsewhere: here are their names and rules.
@@ -6,30 +6,28 @@ changes nothing. The numbers live elsewhere: here are their names and rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from functools import partial
 from operator import index
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import MHLEN
 from mbuf.errors import Inval
-from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, Kind
+from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, USE_EXT_PGS, Kind
+from mbuf.pool.names import unknown
+from mbuf.pool.node import Node
+from mbuf.pool.vmuma import VM_NODES
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
 
 
-class Node(NamedTuple):
-    """A name: what it is, in the kernel's words, where its value is, and how it is set, if it can be."""
+class Sysctl(MutableMapping[str, Any]):
+    """`pool.sysctl["kern.ipc.nmbclusters"]`: reads the value in force, or raises it.
 
-    says: str
-    read: Callable[[Pool], int]
-    write: Callable[[Pool, str, int], None] | None = None
-
-
-class Sysctl(MutableMapping[str, int]):
-    """`pool.sysctl["kern.ipc.nmbclusters"]`: reads the value in force, or raises it."""
+    Values are whole numbers; of a few names of vm.uma, texts. An unknown name is a `KeyError`.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -40,17 +38,18 @@ class Sysctl(MutableMapping[str, int]):
     def __len__(self) -> int:
         return len(NODES)
 
-    def __getitem__(self, name: str) -> int:
-        return NODES[name].read(self._pool)
+    def __getitem__(self, name: str) -> Any:
+        return _node(name).read(self._pool)
 
     def __setitem__(self, name: str, value: int) -> None:
         """Set a value. Raises `Inval` when the kernel would answer EINVAL, with the arithmetic.
 
         Limits go up only. Whatever kern.ipc.num_snd_tags is set to, it counts from 0 then.
         """
-        write = NODES[name].write
+        write = _node(name).write
         if write is None:
-            raise Inval(f"{name} is read only: it can be set when the pool is made")
+            # What vm tells is counted; what kern.ipc tells was asked for.
+            raise Inval(f"{name} is read only{': it can be set when the pool is made' * name.startswith('kern.')}")
         write(self._pool, name, index(value))
 
     def __delitem__(self, name: str) -> None:
@@ -58,7 +57,26 @@ class Sysctl(MutableMapping[str, int]):
 
     def describe(self, name: str) -> str:
         """What the value is, in the kernel's words."""
-        return NODES[name].says
+        return _node(name).says
+
+    def type(self, name: str) -> str:
+        """The value's type, as `sysctl -t` prints it."""
+        return _node(name).type
+
+    def under(self, name: str) -> tuple[str, ...]:
+        """The name itself, or all names below it: `kern.ipc`, `vm.uma.mbuf`. None of them is a `KeyError`."""
+        if name in NODES:
+            return (name,)
+        below = tuple(each for each in NODES if each.startswith(f"{name}."))
+        if not below:
+            raise KeyError(unknown("name", name, NODES))
+        return below
+
+
+def _node(name: str) -> Node:
+    if name not in NODES:
+        raise KeyError(unknown("name", name, NODES))
+    return NODES[name]
 
 
 def _limit(kind: Kind) -> Node:
@@ -77,7 +95,7 @@ def _limit(kind: Kind) -> Node:
         if event is not None:
             event.invoke()
 
-    return Node(kind.says, partial(_in_force, kind=kind), write)
+    return Node(kind.says, "integer", partial(_in_force, kind=kind), write)
 
 
 def _in_force(pool: Pool, kind: Kind) -> int:
@@ -114,17 +132,26 @@ def _switch(pool: Pool, name: str, value: int) -> None:
 
 NODES: Mapping[str, Node] = MappingProxyType(
     {
-        MAXMBUFMEM: Node("Maximum real memory allocatable to various mbuf types", lambda pool: pool.limits.maxmbufmem),
-        "kern.ipc.max_linkhdr": Node("Size of largest link layer header", lambda pool: pool.max_linkhdr),
-        "kern.ipc.max_protohdr": Node("Size of largest protocol layer header", lambda pool: pool.max_protohdr),
+        MAXMBUFMEM: Node(
+            "Maximum real memory allocatable to various mbuf types", "int64_t", lambda pool: pool.limits.maxmbufmem
+        ),
+        "kern.ipc.max_linkhdr": Node("Size of largest link layer header", "integer", lambda pool: pool.max_linkhdr),
+        "kern.ipc.max_protohdr": Node(
+            "Size of largest protocol layer header", "integer", lambda pool: pool.max_protohdr
+        ),
         "kern.ipc.max_hdr": Node(
-            "Size of largest link plus protocol header", lambda pool: pool.max_linkhdr + pool.max_protohdr
+            "Size of largest link plus protocol header",
+            "integer",
+            lambda pool: pool.max_linkhdr + pool.max_protohdr,
         ),
         "kern.ipc.max_datalen": Node(
-            "Minimum space left in mbuf after max_hdr", lambda pool: MHLEN - pool.max_linkhdr - pool.max_protohdr
+            "Minimum space left in mbuf after max_hdr",
+            "integer",
+            lambda pool: MHLEN - pool.max_linkhdr - pool.max_protohdr,
         ),
-        "kern.ipc.num_snd_tags": Node("# of active mbuf send tags", _snd_tags, _count_anew),
-        "kern.ipc.mb_use_ext_pgs": Node("Use unmapped mbufs for sendfile(2) and TLS offload", _switched, _switch),
+        "kern.ipc.num_snd_tags": Node("# of active mbuf send tags", "uint64_t", _snd_tags, _count_anew),
+        USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _switched, _switch),
         **{kind.sysctl: _limit(kind) for kind in KINDS},
+        **VM_NODES,
     }
 )

@@ -1,7 +1,7 @@
 """The command `mbuf`.
 
 Options, standard output and exit codes; what a command does is elsewhere. Exit codes: 0 done, 1 done as far
-as the input was in order, 2 not begun, 130 interrupted.
+as the input was in order, 2 not to be done, 130 interrupted.
 """
 
 import json
@@ -12,15 +12,17 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from mbuf.errors import Inval
-from mbuf.tools import report
+from mbuf.pool.pool import Pool
+from mbuf.tools import report, tree
 from mbuf.tools.collect import collect
-from mbuf.tools.options import CLIENTS, MEMORY, PATIENCE, PORT, RATE, SECONDS, SIZE, SPEED, Refused, readable, tunables
+from mbuf.tools.machine import booted_with, machine_options, memory, warnings_told
+from mbuf.tools.options import CLIENTS, MEMORY, PATIENCE, PORT, RATE, SECONDS, SPEED, Refused, readable
 from mbuf.tools.progress import progress
 from mbuf.tools.replay import Settings
 from mbuf.tools.serve import Service
 from mbuf.tools.serve import serve as run_service
 from mbuf.tools.session import Job, Session
-from mbuf.vm.vm import host_memory
+from mbuf.vm.vm import Vm
 
 
 def _version() -> str:
@@ -41,13 +43,11 @@ def main() -> None:
 @click.option("--queues", type=click.IntRange(1, 1024), default=1, help="Receive rings.")
 @click.option("--descriptors", type=click.IntRange(1, 1 << 20), default=1024, help="Slots of each ring.")
 @click.option("--mtu", type=click.IntRange(68, 65535), default=1500, help="Sets the size of clusters.")
-@click.option("--ncpu", type=click.IntRange(1, 1024), default=1, help="CPUs, each with its caches.")
 @click.option("--hold", type=SECONDS, help="How long a packet waits in its socket buffer.  [default: 0.1]")
 @click.option("--drain-rate", type=RATE, help="Instead: packets read out of socket buffers in a second.")
 @click.option("--speed", type=SPEED, default="1x", help="How much faster than captured the packets come.")
 @click.option("--loop", "loops", type=click.IntRange(1), default=1, help="How often to play all captures.")
-@click.option("--physmem", type=SIZE, help="The machine's memory, as in 4G.  [default: what is here]")
-@click.option("--set", "sets", metavar="NAME=VALUE", multiple=True, help="A tunable, as in loader.conf.")
+@machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def replay(
@@ -62,6 +62,7 @@ def replay(
     speed: float,
     loops: int,
     physmem: float | None,
+    loader_conf: str | None,
     sets: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -80,9 +81,8 @@ def replay(
         raise Refused("--hold and --drain-rate: give one of them")
     hold = 0.1 if hold is None else hold
     settings = Settings(queues, descriptors, mtu, ncpu, hold, drain_rate, speed)
-    memory = host_memory() if physmem is None else int(physmem)
-    job = Job(readable(captures), loops, memory, tunables(sets), settings)
-    run = _run(job)
+    with warnings_told():
+        run = _run(Job(readable(captures), loops, memory(physmem), booted_with(loader_conf, sets), settings))
     _print(json.dumps(report.json(run), indent=2) + "\n" if as_json else report.text(run))
     context.exit(130 if run.interrupted else 1 if run.errors else 0)
 
@@ -120,6 +120,73 @@ def _say(line: str) -> None:
     except BrokenPipeError:
         with open(os.devnull, "wb") as nobody:
             os.dup2(nobody.fileno(), sys.stdout.fileno())
+
+
+@main.command()
+@click.argument("names", metavar="[NAME[=VALUE]]...", nargs=-1)
+@click.option("-a", "every", is_flag=True, help="Print all names.")
+@click.option("-d", "describe", is_flag=True, help="Print descriptions instead of values.")
+@click.option("-t", "types", is_flag=True, help="Print types instead of values.")
+@click.option("-N", "names_only", is_flag=True, help="Print names alone.")
+@click.option("-n", "values_only", is_flag=True, help="Print values alone.")
+@machine_options
+@click.pass_context
+def sysctl(
+    context: click.Context,
+    names: tuple[str, ...],
+    every: bool,
+    describe: bool,
+    types: bool,
+    names_only: bool,
+    values_only: bool,
+    ncpu: int,
+    physmem: float | None,
+    loader_conf: str | None,
+    sets: tuple[str, ...],
+) -> None:
+    """Read and set the sysctl tree of a machine that has just been booted.
+
+    Tells what a machine of this memory and these tunables would have for its limits, and what it would answer
+    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf.
+    """
+    if every == bool(names):
+        raise Refused("sysctl: give -a or names, not both" if every else "sysctl: give a name, or -a for all")
+    style = tree.Style(names_only, values_only, describe, types)
+    with warnings_told(), _booted(memory(physmem), booted_with(loader_conf, sets), ncpu) as pool:
+        for name in names:
+            _known(pool, name)
+        for line in tree.everything(pool, style) if every else ():
+            click.echo(line)
+        context.exit(2 if [name for name in names if not _sysctl(pool, name, style)] else 0)
+
+
+def _booted(memory: int, tunables: dict[str, int | str], ncpu: int) -> Pool:
+    try:
+        return Pool(Vm(memory), tunables, ncpu, worker=False)
+    except Inval as error:
+        raise Refused(str(error)) from None
+
+
+def _known(pool: Pool, argument: str) -> None:
+    name, equals, _ = argument.partition("=")
+    try:
+        below = pool.sysctl.under(name)
+    except KeyError as error:
+        raise Refused(error.args[0]) from None
+    if equals and below != (name,):
+        raise Refused(f"{argument}: {name} is a branch, and has no value")
+
+
+def _sysctl(pool: Pool, argument: str, style: tree.Style) -> bool:
+    """Read or set; false if the kernel would refuse that."""
+    name, equals, text = argument.partition("=")
+    try:
+        for line in (tree.setting(pool, name, text, style),) if equals else tree.listing(pool, name, style):
+            click.echo(line)
+    except Inval as error:
+        click.echo(f"sysctl: {error}", err=True)
+        return False
+    return True
 
 
 def _run(job: Job) -> report.Run:

@@ -11,7 +11,9 @@ from typing import IO, Any, NoReturn
 
 import click
 
-from mbuf.pool.limits import TUNABLES, tunable
+from mbuf.pool.names import unknown
+from mbuf.pool.remarks import read
+from mbuf.pool.tunables import NAMES
 
 
 class Refused(click.ClickException):
@@ -65,14 +67,17 @@ CLIENTS = Number("CLIENTS", {"": 1}, 1, 1 << 20, whole=True)
 
 def tunables(settings: tuple[str, ...]) -> dict[str, str]:
     """The tunables of `name=value` texts, a later one of the same name before an earlier one."""
-    found = {}
+    found: dict[str, str] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
-        number = tunable(value)
-        if not equals or name not in TUNABLES:
-            raise Refused(f"--set {setting}: give NAME=VALUE, with a name of {', '.join(TUNABLES)}")
-        if number is None or number < 0:
+        if not equals:
+            raise Refused(f"--set {setting}: give NAME=VALUE")
+        if name not in NAMES:
+            raise Refused(f"--set {setting}: {unknown('tunable', name, NAMES)}")
+        number = read(name, value)
+        if number is None or value.lstrip().startswith("-"):
             raise Refused(f"--set {setting}: the value isn't a number from 0 on, with k, m, g, t or no unit")
+        found.pop(name, None)
         found[name] = value
     return found
 

@@ -34,7 +34,7 @@ class Run:
     captures: tuple[str, ...]
     loops: int
     physmem: int
-    tunables: dict[str, str]
+    tunables: dict[str, int | str]
     settings: Settings
     outcome: Outcome
     verdict: Verdict
@@ -155,7 +155,7 @@ def json(run: Run) -> dict[str, Any]:
         "captures": list(run.captures),
         "loops": run.loops,
         "physmem": run.physmem,
-        "tunables": run.tunables,
+        "tunables": {name: str(value) for name, value in run.tunables.items()},
         "settings": asdict(run.settings),
         "interrupted": run.interrupted,
         "errors": list(run.errors),

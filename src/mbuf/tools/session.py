@@ -28,7 +28,7 @@ class Job:
     captures: tuple[str, ...]
     loops: int
     physmem: int
-    tunables: dict[str, str]
+    tunables: dict[str, int | str]
     settings: Settings
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Depot:
     """See uma_zone_domain in uma_int.h. The bucket put in last comes out first."""
 
-    __slots__ = ("_full", "_most", "_work", "bucket_max", "bucket_min", "bucket_size", "clock", "lock")
+    __slots__ = ("_full", "_work", "bucket_max", "bucket_min", "bucket_size", "clock", "lock", "most")
 
     def __init__(self, entries: int, clock: Callable[[], float]) -> None:
         #: Most items of a bucket: now, at least after reclaims, and at most after growth.
@@ -31,8 +31,8 @@ class Depot:
         self.bucket_max = BUCKET_MAX
         self.clock = clock
         self.lock = Lock()
-        # One item fewer than this may be listed.
-        self._most = 1 << 62
+        #: One item fewer than this may be listed.
+        self.most = (1 << 64) - 1
         self._full: deque[Bucket] = deque()
         self._work = WorkingSet(clock())
 
@@ -41,13 +41,19 @@ class Depot:
         """Items listed."""
         return self._work.nitems
 
+    def work(self) -> WorkingSet:
+        """How high and low the list went in this period, brought up to date. Takes the lock."""
+        with self.lock:
+            self._work.tick(self.clock())
+        return self._work
+
     def fit(self, limit: int, cpus: int) -> None:
         """Size buckets and list so that the caches of all CPUs fit a limit. See uma_zone_set_maxcache."""
         buckets = 2 * cpus
         size = min(limit // buckets // 2, BUCKET_MAX) or int(limit >= buckets)
         self.bucket_size = self.bucket_max = size
         self.bucket_min = min(self.bucket_min, size)
-        self._most = limit - buckets * size
+        self.most = limit - buckets * size
 
     def bucket(self) -> Bucket:
         """A new empty bucket."""
@@ -72,7 +78,7 @@ class Depot:
         """List a bucket that isn't empty; returned instead if the list is long enough. With the lock held."""
         if not bucket.cnt:
             return []
-        if self._work.nitems + bucket.cnt >= self._most:
+        if self._work.nitems + bucket.cnt >= self.most:
             return [bucket]
         self._full.appendleft(bucket)
         self._work.put(bucket.cnt)

@@ -14,7 +14,7 @@ from mbuf.errors import Inval
 from mbuf.uma.waitq import Waiter, WaitQ
 from mbuf.vm.lock import Lock
 
-#: Least seconds between two warnings of a zone.
+#: Least seconds between two warnings of a zone, unless told otherwise (zone_warnings in uma_core.c).
 WARNING_INTERVAL = 300.0
 
 _log = logging.getLogger("mbuf")
@@ -24,12 +24,24 @@ def nothing(*_: object) -> None:
     """Where nobody is to be called."""
 
 
+class Warnings:
+    """Whether zones at their limit say so, and at most how often each. One for all zones of a pool."""
+
+    __slots__ = ("interval", "on")
+
+    def __init__(self) -> None:
+        #: Anything but 0 is yes. See vm.zone_warnings.
+        self.on = 1
+        #: Least seconds between two warnings of a zone; 0 lets all through.
+        self.interval = WARNING_INTERVAL
+
+
 class Limit:
     """See zone_alloc_limit and zone_free_limit in uma_core.c."""
 
     __slots__ = (
         "_lock",
-        "_warn_next",
+        "_warned",
         "clock",
         "items",
         "max",
@@ -40,6 +52,7 @@ class Limit:
         "suppressed",
         "sysctl",
         "waiters",
+        "warnings",
         "wring",
     )
 
@@ -52,10 +65,11 @@ class Limit:
         self.max = 0
         #: Items charged.
         self.items = 0
-        #: How often somebody waited, and how many warnings the rate limit kept back.
+        #: How often somebody waited, and how many warnings were kept back.
         self.sleeps = 0
         self.suppressed = 0
         self.waiters = WaitQ()
+        self.warnings = Warnings()
         #: Called at each hit of the limit; must not block.
         self.ring: Callable[[], None] = nothing
         #: Called before somebody waits, to squeeze out items cached elsewhere.
@@ -63,7 +77,8 @@ class Limit:
         #: Called with 1 when somebody begins to wait, with -1 when it ends.
         self.press: Callable[[int], None] = nothing
         self._lock = Lock()
-        self._warn_next = float("-inf")
+        # When it was warned last.
+        self._warned = float("-inf")
 
     def set(self, maximum: int) -> None:
         """Let there be at most `maximum` items, and let those in who fit now. See uma_zone_set_max."""
@@ -137,8 +152,8 @@ class Limit:
 
     def _warn(self) -> None:
         now = self.clock()
-        if now < self._warn_next:
+        if not self.warnings.on or now < self._warned + self.warnings.interval:
             self.suppressed += 1
             return
-        self._warn_next = now + WARNING_INTERVAL
+        self._warned = now
         _log.warning("[zone: %s] %s limit reached", self.name, self.sysctl)

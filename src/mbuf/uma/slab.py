@@ -30,8 +30,9 @@ class Layout(NamedTuple):
     inline: bool
 
 
-#: Bytes of a slab header kept elsewhere, for up to 256 items.
-_OFFPAGE_HEADER = 80
+#: Bytes of a slab header kept elsewhere, for up to 256 items; with INVARIANTS it has a second bitmap.
+OFFPAGE_HEADER = 80
+OFFPAGE_HEADER_DEBUG = 112
 
 
 def layout(size: int, align: int) -> Layout:
@@ -43,7 +44,7 @@ def layout(size: int, align: int) -> Layout:
     offpage = bytes_ // rsize
     # A header in the slab if nine tenths are items then (UMA_MIN_EFF), else whatever wastes less.
     enough = inline * rsize * 10 >= bytes_ * 9
-    if enough or (inline and inline / bytes_ >= offpage / (bytes_ + _OFFPAGE_HEADER)):
+    if enough or (inline and inline / bytes_ >= offpage / (bytes_ + OFFPAGE_HEADER)):
         return Layout(rsize, pages, inline, True)
     return Layout(rsize, pages, offpage, False)
 

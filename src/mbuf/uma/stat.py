@@ -39,5 +39,5 @@ class ZoneStat:
     bucket_size: int
     #: Pages of the keg's slabs (a secondary zone shows its primary's).
     pages: int
-    #: Limit warnings that the rate limit kept back.
+    #: Limit warnings that were kept back: too soon after another, or none were wanted.
     warnings_suppressed: int

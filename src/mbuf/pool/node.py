@@ -1,0 +1,20 @@
+"""A name in the sysctl tree: what it is, where its value lives, and how it is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mbuf.pool.pool import Pool
+
+
+class Node(NamedTuple):
+    """A value of the tree. What has no `write` can only be read."""
+
+    #: In the kernel's words: what it is, and its type as `sysctl -t` prints it.
+    says: str
+    type: str
+    #: A number, or a text where the type is `string`.
+    read: Callable[[Pool], Any]
+    write: Callable[[Pool, str, int], None] | None = None

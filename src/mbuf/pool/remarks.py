@@ -1,0 +1,129 @@
+"""What is to be said of tunables: those that the kernel ignores or takes for something else, and contradictions.
+
+The kernel does all this without a word. Sees numbers and texts; changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from mbuf.errors import Inval
+from mbuf.pool.limits import CLUSTERS, MAXMBUFMEM, MBUF, SWITCHES, Limits, numbers, tunable, wrap, written
+
+
+class Given(int):
+    """A number, and where it was given: a file and its line, a variable."""
+
+    where: str
+
+    def __new__(cls, value: int, where: str = "") -> Given:
+        given = super().__new__(cls, value)
+        given.where = where
+        return given
+
+
+def at(where: object) -> str:
+    """The beginning of a line about something given there."""
+    return f"{where}: " if where else ""
+
+
+def remark(name: str, value: int | str) -> str:
+    """What the kernel makes of a value, if that isn't what it seems to say; else nothing."""
+    number = read(name, value)
+    if number is None:
+        return "the kernel ignores this: give digits, and after them at most one of k, m, g, t"
+    if name in SWITCHES:
+        return ""
+    wanted = written(value) if isinstance(value, str) else value
+    if number != wanted:
+        return f"too large for the kernel, which makes {number} of it{_meaning(name, number)}"
+    if isinstance(value, str) and re.match(r"\s*[+-]?0[0-7]", value):
+        return f"with a 0 in front this is octal, so {number}"
+    if isinstance(value, str) and number < 0 and _meaning(name, number):
+        return f"the kernel takes {number} as it is{_meaning(name, number)}"
+    return ""
+
+
+def _meaning(name: str, number: int) -> str:
+    if name == MAXMBUFMEM or number > 0:
+        return ""
+    if number == 0:
+        return ", and that for automatic"
+    # Fewer mbufs than clusters are too few, and -1 is fewer.
+    return "" if name == MBUF.sysctl else ", and that for no limit"
+
+
+def read(name: str, value: int | str) -> int | None:
+    """The number that the kernel keeps of a tunable; None where it ignores it."""
+    if name in SWITCHES:
+        return _switch(value)
+    number = tunable(value) if isinstance(value, str) else wrap(int(value), 64)
+    return number if number is None or name == MAXMBUFMEM else wrap(number, 32)
+
+
+def _switch(value: int | str) -> int | None:
+    """A byte, which may stand between blanks and commas. See getenv_array."""
+    number = written(value.strip(" \t,")) if isinstance(value, str) else value
+    return number if number is not None and 0 <= number < 256 else None
+
+
+def switch(tunables: Mapping[str, int | str], name: str, default: int) -> int:
+    """What a switch was set to."""
+    number = read(name, tunables[name]) if name in tunables else None
+    return default if number is None else number
+
+
+def remarks(tunables: Mapping[str, int | str], realmem: int, limits: Limits) -> Iterator[str]:
+    """What is to be said of tunables and of the limits planned with them, line by line.
+
+    Raises `Inval` for limits given that can't all be.
+    """
+    for name, value in tunables.items():
+        said = remark(name, value)
+        if said:
+            yield f'{_whence(tunables, name)}{name}="{value}": {said}'
+    given = {name: number if name == MAXMBUFMEM else wrap(number, 32) for name, number in numbers(tunables).items()}
+    _agree(tunables, given, limits)
+    memory = given.get(MAXMBUFMEM, limits.maxmbufmem)
+    if memory != limits.maxmbufmem:
+        yield (
+            f"{_whence(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} is more than three quarters of {realmem} bytes "
+            f"of memory: the kernel takes {limits.maxmbufmem}"
+        )
+    if MAXMBUFMEM in given and memory <= 0:
+        yield f"{_whence(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} leaves no limit but those that are given"
+    yield from _sums(tunables, given, limits)
+
+
+def _sums(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> Iterator[str]:
+    clusters = [limits.of(kind) for kind in CLUSTERS]
+    mbufs = given.get(MBUF.sysctl, 0)
+    if mbufs and mbufs != limits.nmbufs:
+        yield (
+            f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters)} clusters: "
+            f"the kernel takes {limits.nmbufs} instead"
+        )
+    if sum(clusters) >= 1 << 31:
+        yield f"{_plus(clusters)} clusters are more than {(1 << 31) - 1}: the kernel takes {limits.nmbufs} mbufs"
+
+
+def _agree(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> None:
+    """Refuse fewer mbufs than clusters, where both were given."""
+    mbufs = given.get(MBUF.sysctl, 0)
+    clusters = {kind.sysctl: given[kind.sysctl] for kind in CLUSTERS if given.get(kind.sysctl, 0) > 0}
+    if mbufs and clusters and mbufs < sum(clusters.values()):
+        raise Inval(
+            f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters.values())}, the "
+            f"clusters of {', '.join(clusters)}; raise it, or leave it out (the kernel would take {limits.nmbufs})"
+        )
+
+
+def _plus(counts: Iterable[int]) -> str:
+    """`1 + 2 = 3`."""
+    terms = list(counts)
+    return " + ".join(map(str, terms)) + (f" = {sum(terms)}" if len(terms) > 1 else "")
+
+
+def _whence(tunables: Mapping[str, int | str], name: str) -> str:
+    return at(getattr(tunables[name], "where", ""))

@@ -1,0 +1,148 @@
+"""The `vm.uma` and `vm.zone` names of a pool's zones.
+
+What the allocator tells of itself, zone by zone, with one CPU domain. Nothing here can be set but whether
+zones at their limit say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mbuf.const import PAGE_SIZE
+from mbuf.pool.limits import KINDS, MBUF, ZONE_WARNINGS, Kind, wrap
+from mbuf.pool.node import Node
+from mbuf.pool.zones import PACKET
+from mbuf.uma.slab import OFFPAGE_HEADER, OFFPAGE_HEADER_DEBUG
+
+if TYPE_CHECKING:
+    from mbuf.pool.pool import Pool
+    from mbuf.uma.keg import Keg
+    from mbuf.uma.zone import Zone
+
+
+class Place(NamedTuple):
+    """A zone of a pool, and the keg that its items are cut from."""
+
+    pool: Pool
+    attr: str
+    kind: Kind
+
+    @property
+    def zone(self) -> Zone:
+        """The pool's own zone, whichever are in force."""
+        zone: Zone = getattr(self.pool.own, self.attr)
+        return zone
+
+    @property
+    def keg(self) -> Keg:
+        """Packets have that of the mbufs."""
+        keg: Keg = getattr(self.pool.own, self.kind.attr).backend
+        return keg
+
+
+# UMA_ZFLAG_* and UMA_ZONE_*, those that a zone of mbufs or clusters may have.
+_FLAGS = (
+    (0x40000000, "TRASH"),
+    (0x02000000, "LIMIT"),
+    (0x01000000, "CTORDTOR"),
+    (0x00800000, "VTOSLAB"),
+    (0x00200000, "OFFPAGE"),
+    (0x00010000, "FIRSTTOUCH"),
+    (0x00000200, "SECONDARY"),
+)
+
+
+def _flags(at: Place) -> str:
+    """As on a kernel that knows NUMA (FIRSTTOUCH), for zones that all have a constructor."""
+    has = {"CTORDTOR", "FIRSTTOUCH"}
+    if at.pool.debug and at.zone.primary:
+        has.add("TRASH")
+    if at.zone.limit:
+        has.add("LIMIT")
+    if not at.keg.cut.inline:
+        has |= {"VTOSLAB", "OFFPAGE"}
+    if not at.zone.primary:
+        has.add("SECONDARY")
+    bits = sum(bit for bit, name in _FLAGS if name in has)
+    return f"{bits:#x}<{','.join(name for _, name in _FLAGS if name in has)}>"
+
+
+def _efficiency(at: Place) -> int:
+    """Per cent of a slab, and of its header where that lies elsewhere, that is items."""
+    cut = at.keg.cut
+    header = OFFPAGE_HEADER_DEBUG if at.pool.debug else OFFPAGE_HEADER
+    return 100 * cut.items * cut.rsize // (cut.pages * PAGE_SIZE + (0 if cut.inline else header))
+
+
+_ZONE: tuple[tuple[str, str, str, Callable[[Place], Any]], ...] = (
+    ("size", "uint32_t", "Allocation size", lambda at: at.zone.size),
+    ("flags", "string", "Allocator configuration flags", _flags),
+    ("bucket_size", "uint16_t", "Desired per-cpu cache size", lambda at: at.zone.depot.bucket_size),
+    ("bucket_size_max", "uint16_t", "Maximum allowed per-cpu cache size", lambda at: at.zone.depot.bucket_max),
+    ("keg.name", "string", "Keg name", lambda at: at.keg.name),
+    ("keg.rsize", "uint32_t", "Real object size with alignment", lambda at: at.keg.cut.rsize),
+    ("keg.ppera", "uint16_t", "pages per-slab allocation", lambda at: at.keg.cut.pages),
+    ("keg.ipers", "uint16_t", "items available per-slab", lambda at: at.keg.cut.items),
+    ("keg.align", "uint32_t", "item alignment mask", lambda at: at.kind.align),
+    ("keg.reserve", "uint32_t", "number of reserved items", lambda at: 0),
+    ("keg.efficiency", "integer", "Slab utilization (100 - internal fragmentation %)", _efficiency),
+    ("keg.domain.0.pages", "uint32_t", "Total pages currently allocated from VM", lambda at: at.keg.pages),
+    ("keg.domain.0.free_items", "uint32_t", "Items free in the slab layer", lambda at: at.keg.free),
+    (
+        "limit.items",
+        "uint64_t",
+        "Current number of allocated items if limit is set",
+        lambda at: at.zone.limiter.items,
+    ),
+    ("limit.max_items", "uint64_t", "Maximum number of allocated and cached items", lambda at: at.zone.limit),
+    ("limit.sleepers", "uint32_t", "Number of threads sleeping at limit", lambda at: len(at.zone.limiter.waiters)),
+    ("limit.sleeps", "uint64_t", "Total zone limit sleeps", lambda at: at.zone.limiter.sleeps),
+    (
+        "limit.bucket_max",
+        "uint64_t",
+        "Maximum number of items in each domain's bucket cache",
+        lambda at: at.zone.depot.most,
+    ),
+    ("domain.0.nitems", "long integer", "number of items in this domain", lambda at: at.zone.depot.nitems),
+    ("domain.0.imax", "long integer", "maximum item count in this period", lambda at: at.zone.depot.work().imax),
+    ("domain.0.imin", "long integer", "minimum item count in this period", lambda at: at.zone.depot.work().imin),
+    ("domain.0.wss", "long integer", "Working set size", lambda at: at.zone.depot.work().wss),
+    ("stats.current", "integer", "Current number of allocated items", lambda at: at.zone.used),
+    ("stats.allocs", "uint64_t", "Total allocation calls", lambda at: at.zone.stat().allocs),
+    ("stats.frees", "uint64_t", "Total free calls", lambda at: at.zone.stat().frees),
+    ("stats.fails", "uint64_t", "Number of allocation failures", lambda at: at.zone.stat().fails),
+    ("stats.xdomain", "uint64_t", "Free calls from the wrong domain", lambda at: at.zone.stat().xdomain),
+)
+
+
+def _kegs(pool: Pool) -> int:
+    """Bytes of all slabs."""
+    return sum(Place(pool, kind.attr, kind).keg.pages for kind in KINDS) * PAGE_SIZE
+
+
+def _warn(pool: Pool, name: str, value: int) -> None:
+    pool.warnings.on = wrap(value, 32)
+
+
+def _nodes() -> Iterator[tuple[str, Node]]:
+    zones = (("pack", PACKET, MBUF), *((kind.attr, kind.zone, kind) for kind in KINDS))
+    for attr, zone, kind in zones:
+        for name, type_, says, read in _ZONE:
+            yield f"vm.uma.{zone}.{name}", Node(says, type_, partial(_read, attr, kind, read))
+    yield "vm.uma_kmem_limit", Node("UMA kernel memory soft limit", "unsigned long", lambda pool: pool.vm.realmem)
+    yield "vm.uma_kmem_total", Node("UMA kernel memory usage", "unsigned long", _kegs)
+    yield "vm.zone_count", Node("Number of UMA zones", "integer", lambda pool: len(zones))
+    yield (
+        ZONE_WARNINGS,
+        Node("Warn when UMA zones becomes full", "integer", lambda pool: pool.warnings.on, _warn),
+    )
+
+
+def _read(attr: str, kind: Kind, read: Callable[[Place], Any], pool: Pool) -> Any:
+    return read(Place(pool, attr, kind))
+
+
+VM_NODES: Mapping[str, Node] = MappingProxyType(dict(_nodes()))
