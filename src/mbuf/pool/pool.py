@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from sys import is_finalizing
 from types import MappingProxyType
 
+from mbuf.pool.drains import Drains
 from mbuf.pool.filled import Filled
 from mbuf.pool.limits import Limits
 from mbuf.pool.paged import Paged
@@ -119,8 +120,8 @@ class Pool(Filled):
         return Sysctl(self)
 
     @property
-    def drains(self) -> Event:
-        """What is called when a limit is hit or memory is low: `pool.drains.register(fn)`. See pr_drain."""
+    def drains(self) -> Drains:
+        """What is called when a limit is hit or memory is low: `pool.drains.register(fn, name)`. See pr_drain."""
         return self.reclaim.drains
 
     @contextmanager
