@@ -15,6 +15,7 @@ from types import MappingProxyType
 from mbuf.pool.drains import Drains
 from mbuf.pool.filled import Filled
 from mbuf.pool.limits import Limits
+from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.paged import Paged
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.reserve import Reserve, Stock
@@ -123,6 +124,13 @@ class Pool(Filled):
     def drains(self) -> Drains:
         """What is called when a limit is hit or memory is low: `pool.drains.register(fn, name)`. See pr_drain."""
         return self.reclaim.drains
+
+    def watch_memory(self) -> MemoryWatch:
+        """Within it, drains run and caches are trimmed when Linux says that memory is short.
+
+        In a `with` statement from a thread of its own, in an `async with` by the event loop.
+        """
+        return MemoryWatch(self.vm)
 
     @contextmanager
     def cpu(self, number: int) -> Iterator[None]:
