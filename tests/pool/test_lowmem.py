@@ -186,6 +186,17 @@ def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually
     eventually(lambda: threading.active_count() == threads)
 
 
+def test_a_watch_whose_thread_has_died_ends_as_any_other(
+    vm: Vm, meter: Meter, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    monkeypatch.setattr(Gauge, "look", lambda _: 1 // 0)
+    threads = threading.active_count()
+    with meter.watch(vm):
+        eventually(lambda: told == [ZeroDivisionError] and threading.active_count() == threads)
+
+
 def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

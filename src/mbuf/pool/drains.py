@@ -61,9 +61,6 @@ class _Drain:
     def __eq__(self, other: object) -> bool:
         return self._fn == other
 
-    def __hash__(self) -> int:
-        return hash(self._fn)
-
     def __call__(self) -> None:
         with self:
             self._fn()
