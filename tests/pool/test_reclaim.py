@@ -14,6 +14,11 @@ def nothing() -> None:
     """A drain of somebody who has nothing to spare."""
 
 
+def interrupt() -> None:
+    """A drain during which somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def reclaim(make: Callable[..., Pool]) -> Reclaim:
     """Of a pool that calls for nothing by itself."""
@@ -184,3 +189,59 @@ def test_a_shortage_of_pages_lets_everything_cached_go(make: Callable[..., Pool]
         [pool.cljget(None, M_NOWAIT, 16384) for _ in range(3)]
     assert pool.reclaim.run() >= 1
     pool.cljget(None, M_NOWAIT, 16384).free()
+
+
+def test_a_drain_that_fails_keeps_nobody_from_trimming(
+    make: Callable[..., Pool], clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make(clock=clock)
+    pool.free_bulk([pool.get() for _ in range(2000)])
+    clock.now += 1000
+    pool.drains.register(lambda: 1 // 0, "ip")
+    assert pool.vm.low()
+    assert pool.zones.mbuf.cached == 2 * 254
+    assert caplog.messages == ["drain ip failed"]
+
+
+def test_what_ends_the_program_goes_through_after_the_trim(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    pool.free_bulk([pool.get() for _ in range(2000)])
+    clock.now += 1000
+    pool.drains.register(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.vm.low()
+    assert pool.zones.mbuf.cached == 2 * 254
+
+
+def test_zones_whose_turn_had_not_come_when_a_drain_ended_it_are_served_later(reclaim: Reclaim) -> None:
+    for zone in ("mbuf", "mbuf_cluster", "mbuf_jumbo_page"):
+        reclaim.ring(zone)
+    reclaim.drains.register(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        reclaim.run()
+    reclaim.drains.deregister(interrupt)
+    assert reclaim.run() == 2
+    assert reclaim.drains.count == 3
+
+
+def test_a_drain_that_ends_the_worker_leaves_it_to_the_next_ring(
+    worker: Reclaim, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    worker.drains.register(interrupt)
+    worker.ring("mbuf")
+    eventually(lambda: told == [KeyboardInterrupt])
+    worker.drains.deregister(interrupt)
+    worker.drains.register(nothing)
+    worker.ring("mbuf")
+    eventually(lambda: worker.drains.count == 2)
+
+
+def test_a_trim_gives_the_clusters_of_packets_back_too(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make({"kern.ipc.nmbclusters": 4000, "kern.ipc.nmbufs": 8000}, clock=clock)
+    pool.free_bulk(pool.getcl_bulk(3000))
+    clock.now += 1000
+    assert pool.vm.low()
+    assert (pool.zones.clust.cached, pool.zones.clust.pressed, pool.zones.pack.pressed) == (0, 0, 0)
+    assert pool.zones.clust.used == pool.zones.pack.cached == 2 * 254

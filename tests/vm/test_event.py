@@ -121,3 +121,28 @@ def test_who_leaves_during_an_invocation_may_be_called_once_more() -> None:
     event.invoke()
     event.invoke()
     assert calls == ["last"]
+
+
+def test_who_invokes_within_an_invocation_is_heard_at_once() -> None:
+    event = Event()
+    calls: list[int] = []
+
+    def again() -> None:
+        calls.append(event.count)
+        if event.count < 3:
+            event.invoke()
+
+    event.register(again)
+    event.invoke()
+    assert calls == [1, 2, 3]
+
+
+def test_one_registered_twice_is_called_twice_and_forgotten_at_once() -> None:
+    event = Event()
+    calls: list[int] = []
+    for _ in range(2):
+        event.register(calls.append)
+    event.invoke(1)
+    assert calls == [1, 1]
+    event.deregister(calls.append)
+    assert not event

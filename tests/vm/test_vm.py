@@ -190,6 +190,17 @@ def test_the_period_is_the_kernels() -> None:
     assert LOWMEM_PERIOD == 10
 
 
+def test_the_period_of_low_memory_can_be_set(clock: Any) -> None:
+    vm = Vm(1 << 20, clock=clock)
+    assert vm.lowmem_period == LOWMEM_PERIOD
+    vm.lowmem_period = 1
+    told = []
+    for later in (0, 0.9, 0.1):
+        clock.now += later
+        told.append(vm.low())
+    assert told == [True, False, True]
+
+
 def test_a_listener_that_fails_counts_as_told(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     vm.lowmem.register(lambda why: 1 // 0)

@@ -13,8 +13,10 @@ from sys import is_finalizing
 from types import MappingProxyType
 
 from mbuf.errors import TunableWarning
+from mbuf.pool.drains import Drains
 from mbuf.pool.filled import Filled
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits
+from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.paged import Paged
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.remarks import remarks, switch
@@ -27,6 +29,7 @@ from mbuf.uma.limit import Warnings
 from mbuf.uma.pages import Pages
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.event import Event
+from mbuf.vm.page import compiled
 from mbuf.vm.sfbuf import NSFBUFS, SfBufs
 from mbuf.vm.vm import Vm
 
@@ -78,7 +81,7 @@ class Pool(Filled):
         self.debug = debug
         self.limits: Limits = Limits.plan(vm.realmem, tunables)
         for said in remarks(tunables, vm.realmem, self.limits) if strict else ():
-            warnings.warn(said, TunableWarning, stacklevel=2)
+            warnings.warn(said, TunableWarning, stacklevel=1 if compiled() else 2)
         self.cpus = Cpus(ncpu)
         zones = boot(vm, self.limits, self.cpus, caching, debug)
         pages = Pages(vm)
@@ -131,9 +134,16 @@ class Pool(Filled):
         return Sysctl(self)
 
     @property
-    def drains(self) -> Event:
-        """What is called when a limit is hit or memory is low: `pool.drains.register(fn)`. See pr_drain."""
+    def drains(self) -> Drains:
+        """What is called when a limit is hit or memory is low: `pool.drains.register(fn, name)`. See pr_drain."""
         return self.reclaim.drains
+
+    def watch_memory(self) -> MemoryWatch:
+        """Within it, drains run and caches are trimmed when Linux says that memory is short.
+
+        In a `with` statement from a thread of its own, in an `async with` by the event loop.
+        """
+        return MemoryWatch(self.vm)
 
     @contextmanager
     def cpu(self, number: int) -> Iterator[None]:

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
-from mbuf.vm.event import EVENTHANDLER_PRI_FIRST, Event
+from mbuf.pool.drains import Drains
+from mbuf.vm.event import EVENTHANDLER_PRI_FIRST
 
 if TYPE_CHECKING:
     from mbuf.pool.zones import Zones
@@ -33,7 +34,7 @@ class Reclaim:
         self.vm = vm
         self.zones = zones
         #: Protocols' drain functions, called without arguments.
-        self.drains = Event()
+        self.drains = Drains()
         #: True when only `run` runs them.
         self.by_hand = by_hand
         self._rung: dict[str, int] = {}
@@ -52,9 +53,20 @@ class Reclaim:
 
     def lowmem(self, why: int) -> None:
         """Memory is low: protocols first, then what nobody will miss in the caches. See uma_reclaim."""
-        self.drains.invoke()
-        for zone in self.zones.all():
-            zone.reclaim(UMA_RECLAIM_TRIM)
+        try:
+            self.drains.invoke()
+        finally:
+            self._trim()
+
+    def _trim(self) -> None:
+        # What packets let go of goes past the caches of its zone, which would keep it until the next time.
+        press = self.zones.clust.limiter.press
+        press(1)
+        try:
+            for zone in self.zones.all():
+                zone.reclaim(UMA_RECLAIM_TRIM)
+        finally:
+            press(-1)
 
     def shortage(self) -> None:
         """A request found no page: say that memory is low, and if that is no news or no help, let all go."""
@@ -104,9 +116,15 @@ class Reclaim:
     def run(self) -> int:
         """Do what was rung for since: drains once for each zone. Returns how many rang."""
         rung, self._rung = self._rung, {}
-        for name in rung:
-            if name == PAGES:
-                self.shortage()
-            else:
-                self.drains.invoke()
-        return len(rung)
+        count = len(rung)
+        try:
+            while rung:
+                name, _ = rung.popitem()
+                if name == PAGES:
+                    self.shortage()
+                else:
+                    self.drains.invoke()
+        finally:
+            # A drain has raised what ends the program, or this thread: the others' turn is still to come.
+            self._rung.update(rung)
+        return count

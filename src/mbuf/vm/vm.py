@@ -11,52 +11,34 @@ from pathlib import Path
 from mbuf.const import PAGE_SIZE, VM_LOW_PAGES
 from mbuf.errors import Inval, NoMemory
 from mbuf.vm.arena import Arena
+from mbuf.vm.cgroup import folders
 from mbuf.vm.event import Event
 from mbuf.vm.lock import Lock
 
 #: Pages of one arena, 64 MiB: large, so that there are few; small, so that one is searched in a microsecond.
 ARENA_PAGES = 16384
 
-#: Least seconds between two low-memory events (vm.lowmem_period).
+#: Least seconds between two low-memory events: the kernel's vm.lowmem_period.
 LOWMEM_PERIOD = 10.0
+
+#: What the files with a control group's limit are called, in version 2 and 1.
+LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
     """Bytes of memory that this process may use: the machine's, or less where its control group says so."""
     meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
     total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
-    return min([total, *_cgroup_limits(Path(proc), Path(cgroup))])
+    limits = (_limit_in(folder / name) for folder in folders(proc, cgroup) for name in LIMITS)
+    return min([total, *(limit for limit in limits if limit is not None)])
 
 
-def _cgroup_limits(proc: Path, root: Path) -> list[int]:
-    """The limits of this process's control group and of all groups above it, of either version of cgroups."""
-    limits: list[int] = []
-    try:
-        groups = Path(proc, "self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return limits
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            base, name = root, "memory.max"
-        elif "memory" in controllers.split(","):
-            base, name = root / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        here = base / path.lstrip("/")
-        for folder in (here, *here.parents):
-            limits += _limit_in(folder / name)
-            if folder == base:
-                break
-    return limits
-
-
-def _limit_in(file: Path) -> list[int]:
+def _limit_in(file: Path) -> int | None:
     try:
         text = file.read_text(encoding="ascii").strip()
     except OSError:
-        return []
-    return [int(text)] if text.isdigit() else []
+        return None
+    return int(text) if text.isdigit() else None
 
 
 class Vm:
@@ -71,6 +53,8 @@ class Vm:
         if not 0 <= realmem < 1 << 62:
             raise Inval(f"realmem {realmem}: give the bytes of memory to manage, 0 or more")
         self.clock = clock
+        #: Least seconds between two low-memory events. See vm.lowmem_period.
+        self.lowmem_period = LOWMEM_PERIOD
         #: Pages in the budget.
         self.pages = realmem // PAGE_SIZE
         #: Pages handed out.
@@ -176,12 +160,12 @@ class Vm:
         return best
 
     def low(self, why: int = VM_LOW_PAGES) -> bool:
-        """Say that memory is low, at most once in LOWMEM_PERIOD seconds; true if listeners were called."""
+        """Say that memory is low, at most once in `lowmem_period` seconds; true if listeners were called."""
         now = self.clock()
         with self._lock:
             if now < self._lowmem_next:
                 return False
-            self._lowmem_next = now + LOWMEM_PERIOD
+            self._lowmem_next = now + self.lowmem_period
         self.lowmem.invoke(why)
         return True
 

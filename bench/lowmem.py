@@ -1,0 +1,60 @@
+"""What pressure on memory makes a pool give back: its pages, and what of this process is resident.
+
+Packets are allocated, filled and freed; then a synthetic pressure file says that tasks stand still for want of
+memory. The pool's clock is put forward between, for what was needed in the last minutes is kept for the next burst.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+
+from mbuf import Pool, Vm, compiled
+from mbuf.const import PAGE_SIZE
+from mbuf.pool.lowmem import MemoryWatch
+from mbuf.vm.gauge import STALL, Gauge, stalled
+
+PACKETS = 60_000
+MINUTES = 20
+
+
+def resident() -> int:
+    """MiB of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_SIZE >> 20
+
+
+def row(when: str, pool: Pool) -> None:
+    pages = pool.vm.used
+    cached = sum(zone.cached for zone in pool.zones.all())
+    print(f"{when:<28}{resident():>12} MiB{pages:>10}{cached:>10}")
+
+
+def main() -> None:
+    now = [0.0]
+    told = threading.Event()
+    pool = Pool(Vm(1 << 30, clock=lambda: now[0]), tunables={"kern.ipc.nmbclusters": 2 * PACKETS})
+    pool.vm.lowmem.register(lambda _: told.set(), 20000)
+    print(f"{'compiled' if compiled() else 'uncompiled'}, {PACKETS} packets")
+    print(f"{'':<28}{'resident':>16}{'pages':>10}{'cached':>10}")
+    row("new", pool)
+    packets = [m.append(bytes(2000)) for m in pool.getcl_bulk(PACKETS)]
+    row("in use", pool)
+    pool.free_bulk(packets)
+    del packets
+    row("freed", pool)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "memory.pressure")
+        file.write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", "ascii")
+        with MemoryWatch(pool.vm, [Gauge(file, stalled, STALL)], 0.1):
+            now[0] += MINUTES * 60
+            file.write_text(f"some avg10=20.00 avg60=0.00 avg300=0.00 total={STALL}\n", "ascii")
+            told.wait()
+            row("after pressure", pool)
+    pool.drain()
+    row("after pool.drain()", pool)
+    pool.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+import asyncio
+import gc
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbuf import Busy, Pool, Vm
+from mbuf.const import PAGE_SIZE
+from mbuf.pool.lowmem import MemoryWatch
+from mbuf.vm.gauge import STALL, Gauge, stalled
+
+Eventually = Callable[[Callable[[], object]], None]
+OFTEN = 0.001
+
+
+class Meter:
+    """A synthetic pressure file, and a watch that looks at it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.total = 0
+        self.stall(0)
+
+    def stall(self, usec: int = STALL) -> None:
+        """Say that tasks stood still."""
+        self.total += usec
+        # Whole at once, as Linux shows it.
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={self.total}\n")
+        fresh.rename(self.path)
+
+    def watch(self, vm: Vm) -> MemoryWatch:
+        return MemoryWatch(vm, [Gauge(self.path, stalled, STALL)], OFTEN)
+
+
+@pytest.fixture
+def meter(tmp_path: Path) -> Meter:
+    return Meter(tmp_path / "memory.pressure")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """No thread and no descriptor is left behind."""
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    yield
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
+
+
+@pytest.fixture
+def heard(vm: Vm) -> Iterator[list[tuple[int, str]]]:
+    """What the Vm's listeners heard, and in which thread."""
+    heard: list[tuple[int, str]] = []
+
+    def hear(why: int) -> None:
+        heard.append((why, threading.current_thread().name))
+
+    vm.lowmem.register(hear)
+    yield heard
+    vm.lowmem.deregister(hear)
+
+
+@pytest.fixture
+def vm(clock: Any) -> Vm:
+    return Vm(16 << 20, clock=clock)
+
+
+# In a thread.
+
+
+def test_pressure_is_low_memory_told_from_a_thread(
+    vm: Vm, meter: Meter, heard: list[tuple[int, str]], eventually: Eventually
+) -> None:
+    with meter.watch(vm):
+        meter.stall()
+        eventually(lambda: heard)
+    assert heard == [(2, "mbuf memory")]
+
+
+def test_without_pressure_nobody_hears(vm: Vm, meter: Meter, heard: list[Any]) -> None:
+    with meter.watch(vm):
+        meter.stall(STALL - 1)
+    assert heard == []
+
+
+def test_pressure_that_goes_on_is_told_once_a_period(
+    vm: Vm, meter: Meter, heard: list[Any], clock: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    low = vm.low
+    monkeypatch.setattr(vm, "low", lambda: told.append(low()))
+    vm.lowmem_period = 3
+    with meter.watch(vm):
+        for later in (0, 2.9, 0.1, 2.9, 0.1):
+            clock.now += later
+            count = len(told)
+            meter.stall()
+            eventually(lambda count=count: len(told) > count)
+    assert told == [True, False, True, False, True]
+    assert len(heard) == 3
+
+
+def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
+    watch = meter.watch(vm)
+    assert watch.source == ""
+    with watch as same:
+        assert same is watch
+        assert watch.source == f"poll {meter.path}"
+    assert watch.source == ""
+
+
+def test_a_file_that_vanishes_and_comes_again_is_no_end(
+    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    look = Gauge.look
+
+    def counted(gauge: Gauge) -> bool:
+        pressed = look(gauge)
+        looks.append(gauge._last)
+        return pressed
+
+    monkeypatch.setattr(Gauge, "look", counted)
+    with meter.watch(vm):
+        meter.path.unlink()
+        eventually(lambda: None in looks)
+        meter.path.write_text("out of order")
+        meter.stall()
+        eventually(lambda: looks[-1] == meter.total)
+        assert heard == []
+        meter.stall()
+        eventually(lambda: heard)
+
+
+def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
+    vm: Vm, meter: Meter, clock: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
+    errors: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt]
+
+    def fail(_: int) -> None:
+        raise errors[len(told)]
+
+    vm.lowmem.register(fail)
+    with meter.watch(vm):
+        for count in (1, 2, 3):
+            clock.now += 10
+            meter.stall()
+            eventually(lambda count=count: len(told) == count)
+    assert told == errors
+
+
+def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
+    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+) -> None:
+    watch = meter.watch(vm)
+    for _ in range(2):
+        with watch, pytest.raises(Busy, match="on already"), watch:
+            pass
+    with watch:
+        meter.stall()
+        eventually(lambda: heard)
+
+
+def test_a_listener_may_end_the_watch(vm: Vm, meter: Meter, eventually: Eventually) -> None:
+    threads = threading.active_count()
+    watch = meter.watch(vm)
+    vm.lowmem.register(lambda _: watch.__exit__())
+    with watch:
+        meter.stall()
+        eventually(lambda: not watch.source and threading.active_count() == threads)
+
+
+def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually: Eventually) -> None:
+    threads = threading.active_count()
+    watch = meter.watch(vm)
+    watch.__enter__()
+    assert threading.active_count() == threads + 1
+    del watch
+    gc.collect()
+    eventually(lambda: threading.active_count() == threads)
+
+
+def test_a_watch_whose_thread_has_died_ends_as_any_other(
+    vm: Vm, meter: Meter, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    monkeypatch.setattr(Gauge, "look", lambda _: 1 // 0)
+    threads = threading.active_count()
+    with meter.watch(vm):
+        eventually(lambda: told == [ZeroDivisionError] and threading.active_count() == threads)
+
+
+def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watch = meter.watch(vm)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError), watch:
+            pass
+    assert watch.source == ""
+    with watch:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
+    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+) -> None:
+    watch = meter.watch(vm)
+    with watch:
+        child = os.fork()
+        if not child:
+            watch.__exit__()
+            os._exit(int(watch.source != ""))
+        assert os.waitpid(child, 0)[1] == 0
+        meter.stall()
+        eventually(lambda: heard)
+
+
+# In an event loop.
+
+
+def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Meter) -> None:
+    async def main() -> tuple[str, int]:
+        told = asyncio.Event()
+        vm.lowmem.register(lambda _: (told.set(), names.append(threading.current_thread().name)))
+        async with meter.watch(vm) as watch:
+            meter.stall()
+            await asyncio.wait_for(told.wait(), 20)
+            return watch.source, threading.active_count()
+
+    names: list[str] = []
+    threads = threading.active_count()
+    assert asyncio.run(main()) == (f"poll {meter.path}", threads + 1)
+    assert names == [threading.current_thread().name]
+
+
+def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) -> None:
+    async def main() -> str:
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _, event: told.set_result(event["exception"]))
+        async with meter.watch(vm):
+            meter.stall()
+            return repr(await asyncio.wait_for(told, 20))
+
+    def fail(_: int) -> None:
+        raise ValueError("no")
+
+    vm.lowmem.register(fail)
+    assert asyncio.run(main()) == "ValueError('no')"
+
+
+def test_after_the_statement_the_loop_calls_nobody(
+    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        calls: list[object] = []
+        soon = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *args: calls.append(soon(*args))  # type: ignore[method-assign,assignment]
+        async with meter.watch(vm):
+            meter.stall()
+            # The loop stands still: what is asked of it comes later.
+            eventually(lambda: calls)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert heard == []
+
+
+# Of a pool.
+
+
+def rss() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_SIZE
+
+
+def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
+    make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
+) -> None:
+    pool = make({"kern.ipc.nmbclusters": 40_000}, mem=256 << 20, clock=clock)
+    kept = pool.getcl_bulk(1000)
+    pool.free_bulk([m.append(bytes(2000)) for m in pool.getcl_bulk(20_000)])
+    order: list[tuple[str, int]] = []
+    pool.drains.register(lambda: (order.append(("drain", pool.vm.used)), pool.free_bulk(kept)))
+    pool.vm.lowmem.register(lambda _: order.append(("after", pool.vm.used)))
+    full, most = pool.vm.used, rss()
+    # What was needed in the last minutes stays for the next burst: let it be long ago.
+    clock.now += 1000
+    with meter.watch(pool.vm):
+        meter.stall()
+        eventually(lambda: len(order) == 2)
+    less, least = pool.vm.used, rss()
+    print(f"pages {full} -> {less}, resident {most >> 20} -> {least >> 20} MiB")
+    assert order == [("drain", full), ("after", less)]
+    assert less < full // 10
+    assert most - least > 32 << 20
+
+
+def test_a_pool_makes_a_watch_of_this_machine(make: Callable[..., Pool]) -> None:
+    pool = make()
+    with pool.watch_memory() as watch:
+        pool.getcl().free()
+        assert all(name.startswith(("trigger /", "poll /")) for name in watch.source.split(", ") if name)
+
+
+def test_a_watch_keeps_no_pool_alive_and_outlives_it(
+    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+) -> None:
+    pool = Pool(vm=vm, worker=False)
+    with meter.watch(pool.vm):
+        del pool
+        gc.collect()
+        meter.stall()
+        eventually(lambda: heard)
+
+
+def test_a_watch_takes_nothing_from_the_pool(
+    make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
+) -> None:
+    pool = make(clock=clock)
+    before = [(zone.stat().allocs, zone.limiter.items) for zone in pool.zones.all()]
+    with meter.watch(pool.vm):
+        meter.stall()
+        eventually(lambda: pool.drains.count)
+    assert [(zone.stat().allocs, zone.limiter.items) for zone in pool.zones.all()] == before

@@ -1,0 +1,170 @@
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbuf.vm.gauge import Gauge, fails, gauges
+from mbuf.vm.pressure import INTERVAL, Pressure
+
+Spawn = Callable[[Callable[[], object]], Any]
+OFTEN = 0.001
+
+
+class Bell(Gauge):
+    """A gauge that is armed with one end of a connection; urgent bytes at the other are pressure."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        super().__init__(path, fails)
+        self.fd = fd
+
+    def arm(self) -> int:
+        return self.fd
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[socket.socket, int]]:
+    """An end of a connection, and the descriptor of the other, for somebody to close."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        theirs, _ = server.accept()
+        yield ours, theirs.detach()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_the_default_is_a_look_a_second() -> None:
+    assert INTERVAL == 1
+
+
+def test_a_count_that_rises_ends_the_wait(tmp_path: Path, spawn: Spawn) -> None:
+    file = tmp_path / "failcnt"
+    file.write_text("0\n")
+    pressure = Pressure([Gauge(file, fails)], OFTEN)
+    waiter = spawn(pressure.wait)
+    file.write_text("1\n")
+    assert waiter.done()
+    assert pressure.source == f"poll {file}"
+    pressure.close()
+
+
+def test_a_count_that_rose_between_two_waits_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "failcnt").write_text("0\n")
+    pressure = Pressure([Gauge(tmp_path / "failcnt", fails)], OFTEN)
+    for count in ("1\n", "2\n"):
+        (tmp_path / "failcnt").write_text(count)
+        assert pressure.wait()
+    pressure.close()
+
+
+def test_every_gauge_is_looked_at_each_time(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text("0\n")
+    pressure = Pressure([Gauge(tmp_path / name, fails) for name in "ab"], OFTEN)
+    for name in "ab":
+        (tmp_path / name).write_text("1\n")
+    assert pressure.wait()
+    pressure.stop()
+    assert not pressure.wait()
+    pressure.close()
+
+
+def test_stop_ends_the_wait_now_and_from_now_on(tmp_path: Path, spawn: Spawn) -> None:
+    (tmp_path / "failcnt").write_text("0\n")
+    for watched in ([], [Gauge(tmp_path / "failcnt", fails)]):
+        pressure = Pressure(watched)
+        waiter = spawn(pressure.wait)
+        assert not pressure.stopped
+        pressure.stop()
+        assert not waiter.done()
+        assert not pressure.wait()
+        pressure.stop()
+        assert pressure.stopped
+        pressure.close()
+
+
+def test_closed_it_holds_no_descriptor_and_may_be_stopped_and_closed(line: tuple[socket.socket, int]) -> None:
+    before = descriptors()
+    pressure = Pressure([Bell(Path("there"), line[1])])
+    assert descriptors() == before + 2
+    pressure.close()
+    assert (descriptors(), pressure.closed, pressure.stopped) == (before - 1, True, True)
+    pressure.stop()
+    pressure.close()
+
+
+def test_without_gauges_nothing_tells() -> None:
+    pressure = Pressure([])
+    assert pressure.source == ""
+    pressure.close()
+
+
+def test_what_linux_tells_of_ends_the_wait_and_is_told_once(line: tuple[socket.socket, int], spawn: Spawn) -> None:
+    ours, fd = line
+    pressure = Pressure([Bell(Path("/proc/there"), fd)])
+    assert pressure.source == "trigger /proc/there"
+    ours.send(b"!", socket.MSG_OOB)
+    assert pressure.wait()
+    # The byte is still there, and yet it is news no more.
+    waiter = spawn(pressure.wait)
+    pressure.stop()
+    assert not waiter.done()
+    pressure.close()
+
+
+def test_a_trigger_whose_file_goes_is_looked_at_from_then_on(
+    tmp_path: Path, line: tuple[socket.socket, int], spawn: Spawn, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    ours, fd = line
+    file = tmp_path / "memory.pressure"
+    pressure = Pressure([Bell(file, fd)], OFTEN)
+    waiter = spawn(pressure.wait)
+    before = descriptors()
+    # It is reset, which is an error to who waits for it.
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    ours.close()
+    eventually(lambda: pressure.source == f"poll {file}")
+    eventually(lambda: descriptors() == before - 2)
+    file.write_text("0\n")
+    looks = [0]
+    eventually(lambda: looks.append(0) or len(looks) > 5)
+    file.write_text("1\n")
+    eventually(lambda: file.write_text(f"{len(looks)}\n") and (looks.append(0) or not waiter.is_alive()))
+    assert waiter.done()
+    pressure.close()
+
+
+def test_what_cannot_be_waited_for_is_an_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = descriptors()
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(PermissionError):
+        Pressure([Bell(tmp_path, fd)])
+    assert descriptors() == before
+
+
+def test_stop_and_close_come_from_any_thread_at_once(spawn: Spawn) -> None:
+    for _ in range(50):
+        pressure = Pressure([])
+        gate = threading.Barrier(3)
+
+        def end(do: Callable[[], None], gate: threading.Barrier = gate) -> None:
+            gate.wait(20)
+            do()
+
+        enders = [spawn(lambda do=do: end(do)) for do in (pressure.stop, pressure.stop, pressure.close)]
+        for ender in enders:
+            ender.done()
+        assert pressure.closed
+
+
+def test_this_machine_says_how_it_is_watched() -> None:
+    before = descriptors()
+    watched = gauges()
+    pressure = Pressure(watched)
+    assert len(pressure.source.split(", ")) == (len(watched) or 1)
+    pressure.close()
+    assert descriptors() == before
