@@ -113,14 +113,14 @@ def test_a_file_is_named_page_by_page(
 
 def test_what_is_left_is_named_again(pool: Pool) -> None:
     m = filed(pool, sample(30000), 5000)
-    file, start, count, rest = file_run(m, 0)
-    assert (file is m.ext.obj, start, count, rest) == (True, 5000, 30000, None)
+    file, start, count, rest, at = file_run(m, 0)
+    assert (file is m.ext.obj, start, count, rest, at) == (True, 5000, 30000, None, 0)
     assert file_run(m, 100)[1:3] == (5100, 29900)
     m.adj(20)
     m.adj(-30)
     assert file_run(m, 0)[1:3] == (5020, 29950)
     n = m.copym(1000, 25000)
-    assert file_run(n, 0)[1:] == (6020, 25000, None)
+    assert file_run(n, 0)[1:] == (6020, 25000, None, 0)
     pool.free_bulk([m, n])
     del file
 
@@ -131,9 +131,9 @@ def test_a_run_ends_where_the_file_does_not_go_on(pool: Pool) -> None:
     plain = pool.get().append(b"x")
     m.adj(-60)
     m.cat(gap).cat(other).cat(plain)
-    assert file_run(m, 0)[1:] == (0, 40, gap)
-    assert file_run(gap, 0)[1:] == (50, 50, other)
-    assert file_run(other, 0)[1:] == (100, 100, plain)
+    assert file_run(m, 0)[1:] == (0, 40, gap, 0)
+    assert file_run(gap, 0)[1:] == (50, 50, other, 0)
+    assert file_run(other, 0)[1:] == (100, 100, plain, 0)
     for none in (plain, pool.frombytes(b"x", flags=M_EXTPG), record(pool, sample(100))):
         assert file_run(none, 0) is None
         if none is not plain:
@@ -151,10 +151,20 @@ def test_a_header_that_was_added_is_in_no_file(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 3, 50, 99])
-@pytest.mark.parametrize("way", ["record", "file"])
-def test_views_are_of_what_is_left(pool: Pool, at: int, way: str) -> None:
-    m = record(pool, sample(100)) if way == "record" else filed(pool, sample(100), 4050)
+def test_views_are_of_what_is_left(pool: Pool, at: int) -> None:
+    m = record(pool, sample(100))
     views = pages_of(m, at)
+    assert b"".join(views) == sample(100)[at:]
+    assert all(view.readonly for view in views)
+    m.freem()
+    assert b"".join(views) == sample(100)[at:]
+
+
+@pytest.mark.parametrize("at", [0, 3, 50, 99])
+def test_what_is_in_a_file_is_not_looked_at(pool: Pool, at: int) -> None:
+    m = filed(pool, sample(100), 4050)
+    assert (pages_of(m, at), pool.sfbufs.mapped) == ([], 0)
+    views = list(m.adj(at))
     assert b"".join(views) == sample(100)[at:]
     assert all(view.readonly for view in views)
     m.freem()
