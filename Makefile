@@ -42,6 +42,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/verbs.py
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/sendfile.py
+	$(BIN)/python bench/lowmem.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
