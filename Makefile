@@ -39,6 +39,7 @@ lint: $(VENV)/tools
 
 bench: $(VENV)/built
 	$(BIN)/python bench/alloc.py
+	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/verbs.py
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/sendfile.py

@@ -152,6 +152,7 @@ from mbuf.pool import tunables
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
+from mbuf.pool.probes import PROBES
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
 
@@ -300,6 +301,7 @@ __all__ = [
     "File",
     "RefCount",
     "Limits",
+    "PROBES",
     "Pool",
     "compiled",
     "tunables",

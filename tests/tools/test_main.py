@@ -294,3 +294,17 @@ def test_a_version_that_is_not_known_is_not_made_up(monkeypatch: pytest.MonkeyPa
     assert command._version() == "(not installed)"
     monkeypatch.setattr(command, "version", lambda name: "1.2")
     assert command._version() == "1.2"
+
+
+def test_a_trace_comes_before_the_report(capture: Capturing) -> None:
+    path = capture(0, 1)
+    traced, plain = mbuf("replay", path, "--trace", "--descriptors", "2"), mbuf("replay", path, "--descriptors", "2")
+    lines = traced.stdout.splitlines()
+    assert (traced.exit_code, lines[0].split()) == (0, ["SECONDS", "CPU", "PROBE", "ARGUMENTS"])
+    assert traced.stdout.endswith(plain.stdout)
+    assert lines[2].split()[2:5] == ["m-getcl", "how=M_NOWAIT", "type=MT_DATA"]
+
+
+def test_a_trace_is_no_json(capture: Capturing) -> None:
+    result = mbuf("replay", capture(0), "--trace", "--json")
+    assert (result.exit_code, result.stderr) == (2, "mbuf: --trace and --json: give one of them\n")

@@ -7,6 +7,7 @@ as the input was in order, 2 not to be done, 130 interrupted.
 import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -49,6 +50,7 @@ def main() -> None:
 @click.option("--loop", "loops", type=click.IntRange(1), default=1, help="How often to play all captures.")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--trace", is_flag=True, help="Print a line for each mbuf got and freed, as DTrace would.")
 @click.pass_context
 def replay(
     context: click.Context,
@@ -65,6 +67,7 @@ def replay(
     loader_conf: str | None,
     sets: tuple[str, ...],
     as_json: bool,
+    trace: bool,
 ) -> None:
     """Play captures through the allocator, and tell which limit was reached.
 
@@ -79,10 +82,13 @@ def replay(
     """
     if hold is not None and drain_rate is not None:
         raise Refused("--hold and --drain-rate: give one of them")
+    if trace and as_json:
+        raise Refused("--trace and --json: give one of them")
     hold = 0.1 if hold is None else hold
     settings = Settings(queues, descriptors, mtu, ncpu, hold, drain_rate, speed)
     with warnings_told():
-        run = _run(Job(readable(captures), loops, memory(physmem), booted_with(loader_conf, sets), settings))
+        job = Job(readable(captures), loops, memory(physmem), booted_with(loader_conf, sets), settings)
+        run = _run(job, click.echo if trace else None)
     _print(json.dumps(report.json(run), indent=2) + "\n" if as_json else report.text(run))
     context.exit(130 if run.interrupted else 1 if run.errors else 0)
 
@@ -189,10 +195,10 @@ def _sysctl(pool: Pool, argument: str, style: tree.Style) -> bool:
     return True
 
 
-def _run(job: Job) -> report.Run:
+def _run(job: Job, trace: Callable[[str], object] | None) -> report.Run:
     with progress("replay", job.total) as tell:
         try:
-            return Session(job, tell, lambda line: click.echo(f"mbuf: {line}", err=True)).run()
+            return Session(job, tell, lambda line: click.echo(f"mbuf: {line}", err=True), trace=trace).run()
         except Inval as error:
             raise Refused(str(error)) from None
 

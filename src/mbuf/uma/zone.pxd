@@ -4,6 +4,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
 from mbuf.uma.item cimport Item
 from mbuf.uma.tally cimport Tally
+from mbuf.vm.probe cimport Probes
 
 
 @cython.no_gc
