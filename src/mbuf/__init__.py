@@ -129,6 +129,7 @@ from mbuf.const import (
     VM_LOW_PAGES,
 )
 from mbuf.errors import (
+    Again,
     Busy,
     CaptureError,
     Corrupt,
@@ -280,6 +281,7 @@ __all__ = [
     "UMA_RECLAIM_TRIM",
     "VM_LOW_KMEM",
     "VM_LOW_PAGES",
+    "Again",
     "Busy",
     "CaptureError",
     "Corrupt",
