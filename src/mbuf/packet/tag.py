@@ -224,6 +224,7 @@ class TagList:
         else:
             self._listed(after)
             t = after._after
+        type, cookie = index(type), index(cookie)
         while t is not None and (t.id != type or t.cookie != cookie):
             t = t._after
         return t

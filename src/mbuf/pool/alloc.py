@@ -96,7 +96,7 @@ class Allocator(Source):
     ) -> Mbuf:
         """An mbuf with a cluster of 2048, 4096, 9216 or 16384 bytes. See m_getjcl."""
         check(clip(how), clip(type), clip(flags))
-        zone = self.zones.of_size(clip(size))
+        zone = self.zones.of_size(size)
         if size == MCLBYTES:
             return self._packet(how, type, flags, until(how, timeout))
         return self._with_cluster(zone, how, type, flags, until(how, timeout))
@@ -207,12 +207,12 @@ class Allocator(Source):
             return self.cluster(size, how, timeout)
         check(clip(how), MT_DATA, 0)
         _attachable(m)
-        return self._attach(m, self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout)))
+        return self._attach(m, self._cluster(self.zones.of_size(size), how, until(how, timeout)))
 
     def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
         """A raw cluster."""
         check(clip(how), MT_DATA, 0)
-        item = self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout))
+        item = self._cluster(self.zones.of_size(size), how, until(how, timeout))
         return cluster(cython.cast(Storage, item))
 
     def getcl_bulk(

@@ -129,6 +129,9 @@ def _say(line: str) -> None:
 @click.option("-t", "types", is_flag=True, help="Print types instead of values.")
 @click.option("-N", "names_only", is_flag=True, help="Print names alone.")
 @click.option("-n", "values_only", is_flag=True, help="Print values alone.")
+@click.option("-o", "opaque", is_flag=True, help="Print opaque values too: length and first bytes.")
+@click.option("-x", "whole", is_flag=True, help="Print opaque values too: all bytes.")
+@click.option("-b", "raw", is_flag=True, help="Print the bytes of values, and nothing else.")
 @machine_options
 @click.pass_context
 def sysctl(
@@ -139,6 +142,9 @@ def sysctl(
     types: bool,
     names_only: bool,
     values_only: bool,
+    opaque: bool,
+    whole: bool,
+    raw: bool,
     ncpu: int,
     physmem: float | None,
     loader_conf: str | None,
@@ -147,14 +153,20 @@ def sysctl(
     """Read and set the sysctl tree of a machine that has just been booted.
 
     Tells what a machine of this memory and these tunables would have for its limits, and what it would answer
-    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf.
+    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf. With -b, the bytes
+    of vm.zone_stats are those that libmemstat reads.
     """
     if every == bool(names):
         raise Refused("sysctl: give -a or names, not both" if every else "sysctl: give a name, or -a for all")
-    style = tree.Style(names_only, values_only, describe, types)
+    if raw and [name for name in names if "=" in name]:
+        raise Refused("sysctl -b: give names without values")
+    style = tree.Style(names_only, values_only, describe, types, opaque, whole)
     with warnings_told(), _booted(memory(physmem), booted_with(loader_conf, sets), ncpu) as pool:
         for name in names:
             _known(pool, name)
+        if raw:
+            click.echo(b"".join(tree.raw(pool, name) for name in (pool.sysctl if every else names)), nl=False)
+            return
         for line in tree.everything(pool, style) if every else ():
             click.echo(line)
         context.exit(2 if [name for name in names if not _sysctl(pool, name, style)] else 0)
