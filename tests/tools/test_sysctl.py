@@ -160,7 +160,7 @@ def test_what_the_kernel_refuses_is_one_line_in_its_words_and_code_2(argument: s
             "kern.ipc.nmbufs=9 is less than 10, the clusters of kern.ipc.nmbclusters; raise it, or leave it out "
             "(the kernel would take 419430)",
         ),
-        (["-a", "--physmem", "99999999999T"], "--physmem 99999999999T: give 4096 to 2.30584e+18"),
+        (["-a", "--physmem", "99999999999T"], "--physmem 99999999999T: give 4K to 1048576T"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:

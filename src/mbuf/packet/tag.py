@@ -6,6 +6,7 @@ Tags, where they are counted, and the list of them that a packet header keeps. K
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import index
 from typing import Any
 
 from mbuf.const import M_NOWAIT, M_WAITOK, MTAG_ABI_COMPAT, MTAG_PERSISTENT

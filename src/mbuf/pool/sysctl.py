@@ -186,8 +186,6 @@ NODES: Mapping[str, Node] = MappingProxyType(
         # They count only where the divisor is 2 or more.
         "vm.debug.trashed": Node("memory items debugged", "uint64_t", lambda pool: 0),
         "vm.debug.skipped": Node("memory items skipped, not debugged", "uint64_t", lambda pool: 0),
-        "debug.vm_lowmem": Node(
-            "set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _lowmem
-        ),
+        "debug.vm_lowmem": Node("set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _lowmem),
     }
 )
