@@ -184,11 +184,21 @@ def test_memory_is_that_of_this_machine_unless_told() -> None:
         ([SEGMENTS, "--hold", "1", "--drain-rate", "5"], "--hold and --drain-rate: give one of them"),
         ([SEGMENTS, "--hold", "-1"], "--hold -1: give a number, if need be with a unit of S"),
         ([SEGMENTS, "--hold", "nan"], "--hold nan: give a number, if need be with a unit of S"),
-        ([SEGMENTS, "--drain-rate", "0"], "--drain-rate 0: give 0.001 to 1e+09"),
+        ([SEGMENTS, "--drain-rate", "0"], "--drain-rate 0: give 0.001 to 1000000000"),
+        ([], "Missing argument 'CAPTURE...': see mbuf replay --help"),
+        ([SEGMENTS, "--nosuch"], "No such option '--nosuch': see mbuf replay --help"),
+        ([SEGMENTS, "--queues", "0"], "--queues 0: give 1 to 1024"),
+        ([SEGMENTS, "--queues", "1.5"], "--queues 1.5: give a whole number"),
+        ([SEGMENTS, "--queues", "\u0661"], "--queues \u0661: give a number"),
+        ([SEGMENTS, "--descriptors", "9" * 30], f"--descriptors {'9' * 30}: give 1 to 1048576"),
+        ([SEGMENTS, "--mtu", "67"], "--mtu 67: give 68 to 65535"),
+        ([SEGMENTS, "--loop", "0"], "--loop 0: give 1 to 1000000000"),
+        ([SEGMENTS, "--ncpu", "x"], "--ncpu x: give a number"),
+        (["no\x1b[31m\n\udcff"], "no\\x1b[31m\\n\\xff: there is no such file"),
         ([SEGMENTS, "--drain-rate", "5x"], "--drain-rate 5x: give a number"),
-        ([SEGMENTS, "--speed", "0x"], "--speed 0x: give 0.001 to 1e+09"),
+        ([SEGMENTS, "--speed", "0x"], "--speed 0x: give 0.001 to 1000000000"),
         ([SEGMENTS, "--physmem", "4Q"], "--physmem 4Q: give a number, if need be with a unit of K, M, G, T"),
-        ([SEGMENTS, "--physmem", "9999999999T"], "--physmem 9999999999T: give 4096 to 2.30584e+18"),
+        ([SEGMENTS, "--physmem", "9999999999T"], "--physmem 9999999999T: give 4K to 1048576T"),
         (
             [SEGMENTS, "--set", "kern.ipc.nmbclusters=many"],
             "--set kern.ipc.nmbclusters=many: the value isn't a number from 0 on, with k, m, g, t or no unit",
@@ -206,6 +216,22 @@ def test_memory_is_that_of_this_machine_unless_told() -> None:
 def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:
     result = mbuf("replay", *args, memory=None if "--physmem" in args else "4G")
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"mbuf: {line}\n")
+
+
+def test_a_command_that_is_none_is_one_line_and_code_2() -> None:
+    result = mbuf("replya")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("mbuf: No such command 'replya'")
+    assert result.stderr.endswith(": see mbuf --help\n")
+    assert (mbuf("--nosuch").exit_code, mbuf("--nosuch").stderr) == (
+        2,
+        "mbuf: No such option '--nosuch': see mbuf --help\n",
+    )
+
+
+def test_without_a_command_there_is_help() -> None:
+    result = mbuf()
+    assert (result.exit_code, "[OPTIONS] COMMAND [ARGS]..." in result.output) == (2, True)
 
 
 def test_a_name_without_a_value_is_refused() -> None:

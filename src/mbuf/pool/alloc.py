@@ -87,7 +87,7 @@ class Allocator(Dresser):
     ) -> Mbuf:
         """An mbuf with a cluster of 2048, 4096, 9216 or 16384 bytes. See m_getjcl."""
         check(clip(how), clip(type), clip(flags))
-        zone = self.zones.of_size(clip(size))
+        zone = self.zones.of_size(size)
         if size == MCLBYTES:
             return self.asked_cl(how, type, flags, until(how, timeout))
         return self._jumbo(zone, how, type, flags, until(how, timeout))
@@ -208,13 +208,13 @@ class Allocator(Dresser):
         check(clip(how), MT_DATA, 0)
         if m is not None:
             _attachable(m)
-        got: Mbuf | Cluster = self._cluster(m, self.zones.of_size(clip(size)), how, until(how, timeout))
+        got: Mbuf | Cluster = self._cluster(m, self.zones.of_size(size), how, until(how, timeout))
         return got
 
     def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
         """A raw cluster."""
         check(clip(how), MT_DATA, 0)
-        got: Cluster = self._cluster(None, self.zones.of_size(clip(size)), how, until(how, timeout))
+        got: Cluster = self._cluster(None, self.zones.of_size(size), how, until(how, timeout))
         return got
 
     def _cluster(self, m: Mbuf | None, zone: Zone, how: int, deadline: float | None) -> Any:

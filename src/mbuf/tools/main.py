@@ -17,12 +17,29 @@ from mbuf.pool.pool import Pool
 from mbuf.tools import report, tree
 from mbuf.tools.collect import collect
 from mbuf.tools.machine import booted_with, machine_options, memory, warnings_told
-from mbuf.tools.options import CLIENTS, MEMORY, PATIENCE, PORT, RATE, SECONDS, SPEED, Refused, readable
+from mbuf.tools.options import (
+    CLIENTS,
+    DESCRIPTORS,
+    MEMORY,
+    MTU,
+    PATIENCE,
+    PORT,
+    QUEUES,
+    RATE,
+    SECONDS,
+    SPEED,
+    TIMES,
+    Commands,
+    Refused,
+    readable,
+)
 from mbuf.tools.progress import progress
 from mbuf.tools.replay import Settings
 from mbuf.tools.serve import Service
 from mbuf.tools.serve import serve as run_service
 from mbuf.tools.session import Job, Session
+from mbuf.tools.where import where
+from mbuf.tools.words import plain
 from mbuf.vm.vm import Vm
 
 
@@ -33,21 +50,21 @@ def _version() -> str:
         return "(not installed)"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(_version(), prog_name="mbuf")
 def main() -> None:
     """FreeBSD's network buffers: how many does a machine need?"""
 
 
-@main.command()
+@main.command(short_help="Play captures, and tell which limit was reached.")
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
-@click.option("--queues", type=click.IntRange(1, 1024), default=1, help="Receive rings.")
-@click.option("--descriptors", type=click.IntRange(1, 1 << 20), default=1024, help="Slots of each ring.")
-@click.option("--mtu", type=click.IntRange(68, 65535), default=1500, help="Sets the size of clusters.")
+@click.option("--queues", type=QUEUES, default=1, help="Receive rings.")
+@click.option("--descriptors", type=DESCRIPTORS, default=1024, help="Slots of each ring.")
+@click.option("--mtu", type=MTU, default=1500, help="Sets the size of clusters.")
 @click.option("--hold", type=SECONDS, help="How long a packet waits in its socket buffer.  [default: 0.1]")
 @click.option("--drain-rate", type=RATE, help="Instead: packets read out of socket buffers in a second.")
 @click.option("--speed", type=SPEED, default="1x", help="How much faster than captured the packets come.")
-@click.option("--loop", "loops", type=click.IntRange(1), default=1, help="How often to play all captures.")
+@click.option("--loop", "loops", type=TIMES, default=1, help="How often to play all captures.")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--trace", is_flag=True, help="Print a line for each mbuf got and freed, as DTrace would.")
@@ -93,7 +110,7 @@ def replay(
     context.exit(130 if run.interrupted else 1 if run.errors else 0)
 
 
-@main.command()
+@main.command(short_help="Serve files over HTTP, in bounded memory.")
 @click.argument("folder", metavar="DIR")
 @click.option("--address", default="127.0.0.1", help="Where to listen; 0.0.0.0 or :: for everybody.")
 @click.option("--port", type=PORT, default="8000", help="And on which port; 0 for any.")
@@ -101,7 +118,7 @@ def replay(
 @click.option("--patience", type=PATIENCE, default="15", help="Seconds for which a client may do nothing.")
 @click.option("--clients", type=CLIENTS, default="256", help="At a time; more wait for their turn.")
 @click.option("--quiet", is_flag=True, help="Print no line for each request.")
-def serve(folder: str, address: str, port: int, memory: int, patience: float, clients: int, quiet: bool) -> None:
+def serve(folder: str, address: str, port: int, memory: float, patience: float, clients: int, quiet: bool) -> None:
     """Serve the files beneath DIR over HTTP, until Ctrl-C.
 
     A file is sent as mbufs that name its pages, by sendfile(2): its bytes never enter the process, and however
@@ -113,7 +130,7 @@ def serve(folder: str, address: str, port: int, memory: int, patience: float, cl
             f"{folder}: is no directory" if os.path.exists(folder) else f"{folder}: there is no such directory"
         )
     try:
-        run_service(Service(folder, address, int(port), int(memory), patience, int(clients), quiet), _say)
+        run_service(Service(folder, address, port, int(memory), patience, clients, quiet), _say)
     except Inval as error:
         raise Refused(str(error)) from None
 
@@ -121,20 +138,22 @@ def serve(folder: str, address: str, port: int, memory: int, patience: float, cl
 def _say(line: str) -> None:
     """Print a line at once, also into a pipe; that nobody reads it is no reason to stop."""
     try:
-        click.echo(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
+        click.echo(plain(line))
+    except OSError:
         with open(os.devnull, "wb") as nobody:
             os.dup2(nobody.fileno(), sys.stdout.fileno())
 
 
-@main.command()
+@main.command(short_help="Print limits and numbers, or see what setting them does.")
 @click.argument("names", metavar="[NAME[=VALUE]]...", nargs=-1)
 @click.option("-a", "every", is_flag=True, help="Print all names.")
 @click.option("-d", "describe", is_flag=True, help="Print descriptions instead of values.")
 @click.option("-t", "types", is_flag=True, help="Print types instead of values.")
 @click.option("-N", "names_only", is_flag=True, help="Print names alone.")
 @click.option("-n", "values_only", is_flag=True, help="Print values alone.")
+@click.option("-o", "opaque", is_flag=True, help="Print opaque values too: length and first bytes.")
+@click.option("-x", "whole", is_flag=True, help="Print opaque values too: all bytes.")
+@click.option("-b", "raw", is_flag=True, help="Print the bytes of values, and nothing else.")
 @machine_options
 @click.pass_context
 def sysctl(
@@ -145,6 +164,9 @@ def sysctl(
     types: bool,
     names_only: bool,
     values_only: bool,
+    opaque: bool,
+    whole: bool,
+    raw: bool,
     ncpu: int,
     physmem: float | None,
     loader_conf: str | None,
@@ -153,14 +175,20 @@ def sysctl(
     """Read and set the sysctl tree of a machine that has just been booted.
 
     Tells what a machine of this memory and these tunables would have for its limits, and what it would answer
-    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf.
+    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf. With -b, the bytes
+    of vm.zone_stats are those that libmemstat reads.
     """
     if every == bool(names):
         raise Refused("sysctl: give -a or names, not both" if every else "sysctl: give a name, or -a for all")
-    style = tree.Style(names_only, values_only, describe, types)
+    if raw and [name for name in names if "=" in name]:
+        raise Refused("sysctl -b: give names without values")
+    style = tree.Style(names_only, values_only, describe, types, opaque, whole)
     with warnings_told(), _booted(memory(physmem), booted_with(loader_conf, sets), ncpu) as pool:
         for name in names:
             _known(pool, name)
+        if raw:
+            click.echo(b"".join(tree.raw(pool, name) for name in (pool.sysctl if every else names)), nl=False)
+            return
         for line in tree.everything(pool, style) if every else ():
             click.echo(line)
         context.exit(2 if [name for name in names if not _sysctl(pool, name, style)] else 0)
@@ -190,7 +218,7 @@ def _sysctl(pool: Pool, argument: str, style: tree.Style) -> bool:
         for line in (tree.setting(pool, name, text, style),) if equals else tree.listing(pool, name, style):
             click.echo(line)
     except Inval as error:
-        click.echo(f"sysctl: {error}", err=True)
+        click.echo(f"sysctl: {plain(str(error))}", err=True)
         return False
     return True
 
@@ -198,7 +226,7 @@ def _sysctl(pool: Pool, argument: str, style: tree.Style) -> bool:
 def _run(job: Job, trace: Callable[[str], object] | None) -> report.Run:
     with progress("replay", job.total) as tell:
         try:
-            return Session(job, tell, lambda line: click.echo(f"mbuf: {line}", err=True), trace=trace).run()
+            return Session(job, tell, lambda line: click.echo(f"mbuf: {plain(line)}", err=True), trace=trace).run()
         except Inval as error:
             raise Refused(str(error)) from None
 
@@ -209,6 +237,7 @@ def _print(text: str) -> None:
 
 
 main.add_command(collect)
+main.add_command(where)
 
 if __name__ == "__main__":
     main(prog_name="mbuf")

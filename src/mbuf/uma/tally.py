@@ -65,6 +65,11 @@ class Tally(Home):
             cached += here.count()
         return allocs, frees, cached
 
+    def books(self) -> list[tuple[int, int, int]]:
+        """Allocs, frees and free items: past all caches and listed, then of each CPU's cache."""
+        own = (self._allocs, self._frees, self.depot.nitems)
+        return [own, *((here.allocs, here.frees, here.count()) for here in self._caches)]
+
     def stat(self) -> ZoneStat:
         """All numbers of the zone at once."""
         allocs, frees, cached = self._counts()

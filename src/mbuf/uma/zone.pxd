@@ -45,4 +45,4 @@ cdef class Zone(Tally):
 
     @cython.locals(bucket=Bucket)
     cdef _drain(self, list buckets)
-    cpdef reclaim(self, int request)
+    cpdef reclaim(self, request)
