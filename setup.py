@@ -59,6 +59,8 @@ COMPILED = [
     "mbuf.pool.pool",
     "mbuf.testing",
     "mbuf.packet.queue",
+    "mbuf.packet.sockbuf",
+    "mbuf.packet.streambuf",
     "mbuf.net.pcap",
     "mbuf.net.rxring",
     "mbuf.tools.clock",
