@@ -59,6 +59,7 @@ COMPILED = [
     "mbuf.pool.pool",
     "mbuf.testing",
     "mbuf.packet.queue",
+    "mbuf.packet.marks",
     "mbuf.packet.sockbuf",
     "mbuf.packet.streambuf",
     "mbuf.net.pcap",

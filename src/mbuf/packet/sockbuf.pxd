@@ -1,28 +1,20 @@
 cimport cython
 
+from mbuf.packet.marks cimport Marks
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.source cimport Source
-from mbuf.vm.number cimport clip, count
+from mbuf.vm.number cimport clip
 
 cdef unsigned int M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_NOTREADY, M_RDONLY, _KEPT
 cdef int M_NOWAIT
-cdef Py_ssize_t MCLBYTES, MLEN, MSIZE, WASTE
+cdef Py_ssize_t MCLBYTES, MLEN, MSIZE
 
 
-cdef class SockBuf:
-    cdef readonly Py_ssize_t hiwat
-    cdef readonly Py_ssize_t lowat
-    cdef readonly Py_ssize_t mbmax
-    cdef readonly Py_ssize_t cc
-    cdef readonly Py_ssize_t mbcnt
+cdef class SockBuf(Marks):
     cdef readonly Py_ssize_t mcnt
     cdef readonly Py_ssize_t ccnt
-    cdef readonly bint full
-    cdef public object pause
-    cdef public object resume
     cdef readonly Mbuf first
     cdef Mbuf _last
-    cdef list _waiting
 
     @cython.locals(rest=Mbuf)
     cpdef append(self, Mbuf m)
@@ -53,13 +45,15 @@ cdef class SockBuf:
     @cython.locals(size=Py_ssize_t)
     cpdef bytes peek(self, n)
 
+    cpdef list views(self, Py_ssize_t count, Py_ssize_t size)
+
     @cython.locals(m=Mbuf, rest=Mbuf)
     cpdef clear(self)
 
     @cython.locals(size=Py_ssize_t)
     cdef Py_ssize_t within(self, n, str verb) except -1
     cdef int gone(self, Py_ssize_t size) except -1
-    cdef _fill(self)
 
-    @cython.locals(share=Py_ssize_t, rest=Py_ssize_t)
-    cdef _relax(self)
+
+@cython.locals(views=list, left=Py_ssize_t)
+cpdef list views_of(Mbuf m, Py_ssize_t count, Py_ssize_t size)

@@ -1,13 +1,11 @@
 """Bytes between two sides: a chain that grows at its end and shrinks at its front.
 
-Owns its mbufs, and counts their bytes and memory as the kernel's struct sockbuf does; says when there is too
-much of either, and when little enough again. What a verb costs depends on the mbufs that it moves, never on
-those that stay. Allocates one mbuf at most, for one that `take` cuts through.
+Owns its mbufs, and counts their bytes and memory as the kernel's struct sockbuf does. What a verb costs depends
+on the mbufs that it moves, never on those that stay. Allocates one mbuf at most, for one that `take` cuts through.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +18,16 @@ else:
 
 from mbuf.const import M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_NOTREADY, M_NOWAIT, M_RDONLY, MCLBYTES, MLEN, MSIZE
 from mbuf.errors import Busy, Inval
+from mbuf.packet.marks import SPACE, Marks
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.number import clip, count
-
-#: Bytes between two sides unless told otherwise, as the kernel gives a TCP socket (net.inet.tcp.recvspace).
-SPACE = 65536
-
-#: How many times its bytes a buffer's memory may be. See kern.ipc.sockbuf_waste_factor.
-WASTE = 8
+from mbuf.vm.number import clip
 
 #: Flags of an mbuf that stay when it becomes part of a stream.
 _KEPT = M_EXT | M_RDONLY | M_NOFREE | M_EXTPG
 
 
 @cython.cclass
-class SockBuf:
+class SockBuf(Marks):
     """A queue of bytes with marks. See struct sockbuf in socket(9).
 
     `full` from the moment that `hiwat` bytes, or `mbmax` bytes of memory, are in it, until no more than `lowat` (by
@@ -43,22 +36,8 @@ class SockBuf:
     it drops its mbufs; `clear` frees them.
     """
 
-    #: `cc` bytes, in `mcnt` mbufs, `ccnt` of them with external storage, of `mbcnt` bytes of memory in all.
-    __slots__ = (
-        "_last",
-        "_waiting",
-        "cc",
-        "ccnt",
-        "first",
-        "full",
-        "hiwat",
-        "lowat",
-        "mbcnt",
-        "mbmax",
-        "mcnt",
-        "pause",
-        "resume",
-    )
+    #: `mcnt` mbufs, `ccnt` of them with external storage.
+    __slots__ = ("_last", "ccnt", "first", "mcnt")
 
     def __init__(
         self,
@@ -68,20 +47,11 @@ class SockBuf:
         pause: Callable[[], object] | None = None,
         resume: Callable[[], object] | None = None,
     ) -> None:
-        self.hiwat: int = count(hiwat, "hiwat")
-        self.lowat: int = self.hiwat // 4 if lowat is None else clip(lowat)
-        self.mbmax: int = self.hiwat * WASTE if mbmax is None else clip(mbmax)
-        if not 0 <= self.lowat < self.hiwat or self.mbmax < 1:
-            raise Inval(f"marks {hiwat}, {lowat}, {mbmax}: give 0 <= lowat < hiwat, and 1 <= mbmax")
-        self.pause = pause
-        self.resume = resume
+        Marks.__init__(self, hiwat, lowat, mbmax, pause, resume)
         #: The mbuf with the first byte, None if there is none.
         self.first: Mbuf | None = None
         self._last: Mbuf | None = None
-        self.cc = self.mbcnt = self.mcnt = self.ccnt = 0
-        self.full = False
-        # Futures of those who wait until this isn't full.
-        self._waiting: list[Any] = []
+        self.mcnt = self.ccnt = 0
 
     def __len__(self) -> int:
         return self.cc
@@ -97,11 +67,6 @@ class SockBuf:
         """A copy of all bytes."""
         return b"" if self.first is None else bytes(self.first)
 
-    @property
-    def space(self) -> int:
-        """Bytes until it is full; the memory that is left if that is less. See sbspace."""
-        return max(min(self.hiwat - self.cc, self.mbmax - self.mbcnt), 0)
-
     def append(self, m: Mbuf) -> None:
         """Put a chain at the end; it is the buffer's from then on. See sbappendstream.
 
@@ -115,8 +80,7 @@ class SockBuf:
             rest = cython.cast(Mbuf, m.cut())
             self._add(m)
             m = rest
-        if not self.full and (self.cc >= self.hiwat or self.mbcnt >= self.mbmax):
-            self._fill()
+        self.rose()
 
     def admit(self, m: Mbuf) -> int:
         """Refuse what can't be appended; how many bytes it has."""
@@ -190,8 +154,7 @@ class SockBuf:
                 self._last = None
             m.shed()
             m = self.first
-        if self.full:
-            self._relax()
+        self.fell()
 
     def take(self, n: int) -> Mbuf | None:
         """The first `n` bytes, as a chain without a packet header, which is the caller's; None for no bytes.
@@ -237,8 +200,7 @@ class SockBuf:
                 before._next = end
         elif before is not None:
             before._next = None
-        if self.full:
-            self._relax()
+        self.fell()
         taken: Mbuf = head
         return taken
 
@@ -280,6 +242,10 @@ class SockBuf:
         size = min(max(clip(n), 0), self.cc)
         return b"" if self.first is None else self.first.copydata(0, size)
 
+    def views(self, count: int, size: int) -> list[memoryview]:
+        """Views of the first bytes, for one call of sendmsg: see `views_of`."""
+        return [] if self.first is None else views_of(self.first, count, size)
+
     def clear(self) -> None:
         """Free all. See sbflush."""
         m = self.first
@@ -290,8 +256,7 @@ class SockBuf:
             rest = cython.cast(Mbuf, m.cut())
             m.shed()
             m = rest
-        if self.full:
-            self._relax()
+        self.fell()
 
     def within(self, n: int, verb: str) -> int:
         """The number of bytes to move from the front, if there are as many."""
@@ -303,29 +268,20 @@ class SockBuf:
     def gone(self, size: int) -> None:
         """So many bytes are about to leave at the front: for who keeps places in the buffer."""
 
-    # Marks.
 
-    async def drained(self) -> None:
-        """Wait until it isn't full."""
-        while self.full:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            await waiter
+def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
+    """Views of a chain's first bytes: at most `count` pieces, and none that begins after `size` bytes.
 
-    def _fill(self) -> None:
-        self.full = True
-        if self.pause is not None:
-            self.pause()
-
-    def _relax(self) -> None:
-        # The same part of the memory as of the bytes.
-        share, rest = self.mbmax // self.hiwat, self.mbmax % self.hiwat
-        if self.cc > self.lowat or self.mbcnt > share * self.lowat + rest * self.lowat // self.hiwat:
-            return
-        self.full = False
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-        if self.resume is not None:
-            self.resume()
+    Of loose pages there may be a few pieces more.
+    """
+    views: list[memoryview] = []
+    left = size
+    while m is not None and left > 0 and len(views) < count:
+        m.live()
+        if m.bits & M_EXTPG:
+            views += m.pieces()
+        elif m.count:
+            views.append(m.data)
+        left -= m.count
+        m = cython.cast(Mbuf, m.follow())
+    return views
