@@ -140,6 +140,7 @@ from mbuf.errors import (
     NoMemory,
     NotSupported,
     ReadOnly,
+    TooLong,
     TunableWarning,
 )
 from mbuf.packet.epg import Epg
@@ -148,6 +149,8 @@ from mbuf.packet.external import RefCount
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
+from mbuf.packet.sockbuf import SockBuf
+from mbuf.packet.streambuf import StreamBuffer
 from mbuf.packet.tag import Tag
 from mbuf.pool import tunables
 from mbuf.pool.file import File
@@ -292,9 +295,12 @@ __all__ = [
     "NoMemory",
     "NotSupported",
     "ReadOnly",
+    "TooLong",
     "TunableWarning",
     "Mbuf",
     "MbufQ",
+    "SockBuf",
+    "StreamBuffer",
     "Interface",
     "SndTag",
     "Tag",

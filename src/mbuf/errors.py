@@ -43,6 +43,12 @@ class Inval(MbufError, ValueError):
     errno = errno.EINVAL
 
 
+class TooLong(MbufError, ValueError):
+    """More bytes than may be, before a message ends (EMSGSIZE)."""
+
+    errno = errno.EMSGSIZE
+
+
 class Busy(MbufError):
     """In use by somebody else, or by this thread further up its stack (EBUSY)."""
 
