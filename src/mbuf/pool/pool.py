@@ -79,7 +79,7 @@ class Pool(Filled):
         strict: bool = True,
     ) -> None:
         vm = Vm.host() if vm is None else vm
-        self.debug = debug
+        self.debug: bool = debug
         self.limits: Limits = Limits.plan(vm.realmem, tunables)
         for said in remarks(tunables, vm.realmem, self.limits) if strict else ():
             warnings.warn(said, TunableWarning, stacklevel=1 if compiled() else 2)
