@@ -309,6 +309,21 @@ def test_turns_wait_until_the_next_may_go(bench: Benches, monkeypatch: pytest.Mo
     fast.rele()
 
 
+def test_turns_in_a_loop_wait_until_the_next_may_go(bench: Benches) -> None:
+    b = bench()
+    b.paced._clock = pace.monotonic_ns
+    tag = b.tag(100_000)
+    b.paced.push(b.packets("s", tag, 5))
+
+    async def drive() -> None:
+        while await b.paced.aturn():
+            pass
+
+    asyncio.run(drive())
+    assert b.heard() == [f"s{n}" for n in range(5)]
+    tag.rele()
+
+
 @pytest.mark.parametrize("kind", STREAMS)
 def test_any_number_of_tasks_share_a_stream_whose_packets_arrive_whole(bench: Benches, kind: str, pool: Pool) -> None:
     b = bench(kind, maxlen=2)
