@@ -44,6 +44,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/sendfile.py
 	$(BIN)/python bench/lowmem.py
+	$(BIN)/python bench/pace.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools

@@ -37,10 +37,10 @@ def test_a_rest_earns_the_burst_and_no_more() -> None:
     assert (went, bucket.at) == (4, now + SECOND // 10)
 
 
-def test_by_default_a_burst_is_what_goes_in_5_ms() -> None:
+def test_by_default_a_burst_is_what_goes_in_10_ms() -> None:
     bucket = TokenBucket(1_000_000, None, 0)
     bucket.take(0, SECOND)
-    assert bucket.at == SECOND - 5_000_000
+    assert bucket.at == SECOND - 10_000_000
 
 
 def test_a_sender_that_is_late_makes_up_for_it() -> None:

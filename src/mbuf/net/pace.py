@@ -25,7 +25,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface, SndTag, SndTags
 
 #: Nanoseconds by which packets are ahead of their rate in the kernel's hands while that keeps the pace.
-_AHEAD = 50_000_000
+_AHEAD = 20_000_000
 
 
 class PacedSocket(Interface):

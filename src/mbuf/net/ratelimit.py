@@ -22,7 +22,7 @@ _MOST = (1 << 64) - 2
 class RateLimit:
     """Asks for a tag whose packets go at `max_rate` bytes a second, and no faster. See if_snd_tag_alloc_rate_limit.
 
-    After a rest, or when the sender was late, `burst` bytes may go at once; without it, what goes in 5 ms.
+    After a rest, or when the sender was late, `burst` bytes may go at once; without it, what goes in 10 ms.
     """
 
     max_rate: int
@@ -32,7 +32,7 @@ class RateLimit:
         if not _whole(self.max_rate, 1, _MOST):
             raise Inval(f"max_rate {self.max_rate!r}: give bytes a second, 1 to 2**64 - 2; for no limit, Unlimited()")
         if self.burst is not None and not _whole(self.burst, 0, _MOST):
-            raise Inval(f"burst {self.burst!r}: give bytes, 0 to 2**64 - 2, or None for what goes in 5 ms")
+            raise Inval(f"burst {self.burst!r}: give bytes, 0 to 2**64 - 2, or None for what goes in 10 ms")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 _SECOND = 1_000_000_000
 
 #: Nanoseconds whose tokens a bucket holds unless told otherwise: by about so much a timer may be late.
-_LATE = 5_000_000
+_LATE = 10_000_000
 
 
 class TokenBucket:
