@@ -19,8 +19,8 @@ def read(pool: Pool) -> dict[str, dict[str, Any]]:
     at, found = 16, {}
     for _ in range(count):
         name = data[at : at + 32].rstrip(b"\0").decode()
-        ints = "align size rsize maxpages limit pages keg_free zone_free bucketsize flags".split()
-        longs = "allocs frees fails sleeps xdomain reserved".split()
+        ints = ["align", "size", "rsize", "maxpages", "limit", "pages", "keg_free", "zone_free", "bucketsize", "flags"]
+        longs = ["allocs", "frees", "fails", "sleeps", "xdomain", "reserved"]
         zone = dict(zip(ints, struct.unpack_from("<10I", data, at + 32), strict=True))
         zone |= dict(zip(longs, struct.unpack_from("<6Q", data, at + 72), strict=True))
         at += 120

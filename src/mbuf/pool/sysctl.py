@@ -153,6 +153,10 @@ def _lowmem(pool: Pool, name: str, value: int) -> None:
         pool.vm.lowmem.invoke(why)
 
 
+def _divisor(pool: Pool) -> int:
+    return 1 if pool.debug else 0
+
+
 #: The largest unsigned int.
 _NEVER = (1 << 32) - 1
 
@@ -180,9 +184,7 @@ NODES: Mapping[str, Node] = MappingProxyType(
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
         "vm.lowmem_period": Node("Low memory callback period", "integer", _period, _set_period),
-        "vm.debug.divisor": Node(
-            "Debug & thrash every this item in memory allocator", "unsigned integer", lambda pool: int(pool.debug)
-        ),
+        "vm.debug.divisor": Node("Debug & thrash every this item in memory allocator", "unsigned integer", _divisor),
         # They count only where the divisor is 2 or more.
         "vm.debug.trashed": Node("memory items debugged", "uint64_t", lambda pool: 0),
         "vm.debug.skipped": Node("memory items skipped, not debugged", "uint64_t", lambda pool: 0),

@@ -67,8 +67,10 @@ class Tally(Home):
 
     def books(self) -> list[tuple[int, int, int]]:
         """Allocs, frees and free items: past all caches and listed, then of each CPU's cache."""
-        own = (self._allocs, self._frees, self.depot.nitems)
-        return [own, *((here.allocs, here.frees, here.count()) for here in self._caches)]
+        books = [(self._allocs, self._frees, self.depot.nitems)]
+        for here in self._caches:
+            books.append((here.allocs, here.frees, here.count()))
+        return books
 
     def stat(self) -> ZoneStat:
         """All numbers of the zone at once."""
