@@ -366,7 +366,8 @@ def filled(b: Bench) -> None:
         b.paced.push(b.packets("x", None, 1, 2000))
 
 
-@pytest.mark.parametrize("kind", ["unix datagrams", *STREAMS])
+# Not TCP, whose window may grow by itself a moment later.
+@pytest.mark.parametrize("kind", ["unix datagrams", "unix stream"])
 def test_a_socket_that_takes_no_more_is_waited_for(bench: Benches, spawn: Callable[..., Any], kind: str) -> None:
     b = bench(kind)
     filled(b)
