@@ -23,7 +23,19 @@ class Flow:
     `over(error)` is called when nothing more will go this way: None when all went.
     """
 
-    __slots__ = ("_held", "_loop", "_over", "_reading", "_share", "_writing", "bytes", "done", "reads", "sink", "source")
+    __slots__ = (
+        "_held",
+        "_loop",
+        "_over",
+        "_reading",
+        "_share",
+        "_writing",
+        "bytes",
+        "done",
+        "reads",
+        "sink",
+        "source",
+    )
 
     def __init__(
         self, source: StreamPort, sink: StreamPort, share: Share, over: Callable[[OSError | None], object]
