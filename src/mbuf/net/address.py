@@ -62,6 +62,13 @@ class Address:
             with suppress(OSError):
                 os.unlink(self.sockaddr)
 
+    def at(self, sock: socket.socket) -> str:
+        """The address of such a socket as text: of port 0, with the port that it has."""
+        if self.family == socket.AF_UNIX:
+            return self.text
+        host, port = sock.getsockname()[:2]
+        return f"{self.text.partition(':')[0]}://{f'[{host}]' if ':' in host else host}:{port}"
+
     def connect(self) -> socket.socket:
         """A socket that is connected there, or about to be: it is writable when that is known.
 

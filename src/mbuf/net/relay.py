@@ -10,10 +10,10 @@ import asyncio
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mbuf.net.flow import Flow
+from mbuf.net.relaystat import RelayStat
 from mbuf.net.share import Share
 from mbuf.net.stream import StreamPort
 
@@ -33,18 +33,6 @@ _TURN = 64
 _RESET = struct.pack("ii", 1, 0)
 
 
-@dataclass(slots=True)
-class Totals:
-    """What a relay did so far."""
-
-    #: Connections accepted, and those that are open.
-    connections: int = 0
-    open: int = 0
-    #: Connections for which there was nobody on the other side, and those that one side broke off.
-    refused: int = 0
-    broken: int = 0
-
-
 class StreamRelay:
     """Relays from a listening socket to an address: `start` it, in a loop of asyncio, and `close` it in the end.
 
@@ -57,23 +45,35 @@ class StreamRelay:
         self.pool = pool
         self.dest = dest
         self.share = Share(bound, patience)
-        self.totals = Totals()
+        self.refused = 0
+        self.broken = 0
         self._listener = listener
         self._most = most
         self._pairs: set[Pair] = set()
+        self._clients = 0
+        # Reads and bytes of connections that are no more.
         self._gone = [0, 0]
         self._accepting = False
         self._loop = asyncio.get_running_loop()
 
-    @property
-    def moved(self) -> tuple[int, int]:
-        """Reads that brought something, and bytes that went on, of all connections."""
+    def stat(self) -> RelayStat:
+        """All its numbers, at this moment."""
         reads, size = self._gone
         for pair in self._pairs:
             for flow in pair.flows:
                 reads += flow.reads
                 size += flow.bytes
-        return reads, size
+        return RelayStat(
+            packets=reads,
+            bytes=size,
+            denied=self.share.denied,
+            dropped=0,
+            clients=self._clients,
+            open=len(self._pairs),
+            refused=self.refused,
+            broken=self.broken,
+            cut=self.share.cuts,
+        )
 
     def start(self) -> None:
         """Accept from now on."""
@@ -108,9 +108,8 @@ class StreamRelay:
                 self._rest()
                 self._loop.call_later(AGAIN, self._welcome)
                 return
-            self.totals.connections += 1
+            self._clients += 1
             self._pairs.add(Pair(self, client))
-            self.totals.open = len(self._pairs)
 
     def _welcome(self) -> None:
         if len(self._pairs) < self._most:
@@ -122,7 +121,6 @@ class StreamRelay:
             self._gone[0] += flow.reads
             self._gone[1] += flow.bytes
         self._pairs.discard(pair)
-        self.totals.open = len(self._pairs)
         self._welcome()
 
 
@@ -172,13 +170,13 @@ class Pair:
             flow.start()
 
     def _refuse(self) -> None:
-        self._relay.totals.refused += 1
+        self._relay.refused += 1
         self.end(ConnectionRefusedError())
 
     def _over(self, error: OSError | None) -> None:
         """One direction is over; both are with an error."""
         if error is not None:
-            self._relay.totals.broken += 1
+            self._relay.broken += 1
         if error is not None or all(flow.done for flow in self.flows):
             self.end(error)
 

@@ -95,6 +95,11 @@ class UdpPort(Port):
             raise Inval("pull: this port is closed")
         return self._rx.pull(n)
 
+    def rest(self) -> None:
+        """Hold nothing until the next `pull`: for a port that may have nothing to give for long."""
+        if not self._closed:
+            self._rx.rest()
+
     def push(self, packets: list[Mbuf]) -> int:
         return self._tx.push(packets)
 

@@ -125,6 +125,15 @@ class Receiver:
         self._holes = []
         self._pool.free_bulk(packets)
 
+    def rest(self) -> None:
+        """Free what is armed, until the next pull."""
+        if self.busy:
+            raise Busy("rest: another thread is pulling from this port at this moment")
+        spare = [m for m in self._armed if m is not None]
+        self._armed = [None] * len(self._armed)
+        self._holes = [self._inbox.pieces] * len(self._holes)
+        self._pool.free_bulk(spare)
+
     # Arming.
 
     def _lay(self, segment: int) -> None:

@@ -16,6 +16,7 @@ from mbuf.errors import Inval
 from mbuf.pool.pool import Pool
 from mbuf.tools import report, tree
 from mbuf.tools.collect import collect
+from mbuf.tools.live import liner
 from mbuf.tools.machine import booted_with, machine_options, memory, warnings_told
 from mbuf.tools.options import (
     CLIENTS,
@@ -34,6 +35,8 @@ from mbuf.tools.options import (
     readable,
 )
 from mbuf.tools.progress import progress
+from mbuf.tools.relay import Way
+from mbuf.tools.relay import relay as run_relay
 from mbuf.tools.replay import Settings
 from mbuf.tools.serve import Service
 from mbuf.tools.serve import serve as run_service
@@ -131,6 +134,34 @@ def serve(folder: str, address: str, port: int, memory: float, patience: float, 
         )
     try:
         run_service(Service(folder, address, port, int(memory), patience, clients, quiet), _say)
+    except Inval as error:
+        raise Refused(str(error)) from None
+
+
+@main.command("relay", short_help="Relay datagrams or streams, in bounded memory.")
+@click.argument("listen", metavar="LISTEN")
+@click.argument("dest", metavar="DEST")
+@click.option("--memory", type=MEMORY, default="16M", help="For mbufs: what all clients together use.")
+@click.option("--clients", type=CLIENTS, default=None, help="At a time.  [default: 1024 of UDP, else 16384]")
+@click.option("--patience", type=PATIENCE, default="60", help="Seconds for which a client may do nothing.")
+@click.option("--interval", type=PATIENCE, help="Seconds between lines on how it goes.  [default: 1, on a terminal]")
+def relay_command(
+    listen: str, dest: str, memory: float, clients: int | None, patience: float, interval: float | None
+) -> None:
+    """Relay what comes to LISTEN to DEST, and back, until Ctrl-C.
+
+    Addresses are udp://HOST:PORT, tcp://HOST:PORT or unix:PATH. Of UDP, each client's datagrams leave from a
+    socket of their own; nobody waits, and what doesn't fit is dropped and counted. Of streams, who isn't read
+    from isn't read: the more clients stand still, the less each may have on the way, and --memory bounds all.
+    A client of UDP that is silent for --patience seconds is forgotten; of streams, one that takes nothing for so
+    long is cut when others have no memory.
+    """
+    if clients is None:
+        clients = 1024 if listen.startswith("udp:") else 16384
+    if interval is None and sys.stdout.isatty():
+        interval = 1.0
+    try:
+        run_relay(Way(listen, dest, int(memory), clients, patience, interval), *liner(_say))
     except Inval as error:
         raise Refused(str(error)) from None
 
