@@ -56,6 +56,7 @@ COMPILED = [
     "mbuf.pool.paged",
     "mbuf.pool.reserve",
     "mbuf.pool.filled",
+    "mbuf.pool.awaited",
     "mbuf.pool.pool",
     "mbuf.testing",
     "mbuf.packet.queue",
