@@ -59,6 +59,7 @@ COMPILED = [
     "mbuf.pool.paged",
     "mbuf.pool.reserve",
     "mbuf.pool.filled",
+    "mbuf.pool.awaited",
     "mbuf.pool.pool",
     "mbuf.testing",
     "mbuf.packet.queue",

@@ -44,7 +44,6 @@ class StreamRelay:
     ) -> None:
         self.pool = pool
         self.dest = dest
-        self.share = Share(bound, patience)
         self.refused = 0
         self.broken = 0
         self._listener = listener
@@ -55,6 +54,7 @@ class StreamRelay:
         self._gone = [0, 0]
         self._accepting = False
         self._loop = asyncio.get_running_loop()
+        self.share = Share(bound, patience, self._loop.call_later, self._loop.time)
 
     def stat(self) -> RelayStat:
         """All its numbers, at this moment."""

@@ -6,7 +6,6 @@ runs out; and a cluster at least. Those that the pool refuses take turns. Counts
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -31,14 +30,37 @@ class Holder(Protocol):
 
 
 class Share:
-    """`bound` bytes for all. A holder that has stood still for `patience` seconds is cut where others get none."""
+    """`bound` bytes for all. A holder that has stood still for `patience` seconds is cut where others get none.
 
-    __slots__ = ("_bound", "_clock", "_idle", "_patience", "_turn", "_waiting", "cuts", "denied", "held")
+    `later(seconds, fn)` has `fn` called then, by the `clock`: a loop's `call_later` and `time`.
+    """
 
-    def __init__(self, bound: int, patience: float = 15.0, clock: Callable[[], float] = time.monotonic) -> None:
+    __slots__ = (
+        "_bound",
+        "_checking",
+        "_clock",
+        "_idle",
+        "_later",
+        "_patience",
+        "_turn",
+        "_waiting",
+        "cuts",
+        "denied",
+        "held",
+    )
+
+    def __init__(
+        self,
+        bound: int,
+        patience: float,
+        later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+    ) -> None:
         self._bound = bound
         self._patience = patience
+        self._later = later
         self._clock = clock
+        self._checking = False
         #: Bytes held by all.
         self.held = 0
         #: How often the pool refused, and how many were cut.
@@ -83,10 +105,21 @@ class Share:
             self._waiting.appendleft(who)
         else:
             self._waiting.append(who)
-        first = next(iter(self._idle), None)
-        if first is not None and self._idle[first] + self._patience <= self._clock():
+        if not self._checking:
+            self._check()
+
+    def _check(self) -> None:
+        """While somebody waits, cut whoever stands still for too long."""
+        self._checking = False
+        while self._waiting and self._idle:
+            who, since = next(iter(self._idle.items()))
+            left = since + self._patience - self._clock()
+            if left > 0:
+                self._checking = True
+                self._later(left, self._check)
+                return
             self.cuts += 1
-            first.cut()
+            who.cut()
 
     def moved(self, who: Holder, before: int, after: int, progress: bool) -> None:
         """A holder has so many bytes now, instead of those before; with progress, some of them went."""

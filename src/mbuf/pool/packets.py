@@ -5,7 +5,7 @@ The backend of the packet zone. A packet that is cached keeps its cluster.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT
 from mbuf.errors import Inval
@@ -75,6 +75,10 @@ class Packets(Backend):
     def denied(self) -> MbufError:
         """It was the clusters if there were mbufs."""
         return self._clusters.denied() if self._short else self._keg.denied()
+
+    def obstacle(self, zone: Any) -> tuple[Any, Any]:
+        """It was the clusters if there were mbufs."""
+        return self._clusters.obstacle() if self._short else self._keg.obstacle(zone)
 
     @property
     def free(self) -> int:

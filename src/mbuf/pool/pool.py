@@ -13,8 +13,8 @@ from sys import is_finalizing
 from types import MappingProxyType
 
 from mbuf.errors import TunableWarning
+from mbuf.pool.awaited import Awaited
 from mbuf.pool.drains import Drains
-from mbuf.pool.filled import Filled
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.paged import Paged
@@ -35,7 +35,7 @@ from mbuf.vm.sfbuf import NSFBUFS, SfBufs
 from mbuf.vm.vm import Vm
 
 
-class Pool(Filled):
+class Pool(Awaited):
     """Network buffers, as many as its limits allow, and no more.
 
     `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits.
@@ -89,7 +89,7 @@ class Pool(Filled):
         for zone in zones.all():
             zone.probes = probes
         pages = Pages(vm)
-        Filled.__init__(self, zones, pages, SfBufs(nsfbufs), max_linkhdr, max_protohdr)
+        Awaited.__init__(self, zones, pages, SfBufs(nsfbufs), max_linkhdr, max_protohdr)
         self.vm = vm
         # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
         self._source = Paged(zones, pages, max_linkhdr, max_protohdr)

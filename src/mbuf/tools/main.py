@@ -143,10 +143,12 @@ def serve(folder: str, address: str, port: int, memory: float, patience: float, 
 @click.argument("dest", metavar="DEST")
 @click.option("--memory", type=MEMORY, default="16M", help="For mbufs: what all clients together use.")
 @click.option("--clients", type=CLIENTS, default=None, help="At a time.  [default: 1024 of UDP, else 16384]")
-@click.option("--patience", type=PATIENCE, default="60", help="Seconds for which a client may do nothing.")
+@click.option(
+    "--patience", type=PATIENCE, help="Seconds for which a client may do nothing.  [default: 60 of UDP, else 15]"
+)
 @click.option("--interval", type=PATIENCE, help="Seconds between lines on how it goes.  [default: 1, on a terminal]")
 def relay_command(
-    listen: str, dest: str, memory: float, clients: int | None, patience: float, interval: float | None
+    listen: str, dest: str, memory: float, clients: int | None, patience: float | None, interval: float | None
 ) -> None:
     """Relay what comes to LISTEN to DEST, and back, until Ctrl-C.
 
@@ -156,8 +158,9 @@ def relay_command(
     A client of UDP that is silent for --patience seconds is forgotten; of streams, one that takes nothing for so
     long is cut when others have no memory.
     """
-    if clients is None:
-        clients = 1024 if listen.startswith("udp:") else 16384
+    datagrams = listen.startswith("udp:")
+    clients = (1024 if datagrams else 16384) if clients is None else clients
+    patience = (60.0 if datagrams else 15.0) if patience is None else patience
     if interval is None and sys.stdout.isatty():
         interval = 1.0
     try:

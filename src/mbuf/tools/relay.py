@@ -132,7 +132,7 @@ class Pace:
         bits = 8 * (now.bytes - self._before.bytes) / seconds
         self._before, self._when = now, when
         return (
-            f"{rate(packets)} {self.thing}/s {rate(bits)}bit/s  {size(held)} of {size(memory)}  "
+            f"{rate(packets).strip()} {self.thing}/s {rate(bits)}bit/s  {size(held)} of {size(memory)}  "
             f"{now.denied} denied {now.dropped} dropped  {now.open} open"
         )
 
@@ -141,7 +141,7 @@ def rate(number: float) -> str:
     """`1.81 M`, `20.3 G`: three digits and a unit, with a space between."""
     for unit in ("", "k", "M", "G", "T"):
         if number < 999.5 or unit == "T":
-            return f"{number:.0f} {unit}" if not unit else f"{number:.3g} {unit}"
+            return f"{number:.0f} " if not unit else f"{number:.3g} {unit}"
         number /= 1000
     raise AssertionError
 

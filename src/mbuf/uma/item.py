@@ -97,6 +97,13 @@ class Backend:
         """The error that says why the last `take` came back empty."""
         raise NotImplementedError
 
+    def obstacle(self, zone: Any) -> tuple[Any, Any]:
+        """Which zone's want it was that the last `take` came back empty, and whose line to stand in: see `Turn`.
+
+        None if there is no line.
+        """
+        return zone, None
+
     @property
     def free(self) -> int:
         """Free items that have not been taken."""

@@ -15,6 +15,7 @@ cdef class Zone(Tally):
     cdef public int pressed
     cdef public tuple feeds
     cdef readonly Zone diverted
+    cdef bint _limited
     cdef bint _reclaiming
     cdef Bucket _none
     cdef Cache _cache
