@@ -179,6 +179,7 @@ def test_memory_is_that_of_this_machine_unless_told() -> None:
     ("args", "line"),
     [
         (["no.pcap"], "no.pcap: there is no such file"),
+        ([""], "'': there is no such file"),
         ([SEGMENTS, "no.pcap"], "no.pcap: there is no such file"),
         ([os.path.dirname(MULTI)], f"{os.path.dirname(MULTI)}: is a directory, not a capture"),
         ([SEGMENTS, "--hold", "1", "--drain-rate", "5"], "--hold and --drain-rate: give one of them"),
@@ -271,6 +272,16 @@ def test_ctrl_c_reports_and_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> No
     result = mbuf("replay", SEGMENTS)
     assert (result.exit_code, result.stderr) == (130, "")
     assert "\ninterrupted 1024 of 1024 descriptors armed, 0 packets in socket buffers;" in result.stdout
+
+
+def test_ctrl_c_ends_any_command_with_130_and_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for place, args in (("where.seed_map", ("where", "m_get")), ("main.tree.everything", ("sysctl", "-a"))):
+        monkeypatch.setattr(f"mbuf.tools.{place}", interrupted)
+        result = mbuf(*args)
+        assert (result.exit_code, result.output) == (130, "")
 
 
 def test_too_little_memory_for_the_rings_is_a_verdict() -> None:

@@ -128,6 +128,7 @@ def test_it_serves_over_ipv6(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "line"),
     [
+        ([""], "'': there is no such directory"),
         (["nix"], "nix: there is no such directory"),
         (["www/a.txt"], "www/a.txt: is no directory"),
         (["www", "--port", "80.5"], "--port 80.5: give a whole number"),

@@ -130,7 +130,9 @@ def serve(folder: str, address: str, port: int, memory: float, patience: float, 
     """
     if not os.path.isdir(folder):
         raise Refused(
-            f"{folder}: is no directory" if os.path.exists(folder) else f"{folder}: there is no such directory"
+            f"{folder}: is no directory"
+            if os.path.exists(folder)
+            else f"{folder or repr(folder)}: there is no such directory"
         )
     try:
         run_service(Service(folder, address, port, int(memory), patience, clients, quiet), _say)

@@ -28,7 +28,7 @@ class Refused(click.ClickException):
 
 
 class Commands(click.Group):
-    """Commands that tell what is wrong with their arguments in one line."""
+    """Commands that tell what is wrong with their arguments in one line, and are interrupted without any."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _one_line():
@@ -45,6 +45,8 @@ def _one_line() -> Iterator[None]:
         yield
     except click.exceptions.NoArgsIsHelpError:
         raise
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
     except click.UsageError as error:
         _, *path = error.ctx.command_path.split() if error.ctx else ("mbuf",)
         raise Refused(f"{error.format_message().rstrip('.')}: see {' '.join(['mbuf', *path])} --help") from None
@@ -134,7 +136,7 @@ def readable(paths: tuple[str, ...]) -> tuple[str, ...]:
     """The paths, if all can be read."""
     for path in paths:
         if not os.path.exists(path):
-            raise Refused(f"{path}: there is no such file")
+            raise Refused(f"{path or repr(path)}: there is no such file")
         if os.path.isdir(path):
             raise Refused(f"{path}: is a directory, not a capture")
         if not os.access(path, os.R_OK):
