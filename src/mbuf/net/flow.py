@@ -88,7 +88,11 @@ class Flow:
     def _readable(self) -> None:
         share, out = self._share, self.sink.out
         room = share.room(out.mbcnt)
-        if not room or not share.may(self):
+        if not room:
+            self._pause()
+            share.served(self)
+            return
+        if not share.may(self):
             self._pause()
             return
         try:

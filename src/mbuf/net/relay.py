@@ -71,7 +71,7 @@ class StreamRelay:
             clients=self._clients,
             open=len(self._pairs),
             refused=self.refused,
-            broken=self.broken,
+            broken=self.broken - self.share.cuts,
             cut=self.share.cuts,
         )
 

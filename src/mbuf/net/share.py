@@ -92,7 +92,7 @@ class Share:
         return False
 
     def served(self, who: Holder) -> None:
-        """The pool gave what was asked for."""
+        """One has had one's turn: was given memory, or may hold no more."""
         if self._turn is who:
             self._turn = None
             self.freed()
