@@ -13,7 +13,8 @@ CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCSIFMTU = 0x8916, 0x891C, 0x8922
 IFF_UP = 1
-RTM_DELLINK = 17
+RTM_DELLINK, RTM_GETLINK = 17, 18
+IFLA_PROMISCUITY = 30
 NLM_F_REQUEST, NLM_F_ACK = 1, 4
 
 
@@ -88,3 +89,16 @@ def delete(name: str) -> None:
         sock.send(head + struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0))
         answer = sock.recv(4096)
         assert struct.unpack_from("=i", answer, 16)[0] == 0, "the interface was not deleted"
+
+
+def promiscuity(name: str) -> int:
+    """How many want all that is on an interface's link."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
+        head = struct.pack("=IHHII", 32, RTM_GETLINK, NLM_F_REQUEST, 1, 0)
+        sock.send(head + struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0))
+        answer = sock.recv(1 << 16)
+    at = 32
+    while struct.unpack_from("=H", answer, at + 2)[0] != IFLA_PROMISCUITY:
+        at += (struct.unpack_from("=H", answer, at)[0] + 3) & ~3
+    count: int = struct.unpack_from("=I", answer, at + 4)[0]
+    return count

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_VLANTAG
-from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.interface import checked
 from mbuf.net.linux import (
     ETH_P_ALL,
@@ -53,18 +53,18 @@ _OUT = ("packets_out", "bytes_out", "calls_out", "errors")
 class PacketPort(Port):
     """All frames of an interface, as they come from its link and go to it, with their headers.
 
-    Of what this system sends nothing is pulled, unless `outgoing`; with `promiscuous`, what is for others on the link is.
+    Nothing that this system sends is pulled, unless `outgoing`; what is for others on the link is with `promiscuous`.
     `protocol` is the EtherType of the frames to be pulled, all for ETH_P_ALL, none for 0: to send only. A frame
-    longer than `size` is thrown away and counted: with a smaller one less memory is armed, but the kernel joins
-    TCP segments to frames that are longer than the MTU. With `stamps`, `m.pkthdr.rcv_tstmp` is when a
-    frame came, in nanoseconds since the epoch (M_TSTMP). `PH_loc` is the number of frames that had been dropped until then.
+    longer than `size` is thrown away and counted: with a smaller one less memory is armed, but the kernel joins TCP
+    segments to frames that are longer than the MTU. With `stamps`, `m.pkthdr.rcv_tstmp` is when a frame came, in
+    nanoseconds since the epoch (M_TSTMP). `PH_loc` is the number of frames that had been dropped until then.
 
-    `m.pkthdr.rcvif` is `port.interface`. A frame that came with a VLAN tag is M_VLANTAG, and doesn't have
-    it in its bytes: `m.pkthdr.ether_vtag` is the tag, the 16 bits of `PH_per` above it the TPID. What is
-    pushed with M_VLANTAG is sent with that tag, of 802.1Q if no TPID is there.
+    `m.pkthdr.rcvif` is `port.interface`. A frame that came with a VLAN tag is M_VLANTAG, and doesn't have it in its
+    bytes: `m.pkthdr.ether_vtag` is the tag, the 16 bits of `PH_per` above it the TPID. What is pushed with M_VLANTAG
+    is sent with that tag, of 802.1Q if no TPID is there.
 
-    An interface that goes down is told once, in `faults`; it refuses what is pushed, and so does one that is gone
-    (`errors`). Raises `OSError`, of its kind, where there is no privilege (root, or CAP_NET_RAW) or no such interface.
+    That an interface goes down is told once, in `faults`; it refuses what is pushed, and so does one that is gone
+    (`errors`). Raises `OSError`, of its kind, where there is no privilege (root, or CAP_NET_RAW), or no such interface.
     The socket is `port.sock`. One thread may pull while another pushes.
     """
 
@@ -174,14 +174,12 @@ class PacketPort(Port):
 def _encapsulated(packets: list[Mbuf]) -> int:
     """Put VLAN tags into frames; how many, from the first on, are ready to be sent."""
     for i, m in enumerate(packets):
-        try:
-            # What is no mbuf is refused when those before it have gone.
-            if isinstance(m, Mbuf) and m.flags & M_VLANTAG:
+        # What is no mbuf is refused by who sends.
+        if isinstance(m, Mbuf) and m.flags & M_VLANTAG:
+            try:
                 encapsulate(m)
-        except MbufError as error:
-            if i or isinstance(error, NoBufs | NoMemory):
+            except (NoBufs, NoMemory):
                 return i
-            raise
     return len(packets)
 
 

@@ -2,8 +2,8 @@
 """Many messages received in one call, straight into memory: recvmmsg(2).
 
 Sees stretches of memory, and what the kernel says beside the bytes: a peer's name, a segment size, a time, a count
-of drops, a VLAN tag. Waits for nothing, holds no lock during the call, and never knows whose bytes these are. Uncompiled, it
-makes a call for each message.
+of drops, a VLAN tag. Waits for nothing, holds no lock during the call, and never knows whose bytes these are.
+Uncompiled, it makes a call for each message.
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ class Inbox:
             elif level == SOL_SOCKET and kind == SO_RXQ_OVFL:
                 drops = int.from_bytes(data[:4], sys.byteorder)
             elif level == SOL_PACKET and kind == PACKET_AUXDATA:
-                tag = _tag(*_AUXDATA.unpack_from(data))
+                status, number, tpid = _AUXDATA.unpack_from(data)
+                tag = _tag(status, number, tpid)
         return length, flags, name, segment, stamp, drops, tag
 
     def _listen(self, i: cython.Py_ssize_t) -> None:

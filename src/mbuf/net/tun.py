@@ -35,6 +35,9 @@ LINK = 18
 LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
 HARD = frozenset({errno.EBADF, errno.EBADFD, errno.EFAULT})
 
+#: How the system says that it has no such device, or no driver for it.
+ABSENT = frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO})
+
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 
@@ -257,8 +260,11 @@ def _open() -> int:
     try:
         return os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
-        raise OSError(error.errno, f"{DEVICE} may not be opened: be root, or be given it for reading and writing") from None
+        what = "be root, or be given it for reading and writing"
+        raise OSError(error.errno, f"{DEVICE} may not be opened: {what}") from None
     except OSError as error:
+        if error.errno not in ABSENT:
+            raise
         what = "load the kernel's module (modprobe tun), or give the container that device"
         raise OSError(error.errno, f"{DEVICE} isn't there: {what}") from None
 

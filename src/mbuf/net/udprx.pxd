@@ -21,7 +21,7 @@ cdef class Receiver:
     cdef list _holes
     cdef list _ready
     cdef Peer _peer
-    cdef object _place
+    cdef object _interface
     cdef bint _named
     cdef Py_ssize_t _expect
     cdef Py_ssize_t _rumour

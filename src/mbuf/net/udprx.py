@@ -39,7 +39,7 @@ HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINVAL, errno
 class Receiver:
     """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined.
 
-    Or frames from a packet socket, all of which have `place` as their receive interface.
+    Or frames from a packet socket, all of which have `interface` as their rcvif.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Receiver:
         "_named",
         "_packets",
         "_peer",
-        "_place",
+        "_interface",
         "_pool",
         "_ready",
         "_rumour",
@@ -69,13 +69,13 @@ class Receiver:
         "size",
     )
 
-    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, place: Any = None) -> None:
+    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, interface: Any = None) -> None:
         self._pool = pool
         self._sock = sock
         self.size = LONGEST if gro else size
         self.gro = gro
         self._named = named
-        self._place = place
+        self._interface = interface
         self._peer: Peer | None = None
         self._ready: list[Any] = []
         self._armed: list[Any] = []
@@ -273,8 +273,8 @@ class Receiver:
             m.bits |= M_TSTMP
         if self._named:
             hdr.hold(self._whom(inbox.name(i)), 0)
-        elif self._place is not None:
-            hdr.hold(self._place, 0)
+        elif self._interface is not None:
+            hdr.hold(self._interface, 0)
         if inbox.tag(i):
             hdr.PH_per = inbox.tag(i)
             m.bits |= M_VLANTAG

@@ -64,6 +64,7 @@ class PktHdr:
         "tags",
     )
 
+    PH_per: int
     csum_flags: int
     place: Any
     tags: TagList | None
