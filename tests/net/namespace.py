@@ -37,18 +37,22 @@ def namespace() -> Iterator[None]:
         if libc.unshare(CLONE_NEWNET):
             raise Refused(f"no network namespace of one's own: {os.strerror(ctypes.get_errno())}")
         try:
-            # IPv6 would send packets of its own accord.
-            with contextlib.suppress(FileNotFoundError):
-                Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+            quiet()
             yield
-        except OSError as error:
-            if "disable_ipv6" in str(error):
-                raise Refused(f"IPv6 can't be turned off: {error}") from None
-            raise
         finally:
             assert libc.setns(home, CLONE_NEWNET) == 0
     finally:
         os.close(home)
+
+
+def quiet() -> None:
+    """Turn IPv6 off, which would send packets of its own accord."""
+    try:
+        Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Refused(f"IPv6 can't be turned off: {error}") from None
 
 
 def up(name: str, address: str = "", mtu: int = 0) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from mbuf import M_NOTREADY, M_PKTHDR, Freed, Inval, Mbuf, Pool
+from mbuf.net import tun
 from mbuf.net.tun import TunPort
+from mbuf.packet.build import land
 from net import namespace
 
 OURS, THEIRS = "10.9.0.1", "10.9.0.2"
@@ -232,6 +234,29 @@ def test_what_came_before_an_error_is_given_after_it(pool: Pool, sock: Sock, mon
         assert port.stat().faults == 1
         for some in got:
             pool.free_bulk(some)
+
+
+def test_an_interrupt_loses_one_packet_at_most(pool: Pool, sock: Sock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ready(TunPort(pool)) as port:
+        peer = sock()
+        peer.connect((THEIRS, 7))
+        calls = count()
+
+        def interrupted(mbufs: list[Any], at: int, size: int) -> Mbuf:
+            m = land(mbufs, at, size)
+            if next(calls) == 1:
+                m.freem()
+                raise KeyboardInterrupt
+            return m
+
+        monkeypatch.setattr(tun, "land", interrupted)
+        for n in range(4):
+            peer.send(bytes([n]))
+        with pytest.raises(KeyboardInterrupt):
+            port.pull(9)
+        got = [*port.pull(9), *port.pull(9)]
+        assert [m.copydata(HEADERS, 1)[0] for m in got] == [0, 2, 3]
+        pool.free_bulk(got)
 
 
 def test_what_cannot_go_now_stays_the_callers(pool: Pool, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:

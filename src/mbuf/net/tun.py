@@ -203,9 +203,9 @@ class TunPort(Port):
 
     def _take(self, size: int) -> None:
         """Make a packet of what was read."""
+        m = land(self._armed, 0, size)
         for i in range(max(-(-size // MCLBYTES), 1)):
             self._views[i].release()
-        m = land(self._armed, 0, size)
         m.pkthdr.rcvif = self.interface
         self._packets_in += 1
         self._bytes_in += size
