@@ -8,7 +8,7 @@ from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT, MT_DATA
-cdef unsigned int M_TSTMP
+cdef unsigned int M_TSTMP, M_VLANTAG
 cdef Py_ssize_t ARMED, LONGEST, MCLBYTES, MESSAGES, REPEATS
 
 
@@ -21,6 +21,7 @@ cdef class Receiver:
     cdef list _holes
     cdef list _ready
     cdef Peer _peer
+    cdef object _interface
     cdef bint _named
     cdef Py_ssize_t _expect
     cdef Py_ssize_t _rumour

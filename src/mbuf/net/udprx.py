@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_TSTMP, MCLBYTES, MT_DATA
+from mbuf.const import M_NOWAIT, M_TSTMP, M_VLANTAG, MCLBYTES, MT_DATA
 from mbuf.errors import Busy, Inval, NoBufs, NoMemory
 from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
@@ -37,7 +37,10 @@ HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINVAL, errno
 
 @cython.cclass
 class Receiver:
-    """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined."""
+    """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined.
+
+    Or frames from a packet socket, all of which have `interface` as their rcvif.
+    """
 
     __slots__ = (
         "_armed",
@@ -53,6 +56,7 @@ class Receiver:
         "_named",
         "_packets",
         "_peer",
+        "_interface",
         "_pool",
         "_ready",
         "_rumour",
@@ -65,12 +69,13 @@ class Receiver:
         "size",
     )
 
-    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool) -> None:
+    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, interface: Any = None) -> None:
         self._pool = pool
         self._sock = sock
         self.size = LONGEST if gro else size
         self.gro = gro
         self._named = named
+        self._interface = interface
         self._peer: Peer | None = None
         self._ready: list[Any] = []
         self._armed: list[Any] = []
@@ -277,6 +282,11 @@ class Receiver:
             m.bits |= M_TSTMP
         if self._named:
             hdr.hold(self._whom(inbox.name(i)), 0)
+        elif self._interface is not None:
+            hdr.hold(self._interface, 0)
+        if inbox.tag(i):
+            hdr.PH_per = inbox.tag(i)
+            m.bits |= M_VLANTAG
         self._bytes += size
         if segment <= 0 or segment >= size:
             self._expect = 1
