@@ -71,7 +71,7 @@ class Intake:
     def filled(self, m: Mbuf, got: int, asked: int) -> Mbuf:
         """The chain of what a read has put into such mbufs. Those left over are freed, and a large one with little."""
         if got >= asked:
-            self._step = min(self._step + 1, len(STEPS) - 1)
+            self.filled_up()
         elif self._step and got < STEPS[self._step - 1]:
             self._step -= 1
         before: Mbuf | None = None
@@ -89,6 +89,10 @@ class Intake:
             return fitting
         before.next = fitting
         return m
+
+    def filled_up(self) -> None:
+        """A read got all that it asked for: the next one asks for more."""
+        self._step = min(self._step + 1, len(STEPS) - 1)
 
     def _fitting(self, m: Mbuf) -> Mbuf:
         """The mbuf, or a smaller one with its bytes if they are few."""
@@ -280,20 +284,24 @@ def check(sock: socket.socket) -> None:
         raise NotSupported("only a stream socket is a StreamPort")
 
 
+def rooms_of(m: Mbuf | None, size: int) -> list[memoryview]:
+    """Views of the room in the mbufs of a chain, `size` bytes at most. To be released, lest they keep the memory."""
+    rooms: list[memoryview] = []
+    while m is not None and size > 0:
+        room = m.room
+        rooms.append(room if len(room) <= size else room[:size])
+        size -= len(rooms[-1])
+        m = m.next
+    return rooms
+
+
 def _read(sock: socket.socket, m: Mbuf, asked: int) -> int:
     """Read at most `asked` bytes into empty mbufs; how many came."""
     if m.next is None:
         return sock.recv_into(m.room, min(asked, m.trailing))
-    rooms: list[memoryview] = []
-    n: Mbuf | None = m
-    while n is not None:
-        room = n.room
-        rooms.append(room if len(room) <= asked else room[:asked])
-        asked -= len(rooms[-1])
-        n = n.next
+    rooms = rooms_of(m, asked)
     try:
         return sock.recvmsg_into(rooms)[0]
     finally:
-        # The view that was cut short keeps the memory as well.
         for room in rooms:
             room.release()
