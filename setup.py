@@ -65,6 +65,7 @@ COMPILED = [
     "mbuf.packet.streambuf",
     "mbuf.net.pcap",
     "mbuf.net.rxring",
+    "mbuf.net.intake",
     "mbuf.tools.clock",
     "mbuf.tools.reader",
     "mbuf.tools.sockets",

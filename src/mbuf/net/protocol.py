@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
-from mbuf.net.stream import BATCH, IOV_MAX, Intake, rooms_of
+from mbuf.net.intake import Intake, rooms_of
+from mbuf.net.stream import BATCH, IOV_MAX
 from mbuf.packet.marks import SPACE
 from mbuf.packet.sockbuf import SockBuf
 
@@ -127,7 +128,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
             if full and self._direct():
                 error = self._read_on(hand)
             elif full:
-                self._intake.filled_up()
+                self._intake.saw(nbytes, nbytes)
         else:
             m = small
             m.fill(hand.room, 0, nbytes)
@@ -169,8 +170,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         except OSError as failure:
             error = failure
         finally:
-            for room in rooms:
-                room.release()
+            rooms.clear()
         if got:
             first.next = self._intake.filled(m, got, size)
         else:
@@ -223,9 +223,10 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if self.transport is None or self._closing or self._ending or self.transport.is_closing():
             m.freem()
             return
-        self.out.append(m)
+        self.out.append(m, settle=False)
         if not self._stuck:
             self._flush()
+        self.out.settle()
 
     async def drain(self) -> None:
         """Wait until less than `out.lowat` bytes wait to be sent, if they are too many now.

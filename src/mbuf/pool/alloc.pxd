@@ -22,6 +22,7 @@ cdef class Allocator(Source):
     cpdef Chain get(self, how=*, object type=*, timeout=*)
     cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
     cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
+    cpdef Mbuf getjcl(self, how=*, object type=*, flags=*, size=*, timeout=*)
     cpdef cluster(self, size, how, timeout)
     cpdef dropped(self, Item item)
 
