@@ -73,6 +73,7 @@ COMPILED = [
     "mbuf.net.udptx",
     "mbuf.net.pcap",
     "mbuf.net.rxring",
+    "mbuf.net.intake",
     "mbuf.tools.clock",
     "mbuf.tools.reader",
     "mbuf.tools.sockets",

@@ -10,7 +10,8 @@ import pytest
 
 from mbuf import M_EXT, M_EXTPG, MCLBYTES, MJUM16BYTES, Inval, Mbuf, NoBufs, NotSupported, Pool, SockBuf
 from mbuf.net import stream
-from mbuf.net.stream import BATCH, IOV_MAX, STEPS, StreamPort
+from mbuf.net.intake import STEPS
+from mbuf.net.stream import BATCH, IOV_MAX, StreamPort
 
 Pair = tuple[socket.socket, socket.socket]
 

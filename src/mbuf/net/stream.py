@@ -10,98 +10,17 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, NoBufs, NoMemory, NotSupported
+from mbuf.net.intake import Intake, rooms_of
 from mbuf.packet.sockbuf import SockBuf, views_of
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Bytes that a read asks for: as many as in the next step if it got all, in the step before if it got less than those.
-STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES)
-
 #: Pieces of one sendmsg, and bytes after which no piece is added: a socket takes hardly more at once.
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 BATCH = 1 << 18
-
-
-class Intake:
-    """Clusters to read into: sees how much comes, and asks for as much the next time."""
-
-    __slots__ = ("_step", "pool")
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self._step = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes that the next read should ask for."""
-        return STEPS[self._step]
-
-    def room(self, size: int) -> Mbuf:
-        """Empty mbufs for `size` bytes, or for fewer if there are no more; `NoBufs` or `NoMemory` if there is none.
-
-        The last of them may have room for more than that.
-        """
-        first = last = self._one(size)
-        size -= last.trailing
-        while size > 0:
-            try:
-                m = self._one(size)
-            except (NoBufs, NoMemory):
-                break
-            last.next = m
-            last = m
-            size -= m.trailing
-        return first
-
-    def _one(self, size: int) -> Mbuf:
-        """An mbuf for up to `size` bytes, of the smallest kind that holds them all, else of the largest there is."""
-        if size > MCLBYTES:
-            try:
-                return self.pool.getjcl(size=MJUM16BYTES, flags=0)
-            except (NoBufs, NoMemory):
-                pass
-        if size > MLEN:
-            return self.pool.getcl(flags=0)
-        return self.pool.get()
-
-    def filled(self, m: Mbuf, got: int, asked: int) -> Mbuf:
-        """The chain of what a read has put into such mbufs. Those left over are freed, and a large one with little."""
-        if got >= asked:
-            self._step = min(self._step + 1, len(STEPS) - 1)
-        elif self._step and got < STEPS[self._step - 1]:
-            self._step -= 1
-        before: Mbuf | None = None
-        last = m
-        while last.next is not None and got > last.trailing:
-            got -= last.trailing
-            last.grow(last.trailing)
-            before, last = last, last.next
-        last.grow(got)
-        spare, last.next = last.next, None
-        if spare is not None:
-            spare.freem()
-        fitting = self._fitting(last)
-        if before is None:
-            return fitting
-        before.next = fitting
-        return m
-
-    def _fitting(self, m: Mbuf) -> Mbuf:
-        """The mbuf, or a smaller one with its bytes if they are few."""
-        size = MLEN if m.len <= MLEN else MCLBYTES
-        if m.len > size or m.size <= size:
-            return m
-        try:
-            small = self._one(m.len)
-        except (NoBufs, NoMemory):
-            return m
-        small.fill(m.data, 0, m.len)
-        m.free()
-        return small
 
 
 class StreamPort:
@@ -257,7 +176,6 @@ class StreamPort:
         except BlockingIOError:
             return 0
         finally:
-            # Who looks at a traceback mustn't keep the memory.
             views.clear()
 
     def shutdown(self) -> None:
@@ -282,18 +200,9 @@ def check(sock: socket.socket) -> None:
 
 def _read(sock: socket.socket, m: Mbuf, asked: int) -> int:
     """Read at most `asked` bytes into empty mbufs; how many came."""
-    if m.next is None:
-        return sock.recv_into(m.room, min(asked, m.trailing))
-    rooms: list[memoryview] = []
-    n: Mbuf | None = m
-    while n is not None:
-        room = n.room
-        rooms.append(room if len(room) <= asked else room[:asked])
-        asked -= len(rooms[-1])
-        n = n.next
+    rooms = rooms_of(m, asked)
     try:
-        return sock.recvmsg_into(rooms)[0]
+        return sock.recv_into(rooms[0]) if len(rooms) == 1 else sock.recvmsg_into(rooms)[0]
     finally:
-        # The view that was cut short keeps the memory as well.
-        for room in rooms:
-            room.release()
+        # Who looks at a traceback mustn't keep the memory.
+        rooms.clear()

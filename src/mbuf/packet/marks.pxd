@@ -16,7 +16,7 @@ cdef class Marks:
     cdef public object resume
     cdef list _waiting
 
-    cdef rose(self)
+    cpdef settle(self)
 
     @cython.locals(share=Py_ssize_t, rest=Py_ssize_t)
     cdef fell(self)

@@ -65,8 +65,8 @@ class Marks:
             self._waiting.append(waiter)
             await waiter
 
-    def rose(self) -> None:
-        """There is more."""
+    def settle(self) -> None:
+        """See whether it is full by now."""
         if not self.full and (self.cc >= self.hiwat or self.mbcnt >= self.mbmax):
             self.full = True
             if self.pause is not None:

@@ -17,7 +17,7 @@ cdef class SockBuf(Marks):
     cdef Mbuf _last
 
     @cython.locals(rest=Mbuf)
-    cpdef append(self, Mbuf m)
+    cpdef append(self, Mbuf m, settle=*)
 
     @cython.locals(total=Py_ssize_t)
     cdef Py_ssize_t admit(self, Mbuf m) except -1

@@ -67,11 +67,12 @@ class SockBuf(Marks):
         """A copy of all bytes."""
         return b"" if self.first is None else bytes(self.first)
 
-    def append(self, m: Mbuf) -> None:
+    def append(self, m: Mbuf, settle: bool = True) -> None:
         """Put a chain at the end; it is the buffer's from then on. See sbappendstream.
 
         Its packet headers go. Up to 512 bytes are copied if they fit behind the last ones, and the mbuf that they
-        were in freed, as sbcompress does. A full buffer takes what is appended all the same: see `space`.
+        were in freed, as sbcompress does. A full buffer takes what is appended all the same: see `space`. Who is
+        about to send it at once says `settle=False`, and calls `settle` when it has: most often it is not full then.
         """
         self.admit(m)
         if m.bits & ~_KEPT or m._next is not None:
@@ -80,7 +81,8 @@ class SockBuf(Marks):
             rest = cython.cast(Mbuf, m.cut())
             self._add(m)
             m = rest
-        self.rose()
+        if settle:
+            self.settle()
 
     def admit(self, m: Mbuf) -> int:
         """Refuse what can't be appended; how many bytes it has."""

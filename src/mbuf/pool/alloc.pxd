@@ -19,6 +19,7 @@ cdef class Allocator(Dresser):
     cpdef Chain get(self, how=*, object type=*, timeout=*)
     cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
     cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
+    cpdef Mbuf getjcl(self, how=*, object type=*, flags=*, size=*, timeout=*)
 
     @cython.locals(m=Mbuf)
     cdef Mbuf _jumbo(self, Zone zone, int how, int type, unsigned int flags, deadline)
