@@ -23,7 +23,7 @@ from mbuf.net.stream import StreamPort
 
 SIZE = 1 << 30
 RUNS = 5
-HIWAT = 1 << 18
+HIWAT = 1 << 20
 
 SOURCE = """
 import socket, sys

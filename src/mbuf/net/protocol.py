@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.intake import Intake, rooms_of
-from mbuf.net.stream import BATCH, IOV_MAX
+from mbuf.net.stream import BATCH, IOV_MAX, MOST
 from mbuf.packet.marks import SPACE
 from mbuf.packet.sockbuf import SockBuf
 
@@ -156,7 +156,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def _read_on(self, first: Mbuf) -> OSError | None:
         """There is more: read it right away, into several clusters, behind the first; an error is for later."""
-        size = max(self._intake.size, MJUM16BYTES)
+        size = min(max(self._intake.size, MJUM16BYTES), MOST)
         try:
             m = self._intake.room(size)
         except (NoBufs, NoMemory):

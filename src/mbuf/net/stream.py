@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 #: Pieces of one sendmsg, and bytes after which no piece is added: a socket takes hardly more at once.
 IOV_MAX = os.sysconf("SC_IOV_MAX")
-BATCH = 1 << 18
+BATCH = 1 << 20
+
+#: Bytes of one read, unless more are asked for.
+MOST = 1 << 18
 
 
 class StreamPort:
@@ -49,7 +52,7 @@ class StreamPort:
 
     # In.
 
-    def recv(self, most: int = BATCH) -> Mbuf | None:
+    def recv(self, most: int = MOST) -> Mbuf | None:
         """The bytes of one read, at most `most`: a chain, which is the caller's. None if there are none now: see `eof`.
 
         Raises `NoBufs` or `NoMemory` when there is no mbuf to read into: nothing was read, and nothing is lost.
@@ -79,7 +82,7 @@ class StreamPort:
         """
         chains: list[Mbuf] = []
         while len(chains) < n:
-            asked = self._intake.size
+            asked = min(self._intake.size, MOST)
             try:
                 m = self.recv()
             except (NoBufs, NoMemory):
