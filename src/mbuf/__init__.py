@@ -129,6 +129,7 @@ from mbuf.const import (
     VM_LOW_PAGES,
 )
 from mbuf.errors import (
+    Again,
     Busy,
     CaptureError,
     Corrupt,
@@ -155,6 +156,7 @@ from mbuf.pool import tunables
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
+from mbuf.pool.probes import PROBES
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
 
@@ -282,6 +284,7 @@ __all__ = [
     "UMA_RECLAIM_TRIM",
     "VM_LOW_KMEM",
     "VM_LOW_PAGES",
+    "Again",
     "Busy",
     "CaptureError",
     "Corrupt",
@@ -306,6 +309,7 @@ __all__ = [
     "File",
     "RefCount",
     "Limits",
+    "PROBES",
     "Pool",
     "compiled",
     "tunables",

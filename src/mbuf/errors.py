@@ -55,6 +55,12 @@ class Busy(MbufError):
     errno = errno.EBUSY
 
 
+class Again(MbufError):
+    """Not this way now, and another time perhaps: the send tag is of another interface (EAGAIN)."""
+
+    errno = errno.EAGAIN
+
+
 class ReadOnly(MbufError, BufferError):
     """The storage is shared or read-only, so it can't be written."""
 

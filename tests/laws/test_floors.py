@@ -41,7 +41,7 @@ FORBIDDEN = (
 )
 WATCHED = ("const", "errors", "watch", "uma.stat", "pool.stat")
 
-POINTERS = ("vm/arena.*", "vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/mmsg.*")
+POINTERS = ("vm/arena.*", "vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/*mmsg.*")
 RAW = {
     "memcpy": POINTERS,
     "memmove": POINTERS,

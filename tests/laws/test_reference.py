@@ -109,7 +109,8 @@ def test_a_verb_shares_storage_only_if_the_page_says_so(pool: Pool, name: str) -
         with suppress(BufferError):
             result = getattr(chains[0], name)(*arguments)
         others = [thing for thing in arguments if isinstance(thing, Mbuf) and "freed" not in repr(thing)]
-        made = [result] if isinstance(result, Mbuf) and result not in mbufs(chains[0]) else []
+        results = result if isinstance(result, list) else [result]
+        made = [n for n in results if isinstance(n, Mbuf) and n not in mbufs(chains[0])]
         users = [n.ext.count for m in (*chains, *others, *made) for n in mbufs(m) if n.ext]
         # Two chains share two clusters to begin with, so each has two users.
         more = max(users) > 2 or (name == "dupcl" and users.count(2) == 6)

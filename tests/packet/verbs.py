@@ -69,6 +69,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "pulldown": (50, 100),
     "pullup": (150,),
     "sanity": (),
+    "segment": (50, M_NOWAIT),
     "split": (150, M_NOWAIT),
     "tag_copy_chain": (PACKET, M_NOWAIT),
     "tag_delete": (TAG,),

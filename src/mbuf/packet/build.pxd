@@ -16,3 +16,7 @@ cpdef Mbuf pour(Mbuf m, data, Py_ssize_t size, Py_ssize_t align)
 
 @cython.locals(top=Chain, last=Chain, m=Chain, made=Mbuf, at=Py_ssize_t, piece=Py_ssize_t, large=cython.bint)
 cpdef Mbuf take_in(Source source, data, Py_ssize_t size, Py_ssize_t off, rcvif, copy)
+
+
+@cython.locals(top=Mbuf, last=Mbuf, m=Mbuf, rest=Py_ssize_t)
+cpdef Mbuf land(list mbufs, Py_ssize_t at, Py_ssize_t size)

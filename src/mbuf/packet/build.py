@@ -88,3 +88,26 @@ def take_in(
         raise
     made: Mbuf = cython.cast(Mbuf, top)
     return made
+
+
+def land(mbufs: list[Any], at: int, size: int) -> Mbuf:
+    """The packet of `size` bytes that somebody has written to mbufs, each to its end, from the one at `at` on.
+
+    They are taken out of the list, which has None in their places then. The last of them has what is left.
+    """
+    top: Mbuf = mbufs[at]
+    mbufs[at] = None
+    top.begin()
+    top.bits |= M_PKTHDR
+    top.hdr.len = size
+    last: Mbuf = top
+    rest = size - top.count
+    while rest > 0:
+        at += 1
+        m: Mbuf = mbufs[at]
+        mbufs[at] = None
+        last._next = m
+        last = m
+        rest -= m.count
+    last.count += rest
+    return top

@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.packet.copy cimport Copy
+from mbuf.packet.parts cimport Parts
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.shape cimport Shape, free_chain
 from mbuf.packet.source cimport Source, until
@@ -13,7 +14,7 @@ cdef bytes ZEROS
 
 
 @cython.no_gc
-cdef class Growth(Copy):
+cdef class Growth(Parts):
     cdef int push(self, Py_ssize_t n, how, timeout) except -1
 
     @cython.locals(most=Py_ssize_t, m=Copy)

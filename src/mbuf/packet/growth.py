@@ -20,6 +20,7 @@ else:
 from mbuf.const import M_EXTPG, M_FREED, M_NOWAIT, M_PKTHDR, MCLBYTES, MHLEN, MLEN
 from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.copy import Copy
+from mbuf.packet.parts import Parts
 from mbuf.packet.shape import free_chain
 from mbuf.packet.source import Source, until
 from mbuf.vm.number import clip, count
@@ -30,7 +31,7 @@ ZEROS = bytes(MLEN)
 
 @cython.no_gc
 @cython.cclass
-class Growth(Copy):
+class Growth(Parts):
     """An mbuf whose chain can grow."""
 
     __slots__ = ()

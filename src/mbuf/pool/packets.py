@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT
+from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.uma.item import Backend, Item
 
@@ -59,6 +60,8 @@ class Packets(Backend):
 
     def give(self, items: list[Item]) -> None:
         """Part the pairs; each half goes where it came from."""
+        if None in items:
+            raise Inval("None is no packet")
         for item in items:
             cluster: Item = item.mate
             item.mate = None

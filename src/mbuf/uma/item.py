@@ -61,9 +61,10 @@ class Item(Memory):
 class Home:
     """Where items go back to: the part of a zone that an item knows."""
 
-    #: `held` items were freed while somebody looked at them; `source` is for the floor above.
-    __slots__ = ("held", "source")
+    #: `held` items were freed while somebody looked at them; `source` is for the floor above, which tells `probes`.
+    __slots__ = ("held", "probes", "source")
     held: int
+    probes: Any
     source: Any
 
     def free(self, item: Item) -> None:

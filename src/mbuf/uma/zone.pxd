@@ -4,6 +4,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
 from mbuf.uma.item cimport Item
 from mbuf.uma.tally cimport Tally
+from mbuf.vm.probe cimport Probes
 
 
 @cython.no_gc
@@ -45,4 +46,4 @@ cdef class Zone(Tally):
 
     @cython.locals(bucket=Bucket)
     cdef _drain(self, list buckets)
-    cpdef reclaim(self, int request)
+    cpdef reclaim(self, request)

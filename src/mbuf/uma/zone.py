@@ -18,6 +18,7 @@ from mbuf.uma.depot import Depot
 from mbuf.uma.item import Backend, Item
 from mbuf.uma.limit import Limit, nothing
 from mbuf.uma.tally import Tally
+from mbuf.vm.probe import Probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +70,7 @@ class Zone(Tally):
         self.caching = caching
         self.held = 0
         self.source: Any = None
+        self.probes = Probes()
         #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
         self.pressed = 0
         self.feeds: tuple[Zone, ...] = ()

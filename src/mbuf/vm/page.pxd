@@ -26,6 +26,7 @@ cdef class Memory:
     cdef hold(self)
     cdef int _check(self, Py_ssize_t offset, Py_ssize_t count) except -1
     cdef int unwatched(self) except -1
+    cdef int look_away(self) except -1
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
     cpdef Py_ssize_t fit(self, Py_ssize_t offset, Py_ssize_t room, data) except -1

@@ -1,0 +1,47 @@
+cimport cython
+
+from mbuf.net.linux cimport iovec, mmsghdr
+from mbuf.vm.page cimport Memory, Window
+
+
+cdef struct Told:
+    int segment
+    unsigned long long stamp
+    unsigned int drops
+    unsigned int tag
+
+
+cdef int MSG_DONTWAIT, MSG_TRUNC, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_SOCKET, SOL_UDP, UDP_GRO
+cdef int PACKET_AUXDATA, SOL_PACKET
+cdef unsigned int ETH_P_8021Q, TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID
+cdef Py_ssize_t CONTROL, NAME
+
+
+@cython.final
+@cython.no_gc
+cdef class Inbox:
+    cdef readonly Py_ssize_t messages
+    cdef readonly Py_ssize_t pieces
+    cdef bint named
+    cdef mmsghdr *_heads
+    cdef iovec *_iov
+    cdef unsigned char *_names
+    cdef unsigned char *_controls
+    cdef Told *_told
+
+    cdef int put(self, Py_ssize_t at, Window window) except -1
+
+    @cython.locals(fd=cython.int, got=cython.int, error=cython.int, i=Py_ssize_t)
+    cdef Py_ssize_t receive(self, sock, Py_ssize_t count) except? -1000
+
+    cdef void _listen(self, Py_ssize_t i) noexcept
+    cdef Py_ssize_t length(self, Py_ssize_t i)
+    cdef bint cut(self, Py_ssize_t i)
+    cdef Py_ssize_t segment(self, Py_ssize_t i)
+    cdef unsigned long long stamp(self, Py_ssize_t i)
+    cdef unsigned int drops(self, Py_ssize_t i)
+    cdef unsigned int tag(self, Py_ssize_t i)
+    cdef bytes name(self, Py_ssize_t i)
+
+
+cdef unsigned int _tag(unsigned int status, unsigned int tag, unsigned int tpid) noexcept

@@ -1,0 +1,193 @@
+# cython: annotation_typing=True
+"""Many messages sent in one call, straight out of memory: sendmmsg(2).
+
+Sees stretches of memory; says beside them to whom they go, and how the kernel is to cut them. Waits for nothing, holds
+no lock during the call, and never knows whose bytes these are. Uncompiled, it makes a call for each message.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
+from mbuf.net.peer import unpacked
+from mbuf.vm.loan import Loan
+from mbuf.vm.page import Memory, Window, pane
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+if cython.compiled:
+    from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
+    from cython.cimports.libc.errno import errno
+    from cython.cimports.libc.string import memcpy
+    from cython.cimports.mbuf.net.linux import (
+        CMSG_DATA,
+        CMSG_FIRSTHDR,
+        CMSG_LEN,
+        CMSG_SPACE,
+        cmsghdr,
+        iovec,
+        mmsghdr,
+        msghdr,
+        sendmmsg,
+    )
+
+MSG_DONTWAIT = socket.MSG_DONTWAIT
+
+
+@cython.no_gc
+@cython.cclass
+class Outbox:
+    """Messages to be sent: at most `messages`, of `pieces` pieces together.
+
+    `hold` or `lend` the pieces of a message one by one, `seal` it; `send` all, and `clear` in any case. Memory that
+    is held counts as looked at until then, so that it stays whatever others do meanwhile.
+    """
+
+    __slots__ = ("_first", "_kept", "_loans", "_names", "_sealed", "_used", "count", "messages", "pieces")
+    if TYPE_CHECKING:
+        messages: int
+        pieces: int
+        count: int
+        _heads: Any
+        _iov: Any
+        _controls: Any
+
+    def __init__(self, messages: cython.Py_ssize_t, pieces: cython.Py_ssize_t) -> None:
+        if not 0 < messages <= 1024 or not 0 < pieces <= 1 << 16:
+            raise IndexError(f"{messages} messages of {pieces} pieces: give 1 to 1024, and 1 to 65536")
+        self.messages = messages
+        self.pieces = pieces
+        self.count = 0
+        self._used: cython.Py_ssize_t = 0
+        self._first: cython.Py_ssize_t = 0
+        self._kept: list[Any] = []
+        self._loans: list[Any] = []
+        self._names: list[Any] = []
+        if cython.compiled:
+            self._make()
+        else:
+            self._sealed: list[Any] = []
+
+    def _make(self) -> None:
+        if self._heads != cython.NULL:
+            raise IndexError("this outbox is made already")
+        self._heads = cython.cast(cython.pointer[mmsghdr], PyMem_Calloc(self.messages, cython.sizeof(mmsghdr)))
+        self._iov = cython.cast(cython.pointer[iovec], PyMem_Calloc(self.pieces, cython.sizeof(iovec)))
+        self._controls = cython.cast(cython.p_uchar, PyMem_Calloc(self.messages, CMSG_SPACE(2)))
+        if self._heads == cython.NULL or self._iov == cython.NULL or self._controls == cython.NULL:
+            raise MemoryError
+
+    def __dealloc__(self) -> None:
+        if cython.compiled:
+            PyMem_Free(self._heads)
+            PyMem_Free(self._iov)
+            PyMem_Free(self._controls)
+
+    def left(self) -> cython.Py_ssize_t:
+        """Pieces that there is room for."""
+        return self.pieces - self._used
+
+    def hold(self, window: Window) -> None:
+        """Add the bytes of a window to the message."""
+        if self._used >= self.pieces:
+            raise IndexError("there is no room for another piece")
+        window.buf._check(window.off, window.count)
+        if cython.compiled:
+            memory: Memory = window.buf
+            self._kept.append(memory)
+            memory.exports += 1
+            self._iov[self._used].iov_base = memory.ptr + window.off
+            self._iov[self._used].iov_len = window.count
+        else:
+            self._kept.append(pane(window.buf, window.off, window.count, True))
+        self._used += 1
+
+    def lend(self, lent: Loan) -> None:
+        """Add bytes on loan to the message; the loan ends with `clear`."""
+        if self._used >= self.pieces:
+            raise IndexError("there is no room for another piece")
+        self._loans.append(lent)
+        if cython.compiled:
+            self._iov[self._used].iov_base = lent.ptr
+            self._iov[self._used].iov_len = lent.size
+        else:
+            self._kept.append(memoryview(lent.obj))
+        self._used += 1
+
+    def seal(self, segment: cython.Py_ssize_t, name: Any) -> None:
+        """End the message: to the peer of that name, or the socket's for None; cut by the kernel unless `segment` is 0.
+
+        A name is what `Inbox.name` gives.
+        """
+        if self.count >= self.messages:
+            raise IndexError("there is no room for another message")
+        if cython.compiled:
+            head: cython.pointer[msghdr] = cython.address(self._heads[self.count].msg_hdr)
+            head.msg_iov = self._iov + self._first
+            head.msg_iovlen = self._used - self._first
+            head.msg_name = cython.NULL
+            head.msg_namelen = 0
+            if name is not None:
+                # The caller may let go of it before it is sent.
+                self._names.append(name)
+                data: cython.p_char = name
+                head.msg_name = data
+                head.msg_namelen = len(name)
+            head.msg_control = cython.NULL
+            head.msg_controllen = 0
+            if segment:
+                head.msg_control = self._controls + self.count * CMSG_SPACE(2)
+                head.msg_controllen = CMSG_SPACE(2)
+                said: cython.pointer[cmsghdr] = CMSG_FIRSTHDR(head)
+                said.cmsg_level = SOL_UDP
+                said.cmsg_type = UDP_SEGMENT
+                said.cmsg_len = CMSG_LEN(2)
+                short: cython.ushort = segment
+                memcpy(CMSG_DATA(said), cython.address(short), 2)
+        else:
+            control = [(SOL_UDP, UDP_SEGMENT, segment.to_bytes(2, sys.byteorder))] if segment else []
+            self._sealed.append((self._first, self._used, control, name))
+        self._first = self._used
+        self.count += 1
+
+    def send(self, sock: Any) -> cython.Py_ssize_t:
+        """Send what is sealed, without waiting; how many messages went, or the system's error number, negated."""
+        if cython.compiled:
+            fd: cython.int = sock.fileno()
+            with cython.nogil:
+                went: cython.int = sendmmsg(fd, self._heads, self.count, MSG_DONTWAIT)
+                error: cython.int = errno
+            return -error if went < 0 else went
+        for n, (first, end, control, name) in enumerate(self._sealed):
+            try:
+                if name is None:
+                    sock.sendmsg(self._kept[first:end], control, MSG_DONTWAIT)
+                else:
+                    sock.sendmsg(self._kept[first:end], control, MSG_DONTWAIT, unpacked(name))
+            except OSError as error:
+                return n or -(error.errno or 1)
+        return self.count
+
+    def clear(self) -> None:
+        """Let go of all that was added."""
+        if cython.compiled:
+            for memory in self._kept:
+                memory.look_away()
+        else:
+            for view in self._kept:
+                view.release()
+            self._sealed.clear()
+        self._kept.clear()
+        for lent in self._loans:
+            lent.release()
+        self._loans.clear()
+        self._names.clear()
+        self.count = 0
+        self._used = 0
+        self._first = 0

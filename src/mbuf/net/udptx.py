@@ -1,0 +1,235 @@
+"""UDP's send side: packets to messages, many messages to one call.
+
+Runs of packets of one size to one peer go as one message that the kernel cuts (GSO), where it does that. What
+went, or is refused for good, is freed; what can't go now stays the caller's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.pool.pool import Pool
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
+from mbuf.errors import Busy, Inval
+from mbuf.net.peer import Peer
+from mbuf.net.sendmmsg import Outbox
+from mbuf.packet.chain import Chain
+from mbuf.packet.mbuf import Mbuf
+from mbuf.vm.loan import loan
+
+#: Messages of a call, pieces of all of them, and of one: more than IOV_MAX the kernel refuses.
+MESSAGES = 64
+PIECES = 1024
+#: Datagrams of one message, as all kernels with GSO take them, and its bytes: what IPv6 carries without options.
+SEGMENTS = 64
+LONGEST = 65487
+#: A datagram's bytes as far as GSO may have to name them: its number has 16 bits.
+SHORT = 0xFFFF
+#: Errors that say to try again later, and those of the program, not of the network.
+LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
+HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EOPNOTSUPP})
+#: How the kernel says that it won't cut: not this size on this way, or not at all.
+TOO_LONG = frozenset({errno.EINVAL, errno.EMSGSIZE})
+NO_CUTTING = errno.EIO
+
+
+@cython.cclass
+class Sender:
+    """Packets to a UDP socket: to its own peer if it is connected, else to the peer `to`, or to that of each packet.
+
+    `gso` is the size of the longest datagram that the kernel is asked to cut a message into; 0 for no cutting.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_calls",
+        "_connected",
+        "_ends",
+        "_errors",
+        "_outbox",
+        "_packets",
+        "_pool",
+        "_sock",
+        "_to",
+        "busy",
+        "closed",
+        "gso",
+    )
+
+    def __init__(self, pool: Pool, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
+        self._pool = pool
+        self._sock = sock
+        self.gso = SHORT if gso else 0
+        self._connected = connected
+        self._to: bytes | None = None if to is None else to.name
+        self._outbox = Outbox(MESSAGES, PIECES)
+        #: For each message of the outbox: the number of the packet after its last.
+        self._ends: list[int] = [0] * MESSAGES
+        self.busy = False
+        self.closed = False
+        self._packets = self._bytes = self._calls = self._errors = 0
+
+    def counts(self) -> tuple[int, ...]:
+        """Packets, bytes, calls, errors."""
+        return self._packets, self._bytes, self._calls, self._errors
+
+    def push(self, packets: list[Mbuf]) -> int:
+        """Send packets, from the first on."""
+        if not isinstance(packets, list):
+            raise TypeError("push: give a list, out of which the packets are taken that went")
+        if self.closed:
+            raise Inval("push: this port is closed")
+        if self.busy:
+            raise Busy("push: another thread is pushing to this port at this moment")
+        self.busy = True
+        done = 0
+        try:
+            while done < len(packets):
+                went = self._some(packets, done)
+                if went == 0:
+                    break
+                done += went
+        finally:
+            self.busy = False
+            self._release(packets, done)
+        return done
+
+    def _release(self, packets: list[Any], done: int) -> None:
+        """Free the first packets, and take them out of the list."""
+        for i in range(done):
+            m: Mbuf = packets[i]
+            m.freem()
+        del packets[:done]
+
+    def _some(self, packets: list[Any], at: int) -> int:
+        """Send packets from one on, in one call; how many are gone, 0 if none can go now."""
+        outbox = self._outbox
+        try:
+            self._build(packets, at)
+            self._calls += 1
+            went = outbox.send(self._sock)
+        finally:
+            outbox.clear()
+        if went > 0:
+            gone: int = self._ends[went - 1] - at
+            self._packets += gone
+            for i in range(at, at + gone):
+                m: Mbuf = packets[i]
+                self._bytes += m.length()
+            return gone
+        return self._refused(-went, packets, at)
+
+    def _refused(self, error: int, packets: list[Any], at: int) -> int:
+        """What becomes of the first message, which the system has refused: how many of its packets are gone."""
+        if error in LATER:
+            return 0
+        if error == errno.EINTR:
+            return self._some(packets, at)
+        if error in HARD:
+            raise OSError(error, os.strerror(error))
+        gone: int = self._ends[0] - at
+        if gone > 1 and (error == NO_CUTTING or error in TOO_LONG):
+            m: Mbuf = packets[at]
+            self.gso = 0 if error == NO_CUTTING else m.length() - 1
+            return self._some(packets, at)
+        self._errors += gone
+        return gone
+
+    def _build(self, packets: list[Any], at: int) -> None:
+        """Put packets from one on into the outbox, as many as it takes."""
+        outbox = self._outbox
+        total = len(packets)
+        while at < total and outbox.count < outbox.messages:
+            m: Mbuf = _packet(packets[at])
+            pieces = _pieces(m)
+            if pieces > outbox.left():
+                if outbox.count:
+                    break
+                # More pieces than a call takes: this one packet is copied.
+                outbox.lend(loan(bytes(m)))
+                at += 1
+                self._ends[0] = at
+                outbox.seal(0, self._whom(m))
+                break
+            size = self._add(m)
+            name = self._whom(m)
+            at += 1
+            first = at
+            if 0 < size <= self.gso:
+                at = self._join(packets, at, size, name)
+            self._ends[outbox.count] = at
+            outbox.seal(size if at > first else 0, name)
+
+    def _join(self, packets: list[Any], at: int, size: int, name: bytes | None) -> int:
+        """Add packets from one on to a message that begins with one of that size; which is the first not in it."""
+        outbox = self._outbox
+        end = min(len(packets), at + SEGMENTS - 1)
+        room = LONGEST - size
+        while at < end:
+            m: Mbuf = _packet(packets[at])
+            count = m.count if m._next is None else m.length()
+            if not 0 < count <= size or count > room or _pieces(m) > outbox.left():
+                break
+            other = self._whom(m)
+            if other is not name and other != name:
+                break
+            self._add(m)
+            room -= count
+            at += 1
+            if count < size:
+                break
+        return at
+
+    def _add(self, m: Mbuf) -> int:
+        """Add the bytes of a packet to the message; how many they are."""
+        outbox = self._outbox
+        total = 0
+        n: Chain | None = m
+        while n is not None:
+            if n.bits & M_EXTPG:
+                if n.bits & M_NOTREADY:
+                    raise Inval("push: a packet has bytes that aren't ready: they are still to be encrypted, or read")
+                for view in n.pieces():
+                    outbox.lend(loan(view))
+            elif n.count:
+                outbox.hold(n)
+            total += n.count
+            n = n.follow()
+        return total
+
+    def _whom(self, m: Mbuf) -> bytes | None:
+        """The name of the peer that a packet goes to; None if the socket knows."""
+        if self._connected or self._to is not None or not m.bits & M_PKTHDR:
+            return self._to
+        whom = m.hdr.place
+        return cython.cast(Peer, whom).name if isinstance(whom, Peer) else None
+
+
+def _packet(m: Any) -> Mbuf:
+    """What is to be sent, if it is an mbuf that is live."""
+    if not isinstance(m, Mbuf):
+        raise Inval(f"push: a list of packets is wanted, but there is a {type(m).__name__} in it")
+    packet: Mbuf = cython.cast(Mbuf, m)
+    packet.live()
+    return packet
+
+
+def _pieces(m: Chain) -> int:
+    """How many pieces the bytes of a packet are in."""
+    count = 0
+    n: Chain | None = m
+    while n is not None:
+        if n.bits & M_EXTPG:
+            count += len(n.pieces())
+        elif n.count:
+            count += 1
+        n = n.follow()
+    return count
