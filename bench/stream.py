@@ -167,8 +167,9 @@ async def ports(source: socket.socket, sink: socket.socket, pool: Pool) -> None:
     """StreamPort, driven by the loop."""
     pump = Pump(StreamPort(pool, source), StreamPort(pool, sink))
     await pump.done
-    pump.source.close()
-    pump.sink.close()
+    for port in (pump.source, pump.sink):
+        port.close()
+        port.sock.close()
 
 
 Way = Callable[[socket.socket, socket.socket, Pool], Coroutine[Any, Any, None]]
