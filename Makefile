@@ -45,6 +45,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/verbs.py
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/sendfile.py
+	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/lowmem.py
 	$(BIN)/python bench/pace.py
 
