@@ -54,6 +54,7 @@ COMPILED = [
     "mbuf.pool.zones",
     "mbuf.pool.ask",
     "mbuf.pool.alloc",
+    "mbuf.pool.bulk",
     "mbuf.pool.paged",
     "mbuf.pool.reserve",
     "mbuf.pool.filled",

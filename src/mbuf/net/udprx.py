@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """UDP's receive side: clusters armed for the kernel to write into, and cut into packets where datagrams end.
 
 What comes joined (GRO) is laid out so that datagrams end where mbufs do, once their size is known: then cutting is
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_TSTMP, MCLBYTES, MT_DATA
+from mbuf.const import M_NOWAIT, M_TSTMP, MCLBYTES, MJUM16BYTES, MT_DATA
 from mbuf.errors import Busy, Inval, NoBufs, NoMemory
 from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
 from mbuf.net.recvmmsg import Inbox
-from mbuf.packet.build import land
+from mbuf.packet.build import land, land_each
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.pkthdr import PktHdr
 from mbuf.vm.number import clip
 
 #: Bytes armed at most, unless one message takes more; and messages.
@@ -40,6 +42,7 @@ class Receiver:
     """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined."""
 
     __slots__ = (
+        "_alone",
         "_armed",
         "_bytes",
         "_calls",
@@ -48,9 +51,11 @@ class Receiver:
         "_dropped",
         "_expect",
         "_faults",
-        "_holes",
         "_inbox",
+        "_like",
         "_named",
+        "_rooms",
+        "_small",
         "_packets",
         "_peer",
         "_pool",
@@ -65,20 +70,25 @@ class Receiver:
         "size",
     )
 
-    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool) -> None:
+    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, writable: bool) -> None:
         self._pool = pool
         self._sock = sock
         self.size = LONGEST if gro else size
         self.gro = gro
         self._named = named
+        self._small = writable
         self._peer: Peer | None = None
         self._ready: list[Any] = []
-        self._armed: list[Any] = []
-        self._holes: list[int] = []
+        #: For each message its mbufs: the last of the list is the one that is written to first.
+        self._armed: list[list[Any]] = []
         #: Datagrams that a message is expected to bring, and what size the last that surprised had.
         self._expect = 1
         self._rumour = 0
         self._drops = 0
+        #: What the headers of the packets of a message are like.
+        self._like: PktHdr = PktHdr.__new__(PktHdr)
+        self._like.place = self._like.tags = None
+        self._like.reset()
         self.busy = False
         self._packets = self._bytes = self._calls = 0
         self._denied = self._short = self._dropped = self._truncated = self._faults = 0
@@ -117,53 +127,66 @@ class Receiver:
         if self.busy:
             raise Busy("close: another thread is pulling from this port at this moment")
         packets = self._ready
-        for m in self._armed:
-            if m is not None:
-                packets.append(m)
+        for armed in self._armed:
+            packets += armed
         self._ready = []
         self._armed = []
-        self._holes = []
         self._pool.free_bulk(packets)
 
     # Arming.
 
     def _lay(self, segment: int) -> None:
-        """Lay clusters out for datagrams of a size that come joined, or for whatever comes if that is 0."""
-        self.segment = segment
-        pieces = 0
-        room = 0
-        while room < self.size:
-            room += self._room(pieces)
-            pieces += 1
-        messages = min(max(ARMED // (pieces * MCLBYTES), 1), MESSAGES)
-        inbox = Inbox(messages, pieces, self._named)
-        spare = [m for m in self._armed if m is not None]
-        self._inbox = inbox
-        self._armed = [None] * (messages * pieces)
-        self._holes = [pieces] * messages
-        self._place(messages, spare)
-        self._pool.free_bulk(spare)
+        """Lay clusters out for datagrams of a size that come joined, or for whatever comes if that is 0.
 
-    def _room(self, piece: int) -> int:
-        """Bytes of a message that its mbuf number `piece` is to hold."""
-        if self.segment == 0:
-            return MCLBYTES
-        if self.segment <= MCLBYTES:
-            return MCLBYTES // self.segment * self.segment
-        each = -(-self.segment // MCLBYTES)
-        return MCLBYTES if (piece + 1) % each else self.segment - (each - 1) * MCLBYTES
+        A small one first, for a datagram that comes alone; then large ones, unless all have to be small.
+        """
+        self.segment = segment
+        rooms: list[int] = []
+        room = total = clusters = 0
+        while total < self.size:
+            cluster = MJUM16BYTES if rooms and not self._small else MCLBYTES
+            room = (total + cluster) // segment * segment - total if segment else cluster
+            if room <= 0:
+                room = cluster
+            rooms.append(room)
+            total += room
+            clusters += cluster
+        # The size of datagrams that have a cluster each.
+        self._alone = segment if self._small and rooms[0] == segment else 0
+        messages = min(max(ARMED // clusters, 1), MESSAGES)
+        inbox = Inbox(messages, len(rooms), self._named)
+        spare: list[Any] = []
+        for armed in self._armed:
+            spare += armed
+        self._inbox = inbox
+        self._rooms = rooms
+        self._armed = [[] for _ in range(messages)]
+        self._pool.free_bulk(spare)
 
     def _arm(self, want: int) -> int:
         """Arm `want` messages; how many could be."""
-        missing = 0
+        armed: list[Any]
+        pieces = self._inbox.pieces
+        small = large = 0
         for i in range(want):
-            missing += self._holes[i]
-        if missing == 0:
+            armed = self._armed[i]
+            missing = pieces - len(armed)
+            if missing:
+                small += missing if self._small else 1
+                large += missing - 1
+        if small == 0:
             return want
-        fresh: list[Any] = self._fetch(missing)
+        fresh: list[Any] = self._fetch(small)
+        if not self._small and large and not self._enlarge(want, large):
+            # As many small ones do as well.
+            self._pool.free_bulk(fresh)
+            self._small = True
+            self._lay(self.segment)
+            return self._arm(min(want, self._inbox.messages))
         whole = self._place(want, fresh)
         while whole < want and self._borrow(whole, fresh):
             whole = self._place(want, fresh)
+        self._pool.free_bulk(fresh)
         if whole < want:
             self._short += 1
         return whole
@@ -181,34 +204,42 @@ class Receiver:
                 pass
         return fresh
 
-    def _place(self, want: int, fresh: list[Any]) -> int:
-        """Fill the holes of the first `want` messages; how many have none then."""
-        inbox = self._inbox
-        pieces = inbox.pieces
+    def _enlarge(self, want: int, count: int) -> bool:
+        """Complete the first `want` messages but for the first piece, with large clusters; false if refused."""
+        try:
+            large: list[Any] = self._pool.getjcl_bulk(count, M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
+        except (NoBufs, NoMemory):
+            return False
         for i in range(want):
-            hole = self._holes[i]
-            while hole > 0:
+            armed: list[Any] = self._armed[i]
+            while len(armed) < self._inbox.pieces - 1:
+                self._put(i, armed, large.pop())
+        return True
+
+    def _place(self, want: int, fresh: list[Any]) -> int:
+        """Complete the first `want` messages with mbufs of a list; how many are complete then."""
+        for i in range(want):
+            armed: list[Any] = self._armed[i]
+            while len(armed) < self._inbox.pieces:
                 if not fresh:
-                    self._holes[i] = hole
                     return i
-                hole -= 1
-                m: Mbuf = fresh.pop()
-                m.count = self._room(hole)
-                self._armed[i * pieces + hole] = m
-                inbox.put(i * pieces + hole, m)
-            self._holes[i] = 0
+                self._put(i, armed, fresh.pop())
         return want
 
+    def _put(self, i: int, armed: list[Any], m: Mbuf) -> None:
+        """Arm a message with an mbuf before those that it has."""
+        piece = self._inbox.pieces - 1 - len(armed)
+        m.count = self._rooms[piece]
+        armed.append(m)
+        self._inbox.put(i * self._inbox.pieces + piece, m)
+
     def _borrow(self, i: int, fresh: list[Any]) -> bool:
-        """Take an mbuf from the last message after number `i` that has any."""
-        pieces = self._inbox.pieces
-        for last in range(len(self._holes) - 1, i, -1):
-            hole = self._holes[last]
-            if hole < pieces:
-                fresh.append(self._armed[last * pieces + hole])
-                self._armed[last * pieces + hole] = None
-                self._holes[last] = hole + 1
-                return True
+        """Take an mbuf from the last message after number `i` that has any, of those that are all alike."""
+        if self._small:
+            for armed in self._armed[:i:-1]:
+                if armed:
+                    fresh.append(armed.pop())
+                    return True
         return False
 
     # Receiving.
@@ -255,27 +286,30 @@ class Receiver:
         if inbox.cut(i):
             self._truncated += 1
             return 0
-        first = i * inbox.pieces
-        m: Mbuf = land(self._armed, first, size)
-        hole = 1
-        while hole < inbox.pieces and self._armed[first + hole] is None:
-            hole += 1
-        self._holes[i] = hole
-        hdr = m.hdr
-        hdr.PH_loc = self._dropped
-        if inbox.stamp(i):
-            hdr.rcv_tstmp = inbox.stamp(i)
-            m.bits |= M_TSTMP
+        like = self._like
+        like.rcv_tstmp = inbox.stamp(i)
+        like.PH_loc = self._dropped
         if self._named:
-            hdr.hold(self._whom(inbox.name(i)), 0)
+            like.hold(self._whom(inbox.name(i)), 0)
+        bits = M_TSTMP if like.rcv_tstmp else 0
         self._bytes += size
-        if segment <= 0 or segment >= size:
-            self._expect = 1
-            self._ready.append(m)
-            self._packets += 1
-            return 0
-        self._cut(m, segment)
+        armed: list[Any] = self._armed[i]
+        if not 0 < segment < size:
+            segment = 0
+            self._ready.append(land(armed, size, like, bits))
+            self._count(1)
+        elif segment == self._alone:
+            packets = land_each(armed, size, segment, like, bits)
+            self._count(len(packets))
+            self._ready = self._ready + packets if self._ready else packets
+        else:
+            self._cut(land(armed, size, like, bits), segment)
         return segment
+
+    def _count(self, packets: int) -> None:
+        """Count packets, and expect as many of the next message."""
+        self._packets += packets
+        self._expect = packets
 
     def _whom(self, name: bytes) -> Peer:
         """The peer of a name; the same object for as long as it is the same."""
@@ -289,8 +323,7 @@ class Receiver:
             packets = m.segment(segment)
         except (NoBufs, NoMemory):
             packets = self._cut_some(m, segment)
-        self._expect = max(len(packets), 1)
-        self._packets += len(packets)
+        self._count(len(packets))
         self._ready += packets
 
     def _cut_some(self, m: Mbuf, segment: int) -> list[Any]:

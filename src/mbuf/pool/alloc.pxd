@@ -25,12 +25,6 @@ cdef class Allocator(Source):
     cpdef cluster(self, size, how, timeout)
     cpdef dropped(self, Item item)
 
-    @cython.locals(packets=list, item=Item, zone=Zone, i=Py_ssize_t)
-    cdef list _packets(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
-
-    @cython.locals(m=Mbuf, n=Py_ssize_t)
-    cpdef free_bulk(self, list packets)
-
     @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
     cdef Mbuf _chain(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
     cdef Mbuf _largest(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
