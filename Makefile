@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd') setup.py pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-compiled test-pure lint bench docs soak clean
+.PHONY: demo test test-compiled test-pure lint bench docs soak fuzz clean
 
 # Compiled and installed; the pure leg is the same tree, run where it lies.
 $(VENV)/built: $(VENV)/tools $(SOURCES)
@@ -22,6 +22,8 @@ demo: $(VENV)/built
 	@echo
 	$(BIN)/mbuf replay captures/multi.pcap captures/quic2.pcap --speed 100x --hold 0.5 --physmem 4G \
 	    --descriptors 256 --set kern.ipc.nmbclusters=640
+	@echo
+	$(BIN)/python bench/relay.py
 
 test: lint test-compiled test-pure
 
@@ -39,10 +41,12 @@ lint: $(VENV)/tools
 
 bench: $(VENV)/built
 	$(BIN)/python bench/alloc.py
+	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/verbs.py
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/sendfile.py
 	$(BIN)/python bench/lowmem.py
+	$(BIN)/python bench/pace.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
@@ -50,6 +54,11 @@ docs: $(VENV)/tools
 
 soak: $(VENV)/built
 	MBUF_SOAK=1 $(BIN)/pytest -q tests/model --timeout 7200
+
+# What comes from outside, gone wrong in other ways each time.
+MBUF_FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/built
+	MBUF_FUZZ_SECONDS=$(MBUF_FUZZ_SECONDS) $(BIN)/pytest -q tests/fuzz --timeout $(shell expr $(MBUF_FUZZ_SECONDS) + 120)
 
 clean:
 	rm -rf build .venv* .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

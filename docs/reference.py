@@ -24,6 +24,16 @@ mbuf `Freed`.
 wait.
 """
 
+PROBES = """## Probes
+
+`pool.probes.attach(name, fn)` calls `fn` with these arguments, by the thread that allocates or frees, until
+`pool.probes.detach(name, fn)`; `with pool.probes.attached(name, fn):` does both. Look at an mbuf, keep no name for it,
+and free nothing. What a listener does fires nothing; one that raises is told of in the log and detached. While nobody
+listens, a probe costs a look at a flag. `mbuf replay --trace` prints them all.
+
+| probe | arguments | fires when |
+|---|---|---|"""
+
 #: Defaults by the names that readers know.
 NAMES = (
     (f"len: int = {mbuf.M_COPYALL}", "len: int = M_COPYALL"),
@@ -56,7 +66,13 @@ def page() -> str:
         rows = ["| verb | allocates | bytes | when memory runs out | the kernel's name |", "|---|---|---|---|---|"]
         parts.append("\n".join([*rows, *(row(group, name) for name in names)]) + "\n")
         parts += [entry(group["of"], name) for name in names]
-    return "\n".join(parts)
+    return "\n".join([*parts, probes()])
+
+
+def probes() -> str:
+    """The table of probes."""
+    rows = [f"| `{probe.name}` | {', '.join(probe.args)} | {probe.sentence} |" for probe in mbuf.PROBES.values()]
+    return "\n".join([PROBES, *rows]) + "\n"
 
 
 def row(group: dict[str, Any], name: str) -> str:

@@ -129,6 +129,7 @@ from mbuf.const import (
     VM_LOW_PAGES,
 )
 from mbuf.errors import (
+    Again,
     Busy,
     CaptureError,
     Corrupt,
@@ -139,6 +140,7 @@ from mbuf.errors import (
     NoMemory,
     NotSupported,
     ReadOnly,
+    TooLong,
     TunableWarning,
 )
 from mbuf.packet.epg import Epg
@@ -147,11 +149,14 @@ from mbuf.packet.external import RefCount
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import Interface, SndTag
+from mbuf.packet.sockbuf import SockBuf
+from mbuf.packet.streambuf import StreamBuffer
 from mbuf.packet.tag import Tag
 from mbuf.pool import tunables
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
+from mbuf.pool.probes import PROBES
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
 
@@ -279,6 +284,7 @@ __all__ = [
     "UMA_RECLAIM_TRIM",
     "VM_LOW_KMEM",
     "VM_LOW_PAGES",
+    "Again",
     "Busy",
     "CaptureError",
     "Corrupt",
@@ -289,9 +295,12 @@ __all__ = [
     "NoMemory",
     "NotSupported",
     "ReadOnly",
+    "TooLong",
     "TunableWarning",
     "Mbuf",
     "MbufQ",
+    "SockBuf",
+    "StreamBuffer",
     "Interface",
     "SndTag",
     "Tag",
@@ -300,6 +309,7 @@ __all__ = [
     "File",
     "RefCount",
     "Limits",
+    "PROBES",
     "Pool",
     "compiled",
     "tunables",

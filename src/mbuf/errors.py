@@ -43,10 +43,22 @@ class Inval(MbufError, ValueError):
     errno = errno.EINVAL
 
 
+class TooLong(MbufError, ValueError):
+    """More bytes than may be, before a message ends (EMSGSIZE)."""
+
+    errno = errno.EMSGSIZE
+
+
 class Busy(MbufError):
     """In use by somebody else, or by this thread further up its stack (EBUSY)."""
 
     errno = errno.EBUSY
+
+
+class Again(MbufError):
+    """Not this way now, and another time perhaps: the send tag is of another interface (EAGAIN)."""
+
+    errno = errno.EAGAIN
 
 
 class ReadOnly(MbufError, BufferError):

@@ -454,6 +454,17 @@ def test_find_looks_after_a_tag_or_from_the_head(zone: TagZone, tags: TagList) -
     assert tags.find(1 << 70) is None
 
 
+def test_what_is_no_number_is_looked_for_nowhere(zone: TagZone, tags: TagList) -> None:
+    tags.prepend(zone.alloc(1, 0))
+    for junk in (None, "1", 1.0):
+        for find in (lambda junk=junk: tags.locate(junk, 1), lambda junk=junk: tags.locate(0, junk)):
+            with pytest.raises(TypeError):
+                find()
+        with pytest.raises(TypeError):
+            tags.find(junk)
+    assert tags.find(1 << 70) is tags.locate(-1, 1) is None
+
+
 def test_locate_wants_the_cookie_too(zone: TagZone, tags: TagList) -> None:
     (theirs,) = put(zone, tags, 1, cookie=4_000_000_000)
     (ours,) = put(zone, tags, 1)

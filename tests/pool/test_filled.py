@@ -260,6 +260,7 @@ print("alive")
     [
         ("vm.loan", "vm.page", "vm.scan"),
         ("uma.item", "uma.slab", "uma.bucket", "uma.cache"),
+        ("pool.packets", "pool.zones"),
         ("packet.ext", "packet.external", "packet.cluster", "packet.loose"),
         ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.recipe", "packet.queue"),
         ("packet.segment", "packet.chain", "packet.content", "packet.header", "packet.shape"),

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mbuf import Busy, Pool, Vm
-from mbuf.const import PAGE_SIZE
+from mbuf.const import PAGE_SIZE, VM_LOW_KMEM
 from mbuf.pool.lowmem import MemoryWatch
-from mbuf.vm.gauge import STALL, Gauge, stalled
+from mbuf.vm.gauge import STALL, Gauge, frozen, stalled
 
 Eventually = Callable[[Callable[[], object]], None]
 OFTEN = 0.001
@@ -102,6 +102,44 @@ def test_pressure_that_goes_on_is_told_once_a_period(
             eventually(lambda count=count: len(told) > count)
     assert told == [True, False, True, False, True]
     assert len(heard) == 3
+
+
+def test_where_all_tasks_stand_still_memory_is_severely_low_too(
+    vm: Vm, tmp_path: Path, heard: list[tuple[int, str]], clock: Any, eventually: Eventually
+) -> None:
+    file = tmp_path / "memory.pressure"
+
+    def stall(usec: int) -> None:
+        fresh = file.with_suffix(".new")
+        fresh.write_text(f"full avg10=0.00 avg60=0.00 avg300=0.00 total={usec}\n")
+        fresh.rename(file)
+
+    stall(0)
+    with MemoryWatch(vm, [Gauge(file, frozen, STALL, VM_LOW_KMEM)], OFTEN):
+        for second in (1, 2, 3):
+            clock.now += 1
+            stall(second * STALL)
+            eventually(lambda second=second: len(heard) == 1 + second)
+    # Pages once in ten seconds, and kernel memory every second.
+    assert [why for why, _ in heard] == [2, 1, 1, 1]
+
+
+def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    asked: list[int] = []
+    pool.drains.register(lambda: asked.append(pool.vm.used))
+    pool.free_bulk(pool.getcl_bulk(300))
+    pool.vm.low()
+    assert pool.vm.used > 100
+    assert pool.vm.low(VM_LOW_KMEM)
+    assert pool.vm.used == 0
+    # Within the second nobody is asked again, and what is cached stays.
+    pool.free_bulk(pool.getcl_bulk(300))
+    assert not pool.vm.low(VM_LOW_KMEM)
+    assert pool.vm.used > 100
+    clock.now += 1
+    assert pool.vm.low(VM_LOW_KMEM)
+    assert (pool.vm.used, len(asked)) == (0, 3)
 
 
 def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
@@ -294,7 +332,7 @@ def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
     pool.free_bulk([m.append(bytes(2000)) for m in pool.getcl_bulk(20_000)])
     order: list[tuple[str, int]] = []
     pool.drains.register(lambda: (order.append(("drain", pool.vm.used)), pool.free_bulk(kept)))
-    pool.vm.lowmem.register(lambda _: order.append(("after", pool.vm.used)))
+    pool.vm.reclaim.register(lambda _: order.append(("after", pool.vm.used)))
     full, most = pool.vm.used, rss()
     # What was needed in the last minutes stays for the next burst: let it be long ago.
     clock.now += 1000

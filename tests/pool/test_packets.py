@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOWAIT, M_WAITOK, Corrupt, NoBufs, NoMemory, Pool
+from mbuf import M_NOWAIT, M_WAITOK, Corrupt, Inval, NoBufs, NoMemory, Pool
 
 Few = Callable[..., dict[str, int]]
 Spawn = Callable[[Callable[[], object]], Any]
@@ -247,3 +247,14 @@ def test_threads_that_want_packets_and_clusters_are_all_served(small: Callable[.
     workers = [spawn(lambda n=n: work(n)) for n in range(5)]
     assert [worker.done() for worker in workers] == list(range(5))
     assert not any(zone.pressed or zone.exhausted for zone in pool.zones.all())
+
+
+def test_none_is_no_packet_and_then_nothing_is_given_back(make: Callable[..., Pool]) -> None:
+    pool = make(caching=False)
+    backend = pool.zones.pack.backend
+    (item,) = backend.take(1, 1, None)
+    with pytest.raises(Inval, match="None is no packet"):
+        backend.give([item, None])
+    assert pool.zones.clust.used == 1
+    backend.give([item])
+    assert pool.zones.clust.used == 0

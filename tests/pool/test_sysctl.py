@@ -36,7 +36,7 @@ def gib(make: Callable[..., Pool]) -> Pool:
 def test_the_names_are_the_kernels(gib: Pool) -> None:
     names = list(gib.sysctl)
     assert names[:12] == list(gib.sysctl.under("kern.ipc")) == list(gib.sysctl.under("kern")) == NAMES
-    assert names[12:] == list(gib.sysctl.under("vm"))
+    assert names[12:] == [*gib.sysctl.under("vm"), "debug.vm_lowmem"]
     assert len(names) == len(gib.sysctl) == len(set(names))
 
 
@@ -179,7 +179,9 @@ def test_each_value_has_the_kernels_type(gib: Pool) -> None:
         *["integer"] * 5,
     ]
     for name in gib.sysctl:
-        assert isinstance(gib.sysctl[name], str if gib.sysctl.type(name) == "string" else int), name
+        kind = {"string": str, "opaque": bytes}.get(gib.sysctl.type(name), int)
+        assert isinstance(gib.sysctl[name], kind), name
+        assert bool(gib.sysctl.format(name)) == (kind is bytes)
         assert gib.sysctl.describe(name)
 
 
@@ -230,3 +232,48 @@ def test_a_raised_limit_is_used_at_once(make: Callable[..., Pool], few: Callable
     with pytest.raises(MemoryError):
         pool.getcl()
     pool.free_bulk(taken)
+
+
+def test_the_period_of_low_memory_is_whole_seconds_of_an_int(gib: Pool) -> None:
+    name = "vm.lowmem_period"
+    assert (gib.sysctl[name], gib.sysctl.type(name)) == (10, "integer")
+    for value, kept in ((3, 3), (0, 0), ((1 << 32) + 5, 5), (1 << 31, -(1 << 31))):
+        gib.sysctl[name] = value
+        assert gib.sysctl[name] == kept
+    gib.vm.lowmem_period = 2.5
+    assert gib.sysctl[name] == 2
+
+
+def test_a_negative_period_is_one_that_never_ends(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    assert pool.vm.low()
+    pool.sysctl["vm.lowmem_period"] = -1
+    assert pool.sysctl["vm.lowmem_period"] == -1
+    clock.now += 1e9
+    assert not pool.vm.low()
+    pool.sysctl["vm.lowmem_period"] = 0
+    assert pool.vm.low()
+    pool.vm.lowmem_period = float("inf")
+    assert pool.sysctl["vm.lowmem_period"] == -1
+
+
+def test_low_memory_is_said_by_hand_with_the_flags_given(make: Callable[..., Pool], clock: Any) -> None:
+    pool = make(clock=clock)
+    told: list[int] = []
+    pool.vm.lowmem.register(told.append)
+    pool.getcl().free()
+    for why in (0, 1, 2, 3, 3, 1 << 32):
+        pool.sysctl["debug.vm_lowmem"] = why
+    assert (told, pool.drains.count) == ([1, 2, 3, 3], 4)
+    for why in (4, -1, 7):
+        with pytest.raises(Inval, match=r"debug\.vm_lowmem: give 1 .*, 2 .*, their sum, or 0"):
+            pool.sysctl["debug.vm_lowmem"] = why
+    # Which is for protocols alone: what is cached stays, as in the kernel.
+    assert (pool.sysctl["debug.vm_lowmem"], len(told), pool.zones.pack.cached > 0) == (0, 4, True)
+
+
+def test_what_is_debugged_is_all_or_nothing(make: Callable[..., Pool]) -> None:
+    for debug in (False, True):
+        pool = make(debug=debug)
+        values = [pool.sysctl[f"vm.debug.{name}"] for name in ("divisor", "trashed", "skipped")]
+        assert values == [int(debug), 0, 0]

@@ -179,16 +179,27 @@ def test_memory_is_that_of_this_machine_unless_told() -> None:
     ("args", "line"),
     [
         (["no.pcap"], "no.pcap: there is no such file"),
+        ([""], "'': there is no such file"),
         ([SEGMENTS, "no.pcap"], "no.pcap: there is no such file"),
         ([os.path.dirname(MULTI)], f"{os.path.dirname(MULTI)}: is a directory, not a capture"),
         ([SEGMENTS, "--hold", "1", "--drain-rate", "5"], "--hold and --drain-rate: give one of them"),
         ([SEGMENTS, "--hold", "-1"], "--hold -1: give a number, if need be with a unit of S"),
         ([SEGMENTS, "--hold", "nan"], "--hold nan: give a number, if need be with a unit of S"),
-        ([SEGMENTS, "--drain-rate", "0"], "--drain-rate 0: give 0.001 to 1e+09"),
+        ([SEGMENTS, "--drain-rate", "0"], "--drain-rate 0: give 0.001 to 1000000000"),
+        ([], "Missing argument 'CAPTURE...': see mbuf replay --help"),
+        ([SEGMENTS, "--nosuch"], "No such option '--nosuch': see mbuf replay --help"),
+        ([SEGMENTS, "--queues", "0"], "--queues 0: give 1 to 1024"),
+        ([SEGMENTS, "--queues", "1.5"], "--queues 1.5: give a whole number"),
+        ([SEGMENTS, "--queues", "\u0661"], "--queues \u0661: give a number"),
+        ([SEGMENTS, "--descriptors", "9" * 30], f"--descriptors {'9' * 30}: give 1 to 1048576"),
+        ([SEGMENTS, "--mtu", "67"], "--mtu 67: give 68 to 65535"),
+        ([SEGMENTS, "--loop", "0"], "--loop 0: give 1 to 1000000000"),
+        ([SEGMENTS, "--ncpu", "x"], "--ncpu x: give a number"),
+        (["no\x1b[31m\n\udcff"], "no\\x1b[31m\\n\\xff: there is no such file"),
         ([SEGMENTS, "--drain-rate", "5x"], "--drain-rate 5x: give a number"),
-        ([SEGMENTS, "--speed", "0x"], "--speed 0x: give 0.001 to 1e+09"),
+        ([SEGMENTS, "--speed", "0x"], "--speed 0x: give 0.001 to 1000000000"),
         ([SEGMENTS, "--physmem", "4Q"], "--physmem 4Q: give a number, if need be with a unit of K, M, G, T"),
-        ([SEGMENTS, "--physmem", "9999999999T"], "--physmem 9999999999T: give 4096 to 2.30584e+18"),
+        ([SEGMENTS, "--physmem", "9999999999T"], "--physmem 9999999999T: give 4K to 1048576T"),
         (
             [SEGMENTS, "--set", "kern.ipc.nmbclusters=many"],
             "--set kern.ipc.nmbclusters=many: the value isn't a number from 0 on, with k, m, g, t or no unit",
@@ -206,6 +217,22 @@ def test_memory_is_that_of_this_machine_unless_told() -> None:
 def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:
     result = mbuf("replay", *args, memory=None if "--physmem" in args else "4G")
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"mbuf: {line}\n")
+
+
+def test_a_command_that_is_none_is_one_line_and_code_2() -> None:
+    result = mbuf("replya")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("mbuf: No such command 'replya'")
+    assert result.stderr.endswith(": see mbuf --help\n")
+    assert (mbuf("--nosuch").exit_code, mbuf("--nosuch").stderr) == (
+        2,
+        "mbuf: No such option '--nosuch': see mbuf --help\n",
+    )
+
+
+def test_without_a_command_there_is_help() -> None:
+    result = mbuf()
+    assert (result.exit_code, "[OPTIONS] COMMAND [ARGS]..." in result.output) == (2, True)
 
 
 def test_a_name_without_a_value_is_refused() -> None:
@@ -245,6 +272,16 @@ def test_ctrl_c_reports_and_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> No
     result = mbuf("replay", SEGMENTS)
     assert (result.exit_code, result.stderr) == (130, "")
     assert "\ninterrupted 1024 of 1024 descriptors armed, 0 packets in socket buffers;" in result.stdout
+
+
+def test_ctrl_c_ends_any_command_with_130_and_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for place, args in (("where.seed_map", ("where", "m_get")), ("main.tree.everything", ("sysctl", "-a"))):
+        monkeypatch.setattr(f"mbuf.tools.{place}", interrupted)
+        result = mbuf(*args)
+        assert (result.exit_code, result.output) == (130, "")
 
 
 def test_too_little_memory_for_the_rings_is_a_verdict() -> None:
@@ -294,3 +331,17 @@ def test_a_version_that_is_not_known_is_not_made_up(monkeypatch: pytest.MonkeyPa
     assert command._version() == "(not installed)"
     monkeypatch.setattr(command, "version", lambda name: "1.2")
     assert command._version() == "1.2"
+
+
+def test_a_trace_comes_before_the_report(capture: Capturing) -> None:
+    path = capture(0, 1)
+    traced, plain = mbuf("replay", path, "--trace", "--descriptors", "2"), mbuf("replay", path, "--descriptors", "2")
+    lines = traced.stdout.splitlines()
+    assert (traced.exit_code, lines[0].split()) == (0, ["SECONDS", "CPU", "PROBE", "ARGUMENTS"])
+    assert traced.stdout.endswith(plain.stdout)
+    assert lines[2].split()[2:5] == ["m-getcl", "how=M_NOWAIT", "type=MT_DATA"]
+
+
+def test_a_trace_is_no_json(capture: Capturing) -> None:
+    result = mbuf("replay", capture(0), "--trace", "--json")
+    assert (result.exit_code, result.stderr) == (2, "mbuf: --trace and --json: give one of them\n")

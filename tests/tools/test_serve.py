@@ -98,6 +98,23 @@ def test_a_fault_is_told(folder: Path) -> None:
     assert " GET /a.txt 403 " in lines[1]
 
 
+@pytest.mark.parametrize("output", [">/dev/full", ">&-"])
+def test_it_serves_where_nothing_can_be_printed(folder: Path, output: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    line = f"exec {sys.executable} -m mbuf.tools.main serve {folder} --port {port} {output}"
+    with subprocess.Popen(["/bin/sh", "-c", line], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            try:
+                assert get(f"http://127.0.0.1:{port}/").endswith(b"hello\n")
+                break
+            except ConnectionRefusedError:
+                continue
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, "")
+
+
 def test_it_serves_over_ipv6(folder: Path) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -111,14 +128,17 @@ def test_it_serves_over_ipv6(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "line"),
     [
+        ([""], "'': there is no such directory"),
         (["nix"], "nix: there is no such directory"),
         (["www/a.txt"], "www/a.txt: is no directory"),
         (["www", "--port", "80.5"], "--port 80.5: give a whole number"),
         (["www", "--port", "65536"], "--port 65536: give 0 to 65535"),
         (["www", "--port", "http"], "--port http: give a number"),
-        (["www", "--memory", "1"], "--memory 1: give 131072 to 2.30584e+18"),
+        (["www", "--memory", "1"], "--memory 1: give 128K to 1048576T"),
         (["www", "--patience", "0"], "--patience 0: give 0.1 to 86400"),
-        (["www", "--clients", "0"], "--clients 0: give 1 to 1.04858e+06"),
+        (["www", "--clients", "0"], "--clients 0: give 1 to 1048576"),
+        (["www", "--address", ""], "--address: give one, as 127.0.0.1, or 0.0.0.0 for everybody"),
+        (["www", "--address", "a\udcff"], "a\\xff port 8000: there can be no such host"),
         (["www", "--address", "192.0.2.1"], "192.0.2.1 port 8000: Cannot assign requested address"),
     ],
 )

@@ -60,11 +60,36 @@ def test_descriptions_types_and_names_are_printed_instead() -> None:
 def test_all_names_are_printed() -> None:
     lines = told("-a").splitlines()
     assert lines[:12] == told("kern").splitlines()
-    assert lines[12:] == told("vm").splitlines()
-    assert lines[-1] == "vm.zone_warnings: 1"
+    assert lines[12:-1] == told("vm").splitlines()
+    assert lines[-1] == "debug.vm_lowmem: 0"
     described = told("-a", "-d").splitlines()
     assert [line.split(":")[0] for line in described] == told("-aN").splitlines()
     assert not [line for line in described if line.endswith(": ")]
+
+
+def test_bytes_are_shown_only_when_asked_for() -> None:
+    name = "vm.zone_stats"
+    assert told(name) == ""
+    assert name not in told("-a")
+    assert name in told("-aN")
+    assert told("-t", name) == "vm.zone_stats: opaque\n"
+    start = "vm.zone_stats: Format:S,struct uma_type_header Length:1120 Dump:0x01000000010000000600000000000000"
+    assert told("-o", name) == f"{start}...\n"
+    whole = told("-x", name)
+    assert whole.startswith(start + b"mbuf_jumbo_16k".hex())
+    assert len(bytes.fromhex(whole.partition("0x")[2])) == 1120
+    assert len(told("-ao").splitlines()) == len(told("-a").splitlines()) + 1
+
+
+def test_values_are_printed_as_the_bytes_of_the_kernel() -> None:
+    names = ("kern.ipc.maxmbufmem", CLUSTERS, "vm.uma.mbuf.keg.name", "vm.uma.mbuf.bucket_size", "vm.zone_warnings")
+    result = sysctl("-b", *names)
+    parts = (1 << 29).to_bytes(8, "little"), (65536).to_bytes(4, "little"), b"mbuf\0", b"\xfe\0", b"\1\0\0\0"
+    assert (result.exit_code, result.stdout_bytes) == (0, b"".join(parts))
+    assert sysctl("-b", "vm.zone_stats").stdout_bytes[:4] == b"\1\0\0\0"
+    assert len(sysctl("-ab").stdout_bytes) > 1120
+    refused = sysctl("-b", f"{CLUSTERS}=1")
+    assert (refused.exit_code, refused.stderr) == (2, "mbuf: sysctl -b: give names without values\n")
 
 
 def test_the_worked_example() -> None:
@@ -135,7 +160,7 @@ def test_what_the_kernel_refuses_is_one_line_in_its_words_and_code_2(argument: s
             "kern.ipc.nmbufs=9 is less than 10, the clusters of kern.ipc.nmbclusters; raise it, or leave it out "
             "(the kernel would take 419430)",
         ),
-        (["-a", "--physmem", "99999999999T"], "--physmem 99999999999T: give 4096 to 2.30584e+18"),
+        (["-a", "--physmem", "99999999999T"], "--physmem 99999999999T: give 4K to 1048576T"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from mbuf.tools.highwater import START, Moment
-from mbuf.tools.words import count, moment, size
+from mbuf.tools.words import count, moment, plain, size
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,20 @@ def test_sizes_are_said_in_the_unit_below_them(number: int, words: str) -> None:
 
 def test_one_is_one_and_others_are_many() -> None:
     assert [count(n, "ring") for n in (0, 1, 2)] == ["0 rings", "1 ring", "2 rings"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("an ordinary name, größer 你", "an ordinary name, größer 你"),
+        ("a\nb\tc\0", r"a\nb\tc\x00"),
+        ("\x1b[2J\x9b\u202e", r"\x1b[2J\x9b\u202e"),
+        ("\udc80\udcff", r"\x80\xff"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_plain_text_is_all_that_a_terminal_sees(text: str, shown: str) -> None:
+    assert plain(text) == shown
 
 
 def test_a_moment_is_a_packet_and_a_time() -> None:

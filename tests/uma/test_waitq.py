@@ -51,3 +51,29 @@ def test_a_thread_waits_until_it_is_granted(spawn: Spawn, eventually: Eventually
     assert other.is_alive()
     queue.grant()
     assert other.done() is True
+
+
+def test_who_cannot_block_stands_in_the_same_line() -> None:
+    queue = WaitQ()
+    woken: list[str] = []
+    first = queue.enlist(lambda: woken.append("first") or True)
+    waiter = queue.join()
+    third = queue.enlist(lambda: woken.append("third") or True)
+    assert queue.grant()
+    assert (woken, first.granted, third.granted) == (["first"], True, False)
+    assert queue.grant()
+    assert queue.wait(waiter, None)
+    assert queue.quit(third)
+    assert not queue.grant()
+    assert woken == ["first"]
+
+
+def test_a_grant_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
+    queue = WaitQ()
+    gone = queue.enlist(lambda: False)
+    waiter = queue.join()
+    assert queue.grant()
+    assert not gone.granted
+    assert queue.wait(waiter, None)
+    queue.enlist(lambda: False)
+    assert not queue.grant()

@@ -345,7 +345,7 @@ def test_a_drain_leaves_what_cpus_have(make_zone: Make) -> None:
     assert (zone.cached, zone.depot.nitems) == (8, 0)
 
 
-@pytest.mark.parametrize("request_", [0, 4, -1])
+@pytest.mark.parametrize("request_", [0, 4, -1, 2**31, -(2**70)])
 def test_what_is_no_request_is_refused(make_zone: Make, request_: int) -> None:
     with pytest.raises(Inval, match=f"reclaim request {request_}"):
         make_zone().reclaim(request_)

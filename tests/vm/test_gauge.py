@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mbuf.vm.gauge import MOST, STALL, Gauge, fails, gauges, hits, reclaims, stalled
+from mbuf.const import VM_LOW_KMEM, VM_LOW_PAGES
+from mbuf.vm.gauge import MOST, STALL, Gauge, fails, frozen, gauges, hits, ooms, reclaims, stalled
 
 PSI = "some avg10=1.23 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
 EVENTS = "low 9\nhigh {}\nmax 2\noom 1\noom_kill 5\noom_group_kill 0\n"
@@ -15,7 +16,9 @@ EVENTS = "low 9\nhigh {}\nmax 2\noom 1\noom_kill 5\noom_group_kill 0\n"
     [
         (stalled, PSI.format(150_000), 150_000),
         (stalled, "full total=3\nsome total=4\n", 4),
+        (frozen, PSI.format(150_000), 7),
         (hits, EVENTS.format(4), 7),
+        (ooms, EVENTS.format(4), 1),
         (hits, "low 1\nhigh 0\n", 0),
         (fails, "12\n", 12),
         (reclaims, "nr_free_pages 8\nallocstall_dma 1\nallocstall_normal 2\nallocstall_movable 3\n", 6),
@@ -28,7 +31,7 @@ def test_each_file_has_its_count(tmp_path: Path, read: Callable[[str], int], tex
     assert Gauge(file, read).count() == count
 
 
-@pytest.mark.parametrize("read", [stalled, hits, fails, reclaims])
+@pytest.mark.parametrize("read", [stalled, frozen, hits, ooms, fails, reclaims])
 @pytest.mark.parametrize("text", [b"some", b"some avg10=0.00\n", b"high many\nallocstall x\n", b"\n\n", b"\xff\xfe"])
 def test_a_garbled_file_counts_nothing(tmp_path: Path, read: Callable[[str], int], text: bytes) -> None:
     file = tmp_path / "file"
@@ -124,6 +127,13 @@ def test_a_file_that_refuses_one_window_is_asked_for_the_other(tmp_path: Path, m
     os.close(fd)
 
 
+def test_that_all_tasks_stand_still_has_a_trigger_of_its_own(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pressure")
+    fd = Gauge(tmp_path / "pressure", frozen).arm()
+    assert os.read(fd, 100) == b"full 150000 1000000\0"
+    os.close(fd)
+
+
 def test_other_counts_have_no_triggers(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "memory.events")
     assert Gauge(tmp_path / "memory.events", hits).arm() == -1
@@ -138,7 +148,8 @@ def found(tmp_path: Path, groups: str, **files: str) -> list[str]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     made = gauges(str(tmp_path / "proc"), str(tmp_path / "cgroup"))
-    return [gauge.path.relative_to(tmp_path).as_posix() for gauge in made]
+    severe = {VM_LOW_PAGES: "", VM_LOW_KMEM: "severe "}
+    return [severe[gauge.why] + gauge.path.relative_to(tmp_path).as_posix() for gauge in made]
 
 
 def test_a_machine_without_any_of_it_has_no_gauge(tmp_path: Path) -> None:
@@ -147,7 +158,7 @@ def test_a_machine_without_any_of_it_has_no_gauge(tmp_path: Path) -> None:
 
 def test_a_machine_that_counts_stalls_is_not_asked_for_more(tmp_path: Path) -> None:
     files = {"proc/pressure/memory": PSI.format(0), "proc/vmstat": "allocstall 0\n"}
-    assert found(tmp_path, "0::/\n", **files) == ["proc/pressure/memory"]
+    assert found(tmp_path, "0::/\n", **files) == ["proc/pressure/memory", "severe proc/pressure/memory"]
 
 
 def test_one_that_counts_none_counts_who_had_to_reclaim(tmp_path: Path) -> None:
@@ -165,6 +176,9 @@ def test_groups_of_version_2_tell_of_stalls_and_events(tmp_path: Path) -> None:
         "cgroup/a/b/memory.pressure",
         "cgroup/a/b/memory.events",
         "cgroup/a/memory.events",
+        "severe cgroup/a/b/memory.pressure",
+        "severe cgroup/a/b/memory.events",
+        "severe cgroup/a/memory.events",
     ]
 
 

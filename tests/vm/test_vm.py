@@ -178,12 +178,42 @@ def test_low_memory_is_told_at_most_once_in_a_period(clock: Any) -> None:
     heard: list[int] = []
     vm.lowmem.register(heard.append)
     assert vm.low()
-    assert not vm.low(VM_LOW_KMEM)
     clock.now += LOWMEM_PERIOD - 0.001
     assert not vm.low()
     clock.now += 0.001
-    assert vm.low(VM_LOW_KMEM)
-    assert heard == [VM_LOW_PAGES, VM_LOW_KMEM]
+    assert vm.low()
+    assert heard == [VM_LOW_PAGES] * 2
+
+
+def test_severely_low_memory_is_told_at_most_once_a_second_whatever_else_was_told(clock: Any) -> None:
+    vm = Vm(0, clock=clock)
+    heard: list[int] = []
+    vm.lowmem.register(heard.append)
+    told = [vm.low(), vm.low(VM_LOW_KMEM), vm.low(VM_LOW_KMEM)]
+    clock.now += 0.999
+    told.append(vm.low(VM_LOW_KMEM))
+    clock.now += 0.001
+    told += [vm.low(VM_LOW_KMEM), vm.low()]
+    assert told == [True, True, False, False, True, False]
+    assert heard == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
+
+
+def test_caches_are_asked_after_all_others_even_if_one_of_those_failed(clock: Any) -> None:
+    vm = Vm(0, clock=clock)
+    order: list[str] = []
+    vm.reclaim.register(lambda why: order.append(f"caches {why}"))
+    vm.lowmem.register(lambda why: order.append(f"others {why}") or 1 // 0)
+    for why in (VM_LOW_PAGES, VM_LOW_KMEM):
+        with pytest.raises(ZeroDivisionError):
+            vm.low(why)
+    assert order == ["others 2", "caches 2", "others 1", "caches 1"]
+
+
+def test_memory_is_low_for_one_of_two_reasons() -> None:
+    vm = Vm(0)
+    for why in (0, 3, -1, 1 << 70):
+        with pytest.raises(Inval, match=f"low memory {why}: give VM_LOW_PAGES or VM_LOW_KMEM"):
+            vm.low(why)
 
 
 def test_the_period_is_the_kernels() -> None:

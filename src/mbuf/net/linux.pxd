@@ -7,6 +7,13 @@ cdef extern from "sys/uio.h" nogil:
         size_t iov_len
 
 
+cdef extern from "linux/if_packet.h" nogil:
+    struct tpacket_auxdata:
+        unsigned int tp_status
+        unsigned short tp_vlan_tci
+        unsigned short tp_vlan_tpid
+
+
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t
 

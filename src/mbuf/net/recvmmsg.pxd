@@ -8,9 +8,12 @@ cdef struct Told:
     int segment
     unsigned long long stamp
     unsigned int drops
+    unsigned int tag
 
 
 cdef int MSG_DONTWAIT, MSG_TRUNC, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_SOCKET, SOL_UDP, UDP_GRO
+cdef int PACKET_AUXDATA, SOL_PACKET
+cdef unsigned int ETH_P_8021Q, TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID
 cdef Py_ssize_t CONTROL, NAME
 
 
@@ -37,4 +40,8 @@ cdef class Inbox:
     cdef Py_ssize_t segment(self, Py_ssize_t i)
     cdef unsigned long long stamp(self, Py_ssize_t i)
     cdef unsigned int drops(self, Py_ssize_t i)
+    cdef unsigned int tag(self, Py_ssize_t i)
     cdef bytes name(self, Py_ssize_t i)
+
+
+cdef unsigned int _tag(unsigned int status, unsigned int tag, unsigned int tpid) noexcept

@@ -2,17 +2,28 @@
 """Many messages received in one call, straight into memory: recvmmsg(2).
 
 Sees stretches of memory, and what the kernel says beside the bytes: a peer's name, a segment size, a time, a count
-of drops. Waits for nothing, holds no lock during the call, and never knows whose bytes these are. Uncompiled, it
-makes a call for each message.
+of drops, a VLAN tag. Waits for nothing, holds no lock during the call, and never knows whose bytes these are.
+Uncompiled, it makes a call for each message.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mbuf.net.linux import SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO
+from mbuf.net.linux import (
+    ETH_P_8021Q,
+    PACKET_AUXDATA,
+    SO_RXQ_OVFL,
+    SO_TIMESTAMPNS,
+    SOL_PACKET,
+    SOL_UDP,
+    TP_STATUS_VLAN_TPID_VALID,
+    TP_STATUS_VLAN_VALID,
+    UDP_GRO,
+)
 from mbuf.net.peer import packed
 from mbuf.vm.page import Memory, Window, pane
 
@@ -25,7 +36,16 @@ if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
     from cython.cimports.libc.errno import errno
     from cython.cimports.libc.string import memcpy
-    from cython.cimports.mbuf.net.linux import CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, cmsghdr, iovec, mmsghdr, recvmmsg
+    from cython.cimports.mbuf.net.linux import (
+        CMSG_DATA,
+        CMSG_FIRSTHDR,
+        CMSG_NXTHDR,
+        cmsghdr,
+        iovec,
+        mmsghdr,
+        recvmmsg,
+        tpacket_auxdata,
+    )
     from cython.cimports.mbuf.net.recvmmsg import Told
     from cython.cimports.posix.time import timespec
 
@@ -36,6 +56,9 @@ SOL_SOCKET = socket.SOL_SOCKET
 #: Bytes for all that the kernel may say beside a message, and for the name of a peer.
 CONTROL = 128
 NAME = 128
+
+#: Of a packet's auxiliary data: status, lengths, offsets, the VLAN tag and its kind. See packet(7).
+_AUXDATA = struct.Struct("=I12xHH")
 
 
 @cython.no_gc
@@ -144,7 +167,7 @@ class Inbox:
         return len(self._got)
 
     def _receive(self, sock: Any, i: int) -> Any:
-        """One message, uncompiled: its length, flags, name, segment size, time and drops."""
+        """One message, uncompiled: its length, flags, name, segment size, time, drops and tag."""
         windows = [w for w in self._room[i * self.pieces : (i + 1) * self.pieces] if w is not None]
         views = [pane(window.buf, window.off, window.count, False) for window in windows]
         try:
@@ -152,7 +175,7 @@ class Inbox:
         finally:
             for view in views:
                 view.release()
-        segment = stamp = drops = 0
+        segment = stamp = drops = tag = 0
         for level, kind, data in told:
             if level == SOL_UDP and kind == UDP_GRO:
                 segment = int.from_bytes(data[:4], sys.byteorder)
@@ -160,7 +183,10 @@ class Inbox:
                 stamp = int.from_bytes(data[:8], sys.byteorder) * 10**9 + int.from_bytes(data[8:16], sys.byteorder)
             elif level == SOL_SOCKET and kind == SO_RXQ_OVFL:
                 drops = int.from_bytes(data[:4], sys.byteorder)
-        return length, flags, name, segment, stamp, drops
+            elif level == SOL_PACKET and kind == PACKET_AUXDATA:
+                status, number, tpid = _AUXDATA.unpack_from(data)
+                tag = _tag(status, number, tpid)
+        return length, flags, name, segment, stamp, drops, tag
 
     def _listen(self, i: cython.Py_ssize_t) -> None:
         """Note what the kernel said beside a message."""
@@ -168,10 +194,12 @@ class Inbox:
         told.segment = 0
         told.stamp = 0
         told.drops = 0
+        told.tag = 0
         said: cython.pointer[cmsghdr] = CMSG_FIRSTHDR(cython.address(self._heads[i].msg_hdr))
         number = cython.declare(cython.int)
         uint = cython.declare(cython.uint)
         when = cython.declare(timespec)
+        aux = cython.declare(tpacket_auxdata)
         while said != cython.NULL:
             if said.cmsg_level == SOL_UDP and said.cmsg_type == UDP_GRO:
                 memcpy(cython.address(number), CMSG_DATA(said), 4)
@@ -182,6 +210,9 @@ class Inbox:
             elif said.cmsg_level == SOL_SOCKET and said.cmsg_type == SO_RXQ_OVFL:
                 memcpy(cython.address(uint), CMSG_DATA(said), 4)
                 told.drops = uint
+            elif said.cmsg_level == SOL_PACKET and said.cmsg_type == PACKET_AUXDATA:
+                memcpy(cython.address(aux), CMSG_DATA(said), cython.sizeof(tpacket_auxdata))
+                told.tag = _tag(aux.tp_status, aux.tp_vlan_tci, aux.tp_vlan_tpid)
             said = CMSG_NXTHDR(cython.address(self._heads[i].msg_hdr), said)
 
     def length(self, i: cython.Py_ssize_t) -> cython.Py_ssize_t:
@@ -214,9 +245,22 @@ class Inbox:
             return self._told[i].drops
         return self._got[i][5]
 
+    def tag(self, i: cython.Py_ssize_t) -> cython.uint:
+        """The VLAN tag that the kernel has taken out of a frame, 16 bits, below its TPID; 0 if there was none."""
+        if cython.compiled:
+            return self._told[i].tag
+        return self._got[i][6]
+
     def name(self, i: cython.Py_ssize_t) -> Any:
         """The peer's name: the bytes of a sockaddr."""
         if cython.compiled:
             size: cython.Py_ssize_t = min(self._heads[i].msg_hdr.msg_namelen, NAME)
             return self._names[i * NAME : i * NAME + size]
         return packed(self._got[i][2])
+
+
+def _tag(status: cython.uint, tag: cython.uint, tpid: cython.uint) -> cython.uint:
+    """TPID and tag as one number; 0 for none. Old kernels know 802.1Q alone."""
+    if not status & TP_STATUS_VLAN_VALID:
+        return 0
+    return (tpid if status & TP_STATUS_VLAN_TPID_VALID else ETH_P_8021Q) << 16 | tag

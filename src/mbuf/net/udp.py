@@ -65,7 +65,7 @@ class UdpPort(Port):
         self._stamped = stamps and self._turn(socket.SOL_SOCKET, SO_TIMESTAMPNS)
         self._told = self._turn(socket.SOL_SOCKET, SO_RXQ_OVFL)
         try:
-            self._rx = Receiver(pool, sock, most, joined, not connected, writable)
+            self._rx = Receiver(pool, sock, most, joined, not connected, None, writable)
             self._tx = Sender(pool, sock, gso and _cuts(sock), connected, peer)
         except BaseException:
             self._restore()
@@ -95,6 +95,11 @@ class UdpPort(Port):
         if self._closed:
             raise Inval("pull: this port is closed")
         return self._rx.pull(n)
+
+    def rest(self) -> None:
+        """Hold nothing until the next `pull`: for a port that may have nothing to give for long."""
+        if not self._closed:
+            self._rx.rest()
 
     def push(self, packets: list[Mbuf]) -> int:
         return self._tx.push(packets)

@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False
-"""UDP's receive side: clusters armed for the kernel to write into, and cut into packets where datagrams end.
+"""UDP's receive side: messages that the kernel has written, made packets.
 
-What comes joined (GRO) is laid out so that datagrams end where mbufs do, once their size is known: then cutting is
-counting. An armed cluster is nobody's but this port's. When the pool refuses, fewer are armed.
+What came joined (GRO) is cut into packets by reference. What the pool refuses the mbufs for is counted, and nothing
+else is lost.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_TSTMP, MCLBYTES, MJUM16BYTES, MT_DATA
+from mbuf.const import M_TSTMP, M_VLANTAG
 from mbuf.errors import Busy, Inval, NoBufs, NoMemory
+from mbuf.net.arms import Arms
 from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
-from mbuf.net.recvmmsg import Inbox
 from mbuf.packet.build import land, land_each
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.vm.number import clip
 
-#: Bytes armed at most, unless one message takes more; and messages.
-ARMED = 1 << 20
-MESSAGES = 64
 #: What a receive is repeated for: errors that the peer or the network has sent, each told once.
 REPEATS = 16
 #: Errors of the program, not of the network.
@@ -38,12 +35,13 @@ HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINVAL, errno
 
 
 @cython.cclass
-class Receiver:
-    """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined."""
+class Receiver(Arms):
+    """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined.
+
+    Or frames from a packet socket, all of which have `interface` as their rcvif.
+    """
 
     __slots__ = (
-        "_alone",
-        "_armed",
         "_bytes",
         "_calls",
         "_denied",
@@ -51,36 +49,27 @@ class Receiver:
         "_dropped",
         "_expect",
         "_faults",
-        "_inbox",
         "_like",
-        "_named",
-        "_rooms",
-        "_small",
         "_packets",
         "_peer",
-        "_pool",
+        "_interface",
         "_ready",
         "_rumour",
-        "_short",
         "_sock",
         "_truncated",
         "busy",
         "gro",
-        "segment",
-        "size",
     )
 
-    def __init__(self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, writable: bool) -> None:
-        self._pool = pool
+    def __init__(
+        self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, interface: Any = None, writable: bool = False
+    ) -> None:
+        Arms.__init__(self, pool, LONGEST if gro else size, named, writable)
         self._sock = sock
-        self.size = LONGEST if gro else size
         self.gro = gro
-        self._named = named
-        self._small = writable
+        self._interface = interface
         self._peer: Peer | None = None
         self._ready: list[Any] = []
-        #: For each message its mbufs: the last of the list is the one that is written to first.
-        self._armed: list[list[Any]] = []
         #: Datagrams that a message is expected to bring, and what size the last that surprised had.
         self._expect = 1
         self._rumour = 0
@@ -89,10 +78,10 @@ class Receiver:
         self._like: PktHdr = PktHdr.__new__(PktHdr)
         self._like.place = self._like.tags = None
         self._like.reset()
+        self._like.place = interface
         self.busy = False
         self._packets = self._bytes = self._calls = 0
-        self._denied = self._short = self._dropped = self._truncated = self._faults = 0
-        self._lay(0)
+        self._denied = self._dropped = self._truncated = self._faults = 0
 
     def counts(self) -> tuple[int, ...]:
         """Packets, bytes, calls; denied, short, dropped, truncated, faults."""
@@ -126,121 +115,16 @@ class Receiver:
         """Free all that is armed, and all that came and wasn't pulled."""
         if self.busy:
             raise Busy("close: another thread is pulling from this port at this moment")
+        self._empty()
         packets = self._ready
-        for armed in self._armed:
-            packets += armed
         self._ready = []
-        self._armed = []
         self._pool.free_bulk(packets)
 
-    # Arming.
-
-    def _lay(self, segment: int) -> None:
-        """Lay clusters out for datagrams of a size that come joined, or for whatever comes if that is 0.
-
-        A small one first, for a datagram that comes alone; then large ones, unless all have to be small.
-        """
-        self.segment = segment
-        rooms: list[int] = []
-        room = total = clusters = 0
-        while total < self.size:
-            cluster = MJUM16BYTES if rooms and not self._small else MCLBYTES
-            room = (total + cluster) // segment * segment - total if segment else cluster
-            if room <= 0:
-                room = cluster
-            rooms.append(room)
-            total += room
-            clusters += cluster
-        # The size of datagrams that have a cluster each.
-        self._alone = segment if self._small and rooms[0] == segment else 0
-        messages = min(max(ARMED // clusters, 1), MESSAGES)
-        inbox = Inbox(messages, len(rooms), self._named)
-        spare: list[Any] = []
-        for armed in self._armed:
-            spare += armed
-        self._inbox = inbox
-        self._rooms = rooms
-        self._armed = [[] for _ in range(messages)]
-        self._pool.free_bulk(spare)
-
-    def _arm(self, want: int) -> int:
-        """Arm `want` messages; how many could be."""
-        armed: list[Any]
-        pieces = self._inbox.pieces
-        small = large = 0
-        for i in range(want):
-            armed = self._armed[i]
-            missing = pieces - len(armed)
-            if missing:
-                small += missing if self._small else 1
-                large += missing - 1
-        if small == 0:
-            return want
-        fresh: list[Any] = self._fetch(small)
-        if not self._small and large and not self._enlarge(want, large):
-            # As many small ones do as well.
-            self._pool.free_bulk(fresh)
-            self._small = True
-            self._lay(self.segment)
-            return self._arm(min(want, self._inbox.messages))
-        whole = self._place(want, fresh)
-        while whole < want and self._borrow(whole, fresh):
-            whole = self._place(want, fresh)
-        self._pool.free_bulk(fresh)
-        if whole < want:
-            self._short += 1
-        return whole
-
-    def _fetch(self, count: int) -> list[Any]:
-        """So many clusters, or as many as the pool gives."""
-        fresh: list[Any] = []
-        try:
-            fresh = self._pool.getcl_bulk(count, M_NOWAIT, MT_DATA, 0)
-        except (NoBufs, NoMemory):
-            try:
-                while len(fresh) < count:
-                    fresh.append(self._pool.getcl(M_NOWAIT, MT_DATA, 0))
-            except (NoBufs, NoMemory):
-                pass
-        return fresh
-
-    def _enlarge(self, want: int, count: int) -> bool:
-        """Complete the first `want` messages but for the first piece, with large clusters; false if refused."""
-        try:
-            large: list[Any] = self._pool.getjcl_bulk(count, M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
-        except (NoBufs, NoMemory):
-            return False
-        for i in range(want):
-            armed: list[Any] = self._armed[i]
-            while len(armed) < self._inbox.pieces - 1:
-                self._put(i, armed, large.pop())
-        return True
-
-    def _place(self, want: int, fresh: list[Any]) -> int:
-        """Complete the first `want` messages with mbufs of a list; how many are complete then."""
-        for i in range(want):
-            armed: list[Any] = self._armed[i]
-            while len(armed) < self._inbox.pieces:
-                if not fresh:
-                    return i
-                self._put(i, armed, fresh.pop())
-        return want
-
-    def _put(self, i: int, armed: list[Any], m: Mbuf) -> None:
-        """Arm a message with an mbuf before those that it has."""
-        piece = self._inbox.pieces - 1 - len(armed)
-        m.count = self._rooms[piece]
-        armed.append(m)
-        self._inbox.put(i * self._inbox.pieces + piece, m)
-
-    def _borrow(self, i: int, fresh: list[Any]) -> bool:
-        """Take an mbuf from the last message after number `i` that has any, of those that are all alike."""
-        if self._small:
-            for armed in self._armed[:i:-1]:
-                if armed:
-                    fresh.append(armed.pop())
-                    return True
-        return False
+    def rest(self) -> None:
+        """Free what is armed, until the next pull."""
+        if self.busy:
+            raise Busy("rest: another thread is pulling from this port at this moment")
+        self._empty()
 
     # Receiving.
 
@@ -291,7 +175,8 @@ class Receiver:
         like.PH_loc = self._dropped
         if self._named:
             like.hold(self._whom(inbox.name(i)), 0)
-        bits = M_TSTMP if like.rcv_tstmp else 0
+        like.PH_per = inbox.tag(i)
+        bits = (M_TSTMP if like.rcv_tstmp else 0) | (M_VLANTAG if like.PH_per else 0)
         self._bytes += size
         armed: list[Any] = self._armed[i]
         if not 0 < segment < size:

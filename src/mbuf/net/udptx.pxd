@@ -4,6 +4,7 @@ from mbuf.net.peer cimport Peer
 from mbuf.net.sendmmsg cimport Outbox
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.pool.bulk cimport Bulk
 from mbuf.vm.loan cimport loan
 
 cdef unsigned int M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
@@ -13,7 +14,7 @@ cdef int NO_CUTTING
 
 @cython.final
 cdef class Sender:
-    cdef object _pool
+    cdef Bulk _pool
     cdef object _sock
     cdef bytes _to
     cdef bint _connected
@@ -31,7 +32,7 @@ cdef class Sender:
     @cython.locals(done=Py_ssize_t, went=Py_ssize_t)
     cpdef Py_ssize_t push(self, packets) except -1
 
-    @cython.locals(i=Py_ssize_t, m=Mbuf)
+    @cython.locals(gone=list)
     cdef int _release(self, list packets, Py_ssize_t done) except -1
 
     @cython.locals(outbox=Outbox, went=Py_ssize_t, gone=Py_ssize_t, n=Py_ssize_t)

@@ -107,13 +107,12 @@ class Sender:
 
     def _release(self, packets: list[Any], done: int) -> None:
         """Free the first packets, and take them out of the list."""
-        for i in range(done):
-            m: Mbuf = packets[i]
-            if m._next is None:
-                m.shed()
-            else:
-                m.freem()
-        del packets[:done]
+        if done == len(packets):
+            self._pool.free_bulk(packets)
+        elif done:
+            gone = packets[:done]
+            del packets[:done]
+            self._pool.free_bulk(gone)
 
     def _some(self, packets: list[Any], at: int) -> int:
         """Send packets from one on, in one call; how many are gone, 0 if none can go now."""

@@ -20,7 +20,7 @@ cpdef Mbuf take_in(Source source, data, Py_ssize_t size, Py_ssize_t off, rcvif, 
 
 
 @cython.locals(top=Mbuf, last=Mbuf, m=Mbuf, rest=Py_ssize_t)
-cpdef Mbuf land(list mbufs, Py_ssize_t size, PktHdr like, unsigned int bits)
+cpdef Mbuf land(list mbufs, Py_ssize_t size, PktHdr like=*, unsigned int bits=*)
 
 
 @cython.locals(start=Py_ssize_t, packets=list, m=Mbuf)

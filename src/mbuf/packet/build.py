@@ -92,14 +92,19 @@ def take_in(
     return made
 
 
-def land(mbufs: list[Any], size: int, like: PktHdr, bits: int) -> Mbuf:
+def land(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int = 0) -> Mbuf:
     """The packet of `size` bytes that somebody has written to the last mbufs of a list, the very last one first.
 
     To each up to its end; the last that it takes has what is left. They are taken out of the list. The packet has
-    flags `bits`, and a header `like` that.
+    flags `bits`, and a header `like` that, if one is given.
     """
     top: Mbuf = mbufs.pop()
-    top.crown(like, size, bits)
+    if like is None:
+        top.begin()
+        top.bits |= M_PKTHDR
+        top.hdr.len = size
+    else:
+        top.crown(like, size, bits)
     last: Mbuf = top
     rest = size - top.count
     while rest > 0:

@@ -6,6 +6,7 @@ from mbuf.packet.segment cimport Segment
 from mbuf.uma.item cimport Item
 from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory
+from mbuf.vm.probe cimport Probes
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
 cdef unsigned int M_FREED
@@ -41,8 +42,11 @@ cdef class Chain(Segment):
     @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
     cpdef fill(self, data, start, count)
 
-    @cython.locals(item=Item, bits=cython.uint, storage=Storage)
+    @cython.locals(probes=Probes)
     cdef int shed(self) except -1
+
+    @cython.locals(item=Item, bits=cython.uint, storage=Storage)
+    cdef int undress(self) except -1
 
     @cython.locals(hdr=PktHdr, storage=Storage)
     cdef int _shed_header(self, Item item, unsigned int bits) except -1

@@ -181,7 +181,16 @@ class Chain(Segment):
     # Letting go.
 
     def shed(self) -> None:
-        """Stand for nothing any more; what this stood for goes home, unlinked. See m_free."""
+        """Be freed: tell probes, then `undress`. See m_free."""
+        if self.bits & M_FREED:
+            self.live()
+        probes = self.item.home.probes
+        if probes.on:
+            probes.fire("m-free", self)
+        self.undress()
+
+    def undress(self) -> None:
+        """Stand for nothing any more; what this stood for goes home, unlinked. See mb_dtor_mbuf."""
         if self.bits & M_FREED:
             self.live()
         item = self.item
@@ -202,7 +211,7 @@ class Chain(Segment):
             item.release()
 
     def _shed_header(self, item: Item, bits: int) -> None:
-        """`shed`, of a header that holds something: tags go when its item goes home, a send tag at once."""
+        """`undress`, of a header that holds something: tags go when its item goes home, a send tag at once."""
         hdr = self.hdr
         # Not ours to keep; whoever holds the header still has its receive interface.
         self.hdr = cython.cast(PktHdr, None)

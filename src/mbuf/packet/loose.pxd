@@ -2,6 +2,7 @@ cimport cython
 
 from mbuf.uma.item cimport Home, Item
 from mbuf.vm.loan cimport loan
+from mbuf.vm.probe cimport Probes
 
 cdef Py_ssize_t MSIZE
 

@@ -16,6 +16,7 @@ from mbuf.const import MSIZE
 from mbuf.packet.source import Source
 from mbuf.uma.item import Home, Item
 from mbuf.vm.loan import loan
+from mbuf.vm.probe import Probes
 
 
 @cython.no_gc
@@ -28,6 +29,7 @@ class Loose(Home):
     def __init__(self, source: Source | None) -> None:
         self.held = 0
         self.source = source
+        self.probes = Probes()
 
     def item(self) -> Item:
         """An item of its own, for one mbuf."""

@@ -9,6 +9,7 @@ from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.uma.item cimport Item
 from mbuf.vm.loan cimport Loan, loan
 from mbuf.vm.number cimport clip
+from mbuf.vm.probe cimport Probes
 
 cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t INT_MAX, MHSIZE, MPKTHSIZE
@@ -21,10 +22,10 @@ cdef class Mbuf(Extpg):
     @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
 
-    @cython.locals(m=Mbuf, n=Chain)
+    @cython.locals(m=Mbuf, n=Chain, probes=Probes)
     cpdef freem(self)
 
-    @cython.locals(storage=Storage)
+    @cython.locals(storage=Storage, probes=Probes)
     cpdef Mbuf cljset(self, Cluster cluster)
 
     @cython.locals(storage=External)

@@ -71,13 +71,19 @@ class Mbuf(Extpg):
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
         n: Mbuf | None = cython.cast(Mbuf, self._next)
-        self.shed()
+        if self.bits & M_FREED or self.item.home.probes.on:
+            self.shed()
+        else:
+            self.undress()
         return n
 
     def freem(self) -> None:
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
         if self.bits & M_FREED:
             self.live()
+        probes = self.item.home.probes
+        if probes.on:
+            probes.fire("m-freem", self)
         m = self
         while m is not None and not m.bits & M_FREED:
             n = m._next
@@ -122,6 +128,9 @@ class Mbuf(Extpg):
         storage = cluster.take()
         storage.own()
         self.attach(storage)
+        probes = self.item.home.probes
+        if probes.on:
+            probes.fire("m-cljset", self, cluster, storage.tell(self.item).type)
         return self
 
     def extadd(
@@ -256,7 +265,7 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
     m.reset(item, storage, 0, MT_DATA, M_EXT if storage.in_row() else M_EXT | M_EXTPG | M_RDONLY)
     run(free, m)
     if not m.bits & M_FREED:
-        m.shed()
+        m.undress()
 
 
 def _drop(m: Mbuf) -> None:

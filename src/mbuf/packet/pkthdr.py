@@ -64,6 +64,7 @@ class PktHdr:
         "tags",
     )
 
+    PH_per: int
     csum_flags: int
     place: Any
     tags: TagList | None
@@ -113,6 +114,17 @@ class PktHdr:
             self.hold(tag, CSUM_SND_TAG)
         if before is not None:
             before.rele()
+
+    @property
+    def ether_vtag(self) -> int:
+        """The VLAN tag of a frame with M_VLANTAG: 16 bits, which are the lowest of `PH_per`. See ether_vtag."""
+        return self.PH_per & 0xFFFF
+
+    @ether_vtag.setter
+    def ether_vtag(self, tag: int) -> None:
+        if not isinstance(tag, int) or not 0 <= tag <= 0xFFFF:
+            raise Inval(f"pkthdr.ether_vtag = {tag!r}: give a number from 0 to 2**16 - 1")
+        self.PH_per = self.PH_per & ~0xFFFF | tag
 
     def hold(self, thing: Any, flag: int) -> None:
         """Put a receive interface, or with CSUM_SND_TAG a send tag, into its place."""

@@ -6,6 +6,7 @@ Tags, where they are counted, and the list of them that a packet header keeps. K
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import index
 from typing import Any
 
 from mbuf.const import M_NOWAIT, M_WAITOK, MTAG_ABI_COMPAT, MTAG_PERSISTENT
@@ -224,6 +225,7 @@ class TagList:
         else:
             self._listed(after)
             t = after._after
+        type, cookie = index(type), index(cookie)
         while t is not None and (t.id != type or t.cookie != cookie):
             t = t._after
         return t

@@ -2,10 +2,10 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.mbuf cimport Mbuf, handle, packet
-from mbuf.packet.source cimport Source, until
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.source cimport until
 from mbuf.pool.ask cimport check
-from mbuf.pool.zones cimport Zones
+from mbuf.pool.dress cimport Dresser
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.number cimport clip
@@ -15,32 +15,23 @@ cdef object NOWAIT, DATA, PKTHDR
 cdef unsigned int M_EOR, M_EXT, M_PKTHDR
 
 
-cdef class Allocator(Source):
-    cdef public Zones zones
-    cdef unsigned long long _drops
-
+cdef class Allocator(Dresser):
     cpdef Chain get(self, how=*, object type=*, timeout=*)
     cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
     cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
+    cpdef Mbuf getjcl(self, how=*, object type=*, flags=*, size=*, timeout=*)
+
+    @cython.locals(m=Mbuf)
+    cdef Mbuf _jumbo(self, Zone zone, int how, int type, unsigned int flags, deadline)
+
     cpdef cluster(self, size, how, timeout)
-    cpdef dropped(self, Item item)
+
+    @cython.locals(item=Item)
+    cdef _cluster(self, Mbuf m, Zone zone, int how, deadline)
 
     @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
     cdef Mbuf _chain(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
     cdef Mbuf _largest(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
-
-    @cython.locals(zone=Zone, item=Item)
-    cdef Mbuf _plain(self, int how, int type, unsigned int flags, deadline)
-
-    @cython.locals(zone=Zone, item=Item)
-    cdef Mbuf _packet(self, int how, int type, unsigned int flags, deadline)
-
-    @cython.locals(m=Mbuf)
-    cdef Mbuf _with_cluster(self, Zone zone, int how, int type, unsigned int flags, deadline)
-    cdef Item _cluster(self, Zone zone, int how, deadline)
-
-    @cython.locals(storage=Storage)
-    cdef Mbuf _attach(self, Mbuf m, Item item)
 
 
 @cython.locals(tail=Chain)

@@ -1,13 +1,12 @@
 """Every way to get an mbuf: mbuf(9)'s allocation calls.
 
-Takes items from the zones in force and dresses them. Whatever fails gives back what it had got; the
-zones' counts of failures are all that changes. Never touches bytes.
+Checks what was asked for, and has it dressed. Whatever fails gives back what it had got; the zones' counts of
+failures are all that changes. Never touches bytes.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
     M_EOR,
@@ -22,20 +21,18 @@ from mbuf.const import (
     MT_DATA,
     UMA_RECLAIM_DRAIN,
 )
-from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.cluster import Cluster, cluster
 from mbuf.packet.ext import Storage
-from mbuf.packet.mbuf import Mbuf, handle, packet
-from mbuf.packet.source import Source, until
+from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.source import until
 from mbuf.pool.ask import check
-from mbuf.uma.trash import TrashZone
+from mbuf.pool.dress import Dresser
 from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.pool.zones import Zones
-    from mbuf.uma.item import Item
     from mbuf.uma.zone import Zone
 else:
     from mbuf.shadow import cython
@@ -47,7 +44,7 @@ DATA: int = MT_DATA
 PKTHDR: int = M_PKTHDR
 
 
-class Allocator(Source):
+class Allocator(Dresser):
     """The calls that allocate.
 
     `how` is M_NOWAIT (raise `NoBufs` when a limit is reached, `NoMemory` when pages are out) or M_WAITOK
@@ -55,36 +52,30 @@ class Allocator(Source):
     that can't be right raises `Inval`. The mbuf is the caller's.
     """
 
-    __slots__ = ("_drops", "zones")
-
-    def __init__(self, zones: Zones, max_linkhdr: int = 16, max_protohdr: int = 60) -> None:
-        Source.__init__(self, max_linkhdr, max_protohdr)
-        self.zones = zones
-        #: Mbufs that were dropped instead of freed.
-        self._drops = 0
+    __slots__ = ()
 
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """An mbuf that holds up to 224 bytes in itself. See m_get."""
-        if how is NOWAIT and type is DATA:
-            return self._plain(M_NOWAIT, MT_DATA, 0, None)
+        if how is NOWAIT and type is DATA and not self.probes.on:
+            return self.plain(M_NOWAIT, MT_DATA, 0, None)
         check(clip(how), clip(type), 0)
-        return self._plain(how, type, 0, until(how, timeout))
+        return self.asked(how, type, 0, until(how, timeout))
 
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """An mbuf with a packet header, and room for 168 bytes in itself. See m_gethdr."""
-        if how is NOWAIT and type is DATA:
-            return self._plain(M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        if how is NOWAIT and type is DATA and not self.probes.on:
+            return self.plain(M_NOWAIT, MT_DATA, M_PKTHDR, None)
         check(clip(how), clip(type), 0)
-        return self._plain(how, type, M_PKTHDR, until(how, timeout))
+        return self.asked(how, type, M_PKTHDR, until(how, timeout))
 
     def getcl(
         self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
     ) -> Mbuf:
         """An mbuf with a cluster of 2048 bytes, by default the first of a packet. See m_getcl."""
-        if how is NOWAIT and type is DATA and flags is PKTHDR:
-            return self._packet(M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        if how is NOWAIT and type is DATA and flags is PKTHDR and not self.probes.on:
+            return self.paired(M_NOWAIT, MT_DATA, M_PKTHDR, None)
         check(clip(how), clip(type), clip(flags))
-        return self._packet(how, type, flags, until(how, timeout))
+        return self.asked_cl(how, type, flags, until(how, timeout))
 
     def getjcl(
         self,
@@ -96,10 +87,17 @@ class Allocator(Source):
     ) -> Mbuf:
         """An mbuf with a cluster of 2048, 4096, 9216 or 16384 bytes. See m_getjcl."""
         check(clip(how), clip(type), clip(flags))
-        zone = self.zones.of_size(clip(size))
+        zone = self.zones.of_size(size)
         if size == MCLBYTES:
-            return self._packet(how, type, flags, until(how, timeout))
-        return self._with_cluster(zone, how, type, flags, until(how, timeout))
+            return self.asked_cl(how, type, flags, until(how, timeout))
+        return self._jumbo(zone, how, type, flags, until(how, timeout))
+
+    def _jumbo(self, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+        """An mbuf with a cluster of that zone, and probes are told."""
+        m: Mbuf = self.with_cluster(zone, how, type, flags, deadline)
+        if self.probes.on:
+            self.probes.fire("m-getjcl", how, type, flags, zone.size, m)
+        return m
 
     def get2(
         self,
@@ -116,10 +114,10 @@ class Allocator(Source):
         if count > MJUMPAGESIZE:
             raise Inval(f"get2: one mbuf holds at most {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
         if count <= MHLEN or (count <= MLEN and not flags & M_PKTHDR):
-            return self._plain(how, type, flags, deadline)
+            return self.begun(self.plain(how, type, flags, deadline), how, type, flags)
         if count <= MCLBYTES:
-            return self._packet(how, type, flags, deadline)
-        return self._with_cluster(self.zones.jumbop, how, type, flags, deadline)
+            return self.begun(self.paired(how, type, flags, deadline), how, type, flags)
+        return self.with_cluster(self.zones.jumbop, how, type, flags, deadline)
 
     def getm2(
         self,
@@ -173,12 +171,12 @@ class Allocator(Source):
         if count > MCLBYTES:
             try:
                 # Pages in a row are worth a try, never a wait.
-                return self._with_cluster(self.zones.jumbop, M_NOWAIT, type, flags, None)
+                return self._jumbo(self.zones.jumbop, M_NOWAIT, type, flags, None)
             except (NoBufs, NoMemory):
                 pass
         if count >= MINCLSIZE:
-            return self._packet(how, type, flags, deadline)
-        return self._plain(how, type, flags, deadline)
+            return self.asked_cl(how, type, flags, deadline)
+        return self.asked(how, type, flags, deadline)
 
     def clget(self, m: Mbuf, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """Attach a cluster of 2048 bytes to an mbuf without one; what the mbuf held is gone. See m_clget.
@@ -192,9 +190,13 @@ class Allocator(Source):
         if item is None and how == M_NOWAIT:
             self.zones.pack.reclaim(UMA_RECLAIM_DRAIN)
             item = zone.alloc(how, None)
+        if item is not None:
+            self.fit(m, item)
+        if self.probes.on:
+            self.probes.fire("m-clget", m, how)
         if item is None:
             raise self.denied(zone)
-        return self._attach(m, item)
+        return m
 
     def cljget(
         self, m: Mbuf | None, how: int = M_NOWAIT, size: int = MJUMPAGESIZE, timeout: float | None = None
@@ -203,72 +205,35 @@ class Allocator(Source):
 
         Without an mbuf, returns the cluster itself, which is then the caller's. See m_cljget.
         """
-        if m is None:
-            return self.cluster(size, how, timeout)
         check(clip(how), MT_DATA, 0)
-        _attachable(m)
-        return self._attach(m, self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout)))
+        if m is not None:
+            _attachable(m)
+        got: Mbuf | Cluster = self._cluster(m, self.zones.of_size(size), how, until(how, timeout))
+        return got
 
     def cluster(self, size: int, how: int, timeout: float | None) -> Cluster:
         """A raw cluster."""
         check(clip(how), MT_DATA, 0)
-        item = self._cluster(self.zones.of_size(clip(size)), how, until(how, timeout))
-        return cluster(cython.cast(Storage, item))
+        got: Cluster = self._cluster(None, self.zones.of_size(size), how, until(how, timeout))
+        return got
+
+    def _cluster(self, m: Mbuf | None, zone: Zone, how: int, deadline: float | None) -> Any:
+        """A cluster for an mbuf, or a raw one, and probes are told."""
+        got = None
+        try:
+            item = self.raw(zone, how, deadline)
+            got = cluster(cython.cast(Storage, item)) if m is None else self.fit(m, item)
+        finally:
+            if self.probes.on:
+                self.probes.fire("m-cljget", m, how, zone.size, got)
+        return got
 
     def freem(self, m: Mbuf | None) -> None:
         """Free a packet, or nothing if there is None. See m_freem."""
         if m is not None:
             m.freem()
-
-    # One item, dressed.
-
-    def _plain(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-        zone = self.zones.mbuf
-        item = zone.alloc(how, deadline)
-        if item is None:
-            raise self.denied(zone)
-        return handle(item, type, flags)
-
-    def _packet(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-        zone = self.zones.pack
-        item = zone.alloc(how, deadline)
-        if item is None:
-            raise self.denied(zone)
-        return packet(item, type, flags)
-
-    def _with_cluster(self, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-        m: Mbuf = self._plain(how, type, flags, deadline)
-        try:
-            item = self._cluster(zone, how, deadline)
-        except BaseException:
-            m.free()
-            raise
-        return self._attach(m, item)
-
-    def _cluster(self, zone: Zone, how: int, deadline: float | None) -> Item:
-        item = zone.alloc(how, deadline)
-        if item is None:
-            raise self.denied(zone)
-        return item
-
-    def _attach(self, m: Mbuf, item: Item) -> Mbuf:
-        storage = cython.cast(Storage, item)
-        storage.own()
-        m.attach(storage)
-        return m
-
-    def denied(self, zone: Zone) -> MbufError:
-        """The error for a request that a zone has refused."""
-        return zone.denied()
-
-    def dropped(self, item: Item) -> None:
-        """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
-        if item is None:
-            raise Inval("dropped: there is no item")
-        self._drops += 1
-        zone = item.home
-        if isinstance(zone, TrashZone):
-            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+        elif self.probes.on:
+            self.probes.fire("m-freem", None)
 
 
 def _live(m: Mbuf) -> None:

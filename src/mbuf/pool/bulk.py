@@ -38,19 +38,21 @@ class Bulk(Allocator):
     def _row(self, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
         zone = self.zones.mbuf
         first: Mbuf = cython.cast(Mbuf, None)
-        while count > 0:
-            try:
-                item = zone.alloc(how, deadline)
-                if item is None:
-                    raise self.denied(zone)
-            except BaseException:
-                if first is not None:
-                    first.freem()
-                raise
-            m = handle(item, type, 0)
-            m._next = first
-            first = m
-            count -= 1
+        try:
+            for _ in range(count):
+                if self.probes.on:
+                    m = self.asked(how, type, 0, deadline)
+                else:
+                    item = zone.alloc(how, deadline)
+                    if item is None:
+                        raise self.denied(zone)
+                    m = handle(item, type, 0)
+                m._next = first
+                first = m
+        except BaseException:
+            if first is not None:
+                first.freem()
+            raise
         return first
 
     def getcl_bulk(
@@ -71,6 +73,9 @@ class Bulk(Allocator):
         packets: list[Mbuf] = []
         try:
             for _ in range(count):
+                if self.probes.on:
+                    packets.append(self.asked_cl(how, type, flags, deadline))
+                    continue
                 item = zone.alloc(how, deadline)
                 if item is None:
                     raise self.denied(zone)
@@ -99,7 +104,7 @@ class Bulk(Allocator):
         packets: list[Mbuf] = []
         try:
             for _ in range(count):
-                packets.append(self._with_cluster(zone, how, type, flags, deadline))
+                packets.append(self._jumbo(zone, how, type, flags, deadline))
         except BaseException:
             self.free_bulk(packets)
             raise
@@ -118,8 +123,8 @@ class Bulk(Allocator):
         n = 0
         try:
             for m in packets:
-                if m._next is None:
-                    m.shed()
+                if m._next is None and not self.probes.on:
+                    m.undress()
                 else:
                     m.freem()
                 n += 1

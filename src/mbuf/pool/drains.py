@@ -6,13 +6,10 @@ them. Called with no lock held, and never from inside an allocation.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from types import TracebackType
 
 from mbuf.vm.event import EVENTHANDLER_PRI_ANY, Event
-
-_log = logging.getLogger("mbuf")
+from mbuf.vm.logged import Logged
 
 
 class Drains:
@@ -50,7 +47,7 @@ class Drains:
 
 
 class _Drain:
-    """One drain; equal to its function, so that it is found by that. Its `with` block ends with an exception told."""
+    """One drain; equal to its function, so that it is found by that."""
 
     __slots__ = ("_fn", "_name")
 
@@ -62,14 +59,5 @@ class _Drain:
         return self._fn == other
 
     def __call__(self) -> None:
-        with self:
+        with Logged("drain %s", self._name):
             self._fn()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        _log.error("drain %s failed", self._name, exc_info=error)
-        return True

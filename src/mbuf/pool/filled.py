@@ -59,7 +59,7 @@ class Filled(Paged):
         """
         bits = clip(flags)
         check(clip(how), clip(type), bits ^ M_NOFREE if bits & M_NOFREE else bits)
-        return handle(self._loose.item(), type, bits | M_NOFREE)
+        return self.begun(handle(self._loose.item(), type, bits | M_NOFREE), how, type, flags)
 
     def frombytes(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mbuf.const import VM_LOW_KMEM
 from mbuf.errors import Busy
 from mbuf.packet.routine import run
 from mbuf.vm.gauge import Gauge, gauges
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 class MemoryWatch:
     """Says to a Vm that memory is low whenever it is: once in its `lowmem_period`, however long it is.
+
+    And that it is severely low, at most once a second, where all tasks stand still for want of it or a control
+    group has nothing left: then nothing stays in caches.
 
     `pool.watch_memory()` makes one. In a `with` statement, listeners are called from its thread; in an
     `async with`, from the event loop. What they raise goes to `sys.unraisablehook`, or to the loop's handler, and
@@ -44,7 +48,7 @@ class MemoryWatch:
         """What it hears of pressure from: each file, after `trigger` or `poll`. Empty when it doesn't watch."""
         return self._pressure.source if self._pressure is not None else ""
 
-    def _start(self, call: Callable[[Callable[[], object]], object]) -> None:
+    def _start(self, call: Callable[[Callable[[int], object], int], object]) -> None:
         if self._pressure is not None:
             raise Busy("this watch is on already: use another for another `with`")
         pressure = Pressure(gauges() if self._watched is None else self._watched, self._interval)
@@ -94,16 +98,21 @@ class MemoryWatch:
             pressure.stop()
 
 
-def _watch(pressure: Pressure, tell: Callable[[], object]) -> None:
+def _watch(pressure: Pressure, tell: Callable[[int], object]) -> None:
     """What the thread does. It doesn't refer to the watch, which may be dropped."""
     try:
-        while pressure.wait():
-            tell()
+        while why := pressure.wait():
+            tell(why)
     finally:
         pressure.close()
 
 
-def _tell(pressure: Pressure, vm: Vm) -> None:
+def _tell(pressure: Pressure, vm: Vm, why: int) -> None:
     # What the event loop was still to do when the watch ended.
-    if not pressure.stopped:
+    if pressure.stopped:
+        return
+    try:
         vm.low()
+    finally:
+        if why & VM_LOW_KMEM:
+            vm.low(VM_LOW_KMEM)

@@ -15,6 +15,8 @@ class Node(NamedTuple):
     #: In the kernel's words: what it is, and its type as `sysctl -t` prints it.
     says: str
     type: str
-    #: A number, or a text where the type is `string`.
+    #: A number; a text where the type is `string`, bytes where it is `opaque`.
     read: Callable[[Pool], Any]
     write: Callable[[Pool, str, int], None] | None = None
+    #: Of bytes: what they are, as `sysctl -o` prints it.
+    format: str = ""

@@ -5,9 +5,10 @@ The backend of the packet zone. A packet that is cached keeps its cluster.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT
+from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.uma.item import Backend, Item
 
@@ -59,6 +60,8 @@ class Packets(Backend):
 
     def give(self, items: list[Item]) -> None:
         """Part the pairs; each half goes where it came from."""
+        if None in items:
+            raise Inval("None is no packet")
         for item in items:
             cluster: Item = item.mate
             item.mate = None
@@ -72,6 +75,10 @@ class Packets(Backend):
     def denied(self) -> MbufError:
         """It was the clusters if there were mbufs."""
         return self._clusters.denied() if self._short else self._keg.denied()
+
+    def obstacle(self, zone: Any) -> tuple[Any, Any]:
+        """It was the clusters if there were mbufs."""
+        return self._clusters.obstacle() if self._short else self._keg.obstacle(zone)
 
     @property
     def free(self) -> int:

@@ -1,10 +1,10 @@
 cimport cython
 
-from mbuf.pool.filled cimport Filled
+from mbuf.pool.awaited cimport Awaited
 from mbuf.pool.paged cimport Paged
 
 
-cdef class Pool(Filled):
+cdef class Pool(Awaited):
     cdef readonly bint alive
     cdef readonly bint debug
     cdef readonly object vm

@@ -13,11 +13,12 @@ from sys import is_finalizing
 from types import MappingProxyType
 
 from mbuf.errors import TunableWarning
+from mbuf.pool.awaited import Awaited
 from mbuf.pool.drains import Drains
-from mbuf.pool.filled import Filled
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.paged import Paged
+from mbuf.pool.probes import MbufProbes
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.remarks import remarks, switch
 from mbuf.pool.reserve import Reserve, Stock
@@ -34,7 +35,7 @@ from mbuf.vm.sfbuf import NSFBUFS, SfBufs
 from mbuf.vm.vm import Vm
 
 
-class Pool(Filled):
+class Pool(Awaited):
     """Network buffers, as many as its limits allow, and no more.
 
     `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits.
@@ -78,19 +79,22 @@ class Pool(Filled):
         strict: bool = True,
     ) -> None:
         vm = Vm.host() if vm is None else vm
-        self.debug = debug
+        self.debug: bool = debug
         self.limits: Limits = Limits.plan(vm.realmem, tunables)
         for said in remarks(tunables, vm.realmem, self.limits) if strict else ():
             warnings.warn(said, TunableWarning, stacklevel=1 if compiled() else 2)
         self.cpus = Cpus(ncpu)
         zones = boot(vm, self.limits, self.cpus, caching, debug)
+        probes = MbufProbes()
+        for zone in zones.all():
+            zone.probes = probes
         pages = Pages(vm)
-        Filled.__init__(self, zones, pages, SfBufs(nsfbufs), max_linkhdr, max_protohdr)
+        Awaited.__init__(self, zones, pages, SfBufs(nsfbufs), max_linkhdr, max_protohdr)
         self.vm = vm
         # What mbufs ask for more. They don't refer to the pool itself, so that it closes when it is dropped.
         self._source = Paged(zones, pages, max_linkhdr, max_protohdr)
         self._source.tags = self.tags
-        self._loose.source = self._source
+        self._loose.source, self._loose.probes = self._source, probes
         self.reclaim = Reclaim(vm, self.zones, by_hand=not worker)
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
         self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
@@ -202,6 +206,7 @@ class Pool(Filled):
             zone.close()
         self.pages.close()
         self._loose.source = None
+        self.probes.silence()
         if self.out:
             places = "".join(f"\n  {count} from {site}" for site, count in self.sites().most_common(10))
             warnings.warn(f"pool closed with {self.out} mbufs still out{places}", ResourceWarning, stacklevel=2)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM, VM_LOW_KMEM
 from mbuf.pool.drains import Drains
 from mbuf.vm.event import EVENTHANDLER_PRI_FIRST
 
@@ -42,20 +42,29 @@ class Reclaim:
         self._lock = threading.Lock()
         self._bell = self.bell(PAGES)
         vm.lowmem.register(self.lowmem, EVENTHANDLER_PRI_FIRST)
+        vm.reclaim.register(self.reclaim)
         vm.shortage.register(self._bell)
 
     def close(self) -> None:
         """Hear no more of memory."""
         self.vm.lowmem.deregister(self.lowmem)
+        self.vm.reclaim.deregister(self.reclaim)
         self.vm.shortage.deregister(self._bell)
         # Which refers to this, and this to it.
         del self._bell
 
     def lowmem(self, why: int) -> None:
-        """Memory is low: protocols first, then what nobody will miss in the caches. See uma_reclaim."""
-        try:
-            self.drains.invoke()
-        finally:
+        """Memory is low: protocols let go of what they can spare. See mb_reclaim."""
+        self.drains.invoke()
+
+    def reclaim(self, why: int) -> None:
+        """Give back what nobody will miss in the caches, or all of it where memory is severely low.
+
+        See uma_reclaim.
+        """
+        if why & VM_LOW_KMEM:
+            self.drain()
+        else:
             self._trim()
 
     def _trim(self) -> None:
@@ -69,8 +78,9 @@ class Reclaim:
             press(-1)
 
     def shortage(self) -> None:
-        """A request found no page: say that memory is low, and if that is no news or no help, let all go."""
-        if not self.vm.low() or not self.vm.free:
+        """A request found no page: memory is low, and if that is no news or no help, severely low."""
+        if (not self.vm.low() or not self.vm.free) and not self.vm.low(VM_LOW_KMEM):
+            # Protocols have been asked within this second; who wants a page doesn't wait for the next.
             self.drain()
 
     def drain(self) -> None:

@@ -168,7 +168,7 @@ class Stock:
         pack = PairZone("debugnet_mbuf_packet", MCLBYTES, Pairs(mbuf, clust, own), cpus, caching=False)
         pack.mbuf = mbuf
         for zone in (mbuf, clust, pack):
-            zone.source = own.source
+            zone.source, zone.probes = own.source, own.probes
         self.zones = Zones(mbuf, pack, clust, clust, clust, clust)
 
 

@@ -1,4 +1,4 @@
-"""The sysctl tree of a pool, to be read and set as sysctl(8) would, and the `kern.ipc` names in it.
+"""The sysctl tree of a pool, to be read and set as sysctl(8) would, and the names in it but those of zones.
 
 A limit goes only up, and a cluster limit only while there are mbufs for all clusters; whatever is refused
 changes nothing. The numbers live elsewhere: here are their names and rules.
@@ -12,9 +12,9 @@ from operator import index
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import MHLEN
+from mbuf.const import MHLEN, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Inval
-from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, USE_EXT_PGS, Kind
+from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, USE_EXT_PGS, Kind, wrap
 from mbuf.pool.names import unknown
 from mbuf.pool.node import Node
 from mbuf.pool.vmuma import VM_NODES
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Sysctl(MutableMapping[str, Any]):
     """`pool.sysctl["kern.ipc.nmbclusters"]`: reads the value in force, or raises it.
 
-    Values are whole numbers; of a few names of vm.uma, texts. An unknown name is a `KeyError`.
+    Values are whole numbers; of a few names of vm.uma, texts; of vm.zone_stats, bytes. An unknown name is
+    a `KeyError`.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -62,6 +63,10 @@ class Sysctl(MutableMapping[str, Any]):
     def type(self, name: str) -> str:
         """The value's type, as `sysctl -t` prints it."""
         return _node(name).type
+
+    def format(self, name: str) -> str:
+        """Of an opaque value, what its bytes are, as `sysctl -o` prints it; empty for any other."""
+        return _node(name).format
 
     def under(self, name: str) -> tuple[str, ...]:
         """The name itself, or all names below it: `kern.ipc`, `vm.uma.mbuf`. None of them is a `KeyError`."""
@@ -130,6 +135,31 @@ def _switch(pool: Pool, name: str, value: int) -> None:
     pool.mb_use_ext_pgs = value != 0
 
 
+def _period(pool: Pool) -> int:
+    return wrap(int(min(pool.vm.lowmem_period, _NEVER)), 32)
+
+
+def _set_period(pool: Pool, name: str, value: int) -> None:
+    # The kernel compares it with an unsigned number of seconds: less than 0 is more than a hundred years.
+    pool.vm.lowmem_period = value & _NEVER
+
+
+def _lowmem(pool: Pool, name: str, value: int) -> None:
+    """Ask protocols by hand; no cache is trimmed. See debug_vm_lowmem."""
+    why = wrap(value, 32)
+    if why & ~(VM_LOW_KMEM | VM_LOW_PAGES):
+        raise Inval(f"{name}: give {VM_LOW_KMEM} (kernel memory is low), {VM_LOW_PAGES} (pages are), their sum, or 0")
+    if why:
+        pool.vm.lowmem.invoke(why)
+
+
+def _divisor(pool: Pool) -> int:
+    return 1 if pool.debug else 0
+
+
+#: The largest unsigned int.
+_NEVER = (1 << 32) - 1
+
 NODES: Mapping[str, Node] = MappingProxyType(
     {
         MAXMBUFMEM: Node(
@@ -153,5 +183,11 @@ NODES: Mapping[str, Node] = MappingProxyType(
         USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _switched, _switch),
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
+        "vm.lowmem_period": Node("Low memory callback period", "integer", _period, _set_period),
+        "vm.debug.divisor": Node("Debug & thrash every this item in memory allocator", "unsigned integer", _divisor),
+        # They count only where the divisor is 2 or more.
+        "vm.debug.trashed": Node("memory items debugged", "uint64_t", lambda pool: 0),
+        "vm.debug.skipped": Node("memory items skipped, not debugged", "uint64_t", lambda pool: 0),
+        "debug.vm_lowmem": Node("set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _lowmem),
     }
 )

@@ -24,7 +24,7 @@ NAMES = (*TUNABLES, *SWITCHES)
 _PREFIX = "MBUF_"
 
 #: Variables of this package that are no tunables: how it is installed, and tested.
-_OURS = ("MBUF_PURE", "MBUF_SOAK")
+_OURS = ("MBUF_FUZZ_SECONDS", "MBUF_PURE", "MBUF_SOAK")
 
 #: Characters of a loader.conf, at most: devices have no end.
 _MOST = 1 << 20

@@ -1,6 +1,6 @@
 """The `vm.uma` and `vm.zone` names of a pool's zones.
 
-What the allocator tells of itself, zone by zone, with one CPU domain. Nothing here can be set but whether
+What the allocator tells of itself, zone by zone, with one memory domain. Nothing here can be set but whether
 zones at their limit say so.
 """
 
@@ -15,6 +15,7 @@ from mbuf.const import PAGE_SIZE
 from mbuf.pool.limits import KINDS, MBUF, ZONE_WARNINGS, Kind, wrap
 from mbuf.pool.node import Node
 from mbuf.pool.zones import PACKET
+from mbuf.pool.zonestats import stream
 from mbuf.uma.slab import OFFPAGE_HEADER, OFFPAGE_HEADER_DEBUG
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ def _kegs(pool: Pool) -> int:
     return sum(Place(pool, kind.attr, kind).keg.pages for kind in KINDS) * PAGE_SIZE
 
 
+def _stream(pool: Pool) -> bytes:
+    """All zones, those made last first; a keg's primary zone before its secondary."""
+    return stream([*(Place(pool, kind.attr, kind) for kind in reversed(KINDS)), Place(pool, "pack", MBUF)])
+
+
 def _warn(pool: Pool, name: str, value: int) -> None:
     pool.warnings.on = wrap(value, 32)
 
@@ -135,6 +141,10 @@ def _nodes() -> Iterator[tuple[str, Node]]:
     yield "vm.uma_kmem_limit", Node("UMA kernel memory soft limit", "unsigned long", lambda pool: pool.vm.realmem)
     yield "vm.uma_kmem_total", Node("UMA kernel memory usage", "unsigned long", _kegs)
     yield "vm.zone_count", Node("Number of UMA zones", "integer", lambda pool: len(zones))
+    yield (
+        "vm.zone_stats",
+        Node("Zone Stats", "opaque", _stream, format="S,struct uma_type_header"),
+    )
     yield (
         ZONE_WARNINGS,
         Node("Warn when UMA zones becomes full", "integer", lambda pool: pool.warnings.on, _warn),

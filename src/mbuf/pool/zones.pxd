@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.uma.zone cimport Zone
+from mbuf.vm.number cimport clip
 
 
 @cython.final
@@ -12,4 +13,5 @@ cdef class Zones:
     cdef readonly Zone jumbo9
     cdef readonly Zone jumbo16
 
-    cpdef Zone of_size(self, Py_ssize_t size)
+    @cython.locals(near=Py_ssize_t)
+    cpdef Zone of_size(self, size)

@@ -17,6 +17,7 @@ from mbuf.uma.item import Item
 from mbuf.uma.keg import Keg
 from mbuf.uma.trash import TrashKeg, TrashZone
 from mbuf.uma.zone import Zone
+from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
     from mbuf.uma.cpu import Cpus
@@ -41,13 +42,14 @@ class Zones:
 
     def of_size(self, size: int) -> Zone:
         """The zone of clusters of `size` bytes. See m_getzone."""
-        if size == MCLBYTES:
+        near = clip(size)
+        if near == MCLBYTES:
             return self.clust
-        if size == MJUMPAGESIZE:
+        if near == MJUMPAGESIZE:
             return self.jumbop
-        if size == MJUM9BYTES:
+        if near == MJUM9BYTES:
             return self.jumbo9
-        if size == MJUM16BYTES:
+        if near == MJUM16BYTES:
             return self.jumbo16
         raise Inval(f"cluster size {size}: give 2048, 4096, 9216 or 16384")
 

@@ -16,7 +16,8 @@ import click
 
 from mbuf.net.report import Collector, Received
 from mbuf.pool.pool import Pool
-from mbuf.tools.options import SECONDS, Refused
+from mbuf.tools.options import SECONDS, TIMES, Refused
+from mbuf.tools.words import plain
 from mbuf.vm.vm import Vm
 
 #: Memory of the collector: hundreds of datagrams, more than come at once.
@@ -25,9 +26,9 @@ MEMORY = 4 << 20
 TICK = 0.5
 
 
-@click.command()
+@click.command(short_help="Print the last reports of programs that ran out of mbufs.")
 @click.argument("address", metavar="[ADDRESS]", default="127.0.0.1:5140")
-@click.option("--count", type=click.IntRange(1), help="End after so many reports.  [default: go on]")
+@click.option("--count", type=TIMES, help="End after so many reports.  [default: go on]")
 @click.option("--seconds", type=SECONDS, help="End after that time.  [default: go on]")
 def collect(address: str, count: int | None, seconds: float | None) -> None:
     """Print the reports that come to a UDP address (HOST:PORT, or [HOST]:PORT for IPv6).
@@ -66,10 +67,11 @@ def incoming(
 
 
 def show(report: Received) -> None:
-    """A report, under a line that says from whom."""
+    """A report, under a line that says from whom. Anybody may have sent it: a terminal sees plain text."""
     lacks = f", {report.missing} parts missing" if report.missing else ""
     click.echo(f"--- report from {shown(report.sender)}{lacks}")
-    click.echo(report.text, nl=not report.text.endswith("\n"))
+    for line in report.text.removesuffix("\n").split("\n"):
+        click.echo("\t".join(map(plain, line.split("\t"))))
 
 
 def shown(address: tuple[object, ...]) -> str:
@@ -87,8 +89,10 @@ def bound(address: str) -> Iterator[socket.socket]:
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
         sock = socket.socket(found[0], socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        raise Refused(f"{address}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise Refused(f"{address}: {error.strerror or error}") from None
+    except UnicodeError:
+        raise Refused(f"{address}: there can be no such host") from None
     with sock:
         try:
             sock.bind(found[4])

@@ -13,13 +13,14 @@ import click
 
 from mbuf.errors import Inval, TunableWarning
 from mbuf.pool.tunables import from_environ, read_loader_conf
-from mbuf.tools.options import SIZE, Refused, tunables
+from mbuf.tools.options import CPUS, SIZE, Refused, tunables
+from mbuf.tools.words import plain
 from mbuf.vm.vm import host_memory
 
 Command = Callable[..., Any]
 
 _OPTIONS = (
-    click.option("--ncpu", type=click.IntRange(1, 1024), default=1, help="CPUs, each with its caches."),
+    click.option("--ncpu", type=CPUS, default=1, help="CPUs, each with its caches."),
     click.option("--physmem", type=SIZE, help="The machine's memory, as in 4G.  [default: what is here]"),
     click.option("--loader-conf", metavar="FILE", help="Tunables, as in /boot/loader.conf."),
     click.option(
@@ -64,7 +65,7 @@ def warnings_told() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, TunableWarning):
-            click.echo(f"mbuf: {message}", err=True)
+            click.echo(f"mbuf: {plain(str(message))}", err=True)
         else:
             show(message, category, filename, lineno, file, line)
 

@@ -7,6 +7,7 @@ as the input was in order, 2 not to be done, 130 interrupted.
 import json
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -15,13 +16,33 @@ from mbuf.errors import Inval
 from mbuf.pool.pool import Pool
 from mbuf.tools import report, tree
 from mbuf.tools.collect import collect
+from mbuf.tools.live import liner
 from mbuf.tools.machine import booted_with, machine_options, memory, warnings_told
-from mbuf.tools.options import CLIENTS, MEMORY, PATIENCE, PORT, RATE, SECONDS, SPEED, Refused, readable
+from mbuf.tools.options import (
+    CLIENTS,
+    DESCRIPTORS,
+    MEMORY,
+    MTU,
+    PATIENCE,
+    PORT,
+    QUEUES,
+    RATE,
+    SECONDS,
+    SPEED,
+    TIMES,
+    Commands,
+    Refused,
+    readable,
+)
 from mbuf.tools.progress import progress
+from mbuf.tools.relay import Way
+from mbuf.tools.relay import relay as run_relay
 from mbuf.tools.replay import Settings
 from mbuf.tools.serve import Service
 from mbuf.tools.serve import serve as run_service
 from mbuf.tools.session import Job, Session
+from mbuf.tools.where import where
+from mbuf.tools.words import plain
 from mbuf.vm.vm import Vm
 
 
@@ -32,23 +53,24 @@ def _version() -> str:
         return "(not installed)"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(_version(), prog_name="mbuf")
 def main() -> None:
     """FreeBSD's network buffers: how many does a machine need?"""
 
 
-@main.command()
+@main.command(short_help="Play captures, and tell which limit was reached.")
 @click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
-@click.option("--queues", type=click.IntRange(1, 1024), default=1, help="Receive rings.")
-@click.option("--descriptors", type=click.IntRange(1, 1 << 20), default=1024, help="Slots of each ring.")
-@click.option("--mtu", type=click.IntRange(68, 65535), default=1500, help="Sets the size of clusters.")
+@click.option("--queues", type=QUEUES, default=1, help="Receive rings.")
+@click.option("--descriptors", type=DESCRIPTORS, default=1024, help="Slots of each ring.")
+@click.option("--mtu", type=MTU, default=1500, help="Sets the size of clusters.")
 @click.option("--hold", type=SECONDS, help="How long a packet waits in its socket buffer.  [default: 0.1]")
 @click.option("--drain-rate", type=RATE, help="Instead: packets read out of socket buffers in a second.")
 @click.option("--speed", type=SPEED, default="1x", help="How much faster than captured the packets come.")
-@click.option("--loop", "loops", type=click.IntRange(1), default=1, help="How often to play all captures.")
+@click.option("--loop", "loops", type=TIMES, default=1, help="How often to play all captures.")
 @machine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--trace", is_flag=True, help="Print a line for each mbuf got and freed, as DTrace would.")
 @click.pass_context
 def replay(
     context: click.Context,
@@ -65,6 +87,7 @@ def replay(
     loader_conf: str | None,
     sets: tuple[str, ...],
     as_json: bool,
+    trace: bool,
 ) -> None:
     """Play captures through the allocator, and tell which limit was reached.
 
@@ -79,15 +102,18 @@ def replay(
     """
     if hold is not None and drain_rate is not None:
         raise Refused("--hold and --drain-rate: give one of them")
+    if trace and as_json:
+        raise Refused("--trace and --json: give one of them")
     hold = 0.1 if hold is None else hold
     settings = Settings(queues, descriptors, mtu, ncpu, hold, drain_rate, speed)
     with warnings_told():
-        run = _run(Job(readable(captures), loops, memory(physmem), booted_with(loader_conf, sets), settings))
+        job = Job(readable(captures), loops, memory(physmem), booted_with(loader_conf, sets), settings)
+        run = _run(job, click.echo if trace else None)
     _print(json.dumps(report.json(run), indent=2) + "\n" if as_json else report.text(run))
     context.exit(130 if run.interrupted else 1 if run.errors else 0)
 
 
-@main.command()
+@main.command(short_help="Serve files over HTTP, in bounded memory.")
 @click.argument("folder", metavar="DIR")
 @click.option("--address", default="127.0.0.1", help="Where to listen; 0.0.0.0 or :: for everybody.")
 @click.option("--port", type=PORT, default="8000", help="And on which port; 0 for any.")
@@ -95,7 +121,7 @@ def replay(
 @click.option("--patience", type=PATIENCE, default="15", help="Seconds for which a client may do nothing.")
 @click.option("--clients", type=CLIENTS, default="256", help="At a time; more wait for their turn.")
 @click.option("--quiet", is_flag=True, help="Print no line for each request.")
-def serve(folder: str, address: str, port: int, memory: int, patience: float, clients: int, quiet: bool) -> None:
+def serve(folder: str, address: str, port: int, memory: float, patience: float, clients: int, quiet: bool) -> None:
     """Serve the files beneath DIR over HTTP, until Ctrl-C.
 
     A file is sent as mbufs that name its pages, by sendfile(2): its bytes never enter the process, and however
@@ -104,10 +130,43 @@ def serve(folder: str, address: str, port: int, memory: int, patience: float, cl
     """
     if not os.path.isdir(folder):
         raise Refused(
-            f"{folder}: is no directory" if os.path.exists(folder) else f"{folder}: there is no such directory"
+            f"{folder}: is no directory"
+            if os.path.exists(folder)
+            else f"{folder or repr(folder)}: there is no such directory"
         )
     try:
-        run_service(Service(folder, address, int(port), int(memory), patience, int(clients), quiet), _say)
+        run_service(Service(folder, address, port, int(memory), patience, clients, quiet), _say)
+    except Inval as error:
+        raise Refused(str(error)) from None
+
+
+@main.command("relay", short_help="Relay datagrams or streams, in bounded memory.")
+@click.argument("listen", metavar="LISTEN")
+@click.argument("dest", metavar="DEST")
+@click.option("--memory", type=MEMORY, default="16M", help="For mbufs: what all clients together use.")
+@click.option("--clients", type=CLIENTS, default=None, help="At a time.  [default: 1024 of UDP, else 16384]")
+@click.option(
+    "--patience", type=PATIENCE, help="Seconds for which a client may do nothing.  [default: 60 of UDP, else 15]"
+)
+@click.option("--interval", type=PATIENCE, help="Seconds between lines on how it goes.  [default: 1, on a terminal]")
+def relay_command(
+    listen: str, dest: str, memory: float, clients: int | None, patience: float | None, interval: float | None
+) -> None:
+    """Relay what comes to LISTEN to DEST, and back, until Ctrl-C.
+
+    Addresses are udp://HOST:PORT, tcp://HOST:PORT or unix:PATH. Of UDP, each client's datagrams leave from a
+    socket of their own; nobody waits, and what doesn't fit is dropped and counted. Of streams, who isn't read
+    from isn't read: the more clients stand still, the less each may have on the way, and --memory bounds all.
+    A client of UDP that is silent for --patience seconds is forgotten; of streams, one that takes nothing for so
+    long is cut when others have no memory.
+    """
+    datagrams = listen.startswith("udp:")
+    clients = (1024 if datagrams else 16384) if clients is None else clients
+    patience = (60.0 if datagrams else 15.0) if patience is None else patience
+    if interval is None and sys.stdout.isatty():
+        interval = 1.0
+    try:
+        run_relay(Way(listen, dest, int(memory), clients, patience, interval), *liner(_say))
     except Inval as error:
         raise Refused(str(error)) from None
 
@@ -115,20 +174,22 @@ def serve(folder: str, address: str, port: int, memory: int, patience: float, cl
 def _say(line: str) -> None:
     """Print a line at once, also into a pipe; that nobody reads it is no reason to stop."""
     try:
-        click.echo(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
+        click.echo(plain(line))
+    except OSError:
         with open(os.devnull, "wb") as nobody:
             os.dup2(nobody.fileno(), sys.stdout.fileno())
 
 
-@main.command()
+@main.command(short_help="Print limits and numbers, or see what setting them does.")
 @click.argument("names", metavar="[NAME[=VALUE]]...", nargs=-1)
 @click.option("-a", "every", is_flag=True, help="Print all names.")
 @click.option("-d", "describe", is_flag=True, help="Print descriptions instead of values.")
 @click.option("-t", "types", is_flag=True, help="Print types instead of values.")
 @click.option("-N", "names_only", is_flag=True, help="Print names alone.")
 @click.option("-n", "values_only", is_flag=True, help="Print values alone.")
+@click.option("-o", "opaque", is_flag=True, help="Print opaque values too: length and first bytes.")
+@click.option("-x", "whole", is_flag=True, help="Print opaque values too: all bytes.")
+@click.option("-b", "raw", is_flag=True, help="Print the bytes of values, and nothing else.")
 @machine_options
 @click.pass_context
 def sysctl(
@@ -139,6 +200,9 @@ def sysctl(
     types: bool,
     names_only: bool,
     values_only: bool,
+    opaque: bool,
+    whole: bool,
+    raw: bool,
     ncpu: int,
     physmem: float | None,
     loader_conf: str | None,
@@ -147,14 +211,20 @@ def sysctl(
     """Read and set the sysctl tree of a machine that has just been booted.
 
     Tells what a machine of this memory and these tunables would have for its limits, and what it would answer
-    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf.
+    to each setting, in the order given. NAME may be a branch, as kern.ipc or vm.uma.mbuf. With -b, the bytes
+    of vm.zone_stats are those that libmemstat reads.
     """
     if every == bool(names):
         raise Refused("sysctl: give -a or names, not both" if every else "sysctl: give a name, or -a for all")
-    style = tree.Style(names_only, values_only, describe, types)
+    if raw and [name for name in names if "=" in name]:
+        raise Refused("sysctl -b: give names without values")
+    style = tree.Style(names_only, values_only, describe, types, opaque, whole)
     with warnings_told(), _booted(memory(physmem), booted_with(loader_conf, sets), ncpu) as pool:
         for name in names:
             _known(pool, name)
+        if raw:
+            click.echo(b"".join(tree.raw(pool, name) for name in (pool.sysctl if every else names)), nl=False)
+            return
         for line in tree.everything(pool, style) if every else ():
             click.echo(line)
         context.exit(2 if [name for name in names if not _sysctl(pool, name, style)] else 0)
@@ -184,15 +254,15 @@ def _sysctl(pool: Pool, argument: str, style: tree.Style) -> bool:
         for line in (tree.setting(pool, name, text, style),) if equals else tree.listing(pool, name, style):
             click.echo(line)
     except Inval as error:
-        click.echo(f"sysctl: {error}", err=True)
+        click.echo(f"sysctl: {plain(str(error))}", err=True)
         return False
     return True
 
 
-def _run(job: Job) -> report.Run:
+def _run(job: Job, trace: Callable[[str], object] | None) -> report.Run:
     with progress("replay", job.total) as tell:
         try:
-            return Session(job, tell, lambda line: click.echo(f"mbuf: {line}", err=True)).run()
+            return Session(job, tell, lambda line: click.echo(f"mbuf: {plain(line)}", err=True), trace=trace).run()
         except Inval as error:
             raise Refused(str(error)) from None
 
@@ -203,6 +273,7 @@ def _print(text: str) -> None:
 
 
 main.add_command(collect)
+main.add_command(where)
 
 if __name__ == "__main__":
     main(prog_name="mbuf")

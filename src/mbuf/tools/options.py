@@ -5,7 +5,8 @@ Each is read or refused in one line, which ends the command with code 2.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import IO, Any, NoReturn
 
@@ -14,6 +15,7 @@ import click
 from mbuf.pool.names import unknown
 from mbuf.pool.remarks import read
 from mbuf.pool.tunables import NAMES
+from mbuf.tools.words import plain
 
 
 class Refused(click.ClickException):
@@ -22,7 +24,32 @@ class Refused(click.ClickException):
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"mbuf: {self.message}", file=file, err=file is None)
+        click.echo(f"mbuf: {plain(self.message)}", file=file, err=file is None)
+
+
+class Commands(click.Group):
+    """Commands that tell what is wrong with their arguments in one line, and are interrupted without any."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
+    except click.UsageError as error:
+        _, *path = error.ctx.command_path.split() if error.ctx else ("mbuf",)
+        raise Refused(f"{error.format_message().rstrip('.')}: see {' '.join(['mbuf', *path])} --help") from None
 
 
 class Number(click.ParamType[float]):
@@ -45,24 +72,47 @@ class Number(click.ParamType[float]):
         if self._whole and number != int(number):
             self._refuse(value, param, "give a whole number")
         if not self._least <= number <= self._most:
-            self._refuse(value, param, f"give {self._least:g} to {self._most:g}")
+            self._refuse(value, param, f"give {self._bound(self._least)} to {self._bound(self._most)}")
         return number
+
+    def _bound(self, number: float) -> str:
+        """A bound with the largest unit of which it is a multiple."""
+        if number != int(number):
+            return f"{number:g}"
+        step, unit = max((step, unit) for unit, step in self._units.items() if number % step == 0)
+        return f"{number / step:.0f}{unit if step > 1 else ''}"
 
     def _refuse(self, value: str, param: click.Parameter | None, advice: str) -> NoReturn:
         name = param.opts[0] if param else self.name
         raise Refused(f"{name} {value}: {advice}")
 
 
+class Whole(Number):
+    """A whole number from `least` to `most`."""
+
+    def __init__(self, name: str, least: int, most: int) -> None:
+        super().__init__(name, {"": 1}, least, most, whole=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        # A default is one already.
+        return value if isinstance(value, int) else int(super().convert(value, param, ctx))
+
+
 _BYTES = MappingProxyType({"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40})
-SIZE = Number("SIZE", _BYTES, 4096, 1 << 61)
+SIZE = Number("SIZE", _BYTES, 4096, 1 << 60)
 SECONDS = Number("SECONDS", {"": 1, "S": 1}, 0, 1e9)
 RATE = Number("RATE", {"": 1}, 1e-3, 1e9)
 SPEED = Number("SPEED", {"": 1, "X": 1}, 1e-3, 1e9)
 #: Less than this is no head and one mbuf of a file.
-MEMORY = Number("MEMORY", _BYTES, 1 << 17, 1 << 61)
-PORT = Number("PORT", {"": 1}, 0, 65535, whole=True)
+MEMORY = Number("MEMORY", _BYTES, 1 << 17, 1 << 60)
+PORT = Whole("PORT", 0, 65535)
 PATIENCE = Number("SECONDS", {"": 1, "S": 1}, 0.1, 86400)
-CLIENTS = Number("CLIENTS", {"": 1}, 1, 1 << 20, whole=True)
+CLIENTS = Whole("CLIENTS", 1, 1 << 20)
+QUEUES = Whole("N", 1, 1024)
+CPUS = Whole("N", 1, 1024)
+DESCRIPTORS = Whole("N", 1, 1 << 20)
+MTU = Whole("BYTES", 68, 65535)
+TIMES = Whole("TIMES", 1, 1_000_000_000)
 
 
 def tunables(settings: tuple[str, ...]) -> dict[str, str]:
@@ -86,7 +136,7 @@ def readable(paths: tuple[str, ...]) -> tuple[str, ...]:
     """The paths, if all can be read."""
     for path in paths:
         if not os.path.exists(path):
-            raise Refused(f"{path}: there is no such file")
+            raise Refused(f"{path or repr(path)}: there is no such file")
         if os.path.isdir(path):
             raise Refused(f"{path}: is a directory, not a capture")
         if not os.access(path, os.R_OK):

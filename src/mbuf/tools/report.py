@@ -15,7 +15,7 @@ from mbuf.tools.clock import SECOND
 from mbuf.tools.highwater import Moment
 from mbuf.tools.replay import Outcome, Settings
 from mbuf.tools.verdict import Verdict
-from mbuf.tools.words import count, seconds, share, size
+from mbuf.tools.words import count, plain, seconds, share, size
 from mbuf.uma.stat import ZoneStat
 from mbuf.watch import netstat, vmstat
 
@@ -82,7 +82,7 @@ def _replay(run: Run) -> str:
 
 def _played(run: Run) -> str:
     times = f", {run.loops} times" if run.loops > 1 else ""
-    return ", ".join(os.path.basename(path) for path in run.captures) + times
+    return ", ".join(plain(os.path.basename(path)) for path in run.captures) + times
 
 
 def _read(settings: Settings) -> str:

@@ -35,12 +35,19 @@ class Service:
 
 def serve(service: Service, say: Callable[[str], object]) -> None:
     """Serve until SIGINT or SIGTERM. Raises `Inval`, before anything is served, if that can't be."""
+    address = service.address.removeprefix("[").removesuffix("]")
+    if not address:
+        raise Inval("--address: give one, as 127.0.0.1, or 0.0.0.0 for everybody")
     try:
-        family = socket.AF_INET6 if ":" in service.address else socket.AF_INET
-        listener = socket.create_server((service.address, service.port), family=family, backlog=128)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        # Of a name with bytes that are no text, the socket would say that it is no text.
+        address.encode()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.create_server((address, service.port), family=family, backlog=128)
+    except OSError as error:
+        why = error.strerror or str(error)
         raise Inval(f"{service.address} port {service.port}: {why.partition(' (while')[0]}") from None
+    except UnicodeError:
+        raise Inval(f"{service.address} port {service.port}: there can be no such host") from None
     with listener, Pool(Vm(service.memory)) as pool:
         asyncio.run(_serve(service, listener, pool, say))
 

@@ -7,7 +7,7 @@ of it before stays. Never prints.
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from mbuf.errors import CaptureError
@@ -17,6 +17,7 @@ from mbuf.pool.pool import Pool
 from mbuf.tools.clock import SECOND, CaptureClock
 from mbuf.tools.replay import Replay, Settings, flow_number
 from mbuf.tools.report import Run
+from mbuf.tools.trace import traced
 from mbuf.tools.verdict import judge
 from mbuf.vm.vm import Vm
 
@@ -40,7 +41,8 @@ class Job:
 class Session:
     """Plays a job once: `run` it.
 
-    `progress` is told the bytes read, now and then, `complain` what is wrong with a capture, in one line.
+    `progress` is told the bytes read, now and then, `complain` what is wrong with a capture, in one line, and
+    `trace`, if it is given, what probes tell, a line each.
     Raises `Inval`, before anything is played, if there can be no such machine.
     """
 
@@ -50,11 +52,13 @@ class Session:
         progress: Callable[[int], object],
         complain: Callable[[str], object],
         opener: Callable[[str], Capture] = Capture,
+        trace: Callable[[str], object] | None = None,
     ) -> None:
         self._job = job
         self._progress = progress
         self._complain = complain
         self._open = opener
+        self._trace = trace
         self._clock = CaptureClock()
         self._done = 0
         self._errors: list[str] = []
@@ -63,7 +67,7 @@ class Session:
         """Play; Ctrl-C ends that early, and is in the result."""
         job, speed = self._job, self._job.settings.speed
         vm = Vm(job.physmem, clock=lambda: self._clock.now / SECOND / speed)
-        with Pool(vm, job.tunables, job.settings.ncpu, worker=False) as pool, self._console() as console:
+        with Pool(vm, job.tunables, job.settings.ncpu, worker=False) as pool, self._watched(pool) as console:
             replay = Replay(pool, job.settings, self._clock)
             try:
                 interrupted = self._play(replay)
@@ -116,6 +120,15 @@ class Session:
         if line not in self._errors:
             self._errors.append(line)
             self._complain(line)
+
+    @contextmanager
+    def _watched(self, pool: Pool) -> Iterator[list[tuple[int, str]]]:
+        """`_console`, and the trace if one is wanted."""
+        with (
+            self._console() as console,
+            nullcontext() if self._trace is None else traced(pool, self._clock, self._trace),
+        ):
+            yield console
 
     @contextmanager
     def _console(self) -> Iterator[list[tuple[int, str]]]:

@@ -1,4 +1,7 @@
-"""Numbers in words, as people read them. Sees nothing but numbers."""
+"""Numbers in words, as people read them, and words that a terminal takes for nothing else.
+
+Sees nothing but numbers and texts.
+"""
 
 from mbuf.tools.clock import SECOND
 from mbuf.tools.highwater import Moment
@@ -29,6 +32,17 @@ def moment(at: Moment) -> str:
     if at.packet == 0:
         return "before the first packet"
     return f"at packet {at.packet}, after {seconds(at.when)} of capture time"
+
+
+def plain(text: str) -> str:
+    """The text, with escapes for what can't be shown, or would move a terminal's cursor, or change its colours."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    # A byte of a name that is no UTF-8, as Python hides it.
+    byte = ord(char) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else char.encode("unicode_escape").decode("ascii")
 
 
 def share(part: int, whole: int) -> float:

@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.vm.page cimport Memory
+from mbuf.vm.probe cimport Probes
 
 
 @cython.no_gc
@@ -17,6 +18,7 @@ cdef class Item(Memory):
 @cython.no_gc
 cdef class Home:
     cdef public int held
+    cdef public Probes probes
     cdef public object source
 
     cpdef int free(self, Item item) except -1

@@ -61,9 +61,10 @@ class Item(Memory):
 class Home:
     """Where items go back to: the part of a zone that an item knows."""
 
-    #: `held` items were freed while somebody looked at them; `source` is for the floor above.
-    __slots__ = ("held", "source")
+    #: `held` items were freed while somebody looked at them; `source` is for the floor above, which tells `probes`.
+    __slots__ = ("held", "probes", "source")
     held: int
+    probes: Any
     source: Any
 
     def free(self, item: Item) -> None:
@@ -95,6 +96,13 @@ class Backend:
     def denied(self) -> MbufError:
         """The error that says why the last `take` came back empty."""
         raise NotImplementedError
+
+    def obstacle(self, zone: Any) -> tuple[Any, Any]:
+        """Which zone's want it was that the last `take` came back empty, and whose line to stand in: see `Turn`.
+
+        None if there is no line.
+        """
+        return zone, None
 
     @property
     def free(self) -> int:

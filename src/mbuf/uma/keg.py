@@ -6,17 +6,21 @@ what zones are for. Waits for pages outside its lock.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mbuf.const import M_WAITOK
 from mbuf.uma.item import Backend, Item
 from mbuf.uma.slab import Layout, Slab, layout
-from mbuf.uma.waitq import WaitQ
+from mbuf.uma.waitq import Call, WaitQ
 from mbuf.vm.lock import Lock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mbuf.errors import MbufError
     from mbuf.vm.vm import Vm
+
+_Got = TypeVar("_Got")
 
 
 class Keg(Backend):
@@ -178,6 +182,28 @@ class Keg(Backend):
                 # Woken, but not to be waited for any more: the next in line may look.
                 self._waiters.grant()
         return granted
+
+    # For who can't block. What was freed is anybody's: who is woken asks again.
+
+    def obstacle(self, zone: Any) -> tuple[Any, Keg]:
+        """The line of those who wait for pages."""
+        return zone, self
+
+    def enlist(self, wake: Callable[[], bool]) -> Call:
+        """Stand in line for pages, or for items given back: then `wake` is called. See `Call`. Ends with `leave`."""
+        call = self._waiters.enlist(wake)
+        if self.closed or self._free or (self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages):
+            self._waiters.grant()
+        return call
+
+    def leave(self, call: Call, used: bool) -> None:
+        """Stand in line no more. If it was woken, but hasn't asked, the next may look."""
+        if not self._waiters.quit(call) and call.granted and not used:
+            self._waiters.grant()
+
+    def redeem(self, ask: Callable[[], _Got]) -> _Got:
+        """Call `ask`."""
+        return ask()
 
     def _pages_freed(self) -> None:
         """Wake everyone: who finds nothing waits again."""

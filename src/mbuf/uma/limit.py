@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from threading import get_ident
+from typing import TypeVar
 
 from mbuf.const import M_WAITOK
 from mbuf.errors import Inval
-from mbuf.uma.waitq import Waiter, WaitQ
+from mbuf.uma.waitq import Call, Waiter, WaitQ
 from mbuf.vm.lock import Lock
 
 #: Least seconds between two warnings of a zone, unless told otherwise (zone_warnings in uma_core.c).
 WARNING_INTERVAL = 300.0
 
 _log = logging.getLogger("mbuf")
+
+_Got = TypeVar("_Got")
 
 
 def nothing(*_: object) -> None:
@@ -41,6 +45,7 @@ class Limit:
 
     __slots__ = (
         "_lock",
+        "_paid",
         "_warned",
         "clock",
         "items",
@@ -77,6 +82,8 @@ class Limit:
         #: Called with 1 when somebody begins to wait, with -1 when it ends.
         self.press: Callable[[int], None] = nothing
         self._lock = Lock()
+        # Threads whose next charge is paid already.
+        self._paid: set[int] = set()
         # When it was warned last.
         self._warned = float("-inf")
 
@@ -89,6 +96,8 @@ class Limit:
 
     def charge(self, count: int, how: int, deadline: float | None) -> int:
         """Charge up to `count` items; how many there was room for. With M_WAITOK, waits for room for one."""
+        if self._paid and self._spend():
+            return 1
         with self._lock:
             room = self._room(count)
             self.items += room
@@ -149,6 +158,50 @@ class Limit:
                 # Interrupted, but granted all the same: somebody else may have it.
                 self.uncharge(1)
         return int(granted)
+
+    # For who can't block.
+
+    @property
+    def reached(self) -> bool:
+        """True when there is no room."""
+        return self.max > 0 and (self.items >= self.max or len(self.waiters) > 0)
+
+    def enlist(self, wake: Callable[[], bool]) -> Call:
+        """Stand in line for room for one: it is charged when `wake` is called. See `Call`. Ends with `leave`."""
+        self.press(1)
+        try:
+            self.wring()
+            with self._lock:
+                call = self.waiters.enlist(wake)
+                self.sleeps += 1
+        except BaseException:
+            self.press(-1)
+            raise
+        self.uncharge(0)
+        return call
+
+    def leave(self, call: Call, used: bool) -> None:
+        """Stand in line no more. A grant that came, and wasn't used, is for the next."""
+        self.press(-1)
+        if not self.waiters.quit(call) and call.granted and not used:
+            self.uncharge(1)
+
+    def redeem(self, ask: Callable[[], _Got]) -> _Got:
+        """Call `ask`, for whose first charge here `wake` was called; what it doesn't need is for the next in line."""
+        self._paid.add(get_ident())
+        try:
+            return ask()
+        finally:
+            if self._spend():
+                self.uncharge(1)
+
+    def _spend(self) -> bool:
+        """True once, when this thread's next charge is paid already."""
+        try:
+            self._paid.remove(get_ident())
+        except KeyError:
+            return False
+        return True
 
     def _warn(self) -> None:
         now = self.clock()

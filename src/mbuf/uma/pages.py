@@ -18,6 +18,7 @@ from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.uma.item import Home, Item
 from mbuf.uma.keg import Keg
+from mbuf.vm.probe import Probes
 
 
 @cython.no_gc
@@ -30,6 +31,7 @@ class Pages(Home):
     def __init__(self, vm: Vm) -> None:
         self.held = 0
         self.source = None
+        self.probes = Probes()
         self.keg = Keg(vm, "pages", PAGE_SIZE, PAGE_SIZE - 1, Item)
 
     def alloc(self, how: int, deadline: float | None) -> Item:

@@ -21,3 +21,6 @@ cdef class Tally(Home):
 
     @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t)
     cdef tuple _counts(self)
+
+    @cython.locals(here=Cache, books=list)
+    cpdef list books(self)

@@ -65,6 +65,13 @@ class Tally(Home):
             cached += here.count()
         return allocs, frees, cached
 
+    def books(self) -> list[tuple[int, int, int]]:
+        """Allocs, frees and free items: past all caches and listed, then of each CPU's cache."""
+        books = [(self._allocs, self._frees, self.depot.nitems)]
+        for here in self._caches:
+            books.append((here.allocs, here.frees, here.count()))
+        return books
+
     def stat(self) -> ZoneStat:
         """All numbers of the zone at once."""
         allocs, frees, cached = self._counts()

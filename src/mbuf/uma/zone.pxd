@@ -4,6 +4,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
 from mbuf.uma.item cimport Item
 from mbuf.uma.tally cimport Tally
+from mbuf.vm.probe cimport Probes
 
 
 @cython.no_gc
@@ -14,6 +15,7 @@ cdef class Zone(Tally):
     cdef public int pressed
     cdef public tuple feeds
     cdef readonly Zone diverted
+    cdef bint _limited
     cdef bint _reclaiming
     cdef Bucket _none
     cdef Cache _cache
@@ -44,4 +46,4 @@ cdef class Zone(Tally):
 
     @cython.locals(bucket=Bucket)
     cdef _drain(self, list buckets)
-    cpdef reclaim(self, int request)
+    cpdef reclaim(self, request)

@@ -18,6 +18,7 @@ from mbuf.uma.depot import Depot
 from mbuf.uma.item import Backend, Item
 from mbuf.uma.limit import Limit, nothing
 from mbuf.uma.tally import Tally
+from mbuf.vm.probe import Probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,18 @@ class Zone(Tally):
     items of this one. See zone(9).
     """
 
-    __slots__ = ("_cache", "_none", "_reclaiming", "caching", "closed", "cpus", "diverted", "feeds", "pressed")
+    __slots__ = (
+        "_cache",
+        "_limited",
+        "_none",
+        "_reclaiming",
+        "caching",
+        "closed",
+        "cpus",
+        "diverted",
+        "feeds",
+        "pressed",
+    )
 
     def __init__(
         self,
@@ -58,6 +70,7 @@ class Zone(Tally):
         self.caching = caching
         self.held = 0
         self.source: Any = None
+        self.probes = Probes()
         #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
         self.pressed = 0
         self.feeds: tuple[Zone, ...] = ()
@@ -66,6 +79,8 @@ class Zone(Tally):
         self.limiter.press = self._press
         self.limiter.wring = self._wring
         self._reclaiming = False
+        # The last request that got nothing was denied by the limit, whatever has come back since.
+        self._limited = False
         self.closed = False
         self._none = Bucket(0)
         self._caches += [cache(self._none, self.depot.lock) for _ in range(cpus.count)]
@@ -163,7 +178,8 @@ class Zone(Tally):
 
     def _alloc_item(self, how: int, deadline: float | None) -> Item | None:
         """One item past all caches. See zone_alloc_item."""
-        if not self.limiter.charge(1, how, deadline):
+        self._limited = not self.limiter.charge(1, how, deadline)
+        if self._limited:
             self._fails += 1
             return None
         if self.closed:
@@ -248,7 +264,7 @@ class Zone(Tally):
     def denied(self) -> MbufError:
         """The error that says why the last request failed, and what to raise."""
         limit = self.limiter
-        if not limit.max or limit.items < limit.max:
+        if not limit.max or (limit.items < limit.max and not self._limited):
             return self.backend.denied()
         used, cached = self.used, self.cached
         return NoBufs(
@@ -259,6 +275,12 @@ class Zone(Tally):
             cached=cached,
             sysctl=limit.sysctl,
         )
+
+    def obstacle(self) -> tuple[Zone, Any]:
+        """The zone that denied the last request, this one or one behind it, and the line to stand in there."""
+        limit: Limit = self.limiter
+        found: tuple[Zone, Any] = (self, limit) if limit.reached else self.backend.obstacle(self)
+        return found
 
     # Letting go.
 

@@ -9,11 +9,12 @@ import select
 from collections.abc import Callable
 from pathlib import Path
 
+from mbuf.const import VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.vm.cgroup import folders
 
 #: What Linux is asked to tell of: tasks that stand still for want of memory, 15 % of a second. The second is for
 #: those whom it grants windows of whole 2 seconds only, as it does to ordinary users since 6.5.
-TRIGGERS = (b"some 150000 1000000\0", b"some 300000 2000000\0")
+WINDOWS = (b"150000 1000000\0", b"300000 2000000\0")
 
 #: The same for who looks for himself: microseconds since he last looked.
 STALL = 150_000
@@ -24,13 +25,27 @@ MOST = 1 << 16
 
 def stalled(text: str) -> int:
     """Microseconds that tasks have stood still for want of memory. See Documentation/accounting/psi.rst."""
-    some = next(line for line in text.splitlines() if line.startswith("some "))
-    return int(some.partition("total=")[2])
+    return _total(text, "some ")
+
+
+def frozen(text: str) -> int:
+    """Microseconds that all tasks at once have stood still: nobody got anything done."""
+    return _total(text, "full ")
+
+
+def _total(text: str, start: str) -> int:
+    line = next(line for line in text.splitlines() if line.startswith(start))
+    return int(line.partition("total=")[2])
 
 
 def hits(text: str) -> int:
     """How often a group of version 2 met memory.high, memory.max, or had nothing left."""
     return _sum(text, lambda name: name in ("high", "max", "oom"))
+
+
+def ooms(text: str) -> int:
+    """How often a group of version 2 had nothing left, whatever Linux tried."""
+    return _sum(text, lambda name: name == "oom")
 
 
 def fails(text: str) -> int:
@@ -51,12 +66,16 @@ def _sum(text: str, wanted: Callable[[str], bool]) -> int:
 
 
 class Gauge:
-    """A file with a count that rises while memory is short; `step` is by how much it must, to mean anything."""
+    """A file with a count that rises while memory is short; `step` is by how much it must, to mean anything.
 
-    __slots__ = ("_last", "_read", "path", "step")
+    `why` is VM_LOW_KMEM where that means that memory is severely short.
+    """
 
-    def __init__(self, path: Path, read: Callable[[str], int], step: int = 1) -> None:
+    __slots__ = ("_last", "_read", "path", "step", "why")
+
+    def __init__(self, path: Path, read: Callable[[str], int], step: int = 1, why: int = VM_LOW_PAGES) -> None:
         self.path = path
+        self.why = why
         self.step = step
         self._read = read
         self._last = self.count()
@@ -76,9 +95,10 @@ class Gauge:
 
     def arm(self) -> int:
         """A descriptor on which Linux tells by EPOLLPRI that memory is short; -1 where it tells nothing."""
-        if self._read is not stalled:
+        if self._read not in (stalled, frozen):
             return -1
-        return next((fd for fd in map(self._armed, TRIGGERS) if fd >= 0), -1)
+        what = b"some " if self._read is stalled else b"full "
+        return next((fd for fd in (self._armed(what + window) for window in WINDOWS) if fd >= 0), -1)
 
     def _armed(self, trigger: bytes) -> int:
         fd = -1
@@ -102,12 +122,16 @@ def _opened(path: str, flags: int) -> int:
 def gauges(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> list[Gauge]:
     """Those of this machine, and of the control groups that this process is in, as far as they can be read."""
     groups = folders(proc, cgroup)
-    machine = [Gauge(Path(proc, "pressure/memory"), stalled, STALL), Gauge(Path(proc, "vmstat"), reclaims)]
+    stalls = Path(proc, "pressure/memory")
+    machine = [Gauge(stalls, stalled, STALL), Gauge(Path(proc, "vmstat"), reclaims)]
     found = [
         # Who has the first needs no second, which comes without any load to speak of.
         *[gauge for gauge in machine if gauge.count() is not None][:1],
         *(Gauge(folder / "memory.pressure", stalled, STALL) for folder in groups),
         *(Gauge(folder / "memory.events", hits) for folder in groups),
         *(Gauge(folder / "memory.failcnt", fails) for folder in groups),
+        Gauge(stalls, frozen, STALL, VM_LOW_KMEM),
+        *(Gauge(folder / "memory.pressure", frozen, STALL, VM_LOW_KMEM) for folder in groups),
+        *(Gauge(folder / "memory.events", ooms, 1, VM_LOW_KMEM) for folder in groups),
     ]
     return [gauge for gauge in found if gauge.count() is not None]

@@ -51,23 +51,24 @@ class Pressure:
     def source(self) -> str:
         """What tells of pressure: each file, after `trigger` or `poll`; empty if nothing does."""
         armed = [f"trigger {gauge.path}" for gauge in self._armed.values()]
-        return ", ".join(armed + [f"poll {gauge.path}" for gauge in self._looked])
+        # A file that tells of two things is told of once.
+        return ", ".join(dict.fromkeys(armed + [f"poll {gauge.path}" for gauge in self._looked]))
 
-    def wait(self) -> bool:
-        """True once memory was short; false once `stop` was called."""
+    def wait(self) -> int:
+        """Why, once memory was short: VM_LOW_PAGES, VM_LOW_KMEM or both; 0 once `stop` was called."""
         while True:
-            pressed = False
+            why = 0
             for fd, what in self._epoll.poll(self._interval if self._looked else None):
                 if fd == self._wake:
-                    return False
+                    return 0
                 if what & (select.EPOLLERR | select.EPOLLHUP):
                     self._disarm(fd)
                 else:
-                    pressed = True
+                    why |= self._armed[fd].why
             for gauge in self._looked:
-                pressed |= gauge.look()
-            if pressed:
-                return True
+                why |= gauge.why if gauge.look() else 0
+            if why:
+                return why
 
     def _disarm(self, fd: int) -> None:
         """Linux tells no more: its file is gone. Should it come again, it is looked at."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mbuf.const import PAGE_SIZE, VM_LOW_PAGES
+from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Inval, NoMemory
 from mbuf.vm.arena import Arena
 from mbuf.vm.cgroup import folders
@@ -20,6 +20,9 @@ ARENA_PAGES = 16384
 
 #: Least seconds between two low-memory events: the kernel's vm.lowmem_period.
 LOWMEM_PERIOD = 10.0
+
+#: The same where it is severely low. See uma_reclaim_worker.
+SEVERE_PERIOD = 1.0
 
 #: What the files with a control group's limit are called, in version 2 and 1.
 LIMITS = ("memory.max", "memory.limit_in_bytes")
@@ -64,6 +67,8 @@ class Vm:
         self.fragmented = 0
         #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
         self.lowmem = Event()
+        #: Invoked after that, with the same: whoever caches lets go of it. See uma_reclaim.
+        self.reclaim = Event()
         #: Invoked when a request found no page, wherever that was: listeners must return at once.
         self.shortage = Event()
         #: Invoked after pages were freed.
@@ -74,7 +79,8 @@ class Vm:
         self._frees: list[int] = []
         self._first = 0
         self._lock = Lock()
-        self._lowmem_next = float("-inf")
+        # When it was told last.
+        self._told = {VM_LOW_PAGES: float("-inf"), VM_LOW_KMEM: float("-inf")}
 
     @classmethod
     def host(cls) -> "Vm":
@@ -160,13 +166,23 @@ class Vm:
         return best
 
     def low(self, why: int = VM_LOW_PAGES) -> bool:
-        """Say that memory is low, at most once in `lowmem_period` seconds; true if listeners were called."""
+        """Say that memory is low; true if listeners were called.
+
+        VM_LOW_PAGES says so at most once in `lowmem_period` seconds. VM_LOW_KMEM says that it is severely low,
+        when nothing is kept in caches, at most once a second. See vm_pageout_lowmem and uma_reclaim_worker.
+        """
+        if why not in self._told:
+            raise Inval(f"low memory {why}: give VM_LOW_PAGES or VM_LOW_KMEM")
+        period = self.lowmem_period if why == VM_LOW_PAGES else SEVERE_PERIOD
         now = self.clock()
         with self._lock:
-            if now < self._lowmem_next:
+            if now < self._told[why] + period:
                 return False
-            self._lowmem_next = now + self.lowmem_period
-        self.lowmem.invoke(why)
+            self._told[why] = now
+        try:
+            self.lowmem.invoke(why)
+        finally:
+            self.reclaim.invoke(why)
         return True
 
     def denied(self, count: int) -> NoMemory:

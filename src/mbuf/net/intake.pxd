@@ -1,0 +1,31 @@
+cimport cython
+
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.pool.pool cimport Pool
+from mbuf.vm.page cimport pane
+
+cdef int M_NOWAIT, MT_DATA
+cdef Py_ssize_t MCLBYTES, MJUM16BYTES, MLEN
+
+
+cdef class Intake:
+    cdef Pool _pool
+    cdef Py_ssize_t _step
+    cdef readonly Py_ssize_t size
+
+    @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf, left=Py_ssize_t)
+    cpdef Mbuf room(self, Py_ssize_t size)
+
+    @cython.locals(m=Mbuf)
+    cpdef Mbuf one(self, Py_ssize_t size)
+
+    @cython.locals(before=Mbuf, last=Mbuf, spare=Mbuf, fitting=Mbuf)
+    cpdef Mbuf filled(self, Mbuf m, Py_ssize_t got, Py_ssize_t asked)
+    cpdef saw(self, Py_ssize_t got, Py_ssize_t asked)
+
+    @cython.locals(most=Py_ssize_t, small=Mbuf)
+    cdef Mbuf _fitting(self, Mbuf m)
+
+
+@cython.locals(most=Py_ssize_t)
+cpdef list rooms_of(Mbuf m, Py_ssize_t size)

@@ -1,0 +1,127 @@
+"""Clusters for a stream socket to read into: as large, and as many, as the last read makes worth while.
+
+Asks its pool alone. What a read doesn't fill goes back at once, and so does a large cluster with few bytes in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_NOWAIT, MCLBYTES, MJUM16BYTES, MLEN, MT_DATA
+from mbuf.errors import NoBufs, NoMemory
+from mbuf.packet.mbuf import Mbuf
+from mbuf.pool.pool import Pool
+from mbuf.vm.page import pane
+
+#: Bytes that a read asks for: as many as in the next step if it got all, in the step before if it got less than those.
+STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES)
+
+
+@cython.cclass
+class Intake:
+    """Sees how much comes, and asks for as much the next time."""
+
+    __slots__ = ("_pool", "_step", "size")
+
+    def __init__(self, pool: Pool) -> None:
+        if pool is None:
+            raise TypeError("Intake: give a pool")
+        self._pool: Any = pool
+        self._step = 0
+        #: Bytes that the next read should ask for.
+        self.size: int = STEPS[0]
+
+    def room(self, size: int) -> Mbuf:
+        """Empty mbufs for `size` bytes, or for fewer if there are no more; `NoBufs` or `NoMemory` if there is none.
+
+        The last of them may have room for more than that.
+        """
+        first: Mbuf = self.one(size)
+        last: Any = first
+        left = size - last.capacity()
+        while left > 0:
+            try:
+                m = self.one(left)
+            except (NoBufs, NoMemory):
+                break
+            last._next = m
+            last = m
+            left -= m.capacity()
+        return first
+
+    def one(self, size: int) -> Mbuf:
+        """An mbuf for up to `size` bytes, of the smallest kind that holds them all, else of the largest there is."""
+        m: Mbuf
+        if size > MCLBYTES:
+            try:
+                m = self._pool.getjcl(M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
+                return m
+            except (NoBufs, NoMemory):
+                pass
+        if size > MLEN:
+            m = cython.cast(Mbuf, self._pool.getcl(M_NOWAIT, MT_DATA, 0))
+        else:
+            m = cython.cast(Mbuf, self._pool.get(M_NOWAIT))
+        return m
+
+    def filled(self, m: Mbuf, got: int, asked: int) -> Mbuf:
+        """The chain of what a read has put into such mbufs; see how much that was.
+
+        Those left over are freed, and so is a large one with little in it.
+        """
+        self.saw(got, asked)
+        before: Any = None
+        last: Any = m
+        while got > last.capacity() and last._next is not None:
+            got -= last.capacity()
+            last.grow_whole()
+            before = last
+            last = last._next
+        last.grow(got)
+        spare = last.cut()
+        if spare is not None:
+            spare.freem()
+        fitting = self._fitting(last)
+        if before is None:
+            return fitting
+        before._next = fitting
+        return m
+
+    def saw(self, got: int, asked: int) -> None:
+        """A read of `asked` bytes has got so many."""
+        if got >= asked:
+            self._step = min(self._step + 1, len(STEPS) - 1)
+        elif self._step and got < STEPS[self._step - 1]:
+            self._step -= 1
+        self.size = STEPS[self._step]
+
+    def _fitting(self, m: Mbuf) -> Mbuf:
+        """The mbuf, or a smaller one with its bytes if they are few."""
+        most = MLEN if m.count <= MLEN else MCLBYTES
+        if m.count > most or m.capacity() <= most:
+            return m
+        try:
+            small: Mbuf = self.one(m.count)
+        except (NoBufs, NoMemory):
+            return m
+        small.buf.copy(small.off, m.buf, m.off, m.count)
+        small.count = m.count
+        m.shed()
+        return small
+
+
+def rooms_of(m: Mbuf | None, size: int) -> list[memoryview]:
+    """Views of the room in the mbufs of a chain, `size` bytes at most: to be let go of, lest they keep the memory."""
+    rooms: list[memoryview] = []
+    while m is not None and size > 0:
+        m.live()
+        most = min(m.space(), size)
+        rooms.append(pane(m.buf, m.off + m.count, most, False))
+        size -= most
+        m = cython.cast(Mbuf, m._next)
+    return rooms

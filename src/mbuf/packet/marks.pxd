@@ -1,0 +1,22 @@
+cimport cython
+
+from mbuf.vm.number cimport clip, count
+
+cdef Py_ssize_t WASTE
+
+
+cdef class Marks:
+    cdef readonly Py_ssize_t hiwat
+    cdef readonly Py_ssize_t lowat
+    cdef readonly Py_ssize_t mbmax
+    cdef readonly Py_ssize_t cc
+    cdef readonly Py_ssize_t mbcnt
+    cdef readonly bint full
+    cdef public object pause
+    cdef public object resume
+    cdef list _waiting
+
+    cpdef settle(self)
+
+    @cython.locals(share=Py_ssize_t, rest=Py_ssize_t)
+    cdef fell(self)

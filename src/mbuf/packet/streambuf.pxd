@@ -1,0 +1,33 @@
+cimport cython
+
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.sockbuf cimport SockBuf
+from mbuf.vm.number cimport clip, count
+from mbuf.vm.scan cimport Search, search
+
+
+cdef class StreamBuffer(SockBuf):
+    cdef readonly Py_ssize_t limit
+    cdef bytes _sought
+    cdef Py_ssize_t _clean
+    cdef Py_ssize_t _place
+    cdef Mbuf _mark
+
+    @cython.locals(more=Py_ssize_t)
+    cdef Py_ssize_t admit(self, Mbuf m) except -1
+    cdef int gone(self, Py_ssize_t size) except -1
+    cdef _forget(self, Py_ssize_t clean)
+
+    @cython.locals(
+        begin=Py_ssize_t, at=Py_ssize_t, place=Py_ssize_t, found=Py_ssize_t, sought=bytes, m=Mbuf
+    )
+    cpdef Py_ssize_t find(self, sep, start=*) except -2
+
+    @cython.locals(m=Mbuf, place=Py_ssize_t)
+    cdef _mbuf_with(self, Py_ssize_t at)
+
+    @cython.locals(found=Py_ssize_t, looking=Search)
+    cdef Py_ssize_t _look(self, Mbuf m, Py_ssize_t skip) except -2
+
+    @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t)
+    cpdef Mbuf take_until(self, sep, most=*)

@@ -1,0 +1,66 @@
+"""`vm.zone_stats`: the numbers of all zones as the bytes that libmemstat reads.
+
+A header, then for each zone its numbers and those of each CPU's cache, as a little-endian machine lays
+them out. See uma_stream_header, uma_type_header and uma_percpu_stat in uma.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mbuf.pool.vmuma import Place
+
+VERSION = 1
+#: Of a zone that draws from another's keg.
+SECONDARY = 1
+
+#: version, CPUs, zones; padding.
+STREAM = Struct("<IIII")
+#: name; align, size, rsize, maxpages, limit, pages, free in the keg, listed, bucket size (the kernel leaves it 0),
+#: flags; allocs and frees past all caches, fails, sleeps, xdomain; reserved.
+ZONE = Struct("<32s10I6Q")
+#: allocs, frees, free items; reserved.
+CPU = Struct("<8Q")
+
+_UINT = (1 << 32) - 1
+
+
+def stream(places: list[Place]) -> bytes:
+    """The zones' numbers, in the order given. See sysctl_vm_zone_stats."""
+    cpus = places[0].pool.cpus.count
+    return STREAM.pack(VERSION, cpus, len(places), 0) + b"".join(part for at in places for part in _zone(at))
+
+
+def _zone(at: Place) -> Iterator[bytes]:
+    zone, cut = at.zone, at.keg.cut
+    (allocs, frees, listed), *cpus = zone.books()
+    # The kernel reckons the pages of a zone from its limit's count, and has none where there is no limit.
+    items = zone.limiter.items if zone.limit else 0
+    numbers = (
+        at.kind.align,
+        zone.size,
+        cut.rsize,
+        zone.limit // cut.items * cut.pages,
+        zone.limit,
+        items // cut.items * cut.pages,
+        at.keg.free,
+        listed,
+        0,
+        0 if zone.primary else SECONDARY,
+    )
+    stat = zone.stat()
+    yield ZONE.pack(
+        zone.name.encode("ascii"),
+        *(number & _UINT for number in numbers),
+        allocs,
+        frees,
+        stat.fails,
+        stat.sleeps,
+        stat.xdomain,
+        0,
+    )
+    for cpu in cpus:
+        yield CPU.pack(*cpu, 0, 0, 0, 0, 0)

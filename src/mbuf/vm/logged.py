@@ -1,0 +1,32 @@
+"""Calls of other people's functions whose exceptions are for the log.
+
+Whoever makes such a call goes on; what ends a program (KeyboardInterrupt, SystemExit) goes through.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+_log = logging.getLogger("mbuf")
+
+
+class Logged:
+    """A `with` block that ends with its exception told: "`what` failed"; `failed` says whether it did."""
+
+    __slots__ = ("_args", "_what", "failed")
+
+    def __init__(self, what: str, *args: object) -> None:
+        self._what = what
+        self._args = args
+        self.failed = False
+
+    def __enter__(self) -> Logged:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.failed = True
+        _log.error(f"{self._what} failed", *self._args, exc_info=error)
+        return True

@@ -1,0 +1,288 @@
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mbuf import Inval, Pool
+from mbuf.net import udprelay
+from mbuf.net.address import Address, parse
+from mbuf.net.peer import Peer
+from mbuf.net.udprelay import UdpRelay, runs
+
+Make = Callable[..., Pool]
+
+#: For what has to happen; nothing is waited for that doesn't.
+SOON = 30
+SIZES = (0, 1, 1472, 9000, 65507)
+
+
+class Bed:
+    """A relay, the socket behind it, and clients."""
+
+    def __init__(self, relay: UdpRelay, address: Address, server: socket.socket) -> None:
+        self.relay = relay
+        self.address = address
+        self.server = server
+        self.clients: list[socket.socket] = []
+
+    def client(self) -> socket.socket:
+        sock = self.address.connect()
+        self.clients.append(sock)
+        return sock
+
+    async def send(self, sock: socket.socket, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(sock, data)
+
+    async def got(self, sock: socket.socket) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
+
+    async def served(self) -> tuple[bytes, Peer]:
+        """What came to the server, and from whom."""
+        data, peer = await asyncio.get_running_loop().sock_recvfrom(self.server, 1 << 16)
+        return data, peer
+
+    async def answer(self, data: bytes, peer: Peer) -> None:
+        await asyncio.get_running_loop().sock_sendto(self.server, data, peer)
+
+
+@asynccontextmanager
+async def bed(
+    pool: Pool, host: str = "127.0.0.1", most: int = 10, idle: float = 1000.0, clock: Callable[[], float] | None = None
+) -> AsyncIterator[Bed]:
+    near, far = parse(f"udp://{host}:0"), parse(f"udp://{host}:0")
+    sock, server = near.listen(), far.listen()
+    loop = asyncio.get_running_loop()
+    relay = UdpRelay(pool, sock, parse(far.at(server)), most, idle, clock or loop.time)
+    relay.start()
+    at = Bed(relay, parse(near.at(sock)), server)
+    try:
+        async with asyncio.timeout(SOON):
+            yield at
+    finally:
+        relay.close()
+        for one in (sock, server, *at.clients):
+            one.close()
+        assert (pool.out, relay.stat().open) == (0, 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_datagrams_of_all_sizes_go_to_and_fro_as_they_are(make: Make, host: str) -> None:
+    async def main() -> None:
+        async with bed(make(), host) as at:
+            client = at.client()
+            for size in SIZES:
+                data = os.urandom(size)
+                await at.send(client, data)
+                found, peer = await at.served()
+                assert found == data
+                await at.answer(data[::-1], peer)
+                assert await at.got(client) == data[::-1]
+            stat = at.relay.stat()
+            assert (stat.packets, stat.bytes) == (2 * len(SIZES), 2 * sum(SIZES))
+            assert (stat.clients, stat.open, stat.denied, stat.dropped) == (1, 1, 0, 0)
+
+    asyncio.run(main())
+
+
+def test_many_small_ones_arrive_each_by_itself_and_in_order(make: Make) -> None:
+    async def main() -> None:
+        async with bed(make()) as at:
+            client = at.client()
+            for turn in range(20):
+                datagrams = [b"%d %d" % (turn, n) + bytes(n) for n in range(20)]
+                for data in datagrams:
+                    await at.send(client, data)
+                assert [(await at.served())[0] for _ in datagrams] == datagrams
+
+    asyncio.run(main())
+
+
+def test_each_client_gets_its_own_answers(make: Make) -> None:
+    async def main() -> None:
+        async with bed(make()) as at:
+            clients = [at.client() for _ in range(5)]
+            for n, client in enumerate(clients):
+                await at.send(client, b"%d" % n)
+            asked = [await at.served() for _ in clients]
+            assert len({peer for _, peer in asked}) == len(clients)
+            for data, peer in reversed(asked):
+                await at.answer(b"to " + data, peer)
+            assert [await at.got(client) for client in clients] == [b"to %d" % n for n in range(5)]
+            assert at.relay.stat().open == 5
+
+    asyncio.run(main())
+
+
+def test_of_too_many_clients_the_most_silent_is_forgotten(make: Make) -> None:
+    async def main() -> None:
+        async with bed(make(), most=2) as at:
+            first, second, third = [at.client() for _ in range(3)]
+            peers = []
+            for client in (first, second, first, third, first):
+                await at.send(client, b"x")
+                peers.append((await at.served())[1])
+            assert peers[0] == peers[2] == peers[4]
+            stat = at.relay.stat()
+            assert (stat.clients, stat.open, stat.packets) == (3, 2, 5)
+            await at.send(second, b"x")
+            assert (await at.served())[1] != peers[1]
+
+    asyncio.run(main())
+
+
+def test_who_is_silent_for_too_long_is_forgotten(make: Make) -> None:
+    async def main() -> None:
+        now = [0.0]
+        async with bed(make(), idle=0.01, clock=lambda: now[0]) as at:
+            client = at.client()
+            await at.send(client, b"x")
+            await at.served()
+            assert at.relay.stat().open == 1
+            now[0] = 1.0
+            while at.relay.stat().open:
+                await asyncio.sleep(0.001)
+            assert at.relay.stat().packets == 1
+
+    asyncio.run(main())
+
+
+def test_a_dead_receiver_costs_nothing_but_its_packets(make: Make) -> None:
+    async def main() -> None:
+        pool = make()
+        async with bed(pool) as at:
+            client = at.client()
+            await at.send(client, b"x")
+            await at.served()
+            at.server.close()
+            for _ in range(50):
+                await at.send(client, b"y")
+                await asyncio.sleep(0)
+            while at.relay.stat().packets + at.relay.stat().dropped < 51:
+                await asyncio.sleep(0.001)
+            assert at.relay.stat().open == 1
+
+    asyncio.run(main())
+
+
+def test_a_flood_is_bounded_and_counted(make: Make) -> None:
+    async def main() -> None:
+        pool = make(mem=1 << 20)
+        async with bed(pool) as at:
+            client = at.client()
+            client.setblocking(True)
+            for _ in range(20):
+                for _ in range(100):
+                    client.send(bytes(1400))
+                await asyncio.sleep(0)
+                assert pool.vm.used <= pool.vm.pages
+            client.setblocking(False)
+            # Nobody read them; one that is read now came as it was.
+            assert (await at.served())[0] == bytes(1400)
+            stat = at.relay.stat()
+            assert 0 < stat.packets <= 2000
+
+    asyncio.run(main())
+
+
+def test_without_memory_nothing_is_read_until_there_is_some(make: Make, few: Callable[..., dict[str, int]]) -> None:
+    async def main() -> None:
+        pool = make(few(clusters=64, mbufs=200))
+        held = pool.getcl_bulk(64)
+        async with bed(pool) as at:
+            client = at.client()
+            await at.send(client, b"x")
+            while not at.relay.stat().denied:
+                await asyncio.sleep(0.001)
+            assert at.relay.stat().packets == 0
+            pool.free_bulk(held)
+            assert (await at.served())[0] == b"x"
+
+    asyncio.run(main())
+
+
+def test_what_a_port_does_not_take_waits_in_a_line_that_has_an_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck:
+        """A port that takes as many as it is told."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+            self.takes = 0
+            self.went: list[int] = []
+
+        def fileno(self) -> int:
+            return self.sock.fileno()
+
+        def push(self, packets: list[object]) -> int:
+            count = min(self.takes, len(packets))
+            for m in packets[:count]:
+                self.went.append(len(m))  # type: ignore[arg-type]
+                m.freem()  # type: ignore[attr-defined]
+            del packets[:count]
+            return count
+
+    monkeypatch.setattr(udprelay, "WAITING", 3)
+
+    async def main() -> None:
+        pool = make()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            port = Stuck(ours)
+            line = udprelay.Line(port)  # type: ignore[arg-type]
+
+            def packets(*sizes: int) -> list[object]:
+                return [pool.gethdr().append(bytes(size)) for size in sizes]
+
+            port.takes = 1
+            line.put(packets(1, 2, 3))  # type: ignore[arg-type]
+            assert (port.went, line.dropped) == ([1], 0)
+            port.takes = 0
+            line.put(packets(4, 5))  # type: ignore[arg-type]
+            assert (line.dropped, pool.out) == (1, 3)
+            port.takes = 10
+            while len(port.went) < 4:
+                await asyncio.sleep(0)
+            assert port.went == [1, 2, 3, 4]
+            port.takes = 0
+            line.put(packets(6, 7, 8, 9))  # type: ignore[arg-type]
+            assert line.dropped == 2
+            line.close()
+            assert (line.dropped, pool.out) == (5, 0)
+
+    asyncio.run(main())
+
+
+def test_runs_are_of_one_peer_each(make: Make) -> None:
+    pool = make()
+    a, b = Peer(("127.0.0.1", 1)), Peer(("127.0.0.1", 2))
+
+    def packets(*peers: Peer) -> list[object]:
+        found = []
+        for peer in peers:
+            m = pool.gethdr()
+            m.pkthdr.rcvif = peer
+            found.append(m)
+        return found
+
+    def told(*peers: Peer) -> list[tuple[Peer, int]]:
+        some = packets(*peers)
+        found = [(peer, len(run)) for peer, run in runs(some)]  # type: ignore[arg-type]
+        pool.free_bulk(some)  # type: ignore[arg-type]
+        return found
+
+    assert told(a, a, a) == [(a, 3)]
+    # A port makes a new name for a peer after another one has sent.
+    assert told(a, a, b, Peer(a.name)) == [(a, 2), (b, 1), (a, 1)]
+
+
+def test_nonsense_is_refused(make: Make) -> None:
+    async def main() -> None:
+        address = parse("udp://127.0.0.1:0")
+        with address.listen() as sock:
+            for most, idle in ((0, 1.0), (1, 0.0), (1, float("nan"))):
+                with pytest.raises(Inval, match="give 1 or more, and more than 0"):
+                    UdpRelay(make(), sock, address, most, idle)
+
+    asyncio.run(main())

@@ -1,0 +1,304 @@
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from mbuf import (
+    M_EXT,
+    M_EXTPG,
+    M_NOTREADY,
+    M_PKTHDR,
+    MCLBYTES,
+    MJUM16BYTES,
+    MLEN,
+    MSIZE,
+    MT_CONTROL,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    Pool,
+    SockBuf,
+)
+
+
+def jumbo(pool: Pool, data: bytes) -> Mbuf:
+    return pool.getjcl(size=MJUM16BYTES, flags=0).append(data)
+
+
+def lent(pool: Pool, data: bytes) -> Mbuf:
+    """Bytes that nothing can be copied behind."""
+    return pool.wrap(data)
+
+
+def hog(pool: Pool) -> list[Mbuf]:
+    """All mbufs that there still are."""
+    mbufs = []
+    with suppress(NoBufs):
+        while True:
+            mbufs.append(pool.get())
+    return mbufs
+
+
+def counts(buffer: SockBuf) -> tuple[int, int, int, int]:
+    return buffer.cc, buffer.mcnt, buffer.ccnt, buffer.mbcnt
+
+
+def test_what_goes_in_comes_out_in_order(pool: Pool) -> None:
+    buffer = SockBuf()
+    for data in (b"one", b"two", b"three"):
+        buffer.append(lent(pool, data))
+    assert (len(buffer), bytes(buffer), bool(buffer)) == (11, b"onetwothree", True)
+    assert [bytes(view) for view in buffer] == [b"one", b"two", b"three"]
+    with buffer.take(6) as m:
+        assert bytes(m) == b"onetwo"
+    buffer.drop(2)
+    with buffer.take(3) as m:
+        assert bytes(m) == b"ree"
+    assert (counts(buffer), list(buffer), bytes(buffer), bool(buffer), buffer.first) == (
+        (0, 0, 0, 0),
+        [],
+        b"",
+        False,
+        None,
+    )
+
+
+def test_memory_is_counted_as_the_kernel_does(pool: Pool) -> None:
+    buffer = SockBuf()
+    buffer.append(pool.get().append(b"x" * MLEN))
+    assert counts(buffer) == (MLEN, 1, 0, MSIZE)
+    buffer.append(pool.getcl().append(b"y" * MCLBYTES))
+    assert counts(buffer) == (MLEN + MCLBYTES, 2, 1, 2 * MSIZE + MCLBYTES)
+    buffer.append(jumbo(pool, b"z" * 1000))
+    assert counts(buffer) == (MLEN + MCLBYTES + 1000, 3, 2, 3 * MSIZE + MCLBYTES + MJUM16BYTES)
+    buffer.drop(MLEN + MCLBYTES)
+    assert counts(buffer) == (1000, 1, 1, MSIZE + MJUM16BYTES)
+    buffer.clear()
+    assert counts(buffer) == (0, 0, 0, 0)
+
+
+def test_headers_go_and_so_do_empty_mbufs(pool: Pool) -> None:
+    buffer = SockBuf()
+    m = pool.getcl().append(b"a" * 600)
+    m.next = pool.get()
+    m.next.next = pool.getcl().append(b"b" * 600)
+    buffer.append(m)
+    buffer.append(pool.getcl())
+    assert counts(buffer) == (1200, 2, 2, 2 * (MSIZE + MCLBYTES))
+    first = buffer.first
+    assert first is m
+    assert first.next is not None
+    assert (first.flags, first.next.flags) == (M_EXT, M_EXT)
+    buffer.clear()
+
+
+def test_a_little_is_copied_behind_what_is_there(pool: Pool) -> None:
+    buffer = SockBuf()
+    for n in range(1000):
+        buffer.append(pool.getcl().append(bytes([n % 256])))
+    assert counts(buffer) == (1000, 1, 1, MSIZE + MCLBYTES)
+    assert bytes(buffer) == bytes(n % 256 for n in range(1000))
+    buffer.append(pool.getcl().append(b"x" * 513))
+    assert buffer.mcnt == 2
+    buffer.clear()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda pool: pool.get(type=MT_CONTROL).append(b"x"),
+        lambda pool: pool.frombytes(b"x", flags=M_EXTPG),
+        lambda pool: pool.getcl(flags=0).append(b"x" * 513),
+    ],
+    ids=["another type", "loose pages", "too much"],
+)
+def test_what_is_copied_is_little_of_one_type_in_a_row(pool: Pool, build: Callable[[Pool], Mbuf]) -> None:
+    buffer = SockBuf()
+    buffer.append(jumbo(pool, b"x"))
+    buffer.append(build(pool))
+    assert buffer.mcnt == 2
+    buffer.clear()
+
+
+def test_nothing_is_copied_behind_shared_bytes(pool: Pool) -> None:
+    buffer = SockBuf()
+    m = pool.getcl().append(b"x" * 1000)
+    copy = m.copypacket()
+    buffer.append(m)
+    buffer.append(pool.get().append(b"y"))
+    assert (buffer.mcnt, bytes(copy)) == (2, b"x" * 1000)
+    copy.freem()
+    buffer.clear()
+
+
+def test_taking_whole_mbufs_needs_no_other(small: Callable[..., Pool]) -> None:
+    pool = small()
+    buffer = SockBuf()
+    mbufs = [pool.get().append(b"x" * MLEN) for _ in range(3)]
+    for m in mbufs:
+        buffer.append(m)
+    others = hog(pool)
+    assert buffer.take(2 * MLEN) is mbufs[0]
+    assert (mbufs[0].next, mbufs[1].next) == (mbufs[1], None)
+    assert buffer.take(MLEN) is mbufs[2]
+    mbufs[0].freem()
+    mbufs[2].freem()
+    pool.free_bulk(others)
+
+
+def test_without_an_mbuf_to_cut_with_nothing_has_changed(small: Callable[..., Pool]) -> None:
+    pool = small()
+    buffer = SockBuf()
+    for byte in (b"x", b"y"):
+        buffer.append(lent(pool, byte * 1000))
+    others = hog(pool)
+    before = counts(buffer)
+    with pytest.raises(NoBufs):
+        buffer.take(1500)
+    assert (counts(buffer), bytes(buffer)) == (before, b"x" * 1000 + b"y" * 1000)
+    assert buffer.peek(1001) == b"x" * 1000 + b"y"
+    buffer.drop(1500)
+    with buffer.take(500) as m:
+        assert bytes(m) == b"y" * 500
+    pool.free_bulk(others)
+
+
+CUTS = [1, MLEN, MLEN + 1, 5000, 10_000 - MLEN - 1, 10_000 - MLEN, 9_999]
+
+
+@pytest.mark.parametrize("at", CUTS)
+@pytest.mark.parametrize("before", [0, 700])
+@pytest.mark.parametrize("after", [0, 700])
+def test_an_mbuf_is_cut_anywhere(pool: Pool, at: int, before: int, after: int) -> None:
+    data = bytes(n * n % 251 for n in range(10_000))
+    whole = b"b" * before + data + b"a" * after
+    buffer = SockBuf()
+    for part in (whole[:before], data, whole[before + len(data) :]):
+        if part:
+            buffer.append(jumbo(pool, part))
+    m = buffer.take(before + at)
+    assert bytes(m) == whole[: before + at]
+    assert bytes(buffer) == whole[before + at :]
+    assert m.flags & M_PKTHDR == 0
+    assert m.sanity()
+    assert buffer.mcnt == sum(1 for _ in buffer) == 1 + bool(after)
+    small = min(at, len(data) - at) <= MLEN
+    assert buffer.first.writable is (at <= MLEN or small)
+    buffer.append(jumbo(pool, b"end"))
+    assert bytes(buffer) == whole[before + at :] + b"end"
+    m.freem()
+    while buffer:
+        buffer.drop(1)
+    assert counts(buffer) == (0, 0, 0, 0)
+
+
+def test_a_short_piece_holds_no_cluster(pool: Pool) -> None:
+    buffer = SockBuf()
+    buffer.append(jumbo(pool, b"x" * 16_000))
+    with buffer.take(MLEN) as short:
+        assert not short.flags & M_EXT
+        assert buffer.first.writable
+        with buffer.take(1000) as long:
+            assert long.ext is not None
+            assert long.ext.id == buffer.first.ext.id
+    with buffer.take(15_000 - MLEN - 10):
+        assert not buffer.first.flags & M_EXT
+    buffer.clear()
+
+
+def test_loose_pages_are_shared(pool: Pool) -> None:
+    data = bytes(range(256)) * 32
+    buffer = SockBuf()
+    buffer.append(pool.frombytes(data, flags=M_EXTPG))
+    taken = []
+    while buffer:
+        taken.append(buffer.take(min(1000, len(buffer))))
+    assert all(m.flags & M_EXTPG for m in taken)
+    assert b"".join(map(bytes, taken)) == data
+    pool.free_bulk(taken)
+
+
+def test_no_bytes_are_none(pool: Pool) -> None:
+    buffer = SockBuf()
+    assert buffer.take(0) is None
+    buffer.drop(0)
+    assert buffer.peek(10) == b""
+    buffer.append(lent(pool, b"x"))
+    assert buffer.take(0) is None
+    assert (buffer.peek(0), buffer.peek(-1), buffer.peek(1 << 80)) == (b"", b"", b"x")
+    buffer.clear()
+
+
+@pytest.mark.parametrize("verb", ["take", "drop"])
+@pytest.mark.parametrize("n", [-1, 4, 1 << 80])
+def test_only_what_is_there_can_go(pool: Pool, verb: str, n: int) -> None:
+    buffer = SockBuf()
+    buffer.append(lent(pool, b"xyz"))
+    with pytest.raises(Inval, match=f"{verb} {n} bytes: the buffer has 3"):
+        getattr(buffer, verb)(n)
+    assert len(buffer) == 3
+    buffer.clear()
+
+
+def test_what_cannot_be_appended_stays_the_callers(pool: Pool) -> None:
+    buffer = SockBuf()
+    m = pool.getcl().append(b"x" * 1000)
+    n = pool.getcl().append(b"y" * 1000)
+    m.nextpkt = n
+    with pytest.raises(Inval, match="next packet"):
+        buffer.append(m)
+    m.nextpkt = None
+    m.flags |= M_NOTREADY
+    with pytest.raises(Inval, match="aren't ready"):
+        buffer.append(m)
+    m.flags &= ~M_NOTREADY
+    buffer.append(m)
+    buffer.append(n)
+    for twice in (m, n):
+        with pytest.raises(Inval, match="in the buffer already"):
+            buffer.append(twice)
+    assert bytes(buffer) == b"x" * 1000 + b"y" * 1000
+    buffer.clear()
+    with pytest.raises(Freed):
+        buffer.append(m)
+    junk: Any
+    for junk in (None, b"x"):
+        with pytest.raises((Inval, TypeError, AttributeError)):
+            buffer.append(junk)
+
+
+def test_a_buffer_owns_what_is_in_it(make: Callable[..., Pool]) -> None:
+    pool = make()
+    buffer = SockBuf()
+    for _ in range(3):
+        buffer.append(lent(pool, b"x"))
+    del buffer
+    assert (pool.out, pool.stat().drops) == (0, 3)
+
+
+def test_what_somebody_freed_behind_its_back_is_no_trap(pool: Pool) -> None:
+    buffer = SockBuf()
+    mbufs = [lent(pool, b"x" * 1000) for _ in range(3)]
+    for m in mbufs:
+        buffer.append(m)
+    mbufs[1].free()
+    with pytest.raises(Freed):
+        buffer.drop(3000)
+    with pytest.raises(Freed):
+        buffer.take(1500)
+    buffer.clear()
+    mbufs[2].freem()
+    assert counts(buffer) == (0, 0, 0, 0)
+
+
+def test_many_small_pieces_take_time_for_each(make: Callable[..., Pool]) -> None:
+    pool = make(mem=1 << 36)
+    buffer = SockBuf(1 << 20)
+    for n in range(20_000):
+        buffer.append(lent(pool, bytes([n & 0xFF])))
+    assert buffer.mcnt == 20_000
+    for n in range(20_000):
+        with buffer.take(1) as m:
+            assert m.data[0] == n & 0xFF

@@ -1,0 +1,218 @@
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbuf import Freed, Inval, Mbuf, NoBufs, Pool, StreamBuffer, TooLong, Vm
+
+
+def fed(pool: Pool, *parts: bytes, **marks: int) -> StreamBuffer:
+    """A buffer with these bytes, each in an mbuf of its own."""
+    buffer = StreamBuffer(**marks)
+    for part in parts:
+        buffer.append(pool.wrap(part))
+    return buffer
+
+
+def all_of(m: Mbuf | None) -> bytes | None:
+    if m is None:
+        return None
+    with m:
+        return bytes(m)
+
+
+def test_lines_are_taken_as_they_are_complete(pool: Pool) -> None:
+    buffer = fed(pool, b"one\r\ntw", b"o\r", b"\n", b"\r\nrest")
+    lines = [all_of(buffer.take_until(b"\r\n")) for _ in range(4)]
+    assert lines == [b"one\r\n", b"two\r\n", b"\r\n", None]
+    buffer.append(pool.wrap(b"\r\n"))
+    assert all_of(buffer.take_until(b"\r\n")) == b"rest\r\n"
+    assert len(buffer) == 0
+
+
+def test_bytes_are_found_across_mbufs(pool: Pool) -> None:
+    buffer = fed(pool, b"abc", b"d", b"", b"efab", b"cde")
+    found = [buffer.find(b"cdef"), buffer.find(b"cde", 3), buffer.find(b"abcd", 1), buffer.find(b"x")]
+    assert found == [2, 8, 6, -1]
+    assert (buffer.find(b""), buffer.find(b"", 5)) == (0, 5)
+    buffer.clear()
+
+
+@pytest.mark.parametrize("start", [-1, 4])
+def test_a_search_begins_in_the_buffer(pool: Pool, start: int) -> None:
+    buffer = fed(pool, b"abc")
+    assert buffer.find(b"c", 3) == -1
+    with pytest.raises(Inval, match=f"find from {start}"):
+        buffer.find(b"c", start)
+    buffer.clear()
+
+
+def test_no_byte_is_looked_at_again_and_again(make: Callable[..., Pool]) -> None:
+    """20,000 bytes that come one by one, each in an mbuf of its own, and a look after each."""
+    pool = make(mem=1 << 36)
+    buffer = StreamBuffer()
+    for _ in range(20_000):
+        buffer.append(pool.wrap(b"\r"))
+        assert buffer.take_until(b"\r\n") is None
+    buffer.append(pool.wrap(b"\n"))
+    assert buffer.find(b"\r\n") == 19_999
+    buffer.clear()
+
+
+def test_another_search_begins_anew(pool: Pool) -> None:
+    buffer = fed(pool, b"a;b,c;d,")
+    assert [buffer.find(sep) for sep in (b";", b",", b"d", b";", b",")] == [1, 3, 6, 1, 3]
+    buffer.drop(2)
+    assert [buffer.find(sep) for sep in (b",", b";", b"d")] == [1, 3, 4]
+    buffer.clear()
+
+
+def test_half_a_separator_that_was_taken_is_forgotten(pool: Pool) -> None:
+    buffer = fed(pool, b"a\r")
+    assert buffer.take_until(b"\r\n") is None
+    buffer.drop(2)
+    buffer.append(pool.wrap(b"\nb\r\n"))
+    assert all_of(buffer.take_until(b"\r\n")) == b"\nb\r\n"
+
+
+def test_what_is_too_long_is_refused_and_stays(pool: Pool) -> None:
+    buffer = fed(pool, b"12345678\n")
+    assert all_of(buffer.take_until(b"\n", 9)) == b"12345678\n"
+    buffer.append(pool.wrap(b"12345678\n"))
+    with pytest.raises(TooLong, match="isn't among the first 8 bytes"):
+        buffer.take_until(b"\n", 8)
+    buffer.drop(1)
+    assert buffer.take_until(b"x", 9) is None
+    with pytest.raises(TooLong):
+        buffer.take_until(b"x", 8)
+    assert bytes(buffer) == b"2345678\n"
+    buffer.clear()
+
+
+def test_a_buffer_that_is_full_without_a_separator_says_so(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 99, limit=100)
+    assert buffer.take_until(b"\n") is None
+    buffer.append(pool.wrap(b"x"))
+    with pytest.raises(TooLong):
+        buffer.take_until(b"\n")
+    buffer.clear()
+
+
+def test_no_more_than_the_limit_goes_in(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 60, limit=100)
+    m = pool.getcl().append(b"y" * 41)
+    with pytest.raises(NoBufs, match="41 bytes don't fit: the stream buffer has 60, and a limit of 100") as caught:
+        buffer.append(m)
+    assert (caught.value.limit, caught.value.used, len(m), len(buffer)) == (100, 60, 41, 60)
+    buffer.append(m.adj(1))
+    assert (len(buffer), buffer.full) == (100, True)
+    buffer.clear()
+
+
+def test_marks_may_lie_below_the_limit_only(pool: Pool) -> None:
+    buffer = StreamBuffer(1000, 500, 100)
+    assert (buffer.limit, buffer.hiwat, buffer.lowat) == (1000, 500, 100)
+    with pytest.raises(Inval, match="hiwat 1001"):
+        StreamBuffer(1000, 1001)
+    with pytest.raises(Inval):
+        StreamBuffer(0)
+
+
+def test_nothing_is_no_separator(pool: Pool) -> None:
+    buffer = fed(pool, b"abc")
+    with pytest.raises(Inval, match="at least one byte"):
+        buffer.take_until(b"")
+    with pytest.raises(TypeError):
+        buffer.take_until("c")
+    buffer.clear()
+
+
+def test_any_bytes_like_object_is_a_separator(pool: Pool) -> None:
+    buffer = fed(pool, b"abcd")
+    assert all_of(buffer.take_until(bytearray(b"b"))) == b"ab"
+    assert all_of(buffer.take_until(memoryview(b"d"))) == b"cd"
+
+
+def test_without_an_mbuf_to_cut_with_a_line_waits(small: Callable[..., Pool]) -> None:
+    pool = small()
+    buffer = fed(pool, b"x" * 300 + b"\n" + b"y" * 300)
+    others = []
+    with suppress(NoBufs):
+        while True:
+            others.append(pool.get())
+    with pytest.raises(NoBufs):
+        buffer.take_until(b"\n")
+    assert (buffer.find(b"\n"), len(buffer)) == (300, 601)
+    buffer.drop(301)
+    assert all_of(buffer.take(300)) == b"y" * 300
+    pool.free_bulk(others)
+
+
+def test_what_somebody_freed_behind_its_back_is_not_searched(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 600, b"y" * 600)
+    first = buffer.first
+    assert first is not None
+    assert buffer.find(b"z") == -1
+    first.next.free()
+    last = pool.wrap(b"z")
+    buffer.append(last)
+    with pytest.raises(Freed):
+        buffer.find(b"yz", 599)
+    buffer.clear()
+    last.free()
+
+
+WAYS: list[Callable[[Pool, bytes], Mbuf]] = [
+    lambda pool, data: pool.wrap(data),
+    lambda pool, data: pool.getcl().append(data),
+    lambda pool, data: pool.getjcl(size=16384, flags=0).append(data),
+    lambda pool, data: pool.frombytes(data),
+]
+STEPS = st.one_of(
+    st.tuples(st.just("append"), st.integers(0, 3), st.text("ab\r\n", max_size=700).map(str.encode)),
+    st.tuples(st.sampled_from(["take", "drop", "peek"]), st.integers(0, 900)),
+    st.tuples(st.sampled_from(["find", "take_until"]), st.sampled_from([b"\r\n", b"\n", b"ab\r\n", b"bb"])),
+    st.tuples(st.just("clear")),
+)
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_any_steps_do_what_they_do_to_a_bytearray(steps: list[Any]) -> None:
+    with Pool(Vm(1 << 26), worker=False) as pool:
+        buffer, model = StreamBuffer(4000), bytearray()
+        for verb, *args in steps:
+            if verb == "append":
+                try:
+                    buffer.append(m := WAYS[args[0]](pool, args[1]))
+                    model += args[1]
+                except NoBufs:
+                    assert len(model) + len(args[1]) > 4000
+                    m.freem()
+            elif verb == "take":
+                n = min(args[0], len(model))
+                assert all_of(buffer.take(n)) == (bytes(model[:n]) if n else None)
+                del model[:n]
+            elif verb == "drop":
+                n = min(args[0], len(model))
+                buffer.drop(n)
+                del model[:n]
+            elif verb == "peek":
+                assert buffer.peek(args[0]) == model[: args[0]]
+            elif verb == "find":
+                assert buffer.find(args[0]) == model.find(args[0])
+            elif verb == "take_until" and len(model) < 4000:
+                at = model.find(args[0]) + len(args[0])
+                at = at if at >= len(args[0]) else 0
+                assert all_of(buffer.take_until(args[0])) == (bytes(model[:at]) if at else None)
+                del model[:at]
+            elif verb == "clear":
+                buffer.clear()
+                model.clear()
+            assert len(buffer) == len(model) == sum(map(len, buffer))
+            assert buffer.mcnt == sum(1 for _ in buffer)
+        assert bytes(buffer) == model
+        buffer.clear()
+        assert (buffer.mbcnt, buffer.mcnt, buffer.ccnt, pool.out) == (0, 0, 0, 0)

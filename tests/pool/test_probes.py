@@ -1,0 +1,282 @@
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from mbuf import (
+    EXT_JUMBO9,
+    M_EOR,
+    M_EXT,
+    M_NOWAIT,
+    M_PKTHDR,
+    M_WAITOK,
+    MJUM9BYTES,
+    MJUM16BYTES,
+    MJUMPAGESIZE,
+    MT_DATA,
+    MT_HEADER,
+    PROBES,
+    Inval,
+    NoBufs,
+    Pool,
+)
+
+Make = Callable[..., Pool]
+Few = Callable[..., dict[str, int]]
+Told = list[tuple[Any, ...]]
+
+
+@contextmanager
+def heard(pool: Pool, *names: str) -> Iterator[Told]:
+    """What those probes tell, or all but m-init, in order."""
+    told: Told = []
+    with ExitStack() as stack:
+        for name in names or set(PROBES) - {"m-init"}:
+            stack.enter_context(pool.probes.attached(name, lambda *args, name=name: told.append((name, *args))))
+        yield told
+
+
+def test_the_table_has_the_kernels_ten() -> None:
+    verbs = ["init", "get", "gethdr", "getcl", "getjcl", "clget", "cljget", "cljset", "free", "freem"]
+    assert list(PROBES) == [f"m-{verb}" for verb in verbs]
+    assert all(probe.name == name and probe.args and probe.sentence.endswith(".") for name, probe in PROBES.items())
+
+
+def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: Make) -> None:
+    pool = make()
+    with heard(pool) as told:
+        mbufs = [
+            pool.get(),
+            pool.get(M_WAITOK, MT_HEADER),
+            pool.gethdr(),
+            pool.getcl(),
+            pool.getcl(M_NOWAIT, MT_DATA, 0),
+            pool.getjcl(size=2048),
+            pool.getjcl(size=MJUM16BYTES),
+        ]
+    assert told == [
+        ("m-get", M_NOWAIT, MT_DATA, mbufs[0]),
+        ("m-get", M_WAITOK, MT_HEADER, mbufs[1]),
+        ("m-gethdr", M_NOWAIT, MT_DATA, mbufs[2]),
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, mbufs[3]),
+        ("m-getcl", M_NOWAIT, MT_DATA, 0, mbufs[4]),
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, mbufs[5]),
+        ("m-getjcl", M_NOWAIT, MT_DATA, M_PKTHDR, MJUM16BYTES, mbufs[6]),
+    ]
+    told.clear()
+    for m in mbufs:
+        m.free()
+
+
+def test_init_is_told_before_the_call_and_by_get2_alone(make: Make) -> None:
+    pool = make()
+    with heard(pool, *PROBES) as told:
+        m = pool.gethdr()
+        small, large, jumbo = pool.get2(100), pool.get2(2000), pool.get2(4000, flags=M_EOR)
+        own = pool.init()
+    init = ("m-init", m, M_NOWAIT, MT_DATA, M_PKTHDR, 0)
+    assert told[:2] == [init, ("m-gethdr", M_NOWAIT, MT_DATA, m)]
+    assert [(line[0], line[1]) for line in told[2:]] == [("m-init", n) for n in (small, large, jumbo, own)]
+    told.clear()
+    for n in (m, small, large, jumbo, own):
+        n.free()
+
+
+def test_a_chain_tells_of_each_of_its_mbufs(make: Make) -> None:
+    pool = make()
+    with heard(pool) as told:
+        m = pool.getm2(4096 + 2048)
+        rest = list(told)
+        m.freem()
+    assert [line[0] for line in rest] == ["m-getjcl", "m-getcl"]
+    assert [line[0] for line in told[2:]] == ["m-freem", "m-free", "m-free"]
+
+
+def test_bulk_calls_tell_of_each_packet(make: Make) -> None:
+    pool = make()
+    with heard(pool) as told:
+        packets = pool.getcl_bulk(2)
+        first, second = packets
+        pool.free_bulk(packets)
+    assert told == [
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, first),
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, second),
+        ("m-freem", first),
+        ("m-free", first),
+        ("m-freem", second),
+        ("m-free", second),
+    ]
+
+
+def test_clusters_tell_of_themselves(make: Make) -> None:
+    pool = make()
+    m, n, o = pool.get(), pool.get(), pool.get()
+    with heard(pool) as told:
+        pool.clget(m)
+        pool.cljget(n, size=MJUMPAGESIZE)
+        cluster: Any = pool.cljget(None, size=MJUM9BYTES)
+        o.cljset(cluster)
+    assert told == [
+        ("m-clget", m, M_NOWAIT),
+        ("m-cljget", n, M_NOWAIT, MJUMPAGESIZE, n),
+        ("m-cljget", None, M_NOWAIT, MJUM9BYTES, cluster),
+        ("m-cljset", o, cluster, EXT_JUMBO9),
+    ]
+    told.clear()
+    for each in (m, n, o):
+        each.free()
+
+
+def test_refusals_are_told_as_the_kernel_tells_them(make: Make, few: Few) -> None:
+    pool = make(few(clusters=1, jumbop=1, jumbo9=1, jumbo16=1, mbufs=16), caching=False)
+    held = [pool.getcl(), pool.getjcl(size=MJUM9BYTES), pool.get()]
+    with heard(pool) as told:
+        for ask in (pool.getcl, lambda: pool.clget(held[2]), lambda: pool.getjcl(size=MJUM9BYTES)):
+            with pytest.raises(NoBufs):
+                ask()
+        with pytest.raises(NoBufs):
+            pool.cljget(None, size=MJUM9BYTES)
+    assert not held[2].flags & M_EXT
+    assert told == [
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, None),
+        ("m-clget", held[2], M_NOWAIT),
+        ("m-cljget", None, M_NOWAIT, MJUM9BYTES, None),
+    ]
+    with suppress(NoBufs):
+        while True:
+            held.append(pool.get())
+    with heard(pool) as told:
+        for ask in (pool.get, pool.gethdr):
+            with pytest.raises(NoBufs):
+                ask()
+    assert told == [("m-get", M_NOWAIT, MT_DATA, None), ("m-gethdr", M_NOWAIT, MT_DATA, None)]
+    for m in held:
+        m.free()
+
+
+def test_verbs_tell_of_the_mbufs_that_they_get_and_free(make: Make) -> None:
+    pool = make()
+    m = pool.gethdr().append(bytes(100))
+    with heard(pool) as told:
+        m.prepend(80)
+        m.defrag()
+    names = [line[0] for line in told]
+    assert names[0] == "m-gethdr"
+    assert "m-free" in names
+    m.freem()
+
+
+def test_nothing_is_freed_for_nothing(make: Make) -> None:
+    pool = make()
+    with heard(pool) as told:
+        pool.freem(None)
+    assert told == [("m-freem", None)]
+
+
+def test_a_dropped_mbuf_is_told_as_freed(make: Make) -> None:
+    pool = make()
+    pool.getcl().next = pool.get()
+    with heard(pool, "m-free") as told:
+        pool.getcl().next = pool.get()
+        gc.collect()
+        names = [line[0] for line in told]
+        told.clear()
+    assert names == ["m-free", "m-free"]
+
+
+def test_the_owner_of_shared_storage_is_told_as_freed_once(make: Make) -> None:
+    pool = make()
+    shown = []
+    m = pool.wrap(bytearray(10), shown.append)
+    n = m.copypacket()
+    with heard(pool, "m-free") as told:
+        m.free()
+        n.free()
+    assert told == [("m-free", m), ("m-free", n)]
+    assert len(shown) == 1
+
+
+def test_a_freed_mbuf_is_told_of_no_more(make: Make) -> None:
+    pool = make()
+    m = pool.get()
+    m.free()
+    with heard(pool) as told:
+        for verb in (m.free, m.freem):
+            with pytest.raises(ReferenceError):
+                verb()
+    assert not told
+
+
+def test_the_reserve_tells_too(make: Make) -> None:
+    pool = make()
+    pool.reserve.reinit(1, 1)
+    with heard(pool) as told, pool.reserve.active():
+        m = pool.getcl()
+        m.free()
+    assert [line[0] for line in told] == ["m-getcl", "m-free"]
+    pool.reserve.drain()
+
+
+def test_a_listener_may_allocate_unheard(make: Make) -> None:
+    pool = make()
+    told: Told = []
+
+    def listener(how: int, type: int, m: Any) -> None:
+        told.append((how, type, m))
+        pool.get().free()
+
+    with pool.probes.attached("m-get", listener):
+        m = pool.get()
+    assert told == [(M_NOWAIT, MT_DATA, m)]
+    m.free()
+
+
+@pytest.mark.parametrize("verb", ["get", "gethdr", "getcl", "getcl_bulk", "getjcl", "get2", "getm2", "cljget"])
+def test_a_listener_that_ends_the_program_costs_no_memory(make: Make, verb: str) -> None:
+    pool = make()
+    args: tuple[Any, ...] = {"getcl_bulk": (3,), "get2": (4000,), "getm2": (9000,), "cljget": (None,)}.get(verb, ())
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in PROBES:
+        if "free" in name:
+            continue
+        with pool.probes.attached(name, end), suppress(KeyboardInterrupt):
+            getattr(pool, verb)(*args)
+    gc.collect()
+    assert pool.out == 0
+
+
+def test_attach_refuses_what_it_cannot_call_and_names_that_are_none(make: Make) -> None:
+    pool = make()
+    bad: Any = 5
+    with pytest.raises(Inval, match="unknown probe 'm-getc': did you mean m-getcl"):
+        pool.probes.attach("m-getc", print)
+    with pytest.raises(Inval, match="give a function to call, not 5"):
+        pool.probes.attach("m-get", bad)
+    assert not pool.probes.on
+
+
+def test_detached_nobody_is_told(make: Make) -> None:
+    pool = make()
+    told: Told = []
+
+    def listener(*args: Any) -> None:
+        told.append(args)
+
+    pool.probes.attach("m-get", listener)
+    pool.probes.detach("m-get", listener)
+    pool.probes.detach("m-get", listener)
+    pool.get().free()
+    assert not told
+    assert not pool.probes.on
+
+
+def test_a_closed_pool_tells_nobody(make: Make) -> None:
+    pool = make()
+    pool.probes.attach("m-free", print)
+    pool.close()
+    assert not pool.probes.on

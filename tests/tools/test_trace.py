@@ -1,0 +1,48 @@
+from collections.abc import Callable
+
+from mbuf import Pool
+from mbuf.const import EXT_CLUSTER, M_EOR, M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, MT_HEADER
+from mbuf.pool.probes import PROBES
+from mbuf.tools.clock import CaptureClock
+from mbuf.tools.replay import Settings
+from mbuf.tools.session import Job, Session
+from mbuf.tools.trace import show, traced
+
+Make = Callable[..., Pool]
+Capturing = Callable[..., str]
+
+
+def test_each_probe_that_fires_is_a_line_under_a_heading(make: Make) -> None:
+    pool = make()
+    lines: list[str] = []
+    with traced(pool, CaptureClock(), lines.append):
+        m = pool.getcl()
+        m.freem()
+    at = f"{id(m):#x}"
+    assert lines == [
+        "     SECONDS CPU PROBE    ARGUMENTS",
+        f"    0.000000   0 m-init   m={at} how=M_NOWAIT type=MT_DATA flags=M_PKTHDR error=0",
+        f"    0.000000   0 m-getcl  how=M_NOWAIT type=MT_DATA flags=M_PKTHDR m={at}",
+        f"    0.000000   0 m-freem  m={at}",
+        f"    0.000000   0 m-free   m={at}",
+    ]
+    assert not pool.probes.on
+
+
+def test_arguments_are_shown_by_their_names() -> None:
+    getjcl, cljset = PROBES["m-getjcl"], PROBES["m-cljset"]
+    assert [show(getjcl, "how", how) for how in (M_NOWAIT, M_WAITOK)] == ["M_NOWAIT", "M_WAITOK"]
+    assert [show(getjcl, "type", kind) for kind in (MT_DATA, MT_HEADER, 77)] == ["MT_DATA", "MT_DATA", "type 77"]
+    assert [show(getjcl, "flags", bits) for bits in (0, M_PKTHDR, M_EOR)] == ["0", "M_PKTHDR", "M_EOR"]
+    assert show(cljset, "type", EXT_CLUSTER) == "EXT_CLUSTER"
+    assert [show(getjcl, "size", 4096), show(getjcl, "m", None)] == ["4096", "NULL"]
+
+
+def test_a_traced_session_tells_of_every_mbuf_that_comes_and_goes(capture: Capturing) -> None:
+    lines: list[str] = []
+    job = Job((capture(0, 1, 2),), 1, 1 << 30, {}, Settings(descriptors=2, hold=0.0015))
+    run = Session(job, lambda _: None, lambda _: None, trace=lines.append).run()
+    probes = [line.split()[2] for line in lines[1:]]
+    assert (run.outcome.packets, run.out) == (3, 0)
+    assert probes.count("m-getcl") == probes.count("m-init") == probes.count("m-free") == 5
+    assert [line.split()[0] for line in lines if "m-freem" in line] == ["0.002000"] * 5
