@@ -47,7 +47,10 @@ NAMES = (
 )
 
 #: What a reader would call the object.
-OWNERS = {"Mbuf": "m", "Pool": "pool", "Tag": "tag", "SndTag": "tag", "MbufQ": "queue", "File": "file"}
+OWNERS = {
+    **{"Mbuf": "m", "Pool": "pool", "Tag": "tag", "SndTag": "tag", "MbufQ": "queue", "File": "file"},
+    **{"SockBuf": "buffer", "StreamBuffer": "buffer"},
+}
 
 #: Names of the kernel's functions and macros, where a docstring says "See ...".
 KERNEL = re.compile(r"\b(?:m_\w+|mb_\w+|mbufq_\w+|M_PREPEND|in_cksum\w*)\b")

@@ -19,7 +19,7 @@ from mbuf.pool.pool import Pool
 from mbuf.vm.page import pane
 
 #: Bytes that a read asks for: as many as in the next step if it got all, in the step before if it got less than those.
-STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES)
+STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES, 64 * MJUM16BYTES)
 
 
 @cython.cclass

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.intake import Intake, rooms_of
-from mbuf.net.stream import BATCH, IOV_MAX
+from mbuf.net.stream import BATCH, IOV_MAX, MOST
 from mbuf.packet.marks import SPACE
 from mbuf.packet.sockbuf import SockBuf
 
@@ -35,16 +35,22 @@ class MbufProtocol(asyncio.BufferedProtocol):
     """Derive from it, and override `mbuf_received`; who overrides another method of it, calls that too.
 
     `write` chains, and `await drain()`, or look at `out`: what waits to be sent, at most about `hiwat` bytes if you
-    do. `pause` and `resume` reading. `close` when all is sent; an idle connection holds one cluster of 2048 bytes.
+    do. `pause` and `resume` reading, of which one goes up to about `most` bytes. `close` when all is sent. An idle
+    connection holds one cluster of 2048 bytes.
     """
 
-    def __init__(self, pool: Pool, hiwat: int = SPACE, lowat: int | None = None, mbmax: int | None = None) -> None:
+    def __init__(
+        self, pool: Pool, hiwat: int = SPACE, lowat: int | None = None, mbmax: int | None = None, most: int = MOST
+    ) -> None:
+        if most < 1:
+            raise Inval(f"most {most}: give the bytes of a read, 1 or more")
         self.pool = pool
         #: What waits to be sent. Its `pause` and `resume` may be set, to be told of its marks.
         self.out = SockBuf(hiwat, lowat, mbmax)
         #: The connection, None before it is made and after it is lost.
         self.transport: asyncio.Transport | None = None
         self._intake = Intake(pool)
+        self._most = most
         self._hand: Mbuf | None = None
         self._view: memoryview | None = None
         self._turn: asyncio.Task[None] | None = None
@@ -156,7 +162,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def _read_on(self, first: Mbuf) -> OSError | None:
         """There is more: read it right away, into several clusters, behind the first; an error is for later."""
-        size = max(self._intake.size, MJUM16BYTES)
+        size = min(max(self._intake.size, MJUM16BYTES), self._most)
         try:
             m = self._intake.room(size)
         except (NoBufs, NoMemory):
@@ -258,6 +264,10 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """The socket takes more."""
+        # Not at once: a transport of asyncio that is closed inside this call loses its connection twice.
+        asyncio.get_running_loop().call_soon(self._unstick)
+
+    def _unstick(self) -> None:
         self._stuck = False
         self._flush()
 

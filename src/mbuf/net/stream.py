@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, NoBufs, NoMemory, NotSupported
 from mbuf.net.intake import Intake, rooms_of
+from mbuf.net.port import Port, PortStat
 from mbuf.packet.sockbuf import SockBuf, views_of
 
 if TYPE_CHECKING:
@@ -20,28 +21,61 @@ if TYPE_CHECKING:
 
 #: Pieces of one sendmsg, and bytes after which no piece is added: a socket takes hardly more at once.
 IOV_MAX = os.sysconf("SC_IOV_MAX")
-BATCH = 1 << 18
+BATCH = 1 << 20
+
+#: Bytes of one read, unless more are asked for.
+MOST = 1 << 18
 
 
-class StreamPort:
-    """A connected stream socket, which is the port's from then on, and doesn't block.
+class StreamPort(Port):
+    """A connected stream socket. It doesn't block while the port has it, and stays its owner's.
 
     `pull` and `push` are those of any port; `recv` and `send` know that bytes have no borders. `eof` is True when
     the other side will send no more. Errors of the socket are raised as they come, an `OSError`.
     """
 
-    __slots__ = ("_error", "_intake", "eof", "out", "pool", "sock")
+    __slots__ = (
+        "_before",
+        "_bytes",
+        "_calls",
+        "_closed",
+        "_error",
+        "_intake",
+        "_packets",
+        "_short",
+        "eof",
+        "out",
+        "sock",
+    )
 
     def __init__(self, pool: Pool, sock: socket.socket) -> None:
         check(sock)
+        self._before = sock.gettimeout()
         sock.setblocking(False)
-        self.pool = pool
         self.sock = sock
         self.eof = False
         #: What is left of a packet that went in part.
         self.out = SockBuf()
         self._intake = Intake(pool)
+        self._closed = False
         self._error: OSError | None = None
+        # Chains, bytes and calls, in and out; and how often the pool refused.
+        self._packets = [0, 0]
+        self._bytes = [0, 0]
+        self._calls = [0, 0]
+        self._short = 0
+
+    def stat(self) -> PortStat:
+        """All its numbers, at this moment: a chain that a read gave is a packet."""
+        return PortStat(
+            packets_in=self._packets[0],
+            bytes_in=self._bytes[0],
+            packets_out=self._packets[1],
+            bytes_out=self._bytes[1],
+            short=self._short,
+            calls_in=self._calls[0],
+            calls_out=self._calls[1],
+        )
 
     def fileno(self) -> int:
         """The socket's, for whoever waits."""
@@ -49,19 +83,24 @@ class StreamPort:
 
     # In.
 
-    def recv(self, most: int = BATCH) -> Mbuf | None:
+    def recv(self, most: int = MOST) -> Mbuf | None:
         """The bytes of one read, at most `most`: a chain, which is the caller's. None if there are none now: see `eof`.
 
         Raises `NoBufs` or `NoMemory` when there is no mbuf to read into: nothing was read, and nothing is lost.
         """
         if most < 1:
             raise Inval(f"recv: {most} bytes: give 1 or more")
-        self._complain()
+        self._complain("recv")
         if self.eof:
             return None
         asked = min(self._intake.size, most)
-        m = self._intake.room(asked)
+        try:
+            m = self._intake.room(asked)
+        except (NoBufs, NoMemory):
+            self._short += 1
+            raise
         got = 0
+        self._calls[0] += 1
         try:
             got = _read(self.sock, m, asked)
             self.eof = got == 0
@@ -70,36 +109,41 @@ class StreamPort:
         finally:
             if not got:
                 m.freem()
-        return self._intake.filled(m, got, asked) if got else None
+        if not got:
+            return None
+        self._packets[0] += 1
+        self._bytes[0] += got
+        return self._intake.filled(m, got, asked)
 
-    def pull(self, n: int = 1) -> list[Mbuf]:
-        """What `n` reads give, or fewer: chains, which are the caller's. None of them is empty.
+    def pull(self, n: int) -> list[Mbuf]:
+        """What `n` reads give, or fewer, or none: chains, which are the caller's. None of them is empty.
 
-        Raises like `recv`, but only if there is nothing to return.
+        Where the pool refuses, nothing is read and nothing lost: `stat().short` counts that.
         """
+        if n < 0:
+            raise Inval(f"pull: {n} packets: give 0 or more")
         chains: list[Mbuf] = []
-        while len(chains) < n:
-            asked = self._intake.size
+        more = True
+        while more and len(chains) < n:
+            asked = min(self._intake.size, MOST)
             try:
                 m = self.recv()
             except (NoBufs, NoMemory):
-                if chains:
-                    break
-                raise
+                break
             except OSError as error:
                 if not chains:
                     raise
                 self._error = error
                 break
-            if m is None:
-                break
-            chains.append(m)
-            if len(m) < asked:
-                break
+            if m is not None:
+                chains.append(m)
+            more = m is not None and len(m) >= asked
         return chains
 
-    def _complain(self) -> None:
+    def _complain(self, verb: str) -> None:
         """Raise what was met after some of the bytes of the last call had moved."""
+        if self._closed:
+            raise Inval(f"{verb}: this port is closed")
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -108,6 +152,7 @@ class StreamPort:
 
     def send(self, buffer: SockBuf) -> int:
         """Send what is in a buffer, as far as the socket takes it; how many bytes went, which are freed."""
+        self._complain("send")
         if buffer is not self.out and not self.flush():
             return 0
         sent = 0
@@ -122,46 +167,54 @@ class StreamPort:
         return sent
 
     def push(self, packets: list[Mbuf]) -> int:
-        """Send packets, as far as the socket takes them; how many of the first ones went, which are freed.
+        """Send packets, as far as the socket takes them; how many of the first ones went.
 
-        The others stay the caller's. What is left of one that went in part stays here, and goes first: see `flush`.
+        Those are freed, and taken out of the list; the others stay the caller's. What is left of one that went in part
+        stays here, and goes first: see `flush`.
         """
-        self._complain()
+        if not isinstance(packets, list):
+            raise TypeError("push: give a list, out of which the packets are taken that went")
+        self._complain("push")
         went = 0
-        while self.flush() and went < len(packets):
-            views: list[memoryview] = []
-            size = 0
-            for m in packets[went : went + IOV_MAX]:
-                if len(views) >= IOV_MAX or size >= BATCH:
+        try:
+            while packets and self.flush():
+                done = self._settle(packets, self._send_first(packets))
+                if not done:
                     break
-                views += views_of(m, IOV_MAX - len(views), BATCH - size)
-                size += len(m)
-            try:
-                sent = self._write(views) if views else 0
-            except OSError as error:
-                if not went:
-                    raise
-                self._error = error
-                break
-            done = self._settle(packets, went, sent)
-            if done == went:
-                break
-            went = done
+                went += done
+        except OSError as error:
+            if not went:
+                raise
+            self._error = error
+        self._packets[1] += went
         return went
 
-    def _settle(self, packets: list[Mbuf], went: int, sent: int) -> int:
-        """Free what has gone, and keep the rest of what has gone in part; how many packets have gone then."""
-        while went < len(packets):
-            size = len(packets[went])
+    def _send_first(self, packets: list[Mbuf]) -> int:
+        """Send as many packets as go in one call; how many bytes went."""
+        views: list[memoryview] = []
+        size = 0
+        for m in packets[:IOV_MAX]:
+            if len(views) >= IOV_MAX or size >= BATCH:
+                break
+            views += views_of(m, IOV_MAX - len(views), BATCH - size)
+            size += len(m)
+        return self._write(views) if views else 0
+
+    def _settle(self, packets: list[Mbuf], sent: int) -> int:
+        """Free what has gone, keep the rest of what has gone in part; how many packets left the list."""
+        went = 0
+        for m in packets:
+            size = len(m)
             if size > sent:
                 if sent:
-                    self.out.append(packets[went])
+                    self.out.append(m)
                     self.out.drop(sent)
                     went += 1
-                return went
-            packets[went].freem()
+                break
+            m.freem()
             sent -= size
             went += 1
+        del packets[:went]
         return went
 
     def flush(self) -> bool:
@@ -171,8 +224,11 @@ class StreamPort:
         return not self.out
 
     def _write(self, views: list[memoryview]) -> int:
+        self._calls[1] += 1
         try:
-            return self.sock.sendmsg(views, (), socket.MSG_NOSIGNAL)
+            count = self.sock.sendmsg(views, (), socket.MSG_NOSIGNAL)
+            self._bytes[1] += count
+            return count
         except BlockingIOError:
             return 0
         finally:
@@ -183,9 +239,13 @@ class StreamPort:
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket, and free what hasn't gone."""
+        """Free what hasn't gone. The socket stays open, and blocks as it did before."""
+        if self._closed:
+            return
+        self._closed = True
         self.out.clear()
-        self.sock.close()
+        if self.sock.fileno() >= 0:
+            self.sock.settimeout(self._before)
 
 
 def check(sock: socket.socket) -> None:

@@ -50,6 +50,7 @@ class UdpPort(Port):
         gso: bool = True,
         stamps: bool = False,
         size: int = LONGEST,
+        writable: bool = False,
     ) -> None:
         most = clip(size)
         if not 0 < most <= LONGEST:
@@ -64,7 +65,7 @@ class UdpPort(Port):
         self._stamped = stamps and self._turn(socket.SOL_SOCKET, SO_TIMESTAMPNS)
         self._told = self._turn(socket.SOL_SOCKET, SO_RXQ_OVFL)
         try:
-            self._rx = Receiver(pool, sock, most, joined, not connected)
+            self._rx = Receiver(pool, sock, most, joined, not connected, None, writable)
             self._tx = Sender(pool, sock, gso and _cuts(sock), connected, peer)
         except BaseException:
             self._restore()
