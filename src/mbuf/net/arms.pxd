@@ -5,7 +5,7 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.pool.bulk cimport Bulk
 
 cdef int M_NOWAIT, MT_DATA
-cdef Py_ssize_t ARMED, MCLBYTES, MESSAGES, MJUM16BYTES
+cdef Py_ssize_t MCLBYTES, MESSAGES, MJUM16BYTES
 
 
 cdef class Arms:
@@ -14,6 +14,7 @@ cdef class Arms:
     cdef list _armed
     cdef list _rooms
     cdef bint _small
+    cdef Py_ssize_t _most
     cdef bint _named
     cdef Py_ssize_t _alone
     cdef unsigned long long _short

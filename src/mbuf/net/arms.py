@@ -30,16 +30,29 @@ MESSAGES = 64
 class Arms:
     """Room for messages of at most `size` bytes; `named` if the peers' names are wanted.
 
-    A message has a small cluster first and then large ones, or, with `small`, small ones alone.
+    At most `most` bytes are armed, or one message. A message has a small cluster first and then large ones, or, with `small`, small ones alone.
     """
 
-    __slots__ = ("_alone", "_armed", "_inbox", "_named", "_pool", "_rooms", "_short", "_small", "segment", "size")
+    __slots__ = (
+        "_alone",
+        "_armed",
+        "_inbox",
+        "_most",
+        "_named",
+        "_pool",
+        "_rooms",
+        "_short",
+        "_small",
+        "segment",
+        "size",
+    )
 
-    def __init__(self, pool: Pool, size: int, named: bool, small: bool) -> None:
+    def __init__(self, pool: Pool, size: int, named: bool, small: bool, most: int) -> None:
         self._pool = pool
         self.size = size
         self._named = named
         self._small = small
+        self._most = most
         #: For each message its mbufs: the last of the list is the one that is written to first.
         self._armed: list[list[Any]] = []
         self._short = 0
@@ -70,7 +83,7 @@ class Arms:
             clusters += cluster
         # The size of datagrams that have a cluster each.
         self._alone = segment if self._small and rooms[0] == segment else 0
-        messages = min(max(ARMED // clusters, 1), MESSAGES)
+        messages = min(max(self._most // clusters, 1), MESSAGES)
         inbox = Inbox(messages, len(rooms), self._named)
         self._empty()
         self._inbox = inbox

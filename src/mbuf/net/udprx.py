@@ -20,7 +20,7 @@ else:
 
 from mbuf.const import M_TSTMP, M_VLANTAG
 from mbuf.errors import Busy, Inval, NoBufs, NoMemory
-from mbuf.net.arms import Arms
+from mbuf.net.arms import ARMED, Arms
 from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
 from mbuf.packet.build import land, land_each
@@ -62,9 +62,17 @@ class Receiver(Arms):
     )
 
     def __init__(
-        self, pool: Pool, sock: Any, size: int, gro: bool, named: bool, interface: Any = None, writable: bool = False
+        self,
+        pool: Pool,
+        sock: Any,
+        size: int,
+        gro: bool,
+        named: bool,
+        interface: Any = None,
+        writable: bool = False,
+        armed: int = ARMED,
     ) -> None:
-        Arms.__init__(self, pool, LONGEST if gro else size, named, writable)
+        Arms.__init__(self, pool, LONGEST if gro else size, named, writable, armed)
         self._sock = sock
         self.gro = gro
         self._interface = interface
