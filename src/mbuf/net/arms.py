@@ -30,7 +30,8 @@ MESSAGES = 64
 class Arms:
     """Room for messages of at most `size` bytes; `named` if the peers' names are wanted.
 
-    At most `most` bytes are armed, or one message. A message has a small cluster first and then large ones, or, with `small`, small ones alone.
+    At most `most` bytes are armed, or one message. A message has a small cluster first and then large ones, or, with
+    `small`, small ones alone.
     """
 
     __slots__ = (

@@ -26,7 +26,10 @@ AGAIN = 0.005
 
 
 class Inlet:
-    """Pulls packets from a port when there are some, and has `take(packets)` take them over: `start` it, and `stop` it."""
+    """Pulls packets from a port when there are some, and calls `take(packets)`, which takes them over.
+
+    `start` it, and `stop` it in the end.
+    """
 
     __slots__ = ("_later", "_loop", "_take", "_want", "port")
 

@@ -33,9 +33,8 @@ class UdpPort(Port):
     It never waits, whether the socket blocks or not: wait for the socket. `gro` and `gso` let the kernel join datagrams
     of one peer and cut what is sent; each is a packet of its own here nevertheless. A datagram longer than `size`
     is thrown away and counted: with a smaller one less memory is armed, unless datagrams come joined. At most `armed`
-    bytes are, or one message's. With
-    `stamps`, `m.pkthdr.rcv_tstmp` is when a packet came, in nanoseconds since the epoch (M_TSTMP). `PH_loc` is the
-    number of packets that the socket had dropped until then.
+    bytes are, or one message's. With `stamps`, `m.pkthdr.rcv_tstmp` is when a packet came, in nanoseconds since the
+    epoch (M_TSTMP). `PH_loc` is the number of packets that the socket had dropped until then.
 
     Connected when the port is made, the socket sends all to its peer. Else a packet has the `Peer` that it came from as
     its `m.pkthdr.rcvif`, and is sent to the one that it has there; or all are sent to the address `to`.
