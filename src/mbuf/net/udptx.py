@@ -86,7 +86,7 @@ class Sender:
 
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on."""
-        if not isinstance(packets, list):
+        if type(packets) is not list:
             raise TypeError("push: give a list, out of which the packets are taken that went")
         if self.closed:
             raise Inval("push: this port is closed")
