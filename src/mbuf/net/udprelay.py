@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -129,6 +129,10 @@ class UdpRelay:
         self._dropped = 0
         self._timer: asyncio.TimerHandle | None = None
         self._clients = 0
+        # Who found no memory, in order, and what to call then; how often that was, and when it is tried again.
+        self._starved: deque[tuple[UdpPort, Callable[[], None]]] = deque()
+        self._denied = 0
+        self._again: asyncio.TimerHandle | None = None
 
     def stat(self) -> RelayStat:
         """All its numbers, at this moment."""
@@ -140,7 +144,7 @@ class UdpRelay:
         return RelayStat(
             packets=both.packets_out,
             bytes=both.bytes_out,
-            denied=both.denied + both.short,
+            denied=both.denied + self._denied,
             dropped=lines + both.dropped + both.denied + both.truncated + both.errors,
             clients=self._clients,
             open=len(sessions),
@@ -154,33 +158,44 @@ class UdpRelay:
 
     def start(self) -> None:
         """Relay from now on."""
-        self._watch(self._front, self._arrived)
+        self._loop.add_reader(self._front, self._arrived)
         self._timer = self._loop.call_later(self._idle / 4, self._expire)
 
     def close(self) -> None:
         """Forget everybody, and relay no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._again):
+            if timer is not None:
+                timer.cancel()
         self._loop.remove_reader(self._front)
         for session in tuple(self._sessions.values()):
             self._forget(session)
         self._line.close()
         self._front.close()
 
-    def _watch(self, port: UdpPort, fn: Callable[[], None]) -> None:
-        if port.fileno() >= 0:
-            self._loop.add_reader(port, fn)
-
     def _pull(self, port: UdpPort, fn: Callable[[], None]) -> list[Mbuf]:
         """Packets; none if there are none now, or no memory for them, and then `fn` is called later."""
-        short = port.stat().short
+        calls = port.stat().calls_in
         packets = port.pull(BATCH)
         if not packets:
             port.rest()
-            if port.stat().short > short:
+            if port.stat().calls_in == calls:
+                self._denied += 1
                 self._loop.remove_reader(port)
-                self._loop.call_later(AGAIN, self._watch, port, fn)
+                self._starved.append((port, fn))
+                if self._again is None:
+                    self._again = self._loop.call_later(AGAIN, self._feed)
         return packets
+
+    def _feed(self) -> None:
+        """Let those that found no memory try again, until one finds none."""
+        self._again = None
+        for _ in range(len(self._starved)):
+            port, fn = self._starved.popleft()
+            if port.fileno() >= 0:
+                self._loop.add_reader(port, fn)
+                fn()
+            if self._again is not None:
+                return
 
     def _arrived(self) -> None:
         """Packets of clients."""
@@ -212,7 +227,7 @@ class UdpRelay:
         _widen(sock)
         session = self._sessions[peer] = Session(peer, UdpPort(self.pool, sock), now)
         self._clients += 1
-        self._watch(session.port, lambda: self._answered(session))
+        self._loop.add_reader(session.port, lambda: self._answered(session))
         return session
 
     def _answered(self, session: Session) -> None:
