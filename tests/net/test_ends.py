@@ -78,7 +78,7 @@ def test_an_inlet_arms_as_much_as_lately_came_and_nothing_when_nothing_comes(mak
                 pool.free_bulk(packets)  # type: ignore[arg-type]
 
             with UdpPort(pool, target, gro=False, size=1500) as port:
-                inlet = ends.Inlet(port, take)  # type: ignore[arg-type]
+                inlet = ends.Inlet(port, take, ends.Starved())  # type: ignore[arg-type]
                 for _ in range(7):
                     source.send(b"x")
                 inlet.start()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mbuf import Inval, Pool
+from mbuf.net import ends
 from mbuf.net.address import Address, parse
 from mbuf.net.peer import Peer
 from mbuf.net.udprelay import UdpRelay, runs
@@ -198,6 +199,56 @@ def test_without_memory_nothing_is_read_until_there_is_some(make: Make, few: Cal
             assert at.relay.stat().packets == 0
             pool.free_bulk(held)
             assert (await at.served())[0] == b"x"
+
+    asyncio.run(main())
+
+
+def test_closed_without_memory_it_tries_no_more(
+    make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ends, "AGAIN", 0)
+
+    async def main() -> None:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        pool = make(few(clusters=64, mbufs=200))
+        held = pool.getcl_bulk(64)
+        async with bed(pool) as at:
+            await at.send(at.client(), b"x")
+            while not at.relay.stat().denied:
+                await asyncio.sleep(0)
+            at.relay.close()
+            pool.free_bulk(held)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        assert not faults
+
+    asyncio.run(main())
+
+
+def test_of_many_that_find_no_memory_one_tries_again_at_a_time(
+    make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ends, "AGAIN", 0)
+
+    async def main() -> None:
+        pool = make(few(clusters=64, mbufs=200))
+        async with bed(pool) as at:
+            clients = [at.client() for _ in range(5)]
+            for client in clients:
+                await at.send(client, b"x")
+            peers = [(await at.served())[1] for _ in clients]
+            held = pool.getcl_bulk(64)
+            for peer in peers:
+                at.server.sendto(b"y", peer)
+            while (denied := at.relay.stat().denied) < len(clients):
+                await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+                assert at.relay.stat().denied - denied <= 1
+                denied = at.relay.stat().denied
+            pool.free_bulk(held)
+            assert [await at.got(client) for client in clients] == [b"y"] * 5
 
     asyncio.run(main())
 

@@ -7,6 +7,7 @@ that find no place are dropped and counted.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,37 +26,69 @@ WAITING = 1024
 AGAIN = 0.005
 
 
+class Starved:
+    """Inlets for which there was no memory, in order: one tries again at a time."""
+
+    __slots__ = ("_inlets", "_later", "denied")
+
+    def __init__(self) -> None:
+        self._inlets: deque[Inlet] = deque()
+        self._later: asyncio.TimerHandle | None = None
+        #: How often one was denied.
+        self.denied = 0
+
+    def add(self, inlet: Inlet) -> None:
+        """An inlet has stopped, for want of memory."""
+        self.denied += 1
+        self._inlets.append(inlet)
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(AGAIN, self._feed)
+
+    def remove(self, inlet: Inlet) -> None:
+        """It needs none any more."""
+        if inlet in self._inlets:
+            self._inlets.remove(inlet)
+        if not self._inlets and self._later is not None:
+            self._later.cancel()
+            self._later = None
+
+    def _feed(self) -> None:
+        """Let them try again, until one finds none."""
+        self._later = None
+        for _ in range(len(self._inlets)):
+            if self._later is None:
+                self._inlets.popleft().start()
+
+
 class Inlet:
     """Pulls packets from a port when there are some, and calls `take(packets)`, which takes them over.
 
     `start` it, and `stop` it in the end.
     """
 
-    __slots__ = ("_later", "_loop", "_take", "_want", "port")
+    __slots__ = ("_loop", "_starved", "_take", "_want", "port")
 
-    def __init__(self, port: UdpPort, take: Callable[[list[Mbuf]], object]) -> None:
+    def __init__(self, port: UdpPort, take: Callable[[list[Mbuf]], object], starved: Starved) -> None:
         self.port = port
         self._take = take
+        self._starved = starved
         self._loop = asyncio.get_running_loop()
-        self._later: asyncio.TimerHandle | None = None
         # As many as came lately: each message to receive takes memory for the longest.
         self._want = 1
 
     def start(self) -> None:
-        """Pull from now on."""
-        self._later = None
+        """Pull from now on, and what is there at once."""
         self._loop.add_reader(self.port, self._readable)
+        self._readable()
 
     def stop(self) -> None:
         """Pull no more."""
         self._loop.remove_reader(self.port)
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        self._starved.remove(self)
 
     def _readable(self) -> None:
         for _ in range(TURN):
-            short = self.port.stat().short
+            calls = self.port.stat().calls_in
             packets = self.port.pull(self._want)
             if len(packets) < self._want:
                 self._want = max(self._want // 2, 1)
@@ -65,10 +98,10 @@ class Inlet:
                 self._take(packets)
                 continue
             self.port.rest()
-            if self.port.stat().short > short:
+            if self.port.stat().calls_in == calls:
                 # What there is waits in the socket, and would call again at once.
-                self.stop()
-                self._later = self._loop.call_later(AGAIN, self.start)
+                self._loop.remove_reader(self.port)
+                self._starved.add(self)
             return
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval
-from mbuf.net.ends import Inlet, Line
+from mbuf.net.ends import Inlet, Line, Starved
 from mbuf.net.port import PortStat
 from mbuf.net.relaystat import RelayStat
 from mbuf.net.udp import UdpPort
@@ -43,7 +43,7 @@ class Session:
         self._relay = relay
         self.peer = peer
         self.port = port
-        self.inlet = Inlet(port, self._answered)
+        self.inlet = Inlet(port, self._answered, relay.starved)
         self.line = Line(port)
         self.seen = now
 
@@ -79,7 +79,8 @@ class UdpRelay:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._front = self._port(sock)
-        self._inlet = Inlet(self._front, self._arrived)
+        self.starved = Starved()
+        self._inlet = Inlet(self._front, self._arrived, self.starved)
         self._line = Line(self._front)
         self._sessions: OrderedDict[Peer, Session] = OrderedDict()
         # The numbers of ports that are no more.
@@ -98,7 +99,7 @@ class UdpRelay:
         return RelayStat(
             packets=both.packets_out,
             bytes=both.bytes_out,
-            denied=both.denied + both.short,
+            denied=both.denied + self.starved.denied,
             dropped=lines + both.dropped + both.denied + both.truncated + both.errors,
             clients=self._clients,
             open=len(sessions),
