@@ -39,8 +39,7 @@ cdef class Receiver(Arms):
     cpdef close(self)
 
     @cython.locals(
-        want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, segment=Py_ssize_t, surprise=Py_ssize_t,
-        i=Py_ssize_t,
+        want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, joined=Py_ssize_t, i=Py_ssize_t,
     )
     cdef _receive(self, Py_ssize_t n)
     cdef bint _fault(self, int error) except -1

@@ -147,15 +147,13 @@ class Receiver(Arms):
             got = self._inbox.receive(self._sock, whole)
             if got >= 0 or not self._fault(-got):
                 break
-        surprise = 0
+        joined = 0
         for i in range(got):
-            segment = self._take(i)
-            if segment and segment != self.segment:
-                surprise = segment
-        if surprise and surprise == self._rumour:
+            joined = self._take(i) or joined
+        if joined and joined == self._rumour != self.segment:
             # Twice the same: it is worth while to lay out anew.
-            self._lay(surprise)
-        self._rumour = surprise
+            self._lay(joined)
+        self._rumour = joined or self._rumour
 
     def _fault(self, error: int) -> bool:
         """Whether to try again after an error."""
