@@ -22,6 +22,8 @@ demo: $(VENV)/built
 	@echo
 	$(BIN)/mbuf replay captures/multi.pcap captures/quic2.pcap --speed 100x --hold 0.5 --physmem 4G \
 	    --descriptors 256 --set kern.ipc.nmbclusters=640
+	@echo
+	$(BIN)/python bench/relay.py
 
 test: lint test-compiled test-pure
 

@@ -36,6 +36,8 @@ REQUESTS: dict[str, tuple[Any, ...]] = {
     "get2": (100,),
     "getm2": (100,),
     "getcl_bulk": (1,),
+    "getjcl_bulk": (1,),
+    "get_row": (1,),
     "cljget": (None,),
     "cluster": (2048, 1, None),
     "frombytes": (b"x",),

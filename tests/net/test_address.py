@@ -1,4 +1,5 @@
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ LINES = [
     ("tcp://127.0.0.1:", "give a port from 0 to 65535"),
     ("tcp://127.0.0.1:-1", "give a port from 0 to 65535"),
     ("tcp://127.0.0.1:65536", "give a port from 0 to 65535"),
+    ("tcp://127.0.0.1:" + "1" * 5000, "give a port from 0 to 65535"),
     ("tcp://127.0.0.1:\u0664", "give a port from 0 to 65535"),
     ("tcp://a..b:80", "there can be no such host"),
     ("unix:", "give a path of 1 to 107 bytes"),
@@ -54,6 +56,12 @@ def test_an_address_in_use_is_told() -> None:
         text = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(Inval, match=f"^{text}: Address already in use"):
             parse(text).listen()
+
+
+def test_a_family_that_there_is_no_socket_of_is_told() -> None:
+    address = replace(parse("tcp://127.0.0.1:0"), family=socket.AddressFamily.AF_UNSPEC)
+    with pytest.raises(Inval, match=r"^tcp://127\.0\.0\.1:0: Address family not supported"):
+        address.listen()
 
 
 def test_nobody_there_is_an_oserror_at_once_or_when_it_is_writable() -> None:

@@ -1,7 +1,8 @@
 from collections.abc import Callable
+from functools import partial
 
 from mbuf import MCLBYTES, MJUM16BYTES
-from mbuf.net.share import LEAST, Share
+from mbuf.net.share import AGAIN, LEAST, Share
 
 
 class One:
@@ -123,30 +124,75 @@ def test_what_is_let_go_of_is_for_who_waits() -> None:
     assert (told, some.held) == (["b resume"], 100)
 
 
-def test_who_stands_still_for_too_long_is_cut_while_somebody_waits() -> None:
+def test_who_waits_has_one_place_in_line_and_none_after_having_left() -> None:
+    some, _, told = share()
+    a, b, c = (One(name, told) for name in "abc")
+    some.refused(a)
+    for _ in range(2):
+        assert not some.may(b)
+    some.refused(b)
+    assert not some.may(c)
+    some.left(b, 0)
+    some.served(a)
+    assert told == ["a resume", "c resume"]
+
+
+def test_memory_that_others_give_back_is_asked_for_again() -> None:
+    some, timers, told = share()
+    a = One("a", told)
+    some.refused(a)
+    for count in (1, 2):
+        assert not told[count - 1 :]
+        timers.advance(AGAIN)
+        assert told == ["a resume"] * count
+        some.refused(a)
+    timers.advance(AGAIN)
+    some.served(a)
+    assert not timers.due
+
+
+def test_who_stands_still_for_longest_is_cut_once_nothing_else_helped_and_then_the_next() -> None:
     some, timers, told = share(patience=10.0)
     a, b, c = (One(name, told) for name in "abc")
+
+    def cut(who: One) -> None:
+        told.append(f"{who.name} cut")
+        some.left(who, 4000)
+
+    for one in (a, b):
+        one.cut = partial(cut, one)  # type: ignore[method-assign]
+    c.resume = lambda: some.refused(c)  # type: ignore[method-assign]
     some.moved(a, 0, 5000, False)
     timers.advance(4)
-    some.moved(b, 0, 5000, False)
+    some.moved(b, 0, 4000, False)
     timers.advance(3)
     some.moved(a, 5000, 4000, True)
     some.refused(c)
-    timers.advance(6)
+    for _ in range(6):
+        timers.advance(1)
     assert not told
-    cut = b.cut
-
-    def leave() -> None:
-        cut()
-        some.left(b, 5000)
-
-    b.cut = leave  # type: ignore[method-assign]
     timers.advance(1)
-    assert told == ["b cut", "c resume"]
-    assert (some.cuts, some.held) == (1, 4000)
-    some.served(c)
+    assert (told, some.cuts, some.held) == (["b cut"], 1, 4000)
+    timers.advance(2)
+    assert told == ["b cut"]
+    timers.advance(1)
+    assert (told, some.cuts, some.held) == (["b cut", "a cut"], 2, 0)
+
+
+def test_one_is_cut_and_no_more_if_that_is_enough() -> None:
+    some, timers, told = share(patience=10.0)
+    a, b, c, d = (One(name, told) for name in "abcd")
+    some.moved(a, 0, 5000, False)
+    some.moved(b, 0, 5000, False)
     timers.advance(100)
-    assert told == ["b cut", "c resume"]
+    some.refused(c)
+    assert not some.may(d)
+    timers.advance(0)
+    some.left(a, 5000)
+    some.served(c)
+    some.served(d)
+    timers.advance(100)
+    assert told == ["a cut", "c resume", "d resume"]
 
 
 def test_nobody_is_cut_while_nobody_waits() -> None:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mbuf import Inval, Pool
-from mbuf.net import udprelay
 from mbuf.net.address import Address, parse
 from mbuf.net.peer import Peer
 from mbuf.net.udprelay import UdpRelay, runs
@@ -199,57 +198,6 @@ def test_without_memory_nothing_is_read_until_there_is_some(make: Make, few: Cal
             assert at.relay.stat().packets == 0
             pool.free_bulk(held)
             assert (await at.served())[0] == b"x"
-
-    asyncio.run(main())
-
-
-def test_what_a_port_does_not_take_waits_in_a_line_that_has_an_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stuck:
-        """A port that takes as many as it is told."""
-
-        def __init__(self, sock: socket.socket) -> None:
-            self.sock = sock
-            self.takes = 0
-            self.went: list[int] = []
-
-        def fileno(self) -> int:
-            return self.sock.fileno()
-
-        def push(self, packets: list[object]) -> int:
-            count = min(self.takes, len(packets))
-            for m in packets[:count]:
-                self.went.append(len(m))  # type: ignore[arg-type]
-                m.freem()  # type: ignore[attr-defined]
-            del packets[:count]
-            return count
-
-    monkeypatch.setattr(udprelay, "WAITING", 3)
-
-    async def main() -> None:
-        pool = make()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            port = Stuck(ours)
-            line = udprelay.Line(port)  # type: ignore[arg-type]
-
-            def packets(*sizes: int) -> list[object]:
-                return [pool.gethdr().append(bytes(size)) for size in sizes]
-
-            port.takes = 1
-            line.put(packets(1, 2, 3))  # type: ignore[arg-type]
-            assert (port.went, line.dropped) == ([1], 0)
-            port.takes = 0
-            line.put(packets(4, 5))  # type: ignore[arg-type]
-            assert (line.dropped, pool.out) == (1, 3)
-            port.takes = 10
-            while len(port.went) < 4:
-                await asyncio.sleep(0)
-            assert port.went == [1, 2, 3, 4]
-            port.takes = 0
-            line.put(packets(6, 7, 8, 9))  # type: ignore[arg-type]
-            assert line.dropped == 2
-            line.close()
-            assert (line.dropped, pool.out) == (5, 0)
 
     asyncio.run(main())
 

@@ -1,5 +1,6 @@
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -20,9 +21,16 @@ COMMAND = (sys.executable, "-c", "from mbuf.tools.command import run; run()", "r
 
 
 @contextmanager
-def relaying(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A relay, and the address where it listens."""
-    with subprocess.Popen([*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def relaying(*args: str, most: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A relay, and the address where it listens; with at most so many descriptors."""
+
+    def limit() -> None:
+        if most is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+    with subprocess.Popen(
+        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limit
+    ) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -86,6 +94,28 @@ def test_streams_are_relayed_until_a_signal_comes(tmp_path: Path, number: signal
     assert said[-2].startswith("488.3 KiB in ")
     assert re.search(r" reads of 1 client, with \S+ [KM]iB at most; 0 denied, 0 dropped$", said[-2])
     assert not os.path.exists(near)
+
+
+def test_with_few_descriptors_some_wait_for_others_to_leave_and_all_are_served() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+
+        def serve() -> None:
+            for _ in range(60):
+                with server.accept()[0] as one:
+                    one.sendall(one.recv(1))
+                    one.recv(1)
+
+        threading.Thread(target=serve, daemon=True).start()
+        dest = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with relaying("tcp://127.0.0.1:0", dest, most=32) as (process, address):
+            clients = [socket.create_connection(port(address), 60) for _ in range(60)]
+            for client in clients:
+                client.sendall(b"x")
+            for client in clients:
+                assert client.recv(1) == b"x"
+                client.close()
+            said = ended(process, signal.SIGINT)
+    assert " of 60 clients" in said[-2]
 
 
 def test_how_it_goes_is_told_as_often_as_asked_for() -> None:

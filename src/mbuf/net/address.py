@@ -38,22 +38,25 @@ class Address:
 
     def listen(self) -> socket.socket:
         """A socket bound there, and listening if there is something to accept. Raises `Inval` if that can't be."""
-        sock = socket.socket(self.family, self.type)
         try:
-            sock.setblocking(False)
-            if self.family == socket.AF_UNIX:
-                _clear(self.sockaddr)
-            else:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, self.stream)
-            sock.bind(self.sockaddr)
-            if self.stream:
-                sock.listen(BACKLOG)
-        except BaseException as error:
-            sock.close()
-            if isinstance(error, OSError):
-                raise Inval(f"{self.text}: {error.strerror or error}") from None
-            raise
+            sock = self.fresh()
+            try:
+                self._bind(sock)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            raise Inval(f"{self.text}: {error.strerror or error}") from None
         return sock
+
+    def _bind(self, sock: socket.socket) -> None:
+        if self.family == socket.AF_UNIX:
+            _clear(self.sockaddr)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, self.stream)
+        sock.bind(self.sockaddr)
+        if self.stream:
+            sock.listen(BACKLOG)
 
     def unlisten(self, sock: socket.socket) -> None:
         """Close such a socket; its file goes too, if it has one."""
@@ -74,15 +77,20 @@ class Address:
 
         Raises `OSError` where it is known at once that there is nobody.
         """
-        sock = socket.socket(self.family, self.type)
+        sock = self.fresh()
         try:
-            sock.setblocking(False)
             found = sock.connect_ex(self.sockaddr)
             if found not in (0, errno.EINPROGRESS):
                 raise OSError(found, os.strerror(found))
         except BaseException:
             sock.close()
             raise
+        return sock
+
+    def fresh(self) -> socket.socket:
+        """A socket that can be connected there. Raises `OSError`."""
+        sock = socket.socket(self.family, self.type)
+        sock.setblocking(False)
         return sock
 
 
@@ -108,7 +116,7 @@ def _inet(text: str, rest: str, kind: socket.SocketKind) -> Address:
     bare = host.removeprefix("[").removesuffix("]")
     if not colon or not bare or (":" in bare and bare == host):
         raise Inval(f"{text}: {_FORMS}; an IPv6 address in brackets")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise Inval(f"{text}: give a port from 0 to 65535")
     try:
         found = socket.getaddrinfo(bare, int(port), type=kind)

@@ -129,9 +129,10 @@ class Inbox:
         """Have bytes written to a window: to that of message `at // pieces`, as its piece `at % pieces`."""
         if not 0 <= at < self.messages * self.pieces:
             raise IndexError(f"there is no piece {at}")
-        window.buf._check(window.off, window.count)
         if cython.compiled:
             memory: Memory = window.buf
+            if window.off < 0 or window.count < 0 or window.off > memory.size - window.count:
+                raise IndexError("the window is larger than its memory")
             self._iov[at].iov_base = memory.ptr + window.off
             self._iov[at].iov_len = window.count
         else:

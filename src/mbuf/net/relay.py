@@ -99,17 +99,27 @@ class StreamRelay:
                 self._rest()
                 return
             try:
-                client, _ = self._listener.accept()
+                client, server = self._both()
             except BlockingIOError:
                 return
             except OSError as error:
+                self._rest()
                 if error.errno not in _PASSING:
                     raise
-                self._rest()
                 self._loop.call_later(AGAIN, self._welcome)
                 return
             self._clients += 1
-            self._pairs.add(Pair(self, client))
+            self._pairs.add(Pair(self, client, server))
+
+    def _both(self) -> tuple[socket.socket, socket.socket]:
+        """Accept; whoever is accepted can be connected, because there is a descriptor for that already."""
+        server = self.dest.fresh()
+        try:
+            client, _ = self._listener.accept()
+        except BaseException:
+            server.close()
+            raise
+        return client, server
 
     def _welcome(self) -> None:
         if len(self._pairs) < self._most:
@@ -129,10 +139,10 @@ class Pair:
 
     __slots__ = ("_client", "_loop", "_relay", "_server", "_waiting", "flows")
 
-    def __init__(self, relay: StreamRelay, client: socket.socket) -> None:
+    def __init__(self, relay: StreamRelay, client: socket.socket, server: socket.socket) -> None:
         self._relay = relay
         self._client = client
-        self._server: socket.socket | None = None
+        self._server = server
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.TimerHandle | None = None
         self.flows: tuple[Flow, ...] = ()
@@ -142,20 +152,16 @@ class Pair:
     def _connect(self) -> None:
         if self._client.fileno() < 0:
             return
-        try:
-            self._server = self._relay.dest.connect()
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE):
-                self._waiting = self._loop.call_later(AGAIN, self._connect)
-            else:
-                self._refuse()
-            return
-        self._loop.add_writer(self._server, self._connected)
+        found = self._server.connect_ex(self._relay.dest.sockaddr)
+        if found == errno.EAGAIN:
+            self._waiting = self._loop.call_later(AGAIN, self._connect)
+        elif found not in (0, errno.EINPROGRESS):
+            self._refuse()
+        else:
+            self._loop.add_writer(self._server, self._connected)
 
     def _connected(self) -> None:
         server = self._server
-        if server is None:
-            return
         self._loop.remove_writer(server)
         if server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._refuse()
@@ -188,7 +194,7 @@ class Pair:
             self._waiting.cancel()
         for flow in self.flows:
             flow.stop()
-        for sock in filter(None, (self._client, self._server)):
+        for sock in (self._client, self._server):
             self._loop.remove_writer(sock)
             if error is not None and sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

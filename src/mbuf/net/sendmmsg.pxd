@@ -1,4 +1,5 @@
 cimport cython
+from cpython.ref cimport PyObject
 
 from mbuf.net.linux cimport iovec, mmsghdr
 from mbuf.vm.loan cimport Loan
@@ -20,16 +21,20 @@ cdef class Outbox:
     cdef list _names
     cdef mmsghdr *_heads
     cdef iovec *_iov
+    cdef PyObject **_looks
     cdef unsigned char *_controls
 
     @cython.locals(memory=Memory)
-    cdef int hold(self, Window window) except -1
+    cdef hold(self, Window window)
+    cdef bint _goes_on(self, Memory memory, unsigned char *data)
     cdef int lend(self, Loan lent) except -1
     cdef int seal(self, Py_ssize_t segment, bytes name) except -1
 
     @cython.locals(fd=cython.int, went=cython.int, error=cython.int)
     cdef Py_ssize_t send(self, sock) except? -1000
 
-    @cython.locals(memory=Memory, lent=Loan)
+    cdef int _look_away(self) except -1
+
+    @cython.locals(lent=Loan)
     cdef int clear(self) except -1
     cdef Py_ssize_t left(self)

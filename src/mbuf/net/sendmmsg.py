@@ -23,6 +23,7 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
+    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
     from cython.cimports.libc.errno import errno
     from cython.cimports.libc.string import memcpy
     from cython.cimports.mbuf.net.linux import (
@@ -56,6 +57,7 @@ class Outbox:
         count: int
         _heads: Any
         _iov: Any
+        _looks: Any
         _controls: Any
 
     def __init__(self, messages: cython.Py_ssize_t, pieces: cython.Py_ssize_t) -> None:
@@ -79,15 +81,34 @@ class Outbox:
             raise IndexError("this outbox is made already")
         self._heads = cython.cast(cython.pointer[mmsghdr], PyMem_Calloc(self.messages, cython.sizeof(mmsghdr)))
         self._iov = cython.cast(cython.pointer[iovec], PyMem_Calloc(self.pieces, cython.sizeof(iovec)))
+        self._looks = cython.cast(cython.pointer[cython.pointer[PyObject]], PyMem_Calloc(self.pieces, 8))
         self._controls = cython.cast(cython.p_uchar, PyMem_Calloc(self.messages, CMSG_SPACE(2)))
-        if self._heads == cython.NULL or self._iov == cython.NULL or self._controls == cython.NULL:
+        if (
+            self._heads == cython.NULL
+            or self._iov == cython.NULL
+            or self._looks == cython.NULL
+            or self._controls == cython.NULL
+        ):
             raise MemoryError
 
     def __dealloc__(self) -> None:
         if cython.compiled:
+            if self._looks != cython.NULL:
+                self._look_away()
             PyMem_Free(self._heads)
             PyMem_Free(self._iov)
+            PyMem_Free(self._looks)
             PyMem_Free(self._controls)
+
+    def _look_away(self) -> None:
+        """Look at nothing any more. What goes home then may do anything, but add to this outbox."""
+        i: cython.Py_ssize_t
+        for i in range(self._used):
+            if self._looks[i] != cython.NULL:
+                memory: Memory = cython.cast(Memory, self._looks[i])
+                self._looks[i] = cython.NULL
+                Py_DECREF(memory)
+                memory.look_away()
 
     def left(self) -> cython.Py_ssize_t:
         """Pieces that there is room for."""
@@ -97,16 +118,29 @@ class Outbox:
         """Add the bytes of a window to the message."""
         if self._used >= self.pieces:
             raise IndexError("there is no room for another piece")
-        window.buf._check(window.off, window.count)
         if cython.compiled:
             memory: Memory = window.buf
-            self._kept.append(memory)
+            if window.off < 0 or window.count < 0 or window.off > memory.size - window.count:
+                raise IndexError("the window is larger than its memory")
+            data: cython.p_uchar = memory.ptr + window.off
+            if self._used > self._first and self._goes_on(memory, data):
+                self._iov[self._used - 1].iov_len += window.count
+                return
             memory.exports += 1
-            self._iov[self._used].iov_base = memory.ptr + window.off
+            Py_INCREF(memory)
+            self._looks[self._used] = cython.cast(cython.pointer[PyObject], memory)
+            self._iov[self._used].iov_base = data
             self._iov[self._used].iov_len = window.count
         else:
             self._kept.append(pane(window.buf, window.off, window.count, True))
         self._used += 1
+
+    def _goes_on(self, memory: Memory, data: cython.p_uchar) -> cython.bint:
+        """Whether bytes begin where the last piece ends, in the same memory: a longer piece does as well then."""
+        last: cython.Py_ssize_t = self._used - 1
+        if self._looks[last] != cython.cast(cython.pointer[PyObject], memory):
+            return False
+        return cython.cast(cython.p_uchar, self._iov[last].iov_base) + self._iov[last].iov_len == data
 
     def lend(self, lent: Loan) -> None:
         """Add bytes on loan to the message; the loan ends with `clear`."""
@@ -177,13 +211,12 @@ class Outbox:
     def clear(self) -> None:
         """Let go of all that was added."""
         if cython.compiled:
-            for memory in self._kept:
-                memory.look_away()
+            self._look_away()
         else:
             for view in self._kept:
                 view.release()
             self._sealed.clear()
-        self._kept.clear()
+            self._kept.clear()
         for lent in self._loans:
             lent.release()
         self._loans.clear()

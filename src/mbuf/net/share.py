@@ -6,7 +6,7 @@ runs out; and a cluster at least. Those that the pool refuses take turns. Counts
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,6 +17,9 @@ PART = 8
 
 #: What any flow may hold: one packet.
 LEAST = MSIZE + MCLBYTES
+
+#: Seconds after which it is tried again: memory may come back from others than these, who tell nobody here.
+AGAIN = 0.1
 
 
 class Holder(Protocol):
@@ -66,8 +69,8 @@ class Share:
         #: How often the pool refused, and how many were cut.
         self.denied = 0
         self.cuts = 0
-        # Who was refused, in order; who of them has been told to read again.
-        self._waiting: deque[Holder] = deque()
+        # Who waits, in order, each once; and who of them has been told to read again.
+        self._waiting: OrderedDict[Holder, None] = OrderedDict()
         self._turn: Holder | None = None
         # Who holds something, and when they last let go of some of it: who stands still longest is first.
         self._idle: dict[Holder, float] = {}
@@ -88,7 +91,7 @@ class Share:
         """True when it is nobody else's turn; if it is, one waits for one's own."""
         if not self._waiting or self._turn is who:
             return True
-        self._waiting.append(who)
+        self._waiting[who] = None
         return False
 
     def served(self, who: Holder) -> None:
@@ -100,26 +103,24 @@ class Share:
     def refused(self, who: Holder) -> None:
         """The pool had nothing: wait, before all others if it was one's turn."""
         self.denied += 1
+        self._waiting[who] = None
         if self._turn is who:
             self._turn = None
-            self._waiting.appendleft(who)
-        else:
-            self._waiting.append(who)
+            self._waiting.move_to_end(who, last=False)
         if not self._checking:
-            self._check()
+            self._checking = True
+            since = next(iter(self._idle.values()), self._clock())
+            self._later(min(max(since + self._patience - self._clock(), 0), AGAIN), self._check)
 
     def _check(self) -> None:
-        """While somebody waits, cut whoever stands still for too long."""
+        """If somebody still waits: cut the one that stands still for too long, and try again."""
         self._checking = False
-        while self._waiting and self._idle:
-            who, since = next(iter(self._idle.items()))
-            left = since + self._patience - self._clock()
-            if left > 0:
-                self._checking = True
-                self._later(left, self._check)
-                return
+        who, since = next(iter(self._idle.items()), (None, 0.0))
+        # One only: what it held may be enough.
+        if self._waiting and who is not None and self._clock() - since >= self._patience:
             self.cuts += 1
             who.cut()
+        self.freed()
 
     def moved(self, who: Holder, before: int, after: int, progress: bool) -> None:
         """A holder has so many bytes now, instead of those before; with progress, some of them went."""
@@ -135,15 +136,14 @@ class Share:
     def freed(self) -> None:
         """There may be memory: whose turn it is reads again."""
         if self._turn is None and self._waiting:
-            self._turn = self._waiting.popleft()
+            self._turn, _ = self._waiting.popitem(last=False)
             self._turn.resume()
 
     def left(self, who: Holder, held: int) -> None:
         """Somebody is no more."""
         self.held -= held
         self._idle.pop(who, None)
-        if who in self._waiting:
-            self._waiting.remove(who)
+        self._waiting.pop(who, None)
         if self._turn is who:
             self._turn = None
         self.freed()

@@ -203,9 +203,12 @@ class TunPort(Port):
 
     def _take(self, size: int) -> None:
         """Make a packet of what was read."""
-        m = land(self._armed, 0, size)
-        for i in range(max(-(-size // MCLBYTES), 1)):
-            self._views[i].release()
+        count = max(-(-size // MCLBYTES), 1)
+        for view in self._views[:count]:
+            view.release()
+        written = self._armed[count - 1 :: -1]
+        self._armed[:count] = [None] * count
+        m = land(written, size)
         m.pkthdr.rcvif = self.interface
         self._packets_in += 1
         self._bytes_in += size

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
+from mbuf.net.arms import ARMED
 from mbuf.net.linux import LONGEST, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.peer import Peer
 from mbuf.net.port import Port, PortStat
@@ -31,9 +32,9 @@ class UdpPort(Port):
 
     It never waits, whether the socket blocks or not: wait for the socket. `gro` and `gso` let the kernel join datagrams
     of one peer and cut what is sent; each is a packet of its own here nevertheless. A datagram longer than `size`
-    is thrown away and counted: with a smaller one less memory is armed, unless datagrams come joined. With
-    `stamps`, `m.pkthdr.rcv_tstmp` is when a packet came, in nanoseconds since the epoch (M_TSTMP). `PH_loc` is the
-    number of packets that the socket had dropped until then.
+    is thrown away and counted: with a smaller one less memory is armed, unless datagrams come joined. At most `armed`
+    bytes are, or one message's. With `stamps`, `m.pkthdr.rcv_tstmp` is when a packet came, in nanoseconds since the
+    epoch (M_TSTMP). `PH_loc` is the number of packets that the socket had dropped until then.
 
     Connected when the port is made, the socket sends all to its peer. Else a packet has the `Peer` that it came from as
     its `m.pkthdr.rcvif`, and is sent to the one that it has there; or all are sent to the address `to`.
@@ -50,6 +51,8 @@ class UdpPort(Port):
         gso: bool = True,
         stamps: bool = False,
         size: int = LONGEST,
+        writable: bool = False,
+        armed: int = ARMED,
     ) -> None:
         most = clip(size)
         if not 0 < most <= LONGEST:
@@ -64,7 +67,7 @@ class UdpPort(Port):
         self._stamped = stamps and self._turn(socket.SOL_SOCKET, SO_TIMESTAMPNS)
         self._told = self._turn(socket.SOL_SOCKET, SO_RXQ_OVFL)
         try:
-            self._rx = Receiver(pool, sock, most, joined, not connected)
+            self._rx = Receiver(pool, sock, most, joined, not connected, None, writable, clip(armed))
             self._tx = Sender(pool, sock, gso and _cuts(sock), connected, peer)
         except BaseException:
             self._restore()

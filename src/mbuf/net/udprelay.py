@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval
+from mbuf.net.ends import Inlet, Line
 from mbuf.net.port import PortStat
 from mbuf.net.relaystat import RelayStat
 from mbuf.net.udp import UdpPort
@@ -25,75 +26,32 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Packets of one pull, and pulls before others get their turn.
-BATCH = 1024
-TURN = 16
-
-#: Packets that wait for a socket that takes none now.
-WAITING = 1024
-
 #: Bytes that the system is asked to keep for a socket until we come to read them. It may give fewer.
 ROOM = 1 << 22
 
-#: Seconds after which it is tried again where the pool had nothing to receive into.
-AGAIN = 0.005
-
-
-class Line:
-    """Packets on their way out of a port: those that it doesn't take now wait."""
-
-    __slots__ = ("_loop", "_port", "_waiting", "dropped")
-
-    def __init__(self, port: UdpPort) -> None:
-        self._port = port
-        self._loop = asyncio.get_running_loop()
-        self._waiting: list[Mbuf] = []
-        #: Packets that found too many waiting.
-        self.dropped = 0
-
-    def put(self, packets: list[Mbuf]) -> None:
-        """Take packets over, and send them as soon as can be."""
-        if self._waiting:
-            room = WAITING - len(self._waiting)
-            self._waiting += packets[:room]
-            del packets[:room]
-            self._lose(packets)
-            return
-        self._port.push(packets)
-        if packets:
-            self._waiting = packets[:WAITING]
-            del packets[:WAITING]
-            self._lose(packets)
-            self._loop.add_writer(self._port, self._flush)
-
-    def close(self) -> None:
-        """Free what waits."""
-        if self._waiting:
-            self._loop.remove_writer(self._port)
-            self._lose(self._waiting)
-
-    def _flush(self) -> None:
-        self._port.push(self._waiting)
-        if not self._waiting:
-            self._loop.remove_writer(self._port)
-
-    def _lose(self, packets: list[Mbuf]) -> None:
-        self.dropped += len(packets)
-        for m in packets:
-            m.freem()
-        packets.clear()
+#: Bytes of memory that lie ready for datagrams at most, and the part of all memory.
+ARMED = 1 << 20
+PART = 8
 
 
 class Session:
     """A client: the socket that stands for it, and what waits to go out of that."""
 
-    __slots__ = ("line", "peer", "port", "seen")
+    __slots__ = ("_relay", "inlet", "line", "peer", "port", "seen")
 
-    def __init__(self, peer: Peer, port: UdpPort, now: float) -> None:
+    def __init__(self, relay: UdpRelay, peer: Peer, port: UdpPort, now: float) -> None:
+        self._relay = relay
         self.peer = peer
         self.port = port
+        self.inlet = Inlet(port, self._answered)
         self.line = Line(port)
         self.seen = now
+
+    def _answered(self, packets: list[Mbuf]) -> None:
+        """Packets for the client."""
+        for m in packets:
+            m.pkthdr.rcvif = self.peer
+        self._relay.answered(self, packets)
 
 
 class UdpRelay:
@@ -120,8 +78,8 @@ class UdpRelay:
         self._idle = idle
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        _widen(sock)
-        self._front = UdpPort(pool, sock)
+        self._front = self._port(sock)
+        self._inlet = Inlet(self._front, self._arrived)
         self._line = Line(self._front)
         self._sessions: OrderedDict[Peer, Session] = OrderedDict()
         # The numbers of ports that are no more.
@@ -154,46 +112,40 @@ class UdpRelay:
 
     def start(self) -> None:
         """Relay from now on."""
-        self._watch(self._front, self._arrived)
+        self._inlet.start()
         self._timer = self._loop.call_later(self._idle / 4, self._expire)
 
     def close(self) -> None:
         """Forget everybody, and relay no more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._loop.remove_reader(self._front)
+        self._inlet.stop()
         for session in tuple(self._sessions.values()):
             self._forget(session)
         self._line.close()
         self._front.close()
 
-    def _watch(self, port: UdpPort, fn: Callable[[], None]) -> None:
-        if port.fileno() >= 0:
-            self._loop.add_reader(port, fn)
+    def _port(self, sock: socket.socket) -> UdpPort:
+        """A socket as a port, with room in its queues, and little memory of ours until it needs more."""
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, ROOM)
+        return UdpPort(self.pool, sock, armed=min(ARMED, self.pool.vm.realmem // PART))
 
-    def _pull(self, port: UdpPort, fn: Callable[[], None]) -> list[Mbuf]:
-        """Packets; none if there are none now, or no memory for them, and then `fn` is called later."""
-        short = port.stat().short
-        packets = port.pull(BATCH)
-        if not packets:
-            port.rest()
-            if port.stat().short > short:
-                self._loop.remove_reader(port)
-                self._loop.call_later(AGAIN, self._watch, port, fn)
-        return packets
-
-    def _arrived(self) -> None:
+    def _arrived(self, packets: list[Mbuf]) -> None:
         """Packets of clients."""
-        for _ in range(TURN):
-            packets = self._pull(self._front, self._arrived)
-            if not packets:
-                return
-            for peer, run in runs(packets):
-                session = self._session(peer)
-                if session is None:
-                    self._lose(run)
-                else:
-                    session.line.put(run)
+        for peer, run in runs(packets):
+            session = self._session(peer)
+            if session is None:
+                self._lose(run)
+            else:
+                session.line.put(run)
+
+    def answered(self, session: Session, packets: list[Mbuf]) -> None:
+        """Packets for a client."""
+        session.seen = self._clock()
+        self._sessions.move_to_end(session.peer)
+        self._line.put(packets)
 
     def _session(self, peer: Peer) -> Session | None:
         """The client's, made if it is new; None if there can be none now."""
@@ -209,26 +161,13 @@ class UdpRelay:
             sock = self.dest.connect()
         except OSError:
             return None
-        _widen(sock)
-        session = self._sessions[peer] = Session(peer, UdpPort(self.pool, sock), now)
+        session = self._sessions[peer] = Session(self, peer, self._port(sock), now)
         self._clients += 1
-        self._watch(session.port, lambda: self._answered(session))
+        session.inlet.start()
         return session
 
-    def _answered(self, session: Session) -> None:
-        """Packets for a client."""
-        for _ in range(TURN):
-            packets = self._pull(session.port, lambda: self._answered(session))
-            if not packets:
-                return
-            session.seen = self._clock()
-            self._sessions.move_to_end(session.peer)
-            for m in packets:
-                m.pkthdr.rcvif = session.peer
-            self._line.put(packets)
-
     def _forget(self, session: Session) -> None:
-        self._loop.remove_reader(session.port)
+        session.inlet.stop()
         session.line.close()
         self._dropped += session.line.dropped
         session.port.close()
@@ -266,13 +205,6 @@ def runs(packets: list[Mbuf]) -> list[tuple[Peer, list[Mbuf]]]:
         else:
             found.append((peer, [m]))
     return found
-
-
-def _widen(sock: socket.socket) -> None:
-    """Ask for room in a socket's queues."""
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, option, ROOM)
 
 
 def _sum(one: PortStat, other: PortStat) -> PortStat:

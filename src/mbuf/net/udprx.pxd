@@ -1,40 +1,33 @@
 cimport cython
 
+from mbuf.net.arms cimport Arms
 from mbuf.net.peer cimport Peer
 from mbuf.net.recvmmsg cimport Inbox
-from mbuf.packet.build cimport land
+from mbuf.packet.build cimport land, land_each
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.vm.number cimport clip
 
-cdef int M_NOWAIT, MT_DATA
 cdef unsigned int M_TSTMP, M_VLANTAG
-cdef Py_ssize_t ARMED, LONGEST, MCLBYTES, MESSAGES, REPEATS
+cdef Py_ssize_t LONGEST, REPEATS
 
 
 @cython.final
-cdef class Receiver:
-    cdef object _pool
+cdef class Receiver(Arms):
     cdef object _sock
-    cdef Inbox _inbox
-    cdef list _armed
-    cdef list _holes
     cdef list _ready
     cdef Peer _peer
+    cdef PktHdr _like
     cdef object _interface
-    cdef bint _named
     cdef Py_ssize_t _expect
     cdef Py_ssize_t _rumour
     cdef unsigned int _drops
     cdef readonly bint busy
     cdef readonly bint gro
-    cdef readonly Py_ssize_t segment
-    cdef readonly Py_ssize_t size
     cdef unsigned long long _packets
     cdef unsigned long long _bytes
     cdef unsigned long long _calls
     cdef unsigned long long _denied
-    cdef unsigned long long _short
     cdef unsigned long long _dropped
     cdef unsigned long long _truncated
     cdef unsigned long long _faults
@@ -45,24 +38,6 @@ cdef class Receiver:
     @cython.locals(packets=list)
     cpdef close(self)
 
-    @cython.locals(pieces=Py_ssize_t, room=Py_ssize_t, messages=Py_ssize_t, inbox=Inbox, spare=list)
-    cdef int _lay(self, Py_ssize_t segment) except -1
-
-    @cython.locals(each=Py_ssize_t)
-    cdef Py_ssize_t _room(self, Py_ssize_t piece)
-
-    @cython.locals(missing=Py_ssize_t, i=Py_ssize_t, whole=Py_ssize_t, fresh=list)
-    cdef Py_ssize_t _arm(self, Py_ssize_t want) except -1
-
-    @cython.locals(fresh=list)
-    cdef list _fetch(self, Py_ssize_t count)
-
-    @cython.locals(inbox=Inbox, pieces=Py_ssize_t, hole=Py_ssize_t, i=Py_ssize_t, m=Mbuf)
-    cdef Py_ssize_t _place(self, Py_ssize_t want, list fresh) except -1
-
-    @cython.locals(pieces=Py_ssize_t, hole=Py_ssize_t, last=Py_ssize_t)
-    cdef bint _borrow(self, Py_ssize_t i, list fresh) except -1
-
     @cython.locals(
         want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, segment=Py_ssize_t, surprise=Py_ssize_t,
         i=Py_ssize_t,
@@ -71,10 +46,11 @@ cdef class Receiver:
     cdef bint _fault(self, int error) except -1
 
     @cython.locals(
-        inbox=Inbox, size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, first=Py_ssize_t,
-        hole=Py_ssize_t, m=Mbuf, hdr=PktHdr,
+        inbox=Inbox, size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, like=PktHdr,
+        bits=cython.uint, armed=list, packets=list,
     )
     cdef Py_ssize_t _take(self, Py_ssize_t i) except -1
+    cdef void _count(self, Py_ssize_t packets) noexcept
     cdef Peer _whom(self, bytes name)
 
     @cython.locals(packets=list)

@@ -4,21 +4,23 @@ from mbuf.net.peer cimport Peer
 from mbuf.net.sendmmsg cimport Outbox
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.pool.bulk cimport Bulk
 from mbuf.vm.loan cimport loan
 
-cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR
+cdef unsigned int M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
 cdef Py_ssize_t LONGEST, MESSAGES, PIECES, SEGMENTS, SHORT
 cdef int NO_CUTTING
 
 
 @cython.final
 cdef class Sender:
-    cdef object _pool
+    cdef Bulk _pool
     cdef object _sock
     cdef bytes _to
     cdef bint _connected
     cdef Outbox _outbox
     cdef list _ends
+    cdef list _sizes
     cdef readonly bint busy
     cdef public bint closed
     cdef readonly Py_ssize_t gso
@@ -30,23 +32,27 @@ cdef class Sender:
     @cython.locals(done=Py_ssize_t, went=Py_ssize_t)
     cpdef Py_ssize_t push(self, packets) except -1
 
-    @cython.locals(i=Py_ssize_t, m=Mbuf)
+    @cython.locals(gone=list)
     cdef int _release(self, list packets, Py_ssize_t done) except -1
 
-    @cython.locals(outbox=Outbox, went=Py_ssize_t, gone=Py_ssize_t, i=Py_ssize_t, m=Mbuf)
+    @cython.locals(outbox=Outbox, went=Py_ssize_t, gone=Py_ssize_t, n=Py_ssize_t)
     cdef Py_ssize_t _some(self, list packets, Py_ssize_t at) except -1
 
     @cython.locals(gone=Py_ssize_t, m=Mbuf)
     cdef Py_ssize_t _refused(self, int error, list packets, Py_ssize_t at) except -1
 
     @cython.locals(
-        outbox=Outbox, total=Py_ssize_t, pieces=Py_ssize_t, size=Py_ssize_t, first=Py_ssize_t, m=Mbuf,
-        name=bytes,
+        outbox=Outbox, total=Py_ssize_t, size=Py_ssize_t, whole=Py_ssize_t, cut=Py_ssize_t, count=Py_ssize_t,
+        first=Py_ssize_t, end=Py_ssize_t, m=Mbuf, name=bytes,
     )
     cdef int _build(self, list packets, Py_ssize_t at) except -1
 
-    @cython.locals(outbox=Outbox, end=Py_ssize_t, room=Py_ssize_t, count=Py_ssize_t, m=Mbuf, other=bytes)
-    cdef Py_ssize_t _join(self, list packets, Py_ssize_t at, Py_ssize_t size, bytes name) except -1
+    @cython.locals(outbox=Outbox)
+    cdef int _seal(self, Py_ssize_t end, Py_ssize_t size, Py_ssize_t segment, bytes name) except -1
+
+    @cython.locals(plain=cython.bint, count=Py_ssize_t, m=Mbuf, other=bytes)
+    cdef Py_ssize_t _join(self, packet, Py_ssize_t size, Py_ssize_t room, bytes name) except -1
+    cdef bint _fits(self, Mbuf m) except -1
 
     @cython.locals(outbox=Outbox, total=Py_ssize_t, n=Chain)
     cdef Py_ssize_t _add(self, Mbuf m) except -1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
+from mbuf.const import M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
 from mbuf.errors import Busy, Inval
 from mbuf.net.peer import Peer
 from mbuf.net.sendmmsg import Outbox
@@ -57,6 +57,7 @@ class Sender:
         "_outbox",
         "_packets",
         "_pool",
+        "_sizes",
         "_sock",
         "_to",
         "busy",
@@ -73,6 +74,8 @@ class Sender:
         self._outbox = Outbox(MESSAGES, PIECES)
         #: For each message of the outbox: the number of the packet after its last.
         self._ends: list[int] = [0] * MESSAGES
+        #: And how many bytes it has.
+        self._sizes: list[int] = [0] * MESSAGES
         self.busy = False
         self.closed = False
         self._packets = self._bytes = self._calls = self._errors = 0
@@ -83,7 +86,7 @@ class Sender:
 
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on."""
-        if not isinstance(packets, list):
+        if type(packets) is not list:
             raise TypeError("push: give a list, out of which the packets are taken that went")
         if self.closed:
             raise Inval("push: this port is closed")
@@ -104,10 +107,12 @@ class Sender:
 
     def _release(self, packets: list[Any], done: int) -> None:
         """Free the first packets, and take them out of the list."""
-        for i in range(done):
-            m: Mbuf = packets[i]
-            m.freem()
-        del packets[:done]
+        if done == len(packets):
+            self._pool.free_bulk(packets)
+        elif done:
+            gone = packets[:done]
+            del packets[:done]
+            self._pool.free_bulk(gone)
 
     def _some(self, packets: list[Any], at: int) -> int:
         """Send packets from one on, in one call; how many are gone, 0 if none can go now."""
@@ -118,14 +123,13 @@ class Sender:
             went = outbox.send(self._sock)
         finally:
             outbox.clear()
-        if went > 0:
-            gone: int = self._ends[went - 1] - at
-            self._packets += gone
-            for i in range(at, at + gone):
-                m: Mbuf = packets[i]
-                self._bytes += m.length()
-            return gone
-        return self._refused(-went, packets, at)
+        if went <= 0:
+            return self._refused(-went, packets, at)
+        gone: int = self._ends[went - 1] - at
+        self._packets += gone
+        for n in range(went):
+            self._bytes += self._sizes[n]
+        return gone
 
     def _refused(self, error: int, packets: list[Any], at: int) -> int:
         """What becomes of the first message, which the system has refused: how many of its packets are gone."""
@@ -149,48 +153,69 @@ class Sender:
         total = len(packets)
         while at < total and outbox.count < outbox.messages:
             m: Mbuf = _packet(packets[at])
-            pieces = _pieces(m)
-            if pieces > outbox.left():
-                if outbox.count:
-                    break
-                # More pieces than a call takes: this one packet is copied.
-                outbox.lend(loan(bytes(m)))
-                at += 1
-                self._ends[0] = at
-                outbox.seal(0, self._whom(m))
+            if not self._fits(m):
+                if outbox.count == 0:
+                    # More pieces than a call takes: this one packet is copied.
+                    outbox.lend(loan(bytes(m)))
+                    self._seal(at + 1, m.length(), 0, self._whom(m))
                 break
             size = self._add(m)
             name = self._whom(m)
             at += 1
-            first = at
+            whole = size
+            cut = 0
             if 0 < size <= self.gso:
-                at = self._join(packets, at, size, name)
-            self._ends[outbox.count] = at
-            outbox.seal(size if at > first else 0, name)
+                first = at
+                end = min(total, at + SEGMENTS - 1)
+                while at < end:
+                    count = self._join(packets[at], size, LONGEST - whole, name)
+                    if count == 0:
+                        break
+                    whole += count
+                    at += 1
+                    if count < size:
+                        break
+                if at > first:
+                    cut = size
+            self._seal(at, whole, cut, name)
 
-    def _join(self, packets: list[Any], at: int, size: int, name: bytes | None) -> int:
-        """Add packets from one on to a message that begins with one of that size; which is the first not in it."""
+    def _seal(self, end: int, size: int, segment: int, name: bytes | None) -> None:
+        """End a message, which has the packets up to number `end`, and `size` bytes."""
         outbox = self._outbox
-        end = min(len(packets), at + SEGMENTS - 1)
-        room = LONGEST - size
-        while at < end:
-            m: Mbuf = _packet(packets[at])
-            count = m.count if m._next is None else m.length()
-            if not 0 < count <= size or count > room or _pieces(m) > outbox.left():
-                break
+        self._ends[outbox.count] = end
+        self._sizes[outbox.count] = size
+        outbox.seal(segment, name)
+
+    def _join(self, packet: Any, size: int, room: int, name: bytes | None) -> int:
+        """Add a packet to a message of packets of that size to that peer; its bytes, or 0 if it doesn't fit in."""
+        m: Mbuf = _packet(packet)
+        plain = m._next is None and not m.bits & M_EXTPG
+        count = m.count if plain else m.length()
+        if count == 0 or count > size or count > room or not self._fits(m):
+            return 0
+        if not self._connected:
             other = self._whom(m)
             if other is not name and other != name:
-                break
+                return 0
+        if plain:
+            self._outbox.hold(m)
+        else:
             self._add(m)
-            room -= count
-            at += 1
-            if count < size:
-                break
-        return at
+        return count
+
+    def _fits(self, m: Mbuf) -> bool:
+        """Whether there is room for the pieces of a packet."""
+        if m._next is None and not m.bits & M_EXTPG:
+            return bool(self._outbox.left())
+        return bool(_pieces(m) <= self._outbox.left())
 
     def _add(self, m: Mbuf) -> int:
         """Add the bytes of a packet to the message; how many they are."""
         outbox = self._outbox
+        if m._next is None and not m.bits & M_EXTPG:
+            if m.count:
+                outbox.hold(m)
+            return m.count
         total = 0
         n: Chain | None = m
         while n is not None:
@@ -218,7 +243,8 @@ def _packet(m: Any) -> Mbuf:
     if not isinstance(m, Mbuf):
         raise Inval(f"push: a list of packets is wanted, but there is a {type(m).__name__} in it")
     packet: Mbuf = cython.cast(Mbuf, m)
-    packet.live()
+    if packet.bits & M_FREED:
+        packet.live()
     return packet
 
 

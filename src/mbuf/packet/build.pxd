@@ -2,6 +2,7 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.shape cimport free_chain
 from mbuf.packet.source cimport Source
 
@@ -19,4 +20,8 @@ cpdef Mbuf take_in(Source source, data, Py_ssize_t size, Py_ssize_t off, rcvif, 
 
 
 @cython.locals(top=Mbuf, last=Mbuf, m=Mbuf, rest=Py_ssize_t)
-cpdef Mbuf land(list mbufs, Py_ssize_t at, Py_ssize_t size)
+cpdef Mbuf land(list mbufs, Py_ssize_t size, PktHdr like=*, unsigned int bits=*)
+
+
+@cython.locals(start=Py_ssize_t, packets=list, m=Mbuf)
+cpdef list land_each(list mbufs, Py_ssize_t size, Py_ssize_t each, PktHdr like, unsigned int bits)

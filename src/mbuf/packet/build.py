@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """Chains made of bytes that come from outside.
 
 Asks a source for the mbufs, or fills those that it is given. Nothing is left of what fails.
@@ -19,6 +20,7 @@ else:
 from mbuf.const import M_NOWAIT, M_PKTHDR, MHLEN, MINCLSIZE, MT_DATA
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.shape import free_chain
 
 
@@ -90,24 +92,39 @@ def take_in(
     return made
 
 
-def land(mbufs: list[Any], at: int, size: int) -> Mbuf:
-    """The packet of `size` bytes that somebody has written to mbufs, each to its end, from the one at `at` on.
+def land(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int = 0) -> Mbuf:
+    """The packet of `size` bytes that somebody has written to the last mbufs of a list, the very last one first.
 
-    They are taken out of the list, which has None in their places then. The last of them has what is left.
+    To each up to its end; the last that it takes has what is left. They are taken out of the list. The packet has
+    flags `bits`, and a header `like` that, if one is given.
     """
-    top: Mbuf = mbufs[at]
-    mbufs[at] = None
-    top.begin()
-    top.bits |= M_PKTHDR
-    top.hdr.len = size
+    top: Mbuf = mbufs.pop()
+    if like is None:
+        top.begin()
+        top.bits |= M_PKTHDR
+        top.hdr.len = size
+    else:
+        top.crown(like, size, bits)
     last: Mbuf = top
     rest = size - top.count
     while rest > 0:
-        at += 1
-        m: Mbuf = mbufs[at]
-        mbufs[at] = None
+        m: Mbuf = mbufs.pop()
         last._next = m
         last = m
         rest -= m.count
     last.count += rest
     return top
+
+
+def land_each(mbufs: list[Any], size: int, each: int, like: PktHdr, bits: int) -> list[Mbuf]:
+    """`land`, of packets that have one mbuf and `each` bytes; the last one has what is left."""
+    start = len(mbufs) + (-size // each)
+    packets = mbufs[start:]
+    del mbufs[start:]
+    packets.reverse()
+    for m in packets:
+        if size < each:
+            m.count = size
+        m.crown(like, m.count, bits)
+        size -= each
+    return packets

@@ -19,6 +19,7 @@ cdef class Chain(Segment):
     cdef PktHdr hdr
 
     cdef int begin(self) except -1
+    cdef int renew(self) except -1
 
     @cython.locals(total=Py_ssize_t, m=Chain)
     cpdef Py_ssize_t length(self) except -1

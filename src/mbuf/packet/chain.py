@@ -44,12 +44,17 @@ class Chain(Segment):
 
     def begin(self) -> None:
         """A new packet has a clean header."""
+        self.renew()
+        self.hdr.reset()
+
+    def renew(self) -> None:
+        """Have a header of one's own, whatever is in it."""
         # A header that somebody still looks at stays as it was when its mbuf was freed.
         # (The compiler takes a reference of its own for the time of the call.)
         if self.hdr is None or not cython.compiled or Py_REFCNT(self.hdr) > 2:
             self.hdr = PktHdr.__new__(PktHdr)
             self.hdr.place = self.hdr.tags = None
-        self.hdr.reset()
+            self.hdr.reset()
 
     @property
     def next(self) -> Mbuf | None:

@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """A packet cut into many, all of one size.
 
 Shares what is cut through, and leaves whole mbufs where they are; asks the source for the mbufs that are missing,
@@ -15,12 +16,22 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_NOWAIT, M_PKTHDR, M_RDONLY, MHLEN
+from mbuf.const import (
+    CSUM_SND_TAG,
+    M_COPYFLAGS,
+    M_EXT,
+    M_EXTPG,
+    M_NOFREE,
+    M_NOWAIT,
+    M_PKTHDR,
+    M_RDONLY,
+    MHLEN,
+    MPKTHSIZE,
+)
 from mbuf.errors import Freed, Inval
 from mbuf.packet.copy import Copy
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.shape import free_all
-from mbuf.packet.source import left, until
+from mbuf.packet.shape import free_chain
 from mbuf.vm.number import INT_MAX, clip
 
 
@@ -42,53 +53,46 @@ class Parts(Copy):
         most = clip(size)
         if not 0 < most <= INT_MAX:
             raise Inval(f"segment: packets of {size} bytes: give 1 to {INT_MAX}")
-        self._whole(hdr.len)
-        packets: list[Any] = [self]
-        if hdr.len <= most:
-            return packets
-        spare: list[Any] = []
         need = self._missing(most)
-        try:
-            if need:
-                self._gather(most, need, spare, how, None if timeout is None else until(how, timeout))
-            if hdr.csum_flags & CSUM_SND_TAG:
+        spare = self._gather(most, need, how, timeout) if need else None
+        if hdr.csum_flags & CSUM_SND_TAG:
+            try:
                 for _ in range((hdr.len - 1) // most):
                     hdr.place.ref()
-        except BaseException:
-            free_all(spare)
-            raise
-        # The one asked for first is wanted first.
-        spare.reverse()
-        self._divide(most, spare, packets)
-        return packets
-
-    def _whole(self, count: int) -> None:
-        """Refuse a chain that isn't one packet of `count` bytes."""
-        total = self.count
-        m = cython.cast(Parts, self.follow())
-        while m is not None:
-            if m.bits & M_PKTHDR or m._nextpkt is not None:
-                raise Inval("segment: an mbuf inside the chain has a packet header or a next packet: see demote")
-            total += m.count
-            m = cython.cast(Parts, m.follow())
-        if total != count:
-            raise Inval(f"segment: the packet header says {count} bytes, the mbufs have {total}: see fixhdr")
+            except BaseException:
+                free_chain(spare)
+                raise
+        return self._divide(most, spare)
 
     def _missing(self, size: int) -> int:
-        """How many mbufs packets of `size` bytes need beside those that there are."""
+        """How many mbufs packets of `size` bytes need beside those that there are; refuses what isn't one packet."""
         need = 0
+        total = 0
         room = size
         m: Parts | None = self
         while m is not None:
-            at = 0
-            while at < m.count:
-                if room == 0:
-                    room = size
-                    need += m._lacking(at, min(size, m.count - at))
-                piece = min(room, m.count - at)
-                at += piece
-                room -= piece
-            m = cython.cast(Parts, m._next)
+            count = m.count
+            total += count
+            if m.bits & M_EXT and not m.bits & M_EXTPG:
+                if count > room:
+                    # One for each packet that begins in it, but not for one that begins where it does.
+                    need += (count - room - 1) // size + (room > 0)
+                    room += ((count - room - 1) // size + 1) * size
+                room -= count
+            else:
+                at = 0
+                while at < count:
+                    if room == 0:
+                        room = size
+                        need += m._lacking(at, min(size, count - at))
+                    piece = min(room, count - at)
+                    at += piece
+                    room -= piece
+            m = cython.cast(Parts, m.follow())
+            if m is not None and (m.bits & M_PKTHDR or m._nextpkt is not None):
+                raise Inval("segment: an mbuf inside the chain has a packet header or a next packet: see demote")
+        if total != self.hdr.len:
+            raise Inval(f"segment: the packet header says {self.hdr.len} bytes, the mbufs have {total}: see fixhdr")
         return need
 
     def _lacking(self, at: int, piece: int) -> int:
@@ -100,66 +104,84 @@ class Parts(Copy):
         # What comes can't be where a header is, so an empty mbuf goes before it.
         return 2
 
-    def _gather(self, size: int, need: int, spare: list[Any], how: int, deadline: float | None) -> None:
-        """Ask for `need` mbufs: each with a header, which one that is a mere part will lose."""
+    def _gather(self, size: int, need: int, how: int, timeout: float | None) -> Any:
+        """Ask for a row of `need` mbufs."""
         source = self.origin()
-        while len(spare) < need:
-            spare.append(source.gethdr(how, self.kind, left(deadline)))
-        self.live()
-        self._whole(self.hdr.len)
-        if self._missing(size) != need:
-            raise Freed("the chain was changed by somebody else while it was to be cut")
+        spare: Any = cython.cast(Parts, source.get_row(need, how, self.kind, timeout))
+        try:
+            self.headed()
+            if self._missing(size) != need:
+                raise Freed("the chain was changed by somebody else while it was to be cut")
+        except BaseException:
+            free_chain(spare)
+            raise
+        return spare
 
-    def _divide(self, size: int, spare: list[Any], packets: list[Any]) -> None:
-        """Cut, with all the mbufs that it takes."""
+    def _divide(self, size: int, spare: Any) -> list[Any]:
+        """The packets, cut with all the mbufs that it takes."""
         hdr = self.hdr
-        hdr.len = 0
+        bits = self.bits
+        packets: list[Any] = [self] * max((hdr.len + size - 1) // size, 1)
+        n = 0
         top: Parts = self
         last: Parts = self
-        room = size
+        room = min(size, hdr.len)
+        left = hdr.len - room
+        hdr.len = room
         m: Parts | None = self
         while m is not None:
-            rest = cython.cast(Parts, m.cut())
+            rest = cython.cast(Parts, m._next)
+            m._next = None
             whole = m.count
-            piece = min(room, whole)
             if whole and room == 0:
-                room = size
-                piece = min(room, whole)
-                if m._lacking(0, piece):
-                    top = cython.cast(Parts, spare.pop())
-                    top.crown(self, hdr)
+                room = min(size, left)
+                left -= room
+                top = m
+                if not m.bits & M_EXT or m.bits & M_EXTPG:
+                    top = spare
+                    spare = cython.cast(Parts, top._next)
                     top._next = m
-                else:
-                    top = m
-                    top.begin()
-                    top.crown(self, hdr)
-                packets.append(top)
+                top.crown(hdr, room, bits)
+                n += 1
+                packets[n] = top
             elif m is not self:
                 last._next = m
-            m.count = piece
+            at = min(room, whole)
+            m.count = at
             last = m
-            top.hdr.len += piece
-            room -= piece
-            at = piece
+            room -= at
             while at < whole:
-                piece = min(size, whole - at)
-                top = cython.cast(Parts, spare.pop())
-                top.crown(self, hdr)
-                last = top
-                if m._lacking(at, piece) == 2:
-                    last = cython.cast(Parts, spare.pop())
-                    last.behead()
-                    top._next = last
+                room = min(size, left)
+                left -= room
+                piece = min(room, whole - at)
+                top = last = spare
+                spare = cython.cast(Parts, top._next)
+                top._next = None
+                top.crown(hdr, room, bits)
                 # The mbuf has fewer bytes than it had, but they are still where they were.
-                last.take(m, at, piece, last.start())
-                top.hdr.len = piece
-                packets.append(top)
+                if m.bits & M_EXT and not m.bits & M_EXTPG:
+                    top.share(m, m.off + at, piece)
+                else:
+                    if m._lacking(at, piece) == 2:
+                        top._next = last = spare
+                        spare = cython.cast(Parts, last._next)
+                        last._next = None
+                    last.take(m, at, piece, last.start())
+                n += 1
+                packets[n] = top
                 at += piece
-                room = size - piece
+                room -= piece
             m = rest
+        return packets
 
-    def crown(self, first: Parts, hdr: PktHdr) -> None:
-        """Begin a packet, like the first one but empty, with the header that is there."""
-        self.bits = (first.bits & M_COPYFLAGS & ~M_RDONLY) | (self.bits & (M_EXT | M_EXTPG | M_NOFREE | M_RDONLY))
-        self.hdr.copy(hdr)
-        self.hdr.len = 0
+    def crown(self, like: PktHdr, size: int, bits: int) -> None:
+        """Begin a packet of `size` bytes, with a header like another but for the tags, and its flags."""
+        self.renew()
+        self.hdr.copy(like)
+        if self.hdr.tags is not None:
+            self.hdr.tags = None
+        self.hdr.len = size
+        if not self.bits & M_EXT:
+            # It has no bytes in itself yet, and those that it gets come after the header.
+            self.off = MPKTHSIZE
+        self.bits = (self.bits & (M_EXT | M_EXTPG | M_NOFREE | M_RDONLY)) | (bits & M_COPYFLAGS & ~M_RDONLY) | M_PKTHDR

@@ -12,6 +12,7 @@ cdef class Source:
     cdef public object tags
 
     cpdef Chain get(self, how=*, object type=*, timeout=*)
+    cpdef Chain get_row(self, n, how=*, object type=*, timeout=*)
     cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
     cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
     cpdef cluster(self, size, how, timeout)

@@ -41,6 +41,10 @@ class Source:
         """An mbuf."""
         raise NotImplementedError
 
+    def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
+        """A chain of `n` mbufs, 1 or more: all of them, or an exception and none."""
+        raise NotImplementedError
+
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
         """An mbuf with a packet header."""
         raise NotImplementedError

@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.mbuf cimport Mbuf, packet
+from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.source cimport until
 from mbuf.pool.ask cimport check
 from mbuf.pool.dress cimport Dresser
@@ -28,12 +28,6 @@ cdef class Allocator(Dresser):
 
     @cython.locals(item=Item)
     cdef _cluster(self, Mbuf m, Zone zone, int how, deadline)
-
-    @cython.locals(packets=list, item=Item, zone=Zone)
-    cdef list _packets(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
-
-    @cython.locals(m=Mbuf, n=Py_ssize_t)
-    cpdef free_bulk(self, list packets)
 
     @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
     cdef Mbuf _chain(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)

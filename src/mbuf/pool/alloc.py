@@ -24,7 +24,7 @@ from mbuf.const import (
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.cluster import Cluster, cluster
 from mbuf.packet.ext import Storage
-from mbuf.packet.mbuf import Mbuf, packet
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool.ask import check
 from mbuf.pool.dress import Dresser
@@ -227,60 +227,6 @@ class Allocator(Dresser):
             if self.probes.on:
                 self.probes.fire("m-cljget", m, how, zone.size, got)
         return got
-
-    def getcl_bulk(
-        self,
-        n: int,
-        how: int = M_NOWAIT,
-        type: int = MT_DATA,
-        flags: int = M_PKTHDR,
-        timeout: float | None = None,
-    ) -> list[Mbuf]:
-        """`n` times `getcl` in one call: all of them, or an exception and none."""
-        check(clip(how), clip(type), clip(flags))
-        count = clip(n)
-        if count < 0:
-            raise Inval(f"getcl_bulk: n {n}: give 0 or more")
-        return self._packets(count, how, type, flags, until(how, timeout))
-
-    def _packets(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> list[Mbuf]:
-        """`count` packets, or none."""
-        zone = self.zones.pack
-        packets: list[Mbuf] = []
-        try:
-            for _ in range(count):
-                if self.probes.on:
-                    packets.append(self.asked_cl(how, type, flags, deadline))
-                    continue
-                item = zone.alloc(how, deadline)
-                if item is None:
-                    raise self.denied(zone)
-                packets.append(packet(item, type, flags))
-        except BaseException:
-            self.free_bulk(packets)
-            raise
-        return packets
-
-    def free_bulk(self, packets: list[Mbuf]) -> None:
-        """Free every packet of a list, which is empty afterwards.
-
-        On an exception, what is left in the list has not been freed.
-        """
-        if not isinstance(packets, list):
-            raise TypeError("free_bulk: give a list, which it takes over and empties")
-        for thing in packets:
-            if not isinstance(thing, Mbuf):
-                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it")
-        n = 0
-        try:
-            for m in packets:
-                if m._next is None and not self.probes.on:
-                    m.undress()
-                else:
-                    m.freem()
-                n += 1
-        finally:
-            del packets[:n]
 
     def freem(self, m: Mbuf | None) -> None:
         """Free a packet, or nothing if there is None. See m_freem."""

@@ -5,7 +5,7 @@ from mbuf.packet.mbuf cimport Mbuf, show
 from mbuf.packet.pages cimport loosen
 from mbuf.packet.source cimport left, until
 from mbuf.packet.unmapped cimport Unmapped, few_enough
-from mbuf.pool.alloc cimport Allocator
+from mbuf.pool.bulk cimport Bulk
 from mbuf.uma.pages cimport Pages
 from mbuf.vm.number cimport clip
 
@@ -13,7 +13,7 @@ cdef int EPG_FLAG_ANON, MT_DATA
 cdef Py_ssize_t PAGE_SIZE
 
 
-cdef class Paged(Allocator):
+cdef class Paged(Bulk):
     cdef public Pages pages
 
     @cython.locals(m=Extpg, pages=Unmapped)

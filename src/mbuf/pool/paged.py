@@ -23,18 +23,18 @@ from mbuf.packet.mbuf import show
 from mbuf.packet.pages import loosen
 from mbuf.packet.source import left, until
 from mbuf.packet.unmapped import Unmapped, few_enough
-from mbuf.pool.alloc import Allocator
+from mbuf.pool.bulk import Bulk
 from mbuf.uma.pages import Pages
 from mbuf.vm.number import clip
 
 
-class Paged(Allocator):
+class Paged(Bulk):
     """The calls that allocate mbufs of loose pages."""
 
     __slots__ = ("pages",)
 
     def __init__(self, zones: Zones, pages: Pages, max_linkhdr: int, max_protohdr: int) -> None:
-        Allocator.__init__(self, zones, max_linkhdr, max_protohdr)
+        Bulk.__init__(self, zones, max_linkhdr, max_protohdr)
         #: The supply of single pages.
         self.pages = pages
 

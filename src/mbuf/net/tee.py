@@ -1,0 +1,69 @@
+"""A port that shows what passes to another port."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mbuf.errors import NoBufs, NoMemory
+from mbuf.net.counted import Counted
+
+if TYPE_CHECKING:
+    from mbuf.net.port import Port
+    from mbuf.packet.mbuf import Mbuf
+
+
+class Tee(Counted):
+    """What is pulled from `port` and pushed to it goes to `side` too, as copies that share their bytes.
+
+    So nobody may write to those bytes any more: see `m.unshare`. `side` is not waited for: what it doesn't take is
+    `dropped`, and a packet for whose copy there is no memory is `denied`. Closed, it closes both.
+    """
+
+    def __init__(self, port: Port, side: Port) -> None:
+        super().__init__()
+        self.port = port
+        self.side = side
+
+    def pull(self, n: int) -> list[Mbuf]:
+        packets = self.port.pull(n)
+        self._show([self._copy(m) for m in packets])
+        return self.came(packets)
+
+    def push(self, packets: list[Mbuf]) -> int:
+        copies = [self._copy(m) for m in self.offered(packets)]
+        sizes = [len(m) for m in packets]
+        went = 0
+        try:
+            self.port.push(packets)
+        finally:
+            went = len(sizes) - len(packets)
+            for m in copies[went:]:
+                if m is not None:
+                    m.freem()
+            self._show(copies[:went])
+            self.note(packets_out=went, bytes_out=sum(sizes[:went]))
+        return went
+
+    def fileno(self) -> int:
+        return self.port.fileno()
+
+    def close(self) -> None:
+        super().close()
+        self.port.close()
+        self.side.close()
+
+    def _copy(self, m: Mbuf) -> Mbuf | None:
+        with suppress(NoBufs, NoMemory):
+            return m.copypacket()
+        self.note(denied=1)
+        return None
+
+    def _show(self, copies: list[Mbuf | None]) -> None:
+        shown = [m for m in copies if m is not None]
+        try:
+            self.side.push(shown)
+        finally:
+            self.note(dropped=len(shown))
+            for m in shown:
+                m.freem()

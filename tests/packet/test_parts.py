@@ -1,0 +1,175 @@
+"""A packet cut into many of one size, in whatever it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mbuf import M_BCAST, M_EXT, M_PKTHDR, M_TSTMP, M_WAITOK, Freed, Inval, Mbuf, NoBufs, Pool
+from packet.failing import Scarce, fail_everywhere
+from packet.picture import Card, adorn, header, places
+from packet.rows import Row, Words, chain, sample, try_everywhere
+
+
+@pytest.fixture
+def pool(make: Callable[..., Pool]) -> Pool:
+    """One that looks for what is written to freed memory."""
+    return make(debug=True)
+
+
+def cut(m: Mbuf, size: int, words: Words) -> Mbuf | None:
+    """Cut a packet, look at the others one by one, and put them together again."""
+    total = len(m)
+    first, *rest = m.segment(size, **words)
+    assert first is m
+    assert [len(n) for n in rest] == [min(size, total - at) for at in range(size, total, size)]
+    for n in (m, *rest):
+        assert n.sanity()
+        assert n.pkthdr.len == len(n)
+    for n in rest[1:]:
+        rest[0].catpkt(n)
+    return rest[0] if rest else None
+
+
+def row(size: int) -> Row:
+    return Row(
+        f"segment {size}",
+        lambda m, words: cut(m, size, words),
+        lambda data: data[:size],
+        lambda data: data[size:],
+        headed=True,
+        waits=True,
+    )
+
+
+ROWS = [row(size) for size in (1, 7, 100, 150, 225, 1400, 2999, 3000, 5000)]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_byte_is_in_its_packet(pool: Pool, row: Row) -> None:
+    try_everywhere(pool, row)
+
+
+@pytest.mark.parametrize("row", ROWS[2:6], ids=lambda row: row.name)
+@pytest.mark.parametrize("rest", [True, False], ids=["all after it too", "that one alone"])
+def test_without_memory_nothing_changes(pool: Pool, row: Row, rest: bool) -> None:
+    fail_everywhere(Scarce(pool), row, rest)
+
+
+def test_packets_that_begin_with_a_cluster_have_it_to_themselves(pool: Pool) -> None:
+    m = chain(pool, 1400, 1400, 1000)
+    before = pool.out
+    packets = m.segment(1400)
+    assert pool.out == before
+    assert [(places(n), n.writable) for n in packets] == [([(0, 1400)], True), ([(0, 1400)], True), ([(0, 1000)], True)]
+    pool.free_bulk(packets)
+
+
+def test_packets_of_one_cluster_share_it(pool: Pool) -> None:
+    m = pool.getcl().append(sample(2000))
+    packets = m.segment(600)
+    assert [places(n) for n in packets] == [[(0, 600)], [(600, 600)], [(1200, 600)], [(1800, 200)]]
+    assert all(n.refcnt == 4 and not n.writable for n in packets)
+    # The owner goes first, and stays out for the others' sake.
+    m.free()
+    assert [bytes(n) for n in packets[1:]] == [sample(2000)[at : at + 600] for at in (600, 1200, 1800)]
+    pool.free_bulk(packets[1:])
+
+
+def test_a_packet_over_the_border_of_two_clusters_has_a_part_of_each(pool: Pool) -> None:
+    m = chain(pool, 1000, 1000)
+    packets = m.segment(800)
+    assert [places(n) for n in packets] == [[(0, 800)], [(800, 200), (0, 600)], [(600, 400)]]
+    pool.free_bulk(packets)
+
+
+def test_each_has_the_header_and_flags_but_tags_stay_with_the_first(pool: Pool) -> None:
+    for sender in (False, True):
+        m = chain(pool, 1000)
+        adorn(pool, m, sender)
+        m.flags |= M_BCAST | M_TSTMP
+        said = header(m)
+        packets = m.segment(400)
+        for n in packets[1:]:
+            fields, rcvif, tags, sent = header(n)
+            assert (fields[1:], rcvif, tags) == (said[0][1:], said[1], [])
+            assert n.flags == M_EXT | M_PKTHDR | M_BCAST | M_TSTMP
+            assert n.pkthdr.snd_tag is m.pkthdr.snd_tag
+            assert sent is None or sent[1] == 3
+        assert len(m.tags) == 2
+        pool.free_bulk(packets)
+    assert (pool.snd_tags.count, pool.tags.count) == (0, 0)
+
+
+def test_a_send_tag_that_has_ended_lets_nothing_be_cut(pool: Pool) -> None:
+    m = chain(pool, 1000)
+    tag = m.pkthdr.snd_tag = pool.snd_tag_alloc(Card("em0"))
+    tag.rele()
+    with pytest.raises(Freed):
+        m.segment(400)
+    assert (len(m), pool.out) == (1000, 1)
+    with pytest.raises(Freed):
+        m.pkthdr.snd_tag = None
+    m.free()
+
+
+def test_empty_mbufs_go_with_the_packet_before(pool: Pool) -> None:
+    m = chain(pool, 300, 300)
+    m.next.next = pool.get()
+    packets = m.segment(300)
+    assert [places(n) for n in packets] == [[(0, 300)], [(0, 300), (0, 0)]]
+    pool.free_bulk(packets)
+    m = pool.gethdr()
+    assert m.segment(5) == [m]
+    m.free()
+
+
+@pytest.mark.parametrize("size", [0, -1, 1 << 31, 1 << 70])
+def test_sizes_that_no_packet_has_are_refused(pool: Pool, size: int) -> None:
+    m = chain(pool, 100)
+    with pytest.raises(Inval, match="segment: packets of"):
+        m.segment(size)
+    m.free()
+
+
+def test_what_is_not_one_packet_is_refused(pool: Pool) -> None:
+    def refused(m: Mbuf, match: str) -> None:
+        out = pool.out
+        with pytest.raises(Inval, match=match):
+            m.segment(50)
+        assert pool.out == out
+
+    with pool.get().append(b"headless") as m:
+        refused(m, "no packet header")
+    with chain(pool, 100) as m:
+        m.pkthdr.len = 99
+        refused(m, "see fixhdr")
+    with chain(pool, 100) as m:
+        m.next = pool.gethdr()
+        refused(m, "see demote")
+    with chain(pool, 100, 100) as m:
+        m.next.nextpkt = n = pool.getcl()
+        refused(m, "see demote")
+        m.next.nextpkt = None
+        n.free()
+
+
+def test_a_chain_that_is_changed_while_it_waits_for_memory_is_not_cut(
+    make: Callable[..., Pool],
+    few: Callable[..., dict[str, int]],
+    spawn: Callable[[Callable[[], object]], Any],
+    eventually: Callable[[Callable[[], object]], None],
+) -> None:
+    pool = make(few(clusters=2, mbufs=12))
+    m = pool.getcl().append(sample(1000))
+    held: list[Mbuf] = []
+    with pytest.raises(NoBufs):
+        held.extend(iter(pool.get, None))
+    cutter = spawn(lambda: m.segment(300, M_WAITOK))
+    eventually(lambda: pool.zones.mbuf.exhausted)
+    m.adj(500)
+    pool.free_bulk(held)
+    with pytest.raises(Freed, match="changed by somebody else"):
+        cutter.done()
+    assert (len(m), pool.out) == (500, 1)
+    m.free()

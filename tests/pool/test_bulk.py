@@ -1,0 +1,139 @@
+"""Many mbufs at once: all of them, or none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mbuf import M_BCAST, M_EXT, M_PKTHDR, MCLBYTES, MJUM16BYTES, MT_CONTROL, Freed, Inval, NoBufs, Pool
+from packet.picture import mbufs
+
+Small = Callable[..., Pool]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 300])
+def test_a_bulk_is_so_many_packets(pool: Pool, n: int) -> None:
+    packets = pool.getcl_bulk(n, flags=M_PKTHDR | M_BCAST, type=MT_CONTROL)
+    assert len({id(m) for m in packets}) == n == pool.out
+    assert {(m.flags, m.type, m.size, m.len) for m in packets} <= {(M_PKTHDR | M_BCAST | M_EXT, MT_CONTROL, 2048, 0)}
+    pool.free_bulk(packets)
+    assert packets == []
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_a_bulk_is_all_or_nothing(small: Small, k: int) -> None:
+    pool = small(clusters=5)
+    taken = pool.getcl_bulk(5 - k)
+    with pytest.raises(NoBufs, match="mbuf_cluster"):
+        pool.getcl_bulk(k + 1)
+    assert (pool.out, pool.stat().drops) == (5 - k, 0)
+    more = pool.getcl_bulk(k)
+    pool.free_bulk(taken + more)
+
+
+@pytest.mark.parametrize("junk", [None, 1, "m", b"m", object()])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_list_with_junk_in_it_is_left_alone(pool: Pool, junk: Any, at: int) -> None:
+    packets: list[Any] = pool.getcl_bulk(3)
+    packets.insert(at, junk)
+    before = list(packets)
+    with pytest.raises(Inval, match=f"a list of mbufs is wanted, but there is a {type(junk).__name__} in it"):
+        pool.free_bulk(packets)
+    assert packets == before
+    assert pool.out == 3
+    packets.remove(junk)
+    pool.free_bulk(packets)
+
+
+@pytest.mark.parametrize("junk", [None, 1, (), {}, "m"])
+def test_only_a_list_is_freed(pool: Pool, junk: Any) -> None:
+    with pytest.raises((TypeError, Inval)):
+        pool.free_bulk(junk)
+
+
+def test_a_tuple_is_refused_before_anything_is_freed(pool: Pool) -> None:
+    packets = tuple(pool.getcl_bulk(3))
+    with pytest.raises((TypeError, Inval)):
+        pool.free_bulk(packets)  # type: ignore[arg-type]
+    assert pool.out == 3
+    for m in packets:
+        m.free()
+
+
+def test_what_is_left_of_a_list_has_not_been_freed(pool: Pool) -> None:
+    packets = pool.getcl_bulk(4)
+    a, b, c, d = packets
+    c.free()
+    with pytest.raises(Freed):
+        pool.free_bulk(packets)
+    assert (packets, pool.out) == ([c, d], 1)
+    with pytest.raises(Freed):
+        a.free()
+    with pytest.raises(Freed):
+        b.free()
+    d.free()
+
+
+def test_a_packet_listed_twice_is_freed_once(pool: Pool) -> None:
+    m, n = pool.getcl_bulk(2)
+    with pytest.raises(Freed):
+        pool.free_bulk([m, m, n])
+    assert pool.out == 1
+    n.free()
+
+
+def test_whole_chains_are_freed_in_bulk(pool: Pool) -> None:
+    packets = [pool.gethdr().append(bytes(1000)) for _ in range(3)]
+    assert pool.out == 15
+    pool.free_bulk(packets)
+    assert (pool.out, pool.stat().drops) == (0, 0)
+
+
+def test_packets_of_other_pools_go_to_those(make: Callable[..., Pool]) -> None:
+    here, there = make(), make()
+    packets = here.getcl_bulk(3) + there.getcl_bulk(3)
+    here.free_bulk(packets)
+    assert (here.out, there.out) == (0, 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_a_row_is_a_chain_of_so_many_mbufs(pool: Pool, n: int) -> None:
+    m = pool.get_row(n, type=MT_CONTROL)
+    assert [(one.flags, one.type, one.len) for one in mbufs(m)] == [(0, MT_CONTROL, 0)] * n
+    assert pool.out == n
+    m.freem()
+
+
+def test_a_row_is_all_or_nothing(small: Small) -> None:
+    pool = small(clusters=2, mbufs=12)
+    m = pool.get_row(10)
+    with pytest.raises(NoBufs, match="mbuf"):
+        pool.get_row(3)
+    assert (pool.out, pool.stat().drops) == (10, 0)
+    m.last().next = pool.get_row(2)
+    m.freem()
+
+
+@pytest.mark.parametrize("size", [MCLBYTES, 4096, 9216, MJUM16BYTES])
+def test_a_bulk_of_clusters_of_any_size(pool: Pool, size: int) -> None:
+    packets = pool.getjcl_bulk(3, flags=0, size=size)
+    assert [(m.flags, m.size) for m in packets] == [(M_EXT, size)] * 3
+    pool.free_bulk(packets)
+
+
+def test_a_bulk_of_large_clusters_is_all_or_nothing(small: Small) -> None:
+    pool = small(jumbo16=2)
+    with pytest.raises(NoBufs, match="mbuf_jumbo_16k"):
+        pool.getjcl_bulk(3, size=MJUM16BYTES)
+    assert (pool.out, pool.stat().drops) == (0, 0)
+    pool.free_bulk(pool.getjcl_bulk(2, size=MJUM16BYTES))
+
+
+def test_a_number_of_mbufs_that_cannot_be_is_refused(pool: Pool) -> None:
+    for verb in (pool.getcl_bulk, pool.getjcl_bulk, pool.get_row):
+        with pytest.raises(Inval, match="give [01] or more"):
+            verb(-1)
+    with pytest.raises(Inval, match="give 1 or more"):
+        pool.get_row(0)
+    with pytest.raises(Inval, match="cluster size"):
+        pool.getjcl_bulk(1, size=5)
