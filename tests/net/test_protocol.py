@@ -249,6 +249,32 @@ def test_those_without_an_mbuf_go_on_in_the_order_in_which_they_came(small: Smal
     run(main())
 
 
+def test_stalled_connections_hold_what_their_marks_allow_and_others_go_on(make: Callable[..., Pool], run: Run) -> None:
+    pool = make()
+
+    async def main() -> None:
+        stalled = [Echo(pool, hiwat=4096, mbmax=8192, most=4096) for _ in range(100)]
+        fars = [await connected(protocol) for protocol in stalled]
+        while not all(protocol.out.full for protocol in stalled):
+            for far in fars:
+                with suppress(BlockingIOError):
+                    far.send(bytes(10_000))
+            await asyncio.sleep(0)
+        assert all(protocol.out.cc < 4096 + 2048 + 4096 for protocol in stalled)
+        assert all(protocol.out.mbcnt < 8192 + 2304 + 16640 for protocol in stalled)
+        lively = Echo(pool)
+        far = await connected(lively)
+        data = os.urandom(100_000)
+        _, back = await asyncio.gather(sent(far, data), bytes_of(far, len(data)))
+        assert back == data
+        for sock in (far, *fars):
+            sock.close()
+        await until(lambda: lively.lost and all(protocol.lost for protocol in stalled))
+
+    run(main())
+    assert pool.out == 0
+
+
 def test_a_connection_that_begins_without_an_mbuf_waits(small: Small, run: Run) -> None:
     pool = small()
 

@@ -13,11 +13,14 @@ cdef class Intake:
     cdef Py_ssize_t _step
     cdef readonly Py_ssize_t size
 
-    @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf, left=Py_ssize_t)
+    @cython.locals(first=Mbuf, last=Mbuf, m=Mbuf, left=Py_ssize_t, large=cython.bint)
     cpdef Mbuf room(self, Py_ssize_t size)
 
     @cython.locals(m=Mbuf)
-    cpdef Mbuf one(self, Py_ssize_t size)
+    cdef Mbuf _jumbo(self)
+
+    @cython.locals(m=Mbuf)
+    cdef Mbuf _small(self, Py_ssize_t size)
 
     @cython.locals(before=Mbuf, last=Mbuf, spare=Mbuf, fitting=Mbuf)
     cpdef Mbuf filled(self, Mbuf m, Py_ssize_t got, Py_ssize_t asked)

@@ -41,33 +41,45 @@ class Intake:
 
         The last of them may have room for more than that.
         """
-        first: Mbuf = self.one(size)
+        first: Any = cython.cast(Mbuf, None)
         last: Any = first
-        left = size - last.capacity()
-        while left > 0:
-            try:
-                m = self.one(left)
-            except (NoBufs, NoMemory):
-                break
-            last._next = m
+        left = size
+        # Refused once, large clusters aren't asked for again: each time is a hit of their limit.
+        large = True
+        while left > 0 or first is None:
+            m = self._jumbo() if large and left > MCLBYTES else None
+            if m is None:
+                large = False
+                try:
+                    m = self._small(left)
+                except (NoBufs, NoMemory):
+                    if first is None:
+                        raise
+                    break
+            if first is None:
+                first = m
+            else:
+                last._next = m
             last = m
             left -= m.capacity()
-        return first
+        chain: Mbuf = first
+        return chain
 
-    def one(self, size: int) -> Mbuf:
-        """An mbuf for up to `size` bytes, of the smallest kind that holds them all, else of the largest there is."""
-        m: Mbuf
-        if size > MCLBYTES:
-            try:
-                m = self._pool.getjcl(M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
-                return m
-            except (NoBufs, NoMemory):
-                pass
+    def _jumbo(self) -> Mbuf | None:
+        try:
+            m: Mbuf = self._pool.getjcl(M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
+        except (NoBufs, NoMemory):
+            return None
+        return m
+
+    def _small(self, size: int) -> Mbuf:
+        """An mbuf for up to `size` bytes, of up to 2048."""
         if size > MLEN:
             m = cython.cast(Mbuf, self._pool.getcl(M_NOWAIT, MT_DATA, 0))
         else:
             m = cython.cast(Mbuf, self._pool.get(M_NOWAIT))
-        return m
+        found: Mbuf = m
+        return found
 
     def filled(self, m: Mbuf, got: int, asked: int) -> Mbuf:
         """The chain of what a read has put into such mbufs; see how much that was.
@@ -106,7 +118,7 @@ class Intake:
         if m.count > most or m.capacity() <= most:
             return m
         try:
-            small: Mbuf = self.one(m.count)
+            small: Mbuf = self._small(m.count)
         except (NoBufs, NoMemory):
             return m
         small.buf.copy(small.off, m.buf, m.off, m.count)
