@@ -27,6 +27,9 @@ AGAIN = 0.05
 #: Why nobody can be accepted now: they have gone, or there are no descriptors or no memory.
 _PASSING = frozenset({errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+#: Bytes that the system takes to send later, of each connection. It would take megabytes, which nobody counts.
+UNSENT = 1 << 17
+
 #: Connections accepted before others get their turn.
 _TURN = 64
 
@@ -169,6 +172,7 @@ class Pair:
         for sock in (self._client, server):
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         pool, share = self._relay.pool, self._relay.share
         near, far = StreamPort(pool, self._client), StreamPort(pool, server)
         self.flows = (Flow(near, far, share, self._over), Flow(far, near, share, self._over))
