@@ -52,6 +52,7 @@ class Stuck(Port):
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
         self.takes = 0
         self.taken: list[bytes] = []
         self.error: OSError | None = None
@@ -65,7 +66,11 @@ class Stuck(Port):
         except NoBufs:
             self.short += 1
             return []
-        m.append(self.near.recv(100))
+        try:
+            m.append(self.near.recv(100))
+        except BlockingIOError:
+            m.freem()
+            return []
         return [m]
 
     def push(self, packets: list[Mbuf]) -> int:
@@ -298,5 +303,62 @@ def test_an_error_of_the_port_ends_it_and_is_told(pool: Pool, run: Run, way: str
                 port.far.send(b"x")
             await until(lambda: box.errors)
             assert (box.errors, pool.out) == ([port.error], 0)
+
+    run(main())
+
+
+def test_it_asks_for_as_many_as_lately_came_and_lets_the_port_rest(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    asked: list[int] = []
+    held: list[int] = []
+
+    class Told(UdpPort):
+        def pull(self, n: int) -> list[Mbuf]:
+            asked.append(n)
+            return super().pull(n)
+
+    async def main() -> None:
+        box = Box()
+        with Told(pool, far, gro=False, size=1500) as port:
+            for _ in range(7):
+                near.send(b"x")
+            endpoint = Datagrams(pool, port, box.received, batch=4)
+            await until(lambda: len(box.got) == 7)
+            await until(lambda: not pool.out)
+            held.append(pool.out)
+            endpoint.close()
+
+    run(main())
+    assert asked[:3] == [1, 2, 4]
+    assert held == [0]
+
+
+def test_what_the_port_holds_is_taken_though_its_descriptor_tells_nothing(pool: Pool, run: Run) -> None:
+    class Full(Stuck):
+        """Has more than the descriptor tells of."""
+
+        left = 100
+
+        @property
+        def ready(self) -> int:
+            return self.left % 100
+
+        def pull(self, n: int) -> list[Mbuf]:
+            if self.left == 100:
+                self.near.recv(1)
+            packets = [self.pool.gethdr() for _ in range(min(n, self.left))]
+            self.left -= len(packets)
+            return packets
+
+    box = Box()
+
+    async def main() -> None:
+        with Full(pool) as port:
+            endpoint = Datagrams(pool, port, box.received, batch=2)
+            port.far.send(b"x")
+            await until(lambda: len(box.got) == 100)
+            endpoint.close()
 
     run(main())

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mbuf import Inval, Pool
-from mbuf.net import ends
+from mbuf.net import datagrams
 from mbuf.net.address import Address, parse
 from mbuf.net.peer import Peer
 from mbuf.net.udprelay import UdpRelay, runs
@@ -56,7 +56,6 @@ async def bed(
     sock, server = near.listen(), far.listen()
     loop = asyncio.get_running_loop()
     relay = UdpRelay(pool, sock, parse(far.at(server)), most, idle, clock or loop.time)
-    relay.start()
     at = Bed(relay, parse(near.at(sock)), server)
     try:
         async with asyncio.timeout(SOON):
@@ -206,7 +205,7 @@ def test_without_memory_nothing_is_read_until_there_is_some(make: Make, few: Cal
 def test_closed_without_memory_it_tries_no_more(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "AGAIN", 0)
 
     async def main() -> None:
         faults: list[object] = []
@@ -229,7 +228,7 @@ def test_closed_without_memory_it_tries_no_more(
 def test_of_many_that_find_no_memory_one_tries_again_at_a_time(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ends, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "AGAIN", 0)
 
     async def main() -> None:
         pool = make(few(clusters=64, mbufs=200))

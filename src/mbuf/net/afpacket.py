@@ -147,6 +147,14 @@ class PacketPort(Port):
     def fileno(self) -> int:
         return self.sock.fileno()
 
+    @property
+    def ready(self) -> int:
+        return self._rx.ready()
+
+    def rest(self) -> None:
+        if not self._closed:
+            self._rx.rest()
+
     def close(self) -> None:
         """Free what is armed, and what came and wasn't pulled."""
         if self._closed:

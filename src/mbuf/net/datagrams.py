@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Packets of one pull, and how many may wait to be sent.
-BATCH = 64
+#: Packets of one pull at most, pulls before others get their turn, and how many packets may wait to be sent.
+BATCH = 1024
+TURN = 16
 WAITING = 1024
+
+#: As long as no more come at once, the port has no memory ready in between.
+FEW = 32
 
 #: Seconds after which it is tried again, where what was there in one's turn wasn't enough.
 AGAIN = 0.005
@@ -30,7 +34,8 @@ class Datagrams:
     """An endpoint: `received(packets)` is called with a list of packets, yours from then on; `send` others.
 
     Made in a loop, and closed by `close`; the port stays its owner's. `failed(error)` is called with what the system
-    says of the port, if there is no more to be had from it. Of the packets to be sent at most `waiting` wait.
+    says of the port, if there is no more to be had from it. Of the packets to be sent at most `waiting` wait. It asks
+    the port for as many as lately came, `batch` at most, and lets it rest when there are no more, or few.
     """
 
     def __init__(
@@ -50,9 +55,12 @@ class Datagrams:
         self.port = port
         #: Packets that found too many waiting, and were freed.
         self.dropped = 0
+        #: Times that the pool had no memory for what has come.
+        self.denied = 0
         self._received = received
         self._failed = failed
         self._batch = batch
+        self._want = 1
         self._most = waiting
         self._loop = asyncio.get_running_loop()
         self._out: list[Mbuf] = []
@@ -79,6 +87,9 @@ class Datagrams:
         if not (self._reading or self._asked or self._closed or self._turn is not None):
             self._reading = True
             self._loop.add_reader(self.port, self._readable)
+            if self.port.ready:
+                # The descriptor doesn't tell of those.
+                self._loop.call_soon(self._readable)
 
     def _deafen(self) -> None:
         if self._reading:
@@ -86,22 +97,34 @@ class Datagrams:
             self._loop.remove_reader(self.port)
 
     def _readable(self) -> None:
-        if not self._pull():
-            self._deafen()
-            self._turn = self._loop.create_task(self._await_turn())
+        for _ in range(TURN):
+            if not self._reading:
+                return
+            if not self._pull():
+                self._deafen()
+                self._turn = self._loop.create_task(self._await_turn())
+                return
+            if not self.port.ready:
+                return
+        self._loop.call_soon(self._readable)
 
     def _pull(self) -> bool:
         """Take packets from the port; false if it is the pool's fault that there are none."""
         try:
-            packets = self.port.pull(self._batch)
+            packets = self.port.pull(self._want)
         except OSError as error:
             self._end(error)
             return True
+        more = len(packets) == self._want
+        self._want = min(2 * self._want, self._batch) if more else max(self._want // 2, 1)
+        if not more or self._want <= FEW:
+            self.port.rest()
         if packets:
             self._received(packets)
             return True
         # Some of these may be of pulls that gave a few: then it is asked once more than needed.
         before, self._short = self._short, self.port.stat().short
+        self.denied += before != self._short
         return before == self._short
 
     async def _await_turn(self) -> None:

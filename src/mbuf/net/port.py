@@ -79,6 +79,14 @@ class Port:
         """
         return -1
 
+    @property
+    def ready(self) -> int:
+        """Packets that have come already, and wait here for a `pull`: the descriptor doesn't tell of them."""
+        return 0
+
+    def rest(self) -> None:
+        """Have no memory ready for what comes, until the next `pull`."""
+
     def close(self) -> None:
         """Free what it holds; it gives and takes no more. Twice is as good as once."""
 

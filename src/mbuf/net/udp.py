@@ -98,8 +98,11 @@ class UdpPort(Port):
             raise Inval("pull: this port is closed")
         return self._rx.pull(n)
 
+    @property
+    def ready(self) -> int:
+        return self._rx.ready()
+
     def rest(self) -> None:
-        """Hold nothing until the next `pull`: for a port that may have nothing to give for long."""
         if not self._closed:
             self._rx.rest()
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval
-from mbuf.net.ends import Inlet, Line, Starved
+from mbuf.net.datagrams import Datagrams
 from mbuf.net.port import PortStat
 from mbuf.net.relaystat import RelayStat
 from mbuf.net.udp import UdpPort
@@ -35,16 +35,15 @@ PART = 8
 
 
 class Session:
-    """A client: the socket that stands for it, and what waits to go out of that."""
+    """A client: the socket that stands for it, and what comes and goes through that."""
 
-    __slots__ = ("_relay", "inlet", "line", "peer", "port", "seen")
+    __slots__ = ("_relay", "end", "peer", "port", "seen")
 
     def __init__(self, relay: UdpRelay, peer: Peer, port: UdpPort, now: float) -> None:
         self._relay = relay
         self.peer = peer
         self.port = port
-        self.inlet = Inlet(port, self._answered, relay.starved)
-        self.line = Line(port)
+        self.end = Datagrams(relay.pool, port, self._answered, lambda _: relay.forget(self))
         self.seen = now
 
     def _answered(self, packets: list[Mbuf]) -> None:
@@ -55,7 +54,7 @@ class Session:
 
 
 class UdpRelay:
-    """Relays from a bound socket to an address: `start` it, in a loop of asyncio, and `close` it in the end.
+    """Relays from a bound socket to an address: made in a loop of asyncio, and closed by `close`.
 
     The bound socket stays its owner's. A client that sends and gets nothing for `idle` seconds is forgotten; of more
     than `most`, whoever was silent longest.
@@ -79,28 +78,27 @@ class UdpRelay:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._front = self._port(sock)
-        self.starved = Starved()
-        self._inlet = Inlet(self._front, self._arrived, self.starved)
-        self._line = Line(self._front)
         self._sessions: OrderedDict[Peer, Session] = OrderedDict()
         # The numbers of ports that are no more.
         self._gone = PortStat()
-        self._dropped = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._dropped = self._denied = 0
         self._clients = 0
+        self._end = Datagrams(pool, self._front, self._arrived)
+        self._timer = self._loop.call_later(idle / 4, self._expire)
 
     def stat(self) -> RelayStat:
         """All its numbers, at this moment."""
         front, away, sessions = self._front.stat(), self._gone, self._sessions.values()
         for session in sessions:
             away = _sum(away, session.port.stat())
-        lines = self._dropped + self._line.dropped + sum(session.line.dropped for session in sessions)
+        ends = (self._end, *(session.end for session in sessions))
+        lost = self._dropped + sum(end.dropped for end in ends)
         both = _sum(front, away)
         return RelayStat(
             packets=both.packets_out,
             bytes=both.bytes_out,
-            denied=both.denied + self.starved.denied,
-            dropped=lines + both.dropped + both.denied + both.truncated + both.errors,
+            denied=both.denied + self._denied + sum(end.denied for end in ends),
+            dropped=lost + both.dropped + both.denied + both.truncated + both.errors,
             clients=self._clients,
             open=len(sessions),
         )
@@ -111,19 +109,12 @@ class UdpRelay:
         found = self._front.features
         return f"{found['receive']} in, {found['send']} out"
 
-    def start(self) -> None:
-        """Relay from now on."""
-        self._inlet.start()
-        self._timer = self._loop.call_later(self._idle / 4, self._expire)
-
     def close(self) -> None:
         """Forget everybody, and relay no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._inlet.stop()
+        self._timer.cancel()
         for session in tuple(self._sessions.values()):
-            self._forget(session)
-        self._line.close()
+            self.forget(session)
+        self._end.close()
         self._front.close()
 
     def _port(self, sock: socket.socket) -> UdpPort:
@@ -140,13 +131,13 @@ class UdpRelay:
             if session is None:
                 self._lose(run)
             else:
-                session.line.put(run)
+                session.end.send(run)
 
     def answered(self, session: Session, packets: list[Mbuf]) -> None:
         """Packets for a client."""
         session.seen = self._clock()
         self._sessions.move_to_end(session.peer)
-        self._line.put(packets)
+        self._end.send(packets)
 
     def _session(self, peer: Peer) -> Session | None:
         """The client's, made if it is new; None if there can be none now."""
@@ -157,20 +148,20 @@ class UdpRelay:
             self._sessions.move_to_end(peer)
             return session
         if len(self._sessions) >= self._most:
-            self._forget(next(iter(self._sessions.values())))
+            self.forget(next(iter(self._sessions.values())))
         try:
             sock = self.dest.connect()
         except OSError:
             return None
         session = self._sessions[peer] = Session(self, peer, self._port(sock), now)
         self._clients += 1
-        session.inlet.start()
         return session
 
-    def _forget(self, session: Session) -> None:
-        session.inlet.stop()
-        session.line.close()
-        self._dropped += session.line.dropped
+    def forget(self, session: Session) -> None:
+        """A client is no more."""
+        session.end.close()
+        self._dropped += session.end.dropped
+        self._denied += session.end.denied
         session.port.close()
         self._gone = _sum(self._gone, session.port.stat())
         session.port.sock.close()
@@ -183,7 +174,7 @@ class UdpRelay:
             session = next(iter(self._sessions.values()))
             if session.seen > before:
                 break
-            self._forget(session)
+            self.forget(session)
         self._timer = self._loop.call_later(self._idle / 4, self._expire)
 
     def _lose(self, packets: list[Mbuf]) -> None:

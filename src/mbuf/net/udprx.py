@@ -119,6 +119,10 @@ class Receiver(Arms):
         del packets[:most]
         return taken
 
+    def ready(self) -> int:
+        """Packets that came and weren't pulled."""
+        return len(self._ready)
+
     def close(self) -> None:
         """Free all that is armed, and all that came and wasn't pulled."""
         if self.busy:

@@ -96,9 +96,9 @@ async def _relay(
     one: StreamRelay | UdpRelay
     if listen.stream:
         one = StreamRelay(pool, sock, dest, int(way.memory * _HELD), way.clients, way.patience)
+        one.start()
     else:
         one = UdpRelay(pool, sock, dest, way.clients, way.patience)
-    one.start()
     say(f"relaying {listen.at(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
     pace = Pace(one.stat(), "packets" if not listen.stream else "reads")
     most = 0
