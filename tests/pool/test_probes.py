@@ -233,10 +233,19 @@ def test_a_listener_may_allocate_unheard(make: Make) -> None:
     m.free()
 
 
-@pytest.mark.parametrize("verb", ["get", "gethdr", "getcl", "getcl_bulk", "getjcl", "getjcl_bulk", "get2", "getm2", "cljget"])
+MANY: dict[str, tuple[Any, ...]] = {
+    "getcl_bulk": (3,),
+    "getjcl_bulk": (3,),
+    "get2": (4000,),
+    "getm2": (9000,),
+    "cljget": (None,),
+}
+
+
+@pytest.mark.parametrize("verb", ["get", "gethdr", "getcl", "getjcl", *MANY])
 def test_a_listener_that_ends_the_program_costs_no_memory(make: Make, verb: str) -> None:
     pool = make()
-    args: tuple[Any, ...] = {"getcl_bulk": (3,), "getjcl_bulk": (3,), "get2": (4000,), "getm2": (9000,), "cljget": (None,)}.get(verb, ())
+    args = MANY.get(verb, ())
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt

@@ -61,11 +61,11 @@ class Dresser(Source):
     def begun(self, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
         """Tell m-init of an mbuf just dressed."""
         if self.probes.on:
-            self.tell(m, "m-init", m, how, type, flags, 0)
+            self.fire("m-init", m, m, how, type, flags, 0)
         return m
 
-    def tell(self, m: Mbuf | None, name: str, *args: Any) -> None:
-        """Tell a probe of an mbuf that is nobody's yet: it is freed if a listener ends the program."""
+    def fire(self, name: str, m: Mbuf | None, *args: Any) -> None:
+        """Fire a probe while an mbuf is nobody's yet: it is freed if a listener ends the program."""
         try:
             self.probes.fire(name, *args)
         except BaseException:
@@ -106,7 +106,7 @@ class Dresser(Source):
         try:
             m = self.begun(self.plain(how, type, flags, deadline), how, type, flags)
         finally:
-            self.tell(m, "m-gethdr" if flags & M_PKTHDR else "m-get", how, type, m)
+            self.fire("m-gethdr" if flags & M_PKTHDR else "m-get", m, how, type, m)
         return m
 
     def asked_cl(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -117,7 +117,7 @@ class Dresser(Source):
         try:
             m = self.begun(self.paired(how, type, flags, deadline), how, type, flags)
         finally:
-            self.tell(m, "m-getcl", how, type, flags, m)
+            self.fire("m-getcl", m, how, type, flags, m)
         return m
 
     def denied(self, zone: Zone) -> MbufError:
