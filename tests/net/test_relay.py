@@ -105,7 +105,6 @@ async def bed(
     address = parse(listen)
     sock = address.listen()
     relay = StreamRelay(pool, sock, parse(dest), bound, most, patience)
-    relay.start()
     try:
         async with asyncio.timeout(SOON):
             yield Bed(relay, address.at(sock), served)

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import re
 import resource
@@ -10,12 +11,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mbuf import Limits
+from mbuf.net.relay import StreamRelay
 from mbuf.net.relaystat import RelayStat
-from mbuf.tools.relay import Pace, limits, rate, totals
+from mbuf.tools import relay as relay_module
+from mbuf.tools.relay import Pace, Way, limits, rate, totals
 
 COMMAND = (sys.executable, "-c", "from mbuf.tools.command import run; run()", "relay")
 
@@ -142,6 +146,26 @@ def test_on_a_terminal_the_line_changes_where_it_is() -> None:
     assert first.startswith("relaying tcp://127.0.0.1:")
     assert all(line.startswith("0 reads/s") and "\n" not in line for line in rest[:2])
     assert rest[-1].startswith("0 bytes in 0 reads of 0 clients")
+
+
+def test_what_fails_in_a_callback_ends_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = ValueError("no such thing")
+
+    class Faulty(StreamRelay):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            asyncio.get_running_loop().call_soon(self.fail)
+
+        def fail(self) -> None:
+            raise fault
+
+    monkeypatch.setattr(relay_module, "StreamRelay", Faulty)
+    said: list[str] = []
+    way = Way("tcp://127.0.0.1:0", "tcp://127.0.0.1:9", 1 << 20, 10, 10.0, None)
+    with pytest.raises(RuntimeError, match="the relay ended itself") as caught:
+        relay_module.relay(way, said.append, said.append)
+    assert caught.value.__cause__ is fault
+    assert said[-1] == "0 mbufs left out"
 
 
 REFUSED = [

@@ -37,7 +37,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class StreamRelay:
-    """Relays from a listening socket to an address: `start` it, in a loop of asyncio, and `close` it in the end.
+    """Relays from a listening socket to an address: made in a loop of asyncio, and closed by `close`.
 
     The listening socket stays its owner's. At most `bound` bytes of memory are held, by at most `most` connections.
     """
@@ -58,6 +58,7 @@ class StreamRelay:
         self._accepting = False
         self._loop = asyncio.get_running_loop()
         self.share = Share(bound, patience, self._loop.call_later, self._loop.time)
+        self._welcome()
 
     def stat(self) -> RelayStat:
         """All its numbers, at this moment."""
@@ -77,12 +78,6 @@ class StreamRelay:
             broken=self.broken - self.share.cuts,
             cut=self.share.cuts,
         )
-
-    def start(self) -> None:
-        """Accept from now on."""
-        if not self._accepting:
-            self._accepting = True
-            self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
         """Let go of everybody, and accept nobody any more."""
@@ -125,8 +120,9 @@ class StreamRelay:
         return client, server
 
     def _welcome(self) -> None:
-        if len(self._pairs) < self._most:
-            self.start()
+        if len(self._pairs) < self._most and not self._accepting:
+            self._accepting = True
+            self._loop.add_reader(self._listener, self._accept)
 
     def left(self, pair: Pair) -> None:
         """A connection is no more."""

@@ -96,7 +96,7 @@ class Allocator(Dresser):
         """An mbuf with a cluster of that zone, and probes are told."""
         m: Mbuf = self.with_cluster(zone, how, type, flags, deadline)
         if self.probes.on:
-            self.probes.fire("m-getjcl", how, type, flags, zone.size, m)
+            self.fire("m-getjcl", m, how, type, flags, zone.size, m)
         return m
 
     def get2(

@@ -8,6 +8,7 @@ from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.probe cimport Probes
 
+cdef unsigned int M_FREED
 cdef unsigned int M_PKTHDR
 
 

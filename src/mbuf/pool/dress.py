@@ -7,9 +7,9 @@ once an mbuf is what it is to be. Never touches bytes.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mbuf.const import M_PKTHDR
+from mbuf.const import M_FREED, M_PKTHDR
 from mbuf.errors import Inval, MbufError
 from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf, handle, packet
@@ -61,8 +61,18 @@ class Dresser(Source):
     def begun(self, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
         """Tell m-init of an mbuf just dressed."""
         if self.probes.on:
-            self.probes.fire("m-init", m, how, type, flags, 0)
+            self.fire("m-init", m, m, how, type, flags, 0)
         return m
+
+    def fire(self, name: str, m: Mbuf | None, *args: Any) -> None:
+        """Fire a probe while an mbuf is nobody's yet: it is freed if a listener ends the program."""
+        try:
+            self.probes.fire(name, *args)
+        except BaseException:
+            mine: Mbuf = cython.cast(Mbuf, m)
+            if mine is not None and not mine.bits & M_FREED:
+                mine.undress()
+            raise
 
     def with_cluster(self, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """An mbuf with a cluster of that zone."""
@@ -96,7 +106,7 @@ class Dresser(Source):
         try:
             m = self.begun(self.plain(how, type, flags, deadline), how, type, flags)
         finally:
-            self.probes.fire("m-gethdr" if flags & M_PKTHDR else "m-get", how, type, m)
+            self.fire("m-gethdr" if flags & M_PKTHDR else "m-get", m, how, type, m)
         return m
 
     def asked_cl(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -107,7 +117,7 @@ class Dresser(Source):
         try:
             m = self.begun(self.paired(how, type, flags, deadline), how, type, flags)
         finally:
-            self.probes.fire("m-getcl", how, type, flags, m)
+            self.fire("m-getcl", m, how, type, flags, m)
         return m
 
     def denied(self, zone: Zone) -> MbufError:

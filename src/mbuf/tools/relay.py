@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
@@ -47,7 +48,7 @@ class Way:
 def relay(way: Way, say: Callable[[str], object], tell: Callable[[str], object]) -> None:
     """Relay until SIGINT or SIGTERM: `say` gets lines to keep, `tell` those that tell how it goes.
 
-    Raises `Inval`, before anything is relayed, if that can't be.
+    Raises `Inval`, before anything is relayed, if that can't be, and `RuntimeError` if something failed meanwhile.
     """
     listen, dest = parse(way.listen), parse(way.dest)
     if listen.stream != dest.stream:
@@ -90,29 +91,39 @@ async def _relay(
     tell: Callable[[str], object],
 ) -> None:
     """Relay, tell how it goes, and say the totals."""
+    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    faults: list[object] = []
+
+    def failed(_: object, context: dict[str, object]) -> None:
+        faults.append(context.get("exception"))
+        stop.set()
+
+    # What goes wrong in a callback ends all: nobody knows what state it has left.
+    loop.set_exception_handler(failed)
     one: StreamRelay | UdpRelay
     if listen.stream:
         one = StreamRelay(pool, sock, dest, int(way.memory * _HELD), way.clients, way.patience)
-        one.start()
     else:
         one = UdpRelay(pool, sock, dest, way.clients, way.patience)
-    say(f"relaying {listen.at(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
-    pace = Pace(one.stat(), "packets" if not listen.stream else "reads")
-    most = 0
-    while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), way.interval or 1.0)
-        held = pool.vm.used * PAGE_SIZE
-        most = max(most, held)
-        if way.interval and not stop.is_set():
-            tell(pace.line(one.stat(), held, way.memory))
-    total = one.stat()
-    one.close()
+    with contextlib.closing(one):
+        say(f"relaying {listen.at(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
+        pace = Pace(one.stat(), "packets" if not listen.stream else "reads")
+        most = 0
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), way.interval or 1.0)
+            held = pool.vm.used * PAGE_SIZE
+            most = max(most, held)
+            if way.interval and not stop.is_set():
+                tell(pace.line(one.stat(), held, way.memory))
+        total = one.stat()
     say(totals(total, pace.thing, most))
     say(f"{count(pool.out, 'mbuf')} left out")
+    for fault in faults:
+        raise RuntimeError("the relay ended itself") from cast("BaseException | None", fault)
 
 
 class Pace:
