@@ -50,8 +50,8 @@ cdef class Sender:
     @cython.locals(outbox=Outbox)
     cdef int _seal(self, Py_ssize_t end, Py_ssize_t size, Py_ssize_t segment, bytes name) except -1
 
-    @cython.locals(plain=cython.bint, count=Py_ssize_t, m=Mbuf, other=bytes)
-    cdef Py_ssize_t _join(self, packet, Py_ssize_t size, Py_ssize_t room, bytes name) except -1
+    @cython.locals(count=Py_ssize_t, other=bytes)
+    cdef Py_ssize_t _join(self, Mbuf m, Py_ssize_t size, Py_ssize_t room, bytes name) except -1
     cdef bint _fits(self, Mbuf m) except -1
 
     @cython.locals(outbox=Outbox, total=Py_ssize_t, n=Chain)

@@ -167,14 +167,21 @@ class Sender:
             if 0 < size <= self.gso:
                 first = at
                 end = min(total, at + SEGMENTS - 1)
-                while at < end:
-                    count = self._join(packets[at], size, LONGEST - whole, name)
-                    if count == 0:
-                        break
+                count = size
+                while at < end and count == size:
+                    m = _packet(packets[at])
+                    if self._connected and m._next is None and not m.bits & M_EXTPG and outbox.left():
+                        # What nearly all are: one piece, to the socket's own peer.
+                        count = m.count
+                        if count > size or count == 0 or whole + count > LONGEST:
+                            break
+                        outbox.hold(m)
+                    else:
+                        count = self._join(m, size, LONGEST - whole, name)
+                        if count == 0:
+                            break
                     whole += count
                     at += 1
-                    if count < size:
-                        break
                 if at > first:
                     cut = size
             self._seal(at, whole, cut, name)
@@ -186,21 +193,15 @@ class Sender:
         self._sizes[outbox.count] = size
         outbox.seal(segment, name)
 
-    def _join(self, packet: Any, size: int, room: int, name: bytes | None) -> int:
+    def _join(self, m: Mbuf, size: int, room: int, name: bytes | None) -> int:
         """Add a packet to a message of packets of that size to that peer; its bytes, or 0 if it doesn't fit in."""
-        m: Mbuf = _packet(packet)
-        plain = m._next is None and not m.bits & M_EXTPG
-        count = m.count if plain else m.length()
+        count = m.length()
         if count == 0 or count > size or count > room or not self._fits(m):
             return 0
-        if not self._connected:
-            other = self._whom(m)
-            if other is not name and other != name:
-                return 0
-        if plain:
-            self._outbox.hold(m)
-        else:
-            self._add(m)
+        other = self._whom(m)
+        if other is not name and other != name:
+            return 0
+        self._add(m)
         return count
 
     def _fits(self, m: Mbuf) -> bool:
