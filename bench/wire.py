@@ -1,10 +1,10 @@
 """A relay of UDP datagrams of 1,400 bytes over loopback: ports of mbufs against loops without, as ratios of one run.
 
 Processes of their own, in C, send without end and take what comes; the relays take turns, and the median of the
-ratios counts (and, where others disturb, that of the best runs). Without help of the kernel a relay is held against a loop of recv_into and send. With it (GRO, GSO),
-where each packet is an mbuf of its own in between, also against a loop that passes on what came joined as it is, and
-against a C program that cuts and joins as the port does. Then what the cutting alone takes. Run it on an idle
-machine: `make bench`.
+ratios counts, or, where others disturb, that of the best runs. Without help of the kernel a relay is held against a
+loop of recv_into and send. With it (GRO, GSO), where each packet is an mbuf of its own in between, also against a loop
+that passes on what came joined as it is, and against a C program that cuts and joins as the port does. Then what the
+cutting alone takes. Run it on an idle machine: `make bench`.
 """
 
 from __future__ import annotations

@@ -52,12 +52,10 @@ class Sender:
         "_bytes",
         "_calls",
         "_connected",
-        "_ends",
         "_errors",
         "_outbox",
         "_packets",
         "_pool",
-        "_sizes",
         "_sock",
         "_to",
         "busy",
@@ -72,10 +70,6 @@ class Sender:
         self._connected = connected
         self._to: bytes | None = None if to is None else to.name
         self._outbox = Outbox(MESSAGES, PIECES)
-        #: For each message of the outbox: the number of the packet after its last.
-        self._ends: list[int] = [0] * MESSAGES
-        #: And how many bytes it has.
-        self._sizes: list[int] = [0] * MESSAGES
         self.busy = False
         self.closed = False
         self._packets = self._bytes = self._calls = self._errors = 0
@@ -125,10 +119,10 @@ class Sender:
             outbox.clear()
         if went <= 0:
             return self._refused(-went, packets, at)
-        gone: int = self._ends[went - 1] - at
+        gone: int = outbox.end(went - 1) - at
         self._packets += gone
         for n in range(went):
-            self._bytes += self._sizes[n]
+            self._bytes += outbox.size(n)
         return gone
 
     def _refused(self, error: int, packets: list[Any], at: int) -> int:
@@ -139,7 +133,7 @@ class Sender:
             return self._some(packets, at)
         if error in HARD:
             raise OSError(error, os.strerror(error))
-        gone: int = self._ends[0] - at
+        gone: int = self._outbox.end(0) - at
         if gone > 1 and (error == NO_CUTTING or error in TOO_LONG):
             m: Mbuf = packets[at]
             self.gso = 0 if error == NO_CUTTING else m.length() - 1
@@ -157,7 +151,7 @@ class Sender:
                 if outbox.count == 0:
                     # More pieces than a call takes: this one packet is copied.
                     outbox.lend(loan(bytes(m)))
-                    self._seal(at + 1, m.length(), 0, self._whom(m))
+                    outbox.seal(0, self._whom(m), at + 1, m.length())
                 break
             size = self._add(m)
             name = self._whom(m)
@@ -184,14 +178,7 @@ class Sender:
                     at += 1
                 if at > first:
                     cut = size
-            self._seal(at, whole, cut, name)
-
-    def _seal(self, end: int, size: int, segment: int, name: bytes | None) -> None:
-        """End a message, which has the packets up to number `end`, and `size` bytes."""
-        outbox = self._outbox
-        self._ends[outbox.count] = end
-        self._sizes[outbox.count] = size
-        outbox.seal(segment, name)
+            outbox.seal(cut, name, at, whole)
 
     def _join(self, m: Mbuf, size: int, room: int, name: bytes | None) -> int:
         """Add a packet to a message of packets of that size to that peer; its bytes, or 0 if it doesn't fit in."""
