@@ -48,6 +48,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/lowmem.py
 	$(BIN)/python bench/pace.py
+	$(BIN)/python bench/wire.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools

@@ -45,8 +45,8 @@ def test_pieces_beyond_the_last_are_refused(pool: Pool) -> None:
         for add in (outbox.hold, outbox.lend):
             with pytest.raises(IndexError, match="another piece"):
                 add(m)
-        outbox.seal(0, None)
+        outbox.seal(0, None, 1, 0)
         with pytest.raises(IndexError, match="another message"):
-            outbox.seal(0, None)
+            outbox.seal(0, None, 1, 0)
         outbox.clear()
         assert (outbox.count, outbox.left()) == (0, 1)

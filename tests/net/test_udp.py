@@ -274,3 +274,19 @@ def test_features_tell_which_way_it_runs(pool: Pool, pair: Pair) -> None:
     with UdpPort(pool, pair[0], gro=False, gso=False) as port:
         assert port.features["receive"] in ("recvmmsg", "recvmsg")
         assert port.features["send"] in ("sendmmsg", "sendmsg")
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_what_the_socket_drops_is_counted(pool: Pool, pair: Pair, drops: bool) -> None:
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], gro=False, drops=drops) as theirs:
+        assert theirs.features["drops"] == ("yes" if drops else "no")
+        sent = 0
+        while not theirs.stat().dropped:
+            sent += ours.push(packets(pool, 1000, 50))
+        got = pulled(theirs)
+        assert len(got) + theirs.stat().dropped == sent
+        assert {m.pkthdr.PH_loc for m in got} == {0}
+        ours.push(packets(pool, 10, 1))
+        (last,) = theirs.pull(9)
+        assert last.pkthdr.PH_loc == (theirs.stat().dropped if drops else 0)
+        pool.free_bulk([*got, last])

@@ -23,12 +23,15 @@ cdef class Outbox:
     cdef iovec *_iov
     cdef PyObject **_looks
     cdef unsigned char *_controls
+    cdef Py_ssize_t *_marks
 
     @cython.locals(memory=Memory)
     cdef hold(self, Window window)
     cdef bint _goes_on(self, Memory memory, unsigned char *data)
     cdef int lend(self, Loan lent) except -1
-    cdef int seal(self, Py_ssize_t segment, bytes name) except -1
+    cdef int seal(self, Py_ssize_t segment, bytes name, Py_ssize_t end, Py_ssize_t size) except -1
+    cdef Py_ssize_t end(self, Py_ssize_t n)
+    cdef Py_ssize_t size(self, Py_ssize_t n)
 
     @cython.locals(fd=cython.int, went=cython.int, error=cython.int)
     cdef Py_ssize_t send(self, sock) except? -1000

@@ -59,6 +59,7 @@ class Outbox:
         _iov: Any
         _looks: Any
         _controls: Any
+        _marks: Any
 
     def __init__(self, messages: cython.Py_ssize_t, pieces: cython.Py_ssize_t) -> None:
         if not 0 < messages <= 1024 or not 0 < pieces <= 1 << 16:
@@ -83,11 +84,13 @@ class Outbox:
         self._iov = cython.cast(cython.pointer[iovec], PyMem_Calloc(self.pieces, cython.sizeof(iovec)))
         self._looks = cython.cast(cython.pointer[cython.pointer[PyObject]], PyMem_Calloc(self.pieces, 8))
         self._controls = cython.cast(cython.p_uchar, PyMem_Calloc(self.messages, CMSG_SPACE(2)))
+        self._marks = cython.cast(cython.pointer[cython.Py_ssize_t], PyMem_Calloc(self.messages, 16))
         if (
             self._heads == cython.NULL
             or self._iov == cython.NULL
             or self._looks == cython.NULL
             or self._controls == cython.NULL
+            or self._marks == cython.NULL
         ):
             raise MemoryError
 
@@ -99,6 +102,7 @@ class Outbox:
             PyMem_Free(self._iov)
             PyMem_Free(self._looks)
             PyMem_Free(self._controls)
+            PyMem_Free(self._marks)
 
     def _look_away(self) -> None:
         """Look at nothing any more. What goes home then may do anything, but add to this outbox."""
@@ -154,14 +158,16 @@ class Outbox:
             self._kept.append(memoryview(lent.obj))
         self._used += 1
 
-    def seal(self, segment: cython.Py_ssize_t, name: Any) -> None:
+    def seal(self, segment: cython.Py_ssize_t, name: Any, end: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
         """End the message: to the peer of that name, or the socket's for None; cut by the kernel unless `segment` is 0.
 
-        A name is what `Inbox.name` gives.
+        A name is what `Inbox.name` gives. `end` and `size` are the caller's to note: see `end` and `size`.
         """
         if self.count >= self.messages:
             raise IndexError("there is no room for another message")
         if cython.compiled:
+            self._marks[2 * self.count] = end
+            self._marks[2 * self.count + 1] = size
             head: cython.pointer[msghdr] = cython.address(self._heads[self.count].msg_hdr)
             head.msg_iov = self._iov + self._first
             head.msg_iovlen = self._used - self._first
@@ -185,10 +191,24 @@ class Outbox:
                 short: cython.ushort = segment
                 memcpy(CMSG_DATA(said), cython.address(short), 2)
         else:
+            if self.count == 0:
+                self._sealed.clear()
             control = [(SOL_UDP, UDP_SEGMENT, segment.to_bytes(2, sys.byteorder))] if segment else []
-            self._sealed.append((self._first, self._used, control, name))
+            self._sealed.append((self._first, self._used, control, name, end, size))
         self._first = self._used
         self.count += 1
+
+    def end(self, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """What was noted of message `n`, until the next is sealed after `clear`."""
+        if cython.compiled:
+            return self._marks[2 * n]
+        return self._sealed[n][4]
+
+    def size(self, n: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """See `end`."""
+        if cython.compiled:
+            return self._marks[2 * n + 1]
+        return self._sealed[n][5]
 
     def send(self, sock: Any) -> cython.Py_ssize_t:
         """Send what is sealed, without waiting; how many messages went, or the system's error number, negated."""
@@ -198,7 +218,7 @@ class Outbox:
                 went: cython.int = sendmmsg(fd, self._heads, self.count, MSG_DONTWAIT)
                 error: cython.int = errno
             return -error if went < 0 else went
-        for n, (first, end, control, name) in enumerate(self._sealed):
+        for n, (first, end, control, name, _, _) in enumerate(self._sealed):
             try:
                 if name is None:
                     sock.sendmsg(self._kept[first:end], control, MSG_DONTWAIT)
@@ -215,7 +235,6 @@ class Outbox:
         else:
             for view in self._kept:
                 view.release()
-            self._sealed.clear()
             self._kept.clear()
         for lent in self._loans:
             lent.release()

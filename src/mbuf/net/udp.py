@@ -7,12 +7,13 @@ itself stays its owner's.
 from __future__ import annotations
 
 import socket
+import struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.arms import ARMED
-from mbuf.net.linux import LONGEST, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.net.linux import LONGEST, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.peer import Peer
 from mbuf.net.port import Port, PortStat
 from mbuf.net.udprx import Receiver
@@ -31,10 +32,12 @@ class UdpPort(Port):
     """Packets through a UDP socket, IPv4 or IPv6, connected or not.
 
     It never waits, whether the socket blocks or not: wait for the socket. `gro` and `gso` let the kernel join datagrams
-    of one peer and cut what is sent; each is a packet of its own here nevertheless. A datagram longer than `size`
+    of one peer and cut what is sent; each is a packet of its own here nevertheless. What came joined shares clusters,
+    so that nobody may write to it, unless each is to have one of its own (`writable`). A datagram longer than `size`
     is thrown away and counted: with a smaller one less memory is armed, unless datagrams come joined. At most `armed`
     bytes are, or one message's. With `stamps`, `m.pkthdr.rcv_tstmp` is when a packet came, in nanoseconds since the
-    epoch (M_TSTMP). `PH_loc` is the number of packets that the socket had dropped until then.
+    epoch (M_TSTMP). With `drops`, `PH_loc` is the number of packets that the socket had dropped until then; it costs
+    some where they don't come joined, and `stat()` tells how many were dropped without it too.
 
     Connected when the port is made, the socket sends all to its peer. Else a packet has the `Peer` that it came from as
     its `m.pkthdr.rcvif`, and is sent to the one that it has there; or all are sent to the address `to`.
@@ -53,6 +56,7 @@ class UdpPort(Port):
         size: int = LONGEST,
         writable: bool = False,
         armed: int = ARMED,
+        drops: bool = True,
     ) -> None:
         most = clip(size)
         if not 0 < most <= LONGEST:
@@ -65,7 +69,9 @@ class UdpPort(Port):
         self._before: list[tuple[int, int, int]] = []
         joined = gro and self._turn(SOL_UDP, UDP_GRO)
         self._stamped = stamps and self._turn(socket.SOL_SOCKET, SO_TIMESTAMPNS)
-        self._told = self._turn(socket.SOL_SOCKET, SO_RXQ_OVFL)
+        self._told = drops and self._turn(socket.SOL_SOCKET, SO_RXQ_OVFL)
+        self._dropped = 0
+        self._since = _lost(sock)
         try:
             self._rx = Receiver(pool, sock, most, joined, not connected, None, writable, clip(armed))
             self._tx = Sender(pool, sock, gso and _cuts(sock), connected, peer)
@@ -112,6 +118,9 @@ class UdpPort(Port):
     def stat(self) -> PortStat:
         packets_in, bytes_in, calls_in, denied, short, dropped, truncated, faults = self._rx.counts()
         packets_out, bytes_out, calls_out, errors = self._tx.counts()
+        if self._since is not None and (lost := _lost(self.sock)) is not None:
+            # The socket knows of those too that no packet came after.
+            self._dropped = (lost - self._since) & 0xFFFFFFFF
         return PortStat(
             packets_in=packets_in,
             bytes_in=bytes_in,
@@ -119,7 +128,7 @@ class UdpPort(Port):
             bytes_out=bytes_out,
             denied=denied,
             short=short,
-            dropped=dropped,
+            dropped=max(dropped, self._dropped),
             truncated=truncated,
             errors=errors,
             faults=faults,
@@ -166,6 +175,14 @@ def check(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
+
+
+def _lost(sock: socket.socket) -> int | None:
+    """How many datagrams the socket has dropped, modulo 2**32; None if it doesn't say."""
+    try:
+        return int(struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8])
+    except (OSError, struct.error):
+        return None
 
 
 def _cuts(sock: socket.socket) -> bool:

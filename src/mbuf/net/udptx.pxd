@@ -19,8 +19,6 @@ cdef class Sender:
     cdef bytes _to
     cdef bint _connected
     cdef Outbox _outbox
-    cdef list _ends
-    cdef list _sizes
     cdef readonly bint busy
     cdef public bint closed
     cdef readonly Py_ssize_t gso
@@ -47,11 +45,8 @@ cdef class Sender:
     )
     cdef int _build(self, list packets, Py_ssize_t at) except -1
 
-    @cython.locals(outbox=Outbox)
-    cdef int _seal(self, Py_ssize_t end, Py_ssize_t size, Py_ssize_t segment, bytes name) except -1
-
-    @cython.locals(plain=cython.bint, count=Py_ssize_t, m=Mbuf, other=bytes)
-    cdef Py_ssize_t _join(self, packet, Py_ssize_t size, Py_ssize_t room, bytes name) except -1
+    @cython.locals(count=Py_ssize_t, other=bytes)
+    cdef Py_ssize_t _join(self, Mbuf m, Py_ssize_t size, Py_ssize_t room, bytes name) except -1
     cdef bint _fits(self, Mbuf m) except -1
 
     @cython.locals(outbox=Outbox, total=Py_ssize_t, n=Chain)

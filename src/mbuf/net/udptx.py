@@ -52,12 +52,10 @@ class Sender:
         "_bytes",
         "_calls",
         "_connected",
-        "_ends",
         "_errors",
         "_outbox",
         "_packets",
         "_pool",
-        "_sizes",
         "_sock",
         "_to",
         "busy",
@@ -72,10 +70,6 @@ class Sender:
         self._connected = connected
         self._to: bytes | None = None if to is None else to.name
         self._outbox = Outbox(MESSAGES, PIECES)
-        #: For each message of the outbox: the number of the packet after its last.
-        self._ends: list[int] = [0] * MESSAGES
-        #: And how many bytes it has.
-        self._sizes: list[int] = [0] * MESSAGES
         self.busy = False
         self.closed = False
         self._packets = self._bytes = self._calls = self._errors = 0
@@ -125,10 +119,10 @@ class Sender:
             outbox.clear()
         if went <= 0:
             return self._refused(-went, packets, at)
-        gone: int = self._ends[went - 1] - at
+        gone: int = outbox.end(went - 1) - at
         self._packets += gone
         for n in range(went):
-            self._bytes += self._sizes[n]
+            self._bytes += outbox.size(n)
         return gone
 
     def _refused(self, error: int, packets: list[Any], at: int) -> int:
@@ -139,7 +133,7 @@ class Sender:
             return self._some(packets, at)
         if error in HARD:
             raise OSError(error, os.strerror(error))
-        gone: int = self._ends[0] - at
+        gone: int = self._outbox.end(0) - at
         if gone > 1 and (error == NO_CUTTING or error in TOO_LONG):
             m: Mbuf = packets[at]
             self.gso = 0 if error == NO_CUTTING else m.length() - 1
@@ -157,7 +151,7 @@ class Sender:
                 if outbox.count == 0:
                     # More pieces than a call takes: this one packet is copied.
                     outbox.lend(loan(bytes(m)))
-                    self._seal(at + 1, m.length(), 0, self._whom(m))
+                    outbox.seal(0, self._whom(m), at + 1, m.length())
                 break
             size = self._add(m)
             name = self._whom(m)
@@ -167,40 +161,34 @@ class Sender:
             if 0 < size <= self.gso:
                 first = at
                 end = min(total, at + SEGMENTS - 1)
-                while at < end:
-                    count = self._join(packets[at], size, LONGEST - whole, name)
-                    if count == 0:
-                        break
+                count = size
+                while at < end and count == size:
+                    m = _packet(packets[at])
+                    if self._connected and m._next is None and not m.bits & M_EXTPG and outbox.left():
+                        # What nearly all are: one piece, to the socket's own peer.
+                        count = m.count
+                        if count > size or count == 0 or whole + count > LONGEST:
+                            break
+                        outbox.hold(m)
+                    else:
+                        count = self._join(m, size, LONGEST - whole, name)
+                        if count == 0:
+                            break
                     whole += count
                     at += 1
-                    if count < size:
-                        break
                 if at > first:
                     cut = size
-            self._seal(at, whole, cut, name)
+            outbox.seal(cut, name, at, whole)
 
-    def _seal(self, end: int, size: int, segment: int, name: bytes | None) -> None:
-        """End a message, which has the packets up to number `end`, and `size` bytes."""
-        outbox = self._outbox
-        self._ends[outbox.count] = end
-        self._sizes[outbox.count] = size
-        outbox.seal(segment, name)
-
-    def _join(self, packet: Any, size: int, room: int, name: bytes | None) -> int:
+    def _join(self, m: Mbuf, size: int, room: int, name: bytes | None) -> int:
         """Add a packet to a message of packets of that size to that peer; its bytes, or 0 if it doesn't fit in."""
-        m: Mbuf = _packet(packet)
-        plain = m._next is None and not m.bits & M_EXTPG
-        count = m.count if plain else m.length()
+        count = m.length()
         if count == 0 or count > size or count > room or not self._fits(m):
             return 0
-        if not self._connected:
-            other = self._whom(m)
-            if other is not name and other != name:
-                return 0
-        if plain:
-            self._outbox.hold(m)
-        else:
-            self._add(m)
+        other = self._whom(m)
+        if other is not name and other != name:
+            return 0
+        self._add(m)
         return count
 
     def _fits(self, m: Mbuf) -> bool:

@@ -8,7 +8,7 @@ from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory
 from mbuf.vm.probe cimport Probes
 
-cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
+cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
 cdef unsigned int M_FREED
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_PKTHDR
+from mbuf.const import CSUM_SND_TAG, M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_PKTHDR
 from mbuf.errors import Freed, Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
@@ -213,9 +213,14 @@ class Chain(Segment):
     def _shed_header(self, item: Item, bits: int) -> None:
         """`undress`, of a header that holds something: tags go when its item goes home, a send tag at once."""
         hdr = self.hdr
-        # Not ours to keep; whoever holds the header still has its receive interface.
-        self.hdr = cython.cast(PktHdr, None)
-        tags, tag = hdr.tags, hdr.snd_tag
+        tags = hdr.tags
+        tag = hdr.snd_tag if hdr.csum_flags & CSUM_SND_TAG else None
+        # (One of the two references is that of `hdr`.)
+        if tags is None and tag is None and cython.compiled and Py_REFCNT(hdr) == 2:
+            hdr.place = None
+        else:
+            # Not ours to keep; whoever holds the header still has its receive interface.
+            self.hdr = cython.cast(PktHdr, None)
         hdr.tags = None
         if tag is not None:
             hdr.hold(None, 0)

@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.packet.copy cimport Copy
+from mbuf.packet.ext cimport Storage
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.shape cimport free_chain
 from mbuf.packet.source cimport Source
@@ -31,4 +32,6 @@ cdef class Parts(Copy):
         piece=Py_ssize_t, at=Py_ssize_t, top=Parts, last=Parts, m=Parts, rest=Parts, packets=list,
     )
     cdef list _divide(self, Py_ssize_t size, Parts spare)
+
+    @cython.locals(hdr=PktHdr)
     cdef int crown(self, PktHdr like, Py_ssize_t size, unsigned int bits) except -1

@@ -30,6 +30,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Freed, Inval
 from mbuf.packet.copy import Copy
+from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.shape import free_chain
 from mbuf.vm.number import INT_MAX, clip
@@ -160,7 +161,11 @@ class Parts(Copy):
                 top.crown(hdr, room, bits)
                 # The mbuf has fewer bytes than it had, but they are still where they were.
                 if m.bits & M_EXT and not m.bits & M_EXTPG:
-                    top.share(m, m.off + at, piece)
+                    # `share`, without a look at what is known.
+                    top.buf = cython.cast(Storage, m.buf).share(m.item)
+                    top.bits |= m.bits & (M_EXT | M_RDONLY)
+                    top.off = m.off + at
+                    top.count = piece
                 else:
                     if m._lacking(at, piece) == 2:
                         top._next = last = spare
@@ -177,10 +182,11 @@ class Parts(Copy):
     def crown(self, like: PktHdr, size: int, bits: int) -> None:
         """Begin a packet of `size` bytes, with a header like another but for the tags, and its flags."""
         self.renew()
-        self.hdr.copy(like)
-        if self.hdr.tags is not None:
-            self.hdr.tags = None
-        self.hdr.len = size
+        hdr = self.hdr
+        hdr.copy(like)
+        if hdr.tags is not None:
+            hdr.tags = None
+        hdr.len = size
         if not self.bits & M_EXT:
             # It has no bytes in itself yet, and those that it gets come after the header.
             self.off = MPKTHSIZE

@@ -173,11 +173,13 @@ class PktHdr:
 
     def copy(self, other: PktHdr) -> None:
         """Take all fields over but the tags; the reference to a send tag is the caller's to take."""
-        self.hold(other.place, other.csum_flags & CSUM_SND_TAG)
-        self.csum_flags = other.csum_flags
         if cython.compiled:
+            self.place = other.place
+            self.csum_flags = other.csum_flags
             self.len = other.len
         else:
+            self.hold(other.place, other.csum_flags & CSUM_SND_TAG)
+            self.csum_flags = other.csum_flags
             # As it is, even below 0.
             object.__setattr__(self, "len", other.len)
         self.flowid = other.flowid

@@ -129,7 +129,10 @@ class Bulk(Allocator):
                     m.freem()
                 n += 1
         finally:
-            del packets[:n]
+            if n == len(packets):
+                packets.clear()
+            else:
+                del packets[:n]
 
 
 def _number(verb: str, n: int) -> int:
