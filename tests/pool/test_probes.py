@@ -219,6 +219,25 @@ def test_the_reserve_tells_too(make: Make) -> None:
     pool.reserve.drain()
 
 
+@pytest.mark.parametrize("name", ["m-free", "m-freem"])
+@pytest.mark.parametrize("verb", ["freem", "free_bulk", "free"])
+def test_what_is_freed_is_free_though_a_listener_ends_the_program(make: Make, name: str, verb: str) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pool = make()
+    m = pool.getm2(9000)
+    n = m.next
+    if verb == "free" and n is not None:
+        m.next = None
+        n.freem()
+    packets = [m]
+    with pool.probes.attached(name, end), suppress(KeyboardInterrupt):
+        pool.free_bulk(packets) if verb == "free_bulk" else getattr(m, verb)()
+    assert pool.out == 0
+    assert pool.stat().drops == 0
+
+
 def test_a_listener_may_allocate_unheard(make: Make) -> None:
     pool = make()
     told: Told = []

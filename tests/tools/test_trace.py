@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+import pytest
+
 from mbuf import Pool
 from mbuf.const import EXT_CLUSTER, M_EOR, M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, MT_HEADER
 from mbuf.pool.probes import PROBES
@@ -46,3 +48,19 @@ def test_a_traced_session_tells_of_every_mbuf_that_comes_and_goes(capture: Captu
     assert (run.outcome.packets, run.out) == (3, 0)
     assert probes.count("m-getcl") == probes.count("m-init") == probes.count("m-free") == 5
     assert [line.split()[0] for line in lines if "m-freem" in line] == ["0.002000"] * 5
+
+
+def test_a_line_that_nobody_takes_is_the_last(make: Make) -> None:
+    pool = make()
+    lines: list[str] = []
+
+    def write(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:
+            raise SystemExit(1)
+
+    with pytest.raises(SystemExit), traced(pool, CaptureClock(), write):
+        pool.getcl()
+    assert len(lines) == 2
+    assert pool.out == 0
+    assert not pool.probes.on

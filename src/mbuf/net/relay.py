@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 #: Seconds after which it is tried again, where there were no descriptors, or the other side's queue was full.
 AGAIN = 0.05
 
-#: Why nobody can be accepted now: they have gone, or there are no descriptors or no memory.
-_PASSING = frozenset({errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: Errors of the program. Whatever else accept(2) says is of one client, or passes.
+_HARD = frozenset({errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK})
 
 #: Bytes that the system takes to send later, of each connection. It would take megabytes, which nobody counts.
 UNSENT = 1 << 17
@@ -84,7 +84,7 @@ class StreamRelay:
         self._most = 0
         self._rest()
         for pair in tuple(self._pairs):
-            pair.end(None)
+            pair.end(None if pair.settled else ConnectionAbortedError())
 
     def _rest(self) -> None:
         if self._accepting:
@@ -102,7 +102,7 @@ class StreamRelay:
                 return
             except OSError as error:
                 self._rest()
-                if error.errno not in _PASSING:
+                if error.errno in _HARD:
                     raise
                 self._loop.call_later(AGAIN, self._welcome)
                 return
@@ -148,6 +148,11 @@ class Pair:
         # Not at once: who made this doesn't know it yet.
         self._loop.call_soon(self._connect)
 
+    @property
+    def settled(self) -> bool:
+        """True when nothing is on the way: so that what a side has got is not taken for all."""
+        return not any(flow.sink.out for flow in self.flows)
+
     def _connect(self) -> None:
         if self._client.fileno() < 0:
             return
@@ -169,6 +174,8 @@ class Pair:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+                # Who vanishes without a word holds a place for ever, unless he is asked for one.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         pool, share = self._relay.pool, self._relay.share
         near, far = StreamPort(pool, self._client), StreamPort(pool, server)
         self.flows = (Flow(near, far, share, self._over), Flow(far, near, share, self._over))

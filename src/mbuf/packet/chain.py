@@ -185,9 +185,14 @@ class Chain(Segment):
         if self.bits & M_FREED:
             self.live()
         probes = self.item.home.probes
-        if probes.on:
+        if not probes.on:
+            self.undress()
+            return
+        try:
             probes.fire("m-free", self)
-        self.undress()
+        finally:
+            if not self.bits & M_FREED:
+                self.undress()
 
     def undress(self) -> None:
         """Stand for nothing any more; what this stood for goes home, unlinked. See mb_dtor_mbuf."""

@@ -22,8 +22,11 @@ cdef class Mbuf(Extpg):
     @cython.locals(n=Mbuf)
     cpdef Mbuf free(self)
 
-    @cython.locals(m=Mbuf, n=Chain, probes=Probes)
+    @cython.locals(m=Mbuf, n=Chain)
     cpdef freem(self)
+
+    @cython.locals(m=Mbuf, n=Chain)
+    cdef _freem_told(self)
 
     @cython.locals(storage=Storage, probes=Probes)
     cpdef Mbuf cljset(self, Cluster cluster)

@@ -81,14 +81,32 @@ class Mbuf(Extpg):
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
         if self.bits & M_FREED:
             self.live()
-        probes = self.item.home.probes
-        if probes.on:
-            probes.fire("m-freem", self)
+        if self.item.home.probes.on:
+            self._freem_told()
+            return
         m = self
         while m is not None and not m.bits & M_FREED:
             n = m._next
-            m.shed()
+            m.undress()
             m = cython.cast(Mbuf, n)
+
+    def _freem_told(self) -> None:
+        """`freem`, and probes are told. All is freed, whatever they raise."""
+        failure: BaseException | None = None
+        try:
+            self.item.home.probes.fire("m-freem", self)
+        except BaseException as error:  # what ends a program; raised below, when all is free
+            failure = error
+        m = self
+        while m is not None and not m.bits & M_FREED:
+            n = m._next
+            try:
+                m.shed()
+            except BaseException as error:  # as above
+                failure = error
+            m = cython.cast(Mbuf, n)
+        if failure is not None:
+            raise failure
 
     def __enter__(self) -> Mbuf:
         self.live()

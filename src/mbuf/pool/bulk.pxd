@@ -10,7 +10,7 @@ from mbuf.uma.zone cimport Zone
 from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT, MT_DATA
-cdef unsigned int M_PKTHDR
+cdef unsigned int M_FREED, M_PKTHDR
 cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE
 
 

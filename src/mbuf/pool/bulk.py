@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_PKTHDR, MCLBYTES, MJUMPAGESIZE, MT_DATA
+from mbuf.const import M_FREED, M_NOWAIT, M_PKTHDR, MCLBYTES, MJUMPAGESIZE, MT_DATA
 from mbuf.errors import Inval
 from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import until
@@ -125,9 +125,12 @@ class Bulk(Allocator):
             for m in packets:
                 if m._next is None and not self.probes.on:
                     m.undress()
-                else:
+                    n += 1
+                    continue
+                try:
                     m.freem()
-                n += 1
+                finally:
+                    n += m.bits & M_FREED != 0
         finally:
             if n == len(packets):
                 packets.clear()

@@ -108,7 +108,7 @@ def replay(
     settings = Settings(queues, descriptors, mtu, ncpu, hold, drain_rate, speed)
     with warnings_told():
         job = Job(readable(captures), loops, memory(physmem), booted_with(loader_conf, sets), settings)
-        run = _run(job, click.echo if trace else None)
+        run = _run(job, _traced if trace else None)
     _print(json.dumps(report.json(run), indent=2) + "\n" if as_json else report.text(run))
     context.exit(130 if run.interrupted else 1 if run.errors else 0)
 
@@ -257,6 +257,14 @@ def _sysctl(pool: Pool, argument: str, style: tree.Style) -> bool:
         click.echo(f"sysctl: {plain(str(error))}", err=True)
         return False
     return True
+
+
+def _traced(line: str) -> None:
+    """Print a line of a trace; where nobody reads on, there is no use in going on."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        raise SystemExit(1) from None
 
 
 def _run(job: Job, trace: Callable[[str], object] | None) -> report.Run:

@@ -111,16 +111,13 @@ async def _relay(
     with contextlib.closing(one):
         say(f"relaying {listen.at(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
         pace = Pace(one.stat(), "packets" if not listen.stream else "reads")
-        most = 0
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), way.interval or 1.0)
-            held = pool.vm.used * PAGE_SIZE
-            most = max(most, held)
             if way.interval and not stop.is_set():
-                tell(pace.line(one.stat(), held, way.memory))
+                tell(pace.line(one.stat(), pool.vm.used * PAGE_SIZE, way.memory))
         total = one.stat()
-    say(totals(total, pace.thing, most))
+    say(totals(total, pace.thing, pool.vm.peak * PAGE_SIZE))
     say(f"{count(pool.out, 'mbuf')} left out")
     for fault in faults:
         raise RuntimeError("the relay ended itself") from cast("BaseException | None", fault)

@@ -16,11 +16,19 @@ from mbuf.tools.clock import SECOND, CaptureClock
 
 @contextmanager
 def traced(pool: Pool, clock: CaptureClock, write: Callable[[str], object]) -> Iterator[None]:
-    """Within it, `write` gets a line for every probe that fires."""
+    """Within it, `write` gets a line for every probe that fires; after one that it can't take, no more."""
 
     def told(probe: Probe, *args: object) -> None:
         words = " ".join(f"{name}={show(probe, name, value)}" for name, value in zip(probe.args, args, strict=True))
-        write(f"{clock.now / SECOND:12.6f} {pool.cpus.current():3} {probe.name:8} {words}")
+        try:
+            write(f"{clock.now / SECOND:12.6f} {pool.cpus.current():3} {probe.name:8} {words}")
+        except BaseException:
+            stop()
+            raise
+
+    def stop() -> None:
+        for name, fn in listeners.items():
+            pool.probes.detach(name, fn)
 
     write(f"{'SECONDS':>12} CPU {'PROBE':8} ARGUMENTS")
     listeners = {name: partial(told, probe) for name, probe in PROBES.items()}
@@ -29,8 +37,7 @@ def traced(pool: Pool, clock: CaptureClock, write: Callable[[str], object]) -> I
     try:
         yield
     finally:
-        for name, fn in listeners.items():
-            pool.probes.detach(name, fn)
+        stop()
 
 
 def show(probe: Probe, name: str, value: object) -> str:

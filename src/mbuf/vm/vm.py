@@ -60,8 +60,8 @@ class Vm:
         self.lowmem_period = LOWMEM_PERIOD
         #: Pages in the budget.
         self.pages = realmem // PAGE_SIZE
-        #: Pages handed out.
-        self.used = 0
+        #: Pages handed out, and the most that ever were.
+        self.used = self.peak = 0
         #: Requests for pages that found none, and those that found none in a row though enough were free.
         self.fails = 0
         self.fragmented = 0
@@ -123,6 +123,7 @@ class Vm:
         pages[at : at + count] = b"\1" * count
         self._frees[index] -= count
         self.used += count
+        self.peak = max(self.peak, self.used)
         return index * ARENA_PAGES + at
 
     def _mapped(self, index: int) -> bool:
