@@ -24,9 +24,11 @@ def test_outboxes_have_bounds(messages: int, pieces: int) -> None:
 @pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
 def test_a_box_is_made_once() -> None:
     boxes: Any = recvmmsg.Inbox(1, 1, False), sendmmsg.Outbox(1, 1)
-    for box, words in zip(boxes, ((1, 1, False), (1, 1)), strict=True):
+    for box, words in zip(boxes, ((9, 9, False), (9, 9)), strict=True):
         with pytest.raises(IndexError, match="already"):
             box.__init__(*words)
+        # It believes in no more room than it has.
+        assert (box.messages, box.pieces) == (1, 1)
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, only C can reach these")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, M_PKTHDR, M_TSTMP, Busy, Inval, Mbuf, NoBufs, Pool
+from mbuf import M_EXT, M_PKTHDR, M_TSTMP, Busy, Freed, Inval, Mbuf, NoBufs, Pool, compiled
 from mbuf.net.linux import SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.udprx import Receiver
 from packet.picture import mbufs
@@ -193,3 +193,69 @@ def test_what_was_not_pulled_is_freed_in_the_end(pool: Pool, pair: Pair) -> None
     pool.free_bulk(got)
     with pytest.raises(Inval, match="0 or more"):
         rx.pull(-1)
+
+
+def test_what_came_before_the_pool_was_closed_is_given_or_counted(make: Callable[..., Pool], pair: Pair) -> None:
+    pool = make()
+    rx = Receiver(pool, pair[1], 65535, True, False)
+    assert rx.pull(1) == []
+    data = joined(pair[0], 100, 5)
+    with pytest.warns(ResourceWarning, match="still out"):
+        pool.close()
+    assert contents(pool, rx.pull(1)) == data[:1]
+    packets, size, _, denied = rx.counts()[:4]
+    assert (packets, size, denied) == (1, 100, 4)
+    rx.close()
+    assert pool.out == 0
+
+
+def test_nothing_is_armed_once_it_is_closed(pool: Pool, pair: Pair) -> None:
+    rx = Receiver(pool, pair[1], 65535, False, False)
+    assert rx.pull(1) == []
+    refused = []
+
+    def pull(*_: object) -> None:
+        with pytest.raises(Inval, match="closed"):
+            rx.pull(1)
+        refused.append(True)
+
+    with pool.probes.attached("m-free", pull):
+        rx.close()
+    assert refused
+    rx.rest()
+    rx.close()
+    assert pool.out == 0
+
+
+def test_nothing_is_armed_that_a_listener_has_freed(pool: Pool, pair: Pair) -> None:
+    rx = Receiver(pool, pair[1], 2000, False, False)
+    pair[0].send(b"waits")
+
+    def free(_how: int, _type: int, _flags: int, m: Mbuf | None) -> None:
+        assert m is not None
+        m.freem()
+
+    with pool.probes.attached("m-getcl", free), pytest.raises(Freed):
+        rx.pull(1)
+    assert contents(pool, rx.pull(1)) == [b"waits"]
+    rx.close()
+    assert pool.out == 0
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
+def test_a_receiver_is_made_once_and_of_a_pool(pool: Pool, pair: Pair) -> None:
+    never: Any = Receiver.__new__(Receiver)
+    with pytest.raises(Inval, match="closed"):
+        never.pull(1)
+    never.rest()
+    never.close()
+    for words in ((None, pair[1], 99, False, False), (5, pair[1], 99, False, False)):
+        with pytest.raises(TypeError):
+            never.__init__(*words)
+    for size in (0, -1, (1 << 20) + 1, 1 << 40):
+        with pytest.raises(IndexError, match="give 1 to"):
+            Receiver(pool, pair[1], size, False, False)
+    rx: Any = Receiver(pool, pair[1], 99, False, False)
+    with pytest.raises(TypeError, match="already"):
+        rx.__init__(pool, pair[1], 99, False, False)
+    rx.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXTPG, M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool
+from mbuf import M_EXTPG, M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, compiled
 from mbuf.net.udptx import Sender
 
 Pair = tuple[socket.socket, socket.socket]
@@ -141,7 +141,47 @@ def test_memory_on_its_way_out_stays_whatever_others_do(pool: Pool, udp: Pair) -
     with pytest.raises(Freed):
         tx.push(packets)
     assert [udp[1].recv(9999) for _ in range(2)] == [data, data]
-    packets[-1].freem()
+    # Both have gone.
+    assert (packets, tx.counts()[0]) == ([], 2)
+
+
+def test_a_packet_that_is_listed_twice_goes_twice_and_nothing_stays(pool: Pool, udp: Pair) -> None:
+    tx = sender(pool, udp[0])
+    twice = pool.frombytes(b"twice")
+    packets = [twice, twice, pool.frombytes(b"after")]
+    with pytest.raises(Freed):
+        tx.push(packets)
+    assert [udp[1].recv(9) for _ in range(3)] == [b"twice", b"twice", b"after"]
+    assert (packets, tx.counts()[0], pool.out, pool.stat().drops) == ([], 3, 0, 0)
+
+
+def test_what_is_put_into_the_list_during_a_call_is_refused_as_ever(pool: Pool, udp: Pair) -> None:
+    # Without checksums the kernel cuts nothing, and the packets are looked at again.
+    udp[0].setsockopt(socket.SOL_SOCKET, 11, 1)
+    packets: list[Any] = [pool.frombytes(bytes(100)) for _ in range(8)]
+    kept = list(packets)
+
+    def change() -> None:
+        packets[:] = [None] * 8
+
+    sock: Any = Meddling(udp[0], change)
+    tx = sender(pool, sock, True)
+    with pytest.raises(Inval, match="NoneType"):
+        tx.push(packets)
+    assert tx.counts()[3] == 0
+    pool.free_bulk(kept)
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
+def test_a_sender_is_made_once_and_of_a_pool(pool: Pool, udp: Pair) -> None:
+    never: Any = Sender.__new__(Sender)
+    with pool.frombytes(b"x") as m, pytest.raises(Inval, match="closed"):
+        never.push([m])
+    with pytest.raises(TypeError, match="give a pool"):
+        never.__init__(None, udp[0], True, True, None)
+    tx: Any = sender(pool, udp[0])
+    with pytest.raises(TypeError, match="already"):
+        tx.__init__(pool, udp[0], True, True, None)
 
 
 def test_only_a_list_is_pushed(pool: Pool, udp: Pair) -> None:

@@ -82,6 +82,19 @@ def test_a_packet_listed_twice_is_freed_once(pool: Pool) -> None:
     n.free()
 
 
+def test_a_list_that_changes_while_it_is_freed_ends_that(pool: Pool) -> None:
+    def change(_: object) -> None:
+        packets[1:3] = [None, None]
+
+    cut = pool.getcl_bulk(2)
+    packets: list[Any] = [pool.gethdr().extadd(bytearray(9), change), *cut, *pool.getcl_bulk(2)]
+    with pytest.raises(Inval, match="changed"):
+        pool.free_bulk(packets)
+    assert packets[:2] == [None, None]
+    pool.free_bulk([*cut, *packets[2:]])
+    assert pool.out == 0
+
+
 def test_whole_chains_are_freed_in_bulk(pool: Pool) -> None:
     packets = [pool.gethdr().append(bytes(1000)) for _ in range(3)]
     assert pool.out == 15

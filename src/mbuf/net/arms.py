@@ -49,6 +49,13 @@ class Arms:
     )
 
     def __init__(self, pool: Pool, size: int, named: bool, small: bool, most: int) -> None:
+        if pool is None:
+            raise TypeError("Arms: give a pool")
+        if cython.compiled and self._pool is not None:  # type: ignore[has-type]
+            # The kernel may be writing to what is armed.
+            raise TypeError("Arms: these are made already")
+        if not 0 < size <= ARMED:
+            raise IndexError(f"messages of {size} bytes: give 1 to {ARMED}")
         self._pool = pool
         self.size = size
         self._named = named
@@ -156,6 +163,8 @@ class Arms:
 
     def _put(self, i: int, armed: list[Any], m: Mbuf) -> None:
         """Arm a message with an mbuf before those that it has."""
+        # A probe's listener may have freed it.
+        m.live()
         piece = self._inbox.pieces - 1 - len(armed)
         m.count = self._rooms[piece]
         armed.append(m)

@@ -83,6 +83,8 @@ class Inbox:
     def __init__(self, messages: cython.Py_ssize_t, pieces: cython.Py_ssize_t, named: cython.bint) -> None:
         if not 0 < messages <= 1024 or not 0 < pieces <= 1024:
             raise IndexError(f"{messages} messages of {pieces} pieces: the system takes 1 to 1024 of both")
+        if cython.compiled and self._heads != cython.NULL:
+            raise IndexError("this inbox is made already")
         self.messages = messages
         self.pieces = pieces
         self.named = named
@@ -93,8 +95,6 @@ class Inbox:
             self._got: list[Any] = []
 
     def _make(self) -> None:
-        if self._heads != cython.NULL:
-            raise IndexError("this inbox is made already")
         i: cython.Py_ssize_t
         count: cython.Py_ssize_t = self.messages
         self._heads = cython.cast(cython.pointer[mmsghdr], PyMem_Calloc(count, cython.sizeof(mmsghdr)))

@@ -64,6 +64,8 @@ class Outbox:
     def __init__(self, messages: cython.Py_ssize_t, pieces: cython.Py_ssize_t) -> None:
         if not 0 < messages <= 1024 or not 0 < pieces <= 1 << 16:
             raise IndexError(f"{messages} messages of {pieces} pieces: give 1 to 1024, and 1 to 65536")
+        if cython.compiled and self._heads != cython.NULL:
+            raise IndexError("this outbox is made already")
         self.messages = messages
         self.pieces = pieces
         self.count = 0
@@ -78,8 +80,6 @@ class Outbox:
             self._sealed: list[Any] = []
 
     def _make(self) -> None:
-        if self._heads != cython.NULL:
-            raise IndexError("this outbox is made already")
         self._heads = cython.cast(cython.pointer[mmsghdr], PyMem_Calloc(self.messages, cython.sizeof(mmsghdr)))
         self._iov = cython.cast(cython.pointer[iovec], PyMem_Calloc(self.pieces, cython.sizeof(iovec)))
         self._looks = cython.cast(cython.pointer[cython.pointer[PyObject]], PyMem_Calloc(self.pieces, 8))

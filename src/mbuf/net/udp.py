@@ -100,8 +100,6 @@ class UdpPort(Port):
         )
 
     def pull(self, n: int) -> list[Mbuf]:
-        if self._closed:
-            raise Inval("pull: this port is closed")
         return self._rx.pull(n)
 
     @property

@@ -23,6 +23,7 @@ cdef class Receiver(Arms):
     cdef Py_ssize_t _rumour
     cdef unsigned int _drops
     cdef readonly bint busy
+    cdef readonly bint closed
     cdef readonly bint gro
     cdef unsigned long long _packets
     cdef unsigned long long _bytes
@@ -39,7 +40,7 @@ cdef class Receiver(Arms):
     cpdef close(self)
 
     @cython.locals(
-        want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, joined=Py_ssize_t, i=Py_ssize_t,
+        want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, joined=Py_ssize_t, i=Py_ssize_t, inbox=Inbox,
     )
     cdef _receive(self, Py_ssize_t n)
     cdef bint _fault(self, int error) except -1

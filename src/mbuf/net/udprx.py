@@ -19,7 +19,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_TSTMP, M_VLANTAG
-from mbuf.errors import Busy, Inval, NoBufs, NoMemory
+from mbuf.errors import Busy, Inval, MbufError
 from mbuf.net.arms import ARMED, Arms
 from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
@@ -58,8 +58,13 @@ class Receiver(Arms):
         "_sock",
         "_truncated",
         "busy",
+        "closed",
         "gro",
     )
+
+    def __cinit__(self) -> None:
+        # Compiled, one that was never made is as good as closed.
+        self.closed = True
 
     def __init__(
         self,
@@ -90,6 +95,7 @@ class Receiver(Arms):
         self.busy = False
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._truncated = self._faults = 0
+        self.closed = False
 
     def counts(self) -> tuple[int, ...]:
         """Packets, bytes, calls; denied, short, dropped, truncated, faults."""
@@ -103,6 +109,8 @@ class Receiver(Arms):
         most = clip(n)
         if most < 0:
             raise Inval(f"pull: {n} packets: give 0 or more")
+        if self.closed:
+            raise Inval("pull: this port is closed")
         if self.busy:
             raise Busy("pull: another thread is pulling from this port at this moment")
         if not self._ready and most:
@@ -127,6 +135,10 @@ class Receiver(Arms):
         """Free all that is armed, and all that came and wasn't pulled."""
         if self.busy:
             raise Busy("close: another thread is pulling from this port at this moment")
+        if self.closed:
+            return
+        # First of all: from here on nobody arms anything, in no thread and no listener of what is freed.
+        self.closed = True
         self._empty()
         packets = self._ready
         self._ready = []
@@ -136,7 +148,8 @@ class Receiver(Arms):
         """Free what is armed, until the next pull."""
         if self.busy:
             raise Busy("rest: another thread is pulling from this port at this moment")
-        self._empty()
+        if not self.closed:
+            self._empty()
 
     # Receiving.
 
@@ -147,8 +160,9 @@ class Receiver(Arms):
             whole = self._arm(want)
             if whole == 0:
                 return
+            inbox = self._inbox
             self._calls += 1
-            got = self._inbox.receive(self._sock, whole)
+            got = inbox.receive(self._sock, whole)
             if got >= 0 or not self._fault(-got):
                 break
         joined = 0
@@ -213,10 +227,13 @@ class Receiver(Arms):
         return self._peer
 
     def _cut(self, m: Mbuf, segment: int) -> None:
-        """Cut what came joined; without the mbufs for that, as far as it can be."""
+        """Cut what came joined; without the mbufs for that, as far as it can be.
+
+        They may also be refused because the pool is closed, or in the middle of something (a finalizer pulls).
+        """
         try:
             packets = m.segment(segment)
-        except (NoBufs, NoMemory):
+        except MbufError:
             packets = self._cut_some(m, segment)
         self._count(len(packets))
         self._ready += packets
@@ -232,7 +249,7 @@ class Receiver(Arms):
                 rest.hdr.PH_loc = m.hdr.PH_loc
                 packets.append(m)
                 m = rest
-        except (NoBufs, NoMemory):
+        except MbufError:
             lost = len(m) - segment
             self._denied += -(-lost // segment)
             self._bytes -= lost

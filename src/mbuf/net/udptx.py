@@ -18,7 +18,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
-from mbuf.errors import Busy, Inval
+from mbuf.errors import Busy, Freed, Inval
 from mbuf.net.peer import Peer
 from mbuf.net.sendmmsg import Outbox
 from mbuf.packet.chain import Chain
@@ -63,7 +63,15 @@ class Sender:
         "gso",
     )
 
+    def __cinit__(self) -> None:
+        # Compiled, one that was never made is as good as closed.
+        self.closed = True
+
     def __init__(self, pool: Pool, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
+        if pool is None:
+            raise TypeError("Sender: give a pool")
+        if cython.compiled and self._pool is not None:  # type: ignore[has-type]
+            raise TypeError("Sender: this one is made already")
         self._pool = pool
         self._sock = sock
         self.gso = SHORT if gso else 0
@@ -100,13 +108,21 @@ class Sender:
         return done
 
     def _release(self, packets: list[Any], done: int) -> None:
-        """Free the first packets, and take them out of the list."""
-        if done == len(packets):
-            self._pool.free_bulk(packets)
-        elif done:
-            gone = packets[:done]
-            del packets[:done]
-            self._pool.free_bulk(gone)
+        """Free the first packets, and take them out of the list.
+
+        Raises `Freed` if one was in it twice, or was freed by somebody else meanwhile, when the others are free.
+        """
+        gone = packets[:done]
+        del packets[:done]
+        error = None
+        while gone:
+            try:
+                self._pool.free_bulk(gone)
+            except Freed as again:
+                error = again
+                del gone[0]
+        if error is not None:
+            raise error
 
     def _some(self, packets: list[Any], at: int) -> int:
         """Send packets from one on, in one call; how many are gone, 0 if none can go now."""
@@ -135,7 +151,8 @@ class Sender:
             raise OSError(error, os.strerror(error))
         gone: int = self._outbox.end(0) - at
         if gone > 1 and (error == NO_CUTTING or error in TOO_LONG):
-            m: Mbuf = packets[at]
+            # Others may have put anything there during the call.
+            m: Mbuf = _packet(packets[at])
             self.gso = 0 if error == NO_CUTTING else m.length() - 1
             return self._some(packets, at)
         self._errors += gone

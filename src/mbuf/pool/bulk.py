@@ -123,6 +123,9 @@ class Bulk(Allocator):
         n = 0
         try:
             for m in packets:
+                if m is None:
+                    # A routine that a packet's end has called has put it there.
+                    raise Inval("free_bulk: the list was changed while its packets were freed")
                 if m._next is None and not self.probes.on:
                     m.undress()
                     n += 1
