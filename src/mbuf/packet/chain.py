@@ -185,11 +185,9 @@ class Chain(Segment):
         if self.bits & M_FREED:
             self.live()
         probes = self.item.home.probes
-        if not probes.on:
-            self.undress()
-            return
         try:
-            probes.fire("m-free", self)
+            if probes.on:
+                probes.fire("m-free", self)
         finally:
             if not self.bits & M_FREED:
                 self.undress()
