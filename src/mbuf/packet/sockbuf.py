@@ -272,16 +272,15 @@ class SockBuf(Marks):
 
 
 def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
-    """Views of a chain's first bytes: at most `count` pieces, and none that begins after `size` bytes.
-
-    Of loose pages there may be a few pieces more.
-    """
+    """Views of a chain's first bytes: at most `count` pieces, and of no mbuf that begins after `size` bytes."""
     views: list[memoryview] = []
     left = size
     while m is not None and left > 0 and len(views) < count:
         m.live()
         if m.bits & M_EXTPG:
             views += m.pieces()
+            # They may be cut off, for what goes is counted in bytes.
+            del views[count:]
         elif m.count:
             views.append(m.data)
         left -= m.count
