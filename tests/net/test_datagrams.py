@@ -3,6 +3,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -360,5 +361,94 @@ def test_what_the_port_holds_is_taken_though_its_descriptor_tells_nothing(pool: 
             port.far.send(b"x")
             await until(lambda: len(box.got) == 100)
             endpoint.close()
+
+    run(main())
+
+
+class Raising:
+    """Takes packets, and raises each time; and what a loop is told of that."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.told: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.told.append(context["exception"]))
+
+    def received(self, packets: list[Mbuf]) -> None:
+        for m in packets:
+            self.got.append(bytes(m))
+            m.freem()
+        raise NoBufs("no more", "", 0, 0)
+
+
+def test_what_the_callback_raises_is_told_and_the_rest_comes_all_the_same(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+
+    async def main() -> None:
+        box = Raising()
+        with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
+            sent = [pool.frombytes(bytes([n])) for n in range(50)]
+            back.push(sent)
+            endpoint = Datagrams(pool, port, box.received, batch=4)
+            await until(lambda: len(box.got) == 50)
+            assert box.got == [bytes([n]) for n in range(50)]
+            assert {type(error) for error in box.told} == {NoBufs}
+            endpoint.close()
+
+    run(main())
+
+
+def test_what_the_callback_raises_when_the_turn_has_come_ends_nothing(pool: Pool, run: Run, small: Small) -> None:
+    few = small()
+
+    async def main() -> None:
+        box = Raising()
+        with Stuck(few) as port:
+            endpoint = Datagrams(few, port, box.received)
+            others: list[Mbuf] = []
+            with suppress(NoBufs):
+                while True:
+                    others.append(few.getcl())
+            port.far.send(b"one")
+            await until(lambda: endpoint.denied)
+            few.free_bulk(others)
+            await until(lambda: box.got)
+            port.far.send(b"two")
+            await until(lambda: len(box.got) == 2)
+            assert (box.got, len(box.told)) == ([b"one", b"two"], 2)
+            endpoint.close()
+
+    run(main())
+
+
+def test_a_port_that_was_closed_before_ends_it(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        port = Stuck(pool)
+        endpoint = Datagrams(pool, port, lambda packets: None)
+        endpoint.send([pool.wrap(b"waits")])
+        port.close()
+        assert port.fileno() == -1
+        endpoint.close()
+        assert (pool.out, endpoint.dropped) == (0, 1)
+
+    run(main())
+
+
+def test_a_port_that_is_closed_meanwhile_is_told_of_once(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+
+    async def main() -> None:
+        box = Raising()
+        port = UdpPort(pool, near)
+        endpoint = Datagrams(pool, port, box.received)
+        port.close()
+        far.send(b"x")
+        await until(lambda: box.told)
+        await asyncio.sleep(0)
+        assert [type(error) for error in box.told] == [Inval]
+        assert endpoint._closed
 
     run(main())

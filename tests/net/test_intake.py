@@ -1,8 +1,9 @@
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from mbuf import MCLBYTES, MJUM16BYTES, MLEN, Mbuf, NoBufs, Pool
+from mbuf import MCLBYTES, MJUM16BYTES, MLEN, Mbuf, NoBufs, Pool, compiled
 from mbuf.net.intake import STEPS, Intake, rooms_of
 
 
@@ -93,3 +94,12 @@ def test_reads_grow_when_they_get_all_and_shrink_when_they_get_little(pool: Pool
         assert intake.size == step
         intake.saw(1, step)
     assert intake.size == STEPS[0]
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
+def test_an_intake_that_was_never_made_gives_no_room() -> None:
+    never: Any = Intake.__new__(Intake)
+    with pytest.raises(TypeError, match="never made"):
+        never.room(1)
+    with pytest.raises(TypeError, match="give the chain"):
+        never.filled(None, 1, 1)

@@ -274,6 +274,33 @@ def test_more_pieces_than_one_call_takes(port: StreamPort, far: socket.socket, p
     assert bytes(got) == data + b"z" * (2 * IOV_MAX)
 
 
+@pytest.mark.parametrize("way", ["push", "send"])
+def test_loose_pages_at_the_end_are_no_piece_too_many(
+    port: StreamPort, far: socket.socket, pool: Pool, way: str
+) -> None:
+    with pool.frombytes(bytes(range(250)) * 80) as m:
+        pages = m.mapped_to_unmapped(len(m))
+    assert pages is not None
+    data = bytes(pages)
+    packets = [pool.getcl(flags=0).append(bytes(600)) for _ in range(IOV_MAX - 2)]
+    got = bytearray()
+    if way == "push":
+        packets.append(pages)
+        while packets or port.out:
+            port.push(packets) if packets else port.flush()
+            got += far.recv(1 << 20)
+    else:
+        buffer = SockBuf(1 << 20)
+        for m in (*packets, pages):
+            buffer.append(m)
+        while buffer:
+            port.send(buffer)
+            got += far.recv(1 << 20)
+    while len(got) < 600 * (IOV_MAX - 2) + len(data):
+        got += far.recv(1 << 20)
+    assert got == bytes(600 * (IOV_MAX - 2)) + data
+
+
 def test_what_is_left_of_a_packet_goes_before_the_next(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     parts = [bytes([n]) * 100_000 for n in range(60)]
     todo = packets(pool, *parts)

@@ -6,6 +6,8 @@ import pytest
 
 from mbuf import Pool
 from mbuf.net.failing import Failing
+from mbuf.net.lossy import Lossy
+from mbuf.net.port import Port
 from mbuf.net.queueport import QueuePort
 from mbuf.net.tee import Tee
 
@@ -61,3 +63,34 @@ def test_an_error_loses_nothing(pool: Pool) -> None:
         pool.free_bulk(sent)
     with Tee(QueuePort(), Failing(QueuePort(), 1)) as tee, pytest.raises(OSError, match="error"):
         tee.push([pool.getcl()])
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda port: Tee(port, QueuePort()), lambda port: Lossy(port, 0), lambda p: Failing(p, 99)]
+)
+def test_what_waits_in_a_port_is_told_of_by_a_port_around_it(pool: Pool, wrap: Callable[[Port], Port]) -> None:
+    class Resting(QueuePort):
+        rested = 0
+
+        def rest(self) -> None:
+            self.rested += 1
+
+    inside = Resting()
+    with wrap(inside) as port:
+        inside.push([pool.getcl(), pool.getcl()])
+        pool.free_bulk(port.pull(1))
+        assert port.ready == 1
+        port.rest()
+        assert inside.rested == 1
+
+
+def test_only_what_went_is_denied_a_copy(small: Callable[..., Pool]) -> None:
+    pool = small(clusters=3, mbufs=11)
+    with Tee(QueuePort(1), QueuePort()) as tee:
+        sent = [pool.frombytes(bytes(100)) for _ in range(8)]
+        while tee.push(sent):
+            pass
+        shown = tee.side.pull(9)
+        assert tee.stat().denied + len(shown) == 1
+        pool.free_bulk(sent)
+        pool.free_bulk(shown)

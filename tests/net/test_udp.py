@@ -290,3 +290,24 @@ def test_what_the_socket_drops_is_counted(pool: Pool, pair: Pair, drops: bool) -
         (last,) = theirs.pull(9)
         assert last.pkthdr.PH_loc == (theirs.stat().dropped if drops else 0)
         pool.free_bulk([*got, last])
+
+
+@pytest.mark.parametrize("name", [b"", b"x", bytes(16), b"\x02\x00", b"\xff" * 28, b"y" * 1000, "::1", "127.0.0.1"])
+def test_a_packet_to_nobody_is_counted_and_the_others_go(
+    pool: Pool, bound: Callable[[], socket.socket], host: socket.AddressFamily, name: bytes | str
+) -> None:
+    if name == HOSTS[host]:
+        pytest.skip("this one is somebody")
+    with UdpPort(pool, bound()) as port:
+        theirs = bound()
+        theirs.setblocking(False)
+        sent = [pool.frombytes(bytes([n])) for n in range(3)]
+        for m in sent:
+            m.pkthdr.rcvif = Peer(theirs.getsockname())
+        sent[1].pkthdr.rcvif = Peer(name if isinstance(name, bytes) else (name, 9))
+        assert port.push(sent) == 3
+        assert [theirs.recv(9) for _ in range(2)] == [b"\0", b"\2"]
+        stat = port.stat()
+        # A socket of IPv6 may send to an address of IPv4.
+        assert (stat.packets_out + stat.errors, pool.out) == (3, 0)
+        assert stat.errors == 1 or host == socket.AF_INET6

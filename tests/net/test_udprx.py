@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, M_PKTHDR, M_TSTMP, Busy, Freed, Inval, Mbuf, NoBufs, Pool, compiled
+from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Freed, Inval, Mbuf, NoBufs, Pool, compiled
 from mbuf.net.linux import SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.udprx import Receiver
 from packet.picture import mbufs
@@ -206,6 +206,40 @@ def test_what_came_before_the_pool_was_closed_is_given_or_counted(make: Callable
     packets, size, _, denied = rx.counts()[:4]
     assert (packets, size, denied) == (1, 100, 4)
     rx.close()
+    assert pool.out == 0
+
+
+@pytest.mark.parametrize("armed", [1, 1 << 20])
+def test_what_waits_behind_datagrams_that_are_too_long_comes_at_once(pool: Pool, pair: Pair, armed: int) -> None:
+    rx = Receiver(pool, pair[1], 100, False, False, None, False, armed)
+    for _ in range(5):
+        pair[0].send(bytes(3000))
+    pair[0].send(b"fits")
+    assert contents(pool, rx.pull(1)) == [b"fits"]
+    assert rx.counts()[6] == 5
+    assert rx.pull(1) == []
+    rx.close()
+
+
+def test_no_more_is_armed_than_there_is_room_for_after_an_error(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=600, jumbo16=120, mbufs=1000)
+    rx = Receiver(pool, pair[1], 65535, True, False)
+    for _ in range(3):
+        data = joined(pair[0], 1025, 40)
+        assert contents(pool, pulled(rx)) == data
+    assert rx.segment == 1025
+    rx.rest()
+    # From here on only small clusters are left, of which fewer messages can be had.
+    held = pool.getjcl_bulk(120, size=MJUM16BYTES)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        nobody = gone.getsockname()
+    pair[1].connect(nobody)
+    pair[1].send(b"x")
+    assert rx.pull(1000) == []
+    assert rx.counts()[7] == 1
+    rx.close()
+    pool.free_bulk(held)
     assert pool.out == 0
 
 

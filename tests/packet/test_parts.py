@@ -5,7 +5,20 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_BCAST, M_EXT, M_PKTHDR, M_TSTMP, M_WAITOK, Freed, Inval, Mbuf, NoBufs, Pool
+from mbuf import (
+    IF_SND_TAG_TYPE_RATE_LIMIT,
+    M_BCAST,
+    M_EXT,
+    M_PKTHDR,
+    M_TSTMP,
+    M_WAITOK,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    Pool,
+    SndTag,
+)
 from packet.failing import Scarce, fail_everywhere
 from packet.picture import Card, adorn, header, places
 from packet.rows import Row, Words, chain, sample, try_everywhere
@@ -173,3 +186,28 @@ def test_a_chain_that_is_changed_while_it_waits_for_memory_is_not_cut(
         cutter.done()
     assert (len(m), pool.out) == (500, 1)
     m.free()
+
+
+@pytest.mark.parametrize("way", ["changes", "raises"])
+def test_a_send_tag_that_meddles_has_its_references_back(pool: Pool, way: str) -> None:
+    class Meddling(SndTag):
+        """A driver's own kind."""
+
+        def ref(self) -> SndTag:
+            if way == "changes":
+                m.next = None
+            elif self.refs == 4:
+                raise KeyError("way")
+            return super().ref()
+
+    m = chain(pool, 1000, 1000)
+    rest = m.next
+    tag = m.pkthdr.snd_tag = Meddling(pool.snd_tags, "em0", IF_SND_TAG_TYPE_RATE_LIMIT)
+    before = pool.out
+    with pytest.raises((Inval, KeyError)):
+        m.segment(100)
+    assert (tag.refs, pool.out) == (1, before)
+    m.freem()
+    if way == "changes":
+        assert rest is not None
+        rest.freem()

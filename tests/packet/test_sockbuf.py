@@ -14,6 +14,7 @@ from mbuf import (
     MLEN,
     MSIZE,
     MT_CONTROL,
+    Busy,
     Freed,
     Inval,
     Mbuf,
@@ -302,3 +303,27 @@ def test_many_small_pieces_take_time_for_each(make: Callable[..., Pool]) -> None
     for n in range(20_000):
         with buffer.take(1) as m:
             assert m.data[0] == n & 0xFF
+
+
+@pytest.mark.parametrize("way", ["unlinks", "frees", "cuts"])
+def test_mbufs_that_change_while_one_is_asked_for_are_not_taken(pool: Pool, way: str) -> None:
+    buffer = SockBuf(1 << 20)
+    row = [pool.getcl(flags=0).append(bytes(2000)) for _ in range(3)]
+    for m in row:
+        buffer.append(m)
+
+    def meddle(*_: object) -> None:
+        if way == "unlinks":
+            row[0].next = None
+        elif way == "frees":
+            row[1].freem()
+        else:
+            row[1].adj(1990)
+
+    with pool.probes.attached("m-get", meddle), pytest.raises(Busy):
+        buffer.take(3000)
+    assert buffer.cc == 6000
+    buffer.clear()
+    if way == "unlinks":
+        row[1].freem()
+    assert pool.out == 0

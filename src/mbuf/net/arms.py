@@ -99,8 +99,10 @@ class Arms:
         self._armed = [[] for _ in range(messages)]
 
     def _arm(self, want: int) -> int:
-        """Arm `want` messages; how many could be."""
+        """Arm `want` messages, or as many as there are; how many could be."""
         armed: list[Any]
+        # Laid out anew, there may be fewer than there were.
+        want = min(want, self._inbox.messages)
         pieces = self._inbox.pieces
         small = large = 0
         for i in range(want):
@@ -117,7 +119,7 @@ class Arms:
             self._pool.free_bulk(fresh)
             self._small = True
             self._lay(self.segment)
-            return self._arm(min(want, self._inbox.messages))
+            return self._arm(want)
         whole = self._place(want, fresh)
         while whole < want and self._borrow(whole, fresh):
             whole = self._place(want, fresh)

@@ -7,6 +7,7 @@ stands in line, and reads no more until its turn has come. Never looks into a pa
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
@@ -66,6 +67,8 @@ class Datagrams:
         self._out: list[Mbuf] = []
         self._empty: list[asyncio.Future[None]] = []
         self._turn: asyncio.Task[None] | None = None
+        # A port that is closed has none any more.
+        self._fd = port.fileno()
         self._short = port.stat().short
         self._asked = False
         self._reading = self._closed = False
@@ -86,7 +89,7 @@ class Datagrams:
     def _listen(self) -> None:
         if not (self._reading or self._asked or self._closed or self._turn is not None):
             self._reading = True
-            self._loop.add_reader(self.port, self._readable)
+            self._loop.add_reader(self._fd, self._readable)
             if self.port.ready:
                 # The descriptor doesn't tell of those.
                 self._loop.call_soon(self._readable)
@@ -94,13 +97,22 @@ class Datagrams:
     def _deafen(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self.port)
+            # It may be closed already.
+            with suppress(OSError):
+                self._loop.remove_reader(self._fd)
 
     def _readable(self) -> None:
         for _ in range(TURN):
             if not self._reading:
                 return
-            if not self._pull():
+            try:
+                fed = self._pull()
+            except BaseException:
+                # What `received` raises is the loop's to tell. The descriptor doesn't tell of what is left.
+                if self.port.ready:
+                    self._loop.call_soon(self._readable)
+                raise
+            if not fed:
                 self._deafen()
                 self._turn = self._loop.create_task(self._await_turn())
                 return
@@ -115,6 +127,10 @@ class Datagrams:
         except OSError as error:
             self._end(error)
             return True
+        except Inval:
+            # Somebody has closed the port, or its pool: it would be the same each time.
+            self.close()
+            raise
         more = len(packets) == self._want
         self._want = min(2 * self._want, self._batch) if more else max(self._want // 2, 1)
         if not more or self._want <= FEW:
@@ -130,17 +146,25 @@ class Datagrams:
     async def _await_turn(self) -> None:
         """Wait until the pool has a cluster, and leave it to the port."""
         try:
-            (await self.pool.agetcl()).freem()
-            while not self._asked and not self._pull():
+            await self._cluster()
+            while not (self._asked or self._closed or self._pull()):
                 # It needs more than that, or somebody else was quicker.
                 await asyncio.sleep(AGAIN)
-                (await self.pool.agetcl()).freem()
-        except MbufError:
-            # There never will be one: the pool was closed.
-            self.close()
+                await self._cluster()
+        except Exception as error:
+            # What `received` raises is told as if the loop had called it.
+            self._loop.call_exception_handler({"message": "Exception in Datagrams", "exception": error})
         finally:
             self._turn = None
         self._listen()
+
+    async def _cluster(self) -> None:
+        """Wait until there is a cluster."""
+        try:
+            (await self.pool.agetcl()).freem()
+        except MbufError:
+            # There never will be one: the pool was closed.
+            self.close()
 
     # Out.
 
@@ -154,7 +178,7 @@ class Datagrams:
         elif not self._out:
             self.port.push(packets)
             if packets:
-                self._loop.add_writer(self.port, self._flush)
+                self._loop.add_writer(self._fd, self._flush)
         room = self._most - len(self._out)
         self._out += packets[:room]
         del packets[:room]
@@ -178,7 +202,8 @@ class Datagrams:
 
     def _idle(self) -> None:
         """Nothing waits to be sent any more."""
-        self._loop.remove_writer(self.port)
+        with suppress(OSError):
+            self._loop.remove_writer(self._fd)
         waiters, self._empty = self._empty, []
         for waiter in waiters:
             if not waiter.done():

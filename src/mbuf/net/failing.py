@@ -48,6 +48,13 @@ class Failing(Port):
     def fileno(self) -> int:
         return self.port.fileno()
 
+    @property
+    def ready(self) -> int:
+        return self.port.ready
+
+    def rest(self) -> None:
+        self.port.rest()
+
     def close(self) -> None:
         self.port.close()
 

@@ -41,6 +41,8 @@ class Intake:
 
         The last of them may have room for more than that.
         """
+        if self._pool is None:
+            raise TypeError("room: this intake was never made")
         first: Any = cython.cast(Mbuf, None)
         last: Any = first
         left = size
@@ -86,6 +88,8 @@ class Intake:
 
         Those left over are freed, and so is a large one with little in it.
         """
+        if m is None:
+            raise TypeError("filled: give the chain that was read into")
         self.saw(got, asked)
         before: Any = None
         last: Any = m

@@ -53,6 +53,13 @@ class Lossy(Counted):
     def fileno(self) -> int:
         return self.port.fileno()
 
+    @property
+    def ready(self) -> int:
+        return self.port.ready
+
+    def rest(self) -> None:
+        self.port.rest()
+
     def close(self) -> None:
         super().close()
         self.port.close()

@@ -44,6 +44,10 @@ class QueuePort(Counted):
             self.note(packets_out=done, bytes_out=size)
         return done
 
+    @property
+    def ready(self) -> int:
+        return len(self.queue)
+
     def close(self) -> None:
         """Free what is in line."""
         super().close()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import socket
 import sys
+from errno import EAFNOSUPPORT
 from typing import TYPE_CHECKING, Any
 
+from mbuf.errors import Inval
 from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
 from mbuf.net.peer import unpacked
 from mbuf.vm.loan import Loan
@@ -39,6 +41,8 @@ if cython.compiled:
     )
 
 MSG_DONTWAIT = socket.MSG_DONTWAIT
+#: What a name of no peer of this socket's is refused with.
+ALIEN = EAFNOSUPPORT
 
 
 @cython.no_gc
@@ -225,7 +229,10 @@ class Outbox:
                 else:
                     sock.sendmsg(self._kept[first:end], control, MSG_DONTWAIT, unpacked(name))
             except OSError as error:
-                return n or -(error.errno or 1)
+                # Those that Python has for names are below 0.
+                return n or -(error.errno if error.errno and error.errno > 0 else ALIEN)
+            except (Inval, TypeError):
+                return n or -ALIEN
         return self.count
 
     def clear(self) -> None:

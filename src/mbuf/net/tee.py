@@ -27,11 +27,11 @@ class Tee(Counted):
 
     def pull(self, n: int) -> list[Mbuf]:
         packets = self.port.pull(n)
-        self._show([self._copy(m) for m in packets])
+        self._show([_copy(m) for m in packets])
         return self.came(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
-        copies = [self._copy(m) for m in self.offered(packets)]
+        copies = [_copy(m) for m in self.offered(packets)]
         sizes = [len(m) for m in packets]
         went = 0
         try:
@@ -48,22 +48,31 @@ class Tee(Counted):
     def fileno(self) -> int:
         return self.port.fileno()
 
+    @property
+    def ready(self) -> int:
+        return self.port.ready
+
+    def rest(self) -> None:
+        self.port.rest()
+
     def close(self) -> None:
         super().close()
         self.port.close()
         self.side.close()
 
-    def _copy(self, m: Mbuf) -> Mbuf | None:
-        with suppress(NoBufs, NoMemory):
-            return m.copypacket()
-        self.note(denied=1)
-        return None
-
     def _show(self, copies: list[Mbuf | None]) -> None:
         shown = [m for m in copies if m is not None]
+        self.note(denied=len(copies) - len(shown))
         try:
             self.side.push(shown)
         finally:
             self.note(dropped=len(shown))
             for m in shown:
                 m.freem()
+
+
+def _copy(m: Mbuf) -> Mbuf | None:
+    """A copy that shares the bytes, if there is memory for it."""
+    with suppress(NoBufs, NoMemory):
+        return m.copypacket()
+    return None

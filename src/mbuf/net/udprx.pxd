@@ -39,10 +39,11 @@ cdef class Receiver(Arms):
     @cython.locals(packets=list)
     cpdef close(self)
 
-    @cython.locals(
-        want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, joined=Py_ssize_t, i=Py_ssize_t, inbox=Inbox,
-    )
+    @cython.locals(want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, inbox=Inbox)
     cdef _receive(self, Py_ssize_t n)
+
+    @cython.locals(joined=Py_ssize_t, i=Py_ssize_t)
+    cdef int _take_all(self, Py_ssize_t got) except -1
     cdef bint _fault(self, int error) except -1
 
     @cython.locals(

@@ -28,7 +28,8 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.vm.number import clip
 
-#: What a receive is repeated for: errors that the peer or the network has sent, each told once.
+#: How often a receive is repeated: for errors that the peer or the network has sent, each told once, and after
+#: messages that were too long.
 REPEATS = 16
 #: Errors of the program, not of the network.
 HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINVAL, errno.ENOTCONN, errno.EOPNOTSUPP})
@@ -155,7 +156,6 @@ class Receiver(Arms):
 
     def _receive(self, n: int) -> None:
         want = min(self._inbox.messages, -(-n // self._expect))
-        got = 0
         for _ in range(REPEATS):
             whole = self._arm(want)
             if whole == 0:
@@ -163,8 +163,16 @@ class Receiver(Arms):
             inbox = self._inbox
             self._calls += 1
             got = inbox.receive(self._sock, whole)
-            if got >= 0 or not self._fault(-got):
-                break
+            if got >= 0:
+                self._take_all(got)
+                # Where all were too long, others may wait behind them.
+                if self._ready or got < whole:
+                    return
+            elif not self._fault(-got):
+                return
+
+    def _take_all(self, got: int) -> None:
+        """Make packets of so many messages."""
         joined = 0
         for i in range(got):
             joined = self._take(i) or joined

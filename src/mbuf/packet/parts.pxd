@@ -24,6 +24,10 @@ cdef class Parts(Copy):
     cdef Py_ssize_t _missing(self, Py_ssize_t size) except -1
     cdef Py_ssize_t _lacking(self, Py_ssize_t at, Py_ssize_t piece) except -1
 
+    @cython.locals(taken=Py_ssize_t)
+    cdef int _refer(self, tag, Py_ssize_t size, Py_ssize_t need) except -1
+    cdef int _settled(self, Py_ssize_t size, Py_ssize_t need) except -1
+
     @cython.locals(spare=Parts, source=Source)
     cdef Parts _gather(self, Py_ssize_t size, Py_ssize_t need, how, timeout)
 

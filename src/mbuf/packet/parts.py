@@ -56,14 +56,34 @@ class Parts(Copy):
             raise Inval(f"segment: packets of {size} bytes: give 1 to {INT_MAX}")
         need = self._missing(most)
         spare = self._gather(most, need, how, timeout) if need else None
-        if hdr.csum_flags & CSUM_SND_TAG:
+        hdr = self.hdr
+        if hdr.csum_flags & CSUM_SND_TAG and hdr.len > most:
             try:
-                for _ in range((hdr.len - 1) // most):
-                    hdr.place.ref()
+                self._refer(hdr.place, most, need)
             except BaseException:
                 free_chain(spare)
                 raise
         return self._divide(most, spare)
+
+    def _refer(self, tag: Any, size: int, need: int) -> None:
+        """Take a reference to the send tag for each packet but the first, or none."""
+        taken = 0
+        try:
+            for _ in range((self.hdr.len - 1) // size):
+                tag.ref()
+                taken += 1
+            # A driver's own kind of tag may do anything.
+            self._settled(size, need)
+        except BaseException:
+            for _ in range(taken):
+                tag.rele()
+            raise
+
+    def _settled(self, size: int, need: int) -> None:
+        """Refuse a packet that isn't what it was when its `need` was seen."""
+        self.headed()
+        if self._missing(size) != need:
+            raise Freed("the chain was changed by somebody else while it was to be cut")
 
     def _missing(self, size: int) -> int:
         """How many mbufs packets of `size` bytes need beside those that there are; refuses what isn't one packet."""
@@ -110,9 +130,7 @@ class Parts(Copy):
         source = self.origin()
         spare: Any = cython.cast(Parts, source.get_row(need, how, self.kind, timeout))
         try:
-            self.headed()
-            if self._missing(size) != need:
-                raise Freed("the chain was changed by somebody else while it was to be cut")
+            self._settled(size, need)
         except BaseException:
             free_chain(spare)
             raise

@@ -37,7 +37,10 @@ cdef class SockBuf(Marks):
     cpdef Mbuf take(self, n)
 
     @cython.locals(source=Source, first=Mbuf, cc=Py_ssize_t, piece=Mbuf)
-    cdef Mbuf _spare(self, Mbuf m)
+    cdef Mbuf _spare(self, Mbuf m, Py_ssize_t at, Py_ssize_t left)
+
+    @cython.locals(n=Mbuf)
+    cdef bint _begins(self, Mbuf m, Py_ssize_t at) except -1
 
     @cython.locals(rest=Py_ssize_t, whole=cython.bint)
     cdef Mbuf _cut(self, Mbuf m, Mbuf piece, Py_ssize_t left)

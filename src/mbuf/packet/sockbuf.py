@@ -179,7 +179,7 @@ class SockBuf(Marks):
             raise Busy("take: the mbufs of this buffer were changed by somebody else")
         piece = cython.cast(Mbuf, None)
         if left:
-            piece = self._spare(m)
+            piece = self._spare(m, size - left, left)
         self.gone(size)
         head: Any = self.first
         rest = m
@@ -206,15 +206,28 @@ class SockBuf(Marks):
         taken: Mbuf = head
         return taken
 
-    def _spare(self, m: Mbuf) -> Mbuf:
-        """The mbuf needed to cut through `m`. Asking may make others do anything: who has used this buffer loses."""
+    def _spare(self, m: Mbuf, at: int, left: int) -> Mbuf:
+        """The mbuf needed to cut through `m`, which begins with byte `at`, after `left` bytes.
+
+        Asking may make others do anything: who has used this buffer, or its mbufs, loses.
+        """
         source: Source = m.origin()
         first, cc = self.first, self.cc
         piece: Mbuf = cython.cast(Mbuf, source.get(M_NOWAIT, m.kind))
-        if self.first is not first or self.cc != cc:
+        if self.first is not first or self.cc != cc or not self._begins(m, at) or m.count <= left:
             piece.shed()
             raise Busy("take: the buffer was used while it asked for an mbuf")
         return piece
+
+    def _begins(self, m: Mbuf, at: int) -> bool:
+        """Whether a live mbuf is in the buffer, with byte `at` as its first."""
+        n: Any = self.first
+        while n is not None and not n.bits & M_FREED:
+            if n is m:
+                return at == 0
+            at -= n.count
+            n = n._next
+        return False
 
     def _cut(self, m: Mbuf, piece: Mbuf, left: int) -> Mbuf:
         """Divide an mbuf, `left` of whose bytes go, with another; which of the two stays."""
@@ -272,16 +285,15 @@ class SockBuf(Marks):
 
 
 def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
-    """Views of a chain's first bytes: at most `count` pieces, and none that begins after `size` bytes.
-
-    Of loose pages there may be a few pieces more.
-    """
+    """Views of a chain's first bytes: at most `count` pieces, and of no mbuf that begins after `size` bytes."""
     views: list[memoryview] = []
     left = size
     while m is not None and left > 0 and len(views) < count:
         m.live()
         if m.bits & M_EXTPG:
             views += m.pieces()
+            # They may be cut off, for what goes is counted in bytes.
+            del views[count:]
         elif m.count:
             views.append(m.data)
         left -= m.count
