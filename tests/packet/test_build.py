@@ -16,11 +16,13 @@ from mbuf import (
     MCLBYTES,
     MHLEN,
     MLEN,
+    Freed,
     Inval,
     Mbuf,
     NoBufs,
     Pool,
 )
+from mbuf.packet.build import land, land_each, pour, take_in
 
 #: A mbuf with header, a plain one, one with a cluster, one with a page.
 H, M, C, J = MHLEN, MLEN, MCLBYTES, 4096
@@ -316,3 +318,30 @@ def test_what_a_copy_kept_of_its_target_keeps_the_memory(make: Callable[..., Poo
     m.freem()
     assert (bytes(kept[0]), pool.zones.mbuf.held) == (b"xyz", 1)
     kept.pop().release()
+
+
+def test_only_mbufs_that_are_live_are_landed(pool: Pool) -> None:
+    gone = pool.getcl()
+    gone.freem()
+    like = pool.gethdr()
+    for thing, error in ((None, TypeError), (5, TypeError), (gone, Freed)):
+        with pytest.raises(error):
+            land([thing], 5)
+        with pytest.raises(error):
+            land_each([thing], 5, 5, like.pkthdr, 0)
+    with pool.getcl() as m, pytest.raises(IndexError):
+        land([m], -1)
+    for size, each in ((0, 5), (5, 0), (-5, 5), (5, -5), (11, 5)):
+        kept: list[Any] = [pool.getcl(), pool.getcl()]
+        with pytest.raises(IndexError):
+            land_each(kept, size, each, like.pkthdr, 0)
+        pool.free_bulk(kept)
+    like.freem()
+
+
+def test_nothing_is_made_of_nothing() -> None:
+    nothing: Any = None
+    with pytest.raises(TypeError, match="give the chain"):
+        pour(nothing, b"x", 1, 0)
+    with pytest.raises(TypeError, match="give a source"):
+        take_in(nothing, b"x", 1, 0, None, None)

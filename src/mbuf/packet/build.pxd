@@ -25,3 +25,7 @@ cpdef Mbuf land(list mbufs, Py_ssize_t size, PktHdr like=*, unsigned int bits=*)
 
 @cython.locals(start=Py_ssize_t, packets=list, m=Mbuf)
 cpdef list land_each(list mbufs, Py_ssize_t size, Py_ssize_t each, PktHdr like, unsigned int bits)
+
+
+@cython.locals(m=Mbuf)
+cdef Mbuf _armed(thing)

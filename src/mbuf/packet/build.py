@@ -29,6 +29,8 @@ def pour(m: Mbuf, data: Any, size: int, align: int) -> Mbuf:
 
     The chain is freed if that fails. See m_uiotombuf.
     """
+    if m is None:
+        raise TypeError("pour: give the chain to fill")
     n: Chain | None = m
     at = 0
     try:
@@ -56,6 +58,8 @@ def take_in(
     copy: Callable[[memoryview, memoryview], object] | None,
 ) -> Mbuf:
     """A packet of the first `size` bytes of data, with `off` bytes of room before them. See m_devget."""
+    if source is None:
+        raise TypeError("take_in: give a source")
     top = cython.cast(Chain, None)
     last = top
     at = 0
@@ -98,7 +102,9 @@ def land(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int = 0)
     To each up to its end; the last that it takes has what is left. They are taken out of the list. The packet has
     flags `bits`, and a header `like` that, if one is given.
     """
-    top: Mbuf = mbufs.pop()
+    if size < 0:
+        raise IndexError(f"land: {size} bytes")
+    top: Mbuf = _armed(mbufs.pop())
     if like is None:
         top.begin()
         top.bits |= M_PKTHDR
@@ -108,7 +114,7 @@ def land(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int = 0)
     last: Mbuf = top
     rest = size - top.count
     while rest > 0:
-        m: Mbuf = mbufs.pop()
+        m: Mbuf = _armed(mbufs.pop())
         last._next = m
         last = m
         rest -= m.count
@@ -118,13 +124,25 @@ def land(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int = 0)
 
 def land_each(mbufs: list[Any], size: int, each: int, like: PktHdr, bits: int) -> list[Mbuf]:
     """`land`, of packets that have one mbuf and `each` bytes; the last one has what is left."""
+    if size < 1 or each < 1 or like is None or -(-size // each) > len(mbufs):
+        raise IndexError(f"land_each: {size} bytes, {each} to each of {len(mbufs)}")
     start = len(mbufs) + (-size // each)
     packets = mbufs[start:]
     del mbufs[start:]
     packets.reverse()
-    for m in packets:
+    for thing in packets:
+        m: Mbuf = _armed(thing)
         if size < each:
             m.count = size
         m.crown(like, m.count, bits)
         size -= each
     return packets
+
+
+def _armed(thing: Any) -> Mbuf:
+    """An mbuf that was written to. Who listens to probes may have freed it since."""
+    if not isinstance(thing, Mbuf):
+        raise TypeError(f"an mbuf was to be armed, not a {type(thing).__name__}")
+    m: Mbuf = cython.cast(Mbuf, thing)
+    m.live()
+    return m
