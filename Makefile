@@ -49,6 +49,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/lowmem.py
 	$(BIN)/python bench/pace.py
 	$(BIN)/python bench/wire.py
+	$(BIN)/python bench/stalled.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
