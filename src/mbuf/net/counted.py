@@ -28,6 +28,7 @@ class Counted(Port):
 
     def close(self) -> None:
         self.closed = True
+        super().close()
 
     def note(self, **more: int) -> None:
         """Count so many more of what a `PortStat` has."""

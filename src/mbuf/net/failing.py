@@ -7,16 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval
-from mbuf.net.port import Port
+from mbuf.net.around import Around
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from mbuf.net.port import PortStat
+    from mbuf.net.port import Port, PortStat
     from mbuf.packet.mbuf import Mbuf
 
 
-class Failing(Port):
+class Failing(Around):
     """Passes calls on to `port`, but its `fails`-th, of pulls and pushes together, raises `error`: once, from 1 on.
 
     That call changes nothing. `calls` is how many there were. Closed, it closes the port.
@@ -30,10 +28,6 @@ class Failing(Port):
         self.error = OSError(errno.EIO, os.strerror(errno.EIO)) if error is None else error
         self.calls = 0
 
-    @property
-    def features(self) -> Mapping[str, str]:  # type: ignore[override]
-        return self.port.features
-
     def pull(self, n: int) -> list[Mbuf]:
         self._call()
         return self.port.pull(n)
@@ -44,19 +38,6 @@ class Failing(Port):
 
     def stat(self) -> PortStat:
         return self.port.stat()
-
-    def fileno(self) -> int:
-        return self.port.fileno()
-
-    @property
-    def ready(self) -> int:
-        return self.port.ready
-
-    def rest(self) -> None:
-        self.port.rest()
-
-    def close(self) -> None:
-        self.port.close()
 
     def _call(self) -> None:
         self.calls += 1

@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval
+from mbuf.net.around import Around
 from mbuf.net.counted import Counted
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
 
 
-class Lossy(Counted):
+class Lossy(Counted, Around):
     """Passes packets on to and from `port`, but loses some both ways: each with probability `loss`.
 
     Those are freed and counted as `dropped`. The same `seed` loses the same again, if the same is done. Closed, it
@@ -49,20 +50,6 @@ class Lossy(Counted):
             del packets[:done]
             self.note(packets_out=len(went), bytes_out=sum(sizes[i] for i in went))
         return done
-
-    def fileno(self) -> int:
-        return self.port.fileno()
-
-    @property
-    def ready(self) -> int:
-        return self.port.ready
-
-    def rest(self) -> None:
-        self.port.rest()
-
-    def close(self) -> None:
-        super().close()
-        self.port.close()
 
     def _loses(self) -> bool:
         return self._random.random() < self.loss

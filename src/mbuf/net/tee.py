@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import NoBufs, NoMemory
+from mbuf.net.around import Around
 from mbuf.net.counted import Counted
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
 
 
-class Tee(Counted):
+class Tee(Counted, Around):
     """What is pulled from `port` and pushed to it goes to `side` too, as copies that share their bytes.
 
     So nobody may write to those bytes any more: see `m.unshare`. `side` is not waited for: what it doesn't take is
@@ -45,19 +46,8 @@ class Tee(Counted):
             self.note(packets_out=went, bytes_out=sum(sizes[:went]))
         return went
 
-    def fileno(self) -> int:
-        return self.port.fileno()
-
-    @property
-    def ready(self) -> int:
-        return self.port.ready
-
-    def rest(self) -> None:
-        self.port.rest()
-
     def close(self) -> None:
         super().close()
-        self.port.close()
         self.side.close()
 
     def _show(self, copies: list[Mbuf | None]) -> None:

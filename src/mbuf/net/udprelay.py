@@ -103,12 +103,6 @@ class UdpRelay:
             open=len(sessions),
         )
 
-    @property
-    def features(self) -> str:
-        """How it receives and sends."""
-        found = self._front.features
-        return f"{found['receive']} in, {found['send']} out"
-
     def close(self) -> None:
         """Forget everybody, and relay no more."""
         self._timer.cancel()
