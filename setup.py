@@ -1,6 +1,7 @@
 """What pyproject.toml can't say: which modules are compiled, and how.
 
-MBUF_PURE=1 builds none: the same sources then run as they stand (the pure leg).
+MBUF_PURE=1 builds none: the same sources then run as they stand (the pure leg). MBUF_CFLAGS replaces the flags of
+the C compiler: "-O2 -DMBUF_HOOKS=1" makes the build for tests/hostile.
 A failed build fails; it never falls back.
 """
 
@@ -9,6 +10,8 @@ import os
 from setuptools import setup
 
 COMPILED = [
+    "mbuf.vm.unraisable",
+    "mbuf.vm.commit",
     "mbuf.vm.number",
     "mbuf.vm.loan",
     "mbuf.vm.arena",
@@ -90,9 +93,11 @@ def extensions():
     from Cython.Build import cythonize
     from setuptools import Extension
 
+    flags = os.environ.get("MBUF_CFLAGS", "-O2").split()
     return cythonize(
-        [Extension(n, [f"src/{n.replace('.', '/')}.py"], extra_compile_args=["-O2"]) for n in COMPILED],
+        [Extension(n, [f"src/{n.replace('.', '/')}.py"], extra_compile_args=flags) for n in COMPILED],
         build_dir="build/cython",
+        nthreads=os.cpu_count() or 1,
         compiler_directives={
             "language_level": 3,
             "annotation_typing": False,
@@ -102,4 +107,4 @@ def extensions():
     )
 
 
-setup(ext_modules=extensions())
+setup(ext_modules=extensions(), options={"build_ext": {"parallel": os.cpu_count() or 1}})

@@ -21,6 +21,7 @@ cdef class Home:
     cdef public Probes probes
     cdef public object source
 
+    cdef bint keep(self, Item item) noexcept
     cpdef int free(self, Item item) except -1
 
 

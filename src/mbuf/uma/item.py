@@ -67,8 +67,12 @@ class Home:
     probes: Any
     source: Any
 
+    def keep(self, item: Item) -> bool:
+        """Take the item back if that is a step of plain C (noexcept), for commits; false if it must go by `free`."""
+        return False
+
     def free(self, item: Item) -> None:
-        """Take the item back."""
+        """Take the item back, whatever that takes: user code may run."""
         raise NotImplementedError
 
 

@@ -1,10 +1,11 @@
 cimport cython
 from mbuf.vm.arena cimport Arena, Run
+from mbuf.vm.commit cimport Releasable
 from mbuf.vm.loan cimport Loan
 
 
 @cython.no_gc
-cdef class Memory:
+cdef class Memory(Releasable):
     cdef unsigned char *ptr
     cdef readonly object run
     cdef readonly Py_ssize_t size
@@ -36,7 +37,7 @@ cdef class Memory:
 
 
 @cython.no_gc
-cdef class Window:
+cdef class Window(Releasable):
     cdef Memory buf
     cdef Py_ssize_t off
     cdef Py_ssize_t count

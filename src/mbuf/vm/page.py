@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import ReadOnly
 from mbuf.vm.arena import Arena, Run
+from mbuf.vm.commit import Releasable
 from mbuf.vm.loan import Loan
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def compiled() -> bool:
 
 @cython.no_gc
 @cython.cclass
-class Memory:
+class Memory(Releasable):
     """The bytes of one thing, `size` of them.
 
     They are part of a run, or on loan from somebody, or those of another memory; `fixed` ones are never
@@ -266,7 +267,7 @@ class Memory:
 
 @cython.no_gc
 @cython.cclass
-class Window:
+class Window(Releasable):
     """A stretch of some memory: `count` bytes at `off` of `buf`."""
 
     __slots__ = ("buf", "count", "off")

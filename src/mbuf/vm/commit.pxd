@@ -1,0 +1,83 @@
+cimport cython
+
+
+cdef extern from *:
+    """
+    #ifndef MBUF_HOOKS
+    #define MBUF_HOOKS 0
+    #endif
+    typedef struct {
+        void *first;
+        void *last_fresh;
+        Py_ssize_t fresh;
+        int depth;
+    } mbuf_release_list;
+    static __thread mbuf_release_list mbuf_own_list __attribute__((unused));
+    """
+    bint MBUF_HOOKS
+    ctypedef struct mbuf_release_list:
+        void *first
+        void *last_fresh
+        Py_ssize_t fresh
+        int depth
+    # Each module that reads this file has one; only that of `commit` itself is used.
+    mbuf_release_list mbuf_own_list
+
+
+@cython.final
+cdef class Latch:
+    cdef public object hook
+    cdef readonly bint up
+    cdef readonly Py_ssize_t pending
+
+
+cdef Latch LATCH
+
+
+@cython.no_gc
+cdef class Releasable:
+    cdef void *_behind
+    cdef bint listed
+
+    cdef int let_go(self) except -1
+
+
+cdef int _busy() except -1
+cdef void _border(str phase) noexcept
+
+@cython.locals(last=Releasable)
+cdef void put(Releasable r) noexcept
+cdef void put_first(Releasable r) noexcept
+
+@cython.locals(r=Releasable)
+cdef Releasable _pop()
+
+@cython.locals(r=Releasable, rest=Py_ssize_t)
+cpdef int work_off() except -1
+cdef void finish_drop() noexcept
+
+
+cdef inline int check_latch() except -1:
+    if LATCH.up:
+        _busy()
+    if MBUF_HOOKS:
+        _border("enter")
+    return 0
+
+
+cdef inline void enter_commit() noexcept:
+    if MBUF_HOOKS:
+        _border("commit")
+    LATCH.up = True
+
+
+cdef inline void leave_commit() noexcept:
+    LATCH.up = False
+
+
+cdef inline int settle() except -1:
+    if MBUF_HOOKS:
+        _border("release")
+    if LATCH.pending:
+        work_off()
+    return 0

@@ -1,0 +1,257 @@
+"""Commits, the latch, and the release list: how a verb changes things in one step.
+
+A verb converts its arguments, acquires what it needs, commits and releases; user code may run in all of these but
+the third. A commit lies between `enter_commit` and `leave_commit`. Compiled, it is plain C, so that neither a
+thread, nor a signal, nor a finalizer comes in between; uncompiled, one lock for the process stands around it. The
+*latch* is up meanwhile: if user code runs all the same, which is a mistake in here, `check_latch`, with which every
+public method begins, raises `Busy`.
+
+What a commit ends may have finalizers and free routines, which must not run inside it. Their holder (an mbuf, a
+header, storage, a tag) is put on the *release list* of the thread, and let go after the commit by `settle`:
+
+    first -> fresh, fresh, fresh -> left by the verb that called back -> ...
+
+`put` adds behind the last of the fresh ones: those that the running verb has put. `work_off` lets them go first in,
+first out. While it calls back, what is left counts as the outer verb's: a verb inside the callback works off its own
+at its end; what the callback merely drops follows when it has returned. So nothing recurses, however long a chain of
+things is that hold each other. The list is linked through the objects, so adding can't fail; it owns a reference to
+each.
+"""
+
+from __future__ import annotations
+
+from threading import RLock, get_ident, local
+from typing import TYPE_CHECKING, Any
+
+from mbuf.errors import Busy
+from mbuf.vm.unraisable import report
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+if cython.compiled:
+    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+
+
+class Latch:
+    """`up` while a commit runs; `pending` objects are on the release lists of all threads.
+
+    `hook`, in a test build, is called at each border between phases, with its name.
+    """
+
+    __slots__ = ("hook", "lock", "owner", "pending", "up")
+    up: bool
+    pending: int
+
+    def __init__(self) -> None:
+        self.hook: Any = None
+        self.up = False
+        self.pending = 0
+        if not cython.compiled:
+            self.lock = RLock()
+            self.owner = 0
+
+
+LATCH = Latch()
+
+
+@cython.no_gc
+@cython.cclass
+class Releasable:
+    """What can be put on a release list. `let_go` is called once for each time that it was put there."""
+
+    __slots__ = ("_behind", "listed")
+    _behind: Any
+    listed: bool
+
+    def let_go(self) -> None:
+        """End what this holds. User code may run."""
+        raise NotImplementedError
+
+
+def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+    """Uncompiled, a new object is on no list, as a compiled one is."""
+    r = object.__new__(cls)
+    r.listed = False
+    r._behind = None
+    return r
+
+
+def _busy() -> None:
+    raise Busy("called in the middle of a step of the allocator: call again when that is over")
+
+
+def _border(phase: str) -> None:
+    """Call the hook of a test build."""
+    hook = LATCH.hook
+    if hook is not None:
+        try:
+            hook(phase)
+        except BaseException as error:  # the hook says what it finds by itself
+            report(error, hook)
+
+
+def put(r: Releasable) -> None:
+    """Put an object on this thread's list, behind what the running verb has put there before."""
+    if r.listed:
+        return
+    r.listed = True
+    LATCH.pending += 1
+    if cython.compiled:
+        Py_INCREF(r)
+        if mbuf_own_list.fresh:
+            last = cython.cast(Releasable, mbuf_own_list.last_fresh)
+            r._behind = last._behind
+            last._behind = cython.cast(cython.p_void, r)
+        else:
+            r._behind = mbuf_own_list.first
+            mbuf_own_list.first = cython.cast(cython.p_void, r)
+        mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
+    else:
+        if mbuf_own_list.fresh:
+            last = mbuf_own_list.last_fresh
+            r._behind = last._behind
+            last._behind = r
+        else:
+            r._behind = mbuf_own_list.first
+            mbuf_own_list.first = r
+        mbuf_own_list.last_fresh = r
+    mbuf_own_list.fresh += 1
+
+
+def put_first(r: Releasable) -> None:
+    """Put an object in front of all others: an item on its way home, which calls nobody."""
+    if r.listed:
+        return
+    r.listed = True
+    LATCH.pending += 1
+    r._behind = mbuf_own_list.first
+    if cython.compiled:
+        Py_INCREF(r)
+        mbuf_own_list.first = cython.cast(cython.p_void, r)
+        if not mbuf_own_list.fresh:
+            mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
+    else:
+        mbuf_own_list.first = r
+        if not mbuf_own_list.fresh:
+            mbuf_own_list.last_fresh = r
+    mbuf_own_list.fresh += 1
+
+
+def _pop() -> Releasable:
+    """Take the first object off the list; the reference is the caller's."""
+    if cython.compiled:
+        r = cython.cast(Releasable, mbuf_own_list.first)
+        Py_DECREF(r)
+        mbuf_own_list.first = r._behind
+        r._behind = cython.NULL
+    else:
+        r = mbuf_own_list.first
+        mbuf_own_list.first = r._behind
+        r._behind = None
+    r.listed = False
+    LATCH.pending -= 1
+    if mbuf_own_list.fresh:
+        mbuf_own_list.fresh -= 1
+    return r
+
+
+def work_off() -> None:
+    """Let go of what the running verb has put, or, where no callback is under way, of all.
+
+    Exceptions go to `sys.unraisablehook`; one that ends the program is raised when the list is empty.
+    """
+    if inside():
+        return
+    failure: BaseException | None = None
+    while has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
+        r = _pop()
+        rest = mbuf_own_list.fresh
+        mark = mbuf_own_list.last_fresh
+        mbuf_own_list.fresh = 0
+        mbuf_own_list.depth += 1
+        try:
+            r.let_go()
+        except Exception as error:
+            report(error, r)
+        except BaseException as error:  # ends the program; raised below
+            failure = error
+        finally:
+            mbuf_own_list.depth -= 1
+            if rest:
+                mbuf_own_list.last_fresh = mark
+            mbuf_own_list.fresh += rest
+    if failure is not None:
+        raise failure
+
+
+def finish_drop() -> None:
+    """`settle` where nobody can catch an exception: in a finalizer, or where a view is released.
+
+    Inside a commit, or a callback of the list, what was put stays until that is over.
+    """
+    if mbuf_own_list.depth == 0 and not inside():
+        try:
+            work_off()
+        except BaseException as error:  # as Python does with what a finalizer raises
+            report(error, None)
+
+
+def inside() -> bool:
+    """True while this thread is in a commit."""
+    if cython.compiled:
+        return bool(LATCH.up)
+    return LATCH.up and LATCH.owner == get_ident()
+
+
+def has_listed() -> bool:
+    """True when something is on this thread's list."""
+    if cython.compiled:
+        return bool(mbuf_own_list.first != cython.NULL)
+    return mbuf_own_list.first is not None
+
+
+if not cython.compiled:
+    type.__setattr__(Releasable, "__new__", _blank)
+
+    class _List(local):
+        """Uncompiled, the release list of a thread."""
+
+        first: Any = None
+        last_fresh: Any = None
+        fresh = 0
+        depth = 0
+
+    mbuf_own_list = _List()
+
+    def check_latch() -> None:
+        """Refuse to begin a verb in the middle of a commit of this thread."""
+        if LATCH.up and LATCH.owner == get_ident():
+            _busy()
+        if LATCH.hook is not None:
+            _border("enter")
+
+    def enter_commit() -> None:
+        """Begin a commit, when no other thread is in one."""
+        if LATCH.hook is not None:
+            _border("commit")
+        LATCH.lock.acquire()
+        if LATCH.up:
+            LATCH.lock.release()
+            _busy()
+        LATCH.owner = get_ident()
+        LATCH.up = True
+
+    def leave_commit() -> None:
+        """End a commit."""
+        LATCH.up = False
+        LATCH.lock.release()
+
+    def settle() -> None:
+        """Let go of what the verb has ended."""
+        if LATCH.hook is not None:
+            _border("release")
+        if mbuf_own_list.first is not None:
+            work_off()
