@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_EXTPG, M_NOTREADY, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, NotSupported
 from mbuf.packet.record import alone, exchange, forget, hold, payload, renewed
-from mbuf.packet.routine import run
+from mbuf.vm.unraisable import run
 from mbuf.packet.source import until
 from mbuf.vm.lock import Lock
 from mbuf.vm.number import clip

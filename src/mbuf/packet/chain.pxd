@@ -2,14 +2,11 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.packet.segment cimport Segment
-from mbuf.uma.item cimport Item
-from mbuf.vm.number cimport clip
-from mbuf.vm.page cimport Memory
-from mbuf.vm.probe cimport Probes
+from mbuf.packet.segment cimport Segment, capacity, check_alive, raise_freed, start, store, writable
+from mbuf.uma.item cimport Item, send_home
+from mbuf.vm.commit cimport LATCH, Latch, enter_commit, finish_drop, leave_commit, put
 
-cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
-cdef unsigned int M_FREED
+cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
 
 
 @cython.no_gc
@@ -18,48 +15,61 @@ cdef class Chain(Segment):
     cdef Chain _nextpkt
     cdef PktHdr hdr
 
-    cdef int begin(self) except -1
-    cdef int renew(self) except -1
+    cdef bint lend(self) except -1
 
-    @cython.locals(total=Py_ssize_t, m=Chain)
-    cpdef Py_ssize_t length(self) except -1
-    cpdef Chain last(self)
-
-    @cython.locals(m=Chain, found=Chain)
-    cdef Chain tail(self)
-
-    @cython.locals(n=Chain)
-    cdef Chain follow(self)
-
-    @cython.locals(n=Chain)
-    cdef Chain after(self)
-
-    @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
-    cpdef grow(self, count)
-
-    cdef int grow_whole(self) except -1
-
-    @cython.locals(most=Py_ssize_t, more=Py_ssize_t)
-    cpdef fill(self, data, start, count)
-
-    @cython.locals(probes=Probes)
-    cdef int shed(self) except -1
-
-    @cython.locals(item=Item, bits=cython.uint, storage=Storage)
-    cdef int undress(self) except -1
-
-    @cython.locals(hdr=PktHdr, storage=Storage)
-    cdef int _shed_header(self, Item item, unsigned int bits) except -1
-
-    @cython.locals(item=Item, buf=Memory, off=Py_ssize_t, count=Py_ssize_t, bits=cython.uint, hdr=PktHdr)
-    cdef int swap(self, Chain other) except -1
-
-    @cython.locals(n=Chain, p=Chain)
-    cdef list links(self)
+    @cython.locals(item=Item)
+    cdef int let_go(self) except -1
 
 
-cdef bint _sole(Chain m)
+cdef void drop(Chain m) noexcept
+
+@cython.locals(n=Chain, p=Chain)
+cdef int unlink_all(Chain m) except -1
+
+@cython.locals(n=Chain)
+cdef Chain next_checked(Chain m)
+
+@cython.locals(n=Chain, total=Py_ssize_t)
+cdef Py_ssize_t length(Chain m) except -1
+
+@cython.locals(n=Chain)
+cdef Chain last_of(Chain m)
+
+@cython.locals(n=Chain, there=Py_ssize_t)
+cdef int span(Chain m, str verb, Py_ssize_t at, Py_ssize_t count) except -1
+
+@cython.locals(n=Chain, mark=cython.ulonglong)
+cdef unsigned long long fingerprint(Chain m) except? 0
+cdef int check_link(Chain m, Chain n, str verb) except -1
+
+@cython.locals(p=Chain, q=Chain)
+cdef int _check_circle(Chain m, Chain n, str verb) except -1
+cdef void link(Chain m, Chain n) noexcept
+
+@cython.locals(n=Chain)
+cdef Chain cut(Chain m)
+
+cdef void swap(Chain m, Chain n) noexcept
+cdef void attach(Chain m, Storage storage) noexcept
+
+@cython.locals(item=Item, bits=cython.uint, p=Chain)
+cdef void release(Chain m) noexcept
+
+@cython.locals(hdr=PktHdr, storage=Storage)
+cdef void _release_header(Chain m, Item item, unsigned int bits) noexcept
+
+@cython.locals(n=Chain)
+cdef void release_chain(Chain m) noexcept
+cdef void free_chain(Chain m) noexcept
+
+@cython.locals(hdr=PktHdr)
+cdef int own_header(Chain m) except -1
+cdef PktHdr headed(Chain m)
+
+@cython.locals(source=Source)
+cdef changed_meanwhile(str verb)
+cdef size_t _name(thing) noexcept
 
 
-@cython.locals(todo=list)
-cdef _no_circle(Chain m, Chain n)
+cdef inline unsigned long long _mixed(unsigned long long mark, unsigned long long number) noexcept:
+    return (mark ^ number) * 1099511628211ULL

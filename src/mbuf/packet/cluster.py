@@ -5,7 +5,7 @@ Holds raw storage for whoever will attach it; never looks at the bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
@@ -15,6 +15,10 @@ else:
 from mbuf.errors import Freed
 from mbuf.packet.ext import Storage
 from mbuf.vm.page import Window
+
+if not cython.compiled:
+    from mbuf.uma.item import send_home
+    from mbuf.vm.commit import check_latch, enter_commit, finish_drop, leave_commit, put, settle
 
 
 @cython.no_gc
@@ -29,7 +33,6 @@ class Cluster(Window):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.buf = None
         raise TypeError("a cluster comes from a pool: pool.cljget(None, how, size)")
 
     @property
@@ -45,12 +48,20 @@ class Cluster(Window):
 
     def free(self) -> None:
         """Give the cluster back to its zone."""
-        storage: Storage = self.take()
-        storage.release()
+        check_latch()
+        self.lend()
+        self.end()
+        settle()
+
+    def end(self) -> None:
+        """Give the cluster back, in a commit."""
+        storage = self.take()
+        enter_commit()
+        send_home(storage)
+        leave_commit()
 
     def take(self) -> Storage:
-        """The storage, which is the caller's from now on; this handle stands for nothing any more."""
-        self.lend()
+        """The storage, of a live cluster; it is the caller's from now on, and this handle freed."""
         storage: Storage = self.buf
         self.buf = None
         return storage
@@ -63,7 +74,13 @@ class Cluster(Window):
 
     def __del__(self) -> None:
         if self.buf is not None:
-            self.free()
+            put(self)
+            finish_drop()
+
+    def let_go(self) -> None:
+        """Dropped: go home, unless somebody has freed or attached it meanwhile."""
+        if self.buf is not None:
+            self.end()
 
 
 def cluster(storage: Storage) -> Cluster:
@@ -73,3 +90,15 @@ def cluster(storage: Storage) -> Cluster:
     c.off = 0
     c.count = storage.size
     return c
+
+
+def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+    """Uncompiled, a cluster that was never made is as good as freed."""
+    c = _new(cls)
+    c.buf = None
+    return c
+
+
+if not cython.compiled:
+    _new = Cluster.__new__
+    type.__setattr__(Cluster, "__new__", _blank)

@@ -1,46 +1,82 @@
 cimport cython
 
+from mbuf.packet.chain cimport (
+    Chain,
+    cut,
+    fingerprint,
+    free_chain,
+    headed,
+    length,
+    link,
+    next_checked,
+    own_header,
+    span,
+)
+from mbuf.packet.ext cimport Storage
+from mbuf.packet.header cimport (
+    ROUNDS,
+    HeaderCopy,
+    acquire_header,
+    changing,
+    discard_header,
+    fits_header,
+    give_header,
+)
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.packet.shape cimport Shape, free_chain
-from mbuf.packet.source cimport Source, left, until
-from mbuf.vm.number cimport clip
+from mbuf.packet.segment cimport capacity, check_alive, store
+from mbuf.packet.source cimport Source, left, origin
+from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
-cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_FREED, M_PKTHDR, M_RDONLY
-cdef int M_NOWAIT
-cdef object ALL, NOWAIT
-cdef Py_ssize_t INT_MAX, M_COPYALL, MHLEN, MINCLSIZE
+cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY
+cdef Py_ssize_t M_COPYALL, MHLEN, MINCLSIZE, MPKTHSIZE
 
 
-@cython.no_gc
-cdef class Copy(Shape):
-    cdef Source origin(self)
+cdef Chain alike(Source source, Chain m, bint head, int how, deadline)
 
-    @cython.locals(m=Copy)
-    cdef Copy alike(self, Source source, bint head, how, deadline)
-    cpdef Copy dupcl(self, Shape m)
+@cython.locals(storage=Storage)
+cdef int acquire_share(Chain n, Chain m) except -1
 
-    cdef int share(self, Shape m, Py_ssize_t off, Py_ssize_t count) except -1
-    cdef int take(self, Shape m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t off) except -1
+@cython.locals(made=Storage)
+cdef void share(Chain n, Chain m, Py_ssize_t off, Py_ssize_t count) noexcept
+cdef void take(Chain n, Chain m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t off) noexcept
 
-    @cython.locals(
-        skip=Py_ssize_t, count=Py_ssize_t, piece=Py_ssize_t, head=cython.bint, source=Source,
-        m=Copy, n=Copy, top=Copy, last=Copy,
-    )
-    cpdef Copy copym(self, off=*, len=*, how=*, timeout=*)
+@cython.locals(storage=Storage, made=Storage)
+cdef int dupcl(Chain n, Chain m) except -1
+cdef Chain copym(Chain m, Py_ssize_t skip, Py_ssize_t count, int how, deadline)
+cdef Chain copypacket(Chain m, int how, deadline)
 
-    @cython.locals(top=Copy, last=Copy, m=Copy, n=Copy, source=Source)
-    cpdef Copy copypacket(self, how=*, timeout=*)
+@cython.locals(
+    source=Source, first=Chain, last=Chain, n=Chain, p=Chain, held=HeaderCopy, mark=cython.ulonglong,
+    at=Py_ssize_t, todo=Py_ssize_t,
+)
+cdef Chain _duplicate(Chain m, Py_ssize_t skip, Py_ssize_t count, bint whole, int how, deadline)
 
-    @cython.locals(
-        hdr=PktHdr, todo=Py_ssize_t, skip=Py_ssize_t, piece=Py_ssize_t, kind=cython.int, source=Source,
-        m=Copy, n=Copy, top=Copy, last=Copy,
-    )
-    cpdef Copy dup(self, how=*, timeout=*)
+@cython.locals(p=Chain, piece=Py_ssize_t)
+cdef void _commit_copy(
+    Chain m, Py_ssize_t skip, Py_ssize_t count, bint whole, Chain n, HeaderCopy held
+) noexcept
 
-    @cython.locals(
-        keep=Py_ssize_t, rest=Py_ssize_t, m=Copy, n=Copy, tail=Copy, second=Copy, hdr=PktHdr, source=Source,
-    )
-    cpdef Copy split(self, len, how=*, timeout=*)
+@cython.locals(
+    source=Source, first=Chain, last=Chain, n=Chain, held=HeaderCopy, hdr=PktHdr, mark=cython.ulonglong,
+    todo=Py_ssize_t,
+)
+cdef Chain dup(Chain m, int how, deadline)
+cdef Chain _room_for(Source source, Chain m, Py_ssize_t todo, int how, deadline)
+cdef int _begin_like(Chain n) except -1
 
-    @cython.locals(rest=Py_ssize_t)
-    cdef int halve(self, Copy n, Py_ssize_t keep) except -1
+@cython.locals(p=Chain, at=Py_ssize_t, room=Py_ssize_t, piece=Py_ssize_t)
+cdef int _fill(Chain n, Chain m) except -1
+
+@cython.locals(
+    source=Source, n=Chain, p=Chain, part=Chain, mark=cython.ulonglong, at=Py_ssize_t, rest=Py_ssize_t,
+    head=cython.bint,
+)
+cdef Chain split(Chain m, Py_ssize_t keep, int how, deadline)
+
+@cython.locals(rest=Chain)
+cdef void _commit_split(
+    Chain m, Py_ssize_t keep, Chain p, Py_ssize_t at, Chain n, Chain part, tag
+) noexcept
+
+@cython.locals(rest=Py_ssize_t)
+cdef void halve(Chain n, Chain m, Py_ssize_t keep) noexcept

@@ -2,6 +2,11 @@
 
 Shares external storage where that will do, else copies; asks the source for the mbufs. Leaves the chain
 that it copies as it is, but for `split`, which divides it.
+
+A copy is made in rounds. First the chain's `fingerprint` is taken; then all is acquired that the copy needs: an mbuf
+for each that is copied, tags, and what it takes to share unmapped pages. If the fingerprint is the same afterwards,
+the copy is made in one step. Otherwise somebody has changed the chain meanwhile: what was acquired is freed, and the
+next round begins.
 """
 
 from __future__ import annotations
@@ -9,269 +14,341 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import cython
 
-    from mbuf.packet.mbuf import Mbuf
     from mbuf.packet.source import Source
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import (
-    CSUM_SND_TAG,
-    M_COPYALL,
-    M_EXT,
-    M_EXTPG,
-    M_FREED,
-    M_NOWAIT,
-    M_PKTHDR,
-    M_RDONLY,
-    MHLEN,
-    MINCLSIZE,
-)
+from mbuf.const import CSUM_SND_TAG, M_COPYALL, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, MHLEN, MINCLSIZE, MPKTHSIZE
 from mbuf.errors import Inval
-from mbuf.packet.shape import Shape, free_chain
-from mbuf.packet.source import left, until
-from mbuf.vm.number import INT_MAX, clip
+from mbuf.packet.chain import Chain
+from mbuf.packet.ext import Storage
+from mbuf.packet.header import HeaderCopy, acquire_header, changing, discard_header
+from mbuf.packet.source import left
 
-#: Defaults as objects: a C constant would be made one in every call.
-ALL: int = M_COPYALL
-NOWAIT: int = M_NOWAIT
+if not cython.compiled:
+    from mbuf.packet.chain import (
+        cut,
+        fingerprint,
+        free_chain,
+        headed,
+        length,
+        link,
+        next_checked,
+        own_header,
+        span,
+    )
+    from mbuf.packet.header import ROUNDS, fits_header, give_header
+    from mbuf.packet.segment import capacity, check_alive, store
+    from mbuf.packet.source import origin
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
-@cython.no_gc
-@cython.cclass
-class Copy(Shape):
-    """An mbuf that can be copied."""
+def alike(source: Source, m: Chain, head: bool, how: int, deadline: float | None) -> Any:
+    """A new mbuf of the type of `m`, with a packet header or without."""
+    if head:
+        return source.gethdr(how, m.kind, left(deadline))
+    return source.get(how, m.kind, left(deadline))
 
-    __slots__ = ()
 
-    def origin(self) -> Source:
-        """Whom to ask for more mbufs."""
-        source: Source | None = self.item.home.source
-        if source is None:
-            raise Inval("the pool that this mbuf came from is closed")
-        return source
+# Sharing.
 
-    def alike(self, source: Source, head: bool, how: int, deadline: float | None) -> Any:
-        """A new mbuf of this one's type, with a packet header or without."""
-        if head:
-            m: Any = cython.cast(Copy, source.gethdr(how, self.kind, left(deadline)))
-        else:
-            m = cython.cast(Copy, source.get(how, self.kind, left(deadline)))
-        return m
 
-    def dupcl(self, m: Mbuf) -> Self:
-        """Share the external storage of another mbuf, and show the same bytes of it. See mb_dupcl.
+def acquire_share(n: Chain, m: Chain) -> None:
+    """Get what the new mbuf `n` needs to share the storage of `m`: put by in its `buf`, where nobody looks yet."""
+    if m.bits & M_EXT:
+        storage: Storage = store(m)
+        storage.check_share()
+        if m.bits & M_EXTPG and n.bits & M_PKTHDR:
+            raise Inval("an mbuf with a packet header can't have unmapped pages: put it in front of one that has them")
+        n.buf = storage.make_sharer()
 
-        What this mbuf held in itself is gone. While the storage is shared, nobody may write to it.
-        """
-        self.live()
-        if m is None:
-            raise Inval("dupcl: give an mbuf whose storage is to be shared")
-        m.live()
-        if self.bits & M_EXT:
+
+def share(n: Chain, m: Chain, off: int, count: int) -> None:
+    """In a commit: have `count` bytes at `off` of the storage of `m`, with what was put by in `buf`. See mb_dupcl."""
+    made: Storage = cython.cast(Storage, n.buf)
+    store(m).join(m.item, made)
+    n.bits |= m.bits & (M_RDONLY | M_EXT | M_EXTPG)
+    n.off = off
+    n.count = count
+
+
+def take(n: Chain, m: Chain, skip: int, count: int, off: int) -> None:
+    """In a commit: have `count` bytes of `m` from `skip` on: shared if external, else copied to `off`."""
+    if m.bits & M_EXT:
+        share(n, m, m.off + skip, count)
+    else:
+        n.buf.move(off, m.buf, m.off + skip, count)
+        n.off = off
+        n.count = count
+
+
+def dupcl(n: Chain, m: Any) -> None:
+    """Share the external storage of another mbuf, and show the same bytes of it. See mb_dupcl."""
+    if m is None:
+        raise Inval("dupcl: give an mbuf whose storage is to be shared")
+    for _ in range(ROUNDS):
+        check_alive(n)
+        check_alive(m)
+        if n.bits & M_EXT:
             raise Inval("dupcl: this mbuf has external storage already")
         if not m.bits & M_EXT:
             raise Inval("dupcl: the other mbuf has no external storage to share")
-        self.share(m, m.off, m.count)
-        return self
+        storage: Storage = store(m)
+        storage.check_share()
+        if m.bits & M_EXTPG and n.bits & M_PKTHDR:
+            raise Inval("an mbuf with a packet header can't have unmapped pages: put it in front of one that has them")
+        made: Storage = storage.make_sharer()
+        if n.alive and m.alive and m.buf is storage and not n.bits & M_EXT:
+            break
+    else:
+        raise changing("dupcl")
+    enter_commit()
+    n.buf = made
+    share(n, m, m.off, m.count)
+    leave_commit()
 
-    def share(self, m: Shape, off: int, count: int) -> None:
-        """`dupcl`, of two mbufs known to be right: `count` bytes at `off` of the storage."""
-        if m.bits & M_EXTPG and self.bits & M_PKTHDR:
-            raise Inval("an mbuf with a packet header can't have loose pages: put it in front of one that has them")
-        self.buf = m.store().share(m.item)
-        self.bits |= m.bits & (M_RDONLY | M_EXT | M_EXTPG)
-        self.off = off
-        self.count = count
 
-    def take(self, m: Shape, skip: int, count: int, off: int) -> None:
-        """Hold `count` bytes of another mbuf's data from `skip` on: shared if external, else copied to `off`."""
-        if m.bits & M_FREED:
-            # By somebody else, while this verb asked for memory.
-            m.live()
-        if m.bits & M_EXT:
-            self.share(m, m.off + skip, count)
-        else:
-            self.buf.copy(off, m.buf, m.off + skip, count)
-            self.off = off
-            self.count = count
+# Copies.
 
-    def copym(self, off: int = 0, len: int = ALL, how: int = NOWAIT, timeout: float | None = None) -> Mbuf | None:
-        """A new chain of `len` bytes from byte `off` on, by default of all. See m_copym.
 
-        External storage is shared, and read-only for all who share it; bytes inside mbufs are copied. The
-        packet header is copied if `off` is 0. None if no byte is asked for. Raises `NoBufs`, and then
-        nothing has changed.
-        """
-        if self.bits & M_FREED:
-            self.live()
-        skip = clip(off)
-        count = M_COPYALL if len is ALL else clip(len)
-        m: Copy | None = self
-        head = skip == 0 and self.bits & M_PKTHDR != 0
-        if skip or count != M_COPYALL:
-            self.span("copym", skip, 0 if count == M_COPYALL else count)
-            while m is not None and skip >= m.count and skip > 0:
-                skip -= m.count
-                m = cython.cast(Copy, m.follow())
-        if m is None or count == 0:
-            return None
-        deadline = None if timeout is None else until(how, timeout)
-        source = self.origin()
-        top: Mbuf = cython.cast(Copy, None)
-        last = top
+def copym(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> Any:
+    """A new chain of `count` bytes, or M_COPYALL, from byte `skip` on. See m_copym."""
+    check_alive(m)
+    if skip or count != M_COPYALL:
+        span(m, "copym", skip, 0 if count == M_COPYALL else count)
+    if count == 0:
+        return None
+    return _duplicate(m, skip, count, False, how, deadline)
+
+
+def copypacket(m: Chain, how: int, deadline: float | None) -> Any:
+    """A new packet of the same bytes, that keeps the room before them. See m_copypacket."""
+    headed(m)
+    return _duplicate(m, 0, M_COPYALL, True, how, deadline)
+
+
+def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline: float | None) -> Any:
+    source = origin(m)
+    first: Chain = cython.cast(Chain, None)
+    held: HeaderCopy | None = None
+    for _ in range(ROUNDS):
+        first = cython.cast(Chain, None)
         try:
-            while count > 0 and m is not None:
-                n = m.alike(source, head, how, deadline)
-                if last is None:
-                    top = n
-                else:
-                    last._next = n
+            mark = fingerprint(m)
+            span(m, "copym", skip, 0 if count == M_COPYALL else count)
+            at = skip
+            p: Any = m
+            while p is not None and at > 0 and at >= p.count:
+                at -= p.count
+                p = p._next
+            if p is None:
+                return None
+            first = alike(source, p, skip == 0 and m.bits & M_PKTHDR != 0, how, deadline)
+            if first.bits & M_PKTHDR and m.hdr.laden():
+                held = acquire_header(held, m.hdr, how)
+            last: Chain = first
+            todo = count
+            while True:
+                acquire_share(last, p)
+                todo -= p.count - at
+                at = 0
+                p = p._next
+                if p is None or (todo <= 0 and count != M_COPYALL):
+                    break
+                n: Chain = alike(source, p, False, how, deadline)
+                link(last, n)
                 last = n
-                if head:
-                    n.inherit(m, how)
-                    if count != M_COPYALL:
-                        n.hdr.len = count
-                    head = False
-                piece = min(count, m.count - skip)
-                n.take(m, skip, piece, n.off)
-                if count != M_COPYALL:
-                    count -= piece
-                skip = 0
-                m = cython.cast(Copy, m.follow())
+            if fingerprint(m) == mark and (not first.bits & M_PKTHDR or fits_header(held, m.hdr)):
+                _commit_copy(m, skip, count, whole, first, held)
+                return first
         except BaseException:
-            free_chain(top)
+            free_chain(first)
+            discard_header(held)
+            settle()
             raise
-        return top
+        free_chain(first)
+        settle()
+    discard_header(held)
+    raise changing("copym")
 
-    def copypacket(self, how: int = NOWAIT, timeout: float | None = None) -> Mbuf:
-        """A new packet of the same bytes: `copym` of all that keeps the room before them. See m_copypacket."""
-        self.headed()
-        deadline = None if timeout is None else until(how, timeout)
-        source = self.origin()
-        top: Mbuf = self.alike(source, True, how, deadline)
-        try:
-            top.inherit(self, how)
-            top.take(self, 0, self.count, self.off)
-            last = top
-            m = cython.cast(Copy, self.follow())
-            while m is not None:
-                n = m.alike(source, False, how, deadline)
-                last._next = n
-                last = n
-                n.take(m, 0, m.count, n.off)
-                m = cython.cast(Copy, m.follow())
-        except BaseException:
-            free_chain(top)
-            raise
-        return top
 
-    def dup(self, how: int = NOWAIT, timeout: float | None = None) -> Mbuf:
-        """A new packet of the same bytes, copied, so that they can be written. See m_dup.
-
-        Raises `NoBufs`, and then nothing has changed; `Inval` if the header's len isn't the mbufs'.
-        """
-        hdr = self.headed()
-        if hdr.len != self.length():
-            raise Inval(f"dup: the packet header says {hdr.len} bytes, the mbufs have {self.length()}: see fixhdr")
-        deadline = None if timeout is None else until(how, timeout)
-        source = self.origin()
-        todo = hdr.len
+def _commit_copy(m: Chain, skip: int, count: int, whole: bool, n: Chain, held: HeaderCopy | None) -> None:
+    """Make the new mbufs from `n` on a copy."""
+    enter_commit()
+    p: Any = m
+    while p is not None and skip > 0 and skip >= p.count:
+        skip -= p.count
+        p = p._next
+    if n.bits & M_PKTHDR:
+        give_header(n, held, m)
+        if count != M_COPYALL:
+            n.hdr.len = count
+    while n is not None and p is not None:
+        piece = min(count, p.count - skip)
+        take(n, p, skip, piece, p.off if whole else n.off)
+        if count != M_COPYALL:
+            count -= piece
         skip = 0
-        m: Copy | None = self
-        kind = self.kind
-        top: Mbuf = cython.cast(Copy, None)
-        last = top
+        n = n._next
+        p = p._next
+    leave_commit()
+
+
+def dup(m: Chain, how: int, deadline: float | None) -> Any:
+    """A new packet of the same bytes, copied, so that they can be written. See m_dup."""
+    headed(m)
+    source = origin(m)
+    first: Chain = cython.cast(Chain, None)
+    held: HeaderCopy | None = None
+    for _ in range(ROUNDS):
+        first = cython.cast(Chain, None)
         try:
-            while todo > 0 or top is None:
-                if m is not None:
-                    kind = m.kind
-                if todo >= MINCLSIZE:
-                    n = cython.cast(Copy, source.getcl(how, kind, 0, left(deadline)))
-                else:
-                    n = cython.cast(Copy, source.get(how, kind, left(deadline)))
-                if last is None:
-                    top = n
-                    n.inherit(self, how)
-                    n.bits &= ~M_RDONLY
-                else:
-                    last._next = n
+            mark = fingerprint(m)
+            hdr = headed(m)
+            todo = length(m)
+            if hdr.len != todo:
+                raise Inval(f"dup: the packet header says {hdr.len} bytes, the mbufs have {todo}: see fixhdr")
+            first = _room_for(source, m, todo, how, deadline)
+            if hdr.laden():
+                held = acquire_header(held, hdr, how)
+            _begin_like(first)
+            last: Chain = first
+            todo -= min(todo, capacity(last))
+            while todo > 0:
+                n: Chain = _room_for(source, m, todo, how, deadline)
+                link(last, n)
                 last = n
-                while m is not None and n.count < n.capacity():
-                    piece = min(n.capacity() - n.count, m.count - skip)
-                    n.buf.copy(n.off + n.count, m.buf, m.off + skip, piece)
-                    n.count += piece
-                    skip += piece
-                    todo -= piece
-                    if skip == m.count:
-                        m = cython.cast(Copy, m.after() if todo else None)
-                        skip = 0
+                todo -= min(todo, capacity(last))
+            _fill(first, m)
+            if fingerprint(m) == mark and fits_header(held, headed(m)):
+                enter_commit()
+                give_header(first, held, m)
+                first.bits &= ~M_RDONLY
+                leave_commit()
+                return first
         except BaseException:
-            free_chain(top)
+            free_chain(first)
+            discard_header(held)
+            settle()
             raise
-        return top
+        free_chain(first)
+        settle()
+    discard_header(held)
+    raise changing("dup")
 
-    def split(self, len: int, how: int = NOWAIT, timeout: float | None = None) -> Mbuf | None:
-        """Keep `len` bytes; returns a new chain of the rest, which is the caller's. See m_split.
 
-        External storage that is cut through is shared by both. A packet's rest has a header with length
-        and interface (or send tag), nothing else of it. None if there is no rest of a chain without a
-        header. Raises `NoBufs`, or `Inval` if the chain is shorter, and then nothing has changed.
-        """
-        self.live()
-        keep = clip(len)
-        m: Copy | None = self
-        if keep < 0 or keep > INT_MAX:
-            raise Inval(f"split at {len}: give a number of bytes from 0 on")
-        while m is not None and keep > m.count:
-            keep -= m.count
-            m = cython.cast(Copy, m.follow())
-        if m is None:
-            raise Inval(f"split at {len}: the chain has only {self.length()} bytes")
-        m.follow()
-        rest = m.count - keep
-        if not self.bits & M_PKTHDR and rest == 0:
-            tail: Mbuf = cython.cast(Copy, m.cut())
-            return tail
-        deadline = None if timeout is None else until(how, timeout)
-        source = self.origin()
-        if not self.bits & M_PKTHDR:
-            n: Mbuf = m.alike(source, False, how, deadline)
-            m.live()
-            m.halve(n, keep)
+def _room_for(source: Source, m: Chain, todo: int, how: int, deadline: float | None) -> Any:
+    """A new mbuf for as many of the bytes as one should have."""
+    if todo >= MINCLSIZE:
+        return source.getcl(how, m.kind, 0, left(deadline))
+    return source.get(how, m.kind, left(deadline))
+
+
+def _begin_like(n: Chain) -> None:
+    """Give a new mbuf a clean packet header, behind which its data begins."""
+    own_header(n)
+    n.hdr.reset()
+    n.bits |= M_PKTHDR
+    if not n.bits & M_EXT:
+        n.off = MPKTHSIZE
+
+
+def _fill(n: Chain, m: Chain) -> None:
+    """Copy the bytes of a chain into new mbufs that have room for them, and their types."""
+    p: Any = m
+    at = 0
+    while n is not None:
+        if p is not None:
+            check_alive(p)
+            n.kind = p.kind
+        room = capacity(n)
+        while p is not None and n.count < room:
+            piece = min(room - n.count, p.count - at)
+            if piece > 0:
+                n.buf.copy(n.off + n.count, p.buf, p.off + at, piece)
+            n.count += piece
+            at += piece
+            if at >= p.count:
+                p = next_checked(p)
+                at = 0
+        n = n._next
+
+
+def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
+    """Keep some bytes; returns a new chain of the rest, which is the caller's. See m_split."""
+    n: Chain = cython.cast(Chain, None)
+    for _ in range(ROUNDS):
+        mark = fingerprint(m)
+        at = keep
+        p: Any = m
+        while p is not None and at > p.count:
+            at -= p.count
+            p = next_checked(p)
+        if p is None:
+            raise Inval(f"split at {keep}: the chain has only {length(m)} bytes")
+        rest = p.count - at
+        head = m.bits & M_PKTHDR != 0
+        if not head and rest == 0:
+            enter_commit()
+            n = cut(p)
+            leave_commit()
             return n
-        n = self.alike(source, True, how, deadline)
-        second = cython.cast(Copy, None)
+        source = origin(m)
+        tag: Any = None
         try:
-            if (rest > MHLEN and not m.bits & M_EXT) or (rest and m.bits & M_EXTPG):
+            n = alike(source, m if head else p, head, how, deadline)
+            part: Chain = n
+            if head and ((rest > MHLEN and not p.bits & M_EXT) or (rest and p.bits & M_EXTPG)):
                 # The rest can't be where a header is, so an empty mbuf goes before it.
-                second = m.alike(source, False, how, deadline)
+                part = alike(source, p, False, how, deadline)
                 n.off += MHLEN
-                n._next = second
-            m.live()
-            hdr = self.headed()
-            if hdr.csum_flags & CSUM_SND_TAG:
-                hdr.place.ref()
+                link(n, part)
+            if rest:
+                acquire_share(part, p)
+            if head and m.hdr.csum_flags & CSUM_SND_TAG:
+                place = m.hdr.place
+                place.ref()
+                tag = place
+            if fingerprint(m) == mark and (tag is None or m.hdr.place is tag):
+                _commit_split(m, keep, p, at, n, part if rest else cython.cast(Chain, None), tag)
+                return n
         except BaseException:
             free_chain(n)
+            if tag is not None:
+                tag.rele()
+            settle()
             raise
-        if second is not None:
-            m.halve(second, keep)
-        elif rest:
-            m.halve(n, keep)
-        else:
-            n._next = m.cut()
-        n.hdr.hold(hdr.place, hdr.csum_flags & CSUM_SND_TAG)
-        n.hdr.add(hdr.len - clip(len))
-        hdr.len = clip(len)
-        return n
+        free_chain(n)
+        if tag is not None:
+            tag.rele()
+        settle()
+    raise changing("split")
 
-    def halve(self, n: Copy, keep: int) -> None:
-        """Keep the first bytes of this mbuf; its others, and what comes after it, become those of `n`."""
-        rest = self.count - keep
-        n.take(self, keep, rest, n.off + ((n.capacity() - rest) & ~7))
-        self.count = keep
-        n._next = self.cut()
+
+def _commit_split(m: Chain, keep: int, p: Chain, at: int, n: Chain, part: Any, tag: Any) -> None:
+    """Divide a chain in mbuf `p`; `part` gets the bytes from `at` on, if any."""
+    enter_commit()
+    rest: Any = cut(p)
+    if part is not None:
+        halve(part, p, at)
+        if rest is not None:
+            link(part, rest)
+    elif rest is not None:
+        link(n, rest)
+    if m.bits & M_PKTHDR:
+        if tag is not None:
+            n.hdr.hold(tag, CSUM_SND_TAG)
+        elif not m.hdr.csum_flags & CSUM_SND_TAG:
+            n.hdr.hold(m.hdr.place, 0)
+        n.hdr.add(m.hdr.len - keep)
+        m.hdr.len = keep
+    leave_commit()
+
+
+def halve(n: Chain, m: Chain, keep: int) -> None:
+    """In a commit: keep the first bytes of an mbuf; the others become those of `n`."""
+    rest = m.count - keep
+    take(n, m, keep, rest, n.off + ((capacity(n) - rest) & ~7))
+    m.count = keep

@@ -98,10 +98,14 @@ class Epg:
 
     def __setattr__(self, name: str, value: Any) -> None:
         most = _MOST.get(name)
-        if most is not None and not (isinstance(value, int) and 0 <= value <= most):
-            raise Inval(f"epg.{name} = {value!r}: give a number from 0 to {most}")
+        if most is not None:
+            # A number of its own: a subclass of int may compare and convert as it likes.
+            number = int.__index__(value) if isinstance(value, int) else -1
+            if not 0 <= number <= most:
+                raise Inval(f"epg.{name} = {value!r}: give a number from 0 to {most}")
+            value = number
         size = _BYTES.get(name)
-        if size is not None and not (isinstance(value, bytes) and len(value) <= size):
+        if size is not None and not (type(value) is bytes and len(value) <= size):
             raise Inval(f"epg.{name} = {value!r}: give at most {size} bytes")
         if name == "npgs":
             raise AttributeError("epg.npgs can't be set: see addpages")

@@ -1,6 +1,7 @@
 cimport cython
 
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport Home, Item, send_home
+from mbuf.vm.commit cimport enter_commit, leave_commit, put
 
 cdef int EXT_CLUSTER, EXT_JUMBOP, EXT_JUMBO9, EXT_JUMBO16, EXT_PACKET
 cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE, MJUM9BYTES
@@ -8,6 +9,7 @@ cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE, MJUM9BYTES
 
 @cython.no_gc
 cdef class Storage(Item):
+    cdef Item ending
     cdef Item owner
     cdef object tags
     cdef unsigned int users
@@ -15,22 +17,31 @@ cdef class Storage(Item):
 
     cdef void own(self) noexcept
     cdef void pair(self) noexcept
-    cdef Py_ssize_t counted(self)
-    cdef bint sole(self)
-    cdef tell(self, Item item)
-    cdef bint lingers(self, Item item)
-    cdef Storage share(self, Item item)
-    cdef Py_ssize_t ext_size(self)
+    cdef Py_ssize_t counted(self) noexcept
+    cdef bint sole(self) noexcept
+    cdef describe(self, Item item)
+    cdef bint defers(self, Item item) noexcept
+    cdef Py_ssize_t ext_size(self) noexcept
     cdef Py_ssize_t bound(self) except -1
-    cdef Py_ssize_t frags(self) except -1
+    cdef Py_ssize_t frags(self) noexcept
     cdef object counter(self)
+    cdef int check_share(self) except -1
+    cdef Storage make_sharer(self)
+    cdef bint fits_sharer(self, made) noexcept
+    cdef void join(self, Item item, Storage made) noexcept
+    cdef void unref(self, Item item) noexcept
+    cdef void finish(self, Item item) noexcept
 
     @cython.locals(owner=Item)
-    cdef int _parted(self, Item item) except -1
+    cdef void later(self, Item item) noexcept
 
     @cython.locals(owner=Item)
-    cdef int later(self, Item item) except -1
-    cdef int untag(self) except -1
-    cdef int drop(self, Item item) except -1
+    cdef void part(self, Item item) noexcept
+
+    @cython.locals(owner=Item)
+    cdef void unwatched(self) noexcept
+
+    @cython.locals(item=Item)
+    cdef int let_go(self) except -1
     cdef int end(self, Item item) except -1
-    cdef int unwatched(self) except -1
+    cdef int untag(self) except -1

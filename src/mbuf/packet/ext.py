@@ -1,7 +1,15 @@
 """External storage: bytes that several mbufs may share.
 
-Knows how many mbufs use it, and which one of them, the owner, stays out of its zone until the last use
-ends, as the kernel's embedded reference count demands. Never knows the mbufs themselves.
+Storage counts the mbufs that use it. One of them is its *owner*: the one whose struct mbuf would hold the count in
+the kernel. An owner that is freed before the last user stays out of its zone until that one lets go, and so do its
+tags. `owner` is None while one mbuf uses the storage alone; sharing names it.
+
+    m ---buf--> storage <--buf--- n        users = 2, owner = item of m
+
+Counting up (`join`) and down (`unref`) are parts of commits. What the last use ends may have finalizers and free
+routines; then the storage is put on the release list with the item of its last user in `ending`, and `let_go` ends it
+after the commit. If somebody looks at the bytes, it is held until the last view goes, and ends then.
+Never knows the mbufs themselves.
 """
 
 from __future__ import annotations
@@ -29,6 +37,10 @@ from mbuf.const import (
 )
 from mbuf.uma.item import Item
 
+if not cython.compiled:
+    from mbuf.uma.item import send_home
+    from mbuf.vm.commit import enter_commit, leave_commit, put
+
 
 @dataclass(frozen=True, slots=True)
 class Ext:
@@ -55,9 +67,10 @@ class Ext:
 class Storage(Item):
     """A cluster: an item of a cluster zone, with what `struct m_ext` says of it while mbufs use it."""
 
-    #: `owner` is the item of the owning mbuf, None while only that mbuf uses the storage; `tags` are an
-    #: owner's that was freed before the last user; `users` is 0 for storage that is counted elsewhere.
-    __slots__ = ("owner", "tags", "type", "users")
+    #: `tags` are those of an owner that was freed before the last user; `users` is 0 for storage that is counted
+    #: elsewhere.
+    __slots__ = ("ending", "owner", "tags", "type", "users")
+    ending: Item | None
     owner: Item | None
     tags: TagList | None
     type: int
@@ -65,6 +78,7 @@ class Storage(Item):
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         Item.__init__(self, slab, start, size)
+        self.ending = None
         self.owner = None
         self.tags = None
         self.type = 0
@@ -88,6 +102,8 @@ class Storage(Item):
         self.own()
         self.type = EXT_PACKET
 
+    # What is known.
+
     def counted(self) -> int:
         """Mbufs that use this. See m_extrefcnt."""
         return self.users
@@ -96,20 +112,13 @@ class Storage(Item):
         """True when one mbuf uses this, and its bytes may be written."""
         return self.users == 1 and not self.fixed
 
-    def tell(self, item: Item) -> Ext:
+    def describe(self, item: Item) -> Ext:
         """What the mbuf of `item` may say of this."""
         return Ext(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
 
-    def lingers(self, item: Item) -> bool:
+    def defers(self, item: Item) -> bool:
         """True when the mbuf of `item`, freed now, would stay out of its zone for others' sake."""
         return self.users > 1 and (self.owner is None or self.owner is item)
-
-    def share(self, item: Item) -> Storage:
-        """One mbuf more uses this, beside that of `item`; what that mbuf is to hold. See mb_dupcl."""
-        if self.owner is None:
-            self.owner = item
-        self.users += 1
-        return self
 
     def ext_size(self) -> int:
         """What `struct m_ext` says of the size. See M_SIZE."""
@@ -127,8 +136,29 @@ class Storage(Item):
         """What counts the users: the same for all whose writing depends on one another."""
         return self
 
-    def drop(self, item: Item) -> None:
-        """The mbuf of `item` uses this no more. See mb_free_ext.
+    # One user more. See mb_dupcl.
+
+    def check_share(self) -> None:
+        """Raise `Inval` where no other mbuf may use this."""
+
+    def make_sharer(self) -> Storage:
+        """What one mbuf more would hold; `join` makes it true."""
+        return self
+
+    def fits_sharer(self, made: Any) -> bool:
+        """True when `made` is what `make_sharer` would give now."""
+        return made is self
+
+    def join(self, item: Item, made: Storage) -> None:
+        """In a commit: one mbuf more uses this, beside that of `item`; it holds `made`."""
+        if self.owner is None:
+            self.owner = item
+        self.users += 1
+
+    # One user less. See mb_free_ext.
+
+    def unref(self, item: Item) -> None:
+        """In a commit: the mbuf of `item` uses this no more.
 
         The last use sends storage and owner home. Until then the owner stays out, even if it is the
         owner that lets go.
@@ -136,51 +166,74 @@ class Storage(Item):
         if self.users > 1:
             self.users -= 1
             if item is not self.owner:
-                item.release()
+                send_home(item)
+        elif self.tags is not None:
+            self.ending = item
+            put(self)
         elif self.type == EXT_PACKET and self.exports == 0 and self.owner is None:
             # A packet goes home whole: its mbuf keeps its cluster.
-            item.release()
+            send_home(item)
         else:
-            self.end(item)
+            self.finish(item)
 
-    def end(self, item: Item) -> None:
-        """`drop`, where it isn't plain."""
-        self.untag()
+    def finish(self, item: Item) -> None:
+        """In a commit: the last use has ended, and nobody is left to be told."""
         if self.type != EXT_PACKET:
-            self.release()
-            self._parted(item)
+            send_home(self)
+            self.part(item)
         elif self.exports and self.watched():
             self.later(item)
         else:
-            self._parted(item)
+            self.part(item)
+
+    def later(self, item: Item) -> None:
+        """In a commit: somebody looks at bytes whose last user lets go: all goes home when the last view does."""
+        owner = item if self.owner is None else self.owner
+        self.owner = owner
+        owner.home.held += 1
+        self.hold()
+        if item is not owner:
+            send_home(item)
+
+    def part(self, item: Item) -> None:
+        """In a commit: storage that is used no more lets its owner go, and its last user if that is another."""
+        owner = self.owner
+        self.owner = None
+        if owner is not None and owner is not item:
+            send_home(owner)
+        send_home(item)
+
+    def unwatched(self) -> None:
+        """In a commit: the last view went after the last mbuf had let go."""
+        owner = self.owner
+        if owner is None:
+            Item.unwatched(self)
+        else:
+            owner.home.held -= 1
+            self.unref(owner)
+
+    # What calls others, from the release list.
+
+    def let_go(self) -> None:
+        """End, or go home."""
+        item = self.ending
+        if self.gone or item is None:
+            Item.let_go(self)
+        else:
+            self.ending = None
+            self.end(item)
+
+    def end(self, item: Item) -> None:
+        """Free the tags of an owner that was freed before; then `finish`."""
+        try:
+            self.untag()
+        finally:
+            enter_commit()
+            self.finish(item)
+            leave_commit()
 
     def untag(self) -> None:
         """Free the tags of an owner that was freed before."""
         tags, self.tags = self.tags, None
         if tags is not None:
             tags.delete_chain(None)
-
-    def later(self, item: Item) -> None:
-        """Somebody looks at bytes that their last user lets go: all goes home when the last view does."""
-        owner = item if self.owner is None else self.owner
-        self.owner = owner
-        owner.home.held += 1
-        self.hold()
-        if item is not owner:
-            item.release()
-
-    def _parted(self, item: Item) -> None:
-        """Storage that is used no more lets its owner go, and its last user if that is another."""
-        owner = self.owner
-        if owner is not None and owner is not item:
-            owner.release()
-        self.owner = None
-        item.release()
-
-    def unwatched(self) -> None:
-        """The last view went after the last mbuf had let go."""
-        if self.owner is None:
-            Item.unwatched(self)
-        else:
-            self.owner.home.held -= 1
-            self.drop(self.owner)

@@ -1,7 +1,8 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport Home, Item, send_home
+from mbuf.vm.commit cimport enter_commit, leave_commit, put
 from mbuf.vm.loan cimport Loan
 from mbuf.vm.number cimport clip
 
@@ -9,6 +10,7 @@ cdef unsigned int _MOST
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 
 
+@cython.final
 cdef class RefCount:
     cdef unsigned int uses
 
@@ -16,25 +18,26 @@ cdef class RefCount:
 @cython.no_gc
 @cython.final
 cdef class External(Storage):
-    cdef readonly object obj
-    cdef tuple told
+    cdef object obj
+    cdef tuple free_cb
     cdef RefCount refs
     cdef Py_ssize_t extent
     cdef Py_ssize_t uses
-    cdef bint over
+    cdef bint released
 
     cdef int begin(self, Loan of, int type, RefCount refs) except -1
-    cdef int tell_owner(self, free, arg1, arg2, show) except -1
-    cdef int forget(self) except -1
-    cdef int _count(self, RefCount refs) except -1
+    cdef int check_refs(self) except -1
+    cdef void attached(self) noexcept
+    cdef int call_on_free(self, free, arg1, arg2, show) except -1
+
+    cdef int _forget(self) except -1
     cdef int _leave(self) except -1
-    cdef int _part(self) except -1
+    cdef int check_detach(self, Item item) except -1
 
     @cython.locals(owner=Item)
-    cdef int _end(self, Item item) except -1
-    cdef detach(self, Item item)
+    cdef void detach(self, Item item) noexcept
 
 
 @cython.locals(made=External)
-cpdef External external(Loan of, int type, RefCount refs)
-cpdef bint freeable(Py_ssize_t type) noexcept
+cdef External external(Loan of, int type, RefCount refs)
+cdef bint freeable(Py_ssize_t type) noexcept

@@ -1,58 +1,65 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain
+from mbuf.packet.chain cimport (
+    Chain,
+    cut,
+    fingerprint,
+    free_chain,
+    link,
+    next_checked,
+    release,
+    span,
+    swap,
+)
 from mbuf.packet.epg cimport Epg
-from mbuf.packet.layout cimport Layout
-from mbuf.packet.mapped cimport mapped
-from mbuf.packet.shape cimport free_all, free_chain
-from mbuf.packet.source cimport Source, left, until
+from mbuf.packet.header cimport ROUNDS, changing
+from mbuf.packet.mapped cimport Mapped, forget, join_root, mapped
+from mbuf.packet.segment cimport check_alive
+from mbuf.packet.source cimport Source, left, origin
 from mbuf.packet.unmapped cimport Unmapped, few_enough
-from mbuf.uma.item cimport Item
-from mbuf.vm.number cimport clip
+from mbuf.uma.item cimport Item, send_home
+from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXT, M_EXTPG, M_RDONLY
-cdef int MT_DATA
-cdef Py_ssize_t INT_MAX, MBUF_PEXT_MAX_PGS, MHSIZE, MLEN, PAGE_SIZE
+cdef int M_NOWAIT, M_WAITOK, MT_DATA
+cdef Py_ssize_t INT_MAX, MHSIZE, MLEN, PAGE_SIZE
 
 
-@cython.no_gc
-cdef class Extpg(Layout):
-    @cython.locals(pages=Unmapped)
-    cdef Unmapped loose(self, str verb)
+cdef Unmapped pages_of(Chain m, str verb)
 
-    @cython.locals(pages=Unmapped)
-    cdef list pieces(self)
+@cython.locals(pages=Unmapped, seen=Memory)
+cdef view_page(Chain m, Py_ssize_t at)
 
-    @cython.locals(pages=Unmapped, at=Py_ssize_t, seen=Memory)
-    cpdef page(self, page)
+@cython.locals(pages=Unmapped, frames=list, page=Item, more=tuple)
+cdef int addpages(Chain m, Py_ssize_t count, int how, deadline) except -1
 
-    @cython.locals(pages=Unmapped, count=Py_ssize_t)
-    cpdef Extpg addpages(self, n, how=*, timeout=*)
+@cython.locals(made=list, p=Chain, mark=cython.ulonglong, done=cython.bint)
+cdef int unmapped_to_ext(Chain m) except -1
 
-    @cython.locals(pages=Unmapped, frames=list, page=Item)
-    cdef _take_pages(self, Py_ssize_t count, int how, deadline)
+@cython.locals(n=Chain, seen=Mapped)
+cdef int _forget_all(Chain first) except -1
 
-    @cython.locals(made=list, m=Extpg)
-    cpdef Extpg unmapped_to_ext(self)
+@cython.locals(
+    pages=Unmapped, epg=Epg, source=Source, first=Chain, last=Chain, fresh=Chain,
+    page=Py_ssize_t, at=Py_ssize_t, n=Py_ssize_t,
+)
+cdef Chain _expand(Chain m, Chain p)
 
-    @cython.locals(
-        pages=Unmapped, epg=Epg, source=Source, first=Extpg, last=Extpg, m=Extpg,
-        page=Py_ssize_t, start=Py_ssize_t, n=Py_ssize_t
-    )
-    cdef Extpg expand(self)
+@cython.locals(before=Chain, p=Chain, rest=Chain, first=Chain, last=Chain, after=Chain, k=Py_ssize_t)
+cdef int _exchange(Chain m, list made) except -1
 
-    @cython.locals(old=list, before=Extpg, m=Extpg, rest=Extpg, first=Extpg, last=Extpg)
-    cdef list _exchange(self, list made)
+@cython.locals(n=Chain, seen=Mapped)
+cdef Chain _attach_all(Chain first, Item item)
 
-    @cython.locals(pages=Unmapped, root=Unmapped, item=Item, owner=Item, data=bytes)
-    cpdef Extpg unmapped_compress(self)
+@cython.locals(pages=Unmapped, mark=cython.ulonglong, data=bytes)
+cdef int unmapped_compress(Chain m) except -1
 
-    @cython.locals(todo=Py_ssize_t, units=Py_ssize_t, ready=Py_ssize_t, m=Extpg, rest=Extpg, epg=Epg)
-    cpdef Extpg free_notready(self, count)
+@cython.locals(p=Chain, rest=Chain, count=Py_ssize_t, units=Py_ssize_t, ready=Py_ssize_t, epg=Epg)
+cdef Chain free_notready(Chain m, Py_ssize_t todo)
 
-    @cython.locals(
-        todo=Py_ssize_t, most=Py_ssize_t, source=Source, top=Extpg, last=Extpg, m=Extpg, n=Extpg,
-        at=Py_ssize_t, used=Py_ssize_t, piece=Py_ssize_t, pages=Unmapped, page=Item, made=Extpg
-    )
-    cpdef Extpg mapped_to_unmapped(self, len, mlen=*, how=*, timeout=*)
+@cython.locals(
+    source=Source, top=Chain, last=Chain, p=Chain, n=Chain, mark=cython.ulonglong, at=Py_ssize_t,
+    todo=Py_ssize_t, used=Py_ssize_t, piece=Py_ssize_t, pages=Unmapped, page=Item,
+)
+cdef Chain mapped_to_unmapped(Chain m, Py_ssize_t size, Py_ssize_t most, int how, deadline)

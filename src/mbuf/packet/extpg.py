@@ -1,6 +1,7 @@
-"""Loose pages: mbufs that have them, turned into mapped ones and back.
+"""Unmapped pages: mbufs that have them (M_EXTPG), turned into mapped ones and back.
 
-The top of the tower. Asks the source for mbufs and pages; the head that its user holds stays the head.
+Asks the source for mbufs and pages; the head that its user holds stays the head. What it makes of pages of a file is
+made where nobody looks yet; then it looks again, by the chain's fingerprint, and links it in one step.
 """
 
 from __future__ import annotations
@@ -8,11 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import cython
-
-    from mbuf.packet.mbuf import Mbuf
 else:
     from mbuf.shadow import cython
 
@@ -22,300 +19,329 @@ from mbuf.const import (
     M_NOWAIT,
     M_RDONLY,
     M_WAITOK,
-    MBUF_PEXT_MAX_PGS,
     MHSIZE,
     MLEN,
     MT_DATA,
     PAGE_SIZE,
 )
 from mbuf.errors import Busy, Inval
+from mbuf.packet.chain import Chain
 from mbuf.packet.epg import Epg
-from mbuf.packet.layout import Layout
-from mbuf.packet.mapped import mapped
-from mbuf.packet.shape import free_all, free_chain
-from mbuf.packet.source import left, until
-from mbuf.packet.unmapped import Unmapped, few_enough
+from mbuf.packet.header import changing
+from mbuf.packet.mapped import Mapped
+from mbuf.packet.source import left
+from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item
-from mbuf.vm.number import INT_MAX, clip
+from mbuf.vm.number import INT_MAX
+
+if not cython.compiled:
+    from mbuf.packet.chain import (
+        cut,
+        fingerprint,
+        free_chain,
+        link,
+        next_checked,
+        release,
+        span,
+        swap,
+    )
+    from mbuf.packet.header import ROUNDS
+    from mbuf.packet.mapped import forget, join_root, mapped
+    from mbuf.packet.segment import check_alive
+    from mbuf.packet.source import origin
+    from mbuf.packet.unmapped import few_enough
+    from mbuf.uma.item import send_home
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
-@cython.no_gc
-@cython.cclass
-class Extpg(Layout):
-    """An mbuf that may have loose pages, or be turned into one that has."""
+def pages_of(m: Chain, verb: str) -> Unmapped:
+    """The unmapped pages of an mbuf; raises `Inval` where there are none, and `Freed`. See M_ASSERTEXTPG."""
+    check_alive(m)
+    if not m.bits & M_EXTPG:
+        raise Inval(f"{verb}: this mbuf has no unmapped pages")
+    return cython.cast(Unmapped, m.buf)
 
-    __slots__ = ()
 
-    def loose(self, verb: str) -> Unmapped:
-        """The loose pages; raises `Inval` where there are none, and `Freed`. See M_ASSERTEXTPG."""
-        self.live()
-        if not self.bits & M_EXTPG:
-            raise Inval(f"{verb}: this mbuf has no loose pages")
-        pages: Unmapped = cython.cast(Unmapped, self.buf)
-        return pages
+def view_page(m: Chain, at: int) -> memoryview:
+    """A view of a whole page, which keeps it."""
+    pages: Unmapped = pages_of(m, "page")
+    if not 0 <= at < pages.epg.npgs:
+        raise Inval(f"page {at}: there are {pages.epg.npgs}")
+    seen = pages.window(at)
+    try:
+        return pages.look(at, 0, seen.size, pages.file is not None or pages.counted() != 1)
+    finally:
+        pages.leave(seen)
 
-    @property
-    def epg(self) -> Epg:
-        """What an mbuf of loose pages knows of itself: the m_epg_ fields."""
-        return self.loose("epg").epg
 
-    @property
-    def tls(self) -> Any:
-        """The TLS session whose record the loose pages are, or None. See mbuf_has_tls_session."""
-        self.live()
-        if not self.bits & M_EXTPG:
-            return None
-        return self.loose("tls").tls
-
-    def pieces(self) -> list[memoryview]:
-        pages: Unmapped = cython.cast(Unmapped, self.buf)
-        return pages.views(self.off, self.count)
-
-    def page(self, page: int) -> memoryview:
-        """A view of a whole page, counted from 0, which keeps it; for reading only if others may see it too.
-
-        That of a file is as long as what the file has of it, and is mapped: `NoBufs` when no window is left.
-        """
-        pages = self.loose("page")
-        at = clip(page)
-        if not 0 <= at < pages.epg.npgs:
-            raise Inval(f"page {page}: there are {pages.epg.npgs}")
-        seen = pages.window(at)
-        try:
-            return pages.look(at, 0, seen.size, pages.file is not None or pages.counted() != 1)
-        finally:
-            pages.leave(seen)
-
-    def addpages(self, n: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have `n` pages of memory more, at most 5 in all, with anything in them; `len` stays.
-
-        Raises `NoMemory`, or `Busy` where the pages are shared, and then nothing has changed.
-        """
-        pages = self.loose("addpages")
-        count = clip(n)
+def addpages(m: Chain, count: int, how: int, deadline: float | None) -> None:
+    """Have more pages of memory."""
+    frames: list[Any] = []
+    pages: Unmapped = pages_of(m, "addpages")
+    try:
         if how != M_NOWAIT and how != M_WAITOK:
             raise Inval(f"addpages: how {how}: give M_NOWAIT or M_WAITOK")
         if count < 0 or pages.file is not None:
-            raise Inval(f"addpages: {n} pages: give 0 or more, to an mbuf without pages of a file")
+            raise Inval(f"addpages: {count} pages: give 0 or more, to an mbuf without pages of a file")
         few_enough(pages.epg.npgs + min(count, INT_MAX), "addpages")
-        self._take_pages(count, how, None if timeout is None else until(how, timeout))
-        return self
+        for _ in range(count):
+            frames.append(pages.supply.alloc(how, deadline))
+        more = tuple(frames)
+        check_alive(m)
+        if m.buf is not pages or pages.counted() != 1 or pages.root is not None:
+            raise Busy("addpages: other mbufs use the pages too")
+        few_enough(len(pages.frames) + count, "addpages")
+        pages.add_frames(more)
+    except BaseException:
+        enter_commit()
+        for frame in frames:
+            page: Item = frame
+            send_home(page)
+        leave_commit()
+        settle()
+        raise
 
-    def _take_pages(self, count: int, how: int, deadline: float | None) -> None:
-        pages: Unmapped = cython.cast(Unmapped, self.buf)
-        frames: list[Item] = []
-        try:
-            for _ in range(count):
-                frames.append(pages.supply.alloc(how, deadline))
-            self.live()
-            if pages.counted() != 1 or pages.root is not None:
-                raise Busy("addpages: other mbufs use the pages too")
-            few_enough(len(pages.frames) + count, "addpages")
-            pages.add_frames(tuple(frames))
-        except BaseException:
-            for frame in frames:
-                page: Item = frame
-                page.release()
-            raise
 
-    # From loose to mapped.
+# From unmapped to mapped.
 
-    def unmapped_to_ext(self) -> Self:
-        """Have no loose pages in the chain: an mbuf for each page, for reading only. See mb_unmapped_to_ext.
 
-        Nothing is copied but the bytes before and behind the pages; pages of a file are mapped. The flags of
-        what was there are not kept, in the kernel neither. Raises `NoBufs` when there are no mbufs or windows
-        left, `Inval` where an mbuf of loose pages is empty or has a TLS session, and then nothing has changed.
-        """
-        self.live()
+def unmapped_to_ext(m: Chain) -> None:
+    """Have no unmapped pages in the chain. See mb_unmapped_to_ext."""
+    for _ in range(ROUNDS):
         made: list[Any] = []
-        m: Any = self
+        done = False
         try:
-            while m is not None:
-                if m.bits & M_EXTPG:
-                    made.append(m.expand())
-                m = cython.cast(Extpg, m.follow())
-        except BaseException:
-            for first in made:
-                free_chain(first)
-            raise
-        free_all(self._exchange(made))
-        return self
+            mark = fingerprint(m)
+            p: Any = m
+            while p is not None:
+                if p.bits & M_EXTPG:
+                    made.append(_expand(m, p))
+                p = next_checked(p)
+            if fingerprint(m) == mark:
+                done = True
+                _exchange(m, made)
+                settle()
+                return
+        finally:
+            if not done:
+                for first in made:
+                    _forget_all(first)
+                settle()
+    raise changing("unmapped_to_ext")
 
-    def expand(self) -> Extpg:
-        """A chain of mapped mbufs that shows what is in this one. See _mb_unmapped_to_ext."""
-        pages: Unmapped = cython.cast(Unmapped, self.buf)
-        epg: Epg = pages.epg
-        if pages.tls is not None:
-            raise Inval("unmapped_to_ext: an mbuf with a TLS session can't be mapped")
-        if self.count == 0:
-            raise Inval("unmapped_to_ext: an mbuf of loose pages without a byte: free it instead")
-        source = self.origin()
-        first: Extpg = cython.cast(Extpg, None)
-        last = first
-        try:
-            for page, start, n in epg.spans(self.off, self.count):
-                m: Extpg = cython.cast(Extpg, source.get(M_NOWAIT, MT_DATA))
-                if last is None:
-                    first = m
-                else:
-                    last._next = m
-                last = m
-                if page < 0:
-                    m.buf.write(m.off, epg.hdr, start, n)
-                elif page == epg.npgs:
-                    m.buf.write(m.off, epg.trail, start, n)
-                else:
-                    m.attach(mapped(pages, page, self.item))
-                    m.bits |= M_RDONLY
-                    m.off = start
-                    if start + n > m.buf.size:
-                        raise Inval("unmapped_to_ext: the file ends before the data does")
-                m.count = n
-        except BaseException:
-            free_chain(first)
-            raise
-        return first
 
-    def _exchange(self, made: list[Any]) -> list[Any]:
-        """Put chains in the place of the mbufs of loose pages, one for each; returns those, which are in none."""
-        old: list[Any] = []
-        before: Extpg = cython.cast(Extpg, None)
-        m: Any = self
-        while m is not None:
-            rest = m._next
-            if not m.bits & M_EXTPG:
-                before = m
+def _forget_all(first: Any) -> None:
+    """Let go of a chain of mapped mbufs that was not used, and of its windows."""
+    n: Any = first
+    while n is not None:
+        if n.buf is not n.item:
+            seen: Mapped = n.buf
+            n.buf = n.item
+            forget(seen)
+        n = n._next
+    free_chain(first)
+
+
+def _expand(m: Chain, p: Chain) -> Any:
+    """A chain of mbufs that shows what is in one of unmapped pages; `buf` holds windows that aren't attached yet.
+
+    See _mb_unmapped_to_ext.
+    """
+    pages: Unmapped = cython.cast(Unmapped, p.buf)
+    epg: Epg = pages.epg
+    if pages.tls is not None:
+        raise Inval("unmapped_to_ext: an mbuf with a TLS session can't be mapped")
+    if p.count == 0:
+        raise Inval("unmapped_to_ext: an mbuf of unmapped pages without a byte: free it instead")
+    source = origin(m)
+    first: Chain = cython.cast(Chain, None)
+    last: Chain = cython.cast(Chain, None)
+    try:
+        for page, at, n in epg.spans(p.off, p.count):
+            fresh: Chain = cython.cast(Chain, source.get(M_NOWAIT, MT_DATA))
+            if last is None:
+                first = fresh
             else:
-                first: Extpg = made[len(old)]
-                last: Any = first.tail()
-                last._next = rest
-                if before is not None:
-                    before._next = first
-                    before = last
-                    old.append(m)
-                else:
+                link(last, fresh)
+            last = fresh
+            if page < 0:
+                fresh.buf.write(fresh.off, epg.hdr, at, n)
+            elif page == epg.npgs:
+                fresh.buf.write(fresh.off, epg.trail, at, n)
+            else:
+                check_alive(p)
+                fresh.buf = mapped(pages, page)
+                fresh.off = at
+                if at + n > fresh.buf.size:
+                    raise Inval("unmapped_to_ext: the file ends before the data does")
+            fresh.count = n
+    except BaseException:
+        _forget_all(first)
+        raise
+    return first
+
+
+def _exchange(m: Chain, made: list[Any]) -> None:
+    """Put chains in the place of the mbufs of unmapped pages, one for each, and free those."""
+    enter_commit()
+    try:
+        k = 0
+        before: Chain = cython.cast(Chain, None)
+        p: Any = m
+        while p is not None:
+            rest: Any = cut(p)
+            if p.bits & M_EXTPG:
+                first: Chain = made[k]
+                k += 1
+                last: Chain = cython.cast(Chain, _attach_all(first, p.item))
+                if before is None:
                     # The head stays: what it was goes with the handle of what is new.
-                    self.swap(first)
-                    self._next = first._next
-                    before = self if last is first else last
-                    old.append(first)
-            m = rest
-        return old
+                    swap(p, first)
+                    after: Any = cut(first)
+                    if after is not None:
+                        link(p, after)
+                    else:
+                        last = p
+                    release(first)
+                else:
+                    cut(before)
+                    link(before, first)
+                    release(p)
+                p = last
+            if rest is not None:
+                link(p, rest)
+            before = p
+            p = rest
+    finally:
+        leave_commit()
 
-    def unmapped_compress(self) -> Self:
-        """Have the bytes, at most 224, inside the mbuf, and free its pages. See mb_unmapped_compress.
 
-        They are copied. Raises `Busy` where the pages are shared, and then nothing has changed.
-        """
-        pages = self.loose("unmapped_compress")
-        if self.count > MLEN:
-            raise Inval(f"unmapped_compress: {self.count} bytes: an mbuf holds {MLEN} in itself")
-        root = pages.kept()
+def _attach_all(first: Chain, item: Item) -> Any:
+    """In a commit: attach the windows of a new chain, which uses the pages of the mbuf of `item`; the last mbuf."""
+    n: Any = first
+    while True:
+        if n.buf is not n.item:
+            seen: Mapped = cython.cast(Mapped, n.buf)
+            join_root(seen, item)
+            n.bits |= M_EXT | M_RDONLY
+        if n._next is None:
+            return n
+        n = n._next
+
+
+def unmapped_compress(m: Chain) -> None:
+    """Have the bytes inside the mbuf, and free its pages. See mb_unmapped_compress."""
+    for _ in range(ROUNDS):
+        pages: Unmapped = pages_of(m, "unmapped_compress")
+        if m.count > MLEN:
+            raise Inval(f"unmapped_compress: {m.count} bytes: an mbuf holds {MLEN} in itself")
+        pages.kept()
         if pages.counted() != 1 or pages.tls is not None:
             raise Busy("unmapped_compress: other mbufs use the pages too, or a TLS session")
-        data = pages.read(self.off, self.count)
-        item = self.item
-        owner = item if root.owner is None else root.owner
-        self.bits &= ~(M_EXT | M_RDONLY | M_EXTPG)
-        self.buf = item
-        self.off = MHSIZE
-        item.write(MHSIZE, data, 0, self.count)
-        root.owner = cython.cast(Item, None)
-        root.empty(owner)
-        if owner is not item:
-            owner.release()
-        return self
+        mark = fingerprint(m)
+        data: Any = pages.read(m.off, m.count)
+        if m.alive and fingerprint(m) == mark and pages.counted() == 1 and pages.tls is None:
+            break
+    else:
+        raise changing("unmapped_compress")
+    enter_commit()
+    try:
+        pages.leave_mbuf(m.item)
+        m.bits &= ~(M_EXT | M_RDONLY | M_EXTPG)
+        m.buf = m.item
+        m.off = MHSIZE
+        m.buf.write(MHSIZE, data, 0, m.count)
+    finally:
+        leave_commit()
+    settle()
 
-    def free_notready(self, count: int) -> Mbuf | None:
-        """Free what `count` reads were to fill that will never end: a page is one, a mapped mbuf too.
 
-        An mbuf of loose pages goes when none of its `epg.nrdy` is waited for any more. Returns what is left of
-        the chain, which is the caller's. `Inval` if there are fewer, and then nothing has changed. See
-        mb_free_notready.
-        """
-        self.live()
-        todo = clip(count)
-        units = 0
-        m: Any = self
-        while m is not None and units < todo:
-            ready = 1
-            if m.bits & M_EXTPG:
-                ready = m.loose("free_notready").epg.nrdy
-                if ready == 0:
-                    raise Inval("free_notready: nobody waits for a page of this mbuf")
-            units += ready
-            m = m.follow()
-        if todo < 0 or units < todo:
-            raise Inval(f"free_notready: {count} reads: there are {units}")
-        m = self
-        while todo:
-            m.live()
-            if m.bits & M_EXTPG:
-                epg: Epg = m.loose("free_notready").epg
-                ready = min(epg.nrdy, todo)
-                epg.nrdy -= ready
-                todo -= ready
-                if epg.nrdy:
-                    break
-            else:
-                todo -= 1
-            rest = m.cut()
-            m.shed()
-            m = rest
-        chain: Mbuf | None = m
-        return chain
+def free_notready(m: Chain, todo: int) -> Any:
+    """Free what reads were to fill that will never end; what is left of the chain. See mb_free_notready."""
+    check_alive(m)
+    count = todo
+    units = 0
+    p: Any = m
+    while p is not None and units < todo:
+        ready = 1
+        if p.bits & M_EXTPG:
+            ready = pages_of(p, "free_notready").epg.nrdy
+            if ready == 0:
+                raise Inval("free_notready: nobody waits for a page of this mbuf")
+        units += ready
+        p = next_checked(p)
+    if todo < 0 or units < todo:
+        raise Inval(f"free_notready: {count} reads: there are {units}")
+    enter_commit()
+    p = m
+    while todo > 0 and p is not None:
+        if p.bits & M_EXTPG:
+            epg: Epg = cython.cast(Unmapped, p.buf).epg
+            ready = min(epg.nrdy, todo)
+            epg.nrdy -= ready
+            todo -= ready
+            if epg.nrdy:
+                break
+        else:
+            todo -= 1
+        rest: Any = cut(p)
+        release(p)
+        p = rest
+    leave_commit()
+    settle()
+    return p
 
-    # From mapped to loose.
 
-    def mapped_to_unmapped(
-        self, len: int, mlen: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE, how: int = M_NOWAIT, timeout: float | None = None
-    ) -> Mbuf | None:
-        """A copy of `len` bytes of the chain, in mbufs of loose pages of up to `mlen` bytes each; None for none.
+# From mapped to unmapped.
 
-        As in the kernel, `mlen` is as many pages as hold it, and the copy ends where an mbuf or a page does: it
-        may have more bytes than `len`. The chain stays as it is. Raises `NoBufs`, `NoMemory`, or `Inval` if there are
-        fewer bytes, and then nothing has changed. See mb_mapped_to_unmapped.
-        """
-        todo = clip(len)
-        most = clip(mlen)
-        self.span("mapped_to_unmapped", 0, todo)
-        if most < 1:
-            raise Inval(f"mapped_to_unmapped: mlen {mlen}: give the bytes of an mbuf")
-        deadline = None if timeout is None else until(how, timeout)
-        source = self.origin()
-        top: Extpg = cython.cast(Extpg, None)
-        last = top
-        m: Any = self
-        at = 0
+
+def mapped_to_unmapped(m: Chain, size: int, most: int, how: int, deadline: float | None) -> Any:
+    """A copy of some bytes of the chain, in mbufs of unmapped pages. See mb_mapped_to_unmapped."""
+    if most < 1:
+        raise Inval(f"mapped_to_unmapped: mlen {most}: give the bytes of an mbuf")
+    for _ in range(ROUNDS):
+        top: Chain = cython.cast(Chain, None)
+        last: Chain = cython.cast(Chain, None)
         try:
+            span(m, "mapped_to_unmapped", 0, size)
+            mark = fingerprint(m)
+            source = origin(m)
+            p: Any = m
+            at = 0
+            todo = size
             while todo > 0:
-                n = cython.cast(Extpg, source.alloc_ext_plus_pages(min(most, todo), how, left(deadline)))
+                n: Chain = cython.cast(Chain, source.alloc_ext_plus_pages(min(most, todo), how, left(deadline)))
                 if last is None:
                     top = n
                 else:
-                    last._next = n
+                    link(last, n)
                 last = n
                 pages: Unmapped = cython.cast(Unmapped, n.buf)
                 for frame in pages.frames:
                     page: Item = frame
                     used = 0
                     while used < PAGE_SIZE and todo > 0:
-                        while at == m.count:
-                            m = cython.cast(Extpg, m.after())
+                        while p is not None and at == p.count:
+                            p = next_checked(p)
                             at = 0
-                        m.live()
-                        if m.bits & M_EXTPG:
-                            raise Inval("mapped_to_unmapped: the bytes are in loose pages already")
-                        piece = min(m.count - at, PAGE_SIZE - used)
-                        page.copy(used, m.buf, m.off + at, piece)
+                        if p is None:
+                            raise changing("mapped_to_unmapped")
+                        check_alive(p)
+                        if p.bits & M_EXTPG:
+                            raise Inval("mapped_to_unmapped: the bytes are in unmapped pages already")
+                        piece = min(p.count - at, PAGE_SIZE - used)
+                        page.copy(used, p.buf, p.off + at, piece)
                         used += piece
                         at += piece
                         todo -= piece
                     pages.epg.last_len = used
                     n.count += used
+            if fingerprint(m) == mark:
+                return top
         except BaseException:
             free_chain(top)
+            settle()
             raise
-        made: Mbuf = cython.cast(Extpg, top)
-        return made
+        free_chain(top)
+        settle()
+    raise changing("mapped_to_unmapped")

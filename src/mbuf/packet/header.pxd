@@ -1,49 +1,67 @@
 cimport cython
 
-from mbuf.packet.content cimport Content
+from mbuf.packet.chain cimport Chain, headed, last_of, length, next_checked
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.vm.number cimport clip
+from mbuf.packet.segment cimport check_alive
+from mbuf.packet.tag cimport TagList
+from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
 
-cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_PROTOFLAGS, M_RDONLY
-cdef int M_NOWAIT
-cdef unsigned int CSUM_SND_TAG
+cdef unsigned int CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_PROTOFLAGS, M_RDONLY
 cdef Py_ssize_t MHLEN, MPKTHSIZE
+cdef int ROUNDS
 
 
-@cython.no_gc
-cdef class Headed(Content):
-    cdef PktHdr headed(self)
+@cython.final
+cdef class HeaderCopy:
+    cdef object snd_tag
+    cdef TagList source
+    cdef TagList tags
+    cdef Py_ssize_t stamp
 
-    @cython.locals(hdr=PktHdr)
-    cpdef Py_ssize_t fixhdr(self) except -1
-    cpdef Headed demote_pkthdr(self)
 
-    @cython.locals(hdr=PktHdr)
-    cdef int behead(self) except -1
+@cython.locals(made=HeaderCopy, source=TagList)
+cdef HeaderCopy acquire_header(HeaderCopy held, PktHdr hdr, int how)
+cdef bint fits_header(HeaderCopy held, PktHdr hdr) noexcept
 
-    @cython.locals(keep=Py_ssize_t, m=Headed, n=Headed)
-    cpdef Headed demote(self, all=*, flags=*)
+@cython.locals(tags=TagList)
+cdef int discard_header(HeaderCopy held) except -1
 
-    @cython.locals(m=Headed)
-    cpdef Headed clrprotoflags(self)
-    cpdef Headed move_pkthdr(self, Headed from_)
+@cython.locals(hdr=PktHdr)
+cdef void give_header(Chain m, HeaderCopy held, Chain like) noexcept
+cdef void set_copied_flags(Chain m, Chain like) noexcept
 
-    @cython.locals(spare=PktHdr, laden=cython.bint)
-    cdef int receive(self, Headed from_) except -1
-    cpdef Headed dup_pkthdr(self, Headed from_, how=*)
+@cython.locals(hdr=PktHdr)
+cdef void drop_header(Chain m) noexcept
 
-    @cython.locals(hdr=PktHdr, spare=PktHdr)
-    cdef int inherit(self, Headed from_, how) except -1
-    cdef int _flag(self, Headed from_) except -1
+@cython.locals(spare=PktHdr, had=cython.bint)
+cdef void move_header(Chain m, Chain from_) noexcept
+cdef int check_other(Chain m, Chain from_, str verb) except -1
 
-    @cython.locals(hdr=PktHdr)
-    cpdef Headed tag_prepend(self, tag)
-    cpdef Headed tag_unlink(self, tag)
-    cpdef Headed tag_delete(self, tag)
-    cpdef Headed tag_delete_chain(self, tag=*)
-    cpdef Headed tag_delete_nonpersistent(self)
+@cython.locals(hdr=PktHdr)
+cdef Py_ssize_t fixhdr(Chain m) except -1
+cdef int demote_pkthdr(Chain m) except -1
 
-    @cython.locals(hdr=PktHdr)
-    cpdef Headed tag_copy_chain(self, Headed from_, how=*)
-    cdef _tags(self)
-    cdef int _other(self, Headed from_, str verb) except -1
+@cython.locals(first=Chain, n=Chain)
+cdef int demote(Chain m, bint all, unsigned int keep) except -1
+cdef void demote_all(Chain m, unsigned int keep) noexcept
+
+@cython.locals(n=Chain)
+cdef int clrprotoflags(Chain m) except -1
+cdef int move_pkthdr(Chain m, Chain from_) except -1
+
+@cython.locals(held=HeaderCopy, fresh=PktHdr, spare=PktHdr, had=cython.bint)
+cdef int dup_pkthdr(Chain m, Chain from_, int how) except -1
+
+@cython.locals(hdr=PktHdr)
+cdef PktHdr new_header()
+cdef changing(str verb)
+
+@cython.locals(tags=TagList)
+cdef tuple tags_of(Chain m)
+
+@cython.locals(hdr=PktHdr, tags=TagList)
+cdef int tag_prepend(Chain m, t) except -1
+
+@cython.locals(hdr=PktHdr, tags=TagList, theirs=TagList, before=TagList)
+cdef int tag_copy_chain(Chain m, Chain from_, int how) except -1
+cdef TagList some_tags(Chain m)

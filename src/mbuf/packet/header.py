@@ -1,17 +1,20 @@
 """The packet header, as a part of an mbuf that comes and goes.
 
 Moves, copies and ends headers and the tags in them; copying tags needs their memory. Never touches bytes.
+
+A header with tags or a send tag is copied in two steps. `HeaderCopy` gets what that needs before the commit: copies of
+the tags, and a reference to the send tag, whose driver may do anything. In the commit, `fits` says whether they are
+still those of the header, and `give` puts them into the new one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import cython
 
+    from mbuf.packet.sndtag import SndTag
     from mbuf.packet.tag import Tag
 else:
     from mbuf.shadow import cython
@@ -22,219 +25,282 @@ from mbuf.const import (
     M_EXT,
     M_EXTPG,
     M_NOFREE,
-    M_NOWAIT,
     M_PKTHDR,
     M_PROTOFLAGS,
     M_RDONLY,
     MHLEN,
     MPKTHSIZE,
 )
-from mbuf.errors import Inval
-from mbuf.packet.content import Content
+from mbuf.errors import Busy, Inval
+from mbuf.packet.chain import Chain
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import TagList
-from mbuf.vm.number import clip
+
+if not cython.compiled:
+    from mbuf.packet.chain import headed, last_of, length, next_checked
+    from mbuf.packet.segment import check_alive
+    from mbuf.vm.commit import enter_commit, leave_commit, put, settle
+
+#: How often a verb looks again at what changes under it before it gives up.
+ROUNDS = 8
 
 
-@cython.no_gc
 @cython.cclass
-class Headed(Content):
-    """An mbuf that may begin a packet."""
+class HeaderCopy:
+    """What a copy of a laden header needs, acquired in advance. Made by `acquire_header`; ends in `give` or `discard`."""
 
-    __slots__ = ()
+    #: `tags` are copies of those of `source` when that had `stamp`; `snd_tag` is one that is referenced once more.
+    __slots__ = ("snd_tag", "source", "stamp", "tags")
+    snd_tag: Any
+    source: TagList | None
+    stamp: int
+    tags: TagList | None
 
-    def headed(self) -> PktHdr:
-        """The packet header; raises `Inval` where there is none, and `Freed`."""
-        self.live()
-        if not self.bits & M_PKTHDR:
-            raise Inval("this mbuf has no packet header: it is not the first of a packet")
-        return self.hdr
 
-    def fixhdr(self) -> int:
-        """Set the packet header's len to the bytes that there are; returns them. See m_fixhdr."""
-        hdr: PktHdr = self.headed()
-        hdr.len = self.length()
-        return int(hdr.len)
+def acquire_header(held: HeaderCopy | None, hdr: PktHdr, how: int) -> HeaderCopy | None:
+    """Copy tags, and reference a send tag, as far as that isn't done yet; None where a header has neither."""
+    if fits_header(held, hdr):
+        return held
+    if held is not None:
+        discard_header(held)
+    made: HeaderCopy = HeaderCopy.__new__(HeaderCopy)
+    made.snd_tag = made.source = made.tags = None
+    made.stamp = 0
+    source = hdr.tags
+    tag = hdr.snd_tag
+    if source is not None:
+        made.stamp = source.stamp
+        made.tags = source.copy(how)
+        made.source = source
+    if tag is not None:
+        try:
+            tag.ref()
+        except BaseException:
+            discard_header(made)
+            raise
+        made.snd_tag = tag
+    return made
 
-    def demote_pkthdr(self) -> Self:
-        """Have no packet header any more: its tags are freed, a send tag is let go of. See m_demote_pkthdr.
 
-        The kernel forgets the send tag's reference. Where the header was is leading space then.
-        """
-        self.headed()
-        self.behead()
-        return self
+def fits_header(held: HeaderCopy | None, hdr: PktHdr) -> bool:
+    """True when what was acquired is what a copy of the header needs now."""
+    tag = hdr.place if hdr.csum_flags & CSUM_SND_TAG else None
+    if held is None:
+        return hdr.tags is None and tag is None
+    if held.source is not hdr.tags or held.snd_tag is not tag:
+        return False
+    return held.source is None or held.stamp == held.source.stamp
 
-    def behead(self) -> None:
-        """`demote_pkthdr`, of an mbuf known to be live and to have a header."""
-        hdr = self.hdr
-        self.bits &= ~M_PKTHDR
-        if hdr.place is not None or hdr.tags is not None:
-            self.hdr = cython.cast(PktHdr, None)
-            hdr.clear()
 
-    def demote(self, all: bool = False, flags: int = 0) -> Self:
-        """Make the mbufs after this one (with `all`, this one too) mere parts of a packet. See m_demote.
+def discard_header(held: HeaderCopy | None) -> None:
+    """Let go of what was acquired and isn't needed."""
+    if held is None:
+        return
+    tags, held.tags = held.tags, None
+    tag, held.snd_tag = held.snd_tag, None
+    try:
+        if tags is not None:
+            tags.delete_chain(None)
+    finally:
+        if tag is not None:
+            tag.rele()
 
-        They lose their headers, and the flags but for those that say how they are built and `flags`.
-        """
-        self.live()
-        keep = clip(flags)
-        if not 0 <= keep < 1 << 24:
-            raise Inval(f"demote: flags {flags}: they have 24 bits")
-        m: Headed | None = cython.cast(Headed, self if all else self.follow())
-        n = m
-        while n is not None:
-            if n._nextpkt is not None:
-                raise Inval("demote: an mbuf in the chain has a next packet: unlink that first")
-            n = cython.cast(Headed, n.follow())
-        while m is not None:
-            if m.bits & M_PKTHDR:
-                m.behead()
-            m.bits &= M_EXT | M_RDONLY | M_NOFREE | M_EXTPG | (keep & ~M_PKTHDR)
-            m = cython.cast(Headed, m._next)
-        return self
 
-    def clrprotoflags(self) -> Self:
-        """Clear the flags M_PROTO1 to M_PROTO11 of the mbufs from here on. See m_clrprotoflags."""
-        self.live()
-        # Finds one that was freed before anything has changed.
-        self.tail()
-        m: Headed | None = self
-        while m is not None:
-            m.bits &= ~M_PROTOFLAGS
-            m = cython.cast(Headed, m._next)
-        return self
+def give_header(m: Chain, held: HeaderCopy | None, like: Chain) -> None:
+    """In a commit: have a packet header like that of `like`, which is clean here; the flags follow. See m_dup_pkthdr."""
+    hdr: PktHdr = m.hdr
+    hdr.copy(like.hdr)
+    if held is not None:
+        hdr.tags = held.tags
+        held.tags = None
+        held.snd_tag = None
+    set_copied_flags(m, like)
 
-    def move_pkthdr(self, from_: Headed) -> Self:
-        """Take over the packet header of another mbuf, tags and all. See m_move_pkthdr.
 
-        A header that was here goes. The data of an mbuf without external storage begins behind the header
-        then, whatever bytes are there.
-        """
-        self._other(from_, "move_pkthdr")
-        self.receive(from_)
-        return self
+def set_copied_flags(m: Chain, like: Chain) -> None:
+    """In a commit: have the flags of another mbuf that a copy has, and the data where a header leaves it."""
+    m.bits = (like.bits & M_COPYFLAGS) | (m.bits & (M_EXT | M_EXTPG | M_NOFREE))
+    if not m.bits & M_EXT:
+        m.off = MPKTHSIZE
 
-    def receive(self, from_: Headed) -> None:
-        """`move_pkthdr`, of two mbufs that are known to be right."""
-        spare = self.hdr
-        laden = self.bits & M_PKTHDR and (spare.place is not None or spare.tags is not None)
-        self.hdr = from_.hdr
-        self._flag(from_)
+
+def drop_header(m: Chain) -> None:
+    """In a commit: have no packet header any more. See m_demote_pkthdr."""
+    m.bits &= ~M_PKTHDR
+    hdr: PktHdr = m.hdr
+    if hdr.laden():
+        m.hdr = cython.cast(PktHdr, None)
+        put(hdr)
+
+
+def move_header(m: Chain, from_: Chain) -> None:
+    """In a commit: take over the header of another mbuf. See m_move_pkthdr."""
+    spare: PktHdr = m.hdr
+    had = m.bits & M_PKTHDR != 0
+    m.hdr = from_.hdr
+    set_copied_flags(m, from_)
+    from_.bits &= ~M_PKTHDR
+    if had and spare.laden():
+        from_.hdr = cython.cast(PktHdr, None)
+        put(spare)
+    else:
         from_.hdr = spare
-        from_.bits &= ~M_PKTHDR
-        if laden:
-            spare.clear()
 
-    def dup_pkthdr(self, from_: Headed, how: int = M_NOWAIT) -> Self:
-        """Have a packet header like another mbuf's, with copies of its tags. See m_dup_pkthdr.
 
-        What `move_pkthdr` says of the data is so here too. Raises `NoBufs` when there is no memory for the
-        tags, and then nothing has changed.
-        """
-        self._other(from_, "dup_pkthdr")
-        self.inherit(from_, how)
-        return self
+def check_other(m: Chain, from_: Any, verb: str) -> None:
+    """Refuse to take a header from what has none to give, or to where bytes would be beyond the end."""
+    check_alive(m)
+    if m.bits & M_EXTPG:
+        raise Inval(f"{verb}: an mbuf of unmapped pages can't have a packet header: put one in front, with cat")
+    if from_ is None or from_ is m:
+        raise Inval(f"{verb}: give another mbuf, the one to take the header from")
+    headed(from_)
+    if not m.bits & M_EXT and m.count > MHLEN:
+        raise Inval(f"{verb}: {m.count} bytes don't fit beside a packet header")
 
-    def inherit(self, from_: Headed, how: int) -> None:
-        """`dup_pkthdr`, of two mbufs that are known to be right."""
-        hdr = from_.hdr
-        tags: TagList | None = None if hdr.tags is None else hdr.tags.copy(how)
-        if hdr.csum_flags & CSUM_SND_TAG:
-            hdr.place.ref()
-        spare = cython.cast(PktHdr, None)
-        if not self.bits & M_PKTHDR:
-            self.begin()
-        elif self.hdr.place is not None or self.hdr.tags is not None:
-            spare = self.hdr
-            self.hdr = cython.cast(PktHdr, None)
-            self.begin()
-        self.hdr.copy(hdr)
-        self.hdr.tags = tags
-        self._flag(from_)
-        if spare is not None:
-            spare.clear()
 
-    def _flag(self, from_: Headed) -> None:
-        self.bits = (from_.bits & M_COPYFLAGS) | (self.bits & (M_EXT | M_EXTPG | M_NOFREE))
-        if not self.bits & M_EXT:
-            self.off = MPKTHSIZE
+# The verbs.
 
-    # Tags.
 
-    @property
-    def tags(self) -> tuple[Tag, ...]:
-        """The packet's tags, first to last."""
-        tags = self.headed().tags
-        return () if tags is None else tuple(tags)
+def fixhdr(m: Chain) -> int:
+    hdr: PktHdr = headed(m)
+    hdr.len = length(m)
+    return hdr.len
 
-    def tag_prepend(self, tag: Tag) -> Self:
-        """Put a tag before the packet's others; it is the packet's then. See m_tag_prepend."""
-        hdr: PktHdr = self.headed()
+
+def demote_pkthdr(m: Chain) -> None:
+    headed(m)
+    enter_commit()
+    drop_header(m)
+    leave_commit()
+    settle()
+
+
+def demote(m: Chain, all: bool, keep: int) -> None:
+    """See m_demote."""
+    check_alive(m)
+    first: Any = m if all else next_checked(m)
+    n: Any = first
+    while n is not None:
+        if n._nextpkt is not None:
+            raise Inval("demote: an mbuf in the chain has a next packet: unlink that first")
+        n = next_checked(n)
+    enter_commit()
+    demote_all(first, keep)
+    leave_commit()
+    settle()
+
+
+def demote_all(m: Any, keep: int) -> None:
+    """In a commit: make mbufs mere parts of a packet."""
+    while m is not None:
+        if m.bits & M_PKTHDR:
+            drop_header(m)
+        m.bits &= M_EXT | M_RDONLY | M_NOFREE | M_EXTPG | (keep & ~M_PKTHDR)
+        m = m._next
+
+
+def clrprotoflags(m: Chain) -> None:
+    check_alive(m)
+    # Finds one that was freed before anything has changed.
+    last_of(m)
+    n: Any = m
+    while n is not None:
+        n.bits &= ~M_PROTOFLAGS
+        n = n._next
+
+
+def move_pkthdr(m: Chain, from_: Any) -> None:
+    check_other(m, from_, "move_pkthdr")
+    enter_commit()
+    move_header(m, from_)
+    leave_commit()
+    settle()
+
+
+def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
+    held: HeaderCopy | None = None
+    try:
+        check_other(m, from_, "dup_pkthdr")
+        for _ in range(ROUNDS):
+            held = acquire_header(held, from_.hdr, how)
+            fresh: PktHdr = new_header()
+            check_other(m, from_, "dup_pkthdr")
+            if fits_header(held, from_.hdr):
+                break
+        else:
+            raise changing("dup_pkthdr")
+    except BaseException:
+        discard_header(held)
+        settle()
+        raise
+    enter_commit()
+    spare: PktHdr = m.hdr
+    had = m.bits & M_PKTHDR != 0
+    m.hdr = fresh
+    give_header(m, held, from_)
+    if had and spare.laden():
+        put(spare)
+    leave_commit()
+    settle()
+
+
+def new_header() -> PktHdr:
+    """A clean header."""
+    hdr: PktHdr = PktHdr.__new__(PktHdr)
+    if not cython.compiled:
+        hdr.place = hdr.tags = None
+    hdr.reset()
+    return hdr
+
+
+def changing(verb: str) -> Busy:
+    """The error of a verb under which a chain changes again and again."""
+    return Busy(f"{verb}: the chain is changed by others all the time: call again")
+
+
+# Tags.
+
+
+def tags_of(m: Chain) -> tuple[Tag, ...]:
+    tags = headed(m).tags
+    return () if tags is None else tuple(tags)
+
+
+def tag_prepend(m: Chain, t: Any) -> None:
+    hdr: PktHdr = headed(m)
+    if hdr.tags is None:
+        tags = TagList()
+        # Making it may have run anything.
+        hdr = headed(m)
         if hdr.tags is None:
-            hdr.tags = TagList()
-        hdr.tags.prepend(tag)
-        return self
+            hdr.tags = tags
+    hdr.tags.prepend(t)
 
-    def tag_unlink(self, tag: Tag) -> Self:
-        """Take a tag out; it is the caller's then. See m_tag_unlink."""
-        self._tags().unlink(tag)
-        return self
 
-    def tag_delete(self, tag: Tag) -> Self:
-        """Take a tag out and free it. See m_tag_delete."""
-        self._tags().delete(tag)
-        return self
+def tag_copy_chain(m: Chain, from_: Any, how: int) -> None:
+    headed(m)
+    check_other(m, from_, "tag_copy_chain")
+    tags: TagList | None = None
+    theirs: TagList | None = from_.hdr.tags
+    if theirs is not None:
+        tags = theirs.copy(how)
+    try:
+        hdr: PktHdr = headed(m)
+    except BaseException:
+        if tags is not None:
+            tags.delete_chain(None)
+        raise
+    enter_commit()
+    before: TagList | None = hdr.tags
+    hdr.tags = tags
+    if before is not None:
+        put(before)
+    leave_commit()
+    settle()
 
-    def tag_delete_chain(self, tag: Tag | None = None) -> Self:
-        """Take out and free a tag and all after it; without one, all. See m_tag_delete_chain."""
-        tags = self._tags()
-        if tag is not None or len(tags):
-            tags.delete_chain(tag)
-        return self
 
-    def tag_delete_nonpersistent(self) -> Self:
-        """Take out and free the tags whose id lacks MTAG_PERSISTENT. See m_tag_delete_nonpersistent."""
-        self._tags().delete_nonpersistent()
-        return self
-
-    def tag_locate(self, cookie: int, type: int, tag: Tag | None = None) -> Tag | None:
-        """The first tag with this cookie and id, after `tag` if that is given; None if there is none.
-
-        See m_tag_locate.
-        """
-        return self._tags().locate(cookie, type, tag)
-
-    def tag_find(self, type: int, tag: Tag | None = None) -> Tag | None:
-        """`tag_locate` of cookie MTAG_ABI_COMPAT. See m_tag_find."""
-        return self._tags().find(type, tag)
-
-    def tag_copy_chain(self, from_: Headed, how: int = M_NOWAIT) -> Self:
-        """Have copies of another packet's tags instead of those here. See m_tag_copy_chain.
-
-        Raises `NoBufs` when there is no memory for them, and then nothing has changed.
-        """
-        hdr: PktHdr = self.headed()
-        self._other(from_, "tag_copy_chain")
-        theirs = from_.hdr.tags
-        tags: TagList | None = None if theirs is None else theirs.copy(how)
-        before, hdr.tags = hdr.tags, tags
-        if before is not None:
-            before.delete_chain(None)
-        return self
-
-    def _tags(self) -> TagList:
-        tags = self.headed().tags
-        return TagList() if tags is None else tags
-
-    def _other(self, from_: Headed, verb: str) -> None:
-        """Refuse to take a header from what has none to give, or to where bytes would be beyond the end."""
-        self.live()
-        if self.bits & M_EXTPG:
-            raise Inval(f"{verb}: an mbuf of loose pages can't have a packet header: put one in front, with cat")
-        if from_ is None or from_ is self:
-            raise Inval(f"{verb}: give another mbuf, the one to take the header from")
-        from_.headed()
-        if not self.bits & M_EXT and self.count > MHLEN:
-            raise Inval(f"{verb}: {self.count} bytes don't fit beside a packet header")
+def some_tags(m: Chain) -> TagList:
+    """The packet's tags; a list of none if it has none."""
+    tags = headed(m).tags
+    return TagList() if tags is None else tags

@@ -3,6 +3,7 @@ cimport cython
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Home, Item
+from mbuf.vm.commit cimport enter_commit, leave_commit, put
 from mbuf.vm.page cimport Memory
 
 cdef int EXT_SFBUF
@@ -16,10 +17,15 @@ cdef class Mapped(Storage):
     cdef object number
 
     cdef int begin(self, Unmapped of, Py_ssize_t page, Memory seen) except -1
+    cdef void finish(self, Item item) noexcept
 
     @cython.locals(of=Unmapped, seen=Memory)
-    cdef int _end(self, Item item) except -1
+    cdef int end(self, Item item) except -1
 
 
-@cython.locals(made=Mapped, seen=Memory, root=Unmapped)
-cpdef Mapped mapped(Unmapped of, Py_ssize_t page, Item item)
+@cython.locals(made=Mapped, root=Unmapped)
+cdef Mapped mapped(Unmapped of, Py_ssize_t page)
+cdef void join_root(Mapped made, Item item) noexcept
+
+@cython.locals(of=Unmapped, seen=Memory)
+cdef int forget(Mapped made) except -1

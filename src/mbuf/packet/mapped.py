@@ -19,6 +19,9 @@ from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Home, Item
 from mbuf.vm.page import Memory
 
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit, put
+
 
 @cython.no_gc
 @cython.cclass
@@ -36,7 +39,7 @@ class Mapped(Storage):
     def begin(self, of: Unmapped, page: int, seen: Memory) -> None:
         """Be the storage of one mbuf; the window is taken over."""
         if not cython.compiled:
-            self.handle = self.mate = self.owner = self.tags = None
+            self.handle = self.mate = self.owner = self.tags = self.ending = None
             self.home = cython.cast(Home, None)
         self.mirror(seen)
         self.of = of
@@ -45,40 +48,52 @@ class Mapped(Storage):
         self.type = EXT_SFBUF
         self.users = 1
 
-    def tell(self, item: Item) -> Ext:
+    def describe(self, item: Item) -> Ext:
         embedded = self.owner is None or self.owner is item
         file: Any = None if self.of is None else self.of.file
         return Ext(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
 
-    def end(self, item: Item) -> None:
+    def finish(self, item: Item) -> None:
         if self.exports and self.watched():
             self.later(item)
         else:
-            self._end(item)
+            self.ending = item
+            put(self)
 
-    def _end(self, item: Item) -> None:
+    def end(self, item: Item) -> None:
         """Nobody uses or sees the page any more. See mb_unmapped_free_mext."""
-        self.untag()
         of, self.of = self.of, cython.cast(Unmapped, None)
         seen, self.seen = self.seen, cython.cast(Memory, None)
-        # A freed mbuf still refers to this, and must not keep the window mapped.
-        self.vanish()
-        self.run = None
-        of.leave(seen)
-        of.untake(cython.cast(Item, of.owner))
-        self._parted(item)
+        try:
+            self.untag()
+        finally:
+            # A freed mbuf still refers to this, and must not keep the window mapped.
+            self.vanish()
+            self.run = None
+            enter_commit()
+            of.untake(of.owner)
+            self.part(item)
+            leave_commit()
+            of.leave(seen)
 
-    def unwatched(self) -> None:
-        owner = cython.cast(Item, self.owner)
-        owner.home.held -= 1
-        self._end(owner)
 
-
-def mapped(of: Unmapped, page: int, item: Item) -> Mapped:
-    """A page of what the mbuf of `item` holds, whose root it then uses too. `NoBufs` when no window is left."""
+def mapped(of: Unmapped, page: int) -> Mapped:
+    """A page of loose pages, for `join_root`. `NoBufs` when no window is left."""
     made: Mapped = Mapped.__new__(Mapped)
     root: Unmapped = of.kept()
-    seen: Memory = of.window(page)
-    made.begin(root, page, seen)
-    root.take(item)
+    made.begin(root, page, of.window(page))
     return made
+
+
+def join_root(made: Mapped, item: Item) -> None:
+    """In a commit: a mapped page uses the pages that it is one of; `item` is of the mbuf whose pages they are."""
+    made.of.take(item)
+
+
+def forget(made: Mapped) -> None:
+    """Let go of a mapped page that was not attached."""
+    of, made.of = made.of, cython.cast(Unmapped, None)
+    seen, made.seen = made.seen, cython.cast(Memory, None)
+    made.vanish()
+    made.run = None
+    of.leave(seen)

@@ -1,61 +1,80 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain
+from mbuf.packet cimport append as _append
+from mbuf.packet cimport copy as _copy
+from mbuf.packet cimport defrag as _defrag
+from mbuf.packet cimport extpg as _extpg
+from mbuf.packet cimport header as _header
+from mbuf.packet cimport pullup as _pullup
+from mbuf.packet cimport read as _read
+from mbuf.packet cimport segmentation as _segmentation
+from mbuf.packet cimport splice as _splice
+from mbuf.packet cimport trim as _trim
+from mbuf.packet.chain cimport (
+    Chain,
+    attach,
+    check_link,
+    cut,
+    drop,
+    headed,
+    last_of,
+    length,
+    link,
+    own_header,
+    release,
+    release_chain,
+    span,
+    unlink_all,
+)
 from mbuf.packet.cluster cimport Cluster
+from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.external cimport External, external, freeable
-from mbuf.packet.extpg cimport Extpg
+from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.uma.item cimport Item
+from mbuf.packet.segment cimport bound, capacity, check_alive, leading, space, start, store, writable
+from mbuf.packet.source cimport until
+from mbuf.packet.tag cimport TagList
+from mbuf.packet.unmapped cimport Unmapped
+from mbuf.uma.item cimport Item, send_home
+from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan, loan
-from mbuf.vm.number cimport clip
+from mbuf.vm.number cimport clip, count
+from mbuf.vm.page cimport Memory, pane
 from mbuf.vm.probe cimport Probes
 
-cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_PKTHDR, M_RDONLY
-cdef Py_ssize_t INT_MAX, MHSIZE, MPKTHSIZE
+cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY, M_STRUCTURE
+cdef Py_ssize_t INT_MAX, M_COPYALL, MHSIZE, MPKTHSIZE, MT_NOINIT, MT_NOTMBUF
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, MT_DATA
-cdef object DRIVER, NONE
+cdef object ALL, DRIVER, NONE
 
 
 @cython.no_gc
-cdef class Mbuf(Extpg):
-    @cython.locals(n=Mbuf)
-    cpdef Mbuf free(self)
+@cython.final
+cdef class Mbuf(Chain):
+    cdef Chain _free_told(self)
+    cdef int _freem_told(self) except -1
 
-    @cython.locals(m=Mbuf, n=Chain)
-    cpdef freem(self)
 
-    @cython.locals(m=Mbuf, n=Chain)
-    cdef _freem_told(self)
+cdef Mbuf _mbuf(m, str verb)
 
-    @cython.locals(storage=Storage, probes=Probes)
-    cpdef Mbuf cljset(self, Cluster cluster)
-
-    @cython.locals(storage=External)
-    cpdef Mbuf extaddref(self, buffer, refs, free=*, arg1=*, arg2=*)
-
-    @cython.locals(storage=External, memory=Loan)
-    cdef External _adopt(self, buffer, Py_ssize_t type, refs, Py_ssize_t flags)
-
-    @cython.locals(item=Item, storage=External)
-    cpdef detach(self)
-
+@cython.locals(memory=Loan, storage=External)
+cdef int _adopt(
+    Mbuf m, buffer, Py_ssize_t kind, RefCount refs, Py_ssize_t bits, free, arg1, arg2
+) except -1
+cdef int _check_adopt(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
+cdef int count_whole(Mbuf m) except -1
 
 @cython.locals(m=Mbuf)
-cpdef Mbuf handle(Item item, int kind, unsigned int bits)
+cpdef Mbuf wrap_item(Item item, int kind, unsigned int bits)
 
+@cython.locals(m=Mbuf)
+cpdef Mbuf wrap_packet(Item item, int kind, unsigned int bits)
 
-@cython.locals(m=Mbuf, storage=Storage)
-cpdef Mbuf packet(Item item, int kind, unsigned int bits)
+@cython.locals(m=Mbuf)
+cdef Mbuf _handle(Item item, unsigned int bits)
 
-
-@cython.locals(m=Mbuf, fresh=Mbuf)
-cdef Mbuf _handle(Item item)
-
+@cython.locals(fresh=Mbuf)
+cdef Mbuf _new_handle(Item item, Mbuf m, unsigned int bits)
 
 @cython.locals(m=Mbuf)
 cpdef show(Item item, Storage storage, free)
-
-
-@cython.locals(todo=list, item=Item)
-cdef _drop(Mbuf m)

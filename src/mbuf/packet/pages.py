@@ -1,4 +1,4 @@
-"""Chains of loose pages: made of bytes, or of files, and found again.
+"""Chains of unmapped pages: made of bytes, or of files, and found again.
 
 Asks a source for the mbufs. Nothing is left of what fails. Never looks at a byte of a file.
 """
@@ -12,71 +12,82 @@ if TYPE_CHECKING:
 
     from mbuf.packet.mbuf import Mbuf
     from mbuf.packet.source import Source
+    from mbuf.vm.loan import Loan
     from mbuf.vm.pagefile import PageFile
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXTPG, M_RDONLY, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.packet.epg import Epg
-from mbuf.packet.extpg import Extpg
-from mbuf.packet.shape import free_chain
+from mbuf.packet.chain import Chain
 from mbuf.packet.source import left
-from mbuf.packet.unmapped import Unmapped, unmapped
+from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item
 from mbuf.uma.pages import Pages
 
+if not cython.compiled:
+    from mbuf.packet.chain import attach, free_chain, link, next_checked
+    from mbuf.packet.segment import check_alive
+    from mbuf.packet.unmapped import unmapped
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
 
-def loosen(m: Mbuf, supply: Pages) -> Mbuf:
-    """Make a new mbuf one of loose pages, without any yet."""
-    m.attach(unmapped(supply))
+
+def make_unmapped(m: Any, supply: Pages) -> Any:
+    """Make a new mbuf one of unmapped pages, without any yet."""
+    storage = unmapped(supply)
+    check_alive(m)
+    enter_commit()
+    attach(m, storage)
     m.bits |= M_RDONLY | M_EXTPG
+    leave_commit()
     return m
 
 
-def pour_pages(source: Source, data: Any, size: int, maxseg: int, how: int, deadline: float | None) -> Mbuf:
-    """A chain of loose pages that hold a copy of the first `size` bytes of data. See m_uiotombuf_nomap."""
-    top: Extpg = cython.cast(Extpg, None)
+def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: float | None) -> Any:
+    """A chain of unmapped pages that hold a copy of data. See m_uiotombuf_nomap."""
+    size = data.size
+    top: Chain = cython.cast(Chain, None)
     last = top
     at = 0
     try:
         while last is None or at < size:
             piece = min(maxseg, size - at)
-            m = cython.cast(Extpg, source.alloc_ext_plus_pages(piece, how, left(deadline)))
+            m = cython.cast(Chain, source.alloc_ext_plus_pages(piece, how, left(deadline)))
             if last is None:
                 top = m
             else:
-                last._next = m
+                link(last, m)
             last = m
             pages: Unmapped = cython.cast(Unmapped, m.buf)
             m.count = piece
             for frame in pages.frames:
                 page: Item = frame
                 n = min(piece, PAGE_SIZE)
-                page.write(0, data, at, n)
+                page.store(0, data, at, n)
                 at += n
                 piece -= n
                 pages.epg.last_len = n
                 pages.epg.ext_size += PAGE_SIZE
     except BaseException:
         free_chain(top)
+        settle()
         raise
-    made: Mbuf = cython.cast(Extpg, top)
-    return made
+    return cython.cast(Chain, top)
 
 
 def file_chain(
     source: Source, file: PageFile, off: int, size: int, maxseg: int, how: int, deadline: float | None
-) -> Mbuf:
+) -> Any:
     """A chain of the pages of a file that hold `size` bytes from `off` on, up to `maxseg` in each mbuf, unread."""
-    top: Extpg = cython.cast(Extpg, None)
+    top: Chain = cython.cast(Chain, None)
     last = top
     try:
         while last is None or size > 0:
-            m = cython.cast(Extpg, source.alloc_ext_pgs(how, None, None, left(deadline)))
+            m = cython.cast(Chain, source.alloc_ext_pgs(how, None, None, left(deadline)))
             if last is None:
                 top = m
             else:
-                last._next = m
+                link(last, m)
             last = m
             start = off % PAGE_SIZE
             piece = min(size, maxseg, MBUF_PEXT_MAX_PGS * PAGE_SIZE - start)
@@ -92,9 +103,9 @@ def file_chain(
             size -= piece
     except BaseException:
         free_chain(top)
+        settle()
         raise
-    made: Mbuf = cython.cast(Extpg, top)
-    return made
+    return cython.cast(Chain, top)
 
 
 def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None, int] | None:
@@ -118,13 +129,13 @@ def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None, int] | 
         at += mine
         if at < n.count:
             break
-        n = n.follow()
+        n = next_checked(n)
         at = 0
     return None if file is None else (file, start, count, n, at)
 
 
 def pages_of(m: Mbuf, at: int) -> list[memoryview]:
-    """Views of the bytes from byte `at` of an mbuf of loose pages on, as far as they aren't in a file."""
+    """Views of the bytes from byte `at` of an mbuf of unmapped pages on, as far as they aren't in a file."""
     pages: Unmapped = cython.cast(Unmapped, m.buf)
     off = m.off + at
     return [] if pages.in_file(off) >= 0 else pages.views(off, pages.to_go(off, m.count - at))

@@ -1,13 +1,17 @@
 cimport cython
 
+from mbuf.packet.tag cimport TagList
+from mbuf.vm.commit cimport Releasable
+
 cdef unsigned int CSUM_SND_TAG
 
 
+@cython.freelist(64)
 @cython.final
 @cython.no_gc
-cdef class PktHdr:
+cdef class PktHdr(Releasable):
     cdef object place
-    cdef object tags
+    cdef TagList tags
     cdef public Py_ssize_t len
     cdef public unsigned int flowid
     cdef public unsigned int csum_flags
@@ -19,8 +23,11 @@ cdef class PktHdr:
     cdef public unsigned long long PH_loc
 
     @cython.locals(bits=cython.uint)
-    cdef int hold(self, thing, unsigned int flag) except -1
+    cdef void hold(self, thing, unsigned int flag) noexcept
     cdef void add(self, Py_ssize_t count) noexcept
     cdef void reset(self) noexcept
-    cdef int clear(self) except -1
-    cdef int copy(self, PktHdr other) except -1
+    cdef bint laden(self) noexcept
+    cdef void copy(self, PktHdr other) noexcept
+
+    @cython.locals(tags=TagList)
+    cdef int let_go(self) except -1

@@ -20,6 +20,7 @@ from mbuf.const import CSUM_SND_TAG
 from mbuf.errors import Freed, Inval
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import TagList
+from mbuf.vm.commit import Releasable
 
 if cython.compiled:
     from cython.cimports.cpython.object import PyObject_GenericSetAttr
@@ -42,7 +43,7 @@ _BITS = MappingProxyType(
 
 @cython.no_gc
 @cython.cclass
-class PktHdr:
+class PktHdr(Releasable):
     """The packet header of the first mbuf of a packet. See struct pkthdr in mbuf(9).
 
     `rcvif` is whatever stands for the receiving interface, `len` the bytes of the whole packet,
@@ -71,8 +72,12 @@ class PktHdr:
 
     def __setattr__(self, name: str, value: Any) -> None:
         bits = _BITS.get(name)
-        if bits is not None and not (isinstance(value, int) and 0 <= value < 1 << bits):
-            raise Inval(f"pkthdr.{name} = {value!r}: give a number from 0 to 2**{bits} - 1")
+        if bits is not None:
+            # A number of its own: a subclass of int may compare and convert as it likes.
+            number = int.__index__(value) if isinstance(value, int) else -1
+            if not 0 <= number < 1 << bits:
+                raise Inval(f"pkthdr.{name} = {value!r}: give a number from 0 to 2**{bits} - 1")
+            value = number
         if name == "csum_flags" and (value ^ self.csum_flags) & CSUM_SND_TAG:
             raise Inval("pkthdr.csum_flags: CSUM_SND_TAG follows the send tag: set snd_tag")
         if cython.compiled:
@@ -122,19 +127,23 @@ class PktHdr:
 
     @ether_vtag.setter
     def ether_vtag(self, tag: int) -> None:
-        if not isinstance(tag, int) or not 0 <= tag <= 0xFFFF:
+        number = int.__index__(tag) if isinstance(tag, int) else -1
+        if not 0 <= number <= 0xFFFF:
             raise Inval(f"pkthdr.ether_vtag = {tag!r}: give a number from 0 to 2**16 - 1")
-        self.PH_per = self.PH_per & ~0xFFFF | tag
+        self.PH_per = self.PH_per & ~0xFFFF | number
 
     def hold(self, thing: Any, flag: int) -> None:
         """Put a receive interface, or with CSUM_SND_TAG a send tag, into its place."""
         bits = (self.csum_flags & ~CSUM_SND_TAG) | flag
+        # What was there goes at the end, when all is as it should be.
+        before = self.place
         if cython.compiled:
             self.place = thing
             self.csum_flags = bits
         else:
             object.__setattr__(self, "place", thing)
             object.__setattr__(self, "csum_flags", bits)
+        del before
 
     def add(self, count: int) -> None:
         """Count bytes more, or less if negative, in `len`: below 0 too, where somebody had set it too low."""
@@ -144,11 +153,7 @@ class PktHdr:
             object.__setattr__(self, "len", self.len + count)
 
     def reset(self) -> None:
-        """As in a new packet: nothing known, no bytes. See m_pkthdr_init."""
-        if self.place is not None:
-            self.place = None
-        if self.tags is not None:
-            self.tags = None
+        """As in a new packet: nothing known, no bytes; of a header that isn't laden. See m_pkthdr_init."""
         self.len = 0
         self.flowid = 0
         if cython.compiled:
@@ -162,14 +167,25 @@ class PktHdr:
         self.PH_per = 0
         self.PH_loc = 0
 
-    def clear(self) -> None:
-        """Free the tags, let go of a send tag, and know nothing. See m_demote_pkthdr."""
-        tags, tag = self.tags, self.snd_tag
-        self.reset()
-        if tags is not None:
-            tags.delete_chain(None)
+    def laden(self) -> bool:
+        """True when this holds something that must be let go of when its mbuf is freed."""
+        return self.place is not None or self.tags is not None
+
+    def let_go(self) -> None:
+        """Let go of the send tag, and free the tags. See m_demote_pkthdr.
+
+        The header has left its mbuf; who still holds it keeps the receive interface.
+        """
+        tags, self.tags = self.tags, None
+        tag = self.snd_tag
         if tag is not None:
-            tag.rele()
+            self.hold(None, 0)
+        try:
+            if tag is not None:
+                tag.rele()
+        finally:
+            if tags is not None:
+                tags.delete_chain(None)
 
     def copy(self, other: PktHdr) -> None:
         """Take all fields over but the tags; the reference to a send tag is the caller's to take."""

@@ -1,36 +1,32 @@
 cimport cython
 
 from mbuf.packet.mbuf cimport Mbuf
-
-cdef unsigned int M_FREED
+from mbuf.packet.segment cimport check_alive
+from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put, settle
+from mbuf.vm.number cimport clip
 
 
 cdef class MbufQ:
-    cdef readonly Mbuf first
-    cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t maxlen
+    cdef Mbuf _first
     cdef Mbuf _last
+    cdef Py_ssize_t _count
+    cdef unsigned long long _cuts
 
-    @cython.locals(last=Mbuf)
     cpdef enqueue(self, Mbuf m)
     cpdef prepend(self, Mbuf m)
-
-    @cython.locals(m=Mbuf)
     cpdef Mbuf dequeue(self)
+
+    @cython.locals(m=Mbuf, found=Mbuf)
+    cdef Mbuf _take(self)
 
     @cython.locals(m=Mbuf)
     cpdef drain(self)
 
-    @cython.locals(m=Mbuf)
+    @cython.locals(m=Mbuf, first=Mbuf)
     cpdef Mbuf flush(self)
-
-    @cython.locals(last=Mbuf)
     cpdef concat(self, MbufQ other)
+    cdef int _check(self, Mbuf m) except -1
 
-    cdef int _unlisted(self, Mbuf m) except -1
-
-    @cython.locals(m=Mbuf)
-    cdef list _packets(self)
-
-    @cython.locals(packets=list)
-    cdef Mbuf _end(self)
+    @cython.locals(last=Mbuf, m=Mbuf, n=Mbuf, gone=Mbuf)
+    cdef int _look(self) except -1

@@ -1,170 +1,239 @@
 """Packets in a line, linked by `nextpkt`.
 
-Owns what is in it. Never allocates, never looks into a packet.
-Whoever frees a packet in a line cuts the line there: what stood behind it is in line no more, but for the
-last, and what comes after that. The queue goes on.
+Owns what is in it: a packet is in one queue at a time. Never allocates, never looks into a packet.
+Whoever frees a packet in the queue, or unlinks one by hand, cuts the line there: what came after it is in the queue
+no more. The queue notices by `LATCH.cuts`, and looks for its end again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import cython
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_FREED
 from mbuf.errors import Inval, NoBufs
 from mbuf.packet.mbuf import Mbuf
+from mbuf.vm.commit import LATCH
 from mbuf.vm.number import clip
 
+if not cython.compiled:
+    from mbuf.packet.segment import check_alive
+    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, put, settle
 
+
+@cython.cclass
 class MbufQ:
     """First in, first out. See mbufq in mbuf.h.
 
     Dropped, it drops its packets; `drain` frees them.
     """
 
-    __slots__ = ("_last", "count", "first", "maxlen")
+    __slots__ = ("_count", "_cuts", "_first", "_last", "maxlen")
+    _count: int
+    _cuts: int
+    _first: Mbuf | None
+    _last: Mbuf | None
 
     def __init__(self, maxlen: int = 0) -> None:
-        #: The packet to go first, None if there is none, and how many there are.
-        self.first: Mbuf | None = None
-        self.count = 0
-        #: How many make it full; 0 or less: any number doesn't. See mbufq_init.
+        #: How many packets make it full; 0 or less: any number doesn't. See mbufq_init.
         self.maxlen = clip(maxlen)
-        self._last: Mbuf | None = None
+
+    def __del__(self) -> None:
+        m = self._first
+        if m is not None:
+            m.held = False
+            self._first = self._last = None
+
+    @property
+    def first(self) -> Mbuf | None:
+        """The packet to go first, None if there is none. See mbufq_first."""
+        self._look()
+        return self._first
 
     @property
     def last(self) -> Mbuf | None:
         """The packet to go last, None if there is none. See mbufq_last."""
+        self._look()
         return self._last
+
+    @property
+    def count(self) -> int:
+        """How many packets there are."""
+        self._look()
+        return self._count
 
     @property
     def full(self) -> bool:
         """True when `enqueue` takes no more. See mbufq_full."""
-        return 0 < self.maxlen <= self.count
+        self._look()
+        return 0 < self.maxlen <= self._count
 
     def __len__(self) -> int:
-        return self.count
+        self._look()
+        return self._count
 
     def __bool__(self) -> bool:
-        return self.count > 0
+        self._look()
+        return self._count > 0
 
     def __iter__(self) -> Iterator[Mbuf]:
         """The packets that are there now, in order; they stay the queue's."""
-        return iter(self._packets())
+        self._look()
+        packets: list[Any] = []
+        m: Any = self._first
+        while m is not None and m.alive:
+            packets.append(m)
+            m = m._nextpkt
+        return iter(packets)
 
     def enqueue(self, m: Mbuf) -> None:
         """Put a packet last; it is the queue's from then on. See mbufq_enqueue.
 
         Raises `NoBufs` when the queue is full: the packet stays the caller's.
         """
-        self._unlisted(m)
-        if 0 < self.maxlen <= self.count:
-            raise NoBufs(f"the queue is full: it has {self.maxlen} packets", "", self.maxlen, self.count)
-        last = self._last
-        if last is not None and last.bits & M_FREED:
-            last = self._end()
-        if last is None:
-            self.first = m
+        check_latch()
+        self._check(m)
+        self._look()
+        if 0 < self.maxlen <= self._count:
+            raise NoBufs(f"the queue is full: it has {self.maxlen} packets", "", self.maxlen, self._count)
+        enter_commit()
+        m.held = True
+        if self._last is None:
+            self._first = m
         else:
-            last._nextpkt = m
+            self._last._nextpkt = m
         self._last = m
-        self.count += 1
+        self._count += 1
+        leave_commit()
 
     def prepend(self, m: Mbuf) -> None:
         """Put a packet first, even if the queue is full; it is the queue's from then on. See mbufq_prepend."""
-        self._unlisted(m)
+        check_latch()
+        self._check(m)
+        self._look()
+        enter_commit()
+        m.held = True
+        m._nextpkt = self._first
+        self._first = m
         if self._last is None:
             self._last = m
-        else:
-            m._nextpkt = self.first
-        self.first = m
-        self.count += 1
+        self._count += 1
+        leave_commit()
 
     def dequeue(self) -> Mbuf | None:
         """Take the first packet, None if there is none; it is the caller's. See mbufq_dequeue."""
-        m = self.first
+        check_latch()
+        self._look()
+        return self._take()
+
+    def _take(self) -> Mbuf | None:
+        m: Any = self._first
         if m is None:
             return None
-        if m is self._last:
-            self.first = self._last = None
-            self.count = 0
-        elif m._nextpkt is None:
-            # Somebody has freed it, or unlinked it by hand.
-            self.first = self._last
-            self.count = 1
-        else:
-            self.first = cython.cast(Mbuf, m._nextpkt)
-            m._nextpkt = None
-            self.count -= 1
-        if m.bits & M_FREED:
-            return self.dequeue()
-        return m
+        enter_commit()
+        self._first = m._nextpkt
+        m._nextpkt = None
+        m.held = False
+        self._count -= 1
+        if self._first is None:
+            self._last = None
+        leave_commit()
+        found: Mbuf | None = m
+        return found
 
     def drain(self) -> None:
         """Free all packets. See mbufq_drain."""
-        m = self.dequeue()
+        m: Any = self.dequeue()
         while m is not None:
             m.freem()
             m = self.dequeue()
 
     def flush(self) -> Mbuf | None:
         """Take all packets, linked by `nextpkt`: the first, or None; they are the caller's. See mbufq_flush."""
-        m = self.dequeue()
-        if m is not None and self.first is not None:
-            m._nextpkt = self.first
-        self.first = self._last = None
-        self.count = 0
-        return m
+        check_latch()
+        self._look()
+        m: Any = self._first
+        enter_commit()
+        if m is not None:
+            m.held = False
+        self._first = self._last = None
+        self._count = 0
+        leave_commit()
+        first: Mbuf | None = m
+        return first
 
     def concat(self, other: MbufQ) -> None:
         """Take all packets of another queue behind one's own, even if that is too many. See mbufq_concat."""
-        if other is None or other is self:
+        if other is None or other is self or not isinstance(other, MbufQ):
             raise Inval("concat: give another queue")
-        if other._last is None:
+        check_latch()
+        self._look()
+        other._look()
+        if other._first is None:
             return
-        last = self._last
-        if last is not None and last.bits & M_FREED:
-            last = self._end()
-        if last is None:
-            self.first = other.first
+        enter_commit()
+        if self._last is None:
+            self._first = other._first
         else:
-            last._nextpkt = other.first
+            self._last._nextpkt = other._first
         self._last = other._last
-        self.count += other.count
-        other.first = other._last = None
-        other.count = 0
+        self._count += other._count
+        other._first = other._last = None
+        other._count = 0
+        leave_commit()
 
-    def _unlisted(self, m: Mbuf) -> None:
-        """Refuse what is no packet, or one that is in line already."""
-        if m is None:
+    def _check(self, m: Mbuf) -> None:
+        """Refuse what is no packet, or what is in a queue, or linked to another mbuf, already."""
+        if m is None or not isinstance(m, Mbuf):
             raise Inval("give a packet")
-        m.live()
-        if m._nextpkt is not None or m is self._last:
-            raise Inval("this packet is in a line already: dequeue it, or set its nextpkt to None")
+        check_alive(m)
+        if m._nextpkt is not None or m.held:
+            raise Inval("this packet is in a queue, or linked, already: dequeue it, or set nextpkt to None")
 
-    def _packets(self) -> list[Mbuf]:
-        """Those that `dequeue` would give."""
-        packets: list[Mbuf] = []
-        m = self.first
-        while m is not None and len(packets) < self.count:
-            if not m.bits & M_FREED:
-                packets.append(m)
-            if m is self._last:
-                break
-            m = self._last if m._nextpkt is None else cython.cast(Mbuf, m._nextpkt)
-        return packets
+    def _look(self) -> None:
+        """Find the end again if the line was cut, or something was linked behind it."""
+        last = self._last
+        if self._cuts == LATCH.cuts and (last is None or (last.alive and last._nextpkt is None)):
+            return
+        self._cuts = LATCH.cuts
+        gone: Any = None
+        enter_commit()
+        m: Any = self._first
+        if m is not None and not m.alive:
+            # Freed, it leads nowhere.
+            gone = m
+            m.held = False
+            m = self._first = None
+        self._last = None
+        self._count = 0
+        while m is not None:
+            self._last = m
+            self._count += 1
+            n: Any = m._nextpkt
+            if n is not None and not n.alive:
+                n.held = False
+                m._nextpkt = None
+                n = None
+            m = n
+        if last is not None and last is not self._last:
+            # May be the last reference.
+            put(last)
+        leave_commit()
+        settle()
 
-    def _end(self) -> Mbuf | None:
-        """The last, after somebody has freed the one that was: the line ends before that."""
-        packets = self._packets()
-        self.first = packets[0] if packets else None
-        self._last = packets[-1] if packets else None
-        self.count = len(packets)
-        if self._last is not None:
-            self._last._nextpkt = None
-        return self._last
+
+def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+    """Uncompiled, a new queue is empty, as a compiled one is."""
+    q = object.__new__(cls)
+    q._first = q._last = None
+    q._count = q._cuts = q.maxlen = 0
+    return q
+
+
+if not cython.compiled:
+    type.__setattr__(MbufQ, "__new__", _blank)

@@ -1,4 +1,4 @@
-"""Loose pages as a TLS record: whose session they belong to, and the pages that take their place.
+"""Unmapped pages as a TLS record: whose session they belong to, and the pages that take their place.
 
 The session is anything that counts its references: `ref`, `release_if_not_last`, and `enqueue_to_free`, which
 gets what is left of the mbuf whose reference was the last. Never knows what a record looks like.
@@ -18,15 +18,20 @@ else:
 from mbuf.const import EPG_FLAG_ANON
 from mbuf.errors import Busy, Inval
 from mbuf.packet.epg import Epg
-from mbuf.packet.unmapped import Unmapped, unmapped
+from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item
+
+if not cython.compiled:
+    from mbuf.packet.extpg import pages_of
+    from mbuf.packet.unmapped import unmapped
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def alone(m: Mbuf, verb: str) -> Unmapped:
-    """The loose pages of an mbuf that uses all their bytes, and is the only one to; `Inval` or `Busy` if not."""
+    """The unmapped pages of an mbuf that uses all their bytes, and is the only one to; `Inval` or `Busy` if not."""
     if m is None:
         raise Inval(f"{verb}: there is no mbuf")
-    pages: Unmapped = m.loose(verb)
+    pages: Unmapped = pages_of(m, verb)
     if pages.counted() != 1 or pages.root is not None:
         raise Busy(f"{verb}: other mbufs use the pages too")
     if m.off or m.count != pages.epg.total():
@@ -44,8 +49,14 @@ def hold(m: Mbuf, tls: Any) -> None:
     if pages.tls is not None:
         raise Inval("hold: the mbuf is a record of a TLS session")
     if not m.count:
-        raise Inval("hold: an mbuf of loose pages without a byte is no record")
+        raise Inval("hold: an mbuf of unmapped pages without a byte is no record")
     tls.ref()
+    try:
+        if alone(m, "hold") is not pages or pages.tls is not None:
+            raise Busy("hold: the mbuf was used by somebody else meanwhile")
+    except BaseException:
+        tls.release_if_not_last()
+        raise
     pages.tls = tls
 
 
@@ -85,21 +96,26 @@ def exchange(m: Mbuf, fresh: Unmapped, trail: bytes) -> None:
     """Give the mbuf the new pages, and another trailer as long as its own; `fresh` has its old ones from then on."""
     pages: Unmapped = alone(m, "exchange")
     epg: Epg = pages.epg
-    if fresh is None or fresh.over:
+    if fresh is None or fresh.released:
         raise Inval("exchange: give what renewed(m) made")
     lies = (len(fresh.frames), fresh.epg.first_off, fresh.epg.last_len)
     if lies != (epg.npgs, epg.first_off, epg.last_len) or len(trail) != len(epg.trail):
         raise Inval("exchange: the mbuf has other pages or another trailer than these are for")
-    pages.trade(fresh)
-    fresh.owner = m.item
-    epg.trail = trail
-    epg.nrdy = 0
-    epg.flags |= EPG_FLAG_ANON
+    enter_commit()
+    try:
+        pages.trade(fresh)
+        fresh.owner = m.item
+        epg.trail = trail
+        epg.nrdy = 0
+        epg.flags |= EPG_FLAG_ANON
+    finally:
+        leave_commit()
 
 
 def forget(fresh: Unmapped) -> None:
     """Free the pages, after a call of the free routine that was theirs. See mb_free_mext_pgs."""
-    if fresh is not None and not fresh.over:
+    if fresh is not None and not fresh.released:
         owner = cython.cast(Item, fresh.owner)
         fresh.owner = None
         fresh.empty(owner)
+        settle()

@@ -1,11 +1,13 @@
 cimport cython
 
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, send_home
+from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, leave_commit, put, settle
 
 
 @cython.final
-cdef class Remains:
+@cython.no_gc
+cdef class Remains(Releasable):
     cdef Item item
 
     @cython.locals(item=Item)
-    cpdef free(self)
+    cdef int let_go(self) except -1

@@ -5,7 +5,7 @@ Knows the mbuf's item, and sends it home. Never looks at what it is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
@@ -13,11 +13,16 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.uma.item import Item
+from mbuf.vm.commit import Releasable
+
+if not cython.compiled:
+    from mbuf.uma.item import send_home
+    from mbuf.vm.commit import check_latch, enter_commit, finish_drop, leave_commit, put, settle
 
 
 @cython.no_gc
 @cython.cclass
-class Remains:
+class Remains(Releasable):
     """What is left of an mbuf whose pages are gone, until its TLS session has been let go of too.
 
     `free` sends it home; dropped, it goes by itself. See ktls_enqueue_to_free.
@@ -26,14 +31,35 @@ class Remains:
     __slots__ = ("item",)
 
     def __init__(self) -> None:
-        self.item = cython.cast(Item, None)
         raise TypeError("remains are what a TLS session gets to free")
 
     def free(self) -> None:
         """Give the mbuf back, once."""
+        check_latch()
+        self.let_go()
+        settle()
+
+    def let_go(self) -> None:
+        """Give the mbuf back, once."""
         item, self.item = self.item, cython.cast(Item, None)
         if item is not None:
-            item.release()
+            enter_commit()
+            send_home(item)
+            leave_commit()
 
     def __del__(self) -> None:
-        self.free()
+        if self.item is not None:
+            put(self)
+            finish_drop()
+
+
+def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+    """Uncompiled, remains that were never made hold nothing."""
+    r = _new(cls)
+    r.item = None
+    return r
+
+
+if not cython.compiled:
+    _new = Remains.__new__
+    type.__setattr__(Remains, "__new__", _blank)

@@ -2,12 +2,10 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage
 from mbuf.uma.item cimport Item
-from mbuf.vm.number cimport clip
 from mbuf.vm.page cimport Memory, Window
 
-cdef unsigned int M_FREED
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
-cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MSIZE, MT_NOINIT, MT_NOTMBUF
+cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MSIZE
 
 
 @cython.no_gc
@@ -15,22 +13,47 @@ cdef class Segment(Window):
     cdef Item item
     cdef unsigned int bits
     cdef unsigned char kind
+    cdef bint alive
+    cdef bint held
+    cdef bint dropped
 
-    cdef void reset(self, Item item, Memory buf, Py_ssize_t off, int kind, unsigned int bits) noexcept
-    cdef void attach(self, Storage storage) noexcept
-    cdef Item live(self)
-    cdef Py_ssize_t start(self)
-    cdef Py_ssize_t capacity(self)
-    cdef Py_ssize_t end(self) except -1
-    cdef bint free_to_write(self)
 
-    @cython.locals(storage=Storage)
-    cdef Storage store(self)
-    cdef Py_ssize_t space(self)
-    cdef list pieces(self)
+cdef int raise_freed(Segment m) except -1
+cdef Storage store(Segment m)
+cdef Py_ssize_t bound(Segment m) except -1
+cdef bint _shared_writable(Segment m) noexcept
+cdef Py_ssize_t _ext_capacity(Segment m) noexcept
 
-    @cython.locals(kind=Py_ssize_t)
-    cpdef chtype(self, object type)
 
-    @cython.locals(start=Py_ssize_t, most=Py_ssize_t, room=Py_ssize_t)
-    cpdef align(self, count)
+cdef inline int check_alive(Segment m) except -1:
+    if not m.alive:
+        raise_freed(m)
+    return 0
+
+
+cdef inline Py_ssize_t start(Segment m) noexcept:
+    if m.bits & M_EXT:
+        return 0
+    return MPKTHSIZE if m.bits & M_PKTHDR else MHSIZE
+
+
+cdef inline Py_ssize_t capacity(Segment m) noexcept:
+    if m.bits & M_EXT:
+        return _ext_capacity(m)
+    return MHLEN if m.bits & M_PKTHDR else MLEN
+
+
+cdef inline bint writable(Segment m) noexcept:
+    if m.bits & (M_RDONLY | M_EXTPG):
+        return False
+    return not m.bits & M_EXT or _shared_writable(m)
+
+
+cdef inline Py_ssize_t leading(Segment m) noexcept:
+    return m.off - start(m) if writable(m) else 0
+
+
+cdef inline Py_ssize_t space(Segment m) noexcept:
+    if writable(m):
+        return start(m) + capacity(m) - m.off - m.count
+    return 0

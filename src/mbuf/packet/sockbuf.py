@@ -12,15 +12,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.packet.source import Source
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXT, M_EXTPG, M_FREED, M_NOFREE, M_NOTREADY, M_NOWAIT, M_RDONLY, MCLBYTES, MLEN, MSIZE
+from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_NOWAIT, M_RDONLY, MCLBYTES, MLEN, MSIZE
 from mbuf.errors import Busy, Inval
+from mbuf.packet.copy import acquire_share
+from mbuf.packet.header import changing
 from mbuf.packet.marks import SPACE, Marks
 from mbuf.packet.mbuf import Mbuf
+from mbuf.vm.commit import LATCH
 from mbuf.vm.number import clip
+from mbuf.vm.page import pane
+
+if not cython.compiled:
+    from mbuf.packet.chain import cut, free_chain, link, next_checked, release, release_chain
+    from mbuf.packet.copy import share
+    from mbuf.packet.header import ROUNDS, demote_all
+    from mbuf.packet.read import excerpt, pieces, views
+    from mbuf.packet.segment import check_alive, space, store, writable
+    from mbuf.packet.source import origin
+    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, put
+    from mbuf.vm.commit import settle as settle_list
 
 #: Flags of an mbuf that stay when it becomes part of a stream.
 _KEPT = M_EXT | M_RDONLY | M_NOFREE | M_EXTPG
@@ -33,11 +46,15 @@ class SockBuf(Marks):
     `full` from the moment that `hiwat` bytes, or `mbmax` bytes of memory, are in it, until no more than `lowat` (by
     default a quarter) of both are left. `pause` is called, without arguments, when it becomes full, `resume`
     when it is full no longer, each after the verb has done its work. For one thread, or loop, at a time. Dropped,
-    it drops its mbufs; `clear` frees them.
+    it drops its mbufs; `clear` frees them. An mbuf that somebody frees in it, or unlinks by hand, ends it there.
     """
 
     #: `mcnt` mbufs, `ccnt` of them with external storage.
-    __slots__ = ("_last", "ccnt", "first", "mcnt")
+    __slots__ = ("_cuts", "_first", "_into", "_last", "ccnt", "mcnt")
+    _cuts: int
+    _first: Mbuf | None
+    _into: int
+    _last: Mbuf | None
 
     def __init__(
         self,
@@ -48,24 +65,35 @@ class SockBuf(Marks):
         resume: Callable[[], object] | None = None,
     ) -> None:
         Marks.__init__(self, hiwat, lowat, mbmax, pause, resume)
-        #: The mbuf with the first byte, None if there is none.
-        self.first: Mbuf | None = None
-        self._last: Mbuf | None = None
-        self.mcnt = self.ccnt = 0
+
+    def __del__(self) -> None:
+        m = self._first
+        if m is not None:
+            m.held = False
+            self._first = self._last = None
+
+    @property
+    def first(self) -> Mbuf | None:
+        """The mbuf with the first byte, None if there is none."""
+        self._look()
+        return self._first
 
     def __len__(self) -> int:
+        self._look()
         return self.cc
 
     def __bool__(self) -> bool:
+        self._look()
         return self.cc > 0
 
     def __iter__(self) -> Iterator[memoryview]:
         """One memoryview for each piece of the bytes: `sock.sendmsg(buffer)` works. They stay the buffer's."""
-        return iter(()) if self.first is None else iter(self.first)
+        self._look()
+        return iter(()) if self._first is None else iter(views(self._first))
 
     def __bytes__(self) -> bytes:
         """A copy of all bytes."""
-        return b"" if self.first is None else bytes(self.first)
+        return self.peek(self.cc)
 
     def append(self, m: Mbuf, settle: bool = True) -> None:
         """Put a chain at the end; it is the buffer's from then on. See sbappendstream.
@@ -74,58 +102,100 @@ class SockBuf(Marks):
         were in freed, as sbcompress does. A full buffer takes what is appended all the same: see `space`. Who is
         about to send it at once says `settle=False`, and calls `settle` when it has: most often it is not full then.
         """
+        ending = bool(settle)
+        check_latch()
+        self._look()
         self.admit(m)
+        enter_commit()
         if m.bits & ~_KEPT or m._next is not None:
-            m.demote(True, 0)
-        while m is not None:
-            rest = cython.cast(Mbuf, m.cut())
-            self._add(m)
-            m = rest
-        if settle:
+            demote_all(m, 0)
+        n: Any = m
+        while n is not None:
+            rest: Any = cut(n)
+            self._add(n)
+            n = rest
+        leave_commit()
+        settle_list()
+        if ending:
             self.settle()
 
     def admit(self, m: Mbuf) -> int:
         """Refuse what can't be appended; how many bytes it has."""
         if m is None:
             raise Inval("append: give the chain to append")
-        m.live()
+        check_alive(m)
+        if m.held:
+            raise Inval("append: this chain is linked, or in a buffer or queue, already: take it out first")
         total = 0
-        while m is not None:
-            if m is self._last:
-                raise Inval("append: this chain is in the buffer already")
-            if m._nextpkt is not None:
+        n: Any = m
+        while n is not None:
+            if n._nextpkt is not None:
                 raise Inval("append: the chain leads to a next packet: unlink that first")
-            if m.bits & M_NOTREADY:
+            if n.bits & M_NOTREADY:
                 raise Inval("append: the chain has bytes that aren't ready: they are still to be encrypted, or read")
-            total += m.count
-            m = cython.cast(Mbuf, m.follow())
+            total += n.count
+            n = next_checked(n)
         return total
 
+    def _look(self) -> None:
+        """Count anew, and find the end again, if mbufs were freed or unlinked where they were."""
+        last = self._last
+        if self._cuts == LATCH.cuts and (last is None or (last.alive and last._next is None)):
+            return
+        self._cuts = LATCH.cuts
+        before = self.cc
+        enter_commit()
+        gone: Any = None
+        m: Any = self._first
+        if m is not None and not m.alive:
+            gone = m
+            m.held = False
+            m = self._first = None
+        self._last = None
+        self.cc = self.mbcnt = self.mcnt = self.ccnt = 0
+        while m is not None:
+            self._last = m
+            self.cc += m.count
+            self._charge(m, 1)
+            n: Any = m._next
+            if n is not None and not n.alive:
+                cut(m)
+                n = None
+            m = n
+        if last is not None and last is not self._last:
+            # May be the last reference.
+            put(last)
+        leave_commit()
+        if self.cc != before:
+            self.gone(before)
+        settle_list()
+
     def _add(self, m: Mbuf) -> None:
-        """One mbuf more at the end. See sbcompress and sballoc."""
+        """In a commit: one mbuf more at the end. See sbcompress and sballoc."""
         last = self._last
         more = m.count
         if more == 0:
-            m.shed()
+            release(m)
             return
         if last is None:
-            self.first = m
+            self._first = m
+            m.held = True
         elif self._fits(last, m):
-            last.buf.copy(last.off + last.count, m.buf, m.off, more)
+            last.buf.move(last.off + last.count, m.buf, m.off, more)
             last.count += more
             self.cc += more
-            m.shed()
+            release(m)
             return
         else:
-            last._next = m
+            link(last, m)
         self._last = m
         self.cc += more
         self._charge(m, 1)
 
     def _fits(self, last: Mbuf, m: Mbuf) -> bool:
-        if m.count > MCLBYTES // 4 or (m.bits | last.bits) & (M_EXTPG | M_FREED) or last.kind != m.kind:
+        if m.count > MCLBYTES // 4 or (m.bits | last.bits) & M_EXTPG or last.kind != m.kind:
             return False
-        return m.count <= last.space()
+        return m.count <= space(last)
 
     def _charge(self, m: Mbuf, sign: int) -> None:
         """Count an mbuf's memory in, or with -1 out. See sballoc and sbfree."""
@@ -133,30 +203,45 @@ class SockBuf(Marks):
         self.mbcnt += sign * MSIZE
         if m.bits & M_EXT:
             self.ccnt += sign
-            self.mbcnt += sign * m.store().ext_size()
+            self.mbcnt += sign * store(m).ext_size()
 
     def drop(self, n: int) -> None:
         """Free the first `n` bytes. See sbdrop."""
-        left = self.within(n, "drop")
+        size = clip(n)
+        check_latch()
+        left = self.within(size, "drop")
         self.gone(left)
-        m = self.first
+        enter_commit()
+        m: Any = self._first
         while left and m is not None:
             if m.count > left:
                 m.off += left
                 m.count -= left
                 self.cc -= left
                 break
-            rest = cython.cast(Mbuf, m.follow())
             left -= m.count
             self.cc -= m.count
-            m._next = None
             self._charge(m, -1)
-            self.first = rest
-            if rest is None:
-                self._last = None
-            m.shed()
-            m = self.first
+            rest: Any = self._pop()
+            release(m)
+            m = rest
+        if self._first is None:
+            self.cc = self.mbcnt = self.mcnt = self.ccnt = 0
+        leave_commit()
+        settle_list()
         self.fell()
+
+    def _pop(self) -> Any:
+        """In a commit: take the first mbuf out; the next one, which is the first now."""
+        m: Any = self._first
+        m.held = False
+        rest: Any = cut(m)
+        self._first = rest
+        if rest is None:
+            self._last = None
+        else:
+            rest.held = True
+        return rest
 
     def take(self, n: int) -> Mbuf | None:
         """The first `n` bytes, as a chain without a packet header, which is the caller's; None for no bytes.
@@ -165,119 +250,141 @@ class SockBuf(Marks):
         that is needed for it: so that a few bytes don't hold a large cluster. Raises `NoBufs` when there is none,
         and then nothing has changed: `peek` and `drop` need none.
         """
-        size = self.within(n, "take")
-        if size == 0:
-            return None
-        m: Any = self.first
-        before: Mbuf = cython.cast(Mbuf, None)
+        asked = clip(n)
+        check_latch()
+        for _ in range(ROUNDS):
+            size = self.within(asked, "take")
+            if size == 0:
+                return None
+            m: Any = self._reached(size)
+            left = self._into
+            piece: Any = None
+            if left:
+                first = self._first
+                piece = origin(m).get(M_NOWAIT, m.kind)
+                try:
+                    if m.bits & M_EXTPG or (m.bits & M_EXT and left > MLEN and m.count - left > MLEN):
+                        acquire_share(piece, m)
+                    # To ask for an mbuf may have run anything.
+                    self._look()
+                    same = first is self._first and size <= self.cc and self._reached(size) is m and self._into == left
+                except BaseException:
+                    free_chain(piece)
+                    settle_list()
+                    raise
+                if not same:
+                    free_chain(piece)
+                    settle_list()
+                    continue
+            self.gone(size)
+            enter_commit()
+            head: Any = self._take_out(size, piece)
+            leave_commit()
+            settle_list()
+            self.fell()
+            taken: Mbuf | None = head
+            return taken
+        raise changing("take")
+
+    def _reached(self, size: int) -> Any:
+        """The mbuf that the first `size` bytes end in, or None at the end; `_into` is how many of its bytes those are."""
         left = size
+        m: Any = self._first
         while m is not None and m.count <= left:
             left -= m.count
-            before = m
-            m = cython.cast(Mbuf, m.follow())
+            m = m._next
         if m is None and left:
-            raise Busy("take: the mbufs of this buffer were changed by somebody else")
-        piece = cython.cast(Mbuf, None)
-        if left:
-            piece = self._spare(m, size - left, left)
-        self.gone(size)
-        head: Any = self.first
-        rest = m
-        if left:
-            rest = self._cut(m, piece, left)
-        each = head
-        while each is not m:
-            self._charge(each, -1)
-            each = cython.cast(Mbuf, each._next)
+            self._cuts -= 1
+            raise Busy("the mbufs of this buffer have other lengths than when they were appended: leave them be")
+        self._into = left
+        return m
+
+    def _take_out(self, size: int, piece: Any) -> Any:
+        """In a commit: the first bytes as a chain; `piece` is the mbuf for one that is cut through."""
+        head: Any = None
+        last: Any = None
+        left = size
         self.cc -= size
-        self.first = rest
-        if rest is None:
-            self._last = None
-        if left:
-            # The mbuf that was cut is the first of what stays, or the last of what goes.
-            end = piece if rest is m else m
-            if before is None:
+        while left:
+            m: Any = self._first
+            if m.count <= left:
+                left -= m.count
+                self._charge(m, -1)
+                self._pop()
+                end: Any = m
+            else:
+                end = self._cut(m, piece, left)
+                left = 0
+            if last is None:
                 head = end
             else:
-                before._next = end
-        elif before is not None:
-            before._next = None
-        self.fell()
-        taken: Mbuf = head
-        return taken
-
-    def _spare(self, m: Mbuf, at: int, left: int) -> Mbuf:
-        """The mbuf needed to cut through `m`, which begins with byte `at`, after `left` bytes.
-
-        Asking may make others do anything: who has used this buffer, or its mbufs, loses.
-        """
-        source: Source = m.origin()
-        first, cc = self.first, self.cc
-        piece: Mbuf = cython.cast(Mbuf, source.get(M_NOWAIT, m.kind))
-        if self.first is not first or self.cc != cc or not self._begins(m, at) or m.count <= left:
-            piece.shed()
-            raise Busy("take: the buffer was used while it asked for an mbuf")
-        return piece
-
-    def _begins(self, m: Mbuf, at: int) -> bool:
-        """Whether a live mbuf is in the buffer, with byte `at` as its first."""
-        n: Any = self.first
-        while n is not None and not n.bits & M_FREED:
-            if n is m:
-                return at == 0
-            at -= n.count
-            n = n._next
-        return False
+                link(last, end)
+            last = end
+        return head
 
     def _cut(self, m: Mbuf, piece: Mbuf, left: int) -> Mbuf:
-        """Divide an mbuf, `left` of whose bytes go, with another; which of the two stays."""
+        """In a commit: divide the first mbuf with another, `left` of its bytes go; the one of the two that goes."""
         rest = m.count - left
         whole = (m.bits & M_EXTPG) != 0
         if left > MLEN and rest <= MLEN and not whole:
-            piece.buf.copy(piece.off, m.buf, m.off + left, rest)
+            # The few bytes that stay are copied.
+            piece.buf.move(piece.off, m.buf, m.off + left, rest)
             piece.count = rest
-            piece._next = m.cut()
-            m.count = left
-            if m is self._last:
-                self._last = piece
             self._charge(m, -1)
+            after: Any = self._pop()
+            m.count = left
+            piece.held = True
+            if after is not None:
+                after.held = False
+                link(piece, after)
+            else:
+                self._last = piece
+            self._first = piece
             self._charge(piece, 1)
-            return piece
+            return m
         if left <= MLEN and not whole:
-            piece.buf.copy(piece.off, m.buf, m.off, left)
+            piece.buf.move(piece.off, m.buf, m.off, left)
             piece.count = left
         else:
-            piece.share(m, m.off, left)
+            share(piece, m, m.off, left)
         m.off += left
         m.count -= left
-        return m
+        return piece
 
     def peek(self, n: int) -> bytes:
         """A copy of the first `n` bytes, or of all if there are fewer; they stay."""
-        size = min(max(clip(n), 0), self.cc)
-        return b"" if self.first is None else self.first.copydata(0, size)
+        most = clip(n)
+        check_latch()
+        self._look()
+        size = min(max(most, 0), self.cc)
+        return b"" if self._first is None else excerpt(self._first, "peek", 0, size)
 
     def views(self, count: int, size: int) -> list[memoryview]:
         """Views of the first bytes, for one call of sendmsg: see `views_of`."""
-        return [] if self.first is None else views_of(self.first, count, size)
+        self._look()
+        return [] if self._first is None else views_of(self._first, count, size)
 
     def clear(self) -> None:
         """Free all. See sbflush."""
-        m = self.first
+        check_latch()
+        self._look()
         self.gone(self.cc)
-        self.first = self._last = None
+        enter_commit()
+        m: Any = self._first
+        self._first = self._last = None
         self.cc = self.mbcnt = self.mcnt = self.ccnt = 0
-        while m is not None and not m.bits & M_FREED:
-            rest = cython.cast(Mbuf, m.cut())
-            m.shed()
-            m = rest
+        if m is not None:
+            m.held = False
+            release_chain(m)
+        leave_commit()
+        settle_list()
         self.fell()
 
-    def within(self, n: int, verb: str) -> int:
+    def within(self, size: int, verb: str) -> int:
         """The number of bytes to move from the front, if there are as many."""
-        size = clip(n)
+        self._look()
         if not 0 <= size <= self.cc:
-            raise Inval(f"{verb} {n} bytes: the buffer has {self.cc}")
+            raise Inval(f"{verb} {size} bytes: the buffer has {self.cc}")
         return size
 
     def gone(self, size: int) -> None:
@@ -286,16 +393,31 @@ class SockBuf(Marks):
 
 def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
     """Views of a chain's first bytes: at most `count` pieces, and of no mbuf that begins after `size` bytes."""
-    views: list[memoryview] = []
+    found: list[memoryview] = []
     left = size
-    while m is not None and left > 0 and len(views) < count:
-        m.live()
-        if m.bits & M_EXTPG:
-            views += m.pieces()
+    n: Any = m
+    while n is not None and left > 0 and len(found) < count:
+        check_alive(n)
+        left -= n.count
+        if n.bits & M_EXTPG:
+            found += pieces(n)
             # They may be cut off, for what goes is counted in bytes.
-            del views[count:]
-        elif m.count:
-            views.append(m.data)
-        left -= m.count
-        m = cython.cast(Mbuf, m.follow())
-    return views
+            del found[count:]
+        elif n.count:
+            found.append(pane(n.buf, n.off, n.count, not writable(n)))
+        check_alive(n)
+        n = next_checked(n)
+    return found
+
+
+def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+    """Uncompiled, a new buffer is empty, as a compiled one is."""
+    sb = object.__new__(cls)
+    sb._first = sb._last = None
+    sb._cuts = sb._into = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
+    sb.full = False
+    return sb
+
+
+if not cython.compiled:
+    type.__setattr__(SockBuf, "__new__", _blank)

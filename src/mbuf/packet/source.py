@@ -55,10 +55,6 @@ class Source:
         """An mbuf with a cluster."""
         raise NotImplementedError
 
-    def cluster(self, size: int, how: int, timeout: float | None) -> Any:
-        """A cluster, raw."""
-        raise NotImplementedError
-
     def alloc_ext_pgs(
         self, how: int = M_NOWAIT, free: Any = None, arg1: Any = None, timeout: float | None = None
     ) -> Chain:
@@ -72,6 +68,14 @@ class Source:
     def dropped(self, item: Any) -> None:
         """An mbuf was dropped instead of freed; its item is about to go home."""
         raise NotImplementedError
+
+
+def origin(m: Chain) -> Source:
+    """Whom an mbuf asks for more mbufs."""
+    source: Source | None = m.item.home.source
+    if source is None:
+        raise Inval("the pool that this mbuf came from is closed")
+    return cython.cast(Source, source)
 
 
 def until(how: int, timeout: float | None) -> float | None:

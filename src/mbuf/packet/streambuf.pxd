@@ -1,7 +1,10 @@
 cimport cython
 
+from mbuf.packet.chain cimport next_checked
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.segment cimport check_alive
 from mbuf.packet.sockbuf cimport SockBuf
+from mbuf.vm.commit cimport check_latch
 from mbuf.vm.number cimport clip, count
 from mbuf.vm.scan cimport Search, search
 
@@ -27,7 +30,7 @@ cdef class StreamBuffer(SockBuf):
     cdef _mbuf_with(self, Py_ssize_t at)
 
     @cython.locals(found=Py_ssize_t, looking=Search)
-    cdef Py_ssize_t _look(self, Mbuf m, Py_ssize_t skip) except -2
+    cdef Py_ssize_t _search(self, Mbuf m, Py_ssize_t skip) except -2
 
     @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t)
     cpdef Mbuf take_until(self, sep, most=*)

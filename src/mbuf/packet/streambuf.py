@@ -21,6 +21,11 @@ from mbuf.packet.sockbuf import SockBuf
 from mbuf.vm.number import clip, count
 from mbuf.vm.scan import search
 
+if not cython.compiled:
+    from mbuf.packet.chain import next_checked
+    from mbuf.packet.segment import check_alive
+    from mbuf.vm.commit import check_latch
+
 #: Bytes of a stream that may wait to be understood, unless told otherwise.
 LIMIT = 1 << 20
 
@@ -44,8 +49,9 @@ class StreamBuffer(SockBuf):
         pause: Callable[[], object] | None = None,
         resume: Callable[[], object] | None = None,
     ) -> None:
-        SockBuf.__init__(self, limit if hiwat is None else hiwat, lowat, mbmax, pause, resume)
-        self.limit: int = count(limit, "limit")
+        most = count(limit, "limit")
+        SockBuf.__init__(self, most if hiwat is None else hiwat, lowat, mbmax, pause, resume)
+        self.limit: int = most
         if self.hiwat > self.limit:
             raise Inval(f"hiwat {hiwat}: give at most the limit, {limit}, or it is never reached")
         self._sought: bytes = b""
@@ -78,8 +84,9 @@ class StreamBuffer(SockBuf):
 
     def find(self, sep: Any, start: int = 0) -> int:
         """Where the bytes of `sep` are first found from byte `start` on, or -1. They may lie across mbufs."""
-        begin = self.within(start, "find from")
-        sought = memoryview(sep).tobytes()
+        begin, sought = clip(start), memoryview(sep).tobytes()
+        check_latch()
+        self.within(begin, "find from")
         if not sought:
             return begin
         if sought != self._sought:
@@ -87,7 +94,7 @@ class StreamBuffer(SockBuf):
             self._forget(0)
         at = max(begin, self._clean)
         m, place = self._mbuf_with(at)
-        found = -1 if m is None else self._look(m, at - place)
+        found = -1 if m is None else self._search(m, at - place)
         if begin <= self._clean:
             if m is not None:
                 self._mark, self._place = m, place
@@ -97,22 +104,23 @@ class StreamBuffer(SockBuf):
     def _mbuf_with(self, at: int) -> tuple[Mbuf | None, int]:
         """The mbuf with byte `at`, and which byte its first is; no mbuf if there is no such byte."""
         m, place = self._mark, self._place
-        if m is None or place > at:
-            m, place = self.first, 0
+        if m is None or place > at or not m.alive:
+            m, place = self._first, 0
         while m is not None and at - place >= m.count:
             place += m.count
-            m = cython.cast(Mbuf, m.follow())
+            m = next_checked(m)
         return m, place
 
-    def _look(self, m: Mbuf | None, skip: int) -> int:
+    def _search(self, m: Mbuf | None, skip: int) -> int:
         """Where the bytes sought begin, from byte `skip` of an mbuf on, counted from there; or -1."""
         looking = search(self._sought)
         while m is not None:
+            check_alive(m)
             found = looking.feed(m.buf, m.off + skip, m.count - skip)
             if found >= 0:
                 return found
             skip = 0
-            m = cython.cast(Mbuf, m.follow())
+            m = next_checked(m)
         return looking.rest()
 
     def take_until(self, sep: Any, most: int | None = None) -> Mbuf | None:
@@ -122,9 +130,10 @@ class StreamBuffer(SockBuf):
         then nothing has changed.
         """
         longest = self.limit if most is None else clip(most)
-        found = self.find(sep)
-        if not sep:
+        sought = memoryview(sep).tobytes()
+        if not sought:
             raise Inval("take_until: give at least one byte to look for")
+        found = self.find(sought)
         size = found + len(self._sought) if found >= 0 else self.cc + 1
         if size > longest:
             raise TooLong(f"take_until: {self._sought!r:.80} isn't among the first {longest} bytes of the stream")

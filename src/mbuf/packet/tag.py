@@ -1,18 +1,29 @@
 """Packet tags: what modules note on a packet, beside its bytes.
 
-Tags, where they are counted, and the list of them that a packet header keeps. Knows neither mbufs nor pools.
+Tags, where they are counted, and the list of them that a packet header keeps. A tag that is freed goes by the release
+list: its routine runs, and its value is dropped, when no verb is half done. Knows neither mbufs nor pools.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import cython
+else:
+    from mbuf.shadow import cython
 
 from mbuf.const import M_NOWAIT, M_WAITOK, MTAG_ABI_COMPAT, MTAG_PERSISTENT
 from mbuf.errors import Freed, Inval
-from mbuf.packet.routine import run
+from mbuf.vm.commit import Releasable
 from mbuf.vm.number import clip
+from mbuf.vm.unraisable import run
+
+if not cython.compiled:
+    from mbuf.vm.commit import check_latch, finish_drop, put, settle
 
 #: Bytes of `struct m_tag`, which the kernel puts before a tag's own.
 _HEADER = 24
@@ -23,15 +34,19 @@ _MOST = 0xFFFF
 _NOWHERE = object()
 
 
+@cython.cclass
 class TagZone:
     """Where tags are made, and counted until they are freed: the kernel's memory type `mbuf_tag`."""
 
     __slots__ = ("bytes", "count")
+    bytes: int
+    count: int
 
     def __init__(self) -> None:
         #: Tags that are allocated, and what the kernel would take for them: 24 bytes each, and their length.
-        self.count = 0
-        self.bytes = 0
+        if not cython.compiled:
+            self.count = 0
+            self.bytes = 0
 
     def alloc(
         self,
@@ -45,19 +60,32 @@ class TagZone:
 
         The value is kept as it is: a bytearray stays the caller's to change.
         """
-        if not 0 <= clip(cookie) < 1 << 32:
+        near, id, may = clip(cookie), clip(type), clip(how)
+        if not 0 <= near < 1 << 32:
             raise Inval(f"cookie {cookie}: it has 32 bits")
-        if not 0 <= clip(type) < 1 << 16:
+        if not 0 <= id < 1 << 16:
             raise Inval(f"type {type}: a tag's id has 16 bits")
-        if how != M_NOWAIT and how != M_WAITOK:
+        if may != M_NOWAIT and may != M_WAITOK:
             raise Inval(f"how {how}: give M_NOWAIT or M_WAITOK")
         count = _bytes_of(value)
         if count > _MOST:
             raise Inval(f"a value of {count} bytes: a tag has at most {_MOST}; put them into an mbuf")
-        return Tag(self, cookie, type, value, count, free)
+        t: Tag = Tag.__new__(Tag)
+        t.cookie = near
+        t.id = id
+        t.size = count
+        t.content = value
+        t.routine = free
+        t.zone = self
+        if not cython.compiled:
+            t.list = t.before = t.after = None
+        self.count += 1
+        self.bytes += _HEADER + count
+        return t
 
 
-class Tag:
+@cython.cclass
+class Tag(Releasable):
     """A note on a packet. See mbuf_tags(9).
 
     Get one from a pool, put it on a packet with `tag_prepend`: it is the packet's from then on, goes when
@@ -66,50 +94,34 @@ class Tag:
     until the tag is freed.
     """
 
-    __slots__ = ("_after", "_before", "_len", "_list", "_routine", "_value", "_zone", "cookie", "id")
+    #: `list` is the mark of the list that it is in, None in no list; `before` and `after` its neighbours there.
+    __slots__ = ("after", "before", "content", "cookie", "id", "list", "routine", "size", "zone")
+    cookie: int
+    id: int
+    size: int
+    zone: TagZone | None
 
-    def __init__(
-        self,
-        zone: TagZone,
-        cookie: int,
-        id: int,
-        value: Any,
-        len: int,
-        routine: Callable[[Tag], object] | None,
-    ) -> None:
-        #: Whose number the id is: MTAG_ABI_COMPAT for PACKET_TAG_..., else one that a module has chosen.
-        self.cookie = cookie
-        #: What it is; with MTAG_PERSISTENT in it, `tag_delete_nonpersistent` leaves the tag.
-        self.id = id
-        self._len = len
-        self._value = value
-        self._zone: TagZone | None = zone
-        self._routine = routine
-        # The mark of the list that it is in, None in no list; and its neighbours there.
-        self._list: object = None
-        self._before: Tag | None = None
-        self._after: Tag | None = None
-        zone.count += 1
-        zone.bytes += _HEADER + len
+    def __init__(self) -> None:
+        raise TypeError("a tag comes from a pool: pool.tag_alloc(cookie, type, value)")
 
     @property
     def len(self) -> int:
         """Bytes of the value when the tag was made; 0 for a value that isn't bytes."""
-        return self._len
+        return self.size
 
     @property
     def value(self) -> Any:
         """What the tag says; to change that, change the value itself, or put another tag."""
-        self._live()
-        return self._value
+        self.live()
+        return self.content
 
     def copy(self, how: int = M_NOWAIT) -> Tag:
         """A tag like this one, in no list. See m_tag_copy.
 
         A bytearray is copied, any other value shared. The routine of `free` stays with this tag alone.
         """
-        zone = self._live()
-        value = bytearray(self._value) if isinstance(self._value, bytearray) else self._value
+        zone = self.live()
+        value = bytearray(self.content) if isinstance(self.content, bytearray) else self.content
         return zone.alloc(self.cookie, self.id, value, how)
 
     def free(self) -> None:
@@ -117,87 +129,119 @@ class Tag:
 
         Its own routine can read it still; what that raises goes to `sys.unraisablehook`.
         """
-        if self._list is not None:
-            raise self._freed() if self._list is _NOWHERE else Inval("the tag is on a packet: unlink or delete it")
+        check_latch()
+        if self.list is not None or self.zone is None:
+            raise self.freed() if self.zone is None or self.list is _NOWHERE else Inval(
+                "the tag is on a packet: unlink or delete it"
+            )
         # First of all: the routine may do anything with this tag, and runs once.
-        self._list = _NOWHERE
-        zone = self._live()
-        if self._routine is not None:
-            run(self._routine, self)
-        zone.count -= 1
-        zone.bytes -= _HEADER + self._len
-        self._zone = self._routine = self._value = None
+        self.list = _NOWHERE
+        put(self)
+        settle()
+
+    def let_go(self) -> None:
+        """Freed or dropped: call the routine, and drop the value."""
+        zone = self.zone
+        if zone is None:
+            return
+        self.list = _NOWHERE
+        routine, self.routine = self.routine, None
+        try:
+            if routine is not None:
+                run(routine, self)
+        finally:
+            zone.count -= 1
+            zone.bytes -= _HEADER + self.size
+            self.zone = None
+            self.content = None
 
     def __del__(self) -> None:
-        # A listed one goes with its list; one never made has no list to be in.
-        if getattr(self, "_list", _NOWHERE) is None:
-            self.free()
+        # A listed one goes with its list.
+        if self.zone is not None and self.list is None:
+            put(self)
+            finish_drop()
 
     def __reduce__(self) -> Any:
         raise TypeError("a tag can't be pickled or copied: it is counted where it was made; use t.copy()")
 
     def __repr__(self) -> str:
-        where = "freed" if self._list is _NOWHERE else "in no list" if self._list is None else "listed"
-        return f"<tag {self.cookie}:{self.id} len={self._len} {where}>"
+        freed = self.zone is None or self.list is _NOWHERE
+        where = "freed" if freed else "in no list" if self.list is None else "listed"
+        return f"<tag {self.cookie}:{self.id} len={self.size} {where}>"
 
-    def _live(self) -> TagZone:
+    def live(self) -> TagZone:
         """Where it is counted; raises `Freed` if it is so no more."""
-        if self._zone is None:
-            raise self._freed()
-        return self._zone
+        if self.zone is None:
+            raise self.freed()
+        return self.zone
 
-    def _freed(self) -> Freed:
+    def freed(self) -> Freed:
+        """The error of whoever uses a tag that was let go of."""
         return Freed(f"the tag {self.cookie}:{self.id} was freed: keep no name for a tag that you have let go")
 
 
-class TagList:
+@cython.cclass
+class TagList(Releasable):
     """The tags of one packet, the one put last first. See struct pkthdr's tags in mbuf(9).
 
     Owns them: dropped, it deletes them. A tag is in one list at a time, and knows its neighbours, so that
-    whatever is done to one tag takes as long in a long list as in a short one.
+    whatever is done to one tag takes as long in a long list as in a short one. `stamp` changes with the list.
     """
 
-    __slots__ = ("_count", "_first", "_mark")
+    __slots__ = ("count", "first", "mark", "stamp")
+    count: int
+    stamp: int
 
     def __init__(self) -> None:
-        self._first: Tag | None = None
-        self._count = 0
+        if self.mark is not None:
+            raise TypeError("a list of tags is made once")
         #: By this its tags know it, without keeping it.
-        self._mark = object()
+        self.mark = object()
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Tag]:
         """The tags that are there now, from the head on; the list may change meanwhile."""
-        return iter(_chain(self._first))
+        return iter(_chain(self.first))
 
     def prepend(self, t: Tag) -> None:
         """Put a tag that is in no list first; it is the list's from then on. See m_tag_prepend."""
         if not isinstance(t, Tag):
             raise Inval(f"{t!r} is no tag")
-        if t._list is not None:
-            raise t._freed() if t._list is _NOWHERE else Inval("the tag is on a packet already: unlink or copy it")
-        first = self._first
-        t._list = self._mark
-        t._after = first
+        self._put_first(t)
+
+    def _put_first(self, t: Tag) -> None:
+        if t.list is not None or t.zone is None:
+            raise t.freed() if t.list is _NOWHERE or t.zone is None else Inval(
+                "the tag is on a packet already: unlink or copy it"
+            )
+        first = self.first
+        t.list = self.mark
+        t.after = first
         if first is not None:
-            first._before = t
-        self._first = t
-        self._count += 1
+            first.before = t
+        self.first = t
+        self.count += 1
+        self.stamp += 1
 
     def unlink(self, t: Tag) -> None:
         """Take a tag out; it is the caller's. See m_tag_unlink."""
         self._listed(t)
-        before, after = t._before, t._after
+        self._take_out(t)
+
+    def _take_out(self, t: Tag) -> None:
+        before, after = t.before, t.after
         if before is None:
-            self._first = after
+            self.first = after
         else:
-            before._after = after
+            before.after = after
         if after is not None:
-            after._before = before
-        t._list = t._before = t._after = None
-        self._count -= 1
+            after.before = before
+        t.list = None
+        t.before = t.after = None
+        self.count -= 1
+        self.stamp += 1
 
     def delete(self, t: Tag) -> None:
         """Take a tag out and free it. See m_tag_delete."""
@@ -211,23 +255,23 @@ class TagList:
         """
         if t is not None:
             self._listed(t)
-        chain = _chain(self._first if t is None else t)
+        chain = _chain(self.first if t is None else t)
         self._delete(chain[1:] + chain[:1])
 
     def delete_nonpersistent(self) -> None:
         """Delete all without MTAG_PERSISTENT in their id. See m_tag_delete_nonpersistent."""
-        self._delete([t for t in self if not t.id & MTAG_PERSISTENT])
+        self._delete([t for t in _chain(self.first) if not t.id & MTAG_PERSISTENT])
 
     def locate(self, cookie: int, type: int, after: Tag | None = None) -> Tag | None:
         """The first tag of that cookie and id, or the next after a tag; None if there is none. See m_tag_locate."""
+        id, near = index(type), index(cookie)
         if after is None:
-            t = self._first
+            t = self.first
         else:
             self._listed(after)
-            t = after._after
-        type, cookie = index(type), index(cookie)
-        while t is not None and (t.id != type or t.cookie != cookie):
-            t = t._after
+            t = after.after
+        while t is not None and (t.id != id or t.cookie != near):
+            t = t.after
         return t
 
     def find(self, type: int, after: Tag | None = None) -> Tag | None:
@@ -238,7 +282,7 @@ class TagList:
         """A new list of copies, in the same order. Raises what an allocation does; none is left then."""
         copies: list[Tag] = []
         try:
-            for t in self:
+            for t in _chain(self.first):
                 copies.append(t.copy(how))
         except BaseException:
             for t in copies:
@@ -249,21 +293,34 @@ class TagList:
             tags.prepend(t)
         return tags
 
+    def let_go(self) -> None:
+        """Dropped, or replaced by another list: delete all."""
+        self.delete_chain(None)
+
     def __del__(self) -> None:
-        self.delete_chain()
+        if self.count:
+            put(self)
+            finish_drop()
 
     def _delete(self, tags: list[Tag]) -> None:
         """Delete those tags, but for what the routine of one of them takes out meanwhile."""
+        failure: BaseException | None = None
         for t in tags:
-            if t._list is self._mark:
-                self.delete(t)
+            if t.list is self.mark:
+                self._take_out(t)
+                try:
+                    t.free()
+                except BaseException as error:  # what ends a program; raised below, when all are deleted
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def _listed(self, t: Tag) -> None:
         """Refuse a tag that isn't in this list."""
         if not isinstance(t, Tag):
             raise Inval(f"{t!r} is no tag")
-        if t._list is not self._mark:
-            raise t._freed() if t._list is _NOWHERE else Inval("the tag isn't on this packet")
+        if t.list is not self.mark:
+            raise t.freed() if t.list is _NOWHERE or t.zone is None else Inval("the tag isn't on this packet")
 
 
 def _chain(t: Tag | None) -> list[Tag]:
@@ -271,7 +328,7 @@ def _chain(t: Tag | None) -> list[Tag]:
     tags = []
     while t is not None:
         tags.append(t)
-        t = t._after
+        t = t.after
     return tags
 
 
@@ -279,4 +336,27 @@ def _bytes_of(value: Any) -> int:
     """Bytes of a bytes-like value."""
     if isinstance(value, memoryview):
         return value.nbytes
-    return len(value) if isinstance(value, bytes | bytearray) else 0
+    if isinstance(value, bytes):
+        return bytes.__len__(value)
+    return bytearray.__len__(value) if isinstance(value, bytearray) else 0
+
+
+def _blank_tag(cls: Any, *_: Any, **__: Any) -> Any:
+    """Uncompiled, a tag that was never made is as good as freed."""
+    t = _new(cls)
+    t.zone = t.list = t.before = t.after = t.content = t.routine = None
+    t.cookie = t.id = t.size = 0
+    return t
+
+
+def _blank_list(cls: Any, *_: Any, **__: Any) -> Any:
+    tags = _new(cls)
+    tags.first = tags.mark = None
+    tags.count = tags.stamp = 0
+    return tags
+
+
+if not cython.compiled:
+    _new = Releasable.__new__
+    type.__setattr__(Tag, "__new__", _blank_tag)
+    type.__setattr__(TagList, "__new__", _blank_list)

@@ -3,8 +3,9 @@ cimport cython
 from mbuf.packet.epg cimport Epg, blank
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.remains cimport Remains
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.uma.pages cimport Pages
+from mbuf.vm.commit cimport enter_commit, leave_commit, put
 from mbuf.vm.page cimport Memory, pane
 
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
@@ -20,8 +21,9 @@ cdef class Unmapped(Storage):
     cdef object file
     cdef Unmapped root
     cdef object tls
-    cdef tuple told
-    cdef bint over
+    cdef tuple free_cb
+    cdef bint released
+    cdef bint emptied
 
     cdef int begin(self, Pages supply) except -1
     cdef int _bare(self) except -1
@@ -29,7 +31,7 @@ cdef class Unmapped(Storage):
 
     @cython.locals(root=Unmapped)
     cdef Unmapped kept(self)
-    cdef int tell_owner(self, free, arg1, show) except -1
+    cdef int call_on_free(self, free, arg1, show) except -1
 
     @cython.locals(epg=Epg)
     cdef int add_frames(self, tuple frames) except -1
@@ -57,18 +59,33 @@ cdef class Unmapped(Storage):
     @cython.locals(mine=Epg, its=Epg, pages=tuple)
     cdef int trade(self, Unmapped other) except -1
 
-    @cython.locals(root=Unmapped, made=Unmapped)
-    cdef Unmapped another(self, Item item)
-    cdef int take(self, Item item) except -1
-    cdef int untake(self, Item item) except -1
+    @cython.locals(made=Unmapped)
+    cdef Storage make_sharer(self)
 
-    @cython.locals(owner=Item, remains=Remains)
-    cdef int over_with(self, Item item) except -1
+    @cython.locals(sharer=Unmapped)
+    cdef bint fits_sharer(self, made) noexcept
+
+    @cython.locals(root=Unmapped, sharer=Unmapped)
+    cdef void join(self, Item item, Storage made) noexcept
+    cdef void take(self, Item item) noexcept
+
+    @cython.locals(root=Unmapped)
+    cdef void unref(self, Item item) noexcept
+    cdef void untake(self, Item item) noexcept
+
+    @cython.locals(root=Unmapped)
+    cdef void leave_mbuf(self, Item item) noexcept
+
+    @cython.locals(item=Item, owner=Item)
+    cdef int let_go(self) except -1
+
+    @cython.locals(owner=Item, last=Item, remains=Remains, kept=cython.bint)
+    cdef int end(self, Item item) except -1
 
     @cython.locals(page=Item, frames=tuple)
     cdef int empty(self, Item owner) except -1
 
 
 @cython.locals(made=Unmapped)
-cpdef Unmapped unmapped(Pages supply)
-cpdef int few_enough(Py_ssize_t count, str what) except -1
+cdef Unmapped unmapped(Pages supply)
+cdef int few_enough(Py_ssize_t count, str what) except -1

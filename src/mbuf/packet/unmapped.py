@@ -28,6 +28,10 @@ from mbuf.uma.item import Home, Item
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, pane
 
+if not cython.compiled:
+    from mbuf.uma.item import send_home
+    from mbuf.vm.commit import enter_commit, leave_commit, put
+
 
 @cython.no_gc
 @cython.cclass
@@ -35,16 +39,17 @@ class Unmapped(Storage):
     """The loose pages of one mbuf. Made by `unmapped`, or by `share`."""
 
     #: `frames` are pages in memory, of which a sharer has those of its root and no say in them; `file` is
-    #: whose pages they are, if a file's; `root` counts the users, None where that is this itself; `told` is what to
-    #: call in the end, its argument, and who shows it an mbuf.
-    __slots__ = ("epg", "file", "frames", "over", "root", "supply", "tls", "told")
+    #: whose pages they are, if a file's; `root` counts the users, None where that is this itself; `free_cb`
+    #: is what to call in the end, its argument, and who shows it an mbuf.
+    __slots__ = ("emptied", "epg", "file", "frames", "free_cb", "released", "root", "supply", "tls")
+    emptied: bool
     epg: Epg
     file: PageFile | None
     frames: tuple[Item, ...]
-    over: bool
     root: Unmapped | None
     tls: Any
-    told: tuple[Any, ...] | None
+    free_cb: tuple[Any, ...] | None
+    released: bool
 
     def __init__(self) -> None:
         raise TypeError("loose pages are made by unmapped(supply)")
@@ -53,8 +58,9 @@ class Unmapped(Storage):
         """Be the storage of one mbuf, without a page yet. See mb_alloc_ext_pgs."""
         self.supply = supply
         self.frames = ()
-        self.file = self.root = self.tls = self.told = None
-        self.over = False
+        self.file = self.root = self.tls = self.free_cb = None
+        self.released = False
+        self.emptied = False
         self.users = 1
         self._bare()
 
@@ -62,10 +68,10 @@ class Unmapped(Storage):
         """A memory without bytes of its own."""
         self.vanish()
         if not cython.compiled:
-            self.run = self.handle = self.mate = self.owner = self.tags = None
+            self.run = self.handle = self.mate = self.owner = self.tags = self.ending = None
             self.home = cython.cast(Home, None)
             self.start = self.exports = self.type = 0
-            self.fixed = self.held = False
+            self.fixed = self.held = self.gone = False
 
     def whole(self) -> Unmapped:
         return self if self.root is None else self.root
@@ -73,14 +79,14 @@ class Unmapped(Storage):
     def kept(self) -> Unmapped:
         """The root; `Inval` where its pages are about to go."""
         root = self.whole()
-        if root.over:
+        if root.released:
             raise Inval("the pages are their owner's again: what a free routine gets can only be looked at")
         return root
 
-    def tell_owner(self, free: Callable[[Mbuf], object] | None, arg1: Any, show: Callable[..., None]) -> None:
+    def call_on_free(self, free: Callable[[Mbuf], object] | None, arg1: Any, show: Callable[..., None]) -> None:
         """In the end, before the pages are freed, `show` calls `free`, if any, with an mbuf to look at."""
         if free is not None or arg1 is not None:
-            self.told = (free, arg1, show)
+            self.free_cb = (free, arg1, show)
 
     # Pages.
 
@@ -168,7 +174,7 @@ class Unmapped(Storage):
         mine.set_pages(pages)
         self.frames, other.frames = other.frames, self.frames
         self.file, other.file = other.file, self.file
-        self.told, other.told = other.told, self.told
+        self.free_cb, other.free_cb = other.free_cb, self.free_cb
 
     # The bytes, as a memory's.
 
@@ -229,96 +235,143 @@ class Unmapped(Storage):
     def sole(self) -> bool:
         return False
 
-    def tell(self, item: Item) -> Ext:
+    def describe(self, item: Item) -> Ext:
         root = self.whole()
         embedded = root is self
-        arg1 = None if root.told is None else root.told[1]
+        arg1 = None if root.free_cb is None else root.free_cb[1]
         return Ext(0, self.ext_size(), root.users, embedded, id(root), root.file, arg1)
 
-    def lingers(self, item: Item) -> bool:
+    def defers(self, item: Item) -> bool:
         return self.whole() is self and self.users > 1
 
     def counter(self) -> object:
         return self.whole()
 
-    def share(self, item: Item) -> Storage:
-        return self.another(item)
+    def check_share(self) -> None:
+        self.kept()
 
-    def another(self, item: Item) -> Unmapped:
-        """The same pages, for one mbuf more."""
-        root = self.kept()
+    def make_sharer(self) -> Storage:
         made: Unmapped = Unmapped.__new__(Unmapped)
-        made.root = root
         made.supply = self.supply
-        made.frames = self.frames
-        made.file = self.file
-        made.tls = self.tls
-        made.told = None
-        made.over = False
+        made.frames = ()
+        made.file = made.root = made.tls = made.free_cb = None
+        made.released = made.emptied = False
         made.users = 0
         made._bare()
         made.epg = blank()
-        made.epg.copy(self.epg)
-        root.take(item)
         return made
 
+    def fits_sharer(self, made: Any) -> bool:
+        if not isinstance(made, Unmapped):
+            return False
+        sharer: Unmapped = made
+        return sharer.root is None and sharer.users == 0 and not sharer.released
+
+    def join(self, item: Item, made: Storage) -> None:
+        """As `Storage.join`; the mbuf holds `made`, which has the same pages."""
+        root = self.whole()
+        sharer = cython.cast(Unmapped, made)
+        sharer.root = root
+        sharer.frames = self.frames
+        sharer.file = self.file
+        sharer.tls = self.tls
+        sharer.epg.copy(self.epg)
+        root.take(item)
+
     def take(self, item: Item) -> None:
-        """Of a root: one user more, beside the mbuf of `item`, which is the owner if there is none yet."""
+        """In a commit, of a root: one user more, beside the mbuf of `item`, the owner if there is none yet."""
         if self.owner is None:
             self.owner = item
         self.users += 1
 
-    def drop(self, item: Item) -> None:
+    def unref(self, item: Item) -> None:
         root = self.whole()
         if root is not self:
-            # The handle may last, and with it this.
+            # The handle may last, and with it this. The root has them all.
             self.frames = ()
             self.file = self.tls = None
         root.untake(item)
 
+    def leave_mbuf(self, item: Item) -> None:
+        """In a commit: the mbuf of `item` uses the pages no more, and goes on without them; they have no other user."""
+        root = self.whole()
+        root.ending = item
+        root.emptied = True
+        put(root)
+
+    def let_go(self) -> None:
+        if not self.emptied:
+            Storage.let_go(self)
+            return
+        item, self.ending = self.ending, None
+        owner = item if self.owner is None else self.owner
+        self.emptied = False
+        self.owner = None
+        try:
+            self.empty(owner)
+        finally:
+            if owner is not item:
+                enter_commit()
+                send_home(owner)
+                leave_commit()
+
     def untake(self, item: Item) -> None:
-        """Of a root: one user less, the mbuf of `item`; its owner, if that user wasn't an mbuf of loose pages."""
-        if self.over:
+        """In a commit, of a root: one user less, the mbuf of `item`; the owner, if the user had only one page."""
+        if self.released:
             # What its own free routine has got.
-            pass
-        elif self.users > 1:
+            return
+        if self.users > 1:
             self.users -= 1
             if item is not self.owner:
-                item.release()
+                send_home(item)
         else:
-            self.over_with(item)
+            self.ending = item
+            put(self)
 
-    def over_with(self, item: Item) -> None:
+    def end(self, item: Item) -> None:
         """Nobody uses the pages any more. A TLS session that ends too does so later: that may take its time."""
         owner = item if self.owner is None else self.owner
-        self.empty(owner)
-        self.owner = cython.cast(Item, None)
-        tls, self.tls = self.tls, None
-        if owner is not item:
-            item.release()
-        if tls is None or tls.release_if_not_last():
-            owner.release()
-        else:
-            self.epg.flags |= EPG_FLAG_2FREE
-            remains: Remains = Remains.__new__(Remains)
-            remains.item = owner
-            tls.enqueue_to_free(remains)
+        last: Item | None = None if owner is item else item
+        kept = False
+        try:
+            self.empty(owner)
+            self.owner = None
+            tls, self.tls = self.tls, None
+            if tls is not None and not tls.release_if_not_last():
+                self.epg.flags |= EPG_FLAG_2FREE
+                remains: Remains = Remains.__new__(Remains)
+                remains.item = owner
+                kept = True
+                tls.enqueue_to_free(remains)
+        finally:
+            enter_commit()
+            if last is not None:
+                send_home(last)
+            if not kept:
+                send_home(owner)
+            leave_commit()
 
     def empty(self, owner: Item) -> None:
         """Free the pages; before that, call the routine of whoever is to be told."""
-        self.untag()
-        self.over = True
-        if self.told is not None and self.told[0] is not None:
-            self.told[2](owner, self, self.told[0])
-        self.told = None
-        frames, self.frames = self.frames, ()
-        file, self.file = self.file, None
-        self.epg.set_run(0, 0)
-        for frame in frames:
-            page: Item = frame
-            page.release()
-        if file is not None:
-            file.drop()
+        try:
+            try:
+                self.untag()
+            finally:
+                self.released = True
+            if self.free_cb is not None and self.free_cb[0] is not None:
+                self.free_cb[2](owner, self, self.free_cb[0])
+        finally:
+            self.free_cb = None
+            frames, self.frames = self.frames, ()
+            file, self.file = self.file, None
+            self.epg.set_run(0, 0)
+            enter_commit()
+            for frame in frames:
+                page: Item = frame
+                send_home(page)
+            leave_commit()
+            if file is not None:
+                file.drop()
 
 
 def unmapped(supply: Pages) -> Unmapped:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.const import VM_LOW_KMEM
 from mbuf.errors import Busy
-from mbuf.packet.routine import run
+from mbuf.vm.unraisable import run
 from mbuf.vm.gauge import Gauge, gauges
 from mbuf.vm.pressure import INTERVAL, Pressure
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.vm.commit cimport enter_commit, leave_commit, put_first
 from mbuf.vm.page cimport Memory
 from mbuf.vm.probe cimport Probes
 
@@ -10,8 +11,8 @@ cdef class Item(Memory):
     cdef object handle
     cdef object mate
 
-    cdef int release(self) except -1
-    cdef int unwatched(self) except -1
+    cdef void unwatched(self) noexcept
+    cdef int let_go(self) except -1
     cpdef spend(self)
 
 
@@ -23,6 +24,9 @@ cdef class Home:
 
     cdef bint keep(self, Item item) noexcept
     cpdef int free(self, Item item) except -1
+
+
+cdef void send_home(Item item) noexcept
 
 
 cdef class Backend:

@@ -1,7 +1,7 @@
 """Things of one kind, and whoever keeps them.
 
 An item is memory with a home: the zone that it goes back to. It is not what a user holds; that is a
-handle, made by the floors above. The item keeps its last handle, to be used again if nobody else holds it.
+handle, made by the layers above. The item keeps its last handle, to be used again if nobody else holds it.
 Never knows what its bytes mean.
 """
 
@@ -18,14 +18,17 @@ else:
 
 from mbuf.vm.page import Memory
 
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit, put_first
+
 
 @cython.no_gc
 @cython.cclass
 class Item(Memory):
     """One thing of a zone.
 
-    Made by a keg, which cuts it from a slab; given back by `release`. `handle` and `mate` are for the
-    floor above: what stood for the item last, and what is paired with it. `handle` never refers to
+    Made by a keg, which cuts it from a slab; given back by `send_home`. `handle` and `mate` are for the
+    layer above: what stood for the item last, and what is paired with it. `handle` never refers to
     a handle in use, so that a handle dropped by its user dies.
     """
 
@@ -37,23 +40,36 @@ class Item(Memory):
         self.handle: Any = None
         self.mate: Any = None
 
-    def release(self) -> None:
-        """Go home; if somebody looks at the bytes, when the last view goes."""
-        if self.exports and self.watched():
-            self.hold()
-            self.home.held += 1
-        else:
-            self.home.free(self)
-
     def spend(self) -> None:
         """Be no item any more: the bytes belong to the slab again."""
         self.handle = None
         self.mate = None
 
     def unwatched(self) -> None:
-        """The last view went after the item was let go: now it may go home."""
+        """In a commit: the last view went after the item was let go: now it may go home."""
         self.home.held -= 1
-        self.home.free(self)
+        send_home(self)
+
+    def let_go(self) -> None:
+        """Go home, whatever that takes."""
+        if self.gone:
+            self.gone = False
+            enter_commit()
+            try:
+                self.unwatched()
+            finally:
+                leave_commit()
+        else:
+            self.home.free(self)
+
+
+def send_home(item: Item) -> None:
+    """In a commit: give an item back. If somebody looks at its bytes, it goes when the last view does."""
+    if item.exports and item.watched():
+        item.hold()
+        item.home.held += 1
+    elif not item.home.keep(item):
+        put_first(item)
 
 
 @cython.no_gc
@@ -61,7 +77,7 @@ class Item(Memory):
 class Home:
     """Where items go back to: the part of a zone that an item knows."""
 
-    #: `held` items were freed while somebody looked at them; `source` is for the floor above, which tells `probes`.
+    #: `held` items were freed while somebody looked at them; `source` is for the layer above, which tells `probes`.
     __slots__ = ("held", "probes", "source")
     held: int
     probes: Any

@@ -29,6 +29,7 @@ cdef class Latch:
     cdef public object hook
     cdef readonly bint up
     cdef readonly Py_ssize_t pending
+    cdef readonly unsigned long long cuts
 
 
 cdef Latch LATCH

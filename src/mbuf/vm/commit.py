@@ -38,16 +38,20 @@ if cython.compiled:
 class Latch:
     """`up` while a commit runs; `pending` objects are on the release lists of all threads.
 
-    `hook`, in a test build, is called at each border between phases, with its name.
+    `cuts` counts how often something that a queue or a chain holds was freed or unlinked where it was: whoever keeps
+    the ends of a line looks for them again when it has changed. `hook`, in a test build, is called at each border
+    between phases, with its name.
     """
 
-    __slots__ = ("hook", "lock", "owner", "pending", "up")
+    __slots__ = ("cuts", "hook", "lock", "owner", "pending", "up")
+    cuts: int
     up: bool
     pending: int
 
     def __init__(self) -> None:
         self.hook: Any = None
         self.up = False
+        self.cuts = 0
         self.pending = 0
         if not cython.compiled:
             self.lock = RLock()

@@ -1,6 +1,6 @@
 cimport cython
 from mbuf.vm.arena cimport Arena, Run
-from mbuf.vm.commit cimport Releasable
+from mbuf.vm.commit cimport Releasable, enter_commit, finish_drop, leave_commit, put
 from mbuf.vm.loan cimport Loan
 
 
@@ -11,29 +11,38 @@ cdef class Memory(Releasable):
     cdef readonly Py_ssize_t size
     cdef int exports
     cdef bint held
+    cdef bint gone
     cdef bint fixed
 
     cdef int borrow(self, Loan loan) except -1
     cdef int mirror(self, Memory other) except -1
-    cdef bint in_row(self)
+    cdef bint in_row(self) noexcept
     cdef int spill(self, Py_ssize_t offset, Py_ssize_t count, Memory target, Py_ssize_t start) except -1
     cdef int give_back(self) except -1
-    cdef int vanish(self) except -1
+    cdef void vanish(self) noexcept
     cdef int _be(self, object run, Py_ssize_t start, Py_ssize_t size, bint fixed) except -1
     cdef int _check_free(self, Py_ssize_t offset, Py_ssize_t count) except -1
     cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
     cpdef Py_ssize_t place(self)
-    cdef bint watched(self)
-    cdef hold(self)
+    cdef bint watched(self) noexcept
+    cdef void hold(self) noexcept
     cdef int _check(self, Py_ssize_t offset, Py_ssize_t count) except -1
-    cdef int unwatched(self) except -1
-    cdef int look_away(self) except -1
+    cdef void unwatched(self) noexcept
+    cdef void look_away(self) noexcept
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
     cpdef Py_ssize_t fit(self, Py_ssize_t offset, Py_ssize_t room, data) except -1
     cpdef copy(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count)
+    cdef void move(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count) noexcept
+    cdef void store(self, Py_ssize_t offset, Loan lent, Py_ssize_t start, Py_ssize_t count) noexcept
     cpdef fill(self, unsigned int word)
     cpdef Py_ssize_t differs(self, unsigned int word)
+
+
+@cython.final
+@cython.no_gc
+cdef class Export:
+    cdef Memory memory
 
 
 @cython.no_gc
@@ -42,8 +51,8 @@ cdef class Window(Releasable):
     cdef Py_ssize_t off
     cdef Py_ssize_t count
 
-    cpdef bint lend(self) except -1
-    cpdef view(self)
+    cdef bint lend(self) except -1
+    cdef view(self)
 
 
 @cython.no_gc

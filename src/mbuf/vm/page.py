@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, finish_drop, leave_commit, put
+
 if cython.compiled:
     from cython.cimports.cpython.buffer import (
         Py_buffer,
@@ -49,10 +52,12 @@ class Memory(Releasable):
     """The bytes of one thing, `size` of them.
 
     They are part of a run, or on loan from somebody, or those of another memory; `fixed` ones are never
-    written. Views of them are counted; `unwatched` is called when the last one goes from a memory that is `held`.
+    written. Views of them are counted; when the last one goes from a memory that is `held`, it is put on the release
+    list, which then calls `unwatched`.
     """
 
-    __slots__ = ("_watch", "exports", "fixed", "held", "raw", "run", "size", "start")
+    #: `gone`: the last view has gone, which is still to be handled.
+    __slots__ = ("_watch", "exports", "fixed", "gone", "held", "raw", "run", "size", "start")
     if TYPE_CHECKING:
         ptr: Any
         size: int
@@ -63,6 +68,7 @@ class Memory(Releasable):
         self.size = size
         self.fixed = fixed
         self.held = False
+        self.gone = False
         self.exports = 0
         if not cython.compiled:
             self.start: int = start
@@ -153,20 +159,21 @@ class Memory(Releasable):
     def unwatched(self) -> None:
         """The last view of held memory has gone."""
 
-    def __releasebuffer__(self, buffer: cython.pointer[Py_buffer]) -> None:
-        self.look_away()
-
     def look_away(self) -> None:
         """Compiled: one looks less, of those whom `exports` counts."""
         self.exports -= 1
         if self.exports == 0 and self.held:
             self.held = False
-            self.unwatched()
+            self.gone = True
+            put(self)
+            finish_drop()
 
     def _last_view_gone(self, _watch: object) -> None:
         self.raw = self.run.raw(self.start, self.size)
         self.held = False
-        self.unwatched()
+        self.gone = True
+        put(self)
+        finish_drop()
 
     def _check(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         if offset < 0 or count < 0 or offset > self.size - count:
@@ -223,6 +230,27 @@ class Memory(Releasable):
                 memoryview(self.raw).cast("B")[offset : offset + size] = view.cast("B")
         return int(size)
 
+    def move(
+        self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
+    ) -> None:
+        """As `copy`, in a commit (noexcept), of bytes that are there, both in a row, and may be written."""
+        if offset < 0 or count < 0 or start < 0 or offset > self.size - count or start > other.size - count:
+            return
+        if cython.compiled:
+            memmove(self.ptr + offset, other.ptr + start, count)
+        else:
+            source = memoryview(other.raw).cast("B")
+            memoryview(self.raw).cast("B")[offset : offset + count] = source[start : start + count]
+
+    def store(self, offset: cython.Py_ssize_t, lent: Loan, start: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
+        """Copy `count` bytes of somebody's buffer in, in a commit (noexcept): they are there, and may be written."""
+        if offset < 0 or count < 0 or start < 0 or offset > self.size - count or start > lent.size - count:
+            return
+        if cython.compiled:
+            memmove(self.ptr + offset, lent.ptr + start, count)
+        elif count:
+            memoryview(self.raw).cast("B")[offset : offset + count] = memoryview(lent.raw(start, count)).cast("B")
+
     def copy(
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
@@ -265,6 +293,29 @@ class Memory(Releasable):
         return -1
 
 
+@cython.freelist(64)
+@cython.no_gc
+@cython.cclass
+class Export:
+    """What a view names as its owner, `view.obj`: counts the view out of the memory when it is released."""
+
+    __slots__ = ("memory",)
+    if TYPE_CHECKING:
+        memory: Any
+
+    def __init__(self) -> None:
+        raise TypeError("this only counts a view")
+
+    def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int) -> None:
+        raise BufferError("the owner of a view lends nothing itself: use m.data")
+
+    def __releasebuffer__(self, buffer: cython.pointer[Py_buffer]) -> None:
+        memory: Memory = self.memory
+        if memory is not None:
+            self.memory = None
+            memory.look_away()
+
+
 @cython.no_gc
 @cython.cclass
 class Window(Releasable):
@@ -287,8 +338,10 @@ class Window(Releasable):
             raise BufferError("this window shows no memory")
         fixed = fixed or memory.fixed
         memory._check(self.off, self.count)
-        # Released, the view counts itself out of the memory, which is therefore what it names as its owner.
-        PyBuffer_FillInfo(buffer, memory, memory.ptr + self.off, self.count, fixed, flags)
+        # Released, the view counts itself out of the memory, by way of the object that it names as its owner.
+        export: Export = Export.__new__(Export)
+        export.memory = memory
+        PyBuffer_FillInfo(buffer, export, memory.ptr + self.off, self.count, fixed, flags)
         memory.exports += 1
 
     def view(self) -> memoryview:
@@ -296,13 +349,18 @@ class Window(Releasable):
         if cython.compiled:
             whole: Any = self
             return memoryview(whole)
-        fixed = self.lend() or self.buf.fixed
-        self.buf._check(self.off, self.count)
-        self.buf.exports += 1
-        view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
+        enter_commit()
+        try:
+            fixed = self.lend() or self.buf.fixed
+            self.buf._check(self.off, self.count)
+            self.buf.exports += 1
+            view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
+        finally:
+            leave_commit()
         return view.toreadonly() if fixed else view
 
 
+@cython.freelist(64)
 @cython.no_gc
 @cython.cclass
 class Pane(Window):
@@ -312,18 +370,33 @@ class Pane(Window):
     if TYPE_CHECKING:
         fixed: bool
 
+    def __init__(self) -> None:
+        raise TypeError("a view comes from m.data or m.room")
+
     def lend(self) -> bool:
         return self.fixed
 
 
 def pane(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: cython.bint) -> memoryview:
-    """A memoryview of `count` bytes at `off` of a memory; for reading only when `fixed`."""
-    p: Pane = Pane()
+    """A memoryview of `count` bytes at `off` of a memory; for reading only when `fixed`.
+
+    The memory is pinned before the view is made, since making it may start a garbage collection that frees it.
+    """
+    if buf is None:
+        raise TypeError("pane: give a memory")
+    p: Pane = Pane.__new__(Pane)
     p.buf = buf
     p.off = off
     p.count = count
     p.fixed = fixed
-    return p.view()
+    if not cython.compiled:
+        return p.view()
+    buf.exports += 1
+    try:
+        return p.view()
+    finally:
+        buf.look_away()
+        p.buf = None
 
 
 if not cython.compiled and sys.version_info >= (3, 12):

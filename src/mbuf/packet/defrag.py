@@ -1,0 +1,210 @@
+"""The same bytes in other mbufs: fewer of them, larger ones, or such as can be written.
+
+Asks the source for the mbufs that it needs, and looks again, by the chain's fingerprint, before it exchanges the old
+ones for the new. The head that its user holds stays the head. See `plan` for `collapse` and `unshare`.
+"""
+
+from __future__ import annotations
+
+from random import randint
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_PKTHDR, MCLBYTES, MHLEN, MLEN, MT_DATA
+from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.packet.chain import Chain
+from mbuf.packet.header import HeaderCopy, acquire_header, changing, discard_header
+from mbuf.packet.source import left
+
+if not cython.compiled:
+    from mbuf.packet.chain import cut, fingerprint, free_chain, headed, length, link, next_checked, release_chain, swap
+    from mbuf.packet.header import ROUNDS, fits_header, give_header
+    from mbuf.packet.plan import free_all, plan
+    from mbuf.packet.segment import check_alive
+    from mbuf.packet.source import origin
+    from mbuf.packet.trim import join
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
+
+
+def defrag(m: Chain, how: int, deadline: float | None) -> None:
+    """Have the packet in as few mbufs and clusters as it needs. See m_defrag."""
+    check_alive(m)
+    held: HeaderCopy | None = None
+    for _ in range(ROUNDS):
+        if not m.bits & M_PKTHDR:
+            break
+        top: Chain = cython.cast(Chain, None)
+        try:
+            mark = fingerprint(m)
+            todo = whole = length(m)
+            source = origin(m)
+            if todo > MHLEN:
+                top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, left(deadline)))
+            else:
+                top = cython.cast(Chain, source.gethdr(how, MT_DATA, left(deadline)))
+            if m.alive and m.bits & M_PKTHDR and m.hdr.laden():
+                held = acquire_header(held, m.hdr, how)
+            piece = min(todo, MCLBYTES)
+            p, skip = _feed(m, 0, piece, top)
+            todo -= piece
+            last: Chain = top
+            while todo > 0:
+                piece = min(todo, MCLBYTES)
+                if piece > MLEN:
+                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, left(deadline)))
+                else:
+                    n = cython.cast(Chain, source.get(how, MT_DATA, left(deadline)))
+                link(last, n)
+                p, skip = _feed(p, skip, piece, n)
+                cut(last)
+                enter_commit()
+                join(last, n)
+                leave_commit()
+                while last._next is not None:
+                    last = last._next
+                todo -= piece
+            if fingerprint(m) == mark and m.bits & M_PKTHDR and fits_header(held, m.hdr):
+                _become(m, top, held, whole)
+                return
+        except BaseException:
+            free_chain(top)
+            discard_header(held)
+            settle()
+            raise
+        free_chain(top)
+        settle()
+    else:
+        discard_header(held)
+        raise changing("defrag")
+    discard_header(held)
+
+
+def _feed(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:
+    """Copy `n` bytes from byte `skip` of a chain on to a new mbuf; where the next bytes are."""
+    src: Any = p
+    while n > 0:
+        check_alive(src)
+        piece = min(src.count - skip, n)
+        if piece > 0:
+            m.buf.copy(m.off + m.count, src.buf, src.off + skip, piece)
+            m.count += piece
+            n -= piece
+            skip += piece
+        if skip >= src.count:
+            if src._next is None:
+                if n > 0:
+                    raise changing("defrag")
+                break
+            src = next_checked(src)
+            skip = 0
+    return src, skip
+
+
+def _become(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> None:
+    """Stand for a new chain from now on, with a header like that of the old one, which is freed."""
+    enter_commit()
+    give_header(top, held, m)
+    top.hdr.len = size
+    old: Any = cut(m)
+    new: Any = cut(top)
+    swap(m, top)
+    if new is not None:
+        link(m, new)
+    if old is not None:
+        link(top, old)
+    release_chain(top)
+    leave_commit()
+    settle()
+
+
+def fragment(m: Chain, size: int, how: int, deadline: float | None) -> None:
+    """Have the packet in new clusters of `size` bytes each. See m_fragment."""
+    check_alive(m)
+    if size == 0 or not -2 <= size <= MCLBYTES:
+        raise Inval(f"fragment: {size} bytes: give 1 to {MCLBYTES}, -1 or -2")
+    if not m.bits & M_PKTHDR:
+        return
+    if size == -1:
+        size = randint(1, 255)
+    held: HeaderCopy | None = None
+    for _ in range(ROUNDS):
+        top: Chain = cython.cast(Chain, None)
+        try:
+            mark = fingerprint(m)
+            headed(m)
+            todo = whole = length(m)
+            source = origin(m)
+            top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, left(deadline)))
+            if headed(m).laden():
+                held = acquire_header(held, m.hdr, how)
+            last: Chain = top
+            p: Any = m
+            skip = 0
+            while todo > 0:
+                piece = min(todo, randint(1, 255) if size == -2 else size)
+                if last.count:
+                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, left(deadline)))
+                    link(last, n)
+                    last = n
+                p, skip = _feed(p, skip, piece, last)
+                todo -= piece
+            if fingerprint(m) == mark and fits_header(held, headed(m)):
+                _become(m, top, held, whole)
+                return
+        except BaseException:
+            free_chain(top)
+            discard_header(held)
+            settle()
+            raise
+        free_chain(top)
+        settle()
+    discard_header(held)
+    raise changing("fragment")
+
+
+def collapse(m: Chain, most: int, how: int, deadline: float | None) -> None:
+    """Have the packet in at most `most` mbufs, by merging neighbours. See m_collapse."""
+    check_alive(m)
+    if most < 1:
+        raise Inval(f"collapse: {most} mbufs: give 1 or more")
+    for _ in range(ROUNDS):
+        made = plan(m)
+        enough = made.collapse(most)
+        try:
+            reserved = _clusters(m, made.wants, how, deadline)
+        except (NoBufs, NoMemory):
+            if enough:
+                return
+            raise
+        if made.execute(reserved):
+            return
+    raise changing("collapse")
+
+
+def unshare(m: Chain, how: int, deadline: float | None) -> None:
+    """Have all bytes writable. See m_unshare."""
+    check_alive(m)
+    for _ in range(ROUNDS):
+        made = plan(m)
+        made.unshare()
+        if made.execute(_clusters(m, made.wants, how, deadline)):
+            return
+    raise changing("unshare")
+
+
+def _clusters(m: Chain, wants: list[tuple[int, int]], how: int, deadline: float | None) -> list[Any]:
+    """Packets of those types and flags: all of them, or none and an exception."""
+    reserved: list[Any] = []
+    try:
+        for kind, flags in wants:
+            check_alive(m)
+            reserved.append(origin(m).getcl(how, kind, flags, left(deadline)))
+    except BaseException:
+        free_all(reserved)
+        settle()
+        raise
+    return reserved

@@ -1,0 +1,36 @@
+cimport cython
+
+from mbuf.packet.chain cimport Chain, cut, fingerprint, free_chain, length, link, next_checked
+from mbuf.packet.copy cimport acquire_share, alike, halve
+from mbuf.packet.header cimport ROUNDS, changing, demote_all
+from mbuf.packet.segment cimport check_alive, writable
+from mbuf.packet.source cimport origin
+from mbuf.packet.trim cimport check_joined
+from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+
+cdef unsigned int M_PKTHDR
+
+
+@cython.locals(
+    p=Chain, half=Chain, rest=Chain, last=Chain, mark=cython.ulonglong, other=cython.ulonglong,
+    at=Py_ssize_t, more=Py_ssize_t,
+)
+cdef int insert(Chain m, Py_ssize_t off, Chain n, int how, deadline) except -1
+
+@cython.locals(p=Chain, half=Chain, mark=cython.ulonglong, at=Py_ssize_t)
+cdef int remove(Chain m, Py_ssize_t off, Py_ssize_t size, int how, deadline) except -1
+
+@cython.locals(p=Chain, at=Py_ssize_t)
+cdef Chain _mbuf_before(Chain m, Py_ssize_t off, str verb)
+
+@cython.locals(n=Chain, total=Py_ssize_t)
+cdef Py_ssize_t _bytes_before(Chain m, Chain p) noexcept
+
+@cython.locals(n=Chain)
+cdef Chain _acquire_half(Chain m, Chain p, int how, deadline)
+
+@cython.locals(rest=Chain)
+cdef void _cut_through(Chain p, Chain half, Py_ssize_t keep) noexcept
+
+@cython.locals(piece=Py_ssize_t)
+cdef void _drop_bytes(Chain p, Py_ssize_t at, Py_ssize_t left) noexcept

@@ -1,0 +1,67 @@
+cimport cython
+
+from mbuf.vm.commit cimport Releasable, check_latch, finish_drop, put, settle
+from mbuf.vm.number cimport clip
+
+cdef int M_NOWAIT, M_WAITOK
+cdef Py_ssize_t MTAG_PERSISTENT
+
+
+cdef class TagZone:
+    cdef readonly Py_ssize_t count
+    cdef readonly Py_ssize_t bytes
+
+    @cython.locals(t=Tag, near=Py_ssize_t, id=Py_ssize_t, may=Py_ssize_t, count=Py_ssize_t)
+    cpdef Tag alloc(self, cookie, type, value=*, how=*, free=*)
+
+
+@cython.final
+cdef class Tag(Releasable):
+    cdef object content
+    cdef readonly Py_ssize_t cookie
+    cdef readonly Py_ssize_t id
+    cdef object list
+    cdef object routine
+    cdef Py_ssize_t size
+    cdef TagZone zone
+    cdef Tag before
+    cdef Tag after
+
+    @cython.locals(zone=TagZone)
+    cdef int let_go(self) except -1
+    cdef TagZone live(self)
+    cdef freed(self)
+
+    @cython.locals(zone=TagZone)
+    cpdef Tag copy(self, how=*)
+
+
+@cython.final
+cdef class TagList(Releasable):
+    cdef readonly Py_ssize_t count
+    cdef Tag first
+    cdef object mark
+    cdef readonly Py_ssize_t stamp
+
+    @cython.locals(first=Tag)
+    cdef int _put_first(self, Tag t) except -1
+
+    @cython.locals(before=Tag, after=Tag)
+    cdef void _take_out(self, Tag t) noexcept
+
+    cpdef delete_chain(self, t=*)
+
+    @cython.locals(t=Tag, after=Tag, id=object, near=object)
+    cpdef Tag locate(self, cookie, type, after=*)
+
+    @cython.locals(t=Tag, copies=list, tags=TagList)
+    cpdef TagList copy(self, how=*)
+    cdef int let_go(self) except -1
+
+    @cython.locals(t=Tag)
+    cdef int _delete(self, list tags) except -1
+    cdef int _listed(self, t) except -1
+
+
+cdef list _chain(Tag t)
+cdef Py_ssize_t _bytes_of(value)
