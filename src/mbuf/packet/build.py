@@ -57,7 +57,10 @@ def take_in(
     rcvif: Any,
     copy: Callable[[memoryview, memoryview], object] | None,
 ) -> Mbuf:
-    """A packet of the first `size` bytes of data, with `off` bytes of room before them. See m_devget."""
+    """A packet of the first `size` bytes of data, with `off` bytes of room before them. See m_devget.
+
+    All mbufs are there before the first byte is copied, and `copy` called.
+    """
     if source is None:
         raise TypeError("take_in: give a source")
     top = cython.cast(Chain, None)
@@ -81,14 +84,19 @@ def take_in(
             last = m
             m.off += off
             off = 0
-            piece = min(size - at, m.space())
+            m.count = min(size - at, m.space())
+            at += m.count
+        at = 0
+        m = top
+        while m is not None:
+            piece = m.count
             if copy is None:
                 m.buf.write(m.off, data, at, piece)
-                m.count = piece
             else:
-                m.count = piece
                 copy(memoryview(data).cast("B")[at : at + piece], m.data)
+                m.live()
             at += piece
+            m = m._next
     except BaseException:
         free_chain(top)
         raise

@@ -15,7 +15,6 @@ cdef class Source:
     cpdef Chain get_row(self, n, how=*, object type=*, timeout=*)
     cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
     cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
-    cpdef cluster(self, size, how, timeout)
     cpdef Chain alloc_ext_pgs(self, how=*, free=*, arg1=*, timeout=*)
     cpdef Chain alloc_ext_plus_pages(self, len, how=*, timeout=*)
     cpdef dropped(self, Item item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA
@@ -55,10 +56,6 @@ class Source:
         """An mbuf with a cluster."""
         raise NotImplementedError
 
-    def cluster(self, size: int, how: int, timeout: float | None) -> Any:
-        """A cluster, raw."""
-        raise NotImplementedError
-
     def alloc_ext_pgs(
         self, how: int = M_NOWAIT, free: Any = None, arg1: Any = None, timeout: float | None = None
     ) -> Chain:
@@ -78,9 +75,11 @@ def until(how: int, timeout: float | None) -> float | None:
     """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
     if timeout is None or clip(how) != M_WAITOK:
         return None
-    if not timeout >= 0:  # nor is it NaN
-        raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
-    return time.monotonic() + timeout
+    # A number of its own: what a user's object answers may change.
+    seconds = timeout if type(timeout) is float else fsum((timeout,))
+    if not seconds >= 0:  # nor is it NaN
+        raise Inval(f"timeout {seconds}: give seconds, 0 or more, or None to wait for ever")
+    return time.monotonic() + seconds
 
 
 def left(deadline: float | None) -> float | None:
