@@ -1,6 +1,9 @@
 cimport cython
 
 from mbuf.packet.segment cimport Segment
+from mbuf.pool.pool cimport Pool
+from mbuf.pool.zones cimport Zones
+from mbuf.uma.pages cimport Pages
 
 
 @cython.locals(count=Py_ssize_t, most=Py_ssize_t)
@@ -12,3 +15,5 @@ cpdef aim(Segment m, Py_ssize_t off, Py_ssize_t count)
 
 
 cpdef identity(Segment m)
+cpdef enforce(Pool pool, Zones zones)
+cpdef supply(Pool pool, Pages pages, sfbufs, tags)

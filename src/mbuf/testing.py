@@ -1,13 +1,22 @@
-"""What a test may do to an mbuf and a user may not.
+"""What a test may do to an mbuf or a pool and a user may not.
 
 Breaks the rules of `Segment` on purpose, never the bounds of its storage: whatever a test writes here
-stays in the mbuf that it names.
+stays in the mbuf that it names. Has a pool allocate from zones, pages, windows and tags that fail on purpose.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mbuf.errors import Inval
 from mbuf.packet.segment import Segment
+from mbuf.pool.pool import Pool
+
+if TYPE_CHECKING:
+    from mbuf.packet.tag import TagZone
+    from mbuf.pool.zones import Zones
+    from mbuf.uma.pages import Pages
+    from mbuf.vm.sfbuf import SfBufs
 
 
 def put(m: Segment, off: int, data: bytes) -> None:
@@ -42,3 +51,18 @@ def identity(m: Segment) -> int:
         raise Inval("identity: there is no mbuf")
     item: object = m.live()
     return id(item)
+
+
+def enforce(pool: Pool, zones: Zones) -> None:
+    """Have all that the pool allocates, and its mbufs' verbs, come from these zones."""
+    if pool is None:
+        raise Inval("enforce: there is no pool")
+    pool._allocator.enforce(zones)
+
+
+def supply(pool: Pool, pages: Pages, sfbufs: SfBufs, tags: TagZone) -> None:
+    """Have single pages, windows onto pages of files, and tags come from these."""
+    if pool is None:
+        raise Inval("supply: there is no pool")
+    pool._allocator.supply(pages, sfbufs)
+    pool._allocator.tags = tags

@@ -11,6 +11,7 @@ from typing import Any
 from mbuf import M_NOWAIT, MbufError, NoBufs, NoMemory, Pool
 from mbuf.packet.tag import Tag, TagZone
 from mbuf.pool.zones import Zones
+from mbuf.testing import enforce, supply
 from mbuf.uma.pages import Pages
 from mbuf.uma.zone import Zone
 
@@ -111,17 +112,14 @@ class FaultyPages(Pages):
 def beset_zones(pool: Pool, faults: Faults) -> None:
     """Have all that is allocated from the zones in force go through `faults`."""
     zones = pool.zones
-    pool.enforce(Zones(**{name: FaultyZone(name, getattr(zones, name), faults) for name in ZONES}))
+    enforce(pool, Zones(**{name: FaultyZone(name, getattr(zones, name), faults) for name in ZONES}))
 
 
 def beset(pool: Pool, faults: Faults) -> None:
     """Have all that is allocated from a pool, by its calls or by mbufs' own, go through `faults`."""
-    source = pool.zones.mbuf.source
     beset_zones(pool, faults)
     tags = FaultyTags()
     tags.faults = faults
     pages = FaultyPages(pool.vm)
     pages.faults = faults
-    for allocator in (pool, source):
-        allocator.pages = pages
-        allocator.tags = tags
+    supply(pool, pages, pool.sfbufs, tags)

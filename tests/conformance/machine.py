@@ -16,6 +16,7 @@ from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import Tag
 from mbuf.pool.limits import KINDS
 from mbuf.pool.reserve import Reserve
+from mbuf.testing import enforce
 
 Op = Mapping[str, Any]
 Perform = Callable[["Machine", Op], Any]
@@ -120,7 +121,7 @@ class Machine:
     @contextmanager
     def in_person(self) -> Iterator[Reserve]:
         """The reserve, to be asked without `faults` in between."""
-        self.pool.enforce(self.real)
+        enforce(self.pool, self.real)
         try:
             yield self.pool.reserve
         finally:
@@ -168,7 +169,7 @@ class Machine:
                 reserve.drain()
             counters = self.counters()
         finally:
-            self.pool.enforce(self.real)
+            enforce(self.pool, self.real)
         # An mbuf of a packet may have come back as one, through the reserve: what counts is both together.
         left = {"out": self.pool.out}
         left |= {

@@ -12,6 +12,7 @@ from typing import Any
 from mbuf import M_WAITOK, Inval, MbufError, NoBufs, Pool, ReadOnly
 from mbuf.packet.tag import Tag, TagZone
 from mbuf.pool.zones import Zones
+from mbuf.testing import enforce, supply
 from mbuf.uma.pages import Pages
 from mbuf.uma.zone import Zone
 from mbuf.vm.pagefile import PageFile
@@ -37,28 +38,25 @@ class Scarce:
         self.tags.scarce = self
         self.pages = MeagrePages(pool.pages, self)
         self.windows = MeagreWindows(self)
-        self.allocators = (pool, self.real.mbuf.source)
         #: Requests to grant before the one that is refused; None when all are granted.
         self.left: int | None = None
         #: Whether those after it are refused too.
         self.rest = False
         self.hits = 0
-        for allocator in self.allocators:
-            allocator.tags = self.tags
-        pool.sfbufs = self.windows
+        supply(pool, self.pages.real, self.windows, self.tags)
 
     @contextmanager
     def refusing(self, k: int, rest: bool) -> Iterator[None]:
         """Within it, the k-th request is refused, and the `rest` of them if that is wanted."""
         self.left, self.rest, self.hits = k - 1, rest, 0
-        for allocator in self.allocators:
-            allocator.zones, allocator.pages = self.meagre, self.pages
+        enforce(self.pool, self.meagre)
+        supply(self.pool, self.pages, self.windows, self.tags)
         try:
             yield
         finally:
             self.left = None
-            for allocator in self.allocators:
-                allocator.zones, allocator.pages = self.real, self.pages.real
+            enforce(self.pool, self.real)
+            supply(self.pool, self.pages.real, self.windows, self.tags)
 
     def refuses(self) -> bool:
         """Count a request, and tell what becomes of it."""

@@ -2,14 +2,14 @@ cimport cython
 
 from mbuf.net.recvmmsg cimport Inbox
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.pool.bulk cimport Bulk
+from mbuf.pool.pool cimport Pool
 
 cdef int M_NOWAIT, MT_DATA
 cdef Py_ssize_t MCLBYTES, MESSAGES, MJUM16BYTES
 
 
 cdef class Arms:
-    cdef Bulk _pool
+    cdef Pool _pool
     cdef Inbox _inbox
     cdef list _armed
     cdef list _rooms

@@ -4,7 +4,7 @@ from mbuf.net.peer cimport Peer
 from mbuf.net.sendmmsg cimport Outbox
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.pool.bulk cimport Bulk
+from mbuf.pool.pool cimport Pool
 from mbuf.vm.loan cimport loan
 
 cdef unsigned int M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
@@ -14,7 +14,7 @@ cdef int NO_CUTTING
 
 @cython.final
 cdef class Sender:
-    cdef Bulk _pool
+    cdef Pool _pool
     cdef object _sock
     cdef bytes _to
     cdef bint _connected

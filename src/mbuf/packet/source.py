@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA
@@ -82,9 +83,11 @@ def until(how: int, timeout: float | None) -> float | None:
     """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
     if timeout is None or clip(how) != M_WAITOK:
         return None
-    if not timeout >= 0:  # nor is it NaN
-        raise Inval(f"timeout {timeout}: give seconds, 0 or more, or None to wait for ever")
-    return time.monotonic() + timeout
+    # A number of its own: what a user's object answers may change.
+    seconds = timeout if type(timeout) is float else fsum((timeout,))
+    if not seconds >= 0:  # nor is it NaN
+        raise Inval(f"timeout {seconds}: give seconds, 0 or more, or None to wait for ever")
+    return time.monotonic() + seconds
 
 
 def left(deadline: float | None) -> float | None:

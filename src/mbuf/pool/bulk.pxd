@@ -1,34 +1,41 @@
 cimport cython
 
 from mbuf.packet.chain cimport Chain
-from mbuf.packet.mbuf cimport Mbuf, handle, packet
-from mbuf.packet.source cimport until
-from mbuf.pool.alloc cimport Allocator
-from mbuf.pool.ask cimport check
+from mbuf.packet.mbuf cimport Mbuf, packet
+from mbuf.pool.allocator cimport Allocator, second_try, getcl, jumbo, ready
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
-from mbuf.vm.number cimport clip
+from mbuf.vm.commit cimport enter_commit, leave_commit
 
-cdef int M_NOWAIT, MT_DATA
-cdef unsigned int M_FREED, M_PKTHDR
-cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE
-
-
-cdef class Bulk(Allocator):
-    cpdef Chain get_row(self, n, how=*, object type=*, timeout=*)
-
-    @cython.locals(zone=Zone, item=Item, first=Mbuf, m=Mbuf)
-    cdef Mbuf _row(self, Py_ssize_t count, int how, int type, deadline)
-    cpdef list getcl_bulk(self, n, how=*, object type=*, flags=*, timeout=*)
-
-    @cython.locals(packets=list, item=Item, zone=Zone)
-    cdef list _packets(self, Py_ssize_t count, int how, int type, unsigned int flags, deadline)
-
-    @cython.locals(count=Py_ssize_t, packets=list, zone=Zone)
-    cpdef list getjcl_bulk(self, n, how=*, object type=*, flags=*, size=*, timeout=*)
-
-    @cython.locals(m=Mbuf, n=Py_ssize_t)
-    cpdef free_bulk(self, list packets)
+cdef unsigned int M_FREED, _SEEN
+cdef Py_ssize_t MCLBYTES
 
 
-cdef Py_ssize_t _number(str verb, n) except -1
+@cython.locals(zone=Zone, item=Item, packets=list)
+cpdef list getcl_bulk(
+    Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, deadline
+)
+
+
+@cython.locals(zone=Zone, packets=list)
+cpdef list getjcl_bulk(
+    Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, Py_ssize_t size, deadline
+)
+
+
+@cython.locals(mine=list, bad=Py_ssize_t)
+cpdef free_bulk(list packets)
+
+
+@cython.locals(count=Py_ssize_t, n=Py_ssize_t, lost=Py_ssize_t, m=Mbuf)
+cdef int _free(list packets) except -1
+
+
+@cython.locals(count=Py_ssize_t, n=Py_ssize_t, marked=Py_ssize_t, i=Py_ssize_t)
+cdef Py_ssize_t _look(list packets) noexcept
+
+
+cdef bint _mark(Chain m) noexcept
+
+
+cdef void _unmark(Chain m) noexcept

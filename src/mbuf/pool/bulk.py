@@ -1,148 +1,149 @@
 # cython: boundscheck=False, wraparound=False
-"""Many mbufs in one call, got or let go.
+"""Many mbufs in one call, got or let go: all of them, or none.
 
-All of them are got, or none. Never touches bytes.
+A list that is to be freed is looked at as a whole first. Each mbuf of each packet is marked, and whatever is met
+a second time was listed twice, or is part of another packet that is listed; then the marks are taken off again.
+Never touches bytes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.packet.chain import Chain
+    from mbuf.pool.allocator import Allocator
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_FREED, M_NOWAIT, M_PKTHDR, MCLBYTES, MJUMPAGESIZE, MT_DATA
-from mbuf.errors import Inval
-from mbuf.packet.mbuf import Mbuf, handle, packet
-from mbuf.packet.source import until
-from mbuf.pool.alloc import Allocator
-from mbuf.pool.ask import check
-from mbuf.vm.number import clip
+from mbuf.const import M_FREED, MCLBYTES
+from mbuf.errors import Freed, Inval, MbufError
+from mbuf.packet.mbuf import Mbuf, packet
+from mbuf.pool.allocator import second_try, getcl, jumbo
+
+if not cython.compiled:
+    from mbuf.pool.allocator import ready
+    from mbuf.vm.commit import enter_commit, leave_commit
+
+#: A flag that mbufs have during one look at a list, and never otherwise.
+_SEEN = 0x40000000
 
 
-class Bulk(Allocator):
-    """The calls that allocate and free many."""
+def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadline: float | None) -> list[Mbuf]:
+    """`count` times `getcl`."""
+    ready(a)
+    zone = a.zones.pack
+    packets: list[Mbuf] = []
+    try:
+        for _ in range(count):
+            if a.probes.on:
+                packets.append(getcl(a, how, type, flags, deadline))
+                continue
+            item = zone.alloc(how, deadline)
+            if item is None:
+                item = second_try(a, zone, how)
+            packets.append(packet(item, type, flags))
+    except BaseException:
+        _free(packets)
+        raise
+    return packets
 
-    __slots__ = ()
 
-    def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
-        """A chain of `n` mbufs, 1 or more, as `get` gives them: all of them, or an exception and none."""
-        check(clip(how), clip(type), 0)
-        count = clip(n)
-        if count < 1:
-            raise Inval(f"get_row: n {n}: give 1 or more")
-        return self._row(count, how, type, until(how, timeout))
+def getjcl_bulk(
+    a: Allocator, count: int, how: int, type: int, flags: int, size: int, deadline: float | None
+) -> list[Mbuf]:
+    """`count` times `getjcl`."""
+    ready(a)
+    if size == MCLBYTES:
+        return getcl_bulk(a, count, how, type, flags, deadline)
+    zone = a.zones.of_size(size)
+    packets: list[Mbuf] = []
+    try:
+        for _ in range(count):
+            packets.append(jumbo(a, zone, how, type, flags, deadline))
+    except BaseException:
+        _free(packets)
+        raise
+    return packets
 
-    def _row(self, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
-        zone = self.zones.mbuf
-        first: Mbuf = cython.cast(Mbuf, None)
+
+def free_bulk(packets: list[Mbuf]) -> None:
+    """Free every packet of a list, which is taken over and emptied; refuse it as a whole, or free it as a whole."""
+    # A copy: what is freed may have routines, which may do anything with the list.
+    mine = packets[:]
+    bad = _look(mine)
+    if bad >= 0:
+        raise _unfit(mine, bad)
+    del packets[: len(mine)]
+    _free(mine)
+
+
+def _free(packets: list[Mbuf]) -> None:
+    """Free every packet, whatever routines and listeners raise; what ends the program is raised at the end."""
+    count = len(packets)
+    failure: BaseException | None = None
+    n = lost = 0
+    while n < count:
         try:
-            for _ in range(count):
-                if self.probes.on:
-                    m = self.asked(how, type, 0, deadline)
-                else:
-                    item = zone.alloc(how, deadline)
-                    if item is None:
-                        raise self.denied(zone)
-                    m = handle(item, type, 0)
-                m._next = first
-                first = m
-        except BaseException:
-            if first is not None:
-                first.freem()
-            raise
-        return first
-
-    def getcl_bulk(
-        self,
-        n: int,
-        how: int = M_NOWAIT,
-        type: int = MT_DATA,
-        flags: int = M_PKTHDR,
-        timeout: float | None = None,
-    ) -> list[Mbuf]:
-        """`n` times `getcl` in one call: all of them, or an exception and none."""
-        check(clip(how), clip(type), clip(flags))
-        return self._packets(_number("getcl_bulk", n), how, type, flags, until(how, timeout))
-
-    def _packets(self, count: int, how: int, type: int, flags: int, deadline: float | None) -> list[Mbuf]:
-        """`count` packets, or none."""
-        zone = self.zones.pack
-        packets: list[Mbuf] = []
-        try:
-            for _ in range(count):
-                if self.probes.on:
-                    packets.append(self.asked_cl(how, type, flags, deadline))
-                    continue
-                item = zone.alloc(how, deadline)
-                if item is None:
-                    raise self.denied(zone)
-                packets.append(packet(item, type, flags))
-        except BaseException:
-            self.free_bulk(packets)
-            raise
-        return packets
-
-    def getjcl_bulk(
-        self,
-        n: int,
-        how: int = M_NOWAIT,
-        type: int = MT_DATA,
-        flags: int = M_PKTHDR,
-        size: int = MJUMPAGESIZE,
-        timeout: float | None = None,
-    ) -> list[Mbuf]:
-        """`n` times `getjcl` in one call: all of them, or an exception and none."""
-        check(clip(how), clip(type), clip(flags))
-        count = _number("getjcl_bulk", n)
-        deadline = until(how, timeout)
-        zone = self.zones.of_size(clip(size))
-        if size == MCLBYTES:
-            return self._packets(count, how, type, flags, deadline)
-        packets: list[Mbuf] = []
-        try:
-            for _ in range(count):
-                packets.append(self._jumbo(zone, how, type, flags, deadline))
-        except BaseException:
-            self.free_bulk(packets)
-            raise
-        return packets
-
-    def free_bulk(self, packets: list[Mbuf]) -> None:
-        """Free every packet of a list, which is empty afterwards.
-
-        On an exception, what is left in the list has not been freed.
-        """
-        if not isinstance(packets, list):
-            raise TypeError("free_bulk: give a list, which it takes over and empties")
-        for thing in packets:
-            if not isinstance(thing, Mbuf):
-                raise Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(thing).__name__} in it")
-        n = 0
-        try:
-            for m in packets:
-                if m is None:
-                    # A routine that a packet's end has called has put it there.
-                    raise Inval("free_bulk: the list was changed while its packets were freed")
-                if m._next is None and not self.probes.on:
+            while n < count:
+                m = packets[n]
+                n += 1
+                if m.bits & M_FREED:
+                    lost += 1
+                elif m._next is None and not m.item.home.probes.on:
                     m.undress()
-                    n += 1
-                    continue
-                try:
+                else:
                     m.freem()
-                finally:
-                    n += m.bits & M_FREED != 0
-        finally:
-            if n == len(packets):
-                packets.clear()
-            else:
-                del packets[:n]
+        except BaseException as error:  # raised below, when all is free
+            if failure is None:
+                failure = error
+    if failure is not None:
+        raise failure
+    if lost:
+        raise Freed(f"free_bulk: {lost} of {count} packets were freed by a routine that another one's end has called")
 
 
-def _number(verb: str, n: int) -> int:
-    count = clip(n)
-    if count < 0:
-        raise Inval(f"{verb}: n {n}: give 0 or more")
-    return count
+def _look(packets: list[Any]) -> int:
+    """The first thing in a list that can't be freed after those before it, or -1."""
+    count = len(packets)
+    n = marked = 0
+    enter_commit()
+    while n < count and isinstance(packets[n], Mbuf):
+        marked += 1
+        if not _mark(cython.cast(Mbuf, packets[n])):
+            break
+        n += 1
+    for i in range(marked):
+        _unmark(cython.cast(Mbuf, packets[i]))
+    leave_commit()
+    return n if n < count else -1
+
+
+def _mark(m: Chain) -> bool:
+    """Mark a packet's mbufs; false if it was freed or one of them is marked already."""
+    if m.bits & M_FREED:
+        return False
+    while m is not None and not m.bits & M_FREED:
+        if m.bits & _SEEN:
+            return False
+        m.bits |= _SEEN
+        m = m._next
+    return True
+
+
+def _unmark(m: Chain) -> None:
+    while m is not None and m.bits & _SEEN:
+        m.bits &= ~_SEEN
+        m = m._next
+
+
+def _unfit(packets: list[Any], n: int) -> MbufError:
+    """Why the thing at index `n` can't be freed."""
+    m = packets[n]
+    if not isinstance(m, Mbuf):
+        return Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(m).__name__} in it")
+    if cython.cast(Mbuf, m).bits & M_FREED:
+        return Freed(f"free_bulk: packet {n} of the list was freed already; nothing was freed now")
+    return Inval(f"free_bulk: packet {n} is in the list twice, or shares an mbuf with one before it; nothing was freed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mbuf.errors import Inval
 from mbuf.vm.event import EVENTHANDLER_PRI_ANY, Event
 from mbuf.vm.logged import Logged
 
@@ -25,11 +26,16 @@ class Drains:
         self._event = Event()
 
     def register(self, fn: Callable[[], object], name: str = "", priority: int = EVENTHANDLER_PRI_ANY) -> None:
-        """Call `fn()` when a limit is hit or memory is low; the log calls it `name`, or by its own name."""
+        """Call `fn()` when a limit is hit or memory is low; the log calls it `name`, or by its own name.
+
+        Raises `Inval` for what can't be called.
+        """
+        if not callable(fn):
+            raise Inval(f"drains: give a function to call, not {fn!r}")
         self._event.register(_Drain(fn, name or getattr(fn, "__qualname__", repr(fn))), priority)
 
     def deregister(self, fn: Callable[[], object]) -> None:
-        """Forget `fn`; one that isn't registered is no error."""
+        """Forget `fn`; raises `Inval` if it isn't registered."""
         self._event.deregister(fn)
 
     @property

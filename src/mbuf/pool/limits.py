@@ -12,7 +12,7 @@ from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
 
-from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, MSIZE
+from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.pool.names import unknown
 
@@ -78,8 +78,21 @@ KINDS = (MBUF, *CLUSTERS)
 
 MAXMBUFMEM = "kern.ipc.maxmbufmem"
 
+PHYSMEM = "hw.physmem"
+KMEM_SIZE = "vm.kmem_size"
+KMEM_SIZE_MAX = "vm.kmem_size_max"
+
+#: Tunables that say how much memory there is: bytes, which the kernel reads as unsigned numbers.
+SIZES = (PHYSMEM, KMEM_SIZE, KMEM_SIZE_MAX)
+
+#: Tunables that have 64 bits; the others have 32.
+WIDE = (MAXMBUFMEM, *SIZES)
+
 #: Every tunable that the plan reads.
-TUNABLES = (MAXMBUFMEM, *(kind.sysctl for kind in KINDS))
+TUNABLES = (*WIDE, *(kind.sysctl for kind in KINDS))
+
+#: The default of vm.kmem_size_max on amd64: three fifths of the kernel's address space. See VM_KMEM_SIZE_MAX.
+_KMEM_MOST = 1319413950874
 
 USE_EXT_PGS = "kern.ipc.mb_use_ext_pgs"
 ZONE_WARNINGS = "vm.zone_warnings"
@@ -134,6 +147,46 @@ def _quotient(value: int, by: int) -> int:
     return -(-value // by) if value < 0 else value // by
 
 
+def _unsigned(value: int) -> int:
+    return value & ((1 << 64) - 1)
+
+
+def _round_page(size: int) -> int:
+    return -(-size // PAGE_SIZE) * PAGE_SIZE
+
+
+class Memory(NamedTuple):
+    """How much memory there is, in bytes: what kmeminit and tunable_mbinit start from."""
+
+    physmem: int
+    kmem_size: int
+    kmem_size_max: int
+    #: What limits are planned for: physical memory, or less if the kernel can't address all of it.
+    realmem: int
+
+    @classmethod
+    def plan(
+        cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int | None = None
+    ) -> Memory:
+        """The memory of a machine of `physmem` bytes, and `kmem` bytes of kernel memory unless tunables say how many.
+
+        hw.physmem makes it smaller, by whole pages. vm.kmem_size is rounded up to pages, and at most twice the
+        physical memory; where it is 0 or not set, it is all memory, up to vm.kmem_size_max. See kmeminit.
+        """
+        given = numbers(tunables)
+        most = _unsigned(given.get(KMEM_SIZE_MAX, _KMEM_MOST))
+        if PHYSMEM in given:
+            physmem = min(physmem, _unsigned(given[PHYSMEM]) // PAGE_SIZE * PAGE_SIZE)
+        size = _unsigned(given.get(KMEM_SIZE, 0))
+        if size:
+            kmem = _round_page(min(size, 2 * max(physmem, 0)))
+        elif kmem is None or KMEM_SIZE_MAX in given:
+            kmem = _round_page(max(physmem, 0)) if kmem is None else kmem
+            if 0 < most <= kmem:
+                kmem = _round_page(most)
+        return cls(physmem, kmem, most, min(wrap(physmem, 64), wrap(kmem, 64)))
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What tunable_mbinit leaves in its variables. A limit of 0 or less means no limit."""
@@ -147,15 +200,15 @@ class Limits:
 
     @classmethod
     def plan(
-        cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int = 1 << 62
+        cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int | None = None
     ) -> Limits:
-        """The limits for `physmem` bytes of memory, of which the kernel may address `kmem`.
+        """The limits for `physmem` bytes of memory, of which the kernel may address `kmem`: see `Memory`.
 
         `tunables` maps names to numbers or to texts as in loader.conf; an unknown name raises `Inval`.
         See tunable_mbinit.
         """
         given = numbers(tunables)
-        realmem = min(wrap(physmem, 64), wrap(kmem, 64))
+        realmem = Memory.plan(physmem, tunables, kmem).realmem
         maxmbufmem = given.get(MAXMBUFMEM, _quotient(realmem, 2))
         maxmbufmem = min(maxmbufmem, _quotient(realmem, 4) * 3)
         counts = []

@@ -1,10 +1,14 @@
 """Names that people get wrong: which one they meant."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 #: So many names can be listed in an error.
 _FEW = 10
+
+#: Shorter names are the end of too many others.
+_SHORT = 8
 
 
 def near(name: str, names: Iterable[str], cutoff: float = 0.8) -> str | None:
@@ -13,11 +17,19 @@ def near(name: str, names: Iterable[str], cutoff: float = 0.8) -> str | None:
     whole = {each.lower(): each for each in known}
     last = {each.lower().rpartition(".")[2]: each for each in reversed(known)}
     asked = name.lower()
+    # Dots for underscores, or something in front: kern.vm.kmem.size is vm.kmem_size.
+    for each in known:
+        if len(each) > _SHORT and _letters(asked).endswith(_letters(each)):
+            return each
     for table, part in ((whole, asked), (last, asked.rpartition(".")[2])):
         found = get_close_matches(part, table, 1, cutoff)
         if found:
             return table[found[0]]
     return None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from mbuf.pool.pool import Pool
+    from mbuf.pool.subsystem import Subsystem
 
 
 class Node(NamedTuple):
@@ -16,7 +16,7 @@ class Node(NamedTuple):
     says: str
     type: str
     #: A number; a text where the type is `string`, bytes where it is `opaque`.
-    read: Callable[[Pool], Any]
-    write: Callable[[Pool, str, int], None] | None = None
+    read: Callable[[Subsystem], Any]
+    write: Callable[[Subsystem, str, int], None] | None = None
     #: Of bytes: what they are, as `sysctl -o` prints it.
     format: str = ""

@@ -1,19 +1,18 @@
-cimport cython
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.pool cimport allocator, build, bulk, extpg
+from mbuf.pool.allocator cimport Allocator, ready
+from mbuf.pool.validate cimport at_least, validate
+from mbuf.packet.source cimport until
+from mbuf.vm.commit cimport check_latch, settle
+from mbuf.vm.number cimport clip
 
-from mbuf.pool.awaited cimport Awaited
-from mbuf.pool.paged cimport Paged
+cdef int M_NOWAIT, M_WAITOK, MT_DATA
+cdef object NOWAIT, DATA, PKTHDR
+cdef unsigned int M_EXTPG, M_NOFREE, M_PKTHDR
+cdef Py_ssize_t MHLEN
 
 
-cdef class Pool(Awaited):
-    cdef readonly bint alive
-    cdef readonly bint debug
-    cdef readonly object vm
-    cdef Paged _source
-    cdef readonly object limits
-    cdef readonly object cpus
-    cdef readonly object reclaim
-    cdef readonly object changes
-    cdef readonly object warnings
-    cdef public bint mb_use_ext_pgs
-    cdef public object saved
-    cdef public object stock
+cdef class Pool:
+    cdef Allocator _allocator
+    cdef object _parts
+    cdef object _sysctl

@@ -54,16 +54,15 @@ class MbufProbes(Probes):
     __slots__ = ()
 
     def attach(self, name: str, fn: Callable[..., object]) -> None:
-        """Call `fn` whenever that probe fires. Raises `Inval` for an unknown name."""
-        if name not in PROBES:
-            raise Inval(unknown("probe", name, PROBES))
-        if not callable(fn):
-            raise Inval(f"probe {name}: give a function to call, not {fn!r}")
+        """Call `fn` whenever that probe fires. Raises `Inval` for an unknown name, and for what can't be called."""
+        _known(name)
         self.listen(name, fn)
 
     def detach(self, name: str, fn: Callable[..., object]) -> None:
-        """Call it no more; one that isn't attached is no error."""
-        self.ignore(name, fn)
+        """Call it no more. Raises `Inval` for an unknown name, and for a function that isn't attached."""
+        _known(name)
+        if not self.ignore(name, fn):
+            raise Inval(f"probe {name}: {fn!r} is not attached to it")
 
     @contextmanager
     def attached(self, name: str, fn: Callable[..., object]) -> Iterator[None]:
@@ -72,4 +71,10 @@ class MbufProbes(Probes):
         try:
             yield
         finally:
-            self.detach(name, fn)
+            # It may have been detached already, by hand or because it raised.
+            self.ignore(name, fn)
+
+
+def _known(name: str) -> None:
+    if name not in PROBES:
+        raise Inval(unknown("probe", name, PROBES))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM, VM_LOW_KMEM
 from mbuf.pool.drains import Drains
+from mbuf.uma.limit import nothing
 from mbuf.vm.event import EVENTHANDLER_PRI_FIRST
 
 if TYPE_CHECKING:
@@ -40,18 +41,18 @@ class Reclaim:
         self._rung: dict[str, int] = {}
         self._busy = False
         self._lock = threading.Lock()
-        self._bell = self.bell(PAGES)
+        self._bell: Callable[[], None] = self.bell(PAGES)
         vm.lowmem.register(self.lowmem, EVENTHANDLER_PRI_FIRST)
         vm.reclaim.register(self.reclaim)
         vm.shortage.register(self._bell)
 
     def close(self) -> None:
         """Hear no more of memory."""
-        self.vm.lowmem.deregister(self.lowmem)
-        self.vm.reclaim.deregister(self.reclaim)
-        self.vm.shortage.deregister(self._bell)
+        self.vm.lowmem.forget(self.lowmem)
+        self.vm.reclaim.forget(self.reclaim)
+        self.vm.shortage.forget(self._bell)
         # Which refers to this, and this to it.
-        del self._bell
+        self._bell = nothing
 
     def lowmem(self, why: int) -> None:
         """Memory is low: protocols let go of what they can spare. See mb_reclaim."""

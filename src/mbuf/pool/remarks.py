@@ -8,8 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
-from mbuf.pool.limits import CLUSTERS, MAXMBUFMEM, MBUF, SWITCHES, Limits, numbers, tunable, wrap, written
+from mbuf.pool.limits import (
+    CLUSTERS,
+    KMEM_SIZE,
+    MAXMBUFMEM,
+    MBUF,
+    PHYSMEM,
+    SIZES,
+    SWITCHES,
+    WIDE,
+    Limits,
+    Memory,
+    numbers,
+    tunable,
+    wrap,
+    written,
+)
 
 
 class Given(int):
@@ -48,6 +64,8 @@ def remark(name: str, value: int | str) -> str:
 def _meaning(name: str, number: int) -> str:
     if name == MAXMBUFMEM or number > 0:
         return ""
+    if name in SIZES and number < 0:
+        return ", and that for more than there is"
     if number == 0:
         return ", and that for automatic"
     # Fewer mbufs than clusters are too few, and -1 is fewer.
@@ -59,7 +77,7 @@ def read(name: str, value: int | str) -> int | None:
     if name in SWITCHES:
         return _switch(value)
     number = tunable(value) if isinstance(value, str) else wrap(int(value), 64)
-    return number if number is None or name == MAXMBUFMEM else wrap(number, 32)
+    return number if number is None or name in WIDE else wrap(number, 32)
 
 
 def _switch(value: int | str) -> int | None:
@@ -74,17 +92,19 @@ def switch(tunables: Mapping[str, int | str], name: str, default: int) -> int:
     return default if number is None else number
 
 
-def remarks(tunables: Mapping[str, int | str], realmem: int, limits: Limits) -> Iterator[str]:
+def remarks(tunables: Mapping[str, int | str], physmem: int, limits: Limits) -> Iterator[str]:
     """What is to be said of tunables and of the limits planned with them, line by line.
 
-    Raises `Inval` for limits given that can't all be.
+    Raises `Inval` for limits given that can't all be, and for memory that is none.
     """
     for name, value in tunables.items():
         said = remark(name, value)
         if said:
             yield f'{_whence(tunables, name)}{name}="{value}": {said}'
-    given = {name: number if name == MAXMBUFMEM else wrap(number, 32) for name, number in numbers(tunables).items()}
+    given = {name: number if name in WIDE else wrap(number, 32) for name, number in numbers(tunables).items()}
     _agree(tunables, given, limits)
+    realmem = Memory.plan(physmem, tunables).realmem
+    yield from _sizes(tunables, given, physmem)
     memory = given.get(MAXMBUFMEM, limits.maxmbufmem)
     if memory != limits.maxmbufmem:
         yield (
@@ -94,6 +114,19 @@ def remarks(tunables: Mapping[str, int | str], realmem: int, limits: Limits) -> 
     if MAXMBUFMEM in given and memory <= 0:
         yield f"{_whence(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} leaves no limit but those that are given"
     yield from _sums(tunables, given, limits)
+
+
+def _sizes(tunables: Mapping[str, int | str], given: Mapping[str, int], physmem: int) -> Iterator[str]:
+    """What is to be said of the memory that tunables tell of."""
+    for name in (PHYSMEM, KMEM_SIZE):
+        size = given.get(name, 0)
+        if 0 < size < PAGE_SIZE or (name == PHYSMEM and size == 0 and name in given):
+            raise Inval(f"{_whence(tunables, name)}{name}={size}: give bytes of memory, {PAGE_SIZE} or more")
+    if given.get(PHYSMEM, 0) > physmem:
+        yield (
+            f"{_whence(tunables, PHYSMEM)}{PHYSMEM}={given[PHYSMEM]} is more than there is: "
+            f"the {physmem} bytes of memory are used"
+        )
 
 
 def _sums(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> Iterator[str]:

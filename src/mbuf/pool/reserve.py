@@ -16,19 +16,24 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.errors import MbufError
-    from mbuf.pool.pool import Pool
+    from mbuf.pool.allocator import Allocator
     from mbuf.uma.cpu import Cpus
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE, UMA_RECLAIM_DRAIN_CPU
+from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE, MT_DATA, UMA_RECLAIM_DRAIN_CPU
 from mbuf.errors import Busy, Inval, NoBufs
 from mbuf.packet.ext import Storage
 from mbuf.packet.source import until
+from mbuf.pool.allocator import refusal
+from mbuf.pool.validate import validate
 from mbuf.pool.zones import Zones
 from mbuf.uma.item import Backend, Item
 from mbuf.uma.zone import Zone
 from mbuf.vm.number import INT_MAX, clip
+
+if not cython.compiled:
+    from mbuf.vm.commit import check_latch, settle
 
 _log = logging.getLogger("mbuf")
 
@@ -157,7 +162,7 @@ def part(item: Item) -> Item:
 class Stock:
     """What was laid by: queues of mbufs and of clusters of `clsize` bytes, and the zones that give them."""
 
-    __slots__ = ("clsize", "clusters", "mbufs", "zones")
+    __slots__ = ("clsize", "clusters", "mbufs", "started", "zones")
 
     def __init__(self, clsize: int, cpus: Cpus, own: Zone) -> None:
         self.clsize = clsize
@@ -170,6 +175,8 @@ class Stock:
         for zone in (mbuf, clust, pack):
             zone.source, zone.probes = own.source, own.probes
         self.zones = Zones(mbuf, pack, clust, clust, clust, clust)
+        #: True while its zones are in force.
+        self.started = False
 
 
 class Reserve:
@@ -179,39 +186,44 @@ class Reserve:
     them alone, and what is freed goes to them, so that a last report can be sent. See debugnet(4).
     """
 
-    __slots__ = ("_pool",)
+    __slots__ = ("_allocator", "_cpus", "_own", "_stock")
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, allocator: Allocator, cpus: Cpus) -> None:
+        self._allocator = allocator
+        self._cpus = cpus
+        # The pool's own zones, and what is laid by.
+        self._own: Zones = allocator.zones
+        self._stock: Stock | None = None
+
+    @property
+    def own(self) -> Zones:
+        """The pool's own zones, whichever are in force."""
+        return self._own if self.started else self._allocator.zones
 
     @property
     def started(self) -> bool:
         """True while its zones are in force."""
-        return self._pool.saved is not None
+        return self._stock is not None and self._stock.started
 
     @property
     def zones(self) -> Zones | None:
         """Its zones; None before `reinit`."""
-        stock = self._pool.stock
-        return None if stock is None else stock.zones
+        return None if self._stock is None else self._stock.zones
 
     @property
     def clsize(self) -> int:
         """Bytes of each cluster laid by; 0 before `reinit`."""
-        stock = self._pool.stock
-        return 0 if stock is None else stock.clsize
+        return 0 if self._stock is None else self._stock.clsize
 
     @property
     def mbufs(self) -> int:
         """Mbufs in it at this moment."""
-        stock = self._pool.stock
-        return 0 if stock is None else stock.mbufs.free
+        return 0 if self._stock is None else self._stock.mbufs.free
 
     @property
     def clusters(self) -> int:
         """Clusters in it at this moment."""
-        stock = self._pool.stock
-        return 0 if stock is None else stock.clusters.free
+        return 0 if self._stock is None else self._stock.clusters.free
 
     def reinit(
         self, nmbuf: int, nclust: int, clsize: int = MCLBYTES, how: int = M_NOWAIT, timeout: float | None = None
@@ -221,78 +233,96 @@ class Reserve:
         They count as in use. Raises `NoBufs` when they can't be had, `Busy` while the reserve is in force, and
         then nothing has changed. See debugnet_mbuf_reinit.
         """
+        check_latch()
         counts = [clip(nmbuf), clip(nclust)]
+        size, wait = clip(clsize), clip(how)
+        validate(wait, MT_DATA, 0)
+        deadline = until(wait, timeout)
         if not all(0 <= count <= INT_MAX for count in counts):
-            raise Inval(f"reserve: {nmbuf} mbufs, {nclust} clusters: give 0 or more of each")
+            raise Inval(f"reserve: {counts[0]} mbufs, {counts[1]} clusters: give 0 or more of each")
+        try:
+            self._reinit(counts, size, wait, deadline)
+        finally:
+            settle()
+
+    def _reinit(self, counts: list[int], size: int, how: int, deadline: float | None) -> None:
         self._idle("reinit")
-        pool, stock = self._pool, self._pool.stock
-        size = clip(clsize)
-        own = (pool.zones.mbuf, pool.zones.of_size(size))
+        zones, stock = self._allocator.zones, self._stock
+        own = (zones.mbuf, zones.of_size(size))
         kept = [self.mbufs, self.clusters if self.clsize == size else 0]
-        deadline = until(how, timeout)
         fresh: list[list[Any]] = [[], []]
-        wrung = False
+        drained = False
         try:
             for zone, count, items in zip(own, map(sub, counts, kept), fresh, strict=True):
                 while len(items) < count:
-                    item = zone.alloc(clip(how), deadline)
-                    if item is None and not wrung:
+                    item = zone.alloc(how, deadline)
+                    if item is None and not drained:
                         # Clusters of cached packets do as well.
-                        wrung = True
-                        pool.zones.pack.reclaim(UMA_RECLAIM_DRAIN_CPU)
-                        item = zone.alloc(clip(how), deadline)
+                        drained = True
+                        zones.pack.reclaim(UMA_RECLAIM_DRAIN_CPU)
+                        item = zone.alloc(how, deadline)
                     if item is None:
-                        raise zone.denied()
+                        raise refusal(self._allocator, zone)
                     items.append(item)
+            # It may have waited.
+            self._idle("reinit")
+            if self._stock is not stock:
+                raise Busy("reserve: another reinit or drain came while this one waited: call it again")
+            made = Stock(size, self._cpus, own[0])
         except BaseException:
             for zone, items in zip(own, fresh, strict=True):
                 for item in items:
                     zone.free(item)
             raise
-        pool.stock = Stock(size, pool.cpus, own[0])
+        self._stock = made
         if stock is not None:
             # What was laid by before serves again; what is too much of it goes back.
-            for n, (zone, queue) in enumerate(_origins(stock, pool)):
+            for n, (zone, queue) in enumerate(_origins(stock, zones)):
                 for item in queue.take(queue.free, M_NOWAIT, None):
                     if zone is own[n] and len(fresh[n]) < counts[n]:
                         fresh[n].append(item)
                     else:
                         zone.receive(item)
-        for zone, items in zip((pool.stock.zones.mbuf, pool.stock.zones.clust), fresh, strict=True):
+        for zone, items in zip((made.zones.mbuf, made.zones.clust), fresh, strict=True):
             for item in items:
                 zone.receive(item)
 
     def start(self) -> None:
         """Put the reserve's zones in force. See debugnet_mbuf_start."""
-        pool = self._pool
-        if pool.stock is None:
+        check_latch()
+        if self._stock is None:
             raise Inval("reserve: nothing was laid by: call reinit first")
         self._idle("start")
         _log.info("debugnet: overwriting mbuf zone pointers")
-        own, zones = pool.zones, pool.stock.zones
-        for zone in (zones.mbuf, zones.clust):
+        stock, own = self._stock, self._allocator.zones
+        if stock is None or stock.started:
+            raise Busy("reserve: the log's handler has changed it")
+        for zone in (stock.zones.mbuf, stock.zones.clust):
             zone.divert(None)
-        own.mbuf.divert(zones.mbuf)
-        own.pack.divert(zones.pack)
+        own.mbuf.divert(stock.zones.mbuf)
+        own.pack.divert(stock.zones.pack)
         # One of another size would be too small for whoever gets it next, or a waste.
-        own.of_size(pool.stock.clsize).divert(zones.clust)
-        pool.saved = own
-        pool.enforce(zones)
+        own.of_size(stock.clsize).divert(stock.zones.clust)
+        self._own = own
+        stock.started = True
+        self._allocator.enforce(stock.zones)
 
     def finish(self) -> None:
         """Put the pool's own zones in force again. See debugnet_mbuf_finish."""
-        pool = self._pool
-        own, stock = pool.saved, pool.stock
-        if own is None or stock is None:
+        check_latch()
+        if not self.started:
             raise Inval("reserve: it is not in force: call start first")
         _log.info("debugnet: restoring mbuf zone pointers")
+        stock, own = self._stock, self._own
+        if stock is None or not stock.started:
+            raise Busy("reserve: the log's handler has changed it")
         for zone in (own.mbuf, own.pack, own.of_size(stock.clsize)):
             zone.divert(None)
         # What is still out goes to where it came from in the beginning.
         stock.zones.mbuf.divert(own.mbuf)
         stock.zones.clust.divert(own.of_size(stock.clsize))
-        pool.saved = None
-        pool.enforce(own)
+        stock.started = False
+        self._allocator.enforce(own)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -305,19 +335,22 @@ class Reserve:
 
     def drain(self) -> None:
         """Give all back that is laid by; there is no reserve then. See debugnet_mbuf_drain."""
+        check_latch()
         self._idle("drain")
-        pool = self._pool
-        stock, pool.stock = pool.stock, None
-        if stock is not None:
-            for zone, queue in _origins(stock, pool):
-                for item in queue.take(queue.free, M_NOWAIT, None):
-                    zone.receive(item)
+        stock, self._stock = self._stock, None
+        try:
+            if stock is not None:
+                for zone, queue in _origins(stock, self._allocator.zones):
+                    for item in queue.take(queue.free, M_NOWAIT, None):
+                        zone.receive(item)
+        finally:
+            settle()
 
     def _idle(self, verb: str) -> None:
         if self.started:
             raise Busy(f"reserve: {verb} while it is in force: call finish first")
 
 
-def _origins(stock: Stock, pool: Pool) -> tuple[tuple[Zone, Queue], ...]:
+def _origins(stock: Stock, own: Zones) -> tuple[tuple[Zone, Queue], ...]:
     """Where what was laid by belongs."""
-    return (pool.zones.mbuf, stock.mbufs), (pool.zones.of_size(stock.clsize), stock.clusters)
+    return (own.mbuf, stock.mbufs), (own.of_size(stock.clsize), stock.clusters)

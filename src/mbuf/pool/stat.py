@@ -24,6 +24,25 @@ class PoolStat:
     pages_total: int
     #: Windows onto pages of files that were wanted when all were in use.
     sfbufs_denied: int = 0
+    #: Requests that got nothing: each call of the pool, or of an mbuf's verb for another mbuf, once. (A zone's `fails`
+    #: counts, as the kernel does, every try: one refused `getcl` counts there for the packets and for the clusters,
+    #: each once for the bucketful and once for the item.)
+    refused: int = 0
+
+    @property
+    def packets_in_use(self) -> int:
+        """Mbufs of the packet zone that are handed out: those that `getcl` gives, with their cluster."""
+        return self.pack.used
+
+    @property
+    def mbufs_in_use(self) -> int:
+        """Mbufs handed out, with or without a cluster."""
+        return self.mbuf.used + self.pack.used
+
+    @property
+    def clusters_in_use(self) -> int:
+        """Clusters of 2048 bytes handed out; `clust.used` counts those that cached packets keep as well."""
+        return max(self.clust.used - self.pack.cached, 0)
 
     @property
     def zones(self) -> tuple[ZoneStat, ...]:

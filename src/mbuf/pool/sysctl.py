@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import MHLEN, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Inval
-from mbuf.pool.limits import CLUSTERS, KINDS, MAXMBUFMEM, MBUF, USE_EXT_PGS, Kind, wrap
+from mbuf.pool.limits import (
+    CLUSTERS,
+    KINDS,
+    KMEM_SIZE,
+    KMEM_SIZE_MAX,
+    MAXMBUFMEM,
+    MBUF,
+    PHYSMEM,
+    TUNABLES,
+    USE_EXT_PGS,
+    Kind,
+    wrap,
+)
 from mbuf.pool.names import unknown
 from mbuf.pool.node import Node
 from mbuf.pool.vmuma import VM_NODES
 
 if TYPE_CHECKING:
-    from mbuf.pool.pool import Pool
+    from mbuf.pool.subsystem import Subsystem
 
 
 class Sysctl(MutableMapping[str, Any]):
@@ -30,7 +42,7 @@ class Sysctl(MutableMapping[str, Any]):
     a `KeyError`.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Subsystem) -> None:
         self._pool = pool
 
     def __iter__(self) -> Iterator[str]:
@@ -49,8 +61,9 @@ class Sysctl(MutableMapping[str, Any]):
         """
         write = _node(name).write
         if write is None:
-            # What vm tells is counted; what kern.ipc tells was asked for.
-            raise Inval(f"{name} is read only{': it can be set when the pool is made' * name.startswith('kern.')}")
+            # The others are counted.
+            fixed = name.startswith("kern.") or name in TUNABLES
+            raise Inval(f"{name} is read only{': it can be set when the pool is made' * fixed}")
         write(self._pool, name, index(value))
 
     def __delitem__(self, name: str) -> None:
@@ -87,7 +100,7 @@ def _node(name: str) -> Node:
 def _limit(kind: Kind) -> Node:
     """The limit of a zone. See sysctl_nmbclusters and its like."""
 
-    def write(pool: Pool, name: str, value: int) -> None:
+    def write(pool: Subsystem, name: str, value: int) -> None:
         now = _in_force(pool, kind)
         if value == now:
             return
@@ -103,13 +116,13 @@ def _limit(kind: Kind) -> Node:
     return Node(kind.says, "integer", partial(_in_force, kind=kind), write)
 
 
-def _in_force(pool: Pool, kind: Kind) -> int:
+def _in_force(pool: Subsystem, kind: Kind) -> int:
     # A zone without a limit keeps the number that was planned: 0 or less.
     limit: int = getattr(pool.own, kind.attr).limit
     return limit or pool.limits.of(kind)
 
 
-def _enough_mbufs(pool: Pool, name: str) -> None:
+def _enough_mbufs(pool: Subsystem, name: str) -> None:
     """The rule looks at the limits in force, not at the new one. See sysctl_nmbclusters."""
     clusters = [_in_force(pool, kind) for kind in CLUSTERS]
     mbufs = _in_force(pool, MBUF)
@@ -118,33 +131,33 @@ def _enough_mbufs(pool: Pool, name: str) -> None:
         raise Inval(f"{name}: {MBUF.sysctl} is {mbufs}, less than {plus} clusters; raise that first")
 
 
-def _snd_tags(pool: Pool) -> int:
+def _snd_tags(pool: Subsystem) -> int:
     count: int = pool.snd_tags.count
     return count
 
 
-def _count_anew(pool: Pool, name: str, value: int) -> None:
+def _count_anew(pool: Subsystem, name: str, value: int) -> None:
     pool.snd_tags.count = 0
 
 
-def _switched(pool: Pool) -> int:
+def _switched(pool: Subsystem) -> int:
     return 1 if pool.mb_use_ext_pgs else 0
 
 
-def _switch(pool: Pool, name: str, value: int) -> None:
+def _switch(pool: Subsystem, name: str, value: int) -> None:
     pool.mb_use_ext_pgs = value != 0
 
 
-def _period(pool: Pool) -> int:
+def _period(pool: Subsystem) -> int:
     return wrap(int(min(pool.vm.lowmem_period, _NEVER)), 32)
 
 
-def _set_period(pool: Pool, name: str, value: int) -> None:
+def _set_period(pool: Subsystem, name: str, value: int) -> None:
     # The kernel compares it with an unsigned number of seconds: less than 0 is more than a hundred years.
     pool.vm.lowmem_period = value & _NEVER
 
 
-def _lowmem(pool: Pool, name: str, value: int) -> None:
+def _lowmem(pool: Subsystem, name: str, value: int) -> None:
     """Ask protocols by hand; no cache is trimmed. See debug_vm_lowmem."""
     why = wrap(value, 32)
     if why & ~(VM_LOW_KMEM | VM_LOW_PAGES):
@@ -153,7 +166,7 @@ def _lowmem(pool: Pool, name: str, value: int) -> None:
         pool.vm.lowmem.invoke(why)
 
 
-def _divisor(pool: Pool) -> int:
+def _divisor(pool: Subsystem) -> int:
     return 1 if pool.debug else 0
 
 
@@ -165,24 +178,29 @@ NODES: Mapping[str, Node] = MappingProxyType(
         MAXMBUFMEM: Node(
             "Maximum real memory allocatable to various mbuf types", "int64_t", lambda pool: pool.limits.maxmbufmem
         ),
-        "kern.ipc.max_linkhdr": Node("Size of largest link layer header", "integer", lambda pool: pool.max_linkhdr),
+        "kern.ipc.max_linkhdr": Node("Size of largest link layer header", "integer", lambda pool: pool.allocator.max_linkhdr),
         "kern.ipc.max_protohdr": Node(
-            "Size of largest protocol layer header", "integer", lambda pool: pool.max_protohdr
+            "Size of largest protocol layer header", "integer", lambda pool: pool.allocator.max_protohdr
         ),
         "kern.ipc.max_hdr": Node(
             "Size of largest link plus protocol header",
             "integer",
-            lambda pool: pool.max_linkhdr + pool.max_protohdr,
+            lambda pool: pool.allocator.max_linkhdr + pool.allocator.max_protohdr,
         ),
         "kern.ipc.max_datalen": Node(
             "Minimum space left in mbuf after max_hdr",
             "integer",
-            lambda pool: MHLEN - pool.max_linkhdr - pool.max_protohdr,
+            lambda pool: MHLEN - pool.allocator.max_linkhdr - pool.allocator.max_protohdr,
         ),
         "kern.ipc.num_snd_tags": Node("# of active mbuf send tags", "uint64_t", _snd_tags, _count_anew),
         USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _switched, _switch),
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
+        PHYSMEM: Node("Amount of physical memory (in bytes)", "unsigned long", lambda pool: pool.memory.physmem),
+        KMEM_SIZE: Node("Size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size),
+        KMEM_SIZE_MAX: Node(
+            "Maximum size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size_max
+        ),
         "vm.lowmem_period": Node("Low memory callback period", "integer", _period, _set_period),
         "vm.debug.divisor": Node("Debug & thrash every this item in memory allocator", "unsigned integer", _divisor),
         # They count only where the divisor is 2 or more.

@@ -19,7 +19,7 @@ from mbuf.pool.zonestats import stream
 from mbuf.uma.slab import OFFPAGE_HEADER, OFFPAGE_HEADER_DEBUG
 
 if TYPE_CHECKING:
-    from mbuf.pool.pool import Pool
+    from mbuf.pool.subsystem import Subsystem
     from mbuf.uma.keg import Keg
     from mbuf.uma.zone import Zone
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Place(NamedTuple):
     """A zone of a pool, and the keg that its items are cut from."""
 
-    pool: Pool
+    pool: Subsystem
     attr: str
     kind: Kind
 
@@ -119,17 +119,17 @@ _ZONE: tuple[tuple[str, str, str, Callable[[Place], Any]], ...] = (
 )
 
 
-def _kegs(pool: Pool) -> int:
+def _kegs(pool: Subsystem) -> int:
     """Bytes of all slabs."""
     return sum(Place(pool, kind.attr, kind).keg.pages for kind in KINDS) * PAGE_SIZE
 
 
-def _stream(pool: Pool) -> bytes:
+def _stream(pool: Subsystem) -> bytes:
     """All zones, those made last first; a keg's primary zone before its secondary."""
     return stream([*(Place(pool, kind.attr, kind) for kind in reversed(KINDS)), Place(pool, "pack", MBUF)])
 
 
-def _warn(pool: Pool, name: str, value: int) -> None:
+def _warn(pool: Subsystem, name: str, value: int) -> None:
     pool.warnings.on = wrap(value, 32)
 
 
@@ -138,7 +138,7 @@ def _nodes() -> Iterator[tuple[str, Node]]:
     for attr, zone, kind in zones:
         for name, type_, says, read in _ZONE:
             yield f"vm.uma.{zone}.{name}", Node(says, type_, partial(_read, attr, kind, read))
-    yield "vm.uma_kmem_limit", Node("UMA kernel memory soft limit", "unsigned long", lambda pool: pool.vm.realmem)
+    yield "vm.uma_kmem_limit", Node("UMA kernel memory soft limit", "unsigned long", lambda pool: pool.memory.kmem_size)
     yield "vm.uma_kmem_total", Node("UMA kernel memory usage", "unsigned long", _kegs)
     yield "vm.zone_count", Node("Number of UMA zones", "integer", lambda pool: len(zones))
     yield (
@@ -151,7 +151,7 @@ def _nodes() -> Iterator[tuple[str, Node]]:
     )
 
 
-def _read(attr: str, kind: Kind, read: Callable[[Place], Any], pool: Pool) -> Any:
+def _read(attr: str, kind: Kind, read: Callable[[Place], Any], pool: Subsystem) -> Any:
     return read(Place(pool, attr, kind))
 
 

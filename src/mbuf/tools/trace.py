@@ -28,7 +28,7 @@ def traced(pool: Pool, clock: CaptureClock, write: Callable[[str], object]) -> I
 
     def stop() -> None:
         for name, fn in listeners.items():
-            pool.probes.detach(name, fn)
+            pool.probes.ignore(name, fn)
 
     write(f"{'SECONDS':>12} CPU {'PROBE':8} ARGUMENTS")
     listeners = {name: partial(told, probe) for name, probe in PROBES.items()}

@@ -160,7 +160,7 @@ class Keg(Backend):
     def close(self) -> None:
         """No more will be taken: no use to hear of free pages, or to wait for them."""
         self.closed = True
-        self.vm.freed.deregister(self._pages_freed)
+        self.vm.freed.forget(self._pages_freed)
         self._pages_freed()
 
     def denied(self) -> MbufError:

@@ -167,10 +167,8 @@ def work_off() -> None:
 
     Exceptions go to `sys.unraisablehook`; one that ends the program is raised when the list is empty.
     """
-    if inside():
-        return
     failure: BaseException | None = None
-    while has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
+    while not inside() and has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
         r = _pop()
         rest = mbuf_own_list.fresh
         mark = mbuf_own_list.last_fresh

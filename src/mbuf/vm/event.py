@@ -5,7 +5,10 @@ An event knows its listeners, not what they are for. Who invokes it holds no loc
 
 import threading
 from collections.abc import Callable
+from operator import index
 from typing import Any
+
+from mbuf.errors import Inval
 
 EVENTHANDLER_PRI_FIRST = 0
 EVENTHANDLER_PRI_ANY = 10000
@@ -25,15 +28,25 @@ class Event:
         self.count = 0
 
     def register(self, fn: Callable[..., Any], priority: int = EVENTHANDLER_PRI_ANY) -> None:
-        """Call `fn` with the event's arguments whenever it is invoked."""
+        """Call `fn` with the event's arguments whenever it is invoked; raises `Inval` for what can't be called."""
+        if not callable(fn):
+            raise Inval(f"give a function to call, not {fn!r}")
+        order = index(priority)
         # A tuple replaced whole: whoever is invoking goes on with the one it began with.
         with self._lock:
-            self._listeners = tuple(sorted((*self._listeners, (priority, fn)), key=lambda entry: entry[0]))
+            self._listeners = tuple(sorted((*self._listeners, (order, fn)), key=lambda entry: entry[0]))
 
     def deregister(self, fn: Callable[..., Any]) -> None:
-        """Forget `fn`; one that isn't registered is no error."""
+        """Forget `fn`; raises `Inval` if it isn't registered."""
+        if not self.forget(fn):
+            raise Inval(f"{fn!r} is not registered")
+
+    def forget(self, fn: Callable[..., Any]) -> bool:
+        """Forget `fn`; false if it isn't registered."""
         with self._lock:
-            self._listeners = tuple(entry for entry in self._listeners if entry[1] != fn)
+            before = self._listeners
+            self._listeners = tuple(entry for entry in before if entry[1] != fn)
+            return len(self._listeners) < len(before)
 
     def __bool__(self) -> bool:
         """True when somebody listens."""

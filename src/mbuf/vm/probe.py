@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from mbuf.errors import Inval
 from mbuf.vm.logged import Logged
 
 if TYPE_CHECKING:
@@ -34,15 +35,21 @@ class Probes:
         self._busy: set[int] = set()
 
     def listen(self, name: str, fn: Callable[..., object]) -> None:
-        """Call `fn` with the probe's arguments whenever it fires."""
+        """Call `fn` with the probe's arguments whenever it fires; raises `Inval` for what can't be called."""
+        if not callable(fn):
+            raise Inval(f"probe {name}: give a function to call, not {fn!r}")
         # A tuple replaced whole: whoever is firing goes on with the one it began with.
         self._listeners[name] = (*self._listeners.get(name, ()), fn)
         self.on = True
 
-    def ignore(self, name: str, fn: Callable[..., object]) -> None:
-        """Forget a listener; one that isn't there is no error."""
-        self._listeners[name] = tuple(known for known in self._listeners.get(name, ()) if known != fn)
+    def ignore(self, name: str, fn: Callable[..., object]) -> bool:
+        """Forget a listener; false if it isn't there."""
+        before = self._listeners.get(name, ())
+        after = tuple(known for known in before if known != fn)
+        if len(after) < len(before):
+            self._listeners[name] = after
         self.on = any(self._listeners.values())
+        return len(after) < len(before)
 
     def silence(self) -> None:
         """Forget all listeners."""

@@ -6,6 +6,7 @@ missing while single ones are free. Knows nothing of slabs, zones or mbufs.
 
 import time
 from collections.abc import Callable
+from operator import index
 from pathlib import Path
 
 from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
@@ -53,11 +54,16 @@ class Vm:
     """
 
     def __init__(self, realmem: int, clock: Callable[[], float] = time.monotonic) -> None:
+        if not hasattr(realmem, "__index__") or isinstance(realmem, bool):
+            raise TypeError(f"realmem {realmem!r}: give the bytes of memory to manage, a whole number")
+        realmem = index(realmem)
         if not 0 <= realmem < 1 << 62:
             raise Inval(f"realmem {realmem}: give the bytes of memory to manage, 0 or more")
         self.clock = clock
         #: Least seconds between two low-memory events. See vm.lowmem_period.
         self.lowmem_period = LOWMEM_PERIOD
+        #: Bytes in the budget, as given; pages are whole.
+        self.realmem = realmem
         #: Pages in the budget.
         self.pages = realmem // PAGE_SIZE
         #: Pages handed out, and the most that ever were.
@@ -86,11 +92,6 @@ class Vm:
     def host(cls) -> "Vm":
         """The memory of this machine, or of the control group that this process is in."""
         return cls(host_memory())
-
-    @property
-    def realmem(self) -> int:
-        """Bytes in the budget."""
-        return self.pages * PAGE_SIZE
 
     @property
     def free(self) -> int:

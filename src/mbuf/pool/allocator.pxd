@@ -1,0 +1,129 @@
+cimport cython
+
+from mbuf.packet.chain cimport Chain
+from mbuf.packet.cluster cimport cluster
+from mbuf.packet.ext cimport Storage
+from mbuf.packet.loose cimport Loose
+from mbuf.packet.mbuf cimport Mbuf, handle, packet
+from mbuf.packet.source cimport Source, until
+from mbuf.pool.extpg cimport alloc_ext_pgs, alloc_ext_plus_pages
+from mbuf.pool.validate cimport at_least, validate
+from mbuf.pool.zones cimport Zones
+from mbuf.uma.item cimport Item
+from mbuf.uma.pages cimport Pages
+from mbuf.uma.zone cimport Zone
+from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.number cimport clip
+from mbuf.vm.probe cimport Probes
+
+cdef int M_NOWAIT, MT_DATA, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
+cdef object NOWAIT, DATA, PKTHDR
+cdef unsigned int M_EOR, M_EXT, M_FREED, M_PKTHDR
+cdef Py_ssize_t MCLBYTES, MHLEN, MINCLSIZE, MJUMPAGESIZE, MLEN
+
+
+@cython.final
+cdef class Allocator(Source):
+    cdef readonly Zones zones
+    cdef readonly Pages pages
+    cdef readonly object sfbufs
+    cdef readonly Probes probes
+    cdef readonly Loose nofree
+    cdef readonly bint several
+    cdef public unsigned long long drops
+    cdef public unsigned long long refused
+
+    cpdef enforce(self, Zones zones)
+    cpdef supply(self, Pages pages, sfbufs)
+
+
+cdef inline int ready(Allocator a) except -1:
+    if a is None or a.zones is None:
+        _unmade()
+    return 0
+
+
+cdef int _unmade() except -1
+
+
+@cython.locals(zone=Zone, item=Item)
+cpdef Mbuf get(Allocator a, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(zone=Zone, item=Item)
+cpdef Mbuf getcl(Allocator a, int how, int type, unsigned int flags, deadline)
+
+
+cpdef Mbuf getjcl(Allocator a, int how, int type, unsigned int flags, Py_ssize_t size, deadline)
+
+
+@cython.locals(m=Mbuf)
+cpdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
+
+
+cpdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(first=Mbuf, tail=Chain, gone=cython.bint)
+cpdef Mbuf getm2(Allocator a, Mbuf m, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(m=Mbuf, first=Mbuf)
+cpdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
+
+
+@cython.locals(zone=Zone, item=Item)
+cpdef Mbuf clget(Allocator a, Mbuf m, int how, deadline)
+
+
+@cython.locals(item=Item)
+cpdef cljget(Allocator a, Mbuf m, Py_ssize_t size, int how, deadline)
+
+
+cpdef Mbuf begun(Allocator a, Mbuf m, int how, int type, unsigned int flags)
+
+
+@cython.locals(zone=Zone, item=Item)
+cdef Mbuf _plain(Allocator a, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(m=Mbuf)
+cdef Mbuf _get_probed(Allocator a, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(m=Mbuf, zone=Zone, item=Item)
+cdef Mbuf _getcl_probed(Allocator a, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(item=Item)
+cdef Item _cluster(Allocator a, Zone zone, int how, deadline)
+
+
+@cython.locals(m=Mbuf, item=Item)
+cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(storage=Storage)
+cdef int _attach(Mbuf m, Item item) except -1
+
+
+@cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
+cdef Mbuf _chain(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(refused=cython.ulonglong)
+cdef Mbuf _largest(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
+cpdef int attachable(Mbuf m) except -1
+
+
+@cython.locals(item=Item)
+cpdef Item second_try(Allocator a, Zone zone, int how)
+
+
+@cython.locals(denier=Zone, each=Zone)
+cdef Item _from_others(Zone zone)
+
+
+cpdef refusal(Allocator a, Zone zone)

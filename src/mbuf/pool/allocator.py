@@ -1,0 +1,513 @@
+"""mbuf(9)'s allocation calls: items of the zones in force, made mbufs.
+
+Arguments are checked numbers here. Whatever fails gives back what it had got; counts of failures are all that
+changes. Probes are told once an mbuf is what it is to be. Never touches bytes.
+
+A call may wait, and run drains and listeners of probes: whatever it was given is looked at again afterwards.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from mbuf.const import (
+    M_EOR,
+    M_EXT,
+    M_FREED,
+    M_NOWAIT,
+    M_PKTHDR,
+    MCLBYTES,
+    MHLEN,
+    MINCLSIZE,
+    MJUMPAGESIZE,
+    MLEN,
+    MT_DATA,
+    UMA_RECLAIM_DRAIN,
+    UMA_RECLAIM_DRAIN_CPU,
+)
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.packet.cluster import Cluster, cluster
+from mbuf.packet.ext import Storage
+from mbuf.packet.loose import Loose
+from mbuf.packet.mbuf import Mbuf, handle, packet
+from mbuf.packet.source import Source, until
+from mbuf.pool.extpg import alloc_ext_pgs, alloc_ext_plus_pages
+from mbuf.pool.limits import CLUSTERS
+from mbuf.pool.validate import at_least, validate
+from mbuf.uma.trash import TrashZone
+from mbuf.vm.number import clip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.pool.zones import Zones
+    from mbuf.uma.item import Item
+    from mbuf.uma.pages import Pages
+    from mbuf.uma.zone import Zone
+    from mbuf.vm.sfbuf import SfBufs
+else:
+    from mbuf.shadow import cython
+
+
+#: The defaults as objects: to find that an argument is the default takes no more than a look.
+NOWAIT: int = M_NOWAIT
+DATA: int = MT_DATA
+PKTHDR: int = M_PKTHDR
+
+#: The zone whose items cached packets hold.
+_CLUSTERS = CLUSTERS[0].zone
+
+
+class Allocator(Source):
+    """Gives what the zones in force have: to the methods of a pool, and, as their `Source`, to the verbs of mbufs.
+
+    A pool has one. It doesn't refer to the pool, which closes when it is dropped; its mbufs go on as they are.
+    """
+
+    __slots__ = ("drops", "nofree", "pages", "probes", "refused", "several", "sfbufs", "zones")
+
+    def __init__(
+        self, zones: Zones, pages: Pages, sfbufs: SfBufs, max_linkhdr: int = 16, max_protohdr: int = 60
+    ) -> None:
+        Source.__init__(self, max_linkhdr, max_protohdr)
+        self.supply(pages, sfbufs)
+        self.enforce(zones)
+        #: Who is told what is allocated and freed.
+        self.probes = zones.mbuf.probes
+        #: True where an item may be in a cache that this CPU can't reach.
+        self.several = zones.mbuf.cpus.count > 1
+        #: The home of mbufs with M_NOFREE.
+        self.nofree = Loose(None)
+        self.nofree.probes = self.probes
+        #: Mbufs that were dropped instead of freed, and requests that got nothing.
+        self.drops = 0
+        self.refused = 0
+
+    def enforce(self, zones: Zones) -> None:
+        """Have everything allocated from these zones."""
+        if zones is None or None in zones.all():
+            raise TypeError("enforce: give six zones")
+        self.zones = zones
+
+    def supply(self, pages: Pages, sfbufs: SfBufs) -> None:
+        """Have single pages, and windows onto pages of files, from these."""
+        if pages is None:
+            raise TypeError("supply: give a supply of pages")
+        self.pages = pages
+        self.sfbufs = sfbufs
+
+    # As a source.
+
+    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+        """See `Source`."""
+        ready(self)
+        if how is NOWAIT and type is DATA:
+            return get(self, M_NOWAIT, MT_DATA, 0, None)
+        wait, kind = clip(how), clip(type)
+        validate(wait, kind, 0)
+        return get(self, wait, kind, 0, until(wait, timeout))
+
+    def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+        """See `Source`."""
+        ready(self)
+        count, wait, kind = clip(n), clip(how), clip(type)
+        validate(wait, kind, 0)
+        return row(self, count, wait, kind, until(wait, timeout))
+
+    def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+        """See `Source`."""
+        ready(self)
+        if how is NOWAIT and type is DATA:
+            return get(self, M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        wait, kind = clip(how), clip(type)
+        validate(wait, kind, 0)
+        return get(self, wait, kind, M_PKTHDR, until(wait, timeout))
+
+    def getcl(
+        self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
+    ) -> Mbuf:
+        """See `Source`."""
+        ready(self)
+        wait, kind, bits = clip(how), clip(type), clip(flags)
+        validate(wait, kind, bits)
+        return getcl(self, wait, kind, bits, until(wait, timeout))
+
+    def alloc_ext_pgs(
+        self,
+        how: int = M_NOWAIT,
+        free: Callable[[Mbuf], object] | None = None,
+        arg1: Any = None,
+        timeout: float | None = None,
+    ) -> Mbuf:
+        """See `Source`."""
+        ready(self)
+        wait = clip(how)
+        validate(wait, MT_DATA, 0)
+        return alloc_ext_pgs(self, self.pages, wait, free, arg1, until(wait, timeout))
+
+    def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
+        """See `Source`."""
+        ready(self)
+        size, wait = clip(len), clip(how)
+        validate(wait, MT_DATA, 0)
+        return alloc_ext_plus_pages(self, self.pages, size, wait, until(wait, timeout))
+
+    def dropped(self, item: Item) -> None:
+        """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
+        if item is None:
+            raise Inval("dropped: there is no item")
+        self.drops += 1
+        zone = item.home
+        if isinstance(zone, TrashZone):
+            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+
+
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
+
+    def ready(a: Allocator) -> None:
+        """Refuse what is no allocator, and one whose `__init__` has not run."""
+        if a is None or getattr(a, "zones", None) is None:
+            _unmade()
+
+
+def _unmade() -> None:
+    raise Inval("this pool was never made: call Pool(...), and in a subclass super().__init__(...) first")
+
+
+# One mbuf.
+
+
+def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """An mbuf without a cluster. See m_get and m_gethdr."""
+    ready(a)
+    if a.probes.on:
+        return _get_probed(a, how, type, flags, deadline)
+    zone = a.zones.mbuf
+    item = zone.alloc(how, deadline)
+    if item is None:
+        item = second_try(a, zone, how)
+    return handle(item, type, flags)
+
+
+def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """An mbuf with a cluster of 2048 bytes, from the packet zone. See m_getcl."""
+    ready(a)
+    if a.probes.on:
+        return _getcl_probed(a, how, type, flags, deadline)
+    zone = a.zones.pack
+    item = zone.alloc(how, deadline)
+    if item is None:
+        item = second_try(a, zone, how)
+    return packet(item, type, flags)
+
+
+def getjcl(a: Allocator, how: int, type: int, flags: int, size: int, deadline: float | None) -> Mbuf:
+    """An mbuf with a cluster of that size. See m_getjcl."""
+    ready(a)
+    if size == MCLBYTES:
+        return getcl(a, how, type, flags, deadline)
+    return jumbo(a, a.zones.of_size(size), how, type, flags, deadline)
+
+
+def jumbo(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """An mbuf with a cluster of that zone, and probes are told."""
+    ready(a)
+    if zone is None:
+        raise TypeError("jumbo: give a zone")
+    m = _with_cluster(a, zone, how, type, flags, deadline)
+    if a.probes.on:
+        fire(a, "m-getjcl", m, how, type, flags, zone.size, m)
+    return m
+
+
+def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """The smallest mbuf that holds `size` bytes. See m_get2."""
+    ready(a)
+    if size > MJUMPAGESIZE:
+        raise Inval(f"get2: one mbuf holds at most {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
+    if size <= MHLEN or (size <= MLEN and not flags & M_PKTHDR):
+        return begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
+    if size <= MCLBYTES:
+        zone = a.zones.pack
+        item = zone.alloc(how, deadline)
+        if item is None:
+            item = second_try(a, zone, how)
+        return begun(a, packet(item, type, flags), how, type, flags)
+    return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
+
+
+# Chains.
+
+
+def getm2(
+    a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None
+) -> Mbuf:
+    """A chain that holds `size` bytes, appended to `m` if that is given. See m_getm2."""
+    ready(a)
+    if size < 0 or (size == 0 and (m is None or flags & M_EOR)):
+        raise Inval(f"getm2: len {size}: ask for at least 1 byte")
+    if m is None:
+        first = _chain(a, size, how, type, flags & M_PKTHDR, deadline)
+        if flags & M_EOR:
+            tail = first.tail()
+            tail.bits |= M_EOR
+        return first
+    m.live()
+    first = _chain(a, size, how, type, 0, deadline)
+    # It may have waited, and others have freed m, or put mbufs behind it.
+    enter_commit()
+    try:
+        gone = m.bits & M_FREED != 0
+        if not gone:
+            tail = m.tail()
+            tail._next = first
+            tail.bits &= ~M_EOR
+            if flags & M_EOR:
+                tail = first.tail()
+                tail.bits |= M_EOR
+    finally:
+        leave_commit()
+    if gone:
+        if first is not None:
+            first.freem()
+        m.live()
+    return m
+
+
+def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """Mbufs that hold `size` bytes, or none at all."""
+    first: Mbuf = cython.cast(Mbuf, None)
+    last = cython.cast(Mbuf, None)
+    try:
+        while size > 0:
+            m: Mbuf = _largest(a, size, how, type, flags, deadline)
+            size -= m.capacity()
+            flags = 0
+            if last is None:
+                first = m
+            else:
+                last._next = m
+            last = m
+    except BaseException:
+        if first is not None:
+            first.freem()
+        raise
+    return first
+
+
+def _largest(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """The next mbuf of a chain that is to hold `size` bytes more."""
+    if size > MCLBYTES:
+        refused = a.refused
+        try:
+            # Pages in a row are worth a try, never a wait.
+            return jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
+        except (NoBufs, NoMemory):
+            a.refused = refused
+    if size >= MINCLSIZE:
+        return getcl(a, how, type, flags, deadline)
+    return get(a, how, type, flags, deadline)
+
+
+def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
+    """A chain of `count` mbufs, or none at all."""
+    ready(a)
+    at_least(1, count, "get_row")
+    first: Mbuf = cython.cast(Mbuf, None)
+    try:
+        for _ in range(count):
+            m = get(a, how, type, 0, deadline)
+            m._next = first
+            first = m
+    except BaseException:
+        if first is not None:
+            first.freem()
+        raise
+    return first
+
+
+# Clusters for mbufs that are there.
+
+
+def clget(a: Allocator, m: Mbuf, how: int, deadline: float | None) -> Mbuf:
+    """Attach a cluster of 2048 bytes. See m_clget."""
+    ready(a)
+    attachable(m)
+    zone = a.zones.clust
+    item = zone.alloc(how, deadline)
+    if item is None and how == M_NOWAIT:
+        a.zones.pack.reclaim(UMA_RECLAIM_DRAIN)
+        item = zone.alloc(how, None)
+        if item is None and a.several:
+            item = _from_others(zone)
+    if item is not None:
+        _attach(m, item)
+    if a.probes.on:
+        a.probes.fire("m-clget", m, how)
+    if item is None:
+        raise refusal(a, zone)
+    return m
+
+
+def cljget(a: Allocator, m: Mbuf | None, size: int, how: int, deadline: float | None) -> Mbuf | Cluster:
+    """Attach a cluster of that size, or, where there is no mbuf, return it. See m_cljget."""
+    ready(a)
+    if m is not None:
+        attachable(m)
+    zone = a.zones.of_size(size)
+    got: Any = None
+    try:
+        item = _cluster(a, zone, how, deadline)
+        if m is None:
+            got = cluster(cython.cast(Storage, item))
+        else:
+            _attach(m, item)
+            got = m
+    finally:
+        if a.probes.on:
+            a.probes.fire("m-cljget", m, how, zone.size, got)
+    result: Mbuf | Cluster = got
+    return result
+
+
+def attachable(m: Mbuf) -> None:
+    """Refuse what has storage already, and what is no mbuf or was freed."""
+    if m is None:
+        raise Inval("clget: give an mbuf to attach a cluster to")
+    m.live()
+    if m.bits & M_EXT:
+        raise Inval("this mbuf has external storage already")
+
+
+# What these are made of.
+
+
+def begun(a: Allocator, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
+    """Tell m-init of a new mbuf."""
+    if a.probes.on:
+        fire(a, "m-init", m, m, how, type, flags, 0)
+    return m
+
+
+def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
+    """Fire a probe while an mbuf is nobody's yet: it is freed if a listener ends the program."""
+    try:
+        a.probes.fire(name, *args)
+    except BaseException:
+        mine: Mbuf = cython.cast(Mbuf, m)
+        if mine is not None and not mine.bits & M_FREED:
+            mine.undress()
+        raise
+
+
+def _plain(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """An mbuf without a cluster; probes are not told."""
+    zone = a.zones.mbuf
+    item = zone.alloc(how, deadline)
+    if item is None:
+        item = second_try(a, zone, how)
+    return handle(item, type, flags)
+
+
+def _get_probed(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """`get`, and probes are told whether there was one."""
+    m = cython.cast(Mbuf, None)
+    try:
+        m = begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
+    finally:
+        fire(a, "m-gethdr" if flags & M_PKTHDR else "m-get", m, how, type, m)
+    return m
+
+
+def _getcl_probed(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """`getcl`, and probes are told whether there was one."""
+    m = cython.cast(Mbuf, None)
+    try:
+        zone = a.zones.pack
+        item = zone.alloc(how, deadline)
+        if item is None:
+            item = second_try(a, zone, how)
+        m = begun(a, packet(item, type, flags), how, type, flags)
+    finally:
+        fire(a, "m-getcl", m, how, type, flags, m)
+    return m
+
+
+def _cluster(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
+    item = zone.alloc(how, deadline)
+    if item is None:
+        item = second_try(a, zone, how)
+    return item
+
+
+def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """An mbuf with a cluster of that zone."""
+    m = begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
+    try:
+        item = _cluster(a, zone, how, deadline)
+    except BaseException:
+        if not m.bits & M_FREED:
+            m.undress()
+        raise
+    _attach(m, item)
+    return m
+
+
+def _attach(m: Mbuf, item: Item) -> None:
+    """Give an mbuf a cluster of its own, if nobody has freed it or given it storage meanwhile."""
+    if m.bits & (M_FREED | M_EXT):
+        item.release()
+        attachable(m)
+    storage = cython.cast(Storage, item)
+    storage.own()
+    m.attach(storage)
+
+
+# Where a zone has denied a request.
+
+
+def second_try(a: Allocator, zone: Zone, how: int) -> Item:
+    """An item that a zone has denied, if other CPUs have what its limit is short of; else raises why not."""
+    if zone is None:
+        raise TypeError("second_try: give a zone")
+    item = _from_others(zone) if a.several and how == M_NOWAIT else None
+    if item is None:
+        raise refusal(a, zone)
+    return item
+
+
+def _from_others(zone: Zone) -> Item | None:
+    """Drain what other CPUs cache of the zone that is at its limit, and ask once more."""
+    denier: Zone = zone.obstacle()[0]
+    if not denier.limiter.reached or not sum([each.cached for each in (*denier.feeds, denier)]):
+        return None
+    for each in (*denier.feeds, denier):
+        each.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    return zone.alloc(M_NOWAIT, None)
+
+
+def refusal(a: Allocator, zone: Zone) -> MbufError:
+    """The error for a request that a zone has denied, which is counted."""
+    ready(a)
+    if zone is None:
+        raise TypeError("refusal: give a zone")
+    a.refused += 1
+    error = zone.denied()
+    if isinstance(error, NoBufs) and error.zone == _CLUSTERS and a.zones.pack.cached:
+        # To the zone of clusters, those of cached packets are in use.
+        packed = a.zones.pack.cached
+        error = NoBufs(
+            f"{error.zone} at its limit of {error.limit}: {error.used - packed} in use, {error.cached} cached, "
+            f"{packed} in packets that are cached; raise {error.sysctl}",
+            zone=error.zone,
+            limit=error.limit,
+            used=error.used - packed,
+            cached=error.cached + packed,
+            sysctl=error.sysctl,
+        )
+    settle()
+    return error

@@ -1,0 +1,96 @@
+"""Mbufs that come with something in them: bytes, or somebody's memory.
+
+Asks the allocator for the mbufs, and never touches bytes itself. Data is a memoryview, whose size can't change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mbuf.const import (
+    EXT_MOD_TYPE,
+    M_EXTPG,
+    M_NOFREE,
+    M_NOWAIT,
+    M_PKTHDR,
+    MBUF_PEXT_MAX_PGS,
+    MHLEN,
+    MT_DATA,
+    PAGE_SIZE,
+)
+from mbuf.errors import Inval
+from mbuf.packet.build import pour, take_in
+from mbuf.packet.mbuf import Mbuf, handle
+from mbuf.packet.pages import pour_pages
+from mbuf.pool.allocator import begun, get, getm2
+from mbuf.vm.number import INT_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.pool.allocator import Allocator
+else:
+    from mbuf.shadow import cython
+
+if not cython.compiled:
+    from mbuf.pool.allocator import ready
+
+
+def init(a: Allocator, how: int, type: int, flags: int) -> Mbuf:
+    """An mbuf that lives in no zone. See m_init."""
+    ready(a)
+    return begun(a, handle(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
+
+
+def frombytes(a: Allocator, data: memoryview, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
+    """A chain that holds a copy of data's bytes. See m_uiotombuf."""
+    ready(a)
+    size = data.nbytes
+    if flags & M_EXTPG:
+        most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
+        if flags != M_EXTPG:
+            raise Inval("frombytes: an mbuf of unmapped pages has no packet header: give M_EXTPG alone")
+        if not 0 <= align <= most:
+            raise Inval(f"frombytes: align {align}: give the bytes of an mbuf of unmapped pages, up to {most}")
+        return pour_pages(a, data, size, align or most, how, deadline)
+    if not 0 <= align < MHLEN:
+        raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
+    return pour(getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, size, align)
+
+
+def devget(
+    a: Allocator,
+    data: memoryview,
+    off: int,
+    rcvif: Any,
+    copy: Callable[[memoryview, memoryview], object] | None,
+) -> Mbuf:
+    """A packet that holds a copy of data's bytes. See m_devget."""
+    ready(a)
+    size = data.nbytes
+    if not 0 <= off <= MHLEN:
+        raise Inval(f"devget: off {off}: give 0 to {MHLEN}")
+    if not 0 < size <= INT_MAX:
+        raise Inval(f"devget: {size} bytes: give 1 or more")
+    return take_in(a, data, size, off, rcvif, copy)
+
+
+def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbuf:
+    """A packet whose bytes are those of any object with a buffer."""
+    m = get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
+    try:
+        m.extadd(obj, None if on_free is None else _unwrap, on_free, obj, 0, EXT_MOD_TYPE)
+        m.grow_whole()
+    except BaseException:
+        m.freem()
+        raise
+    return m
+
+
+def _unwrap(m: Mbuf) -> None:
+    """The free routine of `wrap`."""
+    ext = m.ext
+    if ext is not None:
+        ext.arg1(ext.arg2)

@@ -1,0 +1,19 @@
+cimport cython
+
+from mbuf.packet.extpg cimport Extpg
+from mbuf.packet.mbuf cimport Mbuf, show
+from mbuf.packet.pages cimport loosen
+from mbuf.packet.source cimport Source, left
+from mbuf.packet.unmapped cimport Unmapped, few_enough
+from mbuf.uma.pages cimport Pages
+
+cdef int EPG_FLAG_ANON, MT_DATA
+cdef Py_ssize_t PAGE_SIZE
+
+
+@cython.locals(m=Extpg, pages=Unmapped)
+cpdef Extpg alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
+
+
+@cython.locals(count=Py_ssize_t, m=Extpg)
+cpdef Extpg alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)

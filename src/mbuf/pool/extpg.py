@@ -1,0 +1,63 @@
+"""Mbufs of unmapped pages: mbuf(9)'s allocation calls for them.
+
+Asks a source for the mbufs, and a supply for the pages. Never touches bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.packet.mbuf import Mbuf
+    from mbuf.packet.source import Source
+    from mbuf.uma.pages import Pages
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import EPG_FLAG_ANON, MT_DATA, PAGE_SIZE
+from mbuf.errors import Inval
+from mbuf.packet.extpg import Extpg
+from mbuf.packet.mbuf import show
+from mbuf.packet.pages import loosen
+from mbuf.packet.source import left
+from mbuf.packet.unmapped import Unmapped, few_enough
+
+
+def alloc_ext_pgs(
+    source: Source,
+    supply: Pages,
+    how: int,
+    free: Callable[[Mbuf], object] | None,
+    arg1: Any,
+    deadline: float | None,
+) -> Mbuf:
+    """An mbuf of unmapped pages that has none yet. See mb_alloc_ext_pgs."""
+    if source is None or supply is None:
+        raise TypeError("alloc_ext_pgs: give a source of mbufs and a supply of pages")
+    if free is not None and not callable(free):
+        raise Inval("alloc_ext_pgs: free must be a function to call, or None")
+    m = loosen(cython.cast(Extpg, source.get(how, MT_DATA, left(deadline))), supply)
+    if free is not None or arg1 is not None:
+        pages: Unmapped = cython.cast(Unmapped, m.buf)
+        pages.tell_owner(free, arg1, show)
+    return m
+
+
+def alloc_ext_plus_pages(source: Source, supply: Pages, size: int, how: int, deadline: float | None) -> Mbuf:
+    """An mbuf of as many pages of memory as hold `size` bytes. See mb_alloc_ext_plus_pages."""
+    if size < 0:
+        raise Inval(f"alloc_ext_plus_pages: {size} bytes: give 0 or more")
+    count = size // PAGE_SIZE + (size % PAGE_SIZE > 0)
+    few_enough(count, "alloc_ext_plus_pages")
+    m = alloc_ext_pgs(source, supply, how, None, None, deadline)
+    try:
+        m.addpages(count, how, left(deadline))
+    except BaseException:
+        m.free()
+        raise
+    m.epg.flags = EPG_FLAG_ANON
+    return m

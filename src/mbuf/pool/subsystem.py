@@ -1,0 +1,152 @@
+"""What a pool is made of: memory, limits, zones, the allocator, the reserve, events.
+
+`Pool` shows it to the user; what outlives a pool, or is made once for it (sysctl), refers to this. Nothing in here
+refers to the pool, which closes when nobody holds it any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mbuf.packet.sndtag import SndTags
+from mbuf.pool.allocator import Allocator
+from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
+from mbuf.pool.probes import MbufProbes
+from mbuf.pool.reclaim import Reclaim
+from mbuf.pool.remarks import switch
+from mbuf.pool.reserve import Reserve
+from mbuf.pool.stat import PoolStat
+from mbuf.pool.zones import boot
+from mbuf.uma.cpu import Cpus
+from mbuf.uma.limit import Warnings
+from mbuf.uma.pages import Pages
+from mbuf.uma.trash import TrashZone
+from mbuf.vm.event import Event
+from mbuf.vm.sfbuf import SfBufs
+
+if TYPE_CHECKING:
+    from mbuf.pool.zones import Zones
+    from mbuf.vm.vm import Vm
+
+
+class Subsystem:
+    """All parts of a pool, wired together. See mbuf_init."""
+
+    __slots__ = (
+        "_closed",
+        "alive",
+        "allocator",
+        "changes",
+        "cpus",
+        "debug",
+        "limits",
+        "mb_use_ext_pgs",
+        "memory",
+        "reclaim",
+        "reserve",
+        "snd_tags",
+        "vm",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        vm: Vm,
+        memory: Memory,
+        limits: Limits,
+        tunables: Mapping[str, int | str],
+        ncpu: int,
+        debug: bool,
+        caching: bool,
+        worker: bool,
+        max_linkhdr: int,
+        max_protohdr: int,
+        nsfbufs: int,
+    ) -> None:
+        self.vm = vm
+        self.memory = memory
+        self.limits = limits
+        self.debug = debug
+        self.cpus = Cpus(ncpu)
+        windows = SfBufs(nsfbufs)
+        zones = boot(vm, limits, self.cpus, caching, debug)
+        probes = MbufProbes()
+        for zone in zones.all():
+            zone.probes = probes
+        self.allocator = Allocator(zones, Pages(vm), windows, max_linkhdr, max_protohdr)
+        self.reserve = Reserve(self.allocator, self.cpus)
+        self.snd_tags = SndTags()
+        #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
+        self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
+        #: Whether and how often zones at their limit are logged.
+        self.warnings = Warnings()
+        self.warnings.on = switch(tunables, ZONE_WARNINGS, 1)
+        #: A switch for those who send files: nothing here reads it, nor does the kernel's allocator.
+        self.mb_use_ext_pgs = switch(tunables, USE_EXT_PGS, 0) != 0
+        self.reclaim = Reclaim(vm, zones, by_hand=not worker)
+        self.allocator.nofree.source = self.allocator
+        for zone in zones.all():
+            zone.limiter.warnings = self.warnings
+            zone.source = self.allocator
+            zone.limiter.ring = self.reclaim.bell(zone.name)
+        #: True until closing has begun.
+        self.alive = True
+        self._closed = False
+
+    @property
+    def own(self) -> Zones:
+        """The pool's own zones, whichever are in force."""
+        return self.reserve.own
+
+    @property
+    def out(self) -> int:
+        """Mbufs handed out, with or without cluster."""
+        own = self.own
+        # Together: the mbuf of a packet may have come back as one, through the reserve.
+        return own.mbuf.balance + own.pack.balance
+
+    def sites(self) -> Counter[str]:
+        """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""
+        zones = (self.own.mbuf, self.own.pack)
+        return sum((zone.sites() for zone in zones if isinstance(zone, TrashZone)), Counter())
+
+    def stat(self) -> PoolStat:
+        """All numbers."""
+        own, allocator = self.own, self.allocator
+        return PoolStat(
+            mbuf=own.mbuf.stat(),
+            clust=own.clust.stat(),
+            pack=own.pack.stat(),
+            jumbop=own.jumbop.stat(),
+            jumbo9=own.jumbo9.stat(),
+            jumbo16=own.jumbo16.stat(),
+            drops=allocator.drops,
+            tag_bytes=allocator.tags.bytes,
+            pages_used=self.vm.used,
+            pages_total=self.vm.pages,
+            sfbufs_denied=allocator.sfbufs.fails,
+            refused=allocator.refused,
+        )
+
+    def close(self) -> bool:
+        """Hand out no more, and give all free memory back; false if that was done before.
+
+        Interrupted, it is finished by the next call.
+        """
+        if self._closed:
+            return False
+        self.alive = False
+        if self.reserve.started:
+            self.reserve.finish()
+        self.reserve.drain()
+        self.reclaim.close()
+        for zone in self.allocator.zones.all():
+            zone.close()
+        self.allocator.pages.close()
+        self.allocator.nofree.source = None
+        self.allocator.probes.silence()
+        self._closed = True
+        return True
