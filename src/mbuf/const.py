@@ -51,7 +51,6 @@ M_PROTO11 = 0x800000
 M_NOTREADY = M_PROTO1
 M_BLOCKED = M_PROTO2
 #: Not the kernel's: a handle that stands for nothing any more.
-M_FREED = 0x80000000
 M_PROTOFLAGS = 0xFFE000
 # Flags that travel with a packet header.
 M_COPYFLAGS = 0xFFFCFE

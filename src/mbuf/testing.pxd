@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.segment cimport Segment
+from mbuf.packet.segment cimport Segment, bound, capacity, check_alive, start
 from mbuf.pool.pool cimport Pool
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.pages cimport Pages

@@ -13,23 +13,30 @@ from mbuf.packet.segment import Segment
 from mbuf.pool.pool import Pool
 
 if TYPE_CHECKING:
+    import cython
+
     from mbuf.packet.tag import TagZone
     from mbuf.pool.zones import Zones
     from mbuf.uma.pages import Pages
     from mbuf.vm.sfbuf import SfBufs
+else:
+    from mbuf.shadow import cython
+
+if not cython.compiled:
+    from mbuf.packet.segment import bound, capacity, check_alive, start
 
 
 def put(m: Segment, off: int, data: bytes) -> None:
     """Hold `data`, at `off` of the storage, from now on; written even if that is shared or read-only."""
     if m is None:
         raise Inval("put: there is no mbuf to put bytes into")
-    m.live()
+    check_alive(m)
     count = len(data)
-    most = m.capacity()
+    most = capacity(m)
     if not 0 <= off <= most - count:
         raise Inval(f"put: {count} bytes at {off} don't fit; the storage has {most}")
-    m.buf.write(m.start() + off, data, 0, count)
-    m.off = m.start() + off
+    m.buf.write(start(m) + off, data, 0, count)
+    m.off = start(m) + off
     m.count = count
 
 
@@ -37,11 +44,11 @@ def aim(m: Segment, off: int, count: int) -> None:
     """Hold the `count` bytes at `off` of the storage, from now on."""
     if m is None:
         raise Inval("aim: there is no mbuf")
-    m.live()
-    most = m.end() - m.start()
+    check_alive(m)
+    most = bound(m) - start(m)
     if not 0 <= off <= most - count or count < 0:
         raise Inval(f"aim: {count} bytes at {off}: the storage has {most}")
-    m.off = m.start() + off
+    m.off = start(m) + off
     m.count = count
 
 
@@ -49,8 +56,8 @@ def identity(m: Segment) -> int:
     """A number that names the kernel's mbuf behind a handle: heads stay, what they stand for may not."""
     if m is None:
         raise Inval("identity: there is no mbuf")
-    item: object = m.live()
-    return id(item)
+    check_alive(m)
+    return id(m.item)
 
 
 def enforce(pool: Pool, zones: Zones) -> None:

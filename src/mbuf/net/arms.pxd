@@ -2,6 +2,7 @@ cimport cython
 
 from mbuf.net.recvmmsg cimport Inbox
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.segment cimport check_alive
 from mbuf.pool.pool cimport Pool
 
 cdef int M_NOWAIT, MT_DATA

@@ -21,6 +21,9 @@ from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.recvmmsg import Inbox
 from mbuf.packet.mbuf import Mbuf
 
+if not cython.compiled:
+    from mbuf.packet.segment import check_alive
+
 #: Bytes armed at most, unless one message takes more; and messages.
 ARMED = 1 << 20
 MESSAGES = 64
@@ -166,7 +169,7 @@ class Arms:
     def _put(self, i: int, armed: list[Any], m: Mbuf) -> None:
         """Arm a message with an mbuf before those that it has."""
         # A probe's listener may have freed it.
-        m.live()
+        check_alive(m)
         piece = self._inbox.pieces - 1 - len(armed)
         m.count = self._rooms[piece]
         armed.append(m)

@@ -1,7 +1,10 @@
 cimport cython
 
-from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.chain cimport Chain, cut, free_chain, link
+from mbuf.packet.mbuf cimport Mbuf, count_whole
+from mbuf.packet.segment cimport capacity, check_alive, space
 from mbuf.pool.pool cimport Pool
+from mbuf.vm.commit cimport settle
 from mbuf.vm.page cimport pane
 
 cdef int M_NOWAIT, MT_DATA
@@ -22,7 +25,7 @@ cdef class Intake:
     @cython.locals(m=Mbuf)
     cdef Mbuf _small(self, Py_ssize_t size)
 
-    @cython.locals(before=Mbuf, last=Mbuf, spare=Mbuf, fitting=Mbuf)
+    @cython.locals(before=Mbuf, last=Mbuf, spare=Chain)
     cpdef Mbuf filled(self, Mbuf m, Py_ssize_t got, Py_ssize_t asked)
     cpdef saw(self, Py_ssize_t got, Py_ssize_t asked)
 

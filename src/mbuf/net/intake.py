@@ -18,6 +18,12 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 from mbuf.vm.page import pane
 
+if not cython.compiled:
+    from mbuf.packet.chain import cut, free_chain, link
+    from mbuf.packet.mbuf import count_whole
+    from mbuf.packet.segment import capacity, check_alive, space
+    from mbuf.vm.commit import settle
+
 #: Bytes that a read asks for: as many as in the next step if it got all, in the step before if it got less than those.
 STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES, 64 * MJUM16BYTES)
 
@@ -61,9 +67,9 @@ class Intake:
             if first is None:
                 first = m
             else:
-                last._next = m
+                link(last, m)
             last = m
-            left -= m.capacity()
+            left -= capacity(m)
         chain: Mbuf = first
         return chain
 
@@ -93,19 +99,20 @@ class Intake:
         self.saw(got, asked)
         before: Any = None
         last: Any = m
-        while got > last.capacity() and last._next is not None:
-            got -= last.capacity()
-            last.grow_whole()
+        while got > capacity(last) and last._next is not None:
+            got -= capacity(last)
+            count_whole(last)
             before = last
             last = last._next
         last.grow(got)
-        spare = last.cut()
+        spare = cut(last)
         if spare is not None:
-            spare.freem()
-        fitting = self._fitting(last)
+            free_chain(spare)
+            settle()
         if before is None:
-            return fitting
-        before._next = fitting
+            return self._fitting(last)
+        cut(before)
+        link(before, self._fitting(last))
         return m
 
     def saw(self, got: int, asked: int) -> None:
@@ -119,7 +126,7 @@ class Intake:
     def _fitting(self, m: Mbuf) -> Mbuf:
         """The mbuf, or a smaller one with its bytes if they are few."""
         most = MLEN if m.count <= MLEN else MCLBYTES
-        if m.count > most or m.capacity() <= most:
+        if m.count > most or capacity(m) <= most:
             return m
         try:
             small: Mbuf = self._small(m.count)
@@ -127,7 +134,8 @@ class Intake:
             return m
         small.buf.copy(small.off, m.buf, m.off, m.count)
         small.count = m.count
-        m.shed()
+        free_chain(m)
+        settle()
         return small
 
 
@@ -135,8 +143,8 @@ def rooms_of(m: Mbuf | None, size: int) -> list[memoryview]:
     """Views of the room in the mbufs of a chain, `size` bytes at most: to be let go of, lest they keep the memory."""
     rooms: list[memoryview] = []
     while m is not None and size > 0:
-        m.live()
-        most = min(m.space(), size)
+        check_alive(m)
+        most = min(space(m), size)
         rooms.append(pane(m.buf, m.off + m.count, most, False))
         size -= most
         m = cython.cast(Mbuf, m._next)

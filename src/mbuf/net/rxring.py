@@ -60,7 +60,7 @@ class RxRings:
     def arm(self, queue: int) -> bool:
         """Fill the empty slots of a ring; False if the pool refuses before all are full."""
         ring = cython.cast(MbufQ, self._rings[queue])
-        while ring.count < self.descriptors:
+        while ring.length() < self.descriptors:
             if not self._refill(ring):
                 return False
             self.short -= 1
@@ -105,8 +105,8 @@ class RxRings:
     def _receive_slow(self, ring: MbufQ, queue: int, data: memoryview, length: int) -> Mbuf | None:
         """A frame that takes several descriptors, or that comes while slots are empty."""
         count = self.needs(length)
-        m = self._take(ring, data, count) if count <= ring.count else None
-        if ring.count < self.descriptors:
+        m = self._take(ring, data, count) if count <= ring.length() else None
+        if ring.length() < self.descriptors:
             self.arm(queue)
         return m
 

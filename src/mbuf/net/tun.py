@@ -18,7 +18,7 @@ from mbuf.errors import Busy, Inval, NoBufs, NoMemory
 from mbuf.net.interface import checked, mtu
 from mbuf.net.linux import IFF_NO_PI, IFF_TAP, IFF_TUN, IFNAMSIZ, TUNSETIFF
 from mbuf.net.port import Port, PortStat
-from mbuf.packet.build import land
+from mbuf.packet.build import from_rx
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
 from mbuf.vm.number import clip
@@ -208,7 +208,7 @@ class TunPort(Port):
             view.release()
         written = self._armed[count - 1 :: -1]
         self._armed[:count] = [None] * count
-        m = land(written, size)
+        m = from_rx(written, size)
         m.pkthdr.rcvif = self.interface
         self._packets_in += 1
         self._bytes_in += size

@@ -3,7 +3,7 @@ cimport cython
 from mbuf.net.arms cimport Arms
 from mbuf.net.peer cimport Peer
 from mbuf.net.recvmmsg cimport Inbox
-from mbuf.packet.build cimport land, land_each
+from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.vm.number cimport clip

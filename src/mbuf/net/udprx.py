@@ -23,7 +23,7 @@ from mbuf.errors import Busy, Inval, MbufError
 from mbuf.net.arms import ARMED, Arms
 from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
-from mbuf.packet.build import land, land_each
+from mbuf.packet.build import from_rx, from_rx_each
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.vm.number import clip
@@ -90,7 +90,6 @@ class Receiver(Arms):
         self._drops = 0
         #: What the headers of the packets of a message are like.
         self._like: PktHdr = PktHdr.__new__(PktHdr)
-        self._like.place = self._like.tags = None
         self._like.reset()
         self._like.place = interface
         self.busy = False
@@ -213,14 +212,14 @@ class Receiver(Arms):
         armed: list[Any] = self._armed[i]
         if not 0 < segment < size:
             segment = 0
-            self._ready.append(land(armed, size, like, bits))
+            self._ready.append(from_rx(armed, size, like, bits))
             self._count(1)
         elif segment == self._alone:
-            packets = land_each(armed, size, segment, like, bits)
+            packets = from_rx_each(armed, size, segment, like, bits)
             self._count(len(packets))
             self._ready = self._ready + packets if self._ready else packets
         else:
-            self._cut(land(armed, size, like, bits), segment)
+            self._cut(from_rx(armed, size, like, bits), segment)
         return segment
 
     def _count(self, packets: int) -> None:

@@ -2,12 +2,14 @@ cimport cython
 
 from mbuf.net.peer cimport Peer
 from mbuf.net.sendmmsg cimport Outbox
-from mbuf.packet.chain cimport Chain
+from mbuf.packet.chain cimport Chain, length, next_checked
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.read cimport pieces
+from mbuf.packet.segment cimport check_alive
 from mbuf.pool.pool cimport Pool
 from mbuf.vm.loan cimport loan
 
-cdef unsigned int M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
+cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR
 cdef Py_ssize_t LONGEST, MESSAGES, PIECES, SEGMENTS, SHORT
 cdef int NO_CUTTING
 

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXTPG, M_FREED, M_NOTREADY, M_PKTHDR
+from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval
 from mbuf.net.peer import Peer
 from mbuf.net.sendmmsg import Outbox
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
 from mbuf.vm.loan import loan
+
+if not cython.compiled:
+    from mbuf.packet.chain import length, next_checked
+    from mbuf.packet.read import pieces
+    from mbuf.packet.segment import check_alive
 
 #: Messages of a call, pieces of all of them, and of one: more than IOV_MAX the kernel refuses.
 MESSAGES = 64
@@ -153,7 +158,7 @@ class Sender:
         if gone > 1 and (error == NO_CUTTING or error in TOO_LONG):
             # Others may have put anything there during the call.
             m: Mbuf = _packet(packets[at])
-            self.gso = 0 if error == NO_CUTTING else m.length() - 1
+            self.gso = 0 if error == NO_CUTTING else length(m) - 1
             return self._some(packets, at)
         self._errors += gone
         return gone
@@ -168,7 +173,7 @@ class Sender:
                 if outbox.count == 0:
                     # More pieces than a call takes: this one packet is copied.
                     outbox.lend(loan(bytes(m)))
-                    outbox.seal(0, self._whom(m), at + 1, m.length())
+                    outbox.seal(0, self._whom(m), at + 1, length(m))
                 break
             size = self._add(m)
             name = self._whom(m)
@@ -199,7 +204,7 @@ class Sender:
 
     def _join(self, m: Mbuf, size: int, room: int, name: bytes | None) -> int:
         """Add a packet to a message of packets of that size to that peer; its bytes, or 0 if it doesn't fit in."""
-        count = m.length()
+        count = length(m)
         if count == 0 or count > size or count > room or not self._fits(m):
             return 0
         other = self._whom(m)
@@ -227,12 +232,12 @@ class Sender:
             if n.bits & M_EXTPG:
                 if n.bits & M_NOTREADY:
                     raise Inval("push: a packet has bytes that aren't ready: they are still to be encrypted, or read")
-                for view in n.pieces():
+                for view in pieces(n):
                     outbox.lend(loan(view))
             elif n.count:
                 outbox.hold(n)
             total += n.count
-            n = n.follow()
+            n = next_checked(n)
         return total
 
     def _whom(self, m: Mbuf) -> bytes | None:
@@ -248,8 +253,7 @@ def _packet(m: Any) -> Mbuf:
     if not isinstance(m, Mbuf):
         raise Inval(f"push: a list of packets is wanted, but there is a {type(m).__name__} in it")
     packet: Mbuf = cython.cast(Mbuf, m)
-    if packet.bits & M_FREED:
-        packet.live()
+    check_alive(packet)
     return packet
 
 
@@ -259,8 +263,8 @@ def _pieces(m: Chain) -> int:
     n: Chain | None = m
     while n is not None:
         if n.bits & M_EXTPG:
-            count += len(n.pieces())
+            count += len(pieces(n))
         elif n.count:
             count += 1
-        n = n.follow()
+        n = next_checked(n)
     return count

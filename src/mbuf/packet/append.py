@@ -20,10 +20,9 @@ else:
 from mbuf.const import M_EXTPG, M_NOWAIT, M_PKTHDR, MCLBYTES, MHLEN, MLEN
 from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.chain import Chain
-from mbuf.packet.copy import alike
-from mbuf.packet.header import changing
 
 if not cython.compiled:
+    from mbuf.packet.copy import alike
     from mbuf.packet.chain import (
         cut,
         fingerprint,
@@ -35,7 +34,7 @@ if not cython.compiled:
         next_checked,
         swap,
     )
-    from mbuf.packet.header import ROUNDS, move_header
+    from mbuf.packet.header import ROUNDS, changing, move_header
     from mbuf.packet.segment import capacity, check_alive, space, start, writable
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -44,7 +43,7 @@ if not cython.compiled:
 ZEROS = bytes(MLEN)
 
 
-def prepend(m: Chain, n: int, how: int, deadline: float | None) -> None:
+def prepend(m: Chain, n: int, how: int, deadline: float | None) -> int:
     """Have n bytes more at the front, for which there is no room."""
     check_alive(m)
     for _ in range(ROUNDS):
@@ -63,7 +62,7 @@ def prepend(m: Chain, n: int, how: int, deadline: float | None) -> None:
                 m.hdr.add(n)
             leave_commit()
             settle()
-            return
+            return 0
         free_chain(p)
         settle()
         check_alive(m)
@@ -81,7 +80,7 @@ def put_front(m: Chain, n: Chain) -> None:
         link(n, rest)
 
 
-def append(m: Chain, data: Loan) -> None:
+def append(m: Chain, data: Loan) -> int:
     """Copy bytes to the end of the packet. See m_append."""
     check_alive(m)
     size = data.size
@@ -89,7 +88,7 @@ def append(m: Chain, data: Loan) -> None:
     room = space(last)
     if size <= room:
         _commit_append(m, last, data, size, None)
-        return
+        return 0
     for _ in range(ROUNDS):
         more: Any = plain(origin(m), last.kind, 0, data, room, size - room)
         if not m.alive or not last.alive or last is not last_of(m) or space(last) != room:
@@ -102,7 +101,7 @@ def append(m: Chain, data: Loan) -> None:
                 continue
             more = None
         _commit_append(m, last, data, min(room, size), more)
-        return
+        return 0
     raise changing("append")
 
 
@@ -145,7 +144,7 @@ def plain(source: Source, kind: int, zeros: int, data: Loan, at: int, size: int)
     return first
 
 
-def copyback(m: Chain, off: int, data: Loan) -> None:
+def copyback(m: Chain, off: int, data: Loan) -> int:
     """Write data over the packet from byte `off` on. See m_copyback."""
     size = data.size
     for _ in range(ROUNDS):
@@ -181,7 +180,7 @@ def copyback(m: Chain, off: int, data: Loan) -> None:
         if m.bits & M_PKTHDR and m.hdr.len < end:
             m.hdr.len = end
         leave_commit()
-        return
+        return 0
     raise changing("copyback")
 
 

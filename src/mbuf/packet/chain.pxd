@@ -66,8 +66,6 @@ cdef void free_chain(Chain m) noexcept
 cdef int own_header(Chain m) except -1
 cdef PktHdr headed(Chain m)
 
-@cython.locals(source=Source)
-cdef changed_meanwhile(str verb)
 cdef size_t _name(thing) noexcept
 
 

@@ -23,18 +23,17 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
-from mbuf.errors import Freed, Inval
+from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import Segment
-from mbuf.vm.commit import LATCH
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
 else:
     from mbuf.packet.segment import capacity, check_alive, raise_freed, start, store, writable
     from mbuf.uma.item import send_home
-    from mbuf.vm.commit import enter_commit, finish_drop, leave_commit, put
+    from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
 
 
 @cython.no_gc
@@ -56,10 +55,10 @@ class Chain(Segment):
             )
         return not writable(self)
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """From the release list: free this mbuf if it was dropped."""
         if not self.dropped:
-            return
+            return 0
         self.dropped = False
         failure: BaseException | None = None
         if self.alive:
@@ -81,6 +80,7 @@ class Chain(Segment):
         unlink_all(self)
         if failure is not None:
             raise failure
+        return 0
 
 
 def drop(m: Chain) -> None:
@@ -301,30 +301,24 @@ def headed(m: Chain) -> PktHdr:
     return m.hdr
 
 
-def changed_meanwhile(verb: str) -> Freed:
-    """The error where a chain was taken apart while a verb walked it."""
-    return Freed(f"{verb}: the chain was taken apart by somebody else while it was looked at")
-
-
 def _name(thing: Any) -> int:
     if cython.compiled:
         return cython.cast(cython.size_t, cython.cast(cython.p_void, thing))
     return id(thing)
 
 
-def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, an mbuf that was never made is as good as freed."""
-    m = _new(cls)
-    m.alive = m.held = m.dropped = False
-    m._next = m._nextpkt = m.hdr = m.item = m.buf = None
-    m.bits = m.off = m.count = m.kind = 0
-    return m
-
-
 if not cython.compiled:
+    _new = Segment.__new__
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, an mbuf that was never made is as good as freed."""
+        m = _new(cls)
+        m.alive = m.held = m.dropped = False
+        m._next = m._nextpkt = m.hdr = m.item = m.buf = None
+        m.bits = m.off = m.count = m.kind = 0
+        return m
 
     def _mixed(mark: int, number: int) -> int:
         return ((mark ^ (number & 0xFFFFFFFFFFFFFFFF)) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
 
-    _new = Segment.__new__
     type.__setattr__(Chain, "__new__", _blank)

@@ -6,7 +6,6 @@ from mbuf.vm.commit cimport check_latch, enter_commit, finish_drop, leave_commit
 from mbuf.vm.page cimport Window
 
 
-@cython.final
 @cython.no_gc
 cdef class Cluster(Window):
     @cython.locals(storage=Storage)

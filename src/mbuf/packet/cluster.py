@@ -92,13 +92,13 @@ def cluster(storage: Storage) -> Cluster:
     return c
 
 
-def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, a cluster that was never made is as good as freed."""
-    c = _new(cls)
-    c.buf = None
-    return c
-
-
 if not cython.compiled:
     _new = Cluster.__new__
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a cluster that was never made is as good as freed."""
+        c = _new(cls)
+        c.buf = None
+        return c
+
     type.__setattr__(Cluster, "__new__", _blank)

@@ -24,7 +24,7 @@ from mbuf.const import CSUM_SND_TAG, M_COPYALL, M_EXT, M_EXTPG, M_PKTHDR, M_RDON
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.ext import Storage
-from mbuf.packet.header import HeaderCopy, acquire_header, changing, discard_header
+from mbuf.packet.header import HeaderCopy
 from mbuf.packet.source import left
 
 if not cython.compiled:
@@ -39,7 +39,7 @@ if not cython.compiled:
         own_header,
         span,
     )
-    from mbuf.packet.header import ROUNDS, fits_header, give_header
+    from mbuf.packet.header import ROUNDS, acquire_header, changing, discard_header, fits_header, give_header
     from mbuf.packet.segment import capacity, check_alive, store
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle

@@ -17,12 +17,12 @@ else:
 from mbuf.const import M_PKTHDR, MCLBYTES, MHLEN, MLEN, MT_DATA
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.chain import Chain
-from mbuf.packet.header import HeaderCopy, acquire_header, changing, discard_header
+from mbuf.packet.header import HeaderCopy
 from mbuf.packet.source import left
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, headed, length, link, next_checked, release_chain, swap
-    from mbuf.packet.header import ROUNDS, fits_header, give_header
+    from mbuf.packet.header import ROUNDS, acquire_header, changing, discard_header, fits_header, give_header
     from mbuf.packet.plan import free_all, plan
     from mbuf.packet.segment import check_alive
     from mbuf.packet.source import origin
@@ -30,7 +30,7 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
-def defrag(m: Chain, how: int, deadline: float | None) -> None:
+def defrag(m: Chain, how: int, deadline: float | None) -> int:
     """Have the packet in as few mbufs and clusters as it needs. See m_defrag."""
     check_alive(m)
     held: HeaderCopy | None = None
@@ -69,7 +69,7 @@ def defrag(m: Chain, how: int, deadline: float | None) -> None:
                 todo -= piece
             if fingerprint(m) == mark and m.bits & M_PKTHDR and fits_header(held, m.hdr):
                 _become(m, top, held, whole)
-                return
+                return 0
         except BaseException:
             free_chain(top)
             discard_header(held)
@@ -81,6 +81,7 @@ def defrag(m: Chain, how: int, deadline: float | None) -> None:
         discard_header(held)
         raise changing("defrag")
     discard_header(held)
+    return 0
 
 
 def _feed(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:
@@ -121,13 +122,13 @@ def _become(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> None:
     settle()
 
 
-def fragment(m: Chain, size: int, how: int, deadline: float | None) -> None:
+def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
     """Have the packet in new clusters of `size` bytes each. See m_fragment."""
     check_alive(m)
     if size == 0 or not -2 <= size <= MCLBYTES:
         raise Inval(f"fragment: {size} bytes: give 1 to {MCLBYTES}, -1 or -2")
     if not m.bits & M_PKTHDR:
-        return
+        return 0
     if size == -1:
         size = randint(1, 255)
     held: HeaderCopy | None = None
@@ -154,7 +155,7 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> None:
                 todo -= piece
             if fingerprint(m) == mark and fits_header(held, headed(m)):
                 _become(m, top, held, whole)
-                return
+                return 0
         except BaseException:
             free_chain(top)
             discard_header(held)
@@ -166,7 +167,7 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> None:
     raise changing("fragment")
 
 
-def collapse(m: Chain, most: int, how: int, deadline: float | None) -> None:
+def collapse(m: Chain, most: int, how: int, deadline: float | None) -> int:
     """Have the packet in at most `most` mbufs, by merging neighbours. See m_collapse."""
     check_alive(m)
     if most < 1:
@@ -178,21 +179,21 @@ def collapse(m: Chain, most: int, how: int, deadline: float | None) -> None:
             reserved = _clusters(m, made.wants, how, deadline)
         except (NoBufs, NoMemory):
             if enough:
-                return
+                return 0
             raise
         if made.execute(reserved):
-            return
+            return 0
     raise changing("collapse")
 
 
-def unshare(m: Chain, how: int, deadline: float | None) -> None:
+def unshare(m: Chain, how: int, deadline: float | None) -> int:
     """Have all bytes writable. See m_unshare."""
     check_alive(m)
     for _ in range(ROUNDS):
         made = plan(m)
         made.unshare()
         if made.execute(_clusters(m, made.wants, how, deadline)):
-            return
+            return 0
     raise changing("unshare")
 
 

@@ -16,7 +16,6 @@ cdef class RefCount:
 
 
 @cython.no_gc
-@cython.final
 cdef class External(Storage):
     cdef object obj
     cdef tuple free_cb

@@ -242,12 +242,12 @@ def freeable(type: int) -> bool:
     return EXT_NET_DRV <= type <= EXT_EXTREF or type in (EXT_SFBUF, EXT_RXRING)
 
 
-def _blank_count(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, a count begins with 0, as a compiled one does."""
-    refs = object.__new__(cls)
-    refs.uses = 0
-    return refs
-
-
 if not cython.compiled:
+
+    def _blank_count(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a count begins with 0, as a compiled one does."""
+        refs = object.__new__(cls)
+        refs.uses = 0
+        return refs
+
     type.__setattr__(RefCount, "__new__", _blank_count)

@@ -27,7 +27,6 @@ from mbuf.const import (
 from mbuf.errors import Busy, Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.epg import Epg
-from mbuf.packet.header import changing
 from mbuf.packet.mapped import Mapped
 from mbuf.packet.source import left
 from mbuf.packet.unmapped import Unmapped
@@ -45,7 +44,7 @@ if not cython.compiled:
         span,
         swap,
     )
-    from mbuf.packet.header import ROUNDS
+    from mbuf.packet.header import ROUNDS, changing
     from mbuf.packet.mapped import forget, join_root, mapped
     from mbuf.packet.segment import check_alive
     from mbuf.packet.source import origin
@@ -105,7 +104,7 @@ def addpages(m: Chain, count: int, how: int, deadline: float | None) -> None:
 # From unmapped to mapped.
 
 
-def unmapped_to_ext(m: Chain) -> None:
+def unmapped_to_ext(m: Chain) -> int:
     """Have no unmapped pages in the chain. See mb_unmapped_to_ext."""
     for _ in range(ROUNDS):
         made: list[Any] = []
@@ -121,7 +120,7 @@ def unmapped_to_ext(m: Chain) -> None:
                 done = True
                 _exchange(m, made)
                 settle()
-                return
+                return 0
         finally:
             if not done:
                 for first in made:

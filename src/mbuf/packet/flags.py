@@ -8,7 +8,7 @@ _NAMES = tuple(
     (value, name)
     for name, value in vars(const).items()
     if name.startswith("M_") and name not in {"M_NOWAIT", "M_WAITOK", "M_COPYALL"} and value.bit_count() == 1
-    if name not in {"M_NOTREADY", "M_BLOCKED", "M_FREED"}
+    if name not in {"M_NOTREADY", "M_BLOCKED"}
 )
 _TYPES = MappingProxyType(
     {value: name for name, value in vars(const).items() if name.startswith("MT_") if name != "MT_HEADER"}

@@ -92,10 +92,10 @@ def fits_header(held: HeaderCopy | None, hdr: PktHdr) -> bool:
     return held.source is None or held.stamp == held.source.stamp
 
 
-def discard_header(held: HeaderCopy | None) -> None:
+def discard_header(held: HeaderCopy | None) -> int:
     """Let go of what was acquired and isn't needed."""
     if held is None:
-        return
+        return 0
     tags, held.tags = held.tags, None
     tag, held.snd_tag = held.snd_tag, None
     try:
@@ -104,6 +104,7 @@ def discard_header(held: HeaderCopy | None) -> None:
     finally:
         if tag is not None:
             tag.rele()
+    return 0
 
 
 def give_header(m: Chain, held: HeaderCopy | None, like: Chain) -> None:
@@ -248,8 +249,6 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
 def new_header() -> PktHdr:
     """A clean header."""
     hdr: PktHdr = PktHdr.__new__(PktHdr)
-    if not cython.compiled:
-        hdr.place = hdr.tags = None
     hdr.reset()
     return hdr
 

@@ -10,7 +10,6 @@ cdef int EXT_SFBUF
 
 
 @cython.no_gc
-@cython.final
 cdef class Mapped(Storage):
     cdef Unmapped of
     cdef Memory seen

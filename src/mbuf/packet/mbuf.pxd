@@ -18,7 +18,6 @@ from mbuf.packet.chain cimport (
     drop,
     headed,
     last_of,
-    length,
     link,
     own_header,
     release,
@@ -31,7 +30,10 @@ from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.packet.segment cimport bound, capacity, check_alive, leading, space, start, store, writable
+from mbuf.packet.chain cimport length as _length
+from mbuf.packet.segment cimport bound, capacity, check_alive, space, start, store
+from mbuf.packet.segment cimport leading as _leading
+from mbuf.packet.segment cimport writable as _writable
 from mbuf.packet.source cimport until
 from mbuf.packet.tag cimport TagList
 from mbuf.packet.unmapped cimport Unmapped

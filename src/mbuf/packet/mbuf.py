@@ -68,7 +68,6 @@ from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import M_STRUCTURE
 from mbuf.packet.source import until
 from mbuf.packet.unmapped import Unmapped
-from mbuf.vm.commit import LATCH
 from mbuf.vm.loan import loan
 from mbuf.vm.number import INT_MAX, clip, count
 from mbuf.vm.page import pane
@@ -84,7 +83,6 @@ else:
         drop,
         headed,
         last_of,
-        length,
         link,
         own_header,
         release,
@@ -93,9 +91,12 @@ else:
         unlink_all,
     )
     from mbuf.packet.external import external, freeable
-    from mbuf.packet.segment import bound, capacity, check_alive, leading, space, start, store, writable
+    from mbuf.packet.chain import length as _length
+    from mbuf.packet.segment import bound, capacity, check_alive, space, start, store
+    from mbuf.packet.segment import leading as _leading
+    from mbuf.packet.segment import writable as _writable
     from mbuf.uma.item import send_home
-    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, settle
+    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, settle
 
 #: Defaults as objects: to find that an argument is the default takes no more than a look.
 ALL: int = M_COPYALL
@@ -103,7 +104,6 @@ DRIVER: int = EXT_NET_DRV
 NONE: int = 0
 
 
-@cython.final
 @cython.no_gc
 @cython.cclass
 class Mbuf(Chain):
@@ -118,9 +118,6 @@ class Mbuf(Chain):
 
     def __init__(self) -> None:
         raise TypeError("an mbuf comes from a pool: pool.getcl(), pool.get(), ...")
-
-    def __init_subclass__(cls) -> None:
-        raise TypeError("Mbuf can't be subclassed: its pool makes mbufs; keep what you add in an object of your own")
 
     # Letting go.
 
@@ -235,14 +232,14 @@ class Mbuf(Chain):
         """True when the bytes may be written: neither read-only nor shared. See M_WRITABLE."""
         check_latch()
         check_alive(self)
-        return writable(self)
+        return _writable(self)
 
     @property
     def leading(self) -> int:
         """Bytes that can be added in front of the data. See M_LEADINGSPACE."""
         check_latch()
         check_alive(self)
-        return leading(self)
+        return _leading(self)
 
     @property
     def trailing(self) -> int:
@@ -329,14 +326,14 @@ class Mbuf(Chain):
         check_alive(self)
         if self.bits & M_EXTPG:
             raise Inval("the bytes are in unmapped pages, not in a row: iterate, copydata(), or unmapped_to_ext()")
-        return pane(self.buf, self.off, self.count, not writable(self))
+        return pane(self.buf, self.off, self.count, not _writable(self))
 
     @property
     def room(self) -> memoryview:
         """The `trailing` bytes, to be written; then `grow(n)` by as many as were. Raises `ReadOnly`."""
         check_latch()
         check_alive(self)
-        if not writable(self):
+        if not _writable(self):
             raise ReadOnly("the storage is shared or read-only, so there is no room to write to")
         return pane(self.buf, self.off + self.count, space(self), False)
 
@@ -448,7 +445,7 @@ class Mbuf(Chain):
         """Bytes in all mbufs of the packet from here on. See m_length."""
         check_latch()
         check_alive(self)
-        return length(self)
+        return _length(self)
 
     def last(self) -> Mbuf:
         """The last mbuf of the packet. See m_last."""
@@ -617,7 +614,7 @@ class Mbuf(Chain):
     def __len__(self) -> int:
         check_latch()
         check_alive(self)
-        return length(self)
+        return _length(self)
 
     def __bool__(self) -> bool:
         return True
@@ -631,7 +628,7 @@ class Mbuf(Chain):
         """A copy of all bytes of the packet."""
         check_latch()
         check_alive(self)
-        return _read.excerpt(self, "bytes", 0, length(self))
+        return _read.excerpt(self, "bytes", 0, _length(self))
 
     def copydata(self, off: int, len: int) -> bytes:
         """A copy of `len` bytes from byte `off` of the packet on. See m_copydata."""
@@ -702,7 +699,7 @@ class Mbuf(Chain):
         check_latch()
         check_alive(self)
         if end == M_COPYALL:
-            end = max(length(self), at)
+            end = max(_length(self), at)
         if not 0 <= at <= end:
             raise Inval(f"in_cksum: {end} bytes, {at} of them skipped: that leaves none to look at")
         return _read.in_cksum(self, at, end - at)
@@ -721,7 +718,7 @@ class Mbuf(Chain):
         size = -1 if len is None else clip(len)
         check_latch()
         span(self, "hexdump", at, 0)
-        count = length(self) - at if len is None else size
+        count = _length(self) - at if len is None else size
         return "\n".join(rows(_read.excerpt(self, "hexdump", at, count), at))
 
     def print(self, maxlen: int = -1, file: TextIO | None = None) -> None:
@@ -731,7 +728,7 @@ class Mbuf(Chain):
         check_alive(self)
         if most < -1:
             raise Inval(f"print: {most} bytes; give a number, or -1 for all")
-        write_chain(self, length(self) if most < 0 else most, file)
+        write_chain(self, _length(self) if most < 0 else most, file)
 
     # Cut and joined.
 
@@ -870,7 +867,7 @@ class Mbuf(Chain):
         n = clip(len)
         check_latch()
         check_alive(self)
-        if n < 0 or n > self.off - start(self) or (n and not writable(self)):
+        if n < 0 or n > self.off - start(self) or (n and not _writable(self)):
             may = clip(how)
             _append.prepend(self, n, may, None if timeout is None else until(may, timeout))
         else:
@@ -1310,3 +1307,11 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
         # It can't be freed: what it stands for goes by itself.
         m.alive = False
         unlink_all(m)
+
+
+if not cython.compiled:
+
+    def _refuse_subclass(cls: Any) -> None:
+        raise TypeError("Mbuf can't be subclassed: its pool makes mbufs; keep what you add in an object of your own")
+
+    type.__setattr__(Mbuf, "__init_subclass__", classmethod(_refuse_subclass))

@@ -6,8 +6,6 @@ from mbuf.vm.commit cimport Releasable
 cdef unsigned int CSUM_SND_TAG
 
 
-@cython.freelist(64)
-@cython.final
 @cython.no_gc
 cdef class PktHdr(Releasable):
     cdef object place

@@ -205,3 +205,16 @@ class PktHdr(Releasable):
         self.rcv_tstmp = other.rcv_tstmp
         self.PH_per = other.PH_per
         self.PH_loc = other.PH_loc
+
+
+if not cython.compiled:
+    _new = Releasable.__new__
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a new header is clean, as a compiled one is."""
+        hdr = _new(cls)
+        for name in PktHdr.__slots__:
+            object.__setattr__(hdr, name, None if name in ("place", "tags") else 0)
+        return hdr
+
+    type.__setattr__(PktHdr, "__new__", _blank)

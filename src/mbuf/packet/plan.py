@@ -191,7 +191,7 @@ class Plan:
         p.base = base
         p.order = order
         p.count = 0 if base is None else base.count
-        p.frags = baseSTORE.frags() if base is not None and base.bits & M_EXT else 1
+        p.frags = store(base).frags() if base is not None and base.bits & M_EXT else 1
         p.parts = []
         self._steps.append(p)
         return p
@@ -221,7 +221,7 @@ class Plan:
 
     def _retire(self, m: Chain) -> None:
         if m.bits & M_EXT:
-            storage = mSTORE
+            storage = store(m)
             gone = self._gone.get(id(storage.counter()), 0) + 1
             self._gone[id(storage.counter())] = gone
             if storage.counted() - gone == 1:
@@ -239,7 +239,7 @@ class Plan:
             return False
         if not m.bits & M_EXT:
             return True
-        storage = mSTORE
+        storage = store(m)
         return storage.counted() - self._gone.get(id(storage.counter()), 0) == 1 and not storage.fixed
 
     def _space(self, p: Step) -> int:

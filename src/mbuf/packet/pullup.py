@@ -30,19 +30,18 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
-from mbuf.packet.header import changing
 
 if not cython.compiled:
     from mbuf.packet.append import put_front
     from mbuf.packet.chain import cut, fingerprint, free_chain, link, next_checked, release, span
-    from mbuf.packet.header import ROUNDS
+    from mbuf.packet.header import ROUNDS, changing
     from mbuf.packet.segment import check_alive, leading, space, store, writable
     from mbuf.packet.source import origin
     from mbuf.packet.trim import drop_front
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
-def pullup(m: Chain, n: int) -> None:
+def pullup(m: Chain, n: int) -> int:
     """Have the first bytes of the packet inside this mbuf. See m_pullup."""
     for _ in range(ROUNDS):
         check_gatherable(m, n, "pullup")
@@ -54,22 +53,22 @@ def pullup(m: Chain, n: int) -> None:
                 swallow(m, _collect(rest, n - m.count, most, m.buf, m.off + m.count))
                 leave_commit()
                 settle()
-            return
+            return 0
         if n > MHLEN:
             raise Inval(f"pullup: {n} bytes: an mbuf holds {MHLEN} of them: see pulldown")
         if _new_front(m, n, 0, most):
-            return
+            return 0
     raise changing("pullup")
 
 
-def copyup(m: Chain, n: int, room: int) -> None:
+def copyup(m: Chain, n: int, room: int) -> int:
     """Have the first bytes in a new mbuf in front, with room before them. See m_copyup."""
     for _ in range(ROUNDS):
         check_gatherable(m, n, "copyup")
         if not 0 <= room <= MHLEN or n > MHLEN - room:
             raise Inval(f"copyup: {n} bytes behind {room}: an mbuf holds {MHLEN} together")
         if _new_front(m, n, room, origin(m).max_protohdr):
-            return
+            return 0
     raise changing("copyup")
 
 

@@ -13,6 +13,8 @@ cdef class MbufQ:
     cdef Py_ssize_t _count
     cdef unsigned long long _cuts
 
+    cdef Py_ssize_t length(self) except -1
+    cdef Mbuf peek(self)
     cpdef enqueue(self, Mbuf m)
     cpdef prepend(self, Mbuf m)
     cpdef Mbuf dequeue(self)

@@ -18,12 +18,11 @@ else:
 
 from mbuf.errors import Inval, NoBufs
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.commit import LATCH
 from mbuf.vm.number import clip
 
 if not cython.compiled:
     from mbuf.packet.segment import check_alive
-    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, put, settle
+    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put, settle
 
 
 @cython.cclass
@@ -76,6 +75,16 @@ class MbufQ:
     def __len__(self) -> int:
         self._look()
         return self._count
+
+    def length(self) -> int:
+        """`count`."""
+        self._look()
+        return self._count
+
+    def peek(self) -> Mbuf | None:
+        """`first`."""
+        self._look()
+        return self._first
 
     def __bool__(self) -> bool:
         self._look()
@@ -195,11 +204,11 @@ class MbufQ:
         if m._nextpkt is not None or m.held:
             raise Inval("this packet is in a queue, or linked, already: dequeue it, or set nextpkt to None")
 
-    def _look(self) -> None:
+    def _look(self) -> int:
         """Find the end again if the line was cut, or something was linked behind it."""
         last = self._last
         if self._cuts == LATCH.cuts and (last is None or (last.alive and last._nextpkt is None)):
-            return
+            return 0
         self._cuts = LATCH.cuts
         gone: Any = None
         enter_commit()
@@ -225,15 +234,16 @@ class MbufQ:
             put(last)
         leave_commit()
         settle()
-
-
-def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, a new queue is empty, as a compiled one is."""
-    q = object.__new__(cls)
-    q._first = q._last = None
-    q._count = q._cuts = q.maxlen = 0
-    return q
+        return 0
 
 
 if not cython.compiled:
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a new queue is empty, as a compiled one is."""
+        q = object.__new__(cls)
+        q._first = q._last = None
+        q._count = q._cuts = q.maxlen = 0
+        return q
+
     type.__setattr__(MbufQ, "__new__", _blank)

@@ -18,7 +18,6 @@ else:
 from mbuf.const import M_EXTPG
 from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.chain import Chain
-from mbuf.packet.header import changing
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.number import fold, swapped
 from mbuf.vm.page import pane
@@ -26,7 +25,7 @@ from mbuf.vm.scan import gather, pour, search, total
 
 if not cython.compiled:
     from mbuf.packet.chain import fingerprint, length, next_checked, span
-    from mbuf.packet.header import ROUNDS
+    from mbuf.packet.header import ROUNDS, changing
     from mbuf.packet.segment import check_alive, writable
 
 # Out.

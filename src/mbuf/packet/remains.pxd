@@ -4,7 +4,6 @@ from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, leave_commit, put, settle
 
 
-@cython.final
 @cython.no_gc
 cdef class Remains(Releasable):
     cdef Item item

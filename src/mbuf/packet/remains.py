@@ -53,13 +53,13 @@ class Remains(Releasable):
             finish_drop()
 
 
-def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, remains that were never made hold nothing."""
-    r = _new(cls)
-    r.item = None
-    return r
-
-
 if not cython.compiled:
     _new = Remains.__new__
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, remains that were never made hold nothing."""
+        r = _new(cls)
+        r.item = None
+        return r
+
     type.__setattr__(Remains, "__new__", _blank)

@@ -34,7 +34,6 @@ cdef Py_ssize_t _bytes(Chain m) noexcept
     n=Chain, need=Py_ssize_t, total=Py_ssize_t, room=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t,
     piece=Py_ssize_t,
 )
-@cython.cdivision(True)
 cdef Py_ssize_t _missing(Chain m, Py_ssize_t size) except -1
 cdef Py_ssize_t _lacking(Chain m, Py_ssize_t at, Py_ssize_t piece) noexcept
 

@@ -16,15 +16,13 @@ else:
 from mbuf.const import CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY, MHLEN, MPKTHSIZE
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
-from mbuf.packet.copy import acquire_share
-from mbuf.packet.header import changing
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.source import left
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, headed, link, next_checked, own_header
-    from mbuf.packet.copy import share, take
-    from mbuf.packet.header import ROUNDS
+    from mbuf.packet.copy import acquire_share, share, take
+    from mbuf.packet.header import ROUNDS, changing
     from mbuf.packet.segment import start
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle

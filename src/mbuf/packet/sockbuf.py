@@ -17,22 +17,19 @@ else:
 
 from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_NOWAIT, M_RDONLY, MCLBYTES, MLEN, MSIZE
 from mbuf.errors import Busy, Inval
-from mbuf.packet.copy import acquire_share
-from mbuf.packet.header import changing
 from mbuf.packet.marks import SPACE, Marks
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.commit import LATCH
 from mbuf.vm.number import clip
 from mbuf.vm.page import pane
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, free_chain, link, next_checked, release, release_chain
-    from mbuf.packet.copy import share
-    from mbuf.packet.header import ROUNDS, demote_all
+    from mbuf.packet.copy import acquire_share, share
+    from mbuf.packet.header import ROUNDS, changing, demote_all
     from mbuf.packet.read import excerpt, pieces, views
     from mbuf.packet.segment import check_alive, space, store, writable
     from mbuf.packet.source import origin
-    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, put
+    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put
     from mbuf.vm.commit import settle as settle_list
 
 #: Flags of an mbuf that stay when it becomes part of a stream.
@@ -137,11 +134,11 @@ class SockBuf(Marks):
             n = next_checked(n)
         return total
 
-    def _look(self) -> None:
+    def _look(self) -> int:
         """Count anew, and find the end again, if mbufs were freed or unlinked where they were."""
         last = self._last
         if self._cuts == LATCH.cuts and (last is None or (last.alive and last._next is None)):
-            return
+            return 0
         self._cuts = LATCH.cuts
         before = self.cc
         enter_commit()
@@ -169,6 +166,7 @@ class SockBuf(Marks):
         if self.cc != before:
             self.gone(before)
         settle_list()
+        return 0
 
     def _add(self, m: Mbuf) -> None:
         """In a commit: one mbuf more at the end. See sbcompress and sballoc."""
@@ -410,14 +408,14 @@ def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
     return found
 
 
-def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, a new buffer is empty, as a compiled one is."""
-    sb = object.__new__(cls)
-    sb._first = sb._last = None
-    sb._cuts = sb._into = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
-    sb.full = False
-    return sb
-
-
 if not cython.compiled:
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a new buffer is empty, as a compiled one is."""
+        sb = object.__new__(cls)
+        sb._first = sb._last = None
+        sb._cuts = sb._into = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
+        sb.full = False
+        return sb
+
     type.__setattr__(SockBuf, "__new__", _blank)

@@ -15,20 +15,18 @@ else:
 from mbuf.const import M_PKTHDR
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
-from mbuf.packet.copy import acquire_share, alike
-from mbuf.packet.header import changing
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, length, link, next_checked
-    from mbuf.packet.copy import halve
-    from mbuf.packet.header import ROUNDS, demote_all
+    from mbuf.packet.copy import acquire_share, alike, halve
+    from mbuf.packet.header import ROUNDS, changing, demote_all
     from mbuf.packet.segment import check_alive, writable
     from mbuf.packet.source import origin
     from mbuf.packet.trim import check_joined
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
-def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> None:
+def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> int:
     """Put a chain in after byte `off`."""
     for _ in range(ROUNDS):
         check_joined(m, n, "insert")
@@ -59,11 +57,11 @@ def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> None
             m.hdr.add(more)
         leave_commit()
         settle()
-        return
+        return 0
     raise changing("insert")
 
 
-def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> None:
+def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> int:
     """Drop bytes from the middle."""
     for _ in range(ROUNDS):
         check_alive(m)
@@ -72,7 +70,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> N
         if size > length(m) - off:
             raise Inval(f"remove: {size} bytes at {off}, of a packet of {length(m)}")
         if not size:
-            return
+            return 0
         mark = fingerprint(m)
         p: Chain = _mbuf_before(m, off, "remove")
         at = off - _bytes_before(m, p)
@@ -91,7 +89,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> N
             m.hdr.add(-size)
         leave_commit()
         settle()
-        return
+        return 0
     raise changing("remove")
 
 

@@ -12,10 +12,9 @@ cdef class TagZone:
     cdef readonly Py_ssize_t bytes
 
     @cython.locals(t=Tag, near=Py_ssize_t, id=Py_ssize_t, may=Py_ssize_t, count=Py_ssize_t)
-    cpdef Tag alloc(self, cookie, type, value=*, how=*, free=*)
+    cpdef Tag alloc(self, cookie, object type, value=*, how=*, free=*)
 
 
-@cython.final
 cdef class Tag(Releasable):
     cdef object content
     cdef readonly Py_ssize_t cookie
@@ -36,7 +35,6 @@ cdef class Tag(Releasable):
     cpdef Tag copy(self, how=*)
 
 
-@cython.final
 cdef class TagList(Releasable):
     cdef readonly Py_ssize_t count
     cdef Tag first
@@ -52,7 +50,7 @@ cdef class TagList(Releasable):
     cpdef delete_chain(self, t=*)
 
     @cython.locals(t=Tag, after=Tag, id=object, near=object)
-    cpdef Tag locate(self, cookie, type, after=*)
+    cpdef Tag locate(self, cookie, object type, after=*)
 
     @cython.locals(t=Tag, copies=list, tags=TagList)
     cpdef TagList copy(self, how=*)

@@ -139,11 +139,11 @@ class Tag(Releasable):
         put(self)
         settle()
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """Freed or dropped: call the routine, and drop the value."""
         zone = self.zone
         if zone is None:
-            return
+            return 0
         self.list = _NOWHERE
         routine, self.routine = self.routine, None
         try:
@@ -154,6 +154,7 @@ class Tag(Releasable):
             zone.bytes -= _HEADER + self.size
             self.zone = None
             self.content = None
+        return 0
 
     def __del__(self) -> None:
         # A listed one goes with its list.
@@ -341,22 +342,21 @@ def _bytes_of(value: Any) -> int:
     return bytearray.__len__(value) if isinstance(value, bytearray) else 0
 
 
-def _blank_tag(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, a tag that was never made is as good as freed."""
-    t = _new(cls)
-    t.zone = t.list = t.before = t.after = t.content = t.routine = None
-    t.cookie = t.id = t.size = 0
-    return t
-
-
-def _blank_list(cls: Any, *_: Any, **__: Any) -> Any:
-    tags = _new(cls)
-    tags.first = tags.mark = None
-    tags.count = tags.stamp = 0
-    return tags
-
-
 if not cython.compiled:
     _new = Releasable.__new__
+
+    def _blank_tag(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a tag that was never made is as good as freed."""
+        t = _new(cls)
+        t.zone = t.list = t.before = t.after = t.content = t.routine = None
+        t.cookie = t.id = t.size = 0
+        return t
+
+    def _blank_list(cls: Any, *_: Any, **__: Any) -> Any:
+        tags = _new(cls)
+        tags.first = tags.mark = None
+        tags.count = tags.stamp = 0
+        return tags
+
     type.__setattr__(Tag, "__new__", _blank_tag)
     type.__setattr__(TagList, "__new__", _blank_list)

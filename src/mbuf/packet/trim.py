@@ -145,7 +145,7 @@ def join(m: Chain, n: Any) -> None:
         n = rest
 
 
-def sanity(m: Chain, sanitize: bool) -> None:
+def sanity(m: Chain, sanitize: bool) -> int:
     """Find what is wrong with a chain, or put it right. See m_sanity."""
     check_alive(m)
     # Finds one that was freed before anything has changed.
@@ -155,7 +155,7 @@ def sanity(m: Chain, sanitize: bool) -> None:
         _sanitize(m, total)
         leave_commit()
         settle()
-        return
+        return 0
     n: Any = m._next
     while n is not None:
         if n._nextpkt is not None:
@@ -165,6 +165,7 @@ def sanity(m: Chain, sanitize: bool) -> None:
         n = n._next
     if m.bits & M_PKTHDR and m.hdr.len != total:
         raise Inval(f"sanity: the packet header says {m.hdr.len} bytes, the mbufs have {total}")
+    return 0
 
 
 def _sanitize(m: Chain, total: int) -> None:

@@ -13,7 +13,6 @@ cdef int EPG_FLAG_2FREE
 
 
 @cython.no_gc
-@cython.final
 cdef class Unmapped(Storage):
     cdef Epg epg
     cdef Pages supply

@@ -299,10 +299,10 @@ class Unmapped(Storage):
         root.emptied = True
         put(root)
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         if not self.emptied:
             Storage.let_go(self)
-            return
+            return 0
         item, self.ending = self.ending, None
         owner = item if self.owner is None else self.owner
         self.emptied = False
@@ -314,6 +314,7 @@ class Unmapped(Storage):
                 enter_commit()
                 send_home(owner)
                 leave_commit()
+        return 0
 
     def untake(self, item: Item) -> None:
         """In a commit, of a root: one user less, the mbuf of `item`; the owner, if the user had only one page."""

@@ -1,15 +1,16 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain
-from mbuf.packet.cluster cimport cluster
+from mbuf.packet.chain cimport Chain, attach, free_chain, last_of, link, release
+from mbuf.packet.cluster cimport Cluster, cluster
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.loose cimport Loose
-from mbuf.packet.mbuf cimport Mbuf, handle, packet
+from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet
+from mbuf.packet.nofree cimport NoFree
+from mbuf.packet.segment cimport capacity, check_alive
 from mbuf.packet.source cimport Source, until
 from mbuf.pool.extpg cimport alloc_ext_pgs, alloc_ext_plus_pages
 from mbuf.pool.validate cimport at_least, validate
 from mbuf.pool.zones cimport Zones
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, send_home
 from mbuf.uma.pages cimport Pages
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
@@ -18,7 +19,7 @@ from mbuf.vm.probe cimport Probes
 
 cdef int M_NOWAIT, MT_DATA, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef object NOWAIT, DATA, PKTHDR
-cdef unsigned int M_EOR, M_EXT, M_FREED, M_PKTHDR
+cdef unsigned int M_EOR, M_EXT, M_PKTHDR
 cdef Py_ssize_t MCLBYTES, MHLEN, MINCLSIZE, MJUMPAGESIZE, MLEN
 
 
@@ -28,7 +29,7 @@ cdef class Allocator(Source):
     cdef readonly Pages pages
     cdef readonly object sfbufs
     cdef readonly Probes probes
-    cdef readonly Loose nofree
+    cdef readonly NoFree nofree
     cdef readonly bint several
     cdef public unsigned long long drops
     cdef public unsigned long long refused
@@ -64,7 +65,7 @@ cpdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, 
 cpdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(first=Mbuf, tail=Chain, gone=cython.bint)
+@cython.locals(first=Mbuf, tail=Chain)
 cpdef Mbuf getm2(Allocator a, Mbuf m, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
@@ -103,7 +104,7 @@ cdef Item _cluster(Allocator a, Zone zone, int how, deadline)
 cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(storage=Storage)
+@cython.locals(storage=Storage, fits=cython.bint)
 cdef int _attach(Mbuf m, Item item) except -1
 
 

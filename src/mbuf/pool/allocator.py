@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import (
     M_EOR,
     M_EXT,
-    M_FREED,
     M_NOWAIT,
     M_PKTHDR,
     MCLBYTES,
@@ -27,10 +26,10 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN_CPU,
 )
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
-from mbuf.packet.cluster import Cluster, cluster
+from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
-from mbuf.packet.loose import Loose
-from mbuf.packet.mbuf import Mbuf, handle, packet
+from mbuf.packet.nofree import NoFree
+from mbuf.packet.mbuf import Mbuf, wrap_item, wrap_packet
 from mbuf.packet.source import Source, until
 from mbuf.pool.extpg import alloc_ext_pgs, alloc_ext_plus_pages
 from mbuf.pool.limits import CLUSTERS
@@ -80,7 +79,7 @@ class Allocator(Source):
         #: True where an item may be in a cache that this CPU can't reach.
         self.several = zones.mbuf.cpus.count > 1
         #: The home of mbufs with M_NOFREE.
-        self.nofree = Loose(None)
+        self.nofree = NoFree(None)
         self.nofree.probes = self.probes
         #: Mbufs that were dropped instead of freed, and requests that got nothing.
         self.drops = 0
@@ -166,6 +165,10 @@ class Allocator(Source):
 
 
 if not cython.compiled:
+    from mbuf.packet.chain import attach, free_chain, last_of, link, release
+    from mbuf.packet.cluster import cluster
+    from mbuf.packet.segment import capacity, check_alive
+    from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def ready(a: Allocator) -> None:
@@ -190,7 +193,7 @@ def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -
     item = zone.alloc(how, deadline)
     if item is None:
         item = second_try(a, zone, how)
-    return handle(item, type, flags)
+    return wrap_item(item, type, flags)
 
 
 def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -202,7 +205,7 @@ def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None)
     item = zone.alloc(how, deadline)
     if item is None:
         item = second_try(a, zone, how)
-    return packet(item, type, flags)
+    return wrap_packet(item, type, flags)
 
 
 def getjcl(a: Allocator, how: int, type: int, flags: int, size: int, deadline: float | None) -> Mbuf:
@@ -236,7 +239,7 @@ def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: flo
         item = zone.alloc(how, deadline)
         if item is None:
             item = second_try(a, zone, how)
-        return begun(a, packet(item, type, flags), how, type, flags)
+        return begun(a, wrap_packet(item, type, flags), how, type, flags)
     return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
 
 
@@ -253,28 +256,28 @@ def getm2(
     if m is None:
         first = _chain(a, size, how, type, flags & M_PKTHDR, deadline)
         if flags & M_EOR:
-            tail = first.tail()
+            tail = last_of(first)
             tail.bits |= M_EOR
         return first
-    m.live()
+    check_alive(m)
+    last_of(m)
     first = _chain(a, size, how, type, 0, deadline)
     # It may have waited, and others have freed m, or put mbufs behind it.
-    enter_commit()
     try:
-        gone = m.bits & M_FREED != 0
-        if not gone:
-            tail = m.tail()
-            tail._next = first
-            tail.bits &= ~M_EOR
-            if flags & M_EOR:
-                tail = first.tail()
-                tail.bits |= M_EOR
-    finally:
-        leave_commit()
-    if gone:
-        if first is not None:
-            first.freem()
-        m.live()
+        check_alive(m)
+        tail = last_of(m)
+    except BaseException:
+        free_chain(first)
+        raise
+    enter_commit()
+    tail.bits &= ~M_EOR
+    if first is not None:
+        link(tail, first)
+        if flags & M_EOR:
+            while tail._next is not None:
+                tail = tail._next
+            tail.bits |= M_EOR
+    leave_commit()
     return m
 
 
@@ -285,16 +288,15 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
     try:
         while size > 0:
             m: Mbuf = _largest(a, size, how, type, flags, deadline)
-            size -= m.capacity()
+            size -= capacity(m)
             flags = 0
             if last is None:
                 first = m
             else:
-                last._next = m
+                link(last, m)
             last = m
     except BaseException:
-        if first is not None:
-            first.freem()
+        free_chain(first)
         raise
     return first
 
@@ -321,11 +323,11 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
     try:
         for _ in range(count):
             m = get(a, how, type, 0, deadline)
-            m._next = first
+            if first is not None:
+                link(m, first)
             first = m
     except BaseException:
-        if first is not None:
-            first.freem()
+        free_chain(first)
         raise
     return first
 
@@ -378,7 +380,7 @@ def attachable(m: Mbuf) -> None:
     """Refuse what has storage already, and what is no mbuf or was freed."""
     if m is None:
         raise Inval("clget: give an mbuf to attach a cluster to")
-    m.live()
+    check_alive(m)
     if m.bits & M_EXT:
         raise Inval("this mbuf has external storage already")
 
@@ -399,8 +401,10 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
         a.probes.fire(name, *args)
     except BaseException:
         mine: Mbuf = cython.cast(Mbuf, m)
-        if mine is not None and not mine.bits & M_FREED:
-            mine.undress()
+        if mine is not None and mine.alive:
+            enter_commit()
+            release(mine)
+            leave_commit()
         raise
 
 
@@ -410,7 +414,7 @@ def _plain(a: Allocator, how: int, type: int, flags: int, deadline: float | None
     item = zone.alloc(how, deadline)
     if item is None:
         item = second_try(a, zone, how)
-    return handle(item, type, flags)
+    return wrap_item(item, type, flags)
 
 
 def _get_probed(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -431,7 +435,7 @@ def _getcl_probed(a: Allocator, how: int, type: int, flags: int, deadline: float
         item = zone.alloc(how, deadline)
         if item is None:
             item = second_try(a, zone, how)
-        m = begun(a, packet(item, type, flags), how, type, flags)
+        m = begun(a, wrap_packet(item, type, flags), how, type, flags)
     finally:
         fire(a, "m-getcl", m, how, type, flags, m)
     return m
@@ -450,8 +454,10 @@ def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, dea
     try:
         item = _cluster(a, zone, how, deadline)
     except BaseException:
-        if not m.bits & M_FREED:
-            m.undress()
+        if m.alive:
+            enter_commit()
+            release(m)
+            leave_commit()
         raise
     _attach(m, item)
     return m
@@ -459,12 +465,17 @@ def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, dea
 
 def _attach(m: Mbuf, item: Item) -> None:
     """Give an mbuf a cluster of its own, if nobody has freed it or given it storage meanwhile."""
-    if m.bits & (M_FREED | M_EXT):
-        item.release()
-        attachable(m)
     storage = cython.cast(Storage, item)
-    storage.own()
-    m.attach(storage)
+    enter_commit()
+    fits = m.alive and not m.bits & M_EXT
+    if fits:
+        storage.own()
+        attach(m, storage)
+    else:
+        send_home(storage)
+    leave_commit()
+    if not fits:
+        attachable(m)
 
 
 # Where a zone has denied a request.

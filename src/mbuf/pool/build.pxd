@@ -1,9 +1,10 @@
 cimport cython
 
-from mbuf.packet.build cimport pour, take_in
-from mbuf.packet.mbuf cimport Mbuf, handle
-from mbuf.packet.pages cimport pour_pages
+from mbuf.packet.build cimport fill_chain, from_device
+from mbuf.packet.mbuf cimport Mbuf, count_whole, wrap_item
+from mbuf.packet.pages cimport fill_pages
 from mbuf.pool.allocator cimport Allocator, begun, get, getm2, ready
+from mbuf.vm.loan cimport Loan
 
 cdef int EXT_MOD_TYPE, M_NOWAIT, MT_DATA
 cdef unsigned int M_EXTPG, M_NOFREE, M_PKTHDR
@@ -15,12 +16,12 @@ cpdef Mbuf init(Allocator a, int how, int type, unsigned int flags)
 
 @cython.locals(size=Py_ssize_t)
 cpdef Mbuf frombytes(
-    Allocator a, data, int how, Py_ssize_t align, Py_ssize_t flags, deadline
+    Allocator a, Loan data, int how, Py_ssize_t align, Py_ssize_t flags, deadline
 )
 
 
 @cython.locals(size=Py_ssize_t)
-cpdef Mbuf devget(Allocator a, data, Py_ssize_t off, rcvif, copy)
+cpdef Mbuf devget(Allocator a, Loan data, Py_ssize_t off, rcvif, copy, view)
 
 
 @cython.locals(m=Mbuf)

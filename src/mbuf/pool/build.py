@@ -1,6 +1,6 @@
 """Mbufs that come with something in them: bytes, or somebody's memory.
 
-Asks the allocator for the mbufs, and never touches bytes itself. Data is a memoryview, whose size can't change.
+Asks the allocator for the mbufs, and never touches bytes itself. Data is a buffer that was taken before (`Loan`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mbuf.const import (
     PAGE_SIZE,
 )
 from mbuf.errors import Inval
-from mbuf.packet.build import pour, take_in
-from mbuf.packet.mbuf import Mbuf, handle
-from mbuf.packet.pages import pour_pages
+from mbuf.packet.build import fill_chain, from_device
+from mbuf.packet.mbuf import Mbuf, wrap_item
+from mbuf.packet.pages import fill_pages
 from mbuf.pool.allocator import begun, get, getm2
 from mbuf.vm.number import INT_MAX
 
@@ -31,50 +31,53 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.pool.allocator import Allocator
+    from mbuf.vm.loan import Loan
 else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    from mbuf.packet.mbuf import count_whole
     from mbuf.pool.allocator import ready
 
 
 def init(a: Allocator, how: int, type: int, flags: int) -> Mbuf:
     """An mbuf that lives in no zone. See m_init."""
     ready(a)
-    return begun(a, handle(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
+    return begun(a, wrap_item(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
 
 
-def frombytes(a: Allocator, data: memoryview, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
+def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
     """A chain that holds a copy of data's bytes. See m_uiotombuf."""
     ready(a)
-    size = data.nbytes
+    size = data.size
     if flags & M_EXTPG:
         most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
         if flags != M_EXTPG:
             raise Inval("frombytes: an mbuf of unmapped pages has no packet header: give M_EXTPG alone")
         if not 0 <= align <= most:
             raise Inval(f"frombytes: align {align}: give the bytes of an mbuf of unmapped pages, up to {most}")
-        return pour_pages(a, data, size, align or most, how, deadline)
+        return fill_pages(a, data, align or most, how, deadline)
     if not 0 <= align < MHLEN:
         raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
-    return pour(getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, size, align)
+    return fill_chain(getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, align)
 
 
 def devget(
     a: Allocator,
-    data: memoryview,
+    data: Loan,
     off: int,
     rcvif: Any,
     copy: Callable[[memoryview, memoryview], object] | None,
+    view: memoryview | None,
 ) -> Mbuf:
     """A packet that holds a copy of data's bytes. See m_devget."""
     ready(a)
-    size = data.nbytes
+    size = data.size
     if not 0 <= off <= MHLEN:
         raise Inval(f"devget: off {off}: give 0 to {MHLEN}")
     if not 0 < size <= INT_MAX:
         raise Inval(f"devget: {size} bytes: give 1 or more")
-    return take_in(a, data, size, off, rcvif, copy)
+    return from_device(a, data, off, rcvif, copy, view)
 
 
 def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbuf:
@@ -82,7 +85,7 @@ def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbu
     m = get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
         m.extadd(obj, None if on_free is None else _unwrap, on_free, obj, 0, EXT_MOD_TYPE)
-        m.grow_whole()
+        count_whole(m)
     except BaseException:
         m.freem()
         raise

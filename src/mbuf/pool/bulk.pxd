@@ -1,13 +1,13 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain
-from mbuf.packet.mbuf cimport Mbuf, packet
+from mbuf.packet.chain cimport Chain, release
+from mbuf.packet.mbuf cimport Mbuf, wrap_packet
 from mbuf.pool.allocator cimport Allocator, second_try, getcl, jumbo, ready
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
-from mbuf.vm.commit cimport enter_commit, leave_commit
+from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
-cdef unsigned int M_FREED, _SEEN
+cdef unsigned int _SEEN
 cdef Py_ssize_t MCLBYTES
 
 

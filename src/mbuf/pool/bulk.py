@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_FREED, MCLBYTES
+from mbuf.const import MCLBYTES
 from mbuf.errors import Freed, Inval, MbufError
-from mbuf.packet.mbuf import Mbuf, packet
+from mbuf.packet.mbuf import Mbuf, wrap_packet
 from mbuf.pool.allocator import second_try, getcl, jumbo
 
 if not cython.compiled:
     from mbuf.pool.allocator import ready
-    from mbuf.vm.commit import enter_commit, leave_commit
+    from mbuf.packet.chain import release
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 #: A flag that mbufs have during one look at a list, and never otherwise.
 _SEEN = 0x40000000
@@ -44,7 +45,7 @@ def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadli
             item = zone.alloc(how, deadline)
             if item is None:
                 item = second_try(a, zone, how)
-            packets.append(packet(item, type, flags))
+            packets.append(wrap_packet(item, type, flags))
     except BaseException:
         _free(packets)
         raise
@@ -90,10 +91,13 @@ def _free(packets: list[Mbuf]) -> None:
             while n < count:
                 m = packets[n]
                 n += 1
-                if m.bits & M_FREED:
+                if not m.alive:
                     lost += 1
                 elif m._next is None and not m.item.home.probes.on:
-                    m.undress()
+                    enter_commit()
+                    release(m)
+                    leave_commit()
+                    settle()
                 else:
                     m.freem()
         except BaseException as error:  # raised below, when all is free
@@ -123,9 +127,9 @@ def _look(packets: list[Any]) -> int:
 
 def _mark(m: Chain) -> bool:
     """Mark a packet's mbufs; false if it was freed or one of them is marked already."""
-    if m.bits & M_FREED:
+    if not m.alive:
         return False
-    while m is not None and not m.bits & M_FREED:
+    while m is not None and m.alive:
         if m.bits & _SEEN:
             return False
         m.bits |= _SEEN
@@ -144,6 +148,6 @@ def _unfit(packets: list[Any], n: int) -> MbufError:
     m = packets[n]
     if not isinstance(m, Mbuf):
         return Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(m).__name__} in it")
-    if cython.cast(Mbuf, m).bits & M_FREED:
+    if not cython.cast(Mbuf, m).alive:
         return Freed(f"free_bulk: packet {n} of the list was freed already; nothing was freed now")
     return Inval(f"free_bulk: packet {n} is in the list twice, or shares an mbuf with one before it; nothing was freed")

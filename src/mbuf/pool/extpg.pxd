@@ -1,8 +1,7 @@
 cimport cython
 
-from mbuf.packet.extpg cimport Extpg
 from mbuf.packet.mbuf cimport Mbuf, show
-from mbuf.packet.pages cimport loosen
+from mbuf.packet.pages cimport make_unmapped
 from mbuf.packet.source cimport Source, left
 from mbuf.packet.unmapped cimport Unmapped, few_enough
 from mbuf.uma.pages cimport Pages
@@ -11,9 +10,9 @@ cdef int EPG_FLAG_ANON, MT_DATA
 cdef Py_ssize_t PAGE_SIZE
 
 
-@cython.locals(m=Extpg, pages=Unmapped)
-cpdef Extpg alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
+@cython.locals(m=Mbuf, pages=Unmapped)
+cpdef Mbuf alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
 
 
-@cython.locals(count=Py_ssize_t, m=Extpg)
-cpdef Extpg alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)
+@cython.locals(count=Py_ssize_t, m=Mbuf)
+cpdef Mbuf alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)

@@ -20,11 +20,13 @@ else:
 
 from mbuf.const import EPG_FLAG_ANON, MT_DATA, PAGE_SIZE
 from mbuf.errors import Inval
-from mbuf.packet.extpg import Extpg
 from mbuf.packet.mbuf import show
-from mbuf.packet.pages import loosen
+from mbuf.packet.pages import make_unmapped
 from mbuf.packet.source import left
-from mbuf.packet.unmapped import Unmapped, few_enough
+from mbuf.packet.unmapped import Unmapped
+
+if not cython.compiled:
+    from mbuf.packet.unmapped import few_enough
 
 
 def alloc_ext_pgs(
@@ -40,10 +42,10 @@ def alloc_ext_pgs(
         raise TypeError("alloc_ext_pgs: give a source of mbufs and a supply of pages")
     if free is not None and not callable(free):
         raise Inval("alloc_ext_pgs: free must be a function to call, or None")
-    m = loosen(cython.cast(Extpg, source.get(how, MT_DATA, left(deadline))), supply)
+    m: Mbuf = make_unmapped(source.get(how, MT_DATA, left(deadline)), supply)
     if free is not None or arg1 is not None:
         pages: Unmapped = cython.cast(Unmapped, m.buf)
-        pages.tell_owner(free, arg1, show)
+        pages.call_on_free(free, arg1, show)
     return m
 
 

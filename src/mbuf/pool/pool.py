@@ -38,6 +38,7 @@ from mbuf.pool.remarks import Given, remarks
 from mbuf.pool.subsystem import Subsystem
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.validate import at_least, validate
+from mbuf.vm.loan import loan
 from mbuf.vm.number import clip
 from mbuf.vm.page import compiled
 from mbuf.vm.sfbuf import NSFBUFS
@@ -433,11 +434,11 @@ class Pool:
         wait, room, bits = clip(how), clip(align), clip(flags)
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
         deadline = until(wait, timeout)
-        view = memoryview(data)
+        lent = loan(data)
         try:
-            return build.frombytes(self._allocator, view, wait, room, bits, deadline)
+            return build.frombytes(self._allocator, lent, wait, room, bits, deadline)
         finally:
-            view.release()
+            lent.release()
             settle()
 
     def devget(
@@ -457,11 +458,12 @@ class Pool:
         room = clip(off)
         if copy is not None and not callable(copy):
             raise Inval("devget: copy must be a function to call, or None")
-        view = memoryview(data)
+        lent = loan(data)
+        view = None if copy is None else memoryview(data).cast("B")
         try:
-            return build.devget(self._allocator, view, room, rcvif, copy)
+            return build.devget(self._allocator, lent, room, rcvif, copy, view)
         finally:
-            view.release()
+            lent.release()
             settle()
 
     def wrap(self, obj: Any, on_free: Callable[[Any], object] | None = None) -> Mbuf:

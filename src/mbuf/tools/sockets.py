@@ -40,18 +40,18 @@ class Sockets:
 
     def size(self) -> int:
         """Packets that wait."""
-        return self._queue.count
+        return self._queue.length()
 
     @property
     def mbufs(self) -> int:
         """Mbufs that wait."""
-        return self._queue.count + self.extra
+        return self._queue.length() + self.extra
 
     def wait(self, m: Mbuf, due: int, cpu: int, mbufs: int) -> None:
         """Let a packet of so many mbufs wait; it is the socket buffers' from then on."""
         m.hdr.PH_loc = due
         m.hdr.flowid = cpu
-        if self._queue.count == 0:
+        if self._queue.length() == 0:
             self.first = due
         self._queue.enqueue(m)
         self.extra += mbufs - 1
@@ -59,7 +59,7 @@ class Sockets:
     def release(self, now: int) -> None:
         """Free the packets that are due."""
         here = before = self._cpus.current() if self._cpus.count > 1 else 0
-        while self.first <= now and self._queue.count:
+        while self.first <= now and self._queue.length():
             m = cython.cast(Mbuf, self._queue.dequeue())
             if m.hdr.flowid != here:
                 here = m.hdr.flowid
@@ -69,7 +69,7 @@ class Sockets:
                 self.extra -= 1
                 n = n._next
             m.freem()
-            ahead = cython.cast(Mbuf, self._queue.first)
+            ahead = cython.cast(Mbuf, self._queue.peek())
             self.first = NEVER if ahead is None else ahead.hdr.PH_loc
         if here != before:
             self._cpus.move(before)

@@ -61,6 +61,11 @@ class Latch:
 LATCH = Latch()
 
 
+def latch() -> Latch:
+    """The latch of the process."""
+    return LATCH
+
+
 @cython.no_gc
 @cython.cclass
 class Releasable:
@@ -73,14 +78,6 @@ class Releasable:
     def let_go(self) -> None:
         """End what this holds. User code may run."""
         raise NotImplementedError
-
-
-def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-    """Uncompiled, a new object is on no list, as a compiled one is."""
-    r = object.__new__(cls)
-    r.listed = False
-    r._behind = None
-    return r
 
 
 def _busy() -> None:
@@ -216,6 +213,14 @@ def has_listed() -> bool:
 
 
 if not cython.compiled:
+
+    def _blank(cls: Any, *_: Any, **__: Any) -> Any:
+        """Uncompiled, a new object is on no list, as a compiled one is."""
+        r = object.__new__(cls)
+        r.listed = False
+        r._behind = None
+        return r
+
     type.__setattr__(Releasable, "__new__", _blank)
 
     class _List(local):

@@ -360,7 +360,6 @@ class Window(Releasable):
         return view.toreadonly() if fixed else view
 
 
-@cython.freelist(64)
 @cython.no_gc
 @cython.cclass
 class Pane(Window):

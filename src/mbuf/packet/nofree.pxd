@@ -8,7 +8,7 @@ cdef Py_ssize_t MSIZE
 
 
 @cython.no_gc
-cdef class Loose(Home):
+cdef class NoFree(Home):
     @cython.locals(item=Item)
     cdef Item item(self)
     cpdef int free(self, Item item) except -1

@@ -21,7 +21,7 @@ from mbuf.vm.probe import Probes
 
 @cython.no_gc
 @cython.cclass
-class Loose(Home):
+class NoFree(Home):
     """The home of items that have none."""
 
     __slots__ = ()
