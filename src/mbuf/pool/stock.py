@@ -80,13 +80,15 @@ class Queue(Backend):
         if item is None or item.out or item.link is not None or item is self._last:
             raise Inval("reserve: this item is in use, or in line")
         enter_commit()
-        if self._last is None:
-            self._first = item
-        else:
-            self._last.link = item
-        self._last = item
-        self._count += 1
-        leave_commit()
+        try:
+            if self._last is None:
+                self._first = item
+            else:
+                self._last.link = item
+            self._last = item
+            self._count += 1
+        finally:
+            leave_commit()
 
     def drain(self) -> int:
         """Nothing here has pages to give back."""

@@ -61,8 +61,10 @@ class Depot:
         """How high and low the list went in this period, brought up to date."""
         now = self.clock()
         enter_commit()
-        self._work.tick(now)
-        leave_commit()
+        try:
+            self._work.tick(now)
+        finally:
+            leave_commit()
         return self._work
 
     def fit(self, limit: int, cpus: int) -> None:
@@ -70,10 +72,12 @@ class Depot:
         buckets = 2 * cpus
         size = min(limit // buckets // 2, BUCKET_MAX) or int(limit >= buckets)
         enter_commit()
-        self.bucket_size = self.bucket_max = size
-        self.bucket_min = min(self.bucket_min, size)
-        self.most = limit - buckets * size
-        leave_commit()
+        try:
+            self.bucket_size = self.bucket_max = size
+            self.bucket_min = min(self.bucket_min, size)
+            self.most = limit - buckets * size
+        finally:
+            leave_commit()
 
     def bucket(self) -> Bucket:
         """A new empty bucket."""

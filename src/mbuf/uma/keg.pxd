@@ -22,7 +22,7 @@ cdef class Keg(Backend):
     cdef Py_ssize_t _free, _rsize
     cdef int _items, _pages
     cdef Slabs _partial, _empty, _full
-    cdef WaitQ _waiters
+    cdef readonly WaitQ _waiters
 
     @cython.locals(most=Py_ssize_t, had=Py_ssize_t)
     cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)

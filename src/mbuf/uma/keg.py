@@ -266,10 +266,12 @@ class Keg(Backend):
         work_off_all()
         waiter = Waiter()
         enter_commit()
-        stay = not (self.closed or self._has_room())
-        if stay:
-            self._waiters.add(waiter)
-        leave_commit()
+        try:
+            stay = not (self.closed or self._has_room())
+            if stay:
+                self._waiters.add(waiter)
+        finally:
+            leave_commit()
         if not stay:
             return not self.closed and microseconds(deadline) != 0
         granted = False
@@ -289,10 +291,12 @@ class Keg(Backend):
     def _leave(self, waiter: Waiter) -> None:
         """Leave the line. Woken, but not to be waited for any more: the next may look."""
         enter_commit()
-        if not self._waiters.drop(waiter) and waiter.granted:
-            waiter.granted = False
-            self._waiters.pass_on()
-        leave_commit()
+        try:
+            if not self._waiters.drop(waiter) and waiter.granted:
+                waiter.granted = False
+                self._waiters.pass_on()
+        finally:
+            leave_commit()
         self._waiters.wake()
 
     # For who can't block. What was freed is anybody's: who is woken asks again.
@@ -308,10 +312,12 @@ class Keg(Backend):
         work_off_all()
         call = Waiter(wake)
         enter_commit()
-        self._waiters.add(call)
-        if self.closed or self._has_room():
-            self._waiters.pass_on()
-        leave_commit()
+        try:
+            self._waiters.add(call)
+            if self.closed or self._has_room():
+                self._waiters.pass_on()
+        finally:
+            leave_commit()
         try:
             self._waiters.wake()
         except BaseException:

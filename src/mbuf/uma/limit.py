@@ -156,8 +156,10 @@ class Limit:
     def uncharge(self, count: int) -> None:
         """Take `count` items off, or hand their room to those who wait."""
         enter_commit()
-        self.take_off(count)
-        leave_commit()
+        try:
+            self.take_off(count)
+        finally:
+            leave_commit()
         if self.waiters._waking.count:
             self.tell()
 
@@ -176,10 +178,12 @@ class Limit:
             except BaseException as error:  # kept, and raised below
                 failure = failure or error
             enter_commit()
-            unwanted = self.waiters.unwanted
-            self.waiters.unwanted = 0
-            self.take_off(unwanted)
-            leave_commit()
+            try:
+                unwanted = self.waiters.unwanted
+                self.waiters.unwanted = 0
+                self.take_off(unwanted)
+            finally:
+                leave_commit()
         if failure is not None:
             raise failure
 
@@ -199,13 +203,15 @@ class Limit:
                 owner.wring()
             waiter = Waiter()
             enter_commit()
-            got = self._room(1) > 0
-            if got:
-                self.items += 1
-            else:
-                self.waiters.add(waiter)
-                self.sleeps += 1
-            leave_commit()
+            try:
+                got = self._room(1) > 0
+                if got:
+                    self.items += 1
+                else:
+                    self.waiters.add(waiter)
+                    self.sleeps += 1
+            finally:
+                leave_commit()
             return 1 if got else self._wait(waiter, deadline)
         finally:
             if owner is not None:
@@ -223,10 +229,12 @@ class Limit:
     def _hand_on(self, waiter: Waiter) -> None:
         """Leave the line. What was granted all the same is for the next."""
         enter_commit()
-        if not self.waiters.drop(waiter) and waiter.granted:
-            waiter.granted = False
-            self.take_off(1)
-        leave_commit()
+        try:
+            if not self.waiters.drop(waiter) and waiter.granted:
+                waiter.granted = False
+                self.take_off(1)
+        finally:
+            leave_commit()
         if self.waiters._waking.count:
             self.tell()
 
@@ -252,10 +260,12 @@ class Limit:
                 owner.press(-1)
             raise
         enter_commit()
-        self.waiters.add(call)
-        self.sleeps += 1
-        self.take_off(0)
-        leave_commit()
+        try:
+            self.waiters.add(call)
+            self.sleeps += 1
+            self.take_off(0)
+        finally:
+            leave_commit()
         try:
             self.tell()
         except BaseException:
@@ -277,12 +287,14 @@ class Limit:
         if call is None:
             raise TypeError("redeem: nobody stands in line")
         enter_commit()
-        paying = call.granted and call._list is None
-        if paying:
-            call.granted = False
-            call.thread = current_thread()
-            self._paying.add(call)
-        leave_commit()
+        try:
+            paying = call.granted and call._list is None
+            if paying:
+                call.granted = False
+                call.thread = current_thread()
+                self._paying.add(call)
+        finally:
+            leave_commit()
         try:
             return ask()
         finally:
@@ -291,10 +303,12 @@ class Limit:
 
     def _end_paying(self, call: Waiter) -> None:
         enter_commit()
-        if call._list is self._paying:
-            self._paying.remove(call)
-            self.take_off(1)
-        leave_commit()
+        try:
+            if call._list is self._paying:
+                self._paying.remove(call)
+                self.take_off(1)
+        finally:
+            leave_commit()
         if self.waiters._waking.count:
             self.tell()
 

@@ -159,8 +159,10 @@ class WaitQ:
         """Stand in line; the thread that waits, or somebody whom `wake` wakes."""
         waiter = Waiter(wake)
         enter_commit()
-        self.add(waiter)
-        leave_commit()
+        try:
+            self.add(waiter)
+        finally:
+            leave_commit()
         return waiter
 
     def add(self, waiter: Waiter) -> None:
@@ -190,8 +192,10 @@ class WaitQ:
         if waiter is None:
             raise TypeError("quit: nobody stands in line")
         enter_commit()
-        left = self.drop(waiter)
-        leave_commit()
+        try:
+            left = self.drop(waiter)
+        finally:
+            leave_commit()
         return left
 
     def drop(self, waiter: Waiter) -> bool:
@@ -207,8 +211,10 @@ class WaitQ:
     def grant(self) -> bool:
         """Hand what the first in line waits for to it; false when nobody waits. `wake` follows."""
         enter_commit()
-        granted = self.pass_on()
-        leave_commit()
+        try:
+            granted = self.pass_on()
+        finally:
+            leave_commit()
         return granted
 
     def pass_on(self) -> bool:
@@ -246,8 +252,10 @@ class WaitQ:
                     continue
             if not taken:
                 enter_commit()
-                self._refused(waiter)
-                leave_commit()
+                try:
+                    self._refused(waiter)
+                finally:
+                    leave_commit()
             waiter = None
         if failure is not None:
             raise failure

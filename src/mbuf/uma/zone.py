@@ -138,16 +138,20 @@ class Zone(Tally):
     def adopt(self) -> None:
         """Charge for an item that will be given back here, and that this zone did not hand out."""
         enter_commit()
-        self.adopted += 1
-        leave_commit()
+        try:
+            self.adopted += 1
+        finally:
+            leave_commit()
         self.limiter.uncharge(-1)
 
     def divert(self, to: Zone | None) -> None:
         """Have what is given back go to another zone, which receives it; or here again."""
         enter_commit()
-        self.pressed += (to is not None) - (self.diverted is not None)
-        self.diverted = to
-        leave_commit()
+        try:
+            self.pressed += (to is not None) - (self.diverted is not None)
+            self.diverted = to
+        finally:
+            leave_commit()
 
     def _check_out(self, item: Item) -> None:
         """Raise unless the item is one that this zone's user has."""
@@ -222,11 +226,13 @@ class Zone(Tally):
     def _take_back(self, item: Item) -> None:
         """Count an item as given back, once."""
         enter_commit()
-        out = item.out
-        if out:
-            item.out = False
-            self._frees += 1
-        leave_commit()
+        try:
+            out = item.out
+            if out:
+                item.out = False
+                self._frees += 1
+        finally:
+            leave_commit()
         if not out:
             self._check_out(item)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.errors import Inval
+from mbuf.errors import Busy, Inval
 
 if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit
@@ -21,6 +21,9 @@ if not cython.compiled:
 EVENTHANDLER_PRI_FIRST = 0
 EVENTHANDLER_PRI_ANY = 10000
 EVENTHANDLER_PRI_LAST = 20000
+
+# How often the listeners may change while a change is made.
+_ROUNDS = 64
 
 
 @cython.cclass
@@ -39,17 +42,18 @@ class Event:
         """Call `fn` with the event's arguments whenever it is invoked."""
         if not callable(fn):
             raise Inval(f"register: {fn!r} can't be called")
-        while True:
+        for _ in range(_ROUNDS):
             before = self._listeners
             at = 0
             while at < len(before) and before[at][0] <= priority:
                 at += 1
             if self._replace(before, (*before[:at], (priority, fn), *before[at:])):
                 return
+        raise Busy("register: the listeners change all the time")
 
     def deregister(self, fn: Callable[..., Any]) -> None:
         """Forget `fn`; one that isn't registered is no error."""
-        while True:
+        for _ in range(_ROUNDS):
             before = self._listeners
             after = []
             for entry in before:
@@ -57,6 +61,7 @@ class Event:
                     after.append(entry)
             if self._replace(before, tuple(after)):
                 return
+        raise Busy("deregister: the listeners change all the time")
 
     def _replace(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
         """Replace the listeners; false if they are others by now, as a thread or finalizer may have seen to."""

@@ -65,8 +65,10 @@ class PageFile:
     def share(self) -> None:
         """As `take`, by somebody who has what another needs already."""
         enter_commit()
-        self.users += 1
-        leave_commit()
+        try:
+            self.users += 1
+        finally:
+            leave_commit()
 
     def drop(self) -> None:
         """Somebody needs its pages no more."""
@@ -80,10 +82,12 @@ class PageFile:
     def _unused(self) -> bool:
         """One user less; true if that was the last."""
         enter_commit()
-        users = self.users
-        if users > 0:
-            self.users = users - 1
-        leave_commit()
+        try:
+            users = self.users
+            if users > 0:
+                self.users = users - 1
+        finally:
+            leave_commit()
         if users < 1:
             raise Corrupt(f"{self.name}: pages that nobody needs were dropped")
         return users == 1
@@ -108,8 +112,10 @@ class PageFile:
     def _end(self) -> None:
         """Close the descriptor, once."""
         enter_commit()
-        fd, self.fd = self.fd, -1
-        leave_commit()
+        try:
+            fd, self.fd = self.fd, -1
+        finally:
+            leave_commit()
         if fd >= 0:
             os.close(fd)
 

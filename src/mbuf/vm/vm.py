@@ -162,15 +162,19 @@ class Vm:
     def sweep(self) -> None:
         """Give what was marked to the operating system, and say that there are free pages."""
         enter_commit()
-        self.map.sweep()
-        leave_commit()
+        try:
+            self.map.sweep()
+        finally:
+            leave_commit()
         self.freed.invoke()
 
     def largest_run(self) -> int:
         """Pages of the longest free run: what the largest contiguous request can be."""
         enter_commit()
-        best = self.map.longest()
-        leave_commit()
+        try:
+            best = self.map.longest()
+        finally:
+            leave_commit()
         return best
 
     def low(self, why: int = VM_LOW_PAGES) -> bool:
