@@ -28,7 +28,7 @@ def test_those_that_draw_from_others_come_first(pool: Pool) -> None:
 def test_packets_draw_from_the_keg_of_mbufs_and_have_no_limit(make: Callable[..., Pool]) -> None:
     zones = make().zones
     assert (zones.pack.limit, zones.pack.primary, zones.mbuf.primary) == (0, False, True)
-    assert zones.clust.feeds == (zones.pack,)
+    assert zones.clust.feeds is zones.pack
 
 
 def test_zones_of_mbufs_start_with_the_largest_buckets(make: Callable[..., Pool]) -> None:

@@ -38,5 +38,8 @@ def make_zone() -> Iterator[Callable[..., Zone]]:
     yield make
     for zone, vm in made:
         assert zone.used == 0
+        zone.audit()
         zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+        zone.audit()
+        vm.audit(zone.backend.audit())
         assert (zone.cached, zone.limiter.items, zone.limiter.waiters.__len__(), vm.used) == (0, 0, 0, 0)

@@ -1,6 +1,8 @@
 import pytest
 
+from mbuf import M_NOWAIT, Inval, Vm
 from mbuf.uma.bucket import BUCKET_MAX, Bucket, default_entries, entries_for
+from mbuf.uma.keg import Keg
 
 
 def test_the_largest_bucket_has_254_entries() -> None:
@@ -53,7 +55,7 @@ def test_buckets_come_in_eight_kinds(count: int, entries: int) -> None:
 @pytest.mark.parametrize("entries", [0, 1, 254])
 def test_a_new_bucket_is_empty(entries: int) -> None:
     bucket = Bucket(entries)
-    assert (bucket.cnt, bucket.entries, bucket.items()) == (0, entries, [])
+    assert (bucket.cnt, bucket.entries) == (0, entries)
 
 
 def test_nothing_is_taken_from_an_empty_bucket() -> None:
@@ -61,4 +63,40 @@ def test_nothing_is_taken_from_an_empty_bucket() -> None:
         bucket = Bucket(entries)
         with pytest.raises(IndexError, match="empty"):
             bucket.pop()
-        assert (bucket.cnt, bucket.items()) == (0, [])
+        assert bucket.cnt == 0
+
+
+@pytest.mark.parametrize("entries", [-1, (1 << 20) + 1])
+def test_a_bucket_has_room_for_0_to_a_million(entries: int) -> None:
+    with pytest.raises(Inval, match=f"a bucket of {entries} entries"):
+        Bucket(entries)
+
+
+def test_a_bucket_that_was_never_made_is_empty() -> None:
+    bucket = Bucket.__new__(Bucket)
+    with pytest.raises((IndexError, AttributeError)):
+        bucket.pop()
+
+
+def take(count: int) -> tuple[Keg, Bucket]:
+    keg, bucket = Keg(Vm(1 << 20), "thing", 256, 255), Bucket(8)
+    keg.take(bucket, count, M_NOWAIT, None)
+    return keg, bucket
+
+
+def test_the_item_put_in_last_comes_out_first() -> None:
+    keg, bucket = take(3)
+    items = [bucket.pop() for _ in range(3)]
+    assert [item.place() for item in items] == [512, 256, 0]
+    for item in items:
+        keg.give(item)
+    keg.audit()
+
+
+def test_a_keg_fills_no_bucket_beyond_its_room() -> None:
+    keg, bucket = take(3)
+    with pytest.raises(Inval, match="room for 6 items"):
+        keg.take(bucket, 6, M_NOWAIT, None)
+    while bucket.cnt:
+        keg.give(bucket.pop())
+    assert keg.drain() == 1

@@ -61,49 +61,15 @@ def test_without_a_limit_the_list_is_unbounded(make_zone: Make) -> None:
 
 def test_the_bucket_listed_last_is_fetched_first(make_zone: Make) -> None:
     zone = make_zone(256, entries=2)
-    first, second, rest = take(zone, 2), take(zone, 2), take(zone, 4)
-    pairs = [set(first), set(second)]
-    give(zone, first)
-    give(zone, rest[:2])
-    give(zone, second)
-    give(zone, rest[2:])
-    assert zone.depot.nitems == 4
-    fetched = zone.depot.fetch()
-    assert fetched is not None
-    items = fetched.items()
-    assert len(items) == 2
-    assert zone.depot.nitems == 2
-    assert set(items) not in (pairs[0],)
-    give(zone, items)
-
-
-def test_threads_that_meet_make_buckets_larger(
-    make_zone: Make, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
-) -> None:
-    zone = make_zone(256)
-    depot = zone.depot
-    assert (depot.bucket_size, depot.bucket_max) == (62, 254)
-    for n in range(3):
-        assert depot.lock.enter()
-        other = spawn(depot.fetch)
-        eventually(lambda n=n: depot.lock.waits == n + 1)
-        depot.lock.leave()
-        assert other.done() is None
-    assert depot.bucket_size == 65
-    depot.fetch()
-    assert depot.bucket_size == 65
-
-
-def test_they_grow_no_larger_than_the_limit_lets_them(
-    make_zone: Make, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
-) -> None:
-    depot = make_zone(256, 64).depot
-    assert depot.lock.enter()
-    other = spawn(depot.fetch)
-    eventually(lambda: depot.lock.waits == 1)
-    depot.lock.leave()
-    other.done()
-    assert depot.bucket_size == 16
+    items = take(zone, 12)
+    for item in items:
+        zone.free(item)
+    assert zone.depot.nitems == 8
+    # 4 of this CPU's caches, then the two of the bucket that was listed last.
+    again = take(zone, 6)
+    assert set(again[4:]) < set(items[4:8])
+    assert zone.depot.nitems == 6
+    give(zone, again)
 
 
 def test_reclaims_shrink_buckets_slowly_and_draining_cpus_fast(make_zone: Make) -> None:
@@ -167,6 +133,6 @@ def test_a_trim_leaves_what_this_period_has_fetched(make_zone: Make, clock: Any)
     clock.now += 1000
     items = take(zone, 32 + 48)
     give(zone, items)
-    assert (zone.depot.nitems, zone.depot._work.imin) == (128, 80)
+    assert (zone.depot.nitems, zone.depot.work().imin) == (128, 80)
     zone.reclaim(UMA_RECLAIM_TRIM)
     assert zone.depot.nitems == 48

@@ -3,7 +3,9 @@
 import pytest
 
 from mbuf import M_NOWAIT
-from mbuf.uma.item import Backend, Home, Item
+from mbuf.uma.backend import Backend
+from mbuf.uma.bucket import Bucket
+from mbuf.uma.item import Home, Item
 
 
 def test_a_home_takes_items_back_in_its_own_way() -> None:
@@ -14,8 +16,8 @@ def test_a_home_takes_items_back_in_its_own_way() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda door: door.take(1, M_NOWAIT, None),
-        lambda door: door.give([]),
+        lambda door: door.take(Bucket(1), 1, M_NOWAIT, None),
+        lambda door: door.give(None),
         lambda door: door.drain(),
         lambda door: door.denied(),
         lambda door: door.free,

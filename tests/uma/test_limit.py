@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_NOWAIT, M_WAITOK, Inval
+from mbuf.uma.item import Home
 from mbuf.uma.limit import WARNING_INTERVAL, Limit
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -136,24 +137,37 @@ def test_whose_time_is_up_is_charged_nothing(limit: Limit) -> None:
 
 
 def test_before_waiting_others_are_squeezed_out(limit: Limit) -> None:
-    limit.wring = lambda: limit.uncharge(1)
+    class Owner(Home):
+        def wring(self) -> None:
+            limit.uncharge(1)
+
+    limit.owner = Owner()
     assert limit.charge(1, M_WAITOK, None) == 1
     assert (limit.items, limit.sleeps) == (3, 0)
 
 
 def test_frees_are_told_to_pass_the_caches_while_somebody_waits(limit: Limit) -> None:
-    pressed: list[int] = []
-    limit.press = pressed.append
+    owner = limit.owner = Presser(limit)
     limit.charge(1, M_WAITOK, time.monotonic())
-    assert pressed == [1, -1]
+    assert [change for change, _ in owner.seen] == [1, -1]
 
 
 def test_frees_are_told_before_anybody_stands_in_line(limit: Limit) -> None:
     """Else what is freed between would be cached, and nobody would ever be woken."""
-    seen: list[tuple[int, int]] = []
-    limit.press = lambda change: seen.append((change, len(limit.waiters)))
+    owner = limit.owner = Presser(limit)
     limit.charge(1, M_WAITOK, time.monotonic())
-    assert seen == [(1, 0), (-1, 0)]
+    assert owner.seen == [(1, 0), (-1, 0)]
+
+
+class Presser(Home):
+    """Notes who is told that somebody waits, and how many stand in line then."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.seen: list[tuple[int, int]] = []
+
+    def press(self, change: int) -> None:
+        self.seen.append((change, len(self.limit.waiters)))
 
 
 def test_dismissed_nobody_waits_any_more(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
@@ -179,8 +193,50 @@ def test_a_grant_that_meets_an_interrupt_is_not_lost(limit: Limit, interrupted: 
     assert (limit.items, len(limit.waiters)) == (2, 0)
 
 
-def test_what_a_finalizer_uncharges_in_its_middle_is_uncharged_a_moment_later(limit: Limit) -> None:
-    with limit._lock:
+def test_an_interrupted_call_of_who_can_not_block_is_made_again(limit: Limit) -> None:
+    calls: list[str] = []
+
+    def wake() -> bool:
+        calls.append("wake")
+        if len(calls) < 3:
+            raise InterruptedError
+        return True
+
+    call = limit.enlist(wake)
+    with pytest.raises(InterruptedError):
         limit.uncharge(1)
-        assert limit.items == 3
+    assert (len(calls), call.granted, limit.items) == (3, True, 3)
+    limit.leave(call)
     assert limit.items == 2
+
+
+def test_who_can_not_be_told_loses_its_turn_to_the_next(limit: Limit) -> None:
+    def wake() -> bool:
+        raise ValueError("untold")
+
+    first, second = limit.enlist(wake), limit.enlist(lambda: True)
+    with pytest.raises(ValueError, match="untold"):
+        limit.uncharge(1)
+    assert (first.granted, second.granted, limit.items, len(limit.waiters)) == (False, True, 3, 0)
+    limit.leave(first)
+    limit.leave(second)
+    assert limit.items == 2
+
+
+def test_a_grant_is_spent_once_and_only_by_the_thread_that_redeems_it(limit: Limit, spawn: Spawn) -> None:
+    call = limit.enlist(lambda: True)
+    limit.uncharge(1)
+
+    def ask() -> list[int]:
+        other = spawn(lambda: limit.charge(1, M_NOWAIT, None)).done()
+        return [other, limit.charge(1, M_NOWAIT, None), limit.charge(1, M_NOWAIT, None)]
+
+    assert limit.redeem(call, ask) == [0, 1, 0]
+    limit.leave(call)
+    assert limit.items == 3
+
+
+def test_what_is_no_place_in_line_is_refused(limit: Limit) -> None:
+    for act in (lambda: limit.leave(None), lambda: limit.redeem(None, print), lambda: limit.leave(5)):
+        with pytest.raises((TypeError, AttributeError)):
+            act()

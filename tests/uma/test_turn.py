@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
-from mbuf.uma.item import Backend
+from mbuf.uma.backend import Backend
 from mbuf.uma.turn import Turn
 
 Small = Callable[..., Pool]

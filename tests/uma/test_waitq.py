@@ -2,6 +2,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from mbuf.uma.waitq import WaitQ
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -56,10 +58,12 @@ def test_a_thread_waits_until_it_is_granted(spawn: Spawn, eventually: Eventually
 def test_who_cannot_block_stands_in_the_same_line() -> None:
     queue = WaitQ()
     woken: list[str] = []
-    first = queue.enlist(lambda: woken.append("first") or True)
+    first = queue.join(lambda: woken.append("first") or True)
     waiter = queue.join()
-    third = queue.enlist(lambda: woken.append("third") or True)
+    third = queue.join(lambda: woken.append("third") or True)
     assert queue.grant()
+    assert woken == []
+    queue.wake()
     assert (woken, first.granted, third.granted) == (["first"], True, False)
     assert queue.grant()
     assert queue.wait(waiter, None)
@@ -70,10 +74,49 @@ def test_who_cannot_block_stands_in_the_same_line() -> None:
 
 def test_a_grant_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
     queue = WaitQ()
-    gone = queue.enlist(lambda: False)
+    gone = queue.join(lambda: False)
     waiter = queue.join()
     assert queue.grant()
+    queue.wake()
     assert not gone.granted
     assert queue.wait(waiter, None)
-    queue.enlist(lambda: False)
-    assert not queue.grant()
+    queue.join(lambda: False)
+    assert queue.grant()
+    queue.wake()
+    assert (queue.unwanted, len(queue)) == (1, 0)
+
+
+def test_who_leaves_before_it_is_told_is_not_told() -> None:
+    queue = WaitQ()
+    call = queue.join(lambda: pytest.fail("called"))
+    queue.grant()
+    assert queue.waking
+    assert not queue.quit(call)
+    assert call.granted
+    queue.wake()
+    assert not queue.waking
+
+
+def test_an_exception_comes_when_all_were_called() -> None:
+    queue = WaitQ()
+    woken: list[int] = []
+
+    def fail() -> bool:
+        raise KeyboardInterrupt
+
+    queue.join(fail)
+    queue.join(lambda: not woken.append(1))
+    queue.grant()
+    queue.grant()
+    with pytest.raises(KeyboardInterrupt):
+        queue.wake()
+    assert (woken, queue.waking, queue.unwanted) == ([1], False, 1)
+
+
+def test_nobody_else_waits_in_anothers_place() -> None:
+    queue = WaitQ()
+    for wrong in (None, queue.join(lambda: True)):
+        with pytest.raises(TypeError):
+            queue.wait(wrong, None)
+    with pytest.raises(TypeError):
+        queue.quit(None)

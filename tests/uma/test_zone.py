@@ -358,11 +358,11 @@ def test_a_reclaim_that_leads_to_another_ends(request_: int) -> None:
         depth = 0
         deepest = 0
 
-        def give(self, items: list[Item]) -> None:
+        def give(self, item: Item) -> None:
             self.depth += 1
             self.deepest = max(self.depth, self.deepest)
             self.zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
-            super().give(items)
+            super().give(item)
             self.depth -= 1
 
     clock = [0.0]

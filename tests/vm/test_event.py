@@ -1,5 +1,8 @@
+from typing import Any
+
 import pytest
 
+from mbuf import Busy, Inval
 from mbuf.vm.event import EVENTHANDLER_PRI_ANY, EVENTHANDLER_PRI_FIRST, EVENTHANDLER_PRI_LAST, Event
 
 
@@ -33,6 +36,52 @@ def test_arguments_reach_every_listener() -> None:
     event.register(lambda *args: got.append(args))
     event.invoke(1, "two")
     assert got == [(1, "two"), (1, "two")]
+
+
+@pytest.mark.parametrize("listener", [5, None, "print"])
+def test_a_listener_can_be_called(listener: Any) -> None:
+    event = Event()
+    with pytest.raises(Inval, match="can't be called"):
+        event.register(listener)
+    assert not event
+
+
+class Sly:
+    """A listener that registers another whenever it is compared, so many times."""
+
+    def __init__(self, event: Event, times: int) -> None:
+        self.event = event
+        self.times = times
+
+    def __call__(self) -> None:
+        pass
+
+    def __eq__(self, other: object) -> bool:
+        if self.times:
+            self.times -= 1
+            self.event.register(print)
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_who_registers_while_another_is_deregistered_is_not_forgotten() -> None:
+    event = Event()
+    event.register(Sly(event, 3))
+    event.register(len)
+    event.deregister(len)
+    event.deregister(print)
+    assert event
+    event.invoke()
+
+
+def test_listeners_that_never_stay_the_same_are_busy() -> None:
+    event = Event()
+    sly = Sly(event, 1000)
+    event.register(sly)
+    with pytest.raises(Busy, match="deregister"):
+        event.deregister(len)
+    assert event
 
 
 def test_every_invocation_counts_also_one_that_nobody_hears() -> None:

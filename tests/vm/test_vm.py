@@ -1,10 +1,11 @@
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mbuf import VM_LOW_KMEM, VM_LOW_PAGES, Inval, NoMemory, Vm
+from mbuf import VM_LOW_KMEM, VM_LOW_PAGES, Corrupt, Inval, NoMemory, Vm
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.vm import ARENA_PAGES, LOWMEM_PERIOD, host_memory
 
@@ -125,13 +126,62 @@ def test_giving_pages_back_is_an_event() -> None:
     assert heard == [2, 0]
 
 
-def test_pages_given_back_in_the_middle_of_the_allocator_are_taken_a_moment_later() -> None:
+@pytest.mark.parametrize("run", [(0, 1), (1, 2), (2, 3), (-1, 1), (1, 0), (1 << 40, 1)])
+def test_pages_that_are_not_handed_out_can_not_be_given_back(run: tuple[int, int]) -> None:
     vm = pages(4)
-    page = vm.take(1)
-    with vm._lock:
-        vm.give([(page, 1)])
-        assert vm.used == 1
-    assert vm.used == 0
+    assert [vm.take(1), vm.take(1)] == [0, 1]
+    vm.give([(0, 1)])
+    with pytest.raises(Corrupt, match="not handed out"):
+        vm.give([run])
+    vm.audit([(1, 1)])
+    vm.give([(1, 1)])
+    vm.audit([])
+
+
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ([], "2 pages are handed out, and 0 are held"),
+        ([(0, 1), (0, 2)], "page 0 is held twice"),
+        ([(0, 3)], "3 pages from 0 on are held, and not handed out"),
+    ],
+)
+def test_an_audit_names_pages_that_are_somebody_elses(runs: list[tuple[int, int]], says: str) -> None:
+    vm = pages(4)
+    assert [vm.take(1), vm.take(1)] == [0, 1]
+    with pytest.raises(Corrupt, match=says):
+        vm.audit(runs)
+    vm.audit([(0, 1), (1, 1)])
+    vm.give([(0, 2)])
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_who_asks_for_pages_asks_for_one_or_more(count: int) -> None:
+    with pytest.raises(Inval, match="ask for 1 or more"):
+        pages(4).take(count)
+
+
+@pytest.mark.parametrize("realmem", [1.5, "1", None])
+def test_a_budget_is_a_number_of_bytes(realmem: Any) -> None:
+    with pytest.raises(TypeError):
+        Vm(realmem)
+
+
+def test_where_the_system_maps_no_more_there_is_no_page() -> None:
+    vm = Vm(1 << 61)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_SIZE
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (1 << 28), hard))
+    try:
+        taken = []
+        while (page := vm.take(ARENA_PAGES)) >= 0:
+            taken.append(page)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert (vm.fails, vm.fragmented) == (1, 1)
+    vm.audit([(page, ARENA_PAGES) for page in taken])
+    vm.give([(page, ARENA_PAGES) for page in taken])
+    vm.audit([])
 
 
 # Memory.

@@ -10,6 +10,9 @@ cdef class Item(Memory):
     cdef Home home
     cdef object handle
     cdef object mate
+    cdef Item link
+    cdef bint cut
+    cdef bint out
 
     cdef void unwatched(self) noexcept
     cdef int let_go(self) except -1
@@ -24,10 +27,8 @@ cdef class Home:
 
     cdef bint keep(self, Item item) noexcept
     cpdef int free(self, Item item) except -1
+    cpdef void press(self, int change) noexcept
+    cpdef wring(self)
 
 
 cdef void send_home(Item item) noexcept
-
-
-cdef class Backend:
-    pass
