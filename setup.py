@@ -62,6 +62,7 @@ COMPILED = [
     "mbuf.pool.bulk",
     "mbuf.pool.build",
     "mbuf.pool.reserve",
+    "mbuf.pool.aio",
     "mbuf.pool.pool",
     "mbuf.testing",
     "mbuf.packet.queue",

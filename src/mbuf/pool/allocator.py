@@ -32,7 +32,7 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.loose import Loose
 from mbuf.packet.mbuf import Mbuf, handle, packet
 from mbuf.packet.source import Source, until
-from mbuf.pool.extpg import alloc_ext_pgs, alloc_ext_plus_pages
+from mbuf.pool import extpg
 from mbuf.pool.limits import CLUSTERS
 from mbuf.pool.validate import at_least, validate
 from mbuf.uma.trash import TrashZone
@@ -146,14 +146,14 @@ class Allocator(Source):
         ready(self)
         wait = clip(how)
         validate(wait, MT_DATA, 0)
-        return alloc_ext_pgs(self, self.pages, wait, free, arg1, until(wait, timeout))
+        return extpg.alloc_ext_pgs(self, self.pages, wait, free, arg1, until(wait, timeout))
 
     def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """See `Source`."""
         ready(self)
         size, wait = clip(len), clip(how)
         validate(wait, MT_DATA, 0)
-        return alloc_ext_plus_pages(self, self.pages, size, wait, until(wait, timeout))
+        return extpg.alloc_ext_plus_pages(self, self.pages, size, wait, until(wait, timeout))
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
@@ -398,9 +398,10 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
     try:
         a.probes.fire(name, *args)
     except BaseException:
-        mine: Mbuf = cython.cast(Mbuf, m)
-        if mine is not None and not mine.bits & M_FREED:
-            mine.undress()
+        if isinstance(m, Mbuf):
+            mine: Mbuf = cython.cast(Mbuf, m)
+            if not mine.bits & M_FREED:
+                mine.undress()
         raise
 
 

@@ -22,7 +22,7 @@ from mbuf.errors import Inval
 from mbuf.packet.build import pour, take_in
 from mbuf.packet.mbuf import Mbuf, handle
 from mbuf.packet.pages import pour_pages
-from mbuf.pool.allocator import begun, get, getm2
+from mbuf.pool import allocator
 from mbuf.vm.number import INT_MAX
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if not cython.compiled:
 def init(a: Allocator, how: int, type: int, flags: int) -> Mbuf:
     """An mbuf that lives in no zone. See m_init."""
     ready(a)
-    return begun(a, handle(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
+    return allocator.begun(a, handle(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
 
 
 def frombytes(a: Allocator, data: memoryview, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
@@ -57,7 +57,7 @@ def frombytes(a: Allocator, data: memoryview, how: int, align: int, flags: int, 
         return pour_pages(a, data, size, align or most, how, deadline)
     if not 0 <= align < MHLEN:
         raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
-    return pour(getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, size, align)
+    return pour(allocator.getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, size, align)
 
 
 def devget(
@@ -79,7 +79,7 @@ def devget(
 
 def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbuf:
     """A packet whose bytes are those of any object with a buffer."""
-    m = get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
+    m = allocator.get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
         m.extadd(obj, None if on_free is None else _unwrap, on_free, obj, 0, EXT_MOD_TYPE)
         m.grow_whole()

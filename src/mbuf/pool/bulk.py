@@ -21,7 +21,7 @@ else:
 from mbuf.const import M_FREED, MCLBYTES
 from mbuf.errors import Freed, Inval, MbufError
 from mbuf.packet.mbuf import Mbuf, packet
-from mbuf.pool.allocator import second_try, getcl, jumbo
+from mbuf.pool import allocator
 
 if not cython.compiled:
     from mbuf.pool.allocator import ready
@@ -39,11 +39,11 @@ def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadli
     try:
         for _ in range(count):
             if a.probes.on:
-                packets.append(getcl(a, how, type, flags, deadline))
+                packets.append(allocator.getcl(a, how, type, flags, deadline))
                 continue
             item = zone.alloc(how, deadline)
             if item is None:
-                item = second_try(a, zone, how)
+                item = allocator.second_try(a, zone, how)
             packets.append(packet(item, type, flags))
     except BaseException:
         _free(packets)
@@ -62,7 +62,7 @@ def getjcl_bulk(
     packets: list[Mbuf] = []
     try:
         for _ in range(count):
-            packets.append(jumbo(a, zone, how, type, flags, deadline))
+            packets.append(allocator.jumbo(a, zone, how, type, flags, deadline))
     except BaseException:
         _free(packets)
         raise

@@ -12,8 +12,8 @@ cdef Py_ssize_t PAGE_SIZE
 
 
 @cython.locals(m=Extpg, pages=Unmapped)
-cpdef Extpg alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
+cdef Extpg alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
 
 
 @cython.locals(count=Py_ssize_t, m=Extpg)
-cpdef Extpg alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)
+cdef Extpg alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)

@@ -519,7 +519,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind = clip(type)
-        validate(M_NOWAIT, kind, 0)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, 0, deadline)
@@ -531,7 +530,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind = clip(type)
-        validate(M_NOWAIT, kind, 0)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
@@ -543,7 +541,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind, bits = clip(type), clip(flags)
-        validate(M_NOWAIT, kind, bits)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetcl(self._allocator, kind, bits, deadline)
@@ -557,7 +554,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind, bits, count = clip(type), clip(flags), clip(size)
-        validate(M_NOWAIT, kind, bits)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
@@ -571,7 +567,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         count, kind, bits = clip(len), clip(type), clip(flags)
-        validate(M_NOWAIT, kind, bits)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)

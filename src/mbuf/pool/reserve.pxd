@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.source cimport until
-from mbuf.pool.allocator cimport refusal
+from mbuf.pool cimport allocator
 from mbuf.pool.validate cimport validate
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Backend, Item

@@ -196,7 +196,6 @@ NODES: Mapping[str, Node] = MappingProxyType(
         USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _switched, _switch),
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
-        PHYSMEM: Node("Amount of physical memory (in bytes)", "unsigned long", lambda pool: pool.memory.physmem),
         KMEM_SIZE: Node("Size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size),
         KMEM_SIZE_MAX: Node(
             "Maximum size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size_max
@@ -207,5 +206,6 @@ NODES: Mapping[str, Node] = MappingProxyType(
         "vm.debug.trashed": Node("memory items debugged", "uint64_t", lambda pool: 0),
         "vm.debug.skipped": Node("memory items skipped, not debugged", "uint64_t", lambda pool: 0),
         "debug.vm_lowmem": Node("set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _lowmem),
+        PHYSMEM: Node("Amount of physical memory (in bytes)", "unsigned long", lambda pool: pool.memory.physmem),
     }
 )

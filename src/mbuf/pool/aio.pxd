@@ -1,0 +1,6 @@
+from mbuf.pool cimport allocator
+from mbuf.pool.validate cimport validate
+
+cdef int M_NOWAIT
+cdef unsigned int M_EOR, M_PKTHDR
+cdef Py_ssize_t MCLBYTES, MINCLSIZE
