@@ -59,6 +59,7 @@ COMPILED = [
     "mbuf.pool.validate",
     "mbuf.pool.extpg",
     "mbuf.pool.allocator",
+    "mbuf.pool.chain",
     "mbuf.pool.bulk",
     "mbuf.pool.build",
     "mbuf.pool.reserve",

@@ -367,7 +367,7 @@ def test_devget_calls_a_driver_when_it_has_all_its_mbufs(small: Callable[..., Po
 
 @pytest.mark.parametrize("junk", [5, "copy", b""])
 def test_devget_refuses_a_driver_that_cannot_be_called(pool: Pool, junk: Any) -> None:
-    with pytest.raises(Inval, match="copy must be a function"):
+    with pytest.raises(TypeError, match="copy must be a function"):
         pool.devget(b"abc", copy=junk)
 
 

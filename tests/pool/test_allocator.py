@@ -405,8 +405,7 @@ def test_the_error_says_how_many_clusters_cached_packets_keep(make: Callable[...
         pool.clget(bare)
     error = caught.value
     assert str(error) == (
-        "mbuf_cluster at its limit of 10: 4 in use, 0 cached, 6 in packets that are cached; "
-        "raise kern.ipc.nmbclusters"
+        "mbuf_cluster at its limit of 10: 4 in use, 0 cached, 6 in packets that are cached; raise kern.ipc.nmbclusters"
     )
     assert (error.used, error.cached, error.limit) == (4, 6, 10)
     bare.free()

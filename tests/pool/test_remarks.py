@@ -123,8 +123,7 @@ def test_more_memory_than_there_is_is_remarked_on() -> None:
         f"hw.physmem={2 * GIB} is more than there is: the {GIB} bytes of memory are used"
     ]
     assert said({"vm.kmem_size": "256M", MEMORY: "512M"}) == [
-        f"{MEMORY}={512 << 20} is more than three quarters of {256 << 20} bytes of memory: "
-        f"the kernel takes {192 << 20}"
+        f"{MEMORY}={512 << 20} is more than three quarters of {256 << 20} bytes of memory: the kernel takes {192 << 20}"
     ]
     assert remark("vm.kmem_size", "-1") == "the kernel takes -1 as it is, and that for more than there is"
     assert remark("vm.kmem_size", "8g") == ""

@@ -103,9 +103,7 @@ def test_refused_requests_and_what_is_in_use_are_told_as_they_are(make: Callable
     assert (stat.clust.used, stat.clusters_in_use, stat.packets_in_use, stat.mbufs_in_use) == (24, 0, 0, 0)
 
 
-def test_a_call_for_many_is_refused_once_and_a_second_choice_is_no_refusal(
-    make: Callable[..., Pool], few: Few
-) -> None:
+def test_a_call_for_many_is_refused_once_and_a_second_choice_is_no_refusal(make: Callable[..., Pool], few: Few) -> None:
     pool = make(few(clusters=10, jumbop=1, mbufs=60))
     m = pool.getm2(10000)
     assert pool.stat().refused == 0

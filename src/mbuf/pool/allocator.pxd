@@ -1,6 +1,5 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain
 from mbuf.packet.cluster cimport cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.loose cimport Loose
@@ -12,14 +11,14 @@ from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item
 from mbuf.uma.pages cimport Pages
 from mbuf.uma.zone cimport Zone
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport settle
 from mbuf.vm.number cimport clip
 from mbuf.vm.probe cimport Probes
 
 cdef int M_NOWAIT, MT_DATA, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef object NOWAIT, DATA, PKTHDR
-cdef unsigned int M_EOR, M_EXT, M_FREED, M_PKTHDR
-cdef Py_ssize_t MCLBYTES, MHLEN, MINCLSIZE, MJUMPAGESIZE, MLEN
+cdef unsigned int M_EXT, M_FREED, M_PKTHDR
+cdef Py_ssize_t MCLBYTES, MHLEN, MJUMPAGESIZE, MLEN
 
 
 @cython.final
@@ -64,10 +63,6 @@ cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, d
 cdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(first=Mbuf, tail=Chain, gone=cython.bint)
-cdef Mbuf getm2(Allocator a, Mbuf m, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
-
-
 @cython.locals(m=Mbuf, first=Mbuf)
 cdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
 
@@ -105,14 +100,6 @@ cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int 
 
 @cython.locals(storage=Storage)
 cdef int _attach(Mbuf m, Item item) except -1
-
-
-@cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
-cdef Mbuf _chain(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
-
-
-@cython.locals(refused=cython.ulonglong)
-cdef Mbuf _largest(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
 cdef int attachable(Mbuf m) except -1

@@ -12,21 +12,19 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
-    M_EOR,
     M_EXT,
     M_FREED,
     M_NOWAIT,
     M_PKTHDR,
     MCLBYTES,
     MHLEN,
-    MINCLSIZE,
     MJUMPAGESIZE,
     MLEN,
     MT_DATA,
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.packet.cluster import Cluster, cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.loose import Loose
@@ -166,7 +164,7 @@ class Allocator(Source):
 
 
 if not cython.compiled:
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import settle
 
     def ready(a: Allocator) -> None:
         """Refuse what is no allocator, and one whose `__init__` has not run."""
@@ -238,79 +236,6 @@ def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: flo
             item = second_try(a, zone, how)
         return begun(a, packet(item, type, flags), how, type, flags)
     return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
-
-
-# Chains.
-
-
-def getm2(
-    a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None
-) -> Mbuf:
-    """A chain that holds `size` bytes, appended to `m` if that is given. See m_getm2."""
-    ready(a)
-    if size < 0 or (size == 0 and (m is None or flags & M_EOR)):
-        raise Inval(f"getm2: len {size}: ask for at least 1 byte")
-    if m is None:
-        first = _chain(a, size, how, type, flags & M_PKTHDR, deadline)
-        if flags & M_EOR:
-            tail = first.tail()
-            tail.bits |= M_EOR
-        return first
-    m.live()
-    first = _chain(a, size, how, type, 0, deadline)
-    # It may have waited, and others have freed m, or put mbufs behind it.
-    enter_commit()
-    try:
-        gone = m.bits & M_FREED != 0
-        if not gone:
-            tail = m.tail()
-            tail._next = first
-            tail.bits &= ~M_EOR
-            if flags & M_EOR:
-                tail = first.tail()
-                tail.bits |= M_EOR
-    finally:
-        leave_commit()
-    if gone:
-        if first is not None:
-            first.freem()
-        m.live()
-    return m
-
-
-def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """Mbufs that hold `size` bytes, or none at all."""
-    first: Mbuf = cython.cast(Mbuf, None)
-    last = cython.cast(Mbuf, None)
-    try:
-        while size > 0:
-            m: Mbuf = _largest(a, size, how, type, flags, deadline)
-            size -= m.capacity()
-            flags = 0
-            if last is None:
-                first = m
-            else:
-                last._next = m
-            last = m
-    except BaseException:
-        if first is not None:
-            first.freem()
-        raise
-    return first
-
-
-def _largest(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """The next mbuf of a chain that is to hold `size` bytes more."""
-    if size > MCLBYTES:
-        refused = a.refused
-        try:
-            # Pages in a row are worth a try, never a wait.
-            return jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
-        except (NoBufs, NoMemory):
-            a.refused = refused
-    if size >= MINCLSIZE:
-        return getcl(a, how, type, flags, deadline)
-    return get(a, how, type, flags, deadline)
 
 
 def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:

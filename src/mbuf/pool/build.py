@@ -22,7 +22,7 @@ from mbuf.errors import Inval
 from mbuf.packet.build import pour, take_in
 from mbuf.packet.mbuf import Mbuf, handle
 from mbuf.packet.pages import pour_pages
-from mbuf.pool import allocator
+from mbuf.pool import allocator, chain
 from mbuf.vm.number import INT_MAX
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def frombytes(a: Allocator, data: memoryview, how: int, align: int, flags: int, 
         return pour_pages(a, data, size, align or most, how, deadline)
     if not 0 <= align < MHLEN:
         raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
-    return pour(allocator.getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, size, align)
+    return pour(chain.getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, size, align)
 
 
 def devget(

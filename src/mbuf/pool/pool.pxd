@@ -1,5 +1,5 @@
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.pool cimport allocator, build, bulk, extpg
+from mbuf.pool cimport allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.pool.validate cimport at_least, validate
 from mbuf.packet.source cimport until

@@ -29,7 +29,7 @@ from mbuf.const import (
 from mbuf.errors import Inval, TunableWarning
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
-from mbuf.pool import aio, allocator, build, bulk, extpg
+from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.file import File, opened
 from mbuf.pool.limits import Limits, Memory
@@ -124,7 +124,8 @@ class Pool:
         parts = Subsystem(
             budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows
         )
-        if self._parts is not None:
+        made: Any = self._parts  # type: ignore[has-type]
+        if made is not None:
             parts.close()
             raise Inval("this pool was made already: make another one")
         self._parts = parts
@@ -239,7 +240,7 @@ class Pool:
         if m is not None:
             _mbuf("getm2", m)
         try:
-            return allocator.getm2(self._allocator, m, count, wait, kind, bits, deadline)
+            return chain.getm2(self._allocator, m, count, wait, kind, bits, deadline)
         finally:
             settle()
 
@@ -456,7 +457,7 @@ class Pool:
         check_latch()
         room = clip(off)
         if copy is not None and not callable(copy):
-            raise Inval("devget: copy must be a function to call, or None")
+            raise TypeError("devget: copy must be a function to call, or None")
         view = memoryview(data)
         try:
             return build.devget(self._allocator, view, room, rcvif, copy)
@@ -560,9 +561,7 @@ class Pool:
         finally:
             settle()
 
-    async def agetm2(
-        self, len: int, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
-    ) -> Mbuf:
+    async def agetm2(self, len: int, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None) -> Mbuf:
         """`getm2` of a new chain, in asyncio: waits for one mbuf after the other, and holds those that it has."""
         check_latch()
         ready(self._allocator)
@@ -822,4 +821,4 @@ def _bytes(vm: Any) -> int:
         return vm.realmem
     if isinstance(vm, bool) or not hasattr(vm, "__index__"):
         raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {_kind(vm)}")
-    return index(vm)
+    return Vm(index(vm)).realmem

@@ -178,7 +178,9 @@ NODES: Mapping[str, Node] = MappingProxyType(
         MAXMBUFMEM: Node(
             "Maximum real memory allocatable to various mbuf types", "int64_t", lambda pool: pool.limits.maxmbufmem
         ),
-        "kern.ipc.max_linkhdr": Node("Size of largest link layer header", "integer", lambda pool: pool.allocator.max_linkhdr),
+        "kern.ipc.max_linkhdr": Node(
+            "Size of largest link layer header", "integer", lambda pool: pool.allocator.max_linkhdr
+        ),
         "kern.ipc.max_protohdr": Node(
             "Size of largest protocol layer header", "integer", lambda pool: pool.allocator.max_protohdr
         ),
@@ -197,9 +199,7 @@ NODES: Mapping[str, Node] = MappingProxyType(
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
         KMEM_SIZE: Node("Size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size),
-        KMEM_SIZE_MAX: Node(
-            "Maximum size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size_max
-        ),
+        KMEM_SIZE_MAX: Node("Maximum size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size_max),
         "vm.lowmem_period": Node("Low memory callback period", "integer", _period, _set_period),
         "vm.debug.divisor": Node("Debug & thrash every this item in memory allocator", "unsigned integer", _divisor),
         # They count only where the divisor is 2 or more.

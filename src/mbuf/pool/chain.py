@@ -1,0 +1,92 @@
+"""Chains of new mbufs, as large as fit.
+
+Links what it gets to an mbuf that somebody else may change while this waits. Never touches bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mbuf.const import M_EOR, M_FREED, M_NOWAIT, M_PKTHDR, MCLBYTES, MINCLSIZE
+from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.packet.mbuf import Mbuf
+from mbuf.pool import allocator
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.pool.allocator import Allocator
+else:
+    from mbuf.shadow import cython
+
+if not cython.compiled:
+    from mbuf.pool.allocator import ready
+    from mbuf.vm.commit import enter_commit, leave_commit
+
+
+def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """A chain that holds `size` bytes, appended to `m` if that is given. See m_getm2."""
+    ready(a)
+    if size < 0 or (size == 0 and (m is None or flags & M_EOR)):
+        raise Inval(f"getm2: len {size}: ask for at least 1 byte")
+    if m is None:
+        first = _chain(a, size, how, type, flags & M_PKTHDR, deadline)
+        if flags & M_EOR:
+            tail = first.tail()
+            tail.bits |= M_EOR
+        return first
+    m.live()
+    first = _chain(a, size, how, type, 0, deadline)
+    # It may have waited, and others have freed m, or put mbufs behind it.
+    enter_commit()
+    try:
+        gone = m.bits & M_FREED != 0
+        if not gone:
+            tail = m.tail()
+            tail._next = first
+            tail.bits &= ~M_EOR
+            if flags & M_EOR:
+                tail = first.tail()
+                tail.bits |= M_EOR
+    finally:
+        leave_commit()
+    if gone:
+        if first is not None:
+            first.freem()
+        m.live()
+    return m
+
+
+def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """Mbufs that hold `size` bytes, or none at all."""
+    first: Mbuf = cython.cast(Mbuf, None)
+    last = cython.cast(Mbuf, None)
+    try:
+        while size > 0:
+            m: Mbuf = _largest(a, size, how, type, flags, deadline)
+            size -= m.capacity()
+            flags = 0
+            if last is None:
+                first = m
+            else:
+                last._next = m
+            last = m
+    except BaseException:
+        if first is not None:
+            first.freem()
+        raise
+    return first
+
+
+def _largest(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """The next mbuf of a chain that is to hold `size` bytes more."""
+    if size > MCLBYTES:
+        refused = a.refused
+        try:
+            # Pages in a row are worth a try, never a wait.
+            return allocator.jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
+        except (NoBufs, NoMemory):
+            a.refused = refused
+    if size >= MINCLSIZE:
+        return allocator.getcl(a, how, type, flags, deadline)
+    return allocator.get(a, how, type, flags, deadline)
