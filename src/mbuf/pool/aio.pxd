@@ -1,4 +1,5 @@
-from mbuf.pool cimport allocator
+cimport mbuf.pool.allocator as allocator
+
 from mbuf.pool.validate cimport validate
 
 cdef int M_NOWAIT

@@ -1,11 +1,12 @@
 cimport cython
 
+cimport mbuf.pool.extpg as extpg
+
 from mbuf.packet.cluster cimport cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.loose cimport Loose
 from mbuf.packet.mbuf cimport Mbuf, handle, packet
 from mbuf.packet.source cimport Source, until
-from mbuf.pool cimport extpg
 from mbuf.pool.validate cimport at_least, validate
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item

@@ -1,9 +1,11 @@
 cimport cython
 
+cimport mbuf.pool.allocator as allocator
+cimport mbuf.pool.chain as chain
+
 from mbuf.packet.build cimport pour, take_in
 from mbuf.packet.mbuf cimport Mbuf, handle
 from mbuf.packet.pages cimport pour_pages
-from mbuf.pool cimport allocator, chain
 from mbuf.pool.allocator cimport Allocator, ready
 
 cdef int EXT_MOD_TYPE, M_NOWAIT, MT_DATA

@@ -1,8 +1,9 @@
 cimport cython
 
+cimport mbuf.pool.allocator as allocator
+
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.pool cimport allocator
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.vm.commit cimport enter_commit, leave_commit
 

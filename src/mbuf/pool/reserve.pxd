@@ -1,8 +1,9 @@
 cimport cython
 
+cimport mbuf.pool.allocator as allocator
+
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.source cimport until
-from mbuf.pool cimport allocator
 from mbuf.pool.validate cimport validate
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Backend, Item
