@@ -62,14 +62,14 @@ def identity(m: Segment) -> int:
 
 def enforce(pool: Pool, zones: Zones) -> None:
     """Have all that the pool allocates, and its mbufs' verbs, come from these zones."""
-    if pool is None:
+    if pool is None or pool._allocator is None:
         raise Inval("enforce: there is no pool")
     pool._allocator.enforce(zones)
 
 
 def supply(pool: Pool, pages: Pages, sfbufs: SfBufs, tags: TagZone) -> None:
     """Have single pages, windows onto pages of files, and tags come from these."""
-    if pool is None:
+    if pool is None or pool._allocator is None:
         raise Inval("supply: there is no pool")
     pool._allocator.supply(pages, sfbufs)
     pool._allocator.tags = tags

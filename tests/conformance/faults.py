@@ -79,6 +79,10 @@ class FaultyZone(Zone):
         self._zone.reclaim(request)
 
     @property
+    def cached(self) -> int:
+        return self._zone.cached
+
+    @property
     def limit(self) -> int:
         return self._zone.limit
 

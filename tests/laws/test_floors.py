@@ -52,7 +52,9 @@ RAW = {
 DISPLAYS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 MAKERS = ("list", "dict", "set", "deque", "defaultdict", "OrderedDict", "Counter", "bytearray")
 
-MOST_LINES = 350
+MOST_LINES = 450
+#: Every method of a class that users hold is on one page.
+FACADES = {"pool/pool.py": 1500}
 MOST_DOCSTRING_LINES = 8
 
 
@@ -140,8 +142,9 @@ def is_mutable(value: ast.expr | None) -> bool:
 def files_are_short(house: House) -> Iterator[str]:
     for path, text in house.files.items():
         lines = len(text.splitlines())
-        if lines > MOST_LINES:
-            yield f"{path} has {lines} lines, more than {MOST_LINES}: two ideas are hiding in it, split them"
+        most = FACADES.get(path, MOST_LINES)
+        if lines > most:
+            yield f"{path} has {lines} lines, more than {most}: two ideas are hiding in it, split them"
 
 
 def modules_state_their_law(house: House) -> Iterator[str]:
@@ -319,7 +322,7 @@ BREACHES = [
         "uma/zone.py:2 changes its module's zone",
     ),
     (modules_hold_no_state, "uma/zone.py", "ZONES = tuple([1])\nNAMES = frozenset({1})", None),
-    (files_are_short, "uma/zone.pxd", "\n" * 351, "uma/zone.pxd has 351 lines"),
+    (files_are_short, "uma/zone.pxd", "\n" * 451, "uma/zone.pxd has 451 lines"),
     (files_are_short, "uma/zone.pxd", "\n" * 350, None),
     (modules_state_their_law, "uma/zone.py", "ZONES = ()", "uma/zone.py has no docstring"),
     (modules_state_their_law, "uma/zone.py", '"""A\n' + "b\n" * 8 + '"""', "docstring has 9 lines"),

@@ -39,7 +39,6 @@ REQUESTS: dict[str, tuple[Any, ...]] = {
     "getjcl_bulk": (1,),
     "get_row": (1,),
     "cljget": (None,),
-    "cluster": (2048, 1, None),
     "frombytes": (b"x",),
     "devget": (b"x",),
     "wrap": (b"x",),

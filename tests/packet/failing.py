@@ -94,6 +94,10 @@ class MeagreZone(Zone):
     def reclaim(self, request: int) -> None:
         self._zone.reclaim(request)
 
+    @property
+    def cached(self) -> int:
+        return self._zone.cached
+
 
 class MeagreTags(TagZone):
     """The memory of tags, as far as it can be had."""

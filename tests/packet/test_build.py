@@ -345,3 +345,38 @@ def test_nothing_is_made_of_nothing() -> None:
         pour(nothing, b"x", 1, 0)
     with pytest.raises(TypeError, match="give a source"):
         take_in(nothing, b"x", 1, 0, None, None)
+
+
+def test_devget_calls_a_driver_when_it_has_all_its_mbufs(small: Callable[..., Pool]) -> None:
+    pool = small(clusters=2, mbufs=20)
+    calls: list[int] = []
+
+    def copy(source: memoryview, target: memoryview) -> None:
+        calls.append(pool.out)
+        target[:] = source
+
+    data = some(4000)
+    m = pool.devget(data, copy=copy)
+    assert (bytes(m), calls) == (data, [2, 2])
+    m.freem()
+    calls.clear()
+    with pytest.raises(NoBufs):
+        pool.devget(some(9000), copy=copy)
+    assert (calls, pool.out) == ([], 0)
+
+
+@pytest.mark.parametrize("junk", [5, "copy", b""])
+def test_devget_refuses_a_driver_that_cannot_be_called(pool: Pool, junk: Any) -> None:
+    with pytest.raises(TypeError, match="copy must be a function"):
+        pool.devget(b"abc", copy=junk)
+
+
+def test_data_may_be_resized_again_afterwards(pool: Pool) -> None:
+    for verb in (pool.frombytes, pool.devget):
+        data = bytearray(some(3000))
+        m = verb(data)
+        data.append(1)
+        m.freem()
+        with pytest.raises(Inval):
+            verb(data, **({"align": -1} if verb == pool.frombytes else {"off": -1}))
+        data.append(2)

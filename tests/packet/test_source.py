@@ -2,7 +2,6 @@ from collections.abc import Callable
 
 import pytest
 
-from mbuf import M_NOWAIT
 from mbuf.packet.source import Source
 
 
@@ -12,7 +11,6 @@ from mbuf.packet.source import Source
         lambda source: source.get(),
         lambda source: source.gethdr(),
         lambda source: source.getcl(),
-        lambda source: source.cluster(2048, M_NOWAIT, None),
         lambda source: source.dropped(None),
     ],
 )

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,11 @@ from mbuf import (
     M_BCAST,
     M_EOR,
     M_EXT,
+    M_NOWAIT,
     M_PKTHDR,
+    M_WAITOK,
     MT_CONTROL,
+    MT_DATA,
     Freed,
     Inval,
     Mbuf,
@@ -281,3 +285,242 @@ def test_an_mbuf_asks_its_pool_for_more_and_no_other(make: Callable[..., Pool]) 
     assert (here.out, there.out) == (10, 0)
     m.freem()
     n.freem()
+
+
+# What happens to an mbuf while it is waited for it.
+
+
+Spawn = Callable[[Callable[[], object]], Any]
+Eventually = Callable[[Callable[[], object]], None]
+
+
+def waiting(pool: Pool, spawn: Spawn, eventually: Eventually, call: Callable[[], object]) -> Any:
+    """A thread that waits in a call for a cluster."""
+    waiter = spawn(call)
+    eventually(lambda: len(pool.zones.clust.limiter.waiters) == 1)
+    return waiter
+
+
+def test_an_mbuf_freed_while_getm2_waits_is_not_extended(
+    make: Callable[..., Pool], few: Few, spawn: Spawn, eventually: Eventually
+) -> None:
+    pool = make(few(clusters=2))
+    m, taken = pool.get(), pool.getcl_bulk(2)
+    waiter = waiting(pool, spawn, eventually, lambda: pool.getm2(1000, M_WAITOK, MT_DATA, 0, m, 20))
+    m.free()
+    taken.pop().free()
+    with pytest.raises(Freed):
+        waiter.done()
+    assert pool.out == 1
+    others = [pool.get() for _ in range(3)]
+    assert [n.next for n in others] == [None] * 3
+    pool.free_bulk(others + taken)
+
+
+def test_what_was_put_behind_an_mbuf_while_getm2_waits_stays_before_the_new(
+    make: Callable[..., Pool], few: Few, spawn: Spawn, eventually: Eventually
+) -> None:
+    pool = make(few(clusters=2))
+    m, taken = pool.get(), pool.getcl_bulk(2)
+    waiter = waiting(pool, spawn, eventually, lambda: pool.getm2(1000, M_WAITOK, MT_DATA, M_EOR, m, 20))
+    m.next = pool.get(type=MT_CONTROL)
+    taken.pop().free()
+    assert waiter.done() is m
+    assert (sizes(m), m.last().flags) == ([M, M, C], M_EXT | M_EOR)
+    m.freem()
+    pool.free_bulk(taken)
+
+
+@pytest.mark.parametrize("verb", ["clget", "cljget"])
+@pytest.mark.parametrize("act", ["free", "attach"])
+def test_an_mbuf_that_changed_while_a_cluster_was_waited_for_gets_none(
+    make: Callable[..., Pool], few: Few, spawn: Spawn, eventually: Eventually, verb: str, act: str
+) -> None:
+    pool = make(few(clusters=2))
+    m, taken = pool.get(), pool.getcl_bulk(2)
+    words = {} if verb == "clget" else {"size": 2048}
+    waiter = waiting(pool, spawn, eventually, lambda: getattr(pool, verb)(m, how=M_WAITOK, timeout=20, **words))
+    if act == "free":
+        m.free()
+    else:
+        m.extadd(bytearray(b"mine"))
+    taken.pop().free()
+    with pytest.raises(Freed if act == "free" else Inval):
+        waiter.done()
+    assert pool.zones.clust.used - pool.zones.pack.cached == 1
+    if act == "attach":
+        assert m.ext is not None
+        m.free()
+    pool.free_bulk(taken)
+
+
+# Several CPUs.
+
+
+def test_what_other_cpus_cache_is_drained_before_a_request_is_denied(make: Callable[..., Pool], few: Few) -> None:
+    pool = make(few(clusters=100, mbufs=400), ncpu=4)
+    with pool.cpu(1):
+        pool.free_bulk(pool.getcl_bulk(80))
+    taken = [pool.getcl() for _ in range(100)]
+    with pytest.raises(NoBufs, match="mbuf_cluster at its limit of 100: 100 in use, 0 cached; raise"):
+        pool.getcl()
+    assert (pool.out, pool.stat().refused) == (100, 1)
+    pool.free_bulk(taken)
+
+
+@pytest.mark.parametrize("verb", ["clget", "cljget", "getcl_bulk"])
+def test_so_it_is_for_every_call(make: Callable[..., Pool], few: Few, verb: str) -> None:
+    pool = make(few(clusters=100, mbufs=400), ncpu=4)
+    taken = pool.getcl_bulk(20)
+    with pool.cpu(1):
+        pool.free_bulk(pool.getcl_bulk(80))
+    if verb == "getcl_bulk":
+        taken += pool.getcl_bulk(80)
+    else:
+        for _ in range(80):
+            m = pool.get()
+            taken.append(pool.clget(m) if verb == "clget" else pool.cljget(m, size=2048))  # type: ignore[arg-type]
+    assert pool.stat().clusters_in_use == 100
+    with pytest.raises(NoBufs):
+        pool.getcl()
+    pool.free_bulk(taken)
+
+
+def test_mbufs_in_the_caches_of_other_cpus_are_drained_too(make: Callable[..., Pool], few: Few) -> None:
+    pool = make(few(mbufs=40), ncpu=2)
+    with pool.cpu(1):
+        pool.free_bulk([pool.get() for _ in range(30)])
+    taken = [pool.get() for _ in range(40)]
+    with pytest.raises(NoBufs, match="mbuf at its limit of 40: 40 in use"):
+        pool.get()
+    pool.free_bulk(taken)
+
+
+def test_the_error_says_how_many_clusters_cached_packets_keep(make: Callable[..., Pool], few: Few) -> None:
+    pool = make(few(clusters=10))
+    packets = pool.getcl_bulk(4)
+    pool.free_bulk(pool.getcl_bulk(6))
+    bare = pool.get()
+    with pytest.raises(NoBufs) as caught:
+        pool.clget(bare)
+    error = caught.value
+    assert str(error) == (
+        "mbuf_cluster at its limit of 10: 4 in use, 0 cached, 6 in packets that are cached; raise kern.ipc.nmbclusters"
+    )
+    assert (error.used, error.cached, error.limit) == (4, 6, 10)
+    bare.free()
+    pool.free_bulk(packets)
+
+
+# Arguments with user code.
+
+
+class Fickle:
+    """A number that is another one the second time."""
+
+    def __init__(self, first: int, then: int) -> None:
+        self.first, self.then, self.asked = first, then, 0
+
+    def __index__(self) -> int:
+        self.asked += 1
+        return self.first if self.asked == 1 else self.then
+
+
+class Liar(int):
+    """An int that is another one for those who ask."""
+
+    def __index__(self) -> int:
+        return -1
+
+    def __and__(self, other: int) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+CALLS: dict[str, tuple[tuple[Any, ...], dict[str, int]]] = {
+    "get": ((), {"how": M_NOWAIT, "type": MT_DATA}),
+    "gethdr": ((), {"how": M_NOWAIT, "type": MT_DATA}),
+    "getcl": ((), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR}),
+    "getjcl": ((), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR, "size": 4096}),
+    "get2": ((300,), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR}),
+    "getm2": ((5000,), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR}),
+    "get_row": ((3,), {"how": M_NOWAIT, "type": MT_DATA}),
+    "getcl_bulk": ((3,), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR}),
+    "getjcl_bulk": ((3,), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR, "size": 4096}),
+    "cljget": ((None,), {"how": M_NOWAIT, "size": 4096}),
+    "init": ((), {"how": M_NOWAIT, "type": MT_DATA, "flags": M_PKTHDR}),
+    "frombytes": ((bytes(5000),), {"how": M_NOWAIT, "flags": M_PKTHDR, "align": 8}),
+    "devget": ((bytes(5000),), {"off": 8}),
+    "alloc_ext_pgs": ((), {"how": M_NOWAIT}),
+    "alloc_ext_plus_pages": ((5000,), {"how": M_NOWAIT}),
+}
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, (_, words) in CALLS.items() for name in words])
+def test_an_argument_is_converted_once(pool: Pool, verb: str, name: str) -> None:
+    arguments, words = CALLS[verb]
+    number = Fickle(words[name], 1 << 40)
+    got: Any = getattr(pool, verb)(*arguments, **words | {name: number})
+    assert number.asked == 1
+    for m in got if isinstance(got, list) else [got]:
+        m.freem() if isinstance(m, Mbuf) else m.free()
+
+
+@pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, (_, words) in CALLS.items() for name in words])
+def test_an_int_of_another_kind_is_the_number_that_it_is(pool: Pool, verb: str, name: str) -> None:
+    arguments, words = CALLS[verb]
+    with_int: Any = getattr(pool, verb)(*arguments, **words)
+    with_liar: Any = getattr(pool, verb)(*arguments, **words | {name: Liar(words[name])})
+    for got in (with_int, with_liar):
+        for m in got if isinstance(got, list) else [got]:
+            if isinstance(m, Mbuf):
+                assert (m.type, m.size) == ((with_int[0] if isinstance(got, list) else with_int).type, m.size)
+                m.freem()
+            else:
+                m.free()
+
+
+@pytest.mark.parametrize("verb", ["aget", "agethdr", "agetcl", "agetjcl", "agetm2"])
+def test_an_argument_of_a_task_is_converted_once(pool: Pool, verb: str) -> None:
+    kind = Fickle(MT_CONTROL, -1)
+
+    async def ask() -> Mbuf:
+        arguments = (3000,) if verb == "agetm2" else ()
+        got: Mbuf = await getattr(pool, verb)(*arguments, type=kind)
+        return got
+
+    m = asyncio.run(ask())
+    assert (m.type, kind.asked) == (MT_CONTROL, 1)
+    m.freem()
+
+
+def test_a_mbuf_freed_by_an_argument_is_refused(pool: Pool) -> None:
+    m = pool.get()
+
+    class Free:
+        def __index__(self) -> int:
+            m.free()
+            return M_NOWAIT
+
+    with pytest.raises(Freed):
+        pool.getm2(100, Free(), MT_DATA, 0, m)  # type: ignore[arg-type]
+    assert pool.out == 0
+
+
+@pytest.mark.parametrize("junk", [5, "m", b"m", object()])
+def test_what_is_no_mbuf_is_refused(pool: Pool, junk: Any) -> None:
+    for call in (
+        lambda: pool.getm2(10, m=junk),
+        lambda: pool.clget(junk),
+        lambda: pool.cljget(junk),
+        lambda: pool.freem(junk),
+    ):
+        with pytest.raises(TypeError, match="give an mbuf, not a "):
+            call()
+    with pytest.raises(TypeError, match="clget: give an mbuf, not None"):
+        pool.clget(None)  # type: ignore[arg-type]
+    assert pool.out == 0

@@ -1,10 +1,11 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
-from mbuf import NoBufs, Pool
+from mbuf import Inval, NoBufs, Pool
 from mbuf.pool.drains import Drains
 from mbuf.vm.event import EVENTHANDLER_PRI_FIRST, EVENTHANDLER_PRI_LAST
 
@@ -32,9 +33,18 @@ def test_there_are_drains_until_the_last_is_deregistered() -> None:
     assert not drains
     drains.register(fail, "ip")
     assert drains
-    drains.deregister(print)
+    with pytest.raises(Inval, match="is not registered"):
+        drains.deregister(print)
     assert drains
     drains.deregister(fail)
+    assert not drains
+
+
+@pytest.mark.parametrize("junk", [5, None, "ip"])
+def test_what_cannot_be_called_is_no_drain(junk: Any) -> None:
+    drains = Drains()
+    with pytest.raises(Inval, match="drains: give a function to call"):
+        drains.register(junk)
     assert not drains
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mbuf import Inval, Limits, Pool, Vm
-from mbuf.pool.limits import KINDS, MBUF, SWITCHES, TUNABLES, tunable, written
+from mbuf.pool.limits import KINDS, MBUF, SWITCHES, TUNABLES, Memory, tunable, written
 
 CASES = json.loads(Path(__file__).parents[1].joinpath("conformance/limits.json").read_text("utf-8"))["cases"]
 NAMES = ("maxmbufmem", "nmbclusters", "nmbjumbop", "nmbjumbo9", "nmbjumbo16", "nmbufs")
@@ -134,6 +134,8 @@ def test_fewer_mbufs_than_clusters_are_too_few():
         ("nmbclusters", "did you mean kern.ipc.nmbclusters[?]"),
         ("kern.ipc.NMBUFS", "did you mean kern.ipc.nmbufs[?]"),
         ("", "there are kern.ipc.maxmbufmem, "),
+        ("kern.vm.kmem.size", "did you mean vm.kmem_size[?]"),
+        ("kmem_size", "did you mean vm.kmem_size[?]"),
     ],
 )
 def test_an_unknown_tunable_is_refused(name, hint):
@@ -153,3 +155,70 @@ def test_a_negative_limit_is_none(kind):
         assert pool.limits.of(kind) == -1
         assert getattr(pool.zones, kind.attr).limit == 0
         assert pool.sysctl[kind.sysctl] == -1
+
+
+# How much memory there is.
+
+
+@pytest.mark.parametrize("size", [150_000_000, 200_000_000, 149_999_617, 5_000_001])
+def test_memory_need_not_be_whole_pages(size):
+    assert Memory.plan(size).realmem == size
+    assert Limits.plan(size).maxmbufmem == size // 2
+    with Pool(Vm(size), worker=False) as pool:
+        assert (pool.vm.realmem, pool.vm.pages) == (size, size // 4096)
+        assert pool.sysctl["kern.ipc.maxmbufmem"] == size // 2
+
+
+@pytest.mark.parametrize("gibs", [2, 3, 8, 64])
+def test_kernel_memory_of_2g_plans_alike_on_any_machine_that_has_as_much(gibs):
+    given = {
+        "vm.kmem_size": "2G",
+        "kern.ipc.nmbclusters": "1000000",
+        "kern.ipc.nmbjumbop": "262144",
+        "kern.ipc.nmbjumbo9": "65536",
+        "kern.ipc.nmbjumbo16": "32768",
+    }
+    planned = (1073741824, 1000000, 262144, 65536, 32768, 1360448)
+    assert numbers(Limits.plan(gibs * GIB, given)) == dict(zip(NAMES, planned, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "physmem", "kmem", "realmem"),
+    [
+        ({}, 4 * GIB, 4 * GIB, 4 * GIB),
+        ({"vm.kmem_size": 0}, 4 * GIB, 4 * GIB, 4 * GIB),
+        ({"vm.kmem_size": "1G"}, 4 * GIB, GIB, GIB),
+        ({"vm.kmem_size": 150_000_000}, 4 * GIB, 150_003_712, 150_003_712),
+        ({"vm.kmem_size": 1}, 4 * GIB, 4096, 4096),
+        # At most twice the memory, which takes nothing away.
+        ({"vm.kmem_size": "64G"}, 4 * GIB, 8 * GIB, 4 * GIB),
+        ({"vm.kmem_size": -1}, 4 * GIB, 8 * GIB, 4 * GIB),
+        ({"vm.kmem_size_max": "1G"}, 4 * GIB, GIB, GIB),
+        ({"vm.kmem_size_max": "8G"}, 4 * GIB, 4 * GIB, 4 * GIB),
+        ({"vm.kmem_size_max": 0}, 4 * GIB, 4 * GIB, 4 * GIB),
+        # A size that was given is no matter of the most.
+        ({"vm.kmem_size": "2G", "vm.kmem_size_max": "1G"}, 4 * GIB, 2 * GIB, 2 * GIB),
+        ({"hw.physmem": "1G"}, GIB, GIB, GIB),
+        ({"hw.physmem": "1G", "vm.kmem_size": "2G"}, GIB, 2 * GIB, GIB),
+        ({"hw.physmem": "8G"}, 4 * GIB, 4 * GIB, 4 * GIB),
+        ({"hw.physmem": GIB + 4095}, GIB, GIB, GIB),
+        ({"hw.physmem": "1.5k"}, 4 * GIB, 4 * GIB, 4 * GIB),
+    ],
+)
+def test_memory_is_what_tunables_leave_of_it(given, physmem, kmem, realmem):
+    found = Memory.plan(4 * GIB, given)
+    assert (found.physmem, found.kmem_size, found.realmem) == (physmem, kmem, realmem)
+    assert Limits.plan(4 * GIB, given) == Limits.plan(realmem)
+
+
+def test_a_kernel_addresses_three_fifths_of_its_space_at_most():
+    assert Memory.plan(1 << 42).realmem == -(-1319413950874 // 4096) * 4096
+    assert Memory.plan(1 << 42, kmem=1 << 62).realmem == 1 << 42
+
+
+def test_a_pool_takes_no_more_memory_than_hw_physmem_says():
+    for memory in (None, GIB):
+        with Pool(memory, {"hw.physmem": "16M"}, worker=False) as pool:
+            assert (pool.vm.realmem, pool.limits) == (16 << 20, Limits.plan(16 << 20))
+    with Pool(Vm(GIB), {"hw.physmem": "16M"}, worker=False) as pool:
+        assert (pool.vm.realmem, pool.limits) == (GIB, Limits.plan(16 << 20))

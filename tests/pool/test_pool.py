@@ -1,3 +1,6 @@
+import ast
+import asyncio
+import copy
 import gc
 import subprocess
 import sys
@@ -166,7 +169,7 @@ def test_closed_it_hands_out_nothing(make: Callable[..., Pool]) -> None:
         lambda: pool.getm2(5000),
         lambda: pool.getcl_bulk(1),
         lambda: pool.cljget(None),
-        lambda: pool.cluster(2048, M_WAITOK, None),
+        lambda: pool.cljget(None, M_WAITOK, 2048),
         lambda: pool.getcl(M_WAITOK),
     ):
         with pytest.raises(Inval, match="closed"):
@@ -488,3 +491,163 @@ def test_a_program_may_end_at_any_time(program: str) -> None:
     done = run(program, "-W", "ignore")
     limit = "[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached\n"
     assert (done.returncode, done.stdout, done.stderr.replace(limit, "")) == (0, "", "")
+
+
+# One that isn't whole, and what may not be set.
+
+READ_ONLY = (
+    *("zones", "own", "vm", "limits", "cpus", "debug", "out", "closed", "max_linkhdr", "max_protohdr", "pages"),
+    *("sfbufs", "tags", "snd_tags", "probes", "reserve", "sysctl", "reclaim", "drains", "changes", "warnings"),
+    "mb_use_ext_pgs",
+)
+CALLS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("get", "gethdr", "getcl", "getjcl", "alloc_ext_pgs", "init"), ()),
+    **dict.fromkeys(("watch_memory", "drain", "stat", "sites", "close", "__enter__"), ()),
+    **dict.fromkeys(("get2", "getm2", "get_row", "getcl_bulk", "getjcl_bulk", "alloc_ext_plus_pages", "tag_get"), (5,)),
+    **dict.fromkeys(("frombytes", "devget", "wrap"), (b"abc",)),
+    **{"freem": (None,), "cljget": (None,), "free_bulk": ([],), "file": ("/dev/null",), "tag_alloc": (0, 1)},
+    **{"snd_tag_alloc": (None,)},
+}
+TASKS: dict[str, tuple[Any, ...]] = {"aget": (), "agethdr": (), "agetcl": (), "agetjcl": (), "agetm2": (5,)}
+
+
+class Hasty(Pool):
+    """A pool whose own `__init__` has not run."""
+
+    def __init__(self) -> None:
+        self.first = self.getcl()
+
+
+def unmade() -> list[Pool]:
+    return [Pool.__new__(Pool), Hasty.__new__(Hasty)]
+
+
+def test_a_pool_that_was_never_made_refuses_everything() -> None:
+    with pytest.raises(Inval, match="this pool was never made"):
+        Hasty()
+    for pool in unmade():
+        for name in READ_ONLY:
+            with pytest.raises(Inval, match="this pool was never made"):
+                getattr(pool, name)
+        for name, arguments in CALLS.items():
+            with pytest.raises(Inval, match="this pool was never made"):
+                getattr(pool, name)(*arguments)
+        for name, arguments in TASKS.items():
+            with pytest.raises(Inval, match="this pool was never made"):
+                asyncio.run(getattr(pool, name)(*arguments))
+        with pytest.raises(Inval, match="this pool was never made"), pool.cpu(0):
+            pass
+    missing = {name for name in dir(Pool) if name[0] != "_"} - {*READ_ONLY, *CALLS, *TASKS, "clget", "cpu"}
+    assert not missing
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_what_a_pool_is_made_of_can_only_be_read(pool: Pool, name: str) -> None:
+    before = getattr(pool, name)
+    with pytest.raises(AttributeError):
+        setattr(pool, name, None)
+    with pytest.raises(AttributeError):
+        delattr(pool, name)
+    assert getattr(pool, name) == before
+    pool.getcl().free()
+
+
+@pytest.mark.parametrize("name", ["reserve", "sysctl", "drains", "zones", "probes"])
+def test_what_a_pool_is_made_of_is_made_once(pool: Pool, name: str) -> None:
+    assert getattr(pool, name) is getattr(pool, name)
+
+
+def test_a_pool_is_made_once(pool: Pool) -> None:
+    m = pool.getcl()
+    with pytest.raises(Inval, match="this pool was made already"):
+        pool.__init__(Vm(1 << 24))  # type: ignore[misc]
+    assert pool.out == 1
+    m.free()
+
+
+def test_a_subclass_is_a_pool() -> None:
+    class Named(Pool):
+        def __init__(self, name: str) -> None:
+            super().__init__(Vm(1 << 24), worker=False)
+            self.name = name
+
+    with Named("ours") as pool:
+        pool.getcl().free()
+        assert (pool.name, pool.out) == ("ours", 0)
+
+
+def test_sysctl_and_reserve_do_not_hold_the_pool() -> None:
+    pool = Pool(1 << 24, worker=False)
+    tree, reserve, clust = pool.sysctl, pool.reserve, pool.zones.clust
+    del pool
+    assert clust.closed
+    assert tree["kern.ipc.nmbclusters"] == clust.limit
+    assert not reserve.started
+
+
+def test_a_number_of_bytes_is_memory() -> None:
+    for size in (64 << 20, 150_000_000):
+        with Pool(size, worker=False) as pool:
+            assert (pool.vm.realmem, pool.limits) == (size, Limits.plan(size))
+
+
+@pytest.mark.parametrize("junk", ["64m", 1.5, True, [1], object(), b"1"])
+def test_what_is_no_memory_is_refused(junk: Any) -> None:
+    with pytest.raises(TypeError, match="Pool: give a Vm, a number of bytes, or None"):
+        Pool(junk)
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 62, 1 << 70])
+def test_so_many_bytes_cannot_be(size: int) -> None:
+    with pytest.raises(Inval, match="realmem"):
+        Pool(size)
+
+
+@pytest.mark.parametrize("name", ["max_linkhdr", "max_protohdr"])
+@pytest.mark.parametrize("bad", [-1, 169, 1 << 31, 1 << 64, -(1 << 70)])
+def test_headers_of_so_many_bytes_cannot_be(name: str, bad: int) -> None:
+    with pytest.raises(Inval, match=f"{name} .*: give the bytes of the largest header, 0 to 168"):
+        Pool(Vm(1 << 24), **{name: bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_linkhdr", "max_protohdr", "ncpu", "nsfbufs"])
+@pytest.mark.parametrize("junk", ["1", 1.5, None])
+def test_what_is_no_number_is_refused(name: str, junk: Any) -> None:
+    with pytest.raises(TypeError):
+        Pool(Vm(1 << 24), **{name: junk})
+
+
+@pytest.mark.parametrize("junk", [5, None, "", [("a", 1)]])
+def test_what_is_no_mapping_of_tunables_is_refused(junk: Any) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        Pool(Vm(1 << 24), junk)
+
+
+@pytest.mark.parametrize("junk", [1.5, None, [1]])
+def test_a_tunable_that_is_no_number_is_refused(junk: Any) -> None:
+    with pytest.raises(TypeError):
+        Pool(Vm(1 << 24), {"kern.ipc.nmbclusters": junk})
+
+
+def test_a_pool_is_not_pickled(pool: Pool) -> None:
+    with pytest.raises(TypeError, match="can't be pickled or copied"):
+        copy.copy(pool)
+
+
+def test_every_method_looks_at_the_latch_first() -> None:
+    """Properties read; what may have ended something settles it."""
+    source = Path(__file__).parents[2].joinpath("src/mbuf/pool/pool.py").read_text("utf-8")
+    pool = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Pool")
+    methods = [node for node in pool.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    public = [
+        node
+        for node in methods
+        if node.name[0] != "_" and "property" not in {ast.unparse(each) for each in node.decorator_list}
+    ]
+    assert len(public) > 30
+    for node in public:
+        assert ast.unparse(node.body[1]) == "check_latch()", node.name
+    settles = {node.name for node in public if "settle()" in ast.unparse(node)}
+    assert {node.name for node in public} - settles == {
+        *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "sites")
+    }

@@ -301,7 +301,10 @@ def test_detached_nobody_is_told(make: Make) -> None:
 
     pool.probes.attach("m-get", listener)
     pool.probes.detach("m-get", listener)
-    pool.probes.detach("m-get", listener)
+    with pytest.raises(Inval, match="is not attached to it"):
+        pool.probes.detach("m-get", listener)
+    with pytest.raises(Inval, match="unknown probe 'm-got'"):
+        pool.probes.detach("m-got", listener)
     pool.get().free()
     assert not told
     assert not pool.probes.on

@@ -109,6 +109,26 @@ def test_fewer_mbufs_than_clusters_given_are_refused(given: dict[str, int | str]
     assert not vm.freed
 
 
+@pytest.mark.parametrize("name", ["hw.physmem", "vm.kmem_size"])
+def test_memory_of_less_than_a_page_is_refused(name: str) -> None:
+    with pytest.raises(Inval, match=f"{name}=4095: give bytes of memory, 4096 or more"):
+        said({name: 4095})
+    if name == "hw.physmem":
+        with pytest.raises(Inval, match="hw.physmem=0: give bytes"):
+            said({name: 0})
+
+
+def test_more_memory_than_there_is_is_remarked_on() -> None:
+    assert said({"hw.physmem": "2G", "vm.kmem_size": "2G"}) == [
+        f"hw.physmem={2 * GIB} is more than there is: the {GIB} bytes of memory are used"
+    ]
+    assert said({"vm.kmem_size": "256M", MEMORY: "512M"}) == [
+        f"{MEMORY}={512 << 20} is more than three quarters of {256 << 20} bytes of memory: the kernel takes {192 << 20}"
+    ]
+    assert remark("vm.kmem_size", "-1") == "the kernel takes -1 as it is, and that for more than there is"
+    assert remark("vm.kmem_size", "8g") == ""
+
+
 def test_where_the_sum_wraps_it_is_refused_all_the_same() -> None:
     with pytest.raises(Inval, match="is less than 2147483647 [+] 2147483647 = 4294967294, the clusters of"):
         said({NMB: 2**31 - 1, "kern.ipc.nmbjumbop": 2**31 - 1, BUFS: 5})

@@ -15,6 +15,7 @@ FIXED = [
     "kern.ipc.max_hdr",
     "kern.ipc.max_datalen",
 ]
+MEMORY = ["vm.kmem_size", "vm.kmem_size_max", "hw.physmem"]
 SND_TAGS = "kern.ipc.num_snd_tags"
 LIMITS = [
     "kern.ipc.nmbufs",
@@ -36,7 +37,7 @@ def gib(make: Callable[..., Pool]) -> Pool:
 def test_the_names_are_the_kernels(gib: Pool) -> None:
     names = list(gib.sysctl)
     assert names[:12] == list(gib.sysctl.under("kern.ipc")) == list(gib.sysctl.under("kern")) == NAMES
-    assert names[12:] == [*gib.sysctl.under("vm"), "debug.vm_lowmem"]
+    assert names[12:] == [*gib.sysctl.under("vm"), "debug.vm_lowmem", "hw.physmem"]
     assert len(names) == len(gib.sysctl) == len(set(names))
 
 
@@ -92,7 +93,7 @@ def test_what_is_no_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
     assert dict(gib.sysctl) == before
 
 
-@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("name", FIXED + MEMORY)
 @pytest.mark.parametrize("value", [0, 16, GIB, -1, 2**31, 2**63, None])
 def test_what_was_set_when_the_pool_was_made_can_only_be_read(gib: Pool, name: str, value: Any) -> None:
     before = dict(gib.sysctl)
@@ -111,6 +112,18 @@ def test_the_headers_add_up(make: Callable[..., Pool], linkhdr: int, protohdr: i
         168 - linkhdr - protohdr,
     ]
     assert (pool.max_linkhdr, pool.max_protohdr) == (linkhdr, protohdr)
+
+
+def test_the_memory_that_was_planned_for_is_told(make: Callable[..., Pool]) -> None:
+    pool = make(mem=GIB)
+    assert [pool.sysctl[name] for name in MEMORY] == [GIB, 1319413950874, GIB]
+    pool = make({"vm.kmem_size": "512M", "hw.physmem": "900M"}, mem=GIB)
+    assert [pool.sysctl[name] for name in MEMORY] == [GIB // 2, 1319413950874, 900 << 20]
+    assert pool.sysctl["kern.ipc.maxmbufmem"] == GIB // 4
+    assert pool.sysctl["vm.uma_kmem_limit"] == GIB // 2
+    pool = make({"vm.kmem_size_max": "256M"}, mem=GIB)
+    assert [pool.sysctl[name] for name in MEMORY] == [GIB // 4, GIB // 4, GIB]
+    assert pool.sysctl["kern.ipc.maxmbufmem"] == GIB // 8
 
 
 class Card(Interface):

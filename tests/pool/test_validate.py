@@ -42,7 +42,6 @@ VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "getcl_bulk": ({"n": 3}, ("how", "type", "flags", "timeout")),
     "clget": ({"m": None}, ("how", "timeout")),
     "cljget": ({"m": None}, ("how", "timeout", "size")),
-    "cluster": ({"size": 2048, "how": M_NOWAIT, "timeout": None}, ("how", "timeout", "size")),
 }
 
 BAD: dict[str, list[Any]] = {

@@ -100,8 +100,21 @@ def test_an_event_is_true_when_somebody_listens() -> None:
     assert not event
 
 
-def test_forgetting_a_stranger_is_no_error() -> None:
-    Event().deregister(print)
+def test_what_is_not_registered_is_refused() -> None:
+    event = Event()
+    with pytest.raises(Inval, match="is not registered"):
+        event.deregister(print)
+    assert not event.forget(print)
+
+
+@pytest.mark.parametrize("junk", [5, None, "print"])
+def test_what_cannot_be_called_is_refused(junk: Any) -> None:
+    event = Event()
+    with pytest.raises(Inval, match="give a function to call"):
+        event.register(junk)
+    with pytest.raises(TypeError):
+        event.register(print, "first")  # type: ignore[arg-type]
+    assert not event
 
 
 def test_a_method_is_forgotten_by_its_equal() -> None:
@@ -165,7 +178,7 @@ def test_who_leaves_during_an_invocation_may_be_called_once_more() -> None:
     def last() -> None:
         calls.append("last")
 
-    event.register(lambda: event.deregister(last))
+    event.register(lambda: event.forget(last))
     event.register(last)
     event.invoke()
     event.invoke()

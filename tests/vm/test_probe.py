@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from mbuf import Inval
 from mbuf.vm.probe import Probes
 
 
@@ -12,10 +13,17 @@ def test_it_is_on_while_somebody_listens() -> None:
     probes.listen("a", print)
     probes.listen("a", repr)
     assert (probes.on, probes.listening("a"), probes.listening("b")) == (True, 2, 0)
-    probes.ignore("a", print)
-    probes.ignore("b", repr)
+    assert probes.ignore("a", print)
+    assert not probes.ignore("b", repr)
     assert probes.on
-    probes.ignore("a", repr)
+    assert probes.ignore("a", repr)
+    assert not probes.on
+
+
+def test_what_cannot_be_called_does_not_listen() -> None:
+    probes = Probes()
+    with pytest.raises(Inval, match="give a function to call, not 5"):
+        probes.listen("a", 5)  # type: ignore[arg-type]
     assert not probes.on
 
 

@@ -18,9 +18,15 @@ def pages(count: int) -> Vm:
 
 
 @pytest.mark.parametrize(("realmem", "count"), [(0, 0), (4095, 0), (4096, 1), (8191, 1), (1 << 30, 262144)])
-def test_the_budget_is_whole_pages(realmem: int, count: int) -> None:
+def test_the_budget_is_whole_pages_and_the_bytes_are_kept(realmem: int, count: int) -> None:
     vm = Vm(realmem)
-    assert (vm.pages, vm.free, vm.used, vm.realmem) == (count, count, 0, count * PAGE_SIZE)
+    assert (vm.pages, vm.free, vm.used, vm.realmem) == (count, count, 0, realmem)
+
+
+@pytest.mark.parametrize("realmem", [1.5, 0.0, "64m", None, True, [1]])
+def test_a_budget_that_is_no_whole_number_is_refused(realmem: Any) -> None:
+    with pytest.raises(TypeError, match="give the bytes of memory to manage, a whole number"):
+        Vm(realmem)
 
 
 @pytest.mark.parametrize("realmem", [-1, 1 << 62, 1 << 64])
@@ -372,5 +378,5 @@ def test_a_group_of_version_1_limits_it(host: Tree, groups: str, limits: dict[st
 
 def test_the_host_has_memory() -> None:
     vm = Vm.host()
-    assert vm.realmem == host_memory() // PAGE_SIZE * PAGE_SIZE > 0
+    assert vm.realmem == host_memory() > 0
     assert vm.used == 0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR, MCLBYTES, MINCLSIZE
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.source import left
-from mbuf.pool.allocator import cljget, get, getcl, getjcl, jumbo, refusal
+from mbuf.pool import allocator
+from mbuf.pool.validate import validate
 from mbuf.uma.turn import Turn
 
 if TYPE_CHECKING:
@@ -28,27 +29,30 @@ _Got = TypeVar("_Got")
 
 async def aget(a: Allocator, type: int, flags: int, deadline: float | None) -> Mbuf:
     """`get`, as soon as there is one."""
-    return await _wait(a, a.zones.mbuf, partial(get, a, M_NOWAIT, type, flags, None), deadline)
+    validate(M_NOWAIT, type, flags)
+    return await _wait(a, a.zones.mbuf, lambda: allocator.get(a, M_NOWAIT, type, flags, None), deadline)
 
 
 async def agetcl(a: Allocator, type: int, flags: int, deadline: float | None) -> Mbuf:
     """`getcl`, as soon as there is one."""
-    return await _wait(a, a.zones.pack, partial(getcl, a, M_NOWAIT, type, flags, None), deadline)
+    validate(M_NOWAIT, type, flags)
+    return await _wait(a, a.zones.pack, lambda: allocator.getcl(a, M_NOWAIT, type, flags, None), deadline)
 
 
 async def agetjcl(a: Allocator, type: int, flags: int, size: int, deadline: float | None) -> Mbuf:
     """`getjcl`: waits until there is an mbuf, and then until there is a cluster for it."""
+    validate(M_NOWAIT, type, flags)
     zone = a.zones.of_size(size)
     if zone is a.zones.clust:
         return await agetcl(a, type, flags, deadline)
     refused = a.refused
     try:
-        return getjcl(a, M_NOWAIT, type, flags, size, None)
+        return allocator.getjcl(a, M_NOWAIT, type, flags, size, None)
     except (NoBufs, NoMemory):
         a.refused = refused
     m = await aget(a, type, flags, deadline)
     try:
-        await _wait(a, zone, partial(cljget, a, m, size, M_NOWAIT, None), deadline)
+        await _wait(a, zone, lambda: allocator.cljget(a, m, size, M_NOWAIT, None), deadline)
     except BaseException:
         m.free()
         raise
@@ -57,6 +61,7 @@ async def agetjcl(a: Allocator, type: int, flags: int, size: int, deadline: floa
 
 async def agetm2(a: Allocator, size: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """`getm2` of a new chain: waits for one mbuf after the other, and holds those that it has."""
+    validate(M_NOWAIT, type, flags)
     if size <= 0:
         raise Inval(f"agetm2: len {size}: ask for at least 1 byte")
     first: Any = None
@@ -86,7 +91,7 @@ async def _largest(a: Allocator, size: int, type: int, head: int, deadline: floa
     if size > MCLBYTES:
         refused = a.refused
         try:
-            return jumbo(a, a.zones.jumbop, M_NOWAIT, type, head, None)
+            return allocator.jumbo(a, a.zones.jumbop, M_NOWAIT, type, head, None)
         except (NoBufs, NoMemory):
             a.refused = refused
     if size >= MINCLSIZE:
@@ -111,7 +116,7 @@ async def _wait(a: Allocator, zone: Zone, ask: Callable[[], _Got], deadline: flo
             refused = a.refused
             return turn.use(ask)
         except TimeoutError:
-            raise refusal(a, zone) from None
+            raise allocator.refusal(a, zone) from None
         except (NoBufs, NoMemory):
             # It needs more than its turn was for.
             a.refused = refused

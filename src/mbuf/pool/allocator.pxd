@@ -1,13 +1,14 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, attach, free_chain, last_of, link, release
+cimport mbuf.pool.extpg as extpg
+
+from mbuf.packet.chain cimport Chain, attach, free_chain, link
 from mbuf.packet.cluster cimport Cluster, cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet
 from mbuf.packet.nofree cimport NoFree
-from mbuf.packet.segment cimport capacity, check_alive
+from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source, until
-from mbuf.pool.extpg cimport alloc_ext_pgs, alloc_ext_plus_pages
 from mbuf.pool.validate cimport at_least, validate
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item, send_home
@@ -19,8 +20,8 @@ from mbuf.vm.probe cimport Probes
 
 cdef int M_NOWAIT, MT_DATA, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef object NOWAIT, DATA, PKTHDR
-cdef unsigned int M_EOR, M_EXT, M_PKTHDR
-cdef Py_ssize_t MCLBYTES, MHLEN, MINCLSIZE, MJUMPAGESIZE, MLEN
+cdef unsigned int M_EXT, M_PKTHDR
+cdef Py_ssize_t MCLBYTES, MHLEN, MJUMPAGESIZE, MLEN
 
 
 @cython.final
@@ -48,40 +49,36 @@ cdef int _unmade() except -1
 
 
 @cython.locals(zone=Zone, item=Item)
-cpdef Mbuf get(Allocator a, int how, int type, unsigned int flags, deadline)
+cdef Mbuf get(Allocator a, int how, int type, unsigned int flags, deadline)
 
 
 @cython.locals(zone=Zone, item=Item)
-cpdef Mbuf getcl(Allocator a, int how, int type, unsigned int flags, deadline)
+cdef Mbuf getcl(Allocator a, int how, int type, unsigned int flags, deadline)
 
 
-cpdef Mbuf getjcl(Allocator a, int how, int type, unsigned int flags, Py_ssize_t size, deadline)
+cdef Mbuf getjcl(Allocator a, int how, int type, unsigned int flags, Py_ssize_t size, deadline)
 
 
 @cython.locals(m=Mbuf)
-cpdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
+cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
 
 
-cpdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
-
-
-@cython.locals(first=Mbuf, tail=Chain)
-cpdef Mbuf getm2(Allocator a, Mbuf m, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+cdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
 @cython.locals(m=Mbuf, first=Mbuf)
-cpdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
+cdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
 
 
 @cython.locals(zone=Zone, item=Item)
-cpdef Mbuf clget(Allocator a, Mbuf m, int how, deadline)
+cdef Mbuf clget(Allocator a, Mbuf m, int how, deadline)
 
 
 @cython.locals(item=Item)
-cpdef cljget(Allocator a, Mbuf m, Py_ssize_t size, int how, deadline)
+cdef cljget(Allocator a, Mbuf m, Py_ssize_t size, int how, deadline)
 
 
-cpdef Mbuf begun(Allocator a, Mbuf m, int how, int type, unsigned int flags)
+cdef Mbuf begun(Allocator a, Mbuf m, int how, int type, unsigned int flags)
 
 
 @cython.locals(zone=Zone, item=Item)
@@ -108,23 +105,15 @@ cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int 
 cdef int _attach(Mbuf m, Item item) except -1
 
 
-@cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
-cdef Mbuf _chain(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
-
-
-@cython.locals(refused=cython.ulonglong)
-cdef Mbuf _largest(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
-
-
-cpdef int attachable(Mbuf m) except -1
+cdef int attachable(Mbuf m) except -1
 
 
 @cython.locals(item=Item)
-cpdef Item second_try(Allocator a, Zone zone, int how)
+cdef Item second_try(Allocator a, Zone zone, int how)
 
 
 @cython.locals(denier=Zone, each=Zone)
 cdef Item _from_others(Zone zone)
 
 
-cpdef refusal(Allocator a, Zone zone)
+cdef refusal(Allocator a, Zone zone)

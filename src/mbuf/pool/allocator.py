@@ -12,26 +12,24 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
-    M_EOR,
     M_EXT,
     M_NOWAIT,
     M_PKTHDR,
     MCLBYTES,
     MHLEN,
-    MINCLSIZE,
     MJUMPAGESIZE,
     MLEN,
     MT_DATA,
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
-from mbuf.packet.nofree import NoFree
 from mbuf.packet.mbuf import Mbuf, wrap_item, wrap_packet
+from mbuf.packet.nofree import NoFree
 from mbuf.packet.source import Source, until
-from mbuf.pool.extpg import alloc_ext_pgs, alloc_ext_plus_pages
+from mbuf.pool import extpg
 from mbuf.pool.limits import CLUSTERS
 from mbuf.pool.validate import at_least, validate
 from mbuf.uma.trash import TrashZone
@@ -145,14 +143,14 @@ class Allocator(Source):
         ready(self)
         wait = clip(how)
         validate(wait, MT_DATA, 0)
-        return alloc_ext_pgs(self, self.pages, wait, free, arg1, until(wait, timeout))
+        return extpg.alloc_ext_pgs(self, self.pages, wait, free, arg1, until(wait, timeout))
 
     def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """See `Source`."""
         ready(self)
         size, wait = clip(len), clip(how)
         validate(wait, MT_DATA, 0)
-        return alloc_ext_plus_pages(self, self.pages, size, wait, until(wait, timeout))
+        return extpg.alloc_ext_plus_pages(self, self.pages, size, wait, until(wait, timeout))
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
@@ -165,9 +163,9 @@ class Allocator(Source):
 
 
 if not cython.compiled:
-    from mbuf.packet.chain import attach, free_chain, last_of, link, release
+    from mbuf.packet.chain import attach, free_chain, link
     from mbuf.packet.cluster import cluster
-    from mbuf.packet.segment import capacity, check_alive
+    from mbuf.packet.segment import check_alive
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
@@ -241,78 +239,6 @@ def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: flo
             item = second_try(a, zone, how)
         return begun(a, wrap_packet(item, type, flags), how, type, flags)
     return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
-
-
-# Chains.
-
-
-def getm2(
-    a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None
-) -> Mbuf:
-    """A chain that holds `size` bytes, appended to `m` if that is given. See m_getm2."""
-    ready(a)
-    if size < 0 or (size == 0 and (m is None or flags & M_EOR)):
-        raise Inval(f"getm2: len {size}: ask for at least 1 byte")
-    if m is None:
-        first = _chain(a, size, how, type, flags & M_PKTHDR, deadline)
-        if flags & M_EOR:
-            tail = last_of(first)
-            tail.bits |= M_EOR
-        return first
-    check_alive(m)
-    last_of(m)
-    first = _chain(a, size, how, type, 0, deadline)
-    # It may have waited, and others have freed m, or put mbufs behind it.
-    try:
-        check_alive(m)
-        tail = last_of(m)
-    except BaseException:
-        free_chain(first)
-        raise
-    enter_commit()
-    tail.bits &= ~M_EOR
-    if first is not None:
-        link(tail, first)
-        if flags & M_EOR:
-            while tail._next is not None:
-                tail = tail._next
-            tail.bits |= M_EOR
-    leave_commit()
-    return m
-
-
-def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """Mbufs that hold `size` bytes, or none at all."""
-    first: Mbuf = cython.cast(Mbuf, None)
-    last = cython.cast(Mbuf, None)
-    try:
-        while size > 0:
-            m: Mbuf = _largest(a, size, how, type, flags, deadline)
-            size -= capacity(m)
-            flags = 0
-            if last is None:
-                first = m
-            else:
-                link(last, m)
-            last = m
-    except BaseException:
-        free_chain(first)
-        raise
-    return first
-
-
-def _largest(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """The next mbuf of a chain that is to hold `size` bytes more."""
-    if size > MCLBYTES:
-        refused = a.refused
-        try:
-            # Pages in a row are worth a try, never a wait.
-            return jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
-        except (NoBufs, NoMemory):
-            a.refused = refused
-    if size >= MINCLSIZE:
-        return getcl(a, how, type, flags, deadline)
-    return get(a, how, type, flags, deadline)
 
 
 def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
@@ -400,11 +326,10 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
     try:
         a.probes.fire(name, *args)
     except BaseException:
-        mine: Mbuf = cython.cast(Mbuf, m)
-        if mine is not None and mine.alive:
-            enter_commit()
-            release(mine)
-            leave_commit()
+        if isinstance(m, Mbuf):
+            mine: Mbuf = cython.cast(Mbuf, m)
+            if mine.alive:
+                free_chain(mine)
         raise
 
 
@@ -455,9 +380,7 @@ def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, dea
         item = _cluster(a, zone, how, deadline)
     except BaseException:
         if m.alive:
-            enter_commit()
-            release(m)
-            leave_commit()
+            free_chain(m)
         raise
     _attach(m, item)
     return m

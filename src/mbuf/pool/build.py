@@ -22,7 +22,7 @@ from mbuf.errors import Inval
 from mbuf.packet.build import fill_chain, from_device
 from mbuf.packet.mbuf import Mbuf, wrap_item
 from mbuf.packet.pages import fill_pages
-from mbuf.pool.allocator import begun, get, getm2
+from mbuf.pool import allocator, chain
 from mbuf.vm.number import INT_MAX
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if not cython.compiled:
 def init(a: Allocator, how: int, type: int, flags: int) -> Mbuf:
     """An mbuf that lives in no zone. See m_init."""
     ready(a)
-    return begun(a, wrap_item(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
+    return allocator.begun(a, wrap_item(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
 
 
 def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
@@ -59,7 +59,7 @@ def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadli
         return fill_pages(a, data, align or most, how, deadline)
     if not 0 <= align < MHLEN:
         raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
-    return fill_chain(getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, align)
+    return fill_chain(chain.getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, align)
 
 
 def devget(
@@ -82,7 +82,7 @@ def devget(
 
 def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbuf:
     """A packet whose bytes are those of any object with a buffer."""
-    m = get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
+    m = allocator.get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
         m.extadd(obj, None if on_free is None else _unwrap, on_free, obj, 0, EXT_MOD_TYPE)
         count_whole(m)

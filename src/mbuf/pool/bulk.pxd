@@ -1,8 +1,10 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, release
+cimport mbuf.pool.allocator as allocator
+
+from mbuf.packet.chain cimport Chain, free_chain
 from mbuf.packet.mbuf cimport Mbuf, wrap_packet
-from mbuf.pool.allocator cimport Allocator, second_try, getcl, jumbo, ready
+from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
@@ -12,19 +14,19 @@ cdef Py_ssize_t MCLBYTES
 
 
 @cython.locals(zone=Zone, item=Item, packets=list)
-cpdef list getcl_bulk(
+cdef list getcl_bulk(
     Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, deadline
 )
 
 
 @cython.locals(zone=Zone, packets=list)
-cpdef list getjcl_bulk(
+cdef list getjcl_bulk(
     Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, Py_ssize_t size, deadline
 )
 
 
 @cython.locals(mine=list, bad=Py_ssize_t)
-cpdef free_bulk(list packets)
+cdef int free_bulk(list packets) except -1
 
 
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t, lost=Py_ssize_t, m=Mbuf)

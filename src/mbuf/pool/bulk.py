@@ -21,11 +21,11 @@ else:
 from mbuf.const import MCLBYTES
 from mbuf.errors import Freed, Inval, MbufError
 from mbuf.packet.mbuf import Mbuf, wrap_packet
-from mbuf.pool.allocator import second_try, getcl, jumbo
+from mbuf.pool import allocator
 
 if not cython.compiled:
     from mbuf.pool.allocator import ready
-    from mbuf.packet.chain import release
+    from mbuf.packet.chain import free_chain
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 #: A flag that mbufs have during one look at a list, and never otherwise.
@@ -40,11 +40,11 @@ def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadli
     try:
         for _ in range(count):
             if a.probes.on:
-                packets.append(getcl(a, how, type, flags, deadline))
+                packets.append(allocator.getcl(a, how, type, flags, deadline))
                 continue
             item = zone.alloc(how, deadline)
             if item is None:
-                item = second_try(a, zone, how)
+                item = allocator.second_try(a, zone, how)
             packets.append(wrap_packet(item, type, flags))
     except BaseException:
         _free(packets)
@@ -63,7 +63,7 @@ def getjcl_bulk(
     packets: list[Mbuf] = []
     try:
         for _ in range(count):
-            packets.append(jumbo(a, zone, how, type, flags, deadline))
+            packets.append(allocator.jumbo(a, zone, how, type, flags, deadline))
     except BaseException:
         _free(packets)
         raise
@@ -93,13 +93,11 @@ def _free(packets: list[Mbuf]) -> None:
                 n += 1
                 if not m.alive:
                     lost += 1
-                elif m._next is None and not m.item.home.probes.on:
-                    enter_commit()
-                    release(m)
-                    leave_commit()
-                    settle()
-                else:
+                elif m.item.home.probes.on:
                     m.freem()
+                else:
+                    free_chain(m)
+                    settle()
         except BaseException as error:  # raised below, when all is free
             if failure is None:
                 failure = error

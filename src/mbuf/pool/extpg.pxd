@@ -11,8 +11,8 @@ cdef Py_ssize_t PAGE_SIZE
 
 
 @cython.locals(m=Mbuf, pages=Unmapped)
-cpdef Mbuf alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
+cdef Mbuf alloc_ext_pgs(Source source, Pages supply, int how, free, arg1, deadline)
 
 
 @cython.locals(count=Py_ssize_t, m=Mbuf)
-cpdef Mbuf alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)
+cdef Mbuf alloc_ext_plus_pages(Source source, Pages supply, Py_ssize_t size, int how, deadline)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 #: So many names can be listed in an error.
-_FEW = 10
+_FEW = 12
 
 #: Shorter names are the end of too many others.
 _SHORT = 8

@@ -1,5 +1,10 @@
+cimport mbuf.pool.allocator as allocator
+cimport mbuf.pool.build as build
+cimport mbuf.pool.bulk as bulk
+cimport mbuf.pool.chain as chain
+cimport mbuf.pool.extpg as extpg
+
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.pool cimport allocator, build, bulk, extpg
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.pool.validate cimport at_least, validate
 from mbuf.packet.source cimport until

@@ -29,7 +29,7 @@ from mbuf.const import (
 from mbuf.errors import Inval, TunableWarning
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
-from mbuf.pool import aio, allocator, build, bulk, extpg
+from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.file import File, opened
 from mbuf.pool.limits import Limits, Memory
@@ -125,7 +125,8 @@ class Pool:
         parts = Subsystem(
             budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows
         )
-        if self._parts is not None:
+        made: Any = self._parts  # type: ignore[has-type]
+        if made is not None:
             parts.close()
             raise Inval("this pool was made already: make another one")
         self._parts = parts
@@ -240,7 +241,7 @@ class Pool:
         if m is not None:
             _mbuf("getm2", m)
         try:
-            return allocator.getm2(self._allocator, m, count, wait, kind, bits, deadline)
+            return chain.getm2(self._allocator, m, count, wait, kind, bits, deadline)
         finally:
             settle()
 
@@ -457,7 +458,7 @@ class Pool:
         check_latch()
         room = clip(off)
         if copy is not None and not callable(copy):
-            raise Inval("devget: copy must be a function to call, or None")
+            raise TypeError("devget: copy must be a function to call, or None")
         lent = loan(data)
         view = None if copy is None else memoryview(data).cast("B")
         try:
@@ -521,7 +522,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind = clip(type)
-        validate(M_NOWAIT, kind, 0)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, 0, deadline)
@@ -533,7 +533,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind = clip(type)
-        validate(M_NOWAIT, kind, 0)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
@@ -545,7 +544,6 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind, bits = clip(type), clip(flags)
-        validate(M_NOWAIT, kind, bits)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetcl(self._allocator, kind, bits, deadline)
@@ -559,21 +557,17 @@ class Pool:
         check_latch()
         ready(self._allocator)
         kind, bits, count = clip(type), clip(flags), clip(size)
-        validate(M_NOWAIT, kind, bits)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
         finally:
             settle()
 
-    async def agetm2(
-        self, len: int, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
-    ) -> Mbuf:
+    async def agetm2(self, len: int, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None) -> Mbuf:
         """`getm2` of a new chain, in asyncio: waits for one mbuf after the other, and holds those that it has."""
         check_latch()
         ready(self._allocator)
         count, kind, bits = clip(len), clip(type), clip(flags)
-        validate(M_NOWAIT, kind, bits)
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)
@@ -829,4 +823,4 @@ def _bytes(vm: Any) -> int:
         return vm.realmem
     if isinstance(vm, bool) or not hasattr(vm, "__index__"):
         raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {_kind(vm)}")
-    return index(vm)
+    return Vm(index(vm)).realmem

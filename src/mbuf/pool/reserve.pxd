@@ -1,5 +1,6 @@
+cimport mbuf.pool.allocator as allocator
+
 from mbuf.packet.source cimport until
-from mbuf.pool.allocator cimport refusal
 from mbuf.pool.validate cimport validate
 from mbuf.vm.commit cimport check_latch, settle
 from mbuf.vm.number cimport clip

@@ -26,7 +26,7 @@ else:
 from mbuf.const import M_NOWAIT, MCLBYTES, MT_DATA, UMA_RECLAIM_DRAIN_CPU
 from mbuf.errors import Busy, Inval
 from mbuf.packet.source import until
-from mbuf.pool.allocator import refusal
+from mbuf.pool import allocator
 from mbuf.pool.stock import Stock
 from mbuf.pool.validate import validate
 from mbuf.vm.number import INT_MAX, clip
@@ -46,11 +46,11 @@ class Reserve:
 
     __slots__ = ("_allocator", "_cpus", "_own", "_stock")
 
-    def __init__(self, allocator: Allocator, cpus: Cpus) -> None:
-        self._allocator = allocator
+    def __init__(self, source: Allocator, cpus: Cpus) -> None:
+        self._allocator = source
         self._cpus = cpus
         # The pool's own zones, and what is laid by.
-        self._own: Zones = allocator.zones
+        self._own: Zones = source.zones
         self._stock: Stock | None = None
 
     @property
@@ -120,7 +120,7 @@ class Reserve:
                         zones.pack.reclaim(UMA_RECLAIM_DRAIN_CPU)
                         item = zone.alloc(how, deadline)
                     if item is None:
-                        raise refusal(self._allocator, zone)
+                        raise allocator.refusal(self._allocator, zone)
                     items.append(item)
             # It may have waited.
             self._idle("reinit")

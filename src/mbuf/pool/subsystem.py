@@ -67,8 +67,8 @@ class Subsystem:
         nsfbufs: int,
     ) -> None:
         self.vm = vm
-        self.memory = memory
-        self.limits = limits
+        self.memory: Memory = memory
+        self.limits: Limits = limits
         self.debug = debug
         self.cpus = Cpus(ncpu)
         windows = SfBufs(nsfbufs)
@@ -76,7 +76,7 @@ class Subsystem:
         probes = MbufProbes()
         for zone in zones.all():
             zone.probes = probes
-        self.allocator = Allocator(zones, Pages(vm), windows, max_linkhdr, max_protohdr)
+        self.allocator: Allocator = Allocator(zones, Pages(vm), windows, max_linkhdr, max_protohdr)
         self.reserve = Reserve(self.allocator, self.cpus)
         self.snd_tags = SndTags()
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.

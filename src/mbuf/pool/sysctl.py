@@ -178,7 +178,9 @@ NODES: Mapping[str, Node] = MappingProxyType(
         MAXMBUFMEM: Node(
             "Maximum real memory allocatable to various mbuf types", "int64_t", lambda pool: pool.limits.maxmbufmem
         ),
-        "kern.ipc.max_linkhdr": Node("Size of largest link layer header", "integer", lambda pool: pool.allocator.max_linkhdr),
+        "kern.ipc.max_linkhdr": Node(
+            "Size of largest link layer header", "integer", lambda pool: pool.allocator.max_linkhdr
+        ),
         "kern.ipc.max_protohdr": Node(
             "Size of largest protocol layer header", "integer", lambda pool: pool.allocator.max_protohdr
         ),
@@ -196,16 +198,14 @@ NODES: Mapping[str, Node] = MappingProxyType(
         USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _switched, _switch),
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
-        PHYSMEM: Node("Amount of physical memory (in bytes)", "unsigned long", lambda pool: pool.memory.physmem),
         KMEM_SIZE: Node("Size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size),
-        KMEM_SIZE_MAX: Node(
-            "Maximum size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size_max
-        ),
+        KMEM_SIZE_MAX: Node("Maximum size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size_max),
         "vm.lowmem_period": Node("Low memory callback period", "integer", _period, _set_period),
         "vm.debug.divisor": Node("Debug & thrash every this item in memory allocator", "unsigned integer", _divisor),
         # They count only where the divisor is 2 or more.
         "vm.debug.trashed": Node("memory items debugged", "uint64_t", lambda pool: 0),
         "vm.debug.skipped": Node("memory items skipped, not debugged", "uint64_t", lambda pool: 0),
         "debug.vm_lowmem": Node("set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _lowmem),
+        PHYSMEM: Node("Amount of physical memory (in bytes)", "unsigned long", lambda pool: pool.memory.physmem),
     }
 )

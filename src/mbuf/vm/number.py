@@ -30,7 +30,8 @@ def clip(number: Any) -> int:
     if cython.compiled:
         near: int = PyNumber_AsSsize_t(number, cython.NULL)
         return near
-    return max(min(index(number), _MOST), ~_MOST)
+    # A number of its own: a subclass of int may answer as it likes.
+    return max(min(int.__add__(index(number), 0), _MOST), ~_MOST)
 
 
 def count(number: Any, what: str) -> int:

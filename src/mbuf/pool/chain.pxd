@@ -1,0 +1,25 @@
+cimport cython
+
+cimport mbuf.pool.allocator as allocator
+
+from mbuf.packet.chain cimport Chain, free_chain, last_of, link
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.segment cimport capacity, check_alive
+from mbuf.pool.allocator cimport Allocator, ready
+from mbuf.vm.commit cimport enter_commit, leave_commit
+
+cdef int M_NOWAIT
+cdef unsigned int M_EOR, M_PKTHDR
+cdef Py_ssize_t MCLBYTES, MINCLSIZE
+
+
+@cython.locals(first=Mbuf, tail=Chain)
+cdef Mbuf getm2(Allocator a, Mbuf m, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(first=Mbuf, last=Mbuf, m=Mbuf)
+cdef Mbuf _chain(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(refused=cython.ulonglong)
+cdef Mbuf _largest(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)

@@ -1,0 +1,95 @@
+"""Chains of new mbufs, as large as fit.
+
+Links what it gets to an mbuf that somebody else may change while this waits. Never touches bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR, MCLBYTES, MINCLSIZE
+from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.packet.mbuf import Mbuf
+from mbuf.pool import allocator
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.pool.allocator import Allocator
+else:
+    from mbuf.shadow import cython
+
+if not cython.compiled:
+    from mbuf.pool.allocator import ready
+    from mbuf.packet.chain import free_chain, last_of, link
+    from mbuf.packet.segment import capacity, check_alive
+    from mbuf.vm.commit import enter_commit, leave_commit
+
+
+def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """A chain that holds `size` bytes, appended to `m` if that is given. See m_getm2."""
+    ready(a)
+    if size < 0 or (size == 0 and (m is None or flags & M_EOR)):
+        raise Inval(f"getm2: len {size}: ask for at least 1 byte")
+    if m is None:
+        first = _chain(a, size, how, type, flags & M_PKTHDR, deadline)
+        if flags & M_EOR:
+            tail = last_of(first)
+            tail.bits |= M_EOR
+        return first
+    check_alive(m)
+    last_of(m)
+    first = _chain(a, size, how, type, 0, deadline)
+    # It may have waited, and others have freed m, or put mbufs behind it.
+    try:
+        check_alive(m)
+        tail = last_of(m)
+    except BaseException:
+        free_chain(first)
+        raise
+    enter_commit()
+    try:
+        tail.bits &= ~M_EOR
+        if first is not None:
+            link(tail, first)
+            if flags & M_EOR:
+                while tail._next is not None:
+                    tail = tail._next
+                tail.bits |= M_EOR
+    finally:
+        leave_commit()
+    return m
+
+
+def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """Mbufs that hold `size` bytes, or none at all."""
+    first: Mbuf = cython.cast(Mbuf, None)
+    last = cython.cast(Mbuf, None)
+    try:
+        while size > 0:
+            m: Mbuf = _largest(a, size, how, type, flags, deadline)
+            size -= capacity(m)
+            flags = 0
+            if last is None:
+                first = m
+            else:
+                link(last, m)
+            last = m
+    except BaseException:
+        free_chain(first)
+        raise
+    return first
+
+
+def _largest(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """The next mbuf of a chain that is to hold `size` bytes more."""
+    if size > MCLBYTES:
+        refused = a.refused
+        try:
+            # Pages in a row are worth a try, never a wait.
+            return allocator.jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
+        except (NoBufs, NoMemory):
+            a.refused = refused
+    if size >= MINCLSIZE:
+        return allocator.getcl(a, how, type, flags, deadline)
+    return allocator.get(a, how, type, flags, deadline)
