@@ -50,6 +50,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/pace.py
 	$(BIN)/python bench/wire.py
 	$(BIN)/python bench/stalled.py
+	$(BIN)/python bench/instructions.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
