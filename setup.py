@@ -10,12 +10,14 @@ import os
 from setuptools import setup
 
 COMPILED = [
+    "mbuf.vm.interpreter",
     "mbuf.vm.unraisable",
     "mbuf.vm.commit",
     "mbuf.vm.number",
     "mbuf.vm.loan",
     "mbuf.vm.arena",
     "mbuf.vm.page",
+    "mbuf.vm.poison",
     "mbuf.vm.sfbuf",
     "mbuf.vm.scan",
     "mbuf.vm.probe",

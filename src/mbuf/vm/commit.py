@@ -24,6 +24,7 @@ from threading import RLock, get_ident, local
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Busy
+from mbuf.vm.fork import FORK
 from mbuf.vm.unraisable import report
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Latch:
         self.pending = 0
         if not cython.compiled:
             self.lock = RLock()
+            FORK.guard(self.lock)
             self.owner = 0
 
 
@@ -163,10 +165,8 @@ def work_off() -> None:
 
     Exceptions go to `sys.unraisablehook`; one that ends the program is raised when the list is empty.
     """
-    if inside():
-        return
     failure: BaseException | None = None
-    while has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
+    while not inside() and has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
         r = _pop()
         rest = mbuf_own_list.fresh
         mark = mbuf_own_list.last_fresh

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from mbuf.vm.fork import FORK
+
 EVENTHANDLER_PRI_FIRST = 0
 EVENTHANDLER_PRI_ANY = 10000
 EVENTHANDLER_PRI_LAST = 20000
@@ -21,6 +23,7 @@ class Event:
         self._listeners: tuple[tuple[int, Callable[..., Any]], ...] = ()
         # Taken to change the listeners, never to call them; reentrant, for a finalizer may deregister anywhere.
         self._lock = threading.RLock()
+        FORK.guard(self._lock)
         #: How often it was invoked.
         self.count = 0
 

@@ -9,6 +9,7 @@ import select
 import threading
 from collections.abc import Iterable
 
+from mbuf.vm.fork import FORK
 from mbuf.vm.gauge import Gauge
 
 #: Seconds between two looks at gauges that don't tell by themselves: a trigger's window.
@@ -30,6 +31,7 @@ class Pressure:
         self._looked: list[Gauge] = []
         # Taken to stop and to close, so that what is closed isn't written to; reentrant, for a finalizer may stop.
         self._lock = threading.RLock()
+        FORK.guard(self._lock)
         #: True once `stop` was called.
         self.stopped = False
         try:
