@@ -4,6 +4,8 @@ VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd') setup.py pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled bytecode is kept: many tests run programs, each of which would otherwise compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-compiled test-pure lint bench docs asan soak fuzz clean
 
@@ -30,8 +32,10 @@ test: lint test-compiled test-pure
 test-compiled: $(VENV)/built
 	$(BIN)/pytest -q -n 2
 
+# What only concerns the outside world (net, tools, watch, fuzz, soak, bench) is the same on both legs.
+PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool model process)
 test-pure: $(VENV)/tools
-	PYTHONPATH=src $(BIN)/pytest -q -n 2
+	PYTHONPATH=src $(BIN)/pytest -q -n 2 $(PURE_TESTS) $(wildcard tests/hostile tests/cases)
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .
@@ -56,7 +60,10 @@ bench: $(VENV)/built
 docs: $(VENV)/tools
 	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
 
+# 10^8 allocations and frees in mixed threads, then long walks of the models.
+MBUF_SOAK_COUNT ?= 100000000
 soak: $(VENV)/built
+	$(BIN)/python tests/soak/churn.py --count $(MBUF_SOAK_COUNT)
 	MBUF_SOAK=1 $(BIN)/pytest -q tests/model --timeout 7200
 
 # What comes from outside, gone wrong in other ways each time.

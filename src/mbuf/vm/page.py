@@ -259,9 +259,9 @@ class Memory(Releasable):
                     at: int = i * 4
                     return at
         else:
-            for n, value in enumerate(memoryview(self.raw).cast("B")[: self.size // 4 * 4].cast("I")):
-                if value != word:
-                    return n * 4
+            whole = memoryview(self.raw).cast("B")[: self.size // 4 * 4]
+            if whole != word.to_bytes(4, sys.byteorder) * (self.size // 4):
+                return next(n * 4 for n, value in enumerate(whole.cast("I")) if value != word)
         return -1
 
 
