@@ -260,8 +260,11 @@ class Memory(Releasable):
                     return at
         else:
             whole = memoryview(self.raw).cast("B")[: self.size // 4 * 4]
-            if whole != word.to_bytes(4, sys.byteorder) * (self.size // 4):
-                return next(n * 4 for n, value in enumerate(whole.cast("I")) if value != word)
+            if whole == word.to_bytes(4, sys.byteorder) * (self.size // 4):
+                return -1
+            for n, value in enumerate(whole.cast("I")):
+                if value != word:
+                    return n * 4
         return -1
 
 
