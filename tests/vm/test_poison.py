@@ -24,7 +24,7 @@ def test_one_memory_is_marked_and_only_in_a_sanitized_build() -> None:
 
 
 @pytest.mark.skipif(not sanitized(), reason="needs a build with an address sanitizer: make asan")
-@pytest.mark.parametrize("act", ["made.read(255, 1)", "made.write(0, b'x', 0, 1)", "made.differs(0)", "bytes(view)"])
+@pytest.mark.parametrize("act", ["made.read(0, 100)", "made.write(0, b'x', 0, 1)", "made.differs(0)", "bytes(view)"])
 def test_touching_poisoned_memory_ends_the_program(act: str) -> None:
     code = f"""
 from mbuf.vm.arena import Arena, Run
