@@ -4,8 +4,10 @@ VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd') setup.py pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled bytecode is kept: many tests run programs, each of which would otherwise compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-compiled test-pure lint bench docs soak fuzz clean
+.PHONY: demo test test-compiled test-pure lint bench docs asan soak fuzz clean
 
 # Compiled and installed; the pure leg is the same tree, run where it lies.
 $(VENV)/built: $(VENV)/tools $(SOURCES)
@@ -30,8 +32,10 @@ test: lint test-compiled test-pure
 test-compiled: $(VENV)/built
 	$(BIN)/pytest -q -n 2
 
+# What only concerns the outside world (net, tools, watch, fuzz, soak, bench) is the same on both legs.
+PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool model process)
 test-pure: $(VENV)/tools
-	PYTHONPATH=src $(BIN)/pytest -q -n 2
+	PYTHONPATH=src $(BIN)/pytest -q -n 2 $(PURE_TESTS) $(wildcard tests/hostile tests/cases)
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .
@@ -50,18 +54,36 @@ bench: $(VENV)/built
 	$(BIN)/python bench/pace.py
 	$(BIN)/python bench/wire.py
 	$(BIN)/python bench/stalled.py
+	$(BIN)/python bench/instructions.py
 
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
 	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
 
+# 10^8 allocations and frees in mixed threads, then long walks of the models.
+MBUF_SOAK_COUNT ?= 100000000
 soak: $(VENV)/built
+	$(BIN)/python tests/soak/churn.py --count $(MBUF_SOAK_COUNT)
 	MBUF_SOAK=1 $(BIN)/pytest -q tests/model --timeout 7200
 
 # What comes from outside, gone wrong in other ways each time.
 MBUF_FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/built
 	MBUF_FUZZ_SECONDS=$(MBUF_FUZZ_SECONDS) $(BIN)/pytest -q tests/fuzz --timeout $(shell expr $(MBUF_FUZZ_SECONDS) + 120)
+
+# The same tests on a build that ends the program when memory is touched that isn't in use: beside an mbuf's, or free.
+# The leak detector is off, since the interpreter itself leaves memory behind.
+ASAN := build/asan/lib
+ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+ASAN_TESTS := tests/vm/test_arena.py tests/vm/test_page.py tests/uma tests/pool tests/packet $(wildcard tests/hostile)
+asan: $(ASAN)/built
+	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    PYTHONMALLOC=malloc PYTHONPATH=$(ASAN) $(BIN)/pytest -q -n 2 --timeout 1200 $(ASAN_TESTS)
+
+$(ASAN)/built: $(VENV)/tools $(SOURCES)
+	MBUF_CFLAGS="$(ASAN_FLAGS)" LDFLAGS="-fsanitize=address,undefined" \
+	    $(BIN)/python setup.py -q build --build-base build/asan --build-lib $(ASAN)
+	@touch $@
 
 clean:
 	rm -rf build .venv* .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

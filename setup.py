@@ -10,6 +10,7 @@ import os
 from setuptools import setup
 
 COMPILED = [
+    "mbuf.vm.interpreter",
     "mbuf.vm.unraisable",
     "mbuf.vm.commit",
     "mbuf.vm.number",
@@ -19,6 +20,7 @@ COMPILED = [
     "mbuf.vm.event",
     "mbuf.vm.vm",
     "mbuf.vm.page",
+    "mbuf.vm.poison",
     "mbuf.vm.sfbuf",
     "mbuf.vm.pagefile",
     "mbuf.vm.scan",

@@ -43,7 +43,8 @@ class KtlsWorker:
     """Destroys TLS sessions. See ktls_enqueue_to_free.
 
     The first session starts its thread; `by_hand`, there is none, and sessions end when `run` is called. Close it
-    with `close`, or use it in a `with` statement, when the sessions' packets are freed.
+    with `close`, or use it in a `with` statement, when the sessions' packets are freed. In a child of a fork, its copy
+    has no thread until the next session is made; `run` and `close` end those that wait.
     """
 
     __slots__ = ("_destroyed", "_lock", "_made", "_tasks", "_thread", "by_hand", "closed")
@@ -64,7 +65,8 @@ class KtlsWorker:
         with self._lock:
             if self.closed:
                 raise Freed("this TLS worker was closed: make another one")
-            if self._thread is None and not self.by_hand:
+            # In a child of a fork there is none that lives.
+            if not self.by_hand and (self._thread is None or not self._thread.is_alive()):
                 # It knows the queue alone, so that a worker that nobody holds goes.
                 thread = threading.Thread(target=_serve, args=(self._tasks,), name="mbuf ktls", daemon=True)
                 thread.start()

@@ -21,6 +21,7 @@ if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.string import memset
     from cython.cimports.posix.mman import MADV_DONTNEED, madvise
+    from cython.cimports.mbuf.vm.asan import mbuf_unpoison
 
 
 class Arena:
@@ -41,6 +42,8 @@ class Arena:
 
     def __dealloc__(self) -> None:
         if cython.compiled and self.ptr != cython.NULL:
+            # The addresses may be somebody else's next.
+            mbuf_unpoison(self.ptr, self._export.len)
             PyBuffer_Release(cython.address(self._export))
 
     def discard(self, page: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:

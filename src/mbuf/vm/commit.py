@@ -24,6 +24,7 @@ from threading import RLock, get_ident, local
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Busy
+from mbuf.vm.fork import FORK
 from mbuf.vm.unraisable import report
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Latch:
         self.pending = 0
         if not cython.compiled:
             self.lock = RLock()
+            FORK.guard(self.lock)
             self.owner = 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mbuf.errors import Busy
+from mbuf.vm.fork import FORK
 
 
 class Lock:
@@ -19,6 +20,7 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        FORK.guard(self._lock)
         self._inside = False
         self._late: list[tuple[Callable[[Any], Any], Any]] = []
         #: How often a thread found another one inside.

@@ -287,7 +287,10 @@ class Memory(Releasable):
                     at: int = i * 4
                     return at
         else:
-            for n, value in enumerate(memoryview(self.raw).cast("B")[: self.size // 4 * 4].cast("I")):
+            whole = memoryview(self.raw).cast("B")[: self.size // 4 * 4]
+            if whole == word.to_bytes(4, sys.byteorder) * (self.size // 4):
+                return -1
+            for n, value in enumerate(whole.cast("I")):
                 if value != word:
                     return n * 4
         return -1

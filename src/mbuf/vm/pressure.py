@@ -9,6 +9,7 @@ import select
 import threading
 from collections.abc import Iterable
 
+from mbuf.vm.fork import FORK
 from mbuf.vm.gauge import Gauge
 
 #: Seconds between two looks at gauges that don't tell by themselves: a trigger's window.
@@ -18,10 +19,12 @@ INTERVAL = 1.0
 class Pressure:
     """Gauges, some of them armed. It holds descriptors until it is closed."""
 
-    __slots__ = ("_armed", "_epoll", "_interval", "_lock", "_looked", "_wake", "stopped")
+    __slots__ = ("_armed", "_epoll", "_interval", "_lock", "_looked", "_pid", "_wake", "stopped")
 
     def __init__(self, gauges: Iterable[Gauge], interval: float = INTERVAL) -> None:
         self._interval = interval
+        # A child of a fork has the same descriptors: what is written there wakes the parent.
+        self._pid = os.getpid()
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -30,6 +33,7 @@ class Pressure:
         self._looked: list[Gauge] = []
         # Taken to stop and to close, so that what is closed isn't written to; reentrant, for a finalizer may stop.
         self._lock = threading.RLock()
+        FORK.guard(self._lock)
         #: True once `stop` was called.
         self.stopped = False
         try:
@@ -76,7 +80,10 @@ class Pressure:
         os.close(fd)
 
     def stop(self) -> None:
-        """Have `wait` return false, now and from now on; from any thread."""
+        """Have `wait` return false, now and from now on; from any thread. In a child of a fork nobody waits: close."""
+        if os.getpid() != self._pid:
+            self.close()
+            return
         with self._lock:
             if not self.closed:
                 self.stopped = True

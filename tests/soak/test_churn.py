@@ -1,0 +1,18 @@
+"""The long run of `make soak`, as a short one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from mbuf import compiled
+
+SCRIPT = Path(__file__).with_name("churn.py")
+
+
+def test_a_short_run_leaves_nothing_behind() -> None:
+    count = 200_000 if compiled() else 10_000
+    # What the interpreter itself takes in the beginning is more than 1 % of so small a process.
+    command = [sys.executable, "-W", "error", SCRIPT, "--count", str(count), "--seed", "1", "--flat", "10"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("everything came home\n")
