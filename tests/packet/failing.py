@@ -7,6 +7,7 @@ that a packet needs is the packet zone's own affair, and goes past this.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from random import Random
 from typing import Any
 
 from mbuf import M_WAITOK, Inval, MbufError, NoBufs, Pool, ReadOnly
@@ -181,3 +182,29 @@ def attempt(scarce: Scarce, k: int, rest: bool, call: Callable[[], Any]) -> tupl
         except NoBufs:
             assert scarce.hits
             return None, True
+
+
+@contextmanager
+def failing_at_random(scarce: Scarce, seed: int, one_in: int = 3) -> Iterator[list[int]]:
+    """Within it, one of so many requests for memory is refused; yields how many were, in a list."""
+    random, hits = Random(seed), [0]
+
+    def refuses() -> bool:
+        if scarce.left is None or random.randrange(one_in):
+            return False
+        hits[0] += 1
+        return True
+
+    scarce.refuses = refuses  # type: ignore[method-assign]
+    with scarce.refusing(1, True):
+        yield hits
+
+
+def stubborn(call: Callable[[], object], unchanged: Callable[[], None], tries: int = 500) -> object:
+    """Call it until it isn't refused; each time that it is, nothing has changed."""
+    for _ in range(tries):
+        try:
+            return call()
+        except NoBufs:
+            unchanged()
+    raise AssertionError(f"refused {tries} times in a row")
