@@ -11,7 +11,7 @@ def split(m: Mbuf) -> Mbuf:
 
     The first mbuf keeps its handle, header and storage; bytes that can't be shared are copied.
     """
-    pieces = [m.copym(at, 1) for at in range(1, len(m))]
+    pieces = [m.copym(at, 1) for at in range(min(m.len, 1), len(m))]
     rest = m.next
     m.next = None
     if rest is not None:
@@ -24,7 +24,7 @@ def split(m: Mbuf) -> Mbuf:
         if piece.flags & M_PKTHDR:
             piece.demote_pkthdr()
         last.next = piece
-        last = piece
+        last = piece.last()
     if m.flags & M_PKTHDR:
         m.fixhdr()
     return m
