@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src -name '*.py' -o -name '*.pxd') setup.py pyproject.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-compiled test-pure lint bench docs soak fuzz clean
+.PHONY: demo test test-compiled test-pure lint bench docs hostile soak fuzz clean
 
 # Compiled and installed; the pure leg is the same tree, run where it lies.
 $(VENV)/built: $(VENV)/tools $(SOURCES)
@@ -54,6 +54,17 @@ bench: $(VENV)/built
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
 	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
+
+# Every method with user code in its middle. The test build calls a hook at every border between phases.
+build/hostile/built: $(VENV)/tools $(SOURCES)
+	rm -rf build/hostile/tree && mkdir -p build/hostile/tree
+	cp -r src setup.py pyproject.toml README.md LICENSE build/hostile/tree
+	cd build/hostile/tree && MBUF_CFLAGS="-O2 -DMBUF_HOOKS=1" $(abspath $(BIN))/pip install --quiet --no-build-isolation \
+	    --no-deps --upgrade --target ../site .
+	@touch $@
+
+hostile: build/hostile/built
+	PYTHONPATH=build/hostile/site:tests $(BIN)/python -m hostile.drive
 
 soak: $(VENV)/built
 	MBUF_SOAK=1 $(BIN)/pytest -q tests/model --timeout 7200

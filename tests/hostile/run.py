@@ -12,6 +12,7 @@ from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 
+from hostile.failures import Failures
 from hostile.hooks import (
     ACTS,
     AT_LIMIT,
@@ -264,6 +265,7 @@ class Player:
         sys.unraisablehook = lambda found: None
         self.pools: dict[str, Pool] = {}
         self.plays = 0
+        self.failures = Failures()
 
     def _pool(self, case: Case) -> tuple[str, Pool]:
         kind = "scarce" if case.hook in AT_LIMIT else "roomy"
@@ -296,8 +298,10 @@ class Player:
             return outcome._replace(wrong=f"close: {error!r}")
         return outcome
 
-    def judge(self, case: Case) -> tuple[bool, str]:
-        """Play a case: whether its hook was reached, and what is wrong."""
+    def judge(self, case: Case) -> tuple[int, str]:
+        """Play a case: whether its hook was reached (how often, for a row of failures), and what is wrong."""
+        if case.hook.startswith("fail:"):
+            return self.failures.judge(case, table()[case.member])
         try:
             got = self.play(case, "hook")
         except Unfit:

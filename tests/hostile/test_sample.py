@@ -5,17 +5,13 @@ from itertools import islice
 
 import pytest
 
+import mbuf
 from hostile.drive import chunks, play
 from hostile.recipes import lacking
 from hostile.run import hooks, table
+from hostile.sizes import CHUNKS, SEED
 from hostile.surface import CONSTANT, members, roles
 from mbuf import __all__ as public
-from mbuf import compiled
-import mbuf
-
-SEED = 12
-#: Chunks of 2,000 drawn cases; uncompiled they take several times as long.
-CHUNKS = 10 if compiled() else 1
 
 
 @pytest.mark.timeout(600)

@@ -4,6 +4,7 @@ Stands between all who allocate and the zones of a pool, and before its tags, pa
 that a packet needs is the packet zone's own affair, and goes past this.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -41,6 +42,10 @@ class Scarce:
         self.allocators = (pool, self.real.mbuf.source)
         #: Requests to grant before the one that is refused; None when all are granted.
         self.left: int | None = None
+        #: The only kind of request that is refused: zone, tag, page or window; empty for all.
+        self.only = ""
+        #: How many requests there were of each kind since `refusing` began.
+        self.asked: Counter[str] = Counter()
         #: Whether those after it are refused too.
         self.rest = False
         self.hits = 0
@@ -52,6 +57,7 @@ class Scarce:
     def refusing(self, k: int, rest: bool) -> Iterator[None]:
         """Within it, the k-th request is refused, and the `rest` of them if that is wanted."""
         self.left, self.rest, self.hits = k - 1, rest, 0
+        self.asked.clear()
         for allocator in self.allocators:
             allocator.zones, allocator.pages = self.meagre, self.pages
         try:
@@ -61,9 +67,11 @@ class Scarce:
             for allocator in self.allocators:
                 allocator.zones, allocator.pages = self.real, self.pages.real
 
-    def refuses(self) -> bool:
+    def refuses(self, kind: str) -> bool:
         """Count a request, and tell what becomes of it."""
-        if self.left is None:
+        if self.left is not None:
+            self.asked[kind] += 1
+        if self.left is None or (self.only and kind != self.only):
             return False
         if self.left:
             self.left -= 1
@@ -84,7 +92,7 @@ class MeagreZone(Zone):
         self._refused = False
 
     def alloc(self, how: int, deadline: float | None) -> Any:
-        self._refused = self._scarce.refuses()
+        self._refused = self._scarce.refuses("zone")
         return None if self._refused else self._zone.alloc(how, deadline)
 
     def denied(self) -> MbufError:
@@ -104,7 +112,7 @@ class MeagreTags(TagZone):
     scarce: Scarce
 
     def alloc(self, cookie: int, type: int, value: Any = None, *rest: Any) -> Tag:
-        if self.scarce.refuses():
+        if self.scarce.refuses("tag"):
             raise NoBufs("refused on purpose")
         return super().alloc(cookie, type, value, *rest)
 
@@ -118,7 +126,7 @@ class MeagrePages(Pages):
         self._scarce = scarce
 
     def alloc(self, how: int, deadline: float | None) -> Any:
-        if self._scarce.refuses():
+        if self._scarce.refuses("page"):
             raise NoBufs("refused on purpose")
         return self.real.alloc(how, deadline)
 
@@ -131,7 +139,7 @@ class MeagreWindows(SfBufs):
         self._scarce = scarce
 
     def alloc(self, file: PageFile, index: int) -> SfBuf:
-        if self._scarce.refuses():
+        if self._scarce.refuses("window"):
             raise NoBufs("refused on purpose")
         return super().alloc(file, index)
 
@@ -189,7 +197,7 @@ def failing_at_random(scarce: Scarce, seed: int, one_in: int = 3) -> Iterator[li
     """Within it, one of so many requests for memory is refused; yields how many were, in a list."""
     random, hits = Random(seed), [0]
 
-    def refuses() -> bool:
+    def refuses(kind: str) -> bool:
         if scarce.left is None or random.randrange(one_in):
             return False
         hits[0] += 1
