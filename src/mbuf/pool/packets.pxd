@@ -1,20 +1,30 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
-from mbuf.uma.item cimport Backend, Item
+from mbuf.uma.backend cimport Backend
+from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.item cimport Item
+from mbuf.uma.keg cimport Keg
 from mbuf.uma.zone cimport Zone
+
+cdef int M_NOWAIT
 
 
 cdef class Packets(Backend):
-    cdef object _keg
+    cdef Keg _keg
     cdef Zone _clusters
     cdef bint _short
 
-    @cython.locals(items=list, item=Item, cluster=Item, paired=Py_ssize_t)
-    cpdef list take(self, Py_ssize_t count, int how, deadline)
+    @cython.locals(n=cython.int, first=cython.int, cluster=Item)
+    cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
+
+    cdef int _give_rest(self, Bucket bucket, int end) except -1
 
     @cython.locals(storage=Storage)
-    cdef _pair(self, Item item, Item cluster)
+    cdef int _pair(self, Item item, Item cluster) except -1
 
-    @cython.locals(item=Item, cluster=Item)
-    cpdef give(self, list items)
+    @cython.locals(cluster=Item)
+    cpdef int give(self, Item item) except -1
+    cpdef Py_ssize_t drain(self) except -1
+    cpdef denied(self)
+    cpdef obstacle(self, zone)

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_NOWAIT
 from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
-from mbuf.uma.item import Backend, Item
+from mbuf.uma.backend import Backend
+from mbuf.uma.item import Item
 
 if TYPE_CHECKING:
     import cython
 
     from mbuf.errors import MbufError
+    from mbuf.uma.bucket import Bucket
     from mbuf.uma.keg import Keg
     from mbuf.uma.zone import Zone
 else:
     from mbuf.shadow import cython
 
 
+@cython.cclass
 class Packets(Backend):
     """See mb_zinit_pack and mb_zfini_pack."""
 
@@ -32,41 +35,45 @@ class Packets(Backend):
         self._clusters = clusters
         self._short = False
 
-    def take(self, count: int, how: int, deadline: float | None) -> list[Item]:
+    def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
         """Mbufs of the keg as far as there are clusters for them. Only the first may wait for its cluster."""
-        items = self._keg.take(count, how, deadline)
-        self._short = bool(items)
-        paired = 0
+        if bucket is None or self._keg is None:
+            raise Inval("packets: there is no bucket for them")
+        n = first = bucket.cnt
         try:
-            for item in items:
-                cluster = self._clusters.alloc(M_NOWAIT if paired else how, deadline)
+            self._keg.take(bucket, count, how, deadline)
+            self._short = bucket.cnt > first
+            while n < bucket.cnt:
+                cluster = self._clusters.alloc(M_NOWAIT if n > first else how, deadline)
                 if cluster is None:
                     break
-                self._pair(item, cluster)
-                paired += 1
-        except BaseException:
-            # A wait was interrupted, the pool closed, or a free cluster was written to.
-            self.give(items[:paired])
-            self._keg.give(items[paired:])
-            raise
-        if paired < len(items):
-            self._keg.give(items[paired:])
-        return items[:paired]
+                self._pair(bucket.at(n), cluster)
+                n += 1
+        finally:
+            # Also where a wait was interrupted, the pool closed, or a free cluster was written to.
+            if n < bucket.cnt:
+                self._give_rest(bucket, n)
+
+    def _give_rest(self, bucket: Bucket, end: int) -> None:
+        """Give the mbufs from a slot on back to their keg, the lowest first."""
+        while bucket.cnt > end:
+            self._keg.give(bucket.remove(end))
 
     def _pair(self, item: Item, cluster: Item) -> None:
         storage = cython.cast(Storage, cluster)
         storage.pair()
         item.mate = storage
 
-    def give(self, items: list[Item]) -> None:
-        """Part the pairs; each half goes where it came from."""
-        if None in items:
-            raise Inval("None is no packet")
-        for item in items:
-            cluster: Item = item.mate
-            item.mate = None
+    def give(self, item: Item) -> None:
+        """Part a pair; each half goes where it came from."""
+        if item is None or not isinstance(item.mate, Item):
+            raise Inval("this is no packet")
+        cluster = item.mate
+        item.mate = None
+        try:
             self._clusters.free(cluster)
-        self._keg.give(items)
+        finally:
+            self._keg.give(item)
 
     def drain(self) -> int:
         """Free slabs of the shared keg go."""

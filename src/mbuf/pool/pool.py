@@ -21,8 +21,9 @@ from mbuf.pool.paged import Paged
 from mbuf.pool.probes import MbufProbes
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.remarks import remarks, switch
-from mbuf.pool.reserve import Reserve, Stock
+from mbuf.pool.reserve import Reserve
 from mbuf.pool.stat import PoolStat
+from mbuf.pool.stock import Stock
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.zones import Zones, boot
 from mbuf.uma.cpu import Cpus

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM, VM_LOW_KMEM
+from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, VM_LOW_KMEM
 from mbuf.pool.drains import Drains
+from mbuf.uma.refill import trim
 from mbuf.vm.event import EVENTHANDLER_PRI_FIRST
 
 if TYPE_CHECKING:
@@ -69,13 +70,7 @@ class Reclaim:
 
     def _trim(self) -> None:
         # What packets let go of goes past the caches of its zone, which would keep it until the next time.
-        press = self.zones.clust.limiter.press
-        press(1)
-        try:
-            for zone in self.zones.all():
-                zone.reclaim(UMA_RECLAIM_TRIM)
-        finally:
-            press(-1)
+        trim(self.zones.all(), self.zones.clust)
 
     def shortage(self) -> None:
         """A request found no page: memory is low, and if that is no news or no help, severely low."""

@@ -1,26 +1,5 @@
-cimport cython
-
-from mbuf.packet.ext cimport Storage
 from mbuf.packet.source cimport until
-from mbuf.pool.zones cimport Zones
-from mbuf.uma.item cimport Backend, Item
-from mbuf.uma.zone cimport Zone
 from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT
-cdef Py_ssize_t INT_MAX, MCLBYTES, MSIZE
-
-
-cdef class PairZone(Zone):
-    cdef public Zone mbuf
-
-    @cython.locals(item=Item)
-    cpdef Item alloc(self, int how, deadline)
-
-
-@cython.locals(storage=Storage)
-cpdef pair(Item item, Item cluster)
-
-
-@cython.locals(cluster=Item)
-cpdef Item part(Item item)
+cdef Py_ssize_t INT_MAX, MCLBYTES

@@ -13,163 +13,18 @@ from operator import sub
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import cython
-
-    from mbuf.errors import MbufError
     from mbuf.pool.pool import Pool
-    from mbuf.uma.cpu import Cpus
-else:
-    from mbuf.shadow import cython
+    from mbuf.pool.stock import Queue
+    from mbuf.pool.zones import Zones
+    from mbuf.uma.zone import Zone
 
-from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE, UMA_RECLAIM_DRAIN_CPU
-from mbuf.errors import Busy, Inval, NoBufs
-from mbuf.packet.ext import Storage
+from mbuf.const import M_NOWAIT, MCLBYTES, UMA_RECLAIM_DRAIN_CPU
+from mbuf.errors import Busy, Inval
 from mbuf.packet.source import until
-from mbuf.pool.zones import Zones
-from mbuf.uma.item import Backend, Item
-from mbuf.uma.zone import Zone
+from mbuf.pool.stock import Stock
 from mbuf.vm.number import INT_MAX, clip
 
 _log = logging.getLogger("mbuf")
-
-
-class Queue(Backend):
-    """Items that wait for their turn. See dn_buf_import and dn_buf_release."""
-
-    __slots__ = ("items", "what")
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.items: list[Any] = []
-
-    def take(self, count: int, how: int, deadline: float | None) -> list[Any]:
-        """The first in line."""
-        taken = self.items[:count]
-        del self.items[:count]
-        return taken
-
-    def give(self, items: list[Any]) -> None:
-        """To the end of the line."""
-        self.items += items
-
-    def drain(self) -> int:
-        """Nothing here has pages to give back."""
-        return 0
-
-    def denied(self) -> MbufError:
-        """There is no more than was laid by."""
-        return NoBufs(f"the reserve has no {self.what} left: lay more by with pool.reserve.reinit")
-
-    @property
-    def free(self) -> int:
-        """Those in line."""
-        return len(self.items)
-
-    @property
-    def pages(self) -> int:
-        """The zones that they come from count those."""
-        return 0
-
-
-class Pairs(Backend):
-    """Packets put together of both queues. See dn_pack_import and dn_pack_release."""
-
-    __slots__ = ("_clust", "_own", "mbuf")
-
-    def __init__(self, mbuf: Zone, clust: Zone, own: Zone) -> None:
-        self.mbuf = mbuf
-        self._clust = clust
-        #: To whom the mbufs will be given in the end.
-        self._own = own
-
-    def take(self, count: int, how: int, deadline: float | None) -> list[Any]:
-        """As many pairs as there are."""
-        pairs: list[Any] = []
-        while len(pairs) < count:
-            item = self.mbuf.alloc(M_NOWAIT, None)
-            if item is None:
-                break
-            cluster = self._clust.alloc(M_NOWAIT, None)
-            if cluster is None:
-                self.mbuf.free(item)
-                break
-            pair(item, cluster)
-            pairs.append(item)
-        return pairs
-
-    def give(self, items: list[Any]) -> None:
-        """Part packets of the pool's own, which were freed while the reserve is in force."""
-        for item in items:
-            cluster = part(item)
-            # It was no packet's mbuf that this zone counted, and will be one that it gets.
-            self._own.limiter.uncharge(-1)
-            self.mbuf.receive(item)
-            self._clust.receive(cluster)
-
-    def drain(self) -> int:
-        """Nothing here has pages to give back."""
-        return 0
-
-    def denied(self) -> MbufError:
-        """It was the clusters if there are mbufs."""
-        short = self._clust if self.mbuf.backend.free else self.mbuf
-        return short.denied()
-
-    @property
-    def free(self) -> int:
-        """Counted where they are."""
-        return 0
-
-    @property
-    def pages(self) -> int:
-        """The zones that they come from count those."""
-        return 0
-
-
-class PairZone(Zone):
-    """Packets that come back in two: as a cluster, and as an mbuf, to the zone of those."""
-
-    __slots__ = ("mbuf",)
-    mbuf: Zone
-
-    def alloc(self, how: int, deadline: float | None) -> Item | None:
-        """As `Zone.alloc`; the item is at home with the mbufs."""
-        item = Zone.alloc(self, how, deadline)
-        if item is not None:
-            item.home = self.mbuf
-        return item
-
-
-def pair(item: Item, cluster: Item) -> None:
-    """An mbuf and a cluster, that will be freed one by one: no EXT_PACKET."""
-    storage = cython.cast(Storage, cluster)
-    storage.own()
-    item.mate = storage
-
-
-def part(item: Item) -> Item:
-    """The cluster of a packet, which is none any more."""
-    cluster: Item = item.mate
-    item.mate = None
-    return cluster
-
-
-class Stock:
-    """What was laid by: queues of mbufs and of clusters of `clsize` bytes, and the zones that give them."""
-
-    __slots__ = ("clsize", "clusters", "mbufs", "zones")
-
-    def __init__(self, clsize: int, cpus: Cpus, own: Zone) -> None:
-        self.clsize = clsize
-        self.mbufs = Queue("mbuf")
-        self.clusters = Queue("cluster")
-        mbuf = Zone("debugnet_mbuf", MSIZE, self.mbufs, cpus, caching=False)
-        clust = Zone("debugnet_mbuf_cluster", clsize, self.clusters, cpus, caching=False)
-        pack = PairZone("debugnet_mbuf_packet", MCLBYTES, Pairs(mbuf, clust, own), cpus, caching=False)
-        pack.mbuf = mbuf
-        for zone in (mbuf, clust, pack):
-            zone.source, zone.probes = own.source, own.probes
-        self.zones = Zones(mbuf, pack, clust, clust, clust, clust)
 
 
 class Reserve:
@@ -253,7 +108,7 @@ class Reserve:
         if stock is not None:
             # What was laid by before serves again; what is too much of it goes back.
             for n, (zone, queue) in enumerate(_origins(stock, pool)):
-                for item in queue.take(queue.free, M_NOWAIT, None):
+                while (item := queue.remove()) is not None:
                     if zone is own[n] and len(fresh[n]) < counts[n]:
                         fresh[n].append(item)
                     else:
@@ -310,7 +165,7 @@ class Reserve:
         stock, pool.stock = pool.stock, None
         if stock is not None:
             for zone, queue in _origins(stock, pool):
-                for item in queue.take(queue.free, M_NOWAIT, None):
+                while (item := queue.remove()) is not None:
                     zone.receive(item)
 
     def _idle(self, verb: str) -> None:

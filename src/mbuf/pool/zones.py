@@ -73,5 +73,5 @@ def boot(vm: Vm, limits: Limits, cpus: Cpus, caching: bool, debug: bool) -> Zone
     clusters = {k.attr: zone(k, keg_class(vm, k.zone, k.size, k.align, Storage), None) for k in CLUSTERS}
     backend = Packets(keg, clusters["clust"])
     pack = zone_class(PACKET, MBUF.size, backend, cpus, "", BUCKET_MAX, caching, False, vm.clock)
-    clusters["clust"].feeds = (pack,)
+    clusters["clust"].feeds = pack
     return Zones(mbuf, pack, **clusters)

@@ -1,7 +1,15 @@
 cimport cython
 from cpython.ref cimport PyObject
 
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Home, Item
+
+
+cdef extern from *:
+    """
+    static inline PyObject *mbuf_slot(PyObject **slots, int n) { return slots[n]; }
+    """
+    # The reference that the slot owns becomes the caller's.
+    Item mbuf_slot(PyObject **slots, int n)
 
 
 @cython.final
@@ -9,9 +17,19 @@ from mbuf.uma.item cimport Item
 cdef class Bucket:
     cdef readonly int entries
     cdef readonly int cnt
+    cdef Bucket behind
     cdef PyObject **slots
 
     cpdef Item pop(self)
     cdef void push(self, Item item) noexcept
     cdef void tuck(self, Item item) noexcept
-    cpdef list items(self)
+
+    @cython.locals(n=cython.int, last=cython.int)
+    cdef void turn(self) noexcept
+
+    @cython.locals(n=cython.int)
+    cdef void house(self, Home home) noexcept
+    cdef Item at(self, int n)
+
+    @cython.locals(item=Item)
+    cdef Item remove(self, int n)

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.uma.item import Item
+from mbuf.errors import Inval
+from mbuf.uma.item import Home, Item
+
+if TYPE_CHECKING:
+    mbuf_slot: Any
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
-    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
+    from cython.cimports.cpython.ref import Py_INCREF, PyObject
 
 #: Entries of the bucket zones, and the largest item that each serves by default.
 SIZES = ((2, 4096), (4, 3072), (8, 2048), (16, 1024), (30, 512), (62, 256), (126, 128), (254, 64))
@@ -38,20 +42,26 @@ def entries_for(count: int) -> int:
 @cython.no_gc
 @cython.cclass
 class Bucket:
-    """Room for `entries` items, `cnt` of them there."""
+    """Room for `entries` items, `cnt` of them there; `behind` it, in a list of buckets, comes the next."""
 
-    __slots__ = ("cnt", "entries", "slots")
+    __slots__ = ("behind", "cnt", "entries", "slots")
+    behind: Bucket | None
     slots: Any
 
     def __init__(self, entries: int) -> None:
-        self.entries = entries
-        self.cnt = 0
+        if not 0 <= entries <= 1 << 20:
+            raise Inval(f"a bucket of {entries} entries: give 0 to 1048576")
         if cython.compiled:
+            if self.slots != cython.NULL:
+                raise Inval("this bucket is made already")
             self.slots = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Malloc(entries * 8 or 8))
             if self.slots == cython.NULL:
                 raise MemoryError
         else:
             self.slots = []
+        self.entries = entries
+        self.cnt = 0
+        self.behind = None
 
     def __dealloc__(self) -> None:
         if cython.compiled and self.slots != cython.NULL:
@@ -65,10 +75,8 @@ class Bucket:
             raise IndexError("the bucket is empty")
         self.cnt -= 1
         if cython.compiled:
-            item: Item = cython.cast(Item, self.slots[self.cnt])
-            Py_DECREF(item)
-        else:
-            item = self.slots.pop()
+            return mbuf_slot(self.slots, self.cnt)
+        item: Item = self.slots.pop()
         return item
 
     def push(self, item: Item) -> None:
@@ -94,8 +102,33 @@ class Bucket:
             self.slots[self.cnt - 1] = cython.cast(cython.pointer(PyObject), item)
             self.cnt += 1
 
-    def items(self) -> list[Item]:
-        """Take all items, the lowest first."""
-        items = [self.pop() for _ in range(self.cnt)]
-        items.reverse()
-        return items
+    def turn(self) -> None:
+        """Turn the bucket over: what was at the bottom is on top."""
+        if not cython.compiled:
+            self.slots.reverse()
+            return
+        last = self.cnt - 1
+        for n in range(self.cnt // 2):
+            self.slots[n], self.slots[last - n] = self.slots[last - n], self.slots[n]
+
+    def house(self, home: Home) -> None:
+        """Have all items here at home there."""
+        for n in range(self.cnt):
+            cython.cast(Item, self.slots[n]).home = home
+
+    def at(self, n: int) -> Item:
+        """The item in a slot that is filled; the bottom one is 0."""
+        return cython.cast(Item, self.slots[n])
+
+    def remove(self, n: int) -> Item:
+        """Take the item in a slot that is filled; those above it move down."""
+        if not cython.compiled:
+            taken: Item = self.slots.pop(n)
+            self.cnt -= 1
+            return taken
+        item: Item = mbuf_slot(self.slots, n)
+        self.cnt -= 1
+        while n < self.cnt:
+            self.slots[n] = self.slots[n + 1]
+            n += 1
+        return item

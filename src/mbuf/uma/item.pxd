@@ -9,9 +9,13 @@ cdef class Item(Memory):
     cdef Home home
     cdef object handle
     cdef object mate
+    cdef Item link
+    cdef bint cut
+    cdef bint out
 
     cdef int release(self) except -1
     cdef int unwatched(self) except -1
+    cdef int let_go(self) except -1
     cpdef spend(self)
 
 
@@ -23,7 +27,5 @@ cdef class Home:
 
     cdef bint keep(self, Item item) noexcept
     cpdef int free(self, Item item) except -1
-
-
-cdef class Backend:
-    pass
+    cpdef void press(self, int change) noexcept
+    cpdef wring(self)

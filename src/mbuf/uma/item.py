@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Things of one kind, and whoever keeps them.
 
 An item is memory with a home: the zone that it goes back to. It is not what a user holds; that is a
@@ -11,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.errors import MbufError
 else:
     from mbuf.shadow import cython
 
@@ -29,13 +28,18 @@ class Item(Memory):
     a handle in use, so that a handle dropped by its user dies.
     """
 
-    __slots__ = ("handle", "home", "mate")
+    #: `cut` is true while the item's bytes are taken out of its slab, `out` while a user has it. `link` is for whoever
+    #: holds it meanwhile, to link it to the next.
+    __slots__ = ("cut", "handle", "home", "link", "mate", "out")
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         self.carve(slab, start, size)
         self.home: Home = cython.cast(Home, None)
         self.handle: Any = None
         self.mate: Any = None
+        self.link: Item = cython.cast(Item, None)
+        self.cut = False
+        self.out = False
 
     def release(self) -> None:
         """Go home; if somebody looks at the bytes, when the last view goes."""
@@ -43,7 +47,11 @@ class Item(Memory):
             self.hold()
             self.home.held += 1
         else:
-            self.home.free(self)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Go home, whatever that takes."""
+        self.home.free(self)
 
     def spend(self) -> None:
         """Be no item any more: the bytes belong to the slab again."""
@@ -75,45 +83,8 @@ class Home:
         """Take the item back, whatever that takes: user code may run."""
         raise NotImplementedError
 
+    def press(self, change: int) -> None:
+        """One more (1) or less (-1) waits for what an item given back sets free: caches are passed by meanwhile."""
 
-class Backend:
-    """The door to whatever makes items: what a zone asks when its cache is dry or too full.
-
-    See uma_import and uma_release in zone(9).
-    """
-
-    def take(self, count: int, how: int, deadline: float | None) -> list[Any]:
-        """As many items as can be had, at most `count`, in the order in which they were made."""
-        raise NotImplementedError
-
-    def give(self, items: list[Any]) -> None:
-        """Take items back for good."""
-        raise NotImplementedError
-
-    def drain(self) -> int:
-        """Give back what no item is cut from any more; how many pages that was."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """No more will be taken."""
-
-    def denied(self) -> MbufError:
-        """The error that says why the last `take` came back empty."""
-        raise NotImplementedError
-
-    def obstacle(self, zone: Any) -> tuple[Any, Any]:
-        """Which zone's want it was that the last `take` came back empty, and whose line to stand in: see `Turn`.
-
-        None if there is no line.
-        """
-        return zone, None
-
-    @property
-    def free(self) -> int:
-        """Free items that have not been taken."""
-        raise NotImplementedError
-
-    @property
-    def pages(self) -> int:
-        """Pages held."""
-        raise NotImplementedError
+    def wring(self) -> None:
+        """Somebody is about to wait: give back what caches hold."""

@@ -1,36 +1,52 @@
+# cython: cdivision=True
 """Backing store for items of one size: slabs of pages, cut up.
 
 Asks the Vm for pages and cuts them; several zones may draw from one keg. Never caches an item: that is
-what zones are for. Waits for pages outside its lock.
+what zones are for. A slab is in one of three lists, of those with all, some or none of its items free. Items are cut,
+put back, and pages given back in commits; in between an item is in a bucket, or the caller's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mbuf.const import M_WAITOK
-from mbuf.uma.item import Backend, Item
-from mbuf.uma.slab import Layout, Slab, layout
-from mbuf.uma.waitq import Call, WaitQ
-from mbuf.vm.lock import Lock
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import cython
+
     from mbuf.errors import MbufError
-    from mbuf.vm.vm import Vm
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_WAITOK
+from mbuf.errors import Corrupt, Inval
+from mbuf.uma.backend import Backend
+from mbuf.uma.bucket import Bucket
+from mbuf.uma.item import Item
+from mbuf.uma.slab import Layout, Slab, Slabs, layout
+from mbuf.uma.waitq import Waiter, WaitQ
+from mbuf.vm.vm import Vm
+
+if not cython.compiled:
+    from mbuf.uma.waitq import microseconds
+    from mbuf.vm.commit import enter_commit, leave_commit, work_off_all
 
 _Got = TypeVar("_Got")
 
 
+@cython.cclass
 class Keg(Backend):
     """Items of `size` bytes, of class `kind`, each at a multiple of `align` + 1. See keg_ctor."""
 
     __slots__ = (
         "_empty",
         "_free",
-        "_lock",
+        "_full",
+        "_items",
+        "_pages",
         "_partial",
+        "_rsize",
         "_waiters",
         "closed",
         "cut",
@@ -41,22 +57,33 @@ class Keg(Backend):
         "vm",
     )
 
+    def __cinit__(self, *_: object) -> None:
+        # Slabs with some items free, with all free, and with none; the one added last is drawn from first.
+        self._partial = Slabs()
+        self._empty = Slabs()
+        self._full = Slabs()
+        self._waiters = WaitQ()
+
     def __init__(self, vm: Vm, name: str, size: int, align: int, kind: type[Item] = Item) -> None:
+        if not cython.compiled:
+            self.__cinit__()
+        if not isinstance(vm, Vm):
+            raise TypeError(f"a keg has its pages from a Vm, not a {type(vm).__name__}")
+        if not (isinstance(kind, type) and issubclass(kind, Item)):
+            raise TypeError("a keg cuts items of a class of Item")
+        self.cut: Layout = layout(size, align)
+        if not 1 <= self.cut.items <= 64:
+            raise Inval(f"items of {size} bytes: slabs have 1 to 64 items, not {self.cut.items}")
         self.vm = vm
         self.name = name
         self.size = size
         self.kind = kind
-        self.cut: Layout = layout(size, align)
+        self._rsize, self._pages, self._items = self.cut.rsize, self.cut.pages, self.cut.items
         #: Slabs held.
         self.slabs = 0
         self._free = 0
-        # Slabs with some items free, and with all free; the one added last is drawn from first.
-        self._partial: dict[Slab, None] = {}
-        self._empty: dict[Slab, None] = {}
-        self._lock = Lock()
-        self._waiters = WaitQ()
         self.closed = False
-        vm.freed.register(self._pages_freed)
+        vm.freed.register(self.wake_all)
 
     @property
     def free(self) -> int:
@@ -66,146 +93,283 @@ class Keg(Backend):
     @property
     def pages(self) -> int:
         """Pages of all slabs."""
-        return self.slabs * self.cut.pages
+        return self.slabs * self._pages
 
-    def take(self, count: int, how: int, deadline: float | None) -> list[Item]:
+    def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
         """Items of partly used slabs first, then of free ones, then of new ones.
 
         With M_WAITOK it waits for pages, but only as long as it has got nothing. See zone_import.
         """
-        items: list[Item] = []
+        if self.vm is None or bucket is None or count < 0 or count > bucket.entries - bucket.cnt:
+            raise Inval(f"{self.name}: there is no bucket with room for {count} items")
+        had = bucket.cnt
+        most = had + count
         while True:
-            with self._lock:
-                while len(items) < count:
-                    slab = self._slab()
-                    if slab is None:
-                        break
-                    self._cut(slab, count - len(items), items)
-            if len(items) == count:
-                return items
+            while bucket.cnt < most:
+                self._cut(bucket, most)
+                if bucket.cnt < most and not self._grow():
+                    break
+            if bucket.cnt == most:
+                return
             self.vm.shortage.invoke()
-            if items or how != M_WAITOK or not self._wait(deadline):
-                return items
+            if bucket.cnt > had or how != M_WAITOK or not self._wait(deadline):
+                return
 
-    def _slab(self) -> Slab | None:
-        """A slab with a free item; None when there is no page for a new one."""
-        if self._partial:
-            return next(reversed(self._partial))
-        if self._empty:
-            return next(reversed(self._empty))
-        page = self.vm.take(self.cut.pages)
-        if page < 0:
-            return None
-        slab = Slab(self.vm, page, self.cut)
-        self.slabs += 1
-        self._free += self.cut.items
-        self._empty[slab] = None
-        return slab
-
-    def _cut(self, slab: Slab, count: int, items: list[Item]) -> None:
-        """Move up to `count` items out of a slab."""
-        if slab.free == self.cut.items:
-            del self._empty[slab]
-            self._partial[slab] = None
-        rsize = self.cut.rsize
-        while count and slab.free:
-            items.append(self.kind(slab, slab.take() * rsize, self.size))
-            self._free -= 1
-            count -= 1
-        if not slab.free:
-            del self._partial[slab]
-
-    def give(self, items: list[Item]) -> None:
-        """Put items back into their slabs. The item objects are spent."""
-        if not self._lock.enter():
-            self._lock.defer(self.give, items)
-            return
+    def _cut(self, bucket: Bucket, most: int) -> None:
+        """Cut items from the slabs that there are, until the bucket has so many."""
+        enter_commit()
         try:
-            for item in items:
-                self._give(item)
+            while bucket.cnt < most:
+                slab: Any = self._partial.head()
+                if slab is None:
+                    slab = self._empty.head()
+                if slab is None:
+                    return
+                n = slab.lowest()
+                # May fail; nothing has changed yet.
+                item = self._make(slab, n * self._rsize)
+                slab.take(n)
+                self._free -= 1
+                item.cut = True
+                bucket.push(item)
+                self._settle(slab)
         finally:
-            self._lock.leave()
-        for _ in range(min(len(items), len(self._waiters))):
-            self._waiters.grant()
+            leave_commit()
+
+    def _make(self, slab: Slab, start: int) -> Item:
+        """An item for a place of a slab."""
+        if not cython.compiled:
+            made: Item = self.kind(slab, start, self.size)
+            return made
+        item: Item = cython.cast(type, self.kind).__new__(self.kind)
+        item.carve(slab, start, self.size)
+        return item
+
+    def _grow(self) -> bool:
+        """Have one slab more; false when there is no page for it."""
+        slab = Slab()
+        slab.begin(self._items)
+        page = self.vm.map.take(self._pages)
+        if page < 0:
+            return False
+        enter_commit()
+        try:
+            self.vm.map.lay(slab, page, self._pages)
+            slab.keg = cython.cast(cython.p_void, self) if cython.compiled else self
+            try:
+                self.fresh(slab)
+            except BaseException:
+                self.vm.map.give(page, self._pages)
+                self.vm.map.sweep()
+                raise
+            self.slabs += 1
+            self._free += self._items
+            self._empty.add(slab)
+        finally:
+            leave_commit()
+        return True
+
+    def fresh(self, slab: Slab) -> None:
+        """In a commit: a slab is new, and in no list yet."""
+
+    def _settle(self, slab: Slab) -> None:
+        """In a commit: put a slab into the list that it belongs to by now."""
+        into = self._partial
+        if slab.free == 0:
+            into = self._full
+        elif slab.free == self._items:
+            into = self._empty
+        if into.holds(slab):
+            return
+        if self._partial.holds(slab):
+            self._partial.remove(slab)
+        elif self._empty.holds(slab):
+            self._empty.remove(slab)
+        elif self._full.holds(slab):
+            self._full.remove(slab)
+        into.add(slab)
+
+    def give(self, item: Item) -> None:
+        """Put an item back into its slab. The item object is spent. Those who wait are told."""
+        if item is None or not isinstance(item.run, Slab):
+            raise Inval(f"{self.name}: this is no item of a keg")
+        slab: Slab = item.run
+        place = item.place()
+        enter_commit()
+        try:
+            right = self._put(item, slab, place)
+        finally:
+            leave_commit()
+        if not right:
+            raise Corrupt(f"an item was given back to the keg {self.name} that it isn't cut from, or not any more")
+        item.spend()
+        if self._waiters._line.count:
+            self._wake()
         if self.closed:
             self.drain()
 
-    def _give(self, item: Item) -> None:
-        slab = item.run
-        item.spend()
-        fresh = slab.give(item.place() // self.cut.rsize)
-        assert fresh, f"duplicate free of an item of {self.name}"
+    def _put(self, item: Item, slab: Slab, place: int) -> bool:
+        if slab.keg != (cython.cast(cython.p_void, self) if cython.compiled else self):
+            return False
+        if not item.cut or item.out or not slab.give(place // self._rsize):
+            return False
+        item.cut = False
         self._free += 1
-        if slab.free == 1:
-            self._partial[slab] = None
-        if slab.free == self.cut.items:
-            del self._partial[slab]
-            self._empty[slab] = None
+        self._settle(slab)
+        return True
 
     def drain(self) -> int:
         """Give the pages of wholly free slabs back; their number. See keg_drain."""
-        if not self._lock.enter():
+        slabs = 0
+        if self.vm is None:
             return 0
+        enter_commit()
         try:
-            slabs = list(self._empty)
-            self._empty.clear()
-            self.slabs -= len(slabs)
-            self._free -= len(slabs) * self.cut.items
+            while True:
+                slab: Any = self._empty.head()
+                if slab is None:
+                    break
+                self._empty.remove(slab)
+                slab.keg = cython.NULL if cython.compiled else None
+                self.slabs -= 1
+                self._free -= self._items
+                slabs += 1
+                self.vm.map.give(slab.page, self._pages)
+            if slabs:
+                self.vm.map.sweep()
         finally:
-            self._lock.leave()
+            leave_commit()
         if slabs:
-            self.vm.give([(slab.page, slab.count) for slab in slabs])
-        return len(slabs) * self.cut.pages
+            self.vm.freed.invoke()
+        return slabs * self._pages
 
     def close(self) -> None:
         """No more will be taken: no use to hear of free pages, or to wait for them."""
         self.closed = True
-        self.vm.freed.deregister(self._pages_freed)
-        self._pages_freed()
+        try:
+            self.drain()
+        finally:
+            try:
+                self.wake_all()
+            finally:
+                if self.vm is not None:
+                    self.vm.freed.deregister(self.wake_all)
 
     def denied(self) -> MbufError:
         """Out of pages, or of pages in a row."""
-        return self.vm.denied(self.cut.pages)
+        if self.vm is None:
+            return Inval("this keg was never made")
+        return self.vm.denied(self._pages)
 
     def _wait(self, deadline: float | None) -> bool:
         """Wait until pages or items were freed; false when the deadline has passed."""
-        if self.closed:
-            return False
-        waiter = self._waiters.join()
-        granted = None
+        work_off_all()
+        waiter = Waiter()
+        enter_commit()
+        stay = not (self.closed or self._has_room())
+        if stay:
+            self._waiters.add(waiter)
+        leave_commit()
+        if not stay:
+            return not self.closed and microseconds(deadline) != 0
+        granted = False
         try:
-            if self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages:
-                return True
             granted = self._waiters.wait(waiter, deadline)
         finally:
-            if granted is None and not self._waiters.quit(waiter):
-                # Woken, but not to be waited for any more: the next in line may look.
-                self._waiters.grant()
+            if not granted:
+                self._leave(waiter)
         return granted
+
+    def _has_room(self) -> bool:
+        """In a commit: true when an item is to be had."""
+        if self._free:
+            return True
+        return self.vm.map.pages - self.vm.map.used >= self._pages and self.vm.map.longest() >= self._pages
+
+    def _leave(self, waiter: Waiter) -> None:
+        """Leave the line. Woken, but not to be waited for any more: the next may look."""
+        enter_commit()
+        if not self._waiters.drop(waiter) and waiter.granted:
+            waiter.granted = False
+            self._waiters.pass_on()
+        leave_commit()
+        self._waiters.wake()
 
     # For who can't block. What was freed is anybody's: who is woken asks again.
 
-    def obstacle(self, zone: Any) -> tuple[Any, Keg]:
+    def obstacle(self, zone: Any) -> tuple[Any, Any]:
         """The line of those who wait for pages."""
         return zone, self
 
-    def enlist(self, wake: Callable[[], bool]) -> Call:
-        """Stand in line for pages, or for items given back: then `wake` is called. See `Call`. Ends with `leave`."""
-        call = self._waiters.enlist(wake)
-        if self.closed or self._free or (self.vm.free >= self.cut.pages and self.vm.largest_run() >= self.cut.pages):
-            self._waiters.grant()
+    def enlist(self, wake: Callable[[], bool]) -> Waiter:
+        """Stand in line for pages, or for items given back: then `wake` is called. Ends with `leave`."""
+        if self.vm is None:
+            raise Inval("this keg was never made")
+        work_off_all()
+        call = Waiter(wake)
+        enter_commit()
+        self._waiters.add(call)
+        if self.closed or self._has_room():
+            self._waiters.pass_on()
+        leave_commit()
+        try:
+            self._waiters.wake()
+        except BaseException:
+            self._leave(call)
+            raise
         return call
 
-    def leave(self, call: Call, used: bool) -> None:
+    def leave(self, call: Waiter) -> None:
         """Stand in line no more. If it was woken, but hasn't asked, the next may look."""
-        if not self._waiters.quit(call) and call.granted and not used:
-            self._waiters.grant()
+        if call is None:
+            raise TypeError("leave: nobody stands in line")
+        self._leave(call)
 
-    def redeem(self, ask: Callable[[], _Got]) -> _Got:
-        """Call `ask`."""
+    def redeem(self, call: Waiter, ask: Callable[[], _Got]) -> _Got:
+        """Call `ask`: there may be an item."""
+        if call is None:
+            raise TypeError("redeem: nobody stands in line")
+        call.granted = False
         return ask()
 
-    def _pages_freed(self) -> None:
+    def _wake(self) -> None:
+        """Wake the first in line."""
+        self._waiters.grant()
+        self._waiters.wake()
+
+    def wake_all(self) -> None:
         """Wake everyone: who finds nothing waits again."""
-        for _ in range(len(self._waiters)):
-            self._waiters.grant()
+        count = len(self._waiters)
+        while count and self._waiters.grant():
+            count -= 1
+        self._waiters.wake()
+
+    def contradiction(self, runs: list[tuple[int, int]]) -> str:
+        """In a commit: what of the slabs can't be right, "" if all may be; their pages are added to `runs`."""
+        free = count = 0
+        for slabs in (self._partial, self._empty, self._full):
+            slab: Any = slabs.head()
+            while slab is not None:
+                if not slabs.holds(slab) or bin(slab.bits).count("1") != slab.free:
+                    return f"the slab at page {slab.page} has {slab.bits:#b} free, {slab.free} by its count"
+                if (slab.free == self._items, slab.free == 0) != (slabs is self._empty, slabs is self._full):
+                    return f"the slab at page {slab.page} is in the wrong list: {slab.free} of its items are free"
+                free += slab.free
+                count += 1
+                runs.append((slab.page, slab.count))
+                slab = slabs.after(slab)
+        if (count, free) != (self.slabs, self._free):
+            return f"{self.slabs} slabs with {self._free} free items count, and there are {count} with {free}"
+        return self._waiters.contradiction()
+
+    def audit(self) -> list[tuple[int, int]]:
+        """Raise `Corrupt`, naming the first contradiction; the runs of pages of all slabs, as (first, count)."""
+        runs: list[tuple[int, int]] = []
+        enter_commit()
+        try:
+            wrong = self.contradiction(runs)
+        finally:
+            leave_commit()
+        if wrong:
+            raise Corrupt(f"keg {self.name}: {wrong}")
+        return runs

@@ -1,14 +1,19 @@
 cimport cython
 
+from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.item cimport Home, Item
+from mbuf.uma.keg cimport Keg
 
 cdef Py_ssize_t PAGE_SIZE
 
 
 @cython.no_gc
 cdef class Pages(Home):
-    cdef readonly object keg
+    cdef readonly Keg keg
 
-    @cython.locals(page=Item)
+    @cython.locals(page=Item, bucket=Bucket)
     cpdef Item alloc(self, int how, deadline)
+
+    @cython.locals(keg=Keg)
     cpdef int free(self, Item page) except -1
+    cpdef close(self)

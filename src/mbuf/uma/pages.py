@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Single pages of memory, each by itself: for whoever holds bytes that lie in no slab.
 
 Draws them from the Vm through a keg of its own, and waits as that does. Keeps none: what comes back is free.
@@ -16,6 +17,7 @@ else:
 
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
+from mbuf.uma.bucket import Bucket
 from mbuf.uma.item import Home, Item
 from mbuf.uma.keg import Keg
 from mbuf.vm.probe import Probes
@@ -38,10 +40,16 @@ class Pages(Home):
         """A page with anything in it; `NoMemory` if there is none, after waiting where `how` allows it."""
         if self.keg.closed:
             raise Inval("pages: this pool is closed")
-        items = self.keg.take(1, how, deadline)
-        if not items:
+        bucket = Bucket(1)
+        try:
+            self.keg.take(bucket, 1, how, deadline)
+        except BaseException:
+            if bucket.cnt:
+                self.keg.give(bucket.pop())
+            raise
+        if not bucket.cnt:
             raise self.keg.denied()
-        page: Item = items[0]
+        page = bucket.pop()
         page.home = self
         return page
 
@@ -51,13 +59,20 @@ class Pages(Home):
             keg = self.keg
             # The page may be the last to refer to this.
             page.home = cython.cast(Home, None)
-            keg.give([page])
-            keg.drain()
+            try:
+                keg.give(page)
+            finally:
+                keg.drain()
 
     @property
     def used(self) -> int:
         """Pages handed out, those looked at after they were freed too."""
         return int(self.keg.slabs - self.keg.free)
+
+    def audit(self) -> list[tuple[int, int]]:
+        """As `Keg.audit`: nothing is kept here."""
+        runs: list[tuple[int, int]] = self.keg.audit()
+        return runs
 
     def close(self) -> None:
         """Hand out no more."""

@@ -5,17 +5,22 @@ Knows which of its items are free; never what they hold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.arena import Run
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.vm.vm import Vm
 else:
     from mbuf.shadow import cython
+
+
+if cython.compiled:
+    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+
+if TYPE_CHECKING:
+    __builtin_ctzll: Any
 
 
 class Layout(NamedTuple):
@@ -60,28 +65,131 @@ def _inline_items(bytes_: int, rsize: int) -> int:
 @cython.no_gc
 @cython.cclass
 class Slab(Run):
-    """Items in a row. `bits` has a one for each free item, bit 0 for the first."""
+    """Items in a row, `items` of them. `bits` has a one for each free item, bit 0 for the first.
 
-    __slots__ = ("bits", "free")
+    `list` is that list of its keg in which it is, between `before` and `behind`.
+    """
 
-    def __init__(self, vm: Vm, page: int, cut: Layout) -> None:
-        arena, offset = vm.place(page)
-        super().__init__(arena, offset, page, cut.pages)
-        self.free = cut.items
-        self.bits = (1 << cut.items) - 1
+    __slots__ = ("before", "behind", "bits", "free", "items", "keg", "list")
+    if TYPE_CHECKING:
+        before: Any
+        behind: Any
+        keg: Any
+        list: Any
 
-    def take(self) -> int:
-        """The index of the free item with the lowest address, free no more."""
-        low = self.bits & -self.bits
-        self.bits ^= low
+    def __init__(self) -> None:
+        self.free = 0
+        self.items = 0
+        self.bits = 0
+        if not cython.compiled:
+            self.before = self.behind = self.keg = self.list = None
+
+    def begin(self, items: int) -> None:
+        """Have so many items, all of them free; 1 to 64."""
+        self.items = self.free = items
+        # Not 1 << 64, which is no number of 64 bits.
+        self.bits = (((1 << (items - 1)) - 1) << 1) | 1
+
+    def lowest(self) -> int:
+        """The index of the free item with the lowest address. There is one."""
+        if cython.compiled:
+            return __builtin_ctzll(self.bits)
+        return (self.bits & -self.bits).bit_length() - 1
+
+    def take(self, index: int) -> None:
+        """A free item is free no more."""
+        bit = 1
+        bit <<= index
+        self.bits ^= bit
         self.free -= 1
-        return low.bit_length() - 1
 
     def give(self, index: int) -> bool:
-        """The item is free again; false if it was free already."""
-        bit = 1 << index
+        """The item is free again; false if it was free already, or there is none."""
+        if index < 0 or index >= self.items:
+            return False
+        bit = 1
+        bit <<= index
         if self.bits & bit:
             return False
         self.bits |= bit
         self.free += 1
         return True
+
+
+@cython.no_gc
+@cython.cclass
+class Slabs:
+    """A list of slabs, linked through them, the one added last first. It owns a reference to each."""
+
+    __slots__ = ("count", "first")
+    first: Any
+
+    def __init__(self) -> None:
+        self.count = 0
+        if not cython.compiled:
+            self.first = None
+
+    def __dealloc__(self) -> None:
+        while cython.compiled and self.count:
+            self.remove(cython.cast(Slab, self.first))
+
+    def add(self, slab: Slab) -> None:
+        """In a commit: put a slab that is in no list in front."""
+        if cython.compiled:
+            Py_INCREF(slab)
+            slab.before = cython.NULL
+            slab.behind = self.first
+            if self.first != cython.NULL:
+                cython.cast(Slab, self.first).before = cython.cast(cython.p_void, slab)
+            self.first = cython.cast(cython.p_void, slab)
+            slab.list = cython.cast(cython.p_void, self)
+        else:
+            slab.before, slab.behind = None, self.first
+            if self.first is not None:
+                self.first.before = slab
+            self.first = slab
+            slab.list = self
+        self.count += 1
+
+    def remove(self, slab: Slab) -> None:
+        """In a commit: take a slab out. The caller holds it."""
+        if cython.compiled:
+            if slab.before == cython.NULL:
+                self.first = slab.behind
+            else:
+                cython.cast(Slab, slab.before).behind = slab.behind
+            if slab.behind != cython.NULL:
+                cython.cast(Slab, slab.behind).before = slab.before
+            slab.before = slab.behind = slab.list = cython.NULL
+            Py_DECREF(slab)
+        else:
+            if slab.before is None:
+                self.first = slab.behind
+            else:
+                slab.before.behind = slab.behind
+            if slab.behind is not None:
+                slab.behind.before = slab.before
+            slab.before = slab.behind = slab.list = None
+        self.count -= 1
+
+    def holds(self, slab: Slab) -> bool:
+        """True when the slab is in this list."""
+        if cython.compiled:
+            return slab.list == cython.cast(cython.p_void, self)
+        return slab.list is self
+
+    def head(self) -> Slab | None:
+        """The slab added last."""
+        return self.after(None)
+
+    def after(self, slab: Slab | None) -> Slab | None:
+        """The slab that was added before another of this list; the one added last, after None."""
+        found: Slab | None = None
+        if not cython.compiled:
+            found = self.first if slab is None else slab.behind
+        elif slab is None:
+            if self.first != cython.NULL:
+                found = cython.cast(Slab, self.first)
+        elif slab.behind != cython.NULL:
+            found = cython.cast(Slab, slab.behind)
+        return found

@@ -1,26 +1,43 @@
 cimport cython
+from cpython.ref cimport PyObject
 
+from mbuf.uma.backend cimport Backend
+from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
+from mbuf.uma.cpu cimport Cpus
+from mbuf.uma.depot cimport Depot
 from mbuf.uma.item cimport Home
+from mbuf.uma.limit cimport Limit
 
 
 @cython.no_gc
 cdef class Tally(Home):
     cdef readonly str name
     cdef readonly Py_ssize_t size
-    cdef readonly object backend
+    cdef readonly Backend backend
     cdef readonly bint primary
-    cdef readonly object limiter
-    cdef readonly object depot
+    cdef readonly Limit limiter
+    cdef readonly Depot depot
+    cdef readonly Cpus cpus
+    cdef readonly long long adopted
+    cdef readonly int pressed
+    cdef readonly bint caching
+    cdef readonly bint closed
+    cdef bint _limited
     cdef unsigned long long _allocs
     cdef unsigned long long _frees
     cdef unsigned long long _fails
-    cdef list _caches
+    cdef PyObject **_lanes
+    cdef int _count
+    cdef Bucket _none
 
-    cdef int tally(self, str name, Py_ssize_t size, backend, bint primary, limiter, depot) except -1
+    cdef int tally(self, str name, Py_ssize_t size, Backend backend, bint primary, Limit limiter, Depot depot) except -1
 
-    @cython.locals(here=Cache, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t)
+    @cython.locals(here=Cache, count=cython.int, n=cython.int)
+    cdef int lanes(self, Cpus cpus) except -1
+
+    @cython.locals(here=Cache, n=cython.int, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t)
     cdef tuple _counts(self)
 
-    @cython.locals(here=Cache, books=list)
+    @cython.locals(here=Cache, n=cython.int, books=list)
     cpdef list books(self)

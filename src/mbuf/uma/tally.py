@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """What a zone counts, and tells of itself.
 
 Reads what the caches, the depot and the limit say. Changes nothing.
@@ -10,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
+    from mbuf.uma.backend import Backend
+    from mbuf.uma.cpu import Cpus
     from mbuf.uma.depot import Depot
-    from mbuf.uma.item import Backend
     from mbuf.uma.limit import Limit
 else:
     from mbuf.shadow import cython
 
+from mbuf.errors import Inval
+from mbuf.uma.bucket import Bucket
+from mbuf.uma.cache import Cache
 from mbuf.uma.item import Home
 from mbuf.uma.stat import ZoneStat
+
+if cython.compiled:
+    from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
+    from cython.cimports.cpython.ref import Py_INCREF, Py_XDECREF, PyObject
 
 
 @cython.no_gc
@@ -25,7 +34,29 @@ from mbuf.uma.stat import ZoneStat
 class Tally(Home):
     """The numbers of a zone: items handed out and given back, past its caches and through them."""
 
-    __slots__ = ("_allocs", "_caches", "_fails", "_frees", "backend", "depot", "limiter", "name", "primary", "size")
+    #: `adopted` items were charged here, and handed out by another zone. `pressed` is above 0 while somebody waits for
+    #: what an item given back sets free: then caches are passed by.
+    __slots__ = (
+        "_allocs",
+        "_count",
+        "_fails",
+        "_frees",
+        "_lanes",
+        "_limited",
+        "_none",
+        "adopted",
+        "backend",
+        "caching",
+        "closed",
+        "cpus",
+        "depot",
+        "limiter",
+        "name",
+        "pressed",
+        "primary",
+        "size",
+    )
+    _lanes: Any
 
     def tally(self, name: str, size: int, backend: Backend, primary: bool, limiter: Limit, depot: Depot) -> None:
         """Begin to count. `primary` zones count the free items of their backend."""
@@ -35,10 +66,46 @@ class Tally(Home):
         self.primary = primary
         self.limiter = limiter
         self.depot = depot
-        self._caches: list[Any] = []
+        # The last request that got nothing was denied by the limit, whatever has come back since.
+        self._limited = False
+        self.adopted = 0
+        self.pressed = 0
+        self.caching = False
+        self.closed = False
         self._allocs = 0
         self._frees = 0
         self._fails = 0
+
+    def lanes(self, cpus: Cpus) -> None:
+        """Have a cache for each CPU."""
+        count = cpus.count
+        self.cpus = cpus
+        # Stands for no bucket.
+        self._none = Bucket(0)
+        if cython.compiled:
+            if self._lanes != cython.NULL:
+                raise Inval(f"{self.name}: this zone is made already")
+            self._lanes = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Calloc(count, 8))
+            if self._lanes == cython.NULL:
+                raise MemoryError
+        else:
+            self._lanes = [None] * count
+        self._count = 0
+        for n in range(count):
+            here = Cache(self._none)
+            if cython.compiled:
+                Py_INCREF(here)
+                self._lanes[n] = cython.cast(cython.pointer(PyObject), here)
+            else:
+                self._lanes[n] = here
+            self._count += 1
+
+    def __dealloc__(self) -> None:
+        if cython.compiled:
+            while self._count:
+                self._count -= 1
+                Py_XDECREF(self._lanes[self._count])
+            PyMem_Free(self._lanes)
 
     @property
     def used(self) -> int:
@@ -58,8 +125,11 @@ class Tally(Home):
         return self._counts()[2]
 
     def _counts(self) -> tuple[int, int, int]:
-        allocs, frees, cached = self._allocs, self._frees, self.depot.nitems
-        for here in self._caches:
+        allocs = self._allocs
+        frees = self._frees
+        cached = self.depot.nitems
+        for n in range(self._count):
+            here = cython.cast(Cache, self._lanes[n])
             allocs += here.allocs
             frees += here.frees
             cached += here.count()
@@ -68,7 +138,8 @@ class Tally(Home):
     def books(self) -> list[tuple[int, int, int]]:
         """Allocs, frees and free items: past all caches and listed, then of each CPU's cache."""
         books = [(self._allocs, self._frees, self.depot.nitems)]
-        for here in self._caches:
+        for n in range(self._count):
+            here = cython.cast(Cache, self._lanes[n])
             books.append((here.allocs, here.frees, here.count()))
         return books
 

@@ -10,6 +10,13 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.uma.slab import Slab
+else:
+    from mbuf.shadow import cython
+
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Corrupt
 from mbuf.uma.item import Item
@@ -17,28 +24,28 @@ from mbuf.uma.keg import Keg
 from mbuf.uma.zone import Zone
 from mbuf.vm.page import Memory
 
-if TYPE_CHECKING:
-    from mbuf.uma.slab import Slab
+if not cython.compiled:
+    from mbuf.vm.commit import inside, put
+
 
 #: What freed memory is filled with. See uma_dbg.c.
 TRASH = 0xDEADC0DE
 
 
+@cython.cclass
 class TrashKeg(Keg):
     """A keg whose slabs are full of trash before the first item is cut."""
 
     __slots__ = ()
 
-    def _slab(self) -> Slab | None:
-        slabs = self.slabs
-        slab = super()._slab()
-        if self.slabs > slabs:
-            memory = Memory()
-            memory.carve(slab, 0, self.cut.pages * PAGE_SIZE)
-            memory.fill(TRASH)
-        return slab
+    def fresh(self, slab: Slab) -> None:
+        """As `Keg.fresh`: the slab is filled."""
+        memory = Memory()
+        memory.carve(slab, 0, self.cut.pages * PAGE_SIZE)
+        memory.fill(TRASH)
 
 
+@cython.cclass
 class TrashZone(Zone):
     """A zone that fills what is freed, checks what it hands out, and knows where that was asked for."""
 
@@ -53,15 +60,29 @@ class TrashZone(Zone):
         item = Zone.alloc(self, how, deadline)
         if item is not None:
             self._check(item)
-            self._out[item] = _caller()
+            try:
+                self._out[item] = _caller()
+            except BaseException:
+                self._out.pop(item, None)
+                Zone.free(self, item)
+                raise
         return item
 
     def free(self, item: Item) -> None:
         """As `Zone.free`; raises `Corrupt` when the item isn't out."""
-        if self._out.pop(item, None) is None:
-            raise Corrupt(f"duplicate free of an item of {self.name}")
-        _bytes_of(item).fill(TRASH)
-        Zone.free(self, item)
+        if item is None:
+            pass
+        elif inside():
+            put(item)
+        else:
+            if self._out.pop(item, None) is None:
+                raise Corrupt(f"duplicate free of an item of {self.name}")
+            _bytes_of(item).fill(TRASH)
+            Zone.free(self, item)
+
+    def keep(self, item: Item) -> bool:
+        """None is kept without a look."""
+        return False
 
     def receive(self, item: Item) -> None:
         """As `Zone.receive`: the item counts as one of those that are out."""

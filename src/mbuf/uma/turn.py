@@ -5,14 +5,21 @@ What it waits for is handed to it: nobody who comes later gets in between. Given
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from mbuf.uma.zone import Zone
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+
+    from mbuf.uma.zone import Zone
+else:
+    from mbuf.shadow import cython
 
 _Got = TypeVar("_Got")
 
 
+@cython.cclass
 class Turn:
     """A place in line for one item of a zone that has denied one.
 
@@ -20,28 +27,29 @@ class Turn:
     still waits. Then `use` asks again. Ends with `leave`, whatever happened.
     """
 
-    __slots__ = ("_call", "_line", "_used", "_zone")
+    __slots__ = ("_call", "_line", "_zone")
 
     def __init__(self, zone: Zone, wake: Callable[[], bool]) -> None:
         self._zone, self._line = zone.obstacle()
-        self._used = False
+        self._call = None
         if self._line is None:
             raise zone.denied()
         # What is freed from here on must come by the line.
-        self._zone._press(1)
+        self._zone.press(1)
         try:
             self._call = self._line.enlist(wake)
         except BaseException:
-            self._zone._press(-1)
+            self._zone.press(-1)
             raise
 
     def use(self, ask: Callable[[], _Got]) -> _Got:
         """What `ask` returns, for which there is an item now. It may raise all the same, if it needs more than that."""
-        self._used = True
-        got: _Got = self._line.redeem(ask)
+        got: _Got = self._line.redeem(self._call, ask)
         return got
 
     def leave(self) -> None:
-        """Give up the place, and to the next in line what wasn't used."""
-        self._zone._press(-1)
-        self._line.leave(self._call, self._used)
+        """Give up the place, and to the next in line what wasn't used. Calling it again has no effect."""
+        call, self._call = self._call, None
+        if call is not None:
+            self._zone.press(-1)
+            self._line.leave(call)

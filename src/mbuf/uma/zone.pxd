@@ -1,49 +1,62 @@
 cimport cython
 
+from mbuf.uma.audit cimport zone_contradiction
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.cache cimport Cache
+from mbuf.uma.cache cimport Cache, pop_cached, push_cached
+from mbuf.uma.cpu cimport Cpus
+from mbuf.uma.depot cimport Depot
 from mbuf.uma.item cimport Item
+from mbuf.uma.limit cimport Limit
+from mbuf.uma.refill cimport alloc_item, drain, fill, from_depot, load, take_out
 from mbuf.uma.tally cimport Tally
+from mbuf.uma.waitq cimport current_thread
+from mbuf.vm.commit cimport enter_commit, inside, leave_commit, put
 from mbuf.vm.probe cimport Probes
+
+cdef int UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 
 
 @cython.no_gc
 cdef class Zone(Tally):
-    cdef readonly object cpus
-    cdef readonly bint caching
-    cdef readonly bint closed
-    cdef public int pressed
-    cdef public tuple feeds
     cdef readonly Zone diverted
-    cdef bint _limited
-    cdef bint _reclaiming
-    cdef Bucket _none
+    cdef public Zone feeds
+    cdef unsigned long _reclaimer
     cdef Cache _cache
 
     @cython.locals(item=Item)
     cpdef Item alloc(self, int how, deadline)
     cpdef int free(self, Item item) except -1
-    cpdef receive(self, Item item)
-    cpdef divert(self, Zone to)
-    cdef Cache _here(self)
+    cdef bint keep(self, Item item) noexcept
 
-    @cython.locals(bucket=Bucket, fresh=cython.bint)
+    @cython.locals(here=Cache)
+    cdef bint _push(self, Item item) noexcept
+    cdef Item _pop_here(self)
+    cdef bint _push_here(self, Item item) except -1
+    cpdef receive(self, Item item)
+    cpdef adopt(self)
+    cpdef divert(self, Zone to)
+    cdef int _check_out(self, Item item) except -1
+
+    @cython.locals(bucket=Bucket, item=Item, now=cython.double)
     cdef Item _alloc_dry(self, int how, deadline)
 
-    @cython.locals(room=Py_ssize_t, bucket=Bucket, item=Item)
-    cdef Bucket _fill(self, int how, deadline)
+    cdef int _free_slow(self, Item item) except -1
 
-    @cython.locals(items=list, item=Item)
-    cdef list _import(self, Py_ssize_t count, int how, deadline)
-
-    @cython.locals(here=Cache)
-    cdef _load(self, Bucket bucket, bint fresh)
-    cdef Item _alloc_item(self, int how, deadline)
-
-    @cython.locals(here=Cache)
+    @cython.locals(here=Cache, fresh=Bucket, full=Bucket, kept=cython.bint)
     cdef int _free_full(self, Item item) except -1
+
+    @cython.locals(to=Zone)
     cdef int _give(self, Item item) except -1
 
-    @cython.locals(bucket=Bucket)
-    cdef _drain(self, list buckets)
+    @cython.locals(out=cython.bint)
+    cdef int _take_back(self, Item item) except -1
+    cpdef void press(self, int change) noexcept
+    cpdef wring(self)
     cpdef reclaim(self, request)
+
+    @cython.locals(now=cython.double, bucket=Bucket)
+    cpdef _reclaim(self, int request)
+
+    @cython.locals(limiter=Limit)
+    cpdef close(self)
+    cpdef audit(self)

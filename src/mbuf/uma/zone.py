@@ -1,8 +1,11 @@
+# cython: nonecheck=True
 """Free items, cached, counted and limited.
 
 The order of an allocation is the order of the steps here: this CPU's cache, the zone's list of full
-buckets, a new bucketful from the backend, a single item. Never touches what an item holds; never calls
-the backend with its lock held.
+buckets, a new bucketful from the backend, a single item. Each step is a commit, or a step of plain C: it takes an item
+or a bucket from one place and puts it into another, and changes the counts. Between steps a bucket is held by the
+call alone, which gives back what is in it whatever is raised. Never touches what an item holds; never calls the
+backend in a commit.
 """
 
 from __future__ import annotations
@@ -10,13 +13,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
-from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.errors import Corrupt, Inval, MbufError, NoBufs
+from mbuf.uma.audit import zone_contradiction
+from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket, default_entries
-from mbuf.uma.cache import Cache, cache
+from mbuf.uma.cache import Cache
+from mbuf.uma.cpu import Cpus
 from mbuf.uma.depot import Depot
-from mbuf.uma.item import Backend, Item
+from mbuf.uma.item import Item
 from mbuf.uma.limit import Limit, nothing
+from mbuf.uma.refill import alloc_item, drain, fill, from_depot, load, take_out
 from mbuf.uma.tally import Tally
 from mbuf.vm.probe import Probes
 
@@ -24,10 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import cython
-
-    from mbuf.uma.cpu import Cpus
 else:
     from mbuf.shadow import cython
+
+if not cython.compiled:
+    from mbuf.uma.cache import pop_cached, push_cached
+    from mbuf.uma.waitq import current_thread
+    from mbuf.vm.commit import enter_commit, inside, leave_commit, put
 
 
 @cython.no_gc
@@ -36,22 +46,11 @@ class Zone(Tally):
     """Items of one kind, drawn from a backend.
 
     `entries` is how many items a bucket holds at first, None for what suits `size`; `caching` false is
-    the kernel's page-shortage mode, without any bucket. `feeds` are zones whose cached items hold
+    the kernel's page-shortage mode, without any bucket. `feeds`, if set, is a zone whose cached items hold
     items of this one. See zone(9).
     """
 
-    __slots__ = (
-        "_cache",
-        "_limited",
-        "_none",
-        "_reclaiming",
-        "caching",
-        "closed",
-        "cpus",
-        "diverted",
-        "feeds",
-        "pressed",
-    )
+    __slots__ = ("_cache", "_reclaimer", "diverted", "feeds")
 
     def __init__(
         self,
@@ -65,173 +64,171 @@ class Zone(Tally):
         primary: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if not isinstance(backend, Backend) or not isinstance(cpus, Cpus):
+            raise TypeError("a zone is made of a Backend and of Cpus")
+        self.lanes(cpus)
         self.tally(name, size, backend, primary, Limit(name, sysctl, clock), Depot(_entries(size, entries), clock))
-        self.cpus = cpus
         self.caching = caching
+        self.feeds: Zone | None = None
         self.held = 0
         self.source: Any = None
         self.probes = Probes()
-        #: Above 0 while somebody waits for what an item given back sets free: then caches are passed by.
-        self.pressed = 0
-        self.feeds: tuple[Zone, ...] = ()
         #: Where items go that are given back, if not here; then this is pressed.
         self.diverted: Zone | None = None
-        self.limiter.press = self._press
-        self.limiter.wring = self._wring
-        self._reclaiming = False
-        # The last request that got nothing was denied by the limit, whatever has come back since.
-        self._limited = False
-        self.closed = False
-        self._none = Bucket(0)
-        self._caches += [cache(self._none, self.depot.lock) for _ in range(cpus.count)]
-        self._cache = self._caches[0] if cpus.count == 1 else None
+        self.limiter.owner = self
+        # The thread that reclaims.
+        self._reclaimer = 0
+        # The one cache, which is used without asking for the CPU.
+        self._cache = cython.cast(Cache, self._lanes[0]) if cython.compiled and cpus.count == 1 else None
 
-    # The three calls of every allocation and free.
+    # The calls of every allocation and free.
 
+    @cython.nonecheck(False)
     def alloc(self, how: int, deadline: float | None) -> Item | None:
         """An item, or None when there is none to be had. See uma_zalloc_arg."""
-        item = self._here().pop() if self._cache is None else self._cache.pop()
+        item = self._pop_here() if self._cache is None else pop_cached(self._cache)
         return self._alloc_dry(how, deadline) if item is None else item
 
+    @cython.nonecheck(False)
     def free(self, item: Item) -> None:
         """Take an item back; None is no item. See uma_zfree_arg."""
         if item is None:
             pass
-        elif self.pressed:
-            self._give(item)
-        elif not (self._here().push(item) if self._cache is None else self._cache.push(item)):
+        elif self._cache is None or self.pressed or not item.out or item.home is not self:
+            self._free_slow(item)
+        elif not push_cached(self._cache, item):
             self._free_full(item)
+
+    def keep(self, item: Item) -> bool:
+        """In a commit: cache an item if that is all there is to do; false if it must go by `free`."""
+        return self._push(item)
+
+    @cython.nonecheck(False)
+    def _push(self, item: Item) -> bool:
+        """In a commit: `keep`."""
+        if self.pressed or not item.out or item.home is not self or not self._count:
+            return False
+        here = cython.cast(Cache, self._lanes[0 if self._count == 1 else self.cpus.here()])
+        return push_cached(here, item)
+
+    def _pop_here(self) -> Item | None:
+        if not self._count:
+            raise Inval("this zone was never made")
+        enter_commit()
+        try:
+            return pop_cached(cython.cast(Cache, self._lanes[self.cpus.here()]))
+        finally:
+            leave_commit()
+
+    def _push_here(self, item: Item) -> bool:
+        enter_commit()
+        try:
+            return self._push(item)
+        finally:
+            leave_commit()
 
     def receive(self, item: Item) -> None:
         """Take an item that another zone has handed out."""
         if item is not None:
+            if not self._count:
+                raise Inval("this zone was never made")
             item.home = self
             self.free(item)
 
+    def adopt(self) -> None:
+        """Charge for an item that will be given back here, and that this zone did not hand out."""
+        enter_commit()
+        self.adopted += 1
+        leave_commit()
+        self.limiter.uncharge(-1)
+
     def divert(self, to: Zone | None) -> None:
         """Have what is given back go to another zone, which receives it; or here again."""
+        enter_commit()
         self.pressed += (to is not None) - (self.diverted is not None)
         self.diverted = to
+        leave_commit()
 
-    def _here(self) -> Cache:
-        here: Cache = self._caches[self.cpus.current()]
-        return here
+    def _check_out(self, item: Item) -> None:
+        """Raise unless the item is one that this zone's user has."""
+        if item.home is not self:
+            raise Inval(f"{self.name}: this item is not at home here")
+        if not item.out:
+            raise Corrupt(f"duplicate free of an item of {self.name}")
 
     # Allocation when this CPU's cache is dry.
 
     def _alloc_dry(self, how: int, deadline: float | None) -> Item | None:
         while self.caching:
-            bucket = self.depot.fetch()
-            fresh = bucket is None
-            if bucket is None:
-                bucket = self._fill(how, deadline)
-            if bucket is None:
-                break
-            self._load(bucket, fresh)
-            item = self._here().pop()
+            now = self.depot.clock()
+            item = from_depot(self, now)
             if item is not None:
                 return item
-        return self._alloc_item(how, deadline)
+            bucket = fill(self, how, deadline)
+            if bucket is None:
+                break
+            item = load(self, bucket)
+            if item is not None:
+                return item
+        return alloc_item(self, how, deadline)
 
-    def _fill(self, how: int, deadline: float | None) -> Bucket | None:
-        """A bucket of items from the backend. See zone_alloc_bucket."""
-        size = self.depot.bucket_size
-        room = self.limiter.charge(size, M_NOWAIT, None) if size else 0
-        if not room:
-            return None
-        bucket = self.depot.bucket()
-        try:
-            for item in self._import(min(room, bucket.entries), how, deadline):
-                bucket.push(item)
-        finally:
-            if bucket.cnt < room:
-                self.limiter.uncharge(room - bucket.cnt)
-        if bucket.cnt:
-            return bucket
-        self._fails += 1
-        return None
+    # Free when that isn't all there is to do.
 
-    def _import(self, count: int, how: int, deadline: float | None) -> list[Item]:
-        if how == M_WAITOK:
-            # It may wait for pages: what is freed meanwhile must get there.
-            self._press(1)
-        try:
-            items: list[Item] = self.backend.take(count, how, deadline)
-        finally:
-            if how == M_WAITOK:
-                self._press(-1)
-        for item in items:
-            item.home = self
-        return items
+    def _free_slow(self, item: Item) -> None:
+        if inside():
+            # A finalizer or signal handler has interrupted a commit: afterwards.
+            put(item)
+        else:
+            self._check_out(item)
+            if self.pressed:
+                self._give(item)
+            elif not self._push_here(item):
+                self._free_full(item)
 
-    def _load(self, bucket: Bucket, fresh: bool) -> None:
-        """Put a bucket where this CPU takes from; on the list, if another thread has filled the place."""
-        with self.depot.lock:
-            here = self._here()
-            if here.alloc.cnt == 0:
-                here.alloc = bucket
-                if fresh:
-                    self.depot.imported(bucket.cnt)
-                return
-            spill = self.depot.put(bucket)
-        self._drain(spill)
-
-    def _alloc_item(self, how: int, deadline: float | None) -> Item | None:
-        """One item past all caches. See zone_alloc_item."""
-        self._limited = not self.limiter.charge(1, how, deadline)
-        if self._limited:
-            self._fails += 1
-            return None
-        if self.closed:
-            self.limiter.uncharge(1)
-            raise Inval(f"{self.name}: this pool is closed")
-        items: list[Item] = []
-        try:
-            items = self._import(1, how, deadline)
-        finally:
-            if not items:
-                self.limiter.uncharge(1)
-        if not items:
-            self._fails += 1
-            return None
-        self._allocs += 1
-        return items[0]
-
-    # Free when this CPU's cache is full.
-
-    def _free_full(self, item: Item) -> int:
+    def _free_full(self, item: Item) -> None:
         """List the full bucket, and begin another. See cache_free."""
-        while self.caching and self.depot.bucket_size:
-            if not self.depot.lock.enter():
-                self.depot.lock.defer(self.free, item)
-                return 0
+        kept = False
+        while not kept and self.caching and self.depot.bucket_size and not self.pressed:
+            fresh = self.depot.bucket()
+            full = cython.cast(Bucket, None)
+            enter_commit()
             try:
-                here = self._here()
-                spill = self.depot.put(here.free)
-                here.free = self.depot.bucket()
+                here = cython.cast(Cache, self._lanes[self.cpus.here()])
+                kept = self._push(item)
+                if not kept and self.caching and not self.pressed:
+                    if not self.depot.put(here.free):
+                        full = here.free
+                    here.free = fresh
+                    kept = push_cached(here, item)
             finally:
-                self.depot.lock.leave()
-            self._drain(spill)
-            if self._here().push(item):
-                return 0
-        return self._give(item)
+                leave_commit()
+            if full is not None:
+                drain(self, full)
+        if not kept:
+            self._give(item)
 
-    def _give(self, item: Item) -> int:
+    def _give(self, item: Item) -> None:
         """One item past all caches. See zone_free_item."""
-        if self.diverted is not None:
-            self.diverted.receive(item)
-            return 0
-        self.backend.give([item])
-        self._frees += 1
-        self.limiter.uncharge(1)
-        return 0
+        to = self.diverted
+        if to is not None:
+            to.receive(item)
+        else:
+            self._take_back(item)
+            try:
+                self.backend.give(item)
+            finally:
+                self.limiter.uncharge(1)
 
-    def _drain(self, buckets: list[Bucket]) -> None:
-        """Give the items of buckets back to the backend. See bucket_drain."""
-        for bucket in buckets:
-            items = bucket.items()
-            self.backend.give(items)
-            self.limiter.uncharge(len(items))
+    def _take_back(self, item: Item) -> None:
+        """Count an item as given back, once."""
+        enter_commit()
+        out = item.out
+        if out:
+            item.out = False
+            self._frees += 1
+        leave_commit()
+        if not out:
+            self._check_out(item)
 
     # Limits.
 
@@ -251,21 +248,26 @@ class Zone(Tally):
         """True while somebody waits at the limit. See uma_zone_exhausted."""
         return bool(self.limiter.waiters)
 
-    def _press(self, change: int) -> None:
+    @cython.nonecheck(False)
+    def press(self, change: int) -> None:
+        """Have caches passed by, here and in the zone that this feeds."""
         self.pressed += change
-        for zone in self.feeds:
-            zone.pressed += change
+        if self.feeds is not None:
+            self.feeds.pressed += change
 
-    def _wring(self) -> None:
+    def wring(self) -> None:
+        """Give back all that caches hold, here and in the zone that this feeds."""
         # Own caches too: what was freed since they were found empty would never come by.
-        for zone in (*self.feeds, self):
-            zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+        if self.feeds is not None:
+            self.feeds._reclaim(UMA_RECLAIM_DRAIN_CPU)
+        self._reclaim(UMA_RECLAIM_DRAIN_CPU)
 
     def denied(self) -> MbufError:
         """The error that says why the last request failed, and what to raise."""
         limit = self.limiter
         if not limit.max or (limit.items < limit.max and not self._limited):
-            return self.backend.denied()
+            error: MbufError = self.backend.denied()
+            return error
         used, cached = self.used, self.cached
         return NoBufs(
             f"{self.name} at its limit of {limit.max}: {used} in use, {cached} cached; raise {limit.sysctl}",
@@ -278,8 +280,7 @@ class Zone(Tally):
 
     def obstacle(self) -> tuple[Zone, Any]:
         """The zone that denied the last request, this one or one behind it, and the line to stand in there."""
-        limit: Limit = self.limiter
-        found: tuple[Zone, Any] = (self, limit) if limit.reached else self.backend.obstacle(self)
+        found: tuple[Zone, Any] = (self, self.limiter) if self.limiter.reached else self.backend.obstacle(self)
         return found
 
     # Letting go.
@@ -287,31 +288,58 @@ class Zone(Tally):
     def reclaim(self, request: int) -> None:
         """Give cached items back: what is spare (TRIM), the listed (DRAIN), or all (DRAIN_CPU).
 
-        A second request while one runs does nothing. See uma_zone_reclaim.
+        One that comes from what a reclaim of the same thread calls does nothing. See uma_zone_reclaim.
         """
         if request not in (UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM):
             raise Inval(f"reclaim request {request}: give UMA_RECLAIM_DRAIN, _DRAIN_CPU or _TRIM")
-        if self._reclaiming:
+        if self._reclaimer == current_thread():
             return
-        self._reclaiming = True
+        self._reclaimer = current_thread()
         try:
-            self._drain(self.depot.take_out(request, self._caches, self._none))
-            self.backend.drain()
+            self._reclaim(request)
         finally:
-            self._reclaiming = False
+            self._reclaimer = 0
+
+    def _reclaim(self, request: int) -> None:
+        now = self.depot.clock()
+        enter_commit()
+        try:
+            bucket = take_out(self, request, now)
+        finally:
+            leave_commit()
+        try:
+            drain(self, bucket)
+        finally:
+            self.backend.drain()
+
+    def audit(self) -> None:
+        """Raise `Corrupt`, naming the first contradiction, when nobody is in the middle of an allocation."""
+        enter_commit()
+        try:
+            wrong = zone_contradiction(self)
+        finally:
+            leave_commit()
+        if wrong:
+            raise Corrupt(f"zone {self.name}: {wrong}")
 
     def close(self) -> None:
         """Hand out no more, cache no more; what is out comes back to the backend when it is freed."""
+        if not self.closed:
+            self.pressed += 1
         self.closed = True
         self.caching = False
-        self.reclaim(UMA_RECLAIM_DRAIN_CPU)
-        self.pressed += 1
-        self.feeds = ()
+        self.feeds = None
         self.source = None
-        self.backend.close()
-        self.limiter.dismiss()
-        self.limiter.ring = self.limiter.wring = self.limiter.press = nothing
-
+        limiter = self.limiter
+        try:
+            self._reclaim(UMA_RECLAIM_DRAIN_CPU)
+        finally:
+            try:
+                self.backend.close()
+            finally:
+                limiter.ring = nothing
+                limiter.dismiss()
+                limiter.owner = None
 
 def _entries(size: int, entries: int | None) -> int:
     """How many items a bucket holds at first."""

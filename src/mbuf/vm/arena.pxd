@@ -1,6 +1,8 @@
 cimport cython
 from cpython.buffer cimport Py_buffer
 
+cdef Py_ssize_t PAGE_SIZE
+
 
 @cython.final
 cdef class Arena:
@@ -8,6 +10,8 @@ cdef class Arena:
     cdef readonly object map
     cdef unsigned char *ptr
     cdef Py_buffer _export
+
+    cpdef void discard(self, Py_ssize_t page, Py_ssize_t count) noexcept
 
 
 @cython.no_gc

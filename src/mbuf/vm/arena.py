@@ -10,6 +10,8 @@ import ctypes
 import mmap
 from typing import TYPE_CHECKING, Any
 
+from mbuf.const import PAGE_SIZE
+
 if TYPE_CHECKING:
     import cython
 else:
@@ -17,6 +19,8 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+    from cython.cimports.libc.string import memset
+    from cython.cimports.posix.mman import MADV_DONTNEED, madvise
 
 
 class Arena:
@@ -29,7 +33,7 @@ class Arena:
 
     def __init__(self, pages: cython.Py_ssize_t) -> None:
         self.pages = pages
-        self.map = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.map = mmap.mmap(-1, pages * PAGE_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if cython.compiled:
             # The export keeps the mapping in place for as long as the arena lives.
             PyObject_GetBuffer(self.map, cython.address(self._export), PyBUF_WRITABLE)
@@ -40,8 +44,20 @@ class Arena:
             PyBuffer_Release(cython.address(self._export))
 
     def discard(self, page: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Give pages back to the operating system; touched again, they read as zeros."""
-        self.map.madvise(mmap.MADV_DONTNEED, page * mmap.PAGESIZE, count * mmap.PAGESIZE)
+        """Give pages back to the operating system, if it takes them; either way they read as zeros from now on."""
+        if page < 0 or count < 1 or count > self.pages - page:
+            return
+        if cython.compiled:
+            start: cython.p_uchar = self.ptr + page * PAGE_SIZE
+            if madvise(start, count * PAGE_SIZE, MADV_DONTNEED) != 0:
+                # Locked in memory, for example.
+                memset(start, 0, count * PAGE_SIZE)
+        else:
+            first, size = page * PAGE_SIZE, count * PAGE_SIZE
+            try:
+                self.map.madvise(mmap.MADV_DONTNEED, first, size)
+            except OSError:
+                self.map[first : first + size] = bytes(size)
 
 
 @cython.no_gc
@@ -52,6 +68,8 @@ class Run:
     __slots__ = ("arena", "count", "offset", "page")
 
     def __init__(self, arena: Any, offset: cython.Py_ssize_t, page: cython.Py_ssize_t, count: cython.int) -> None:
+        if offset < 0 or count < 0 or offset > (arena.pages - count) * PAGE_SIZE:
+            raise IndexError(f"{count} pages at {offset} of an arena of {arena.pages} pages")
         self.arena = arena
         self.offset = offset
         self.page = page

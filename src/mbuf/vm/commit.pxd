@@ -11,6 +11,7 @@ cdef extern from *:
         void *last_fresh;
         Py_ssize_t fresh;
         int depth;
+        Py_ssize_t sweeps;
     } mbuf_release_list;
     static __thread mbuf_release_list mbuf_own_list __attribute__((unused));
     """
@@ -20,6 +21,7 @@ cdef extern from *:
         void *last_fresh
         Py_ssize_t fresh
         int depth
+        Py_ssize_t sweeps
     # Each module that reads this file has one; only that of `commit` itself is used.
     mbuf_release_list mbuf_own_list
 
@@ -52,8 +54,13 @@ cdef void put_first(Releasable r) noexcept
 @cython.locals(r=Releasable)
 cdef Releasable _pop()
 
-@cython.locals(r=Releasable, rest=Py_ssize_t)
-cpdef int work_off() except -1
+@cython.locals(r=Releasable, rest=Py_ssize_t, sweeps=Py_ssize_t, mark=cython.p_void)
+cpdef work_off()
+
+@cython.locals(r=Releasable, count=Py_ssize_t)
+cpdef work_off_all()
+cpdef bint inside() noexcept
+cpdef bint has_listed() noexcept
 cdef void finish_drop() noexcept
 
 

@@ -170,6 +170,7 @@ def work_off() -> None:
         r = _pop()
         rest = mbuf_own_list.fresh
         mark = mbuf_own_list.last_fresh
+        sweeps = mbuf_own_list.sweeps
         mbuf_own_list.fresh = 0
         mbuf_own_list.depth += 1
         try:
@@ -180,11 +181,34 @@ def work_off() -> None:
             failure = error
         finally:
             mbuf_own_list.depth -= 1
-            if rest:
+            if rest and sweeps == mbuf_own_list.sweeps:
                 mbuf_own_list.last_fresh = mark
-            mbuf_own_list.fresh += rest
+                mbuf_own_list.fresh += rest
     if failure is not None:
         raise failure
+
+
+def work_off_all() -> None:
+    """`work_off`, and what outer verbs of this thread left: for who is about to wait, maybe for just that."""
+    if inside() or not has_listed():
+        return
+    count = 1
+    if cython.compiled:
+        r = cython.cast(Releasable, mbuf_own_list.first)
+        while r._behind != cython.NULL:
+            r = cython.cast(Releasable, r._behind)
+            count += 1
+        mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
+    else:
+        r = mbuf_own_list.first
+        while r._behind is not None:
+            r = r._behind
+            count += 1
+        mbuf_own_list.last_fresh = r
+    mbuf_own_list.fresh = count
+    # What outer verbs remember of the list is no longer so.
+    mbuf_own_list.sweeps += 1
+    work_off()
 
 
 def finish_drop() -> None:
@@ -223,6 +247,7 @@ if not cython.compiled:
         last_fresh: Any = None
         fresh = 0
         depth = 0
+        sweeps = 0
 
     mbuf_own_list = _List()
 

@@ -10,12 +10,20 @@ import stat
 from typing import TYPE_CHECKING
 
 from mbuf.const import PAGE_SIZE
-from mbuf.errors import Freed, Inval
+from mbuf.errors import Corrupt, Freed, Inval
 
 if TYPE_CHECKING:
+    import cython
+
     from mbuf.vm.sfbuf import SfBuf, SfBufs
+else:
+    from mbuf.shadow import cython
+
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit
 
 
+@cython.cclass
 class PageFile:
     """A regular file, open for reading, whose `fd` is this object's; `windows` show its pages.
 
@@ -23,10 +31,10 @@ class PageFile:
     is looked for. `take` and `drop` count who needs its pages.
     """
 
-    __slots__ = ("closed", "fd", "name", "size", "users", "windows")
+    __slots__ = ("_open", "fd", "name", "size", "users", "windows")
 
     def __init__(self, fd: int, name: str, windows: SfBufs) -> None:
-        self.closed = True
+        self._open = False
         self.fd = fd
         self.name = name
         self.windows = windows
@@ -36,7 +44,12 @@ class PageFile:
         if not stat.S_ISREG(status.st_mode):
             raise Inval(f"{name} is no regular file: only those have pages")
         self.size = status.st_size
-        self.closed = False
+        self._open = True
+
+    @property
+    def closed(self) -> bool:
+        """True when it gives no pages any more."""
+        return not self._open
 
     @property
     def pages(self) -> int:
@@ -45,21 +58,35 @@ class PageFile:
 
     def take(self) -> None:
         """Somebody more needs pages of it."""
-        if self.closed:
+        if not self._open:
             raise Freed(f"{self.name} was closed: open it again")
-        self.users += 1
+        self.share()
 
     def share(self) -> None:
         """As `take`, by somebody who has what another needs already."""
+        enter_commit()
         self.users += 1
+        leave_commit()
 
     def drop(self) -> None:
         """Somebody needs its pages no more."""
-        self.users -= 1
-        if self.users == 0:
-            self.windows.forget(self)
-            if self.closed:
-                self._end()
+        if self._unused():
+            try:
+                self.windows.forget(self)
+            finally:
+                if not self._open and not self.users:
+                    self._end()
+
+    def _unused(self) -> bool:
+        """One user less; true if that was the last."""
+        enter_commit()
+        users = self.users
+        if users > 0:
+            self.users = users - 1
+        leave_commit()
+        if users < 1:
+            raise Corrupt(f"{self.name}: pages that nobody needs were dropped")
+        return users == 1
 
     def window(self, index: int) -> SfBuf:
         """A page, mapped; the caller is one of its users until `windows.free`."""
@@ -67,8 +94,8 @@ class PageFile:
 
     def close(self) -> None:
         """Give no pages any more; the descriptor goes when nobody needs one."""
-        if not self.closed:
-            self.closed = True
+        if self._open:
+            self._open = False
             if self.users == 0:
                 self._end()
 
@@ -79,8 +106,12 @@ class PageFile:
             raise Inval(f"{self.name} has become shorter: {size} bytes, where there were {self.size}")
 
     def _end(self) -> None:
+        """Close the descriptor, once."""
+        enter_commit()
         fd, self.fd = self.fd, -1
-        os.close(fd)
+        leave_commit()
+        if fd >= 0:
+            os.close(fd)
 
     def __del__(self) -> None:
         self.close()

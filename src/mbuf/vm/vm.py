@@ -4,19 +4,30 @@ Pages are numbered as on a machine with that much memory, so that a run of pages
 missing while single ones are free. Knows nothing of slabs, zones or mbufs.
 """
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from operator import index
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import cython
+else:
+    from mbuf.shadow import cython
 
 from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
-from mbuf.errors import Inval, NoMemory
+from mbuf.errors import Corrupt, Inval, NoMemory
 from mbuf.vm.arena import Arena
 from mbuf.vm.cgroup import folders
 from mbuf.vm.event import Event
-from mbuf.vm.lock import Lock
+from mbuf.vm.pagemap import ARENA_PAGES, PageMap
 
-#: Pages of one arena, 64 MiB: large, so that there are few; small, so that one is searched in a microsecond.
-ARENA_PAGES = 16384
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit
 
 #: Least seconds between two low-memory events: the kernel's vm.lowmem_period.
 LOWMEM_PERIOD = 10.0
@@ -33,7 +44,7 @@ def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
     meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
     total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
     limits = (_limit_in(folder / name) for folder in folders(proc, cgroup) for name in LIMITS)
-    return min([total, *(limit for limit in limits if limit is not None)])
+    return min([total] + [limit for limit in limits if limit is not None])
 
 
 def _limit_in(file: Path) -> int | None:
@@ -44,6 +55,7 @@ def _limit_in(file: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+@cython.cclass
 class Vm:
     """Pages of memory up to a budget.
 
@@ -52,19 +64,18 @@ class Vm:
     is freed.
     """
 
+    __slots__ = ("_told_kmem", "_told_pages", "clock", "freed", "lowmem", "lowmem_period", "map", "reclaim", "shortage")
+    map: PageMap
+
     def __init__(self, realmem: int, clock: Callable[[], float] = time.monotonic) -> None:
-        if not 0 <= realmem < 1 << 62:
+        bytes_ = index(realmem)
+        if not 0 <= bytes_ < 1 << 62:
             raise Inval(f"realmem {realmem}: give the bytes of memory to manage, 0 or more")
         self.clock = clock
         #: Least seconds between two low-memory events. See vm.lowmem_period.
-        self.lowmem_period = LOWMEM_PERIOD
-        #: Pages in the budget.
-        self.pages = realmem // PAGE_SIZE
-        #: Pages handed out, and the most that ever were.
-        self.used = self.peak = 0
-        #: Requests for pages that found none, and those that found none in a row though enough were free.
-        self.fails = 0
-        self.fragmented = 0
+        self.lowmem_period: float = LOWMEM_PERIOD
+        #: Which pages are handed out.
+        self.map = PageMap(bytes_ // PAGE_SIZE)
         #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
         self.lowmem = Event()
         #: Invoked after that, with the same: whoever caches lets go of it. See uma_reclaim.
@@ -73,97 +84,93 @@ class Vm:
         self.shortage = Event()
         #: Invoked after pages were freed.
         self.freed = Event()
-        self._arenas: dict[int, Arena] = {}
-        # One byte a page, for each arena: 0 free, 1 handed out.
-        self._maps: list[bytearray] = []
-        self._frees: list[int] = []
-        self._first = 0
-        self._lock = Lock()
         # When it was told last.
-        self._told = {VM_LOW_PAGES: float("-inf"), VM_LOW_KMEM: float("-inf")}
+        self._told_pages = self._told_kmem = float("-inf")
 
     @classmethod
-    def host(cls) -> "Vm":
+    def host(cls) -> Vm:
         """The memory of this machine, or of the control group that this process is in."""
         return cls(host_memory())
 
     @property
+    def pages(self) -> int:
+        """Pages in the budget."""
+        return self.map.pages
+
+    @property
     def realmem(self) -> int:
         """Bytes in the budget."""
-        return self.pages * PAGE_SIZE
+        return self.map.pages * PAGE_SIZE
+
+    @property
+    def used(self) -> int:
+        """Pages handed out."""
+        return self.map.used
+
+    @property
+    def peak(self) -> int:
+        """The most pages that ever were handed out."""
+        return self.map.peak
 
     @property
     def free(self) -> int:
         """Pages not handed out."""
-        return self.pages - self.used
+        return self.map.pages - self.map.used
+
+    @property
+    def fails(self) -> int:
+        """Requests for pages that found none."""
+        return self.map.fails
+
+    @property
+    def fragmented(self) -> int:
+        """Requests that found none in a row though enough were free."""
+        return self.map.fragmented
 
     def take(self, count: int) -> int:
         """Hand out `count` pages in a row; the number of the first, or -1 when there is no such run."""
-        with self._lock:
-            for index in range(self._first, -(-self.pages // ARENA_PAGES)):
-                if index == len(self._maps):
-                    self._maps.append(bytearray(min(ARENA_PAGES, self.pages - index * ARENA_PAGES)))
-                    self._frees.append(len(self._maps[index]))
-                if self._frees[index] >= count:
-                    page = self._take_from(index, count)
-                    if page >= 0:
-                        return page
-                elif self._frees[index] == 0 and index == self._first:
-                    self._first = index + 1
-            self.fails += 1
-            self.fragmented += self.free >= count
-            return -1
-
-    def _take_from(self, index: int, count: int) -> int:
-        pages = self._maps[index]
-        # Single pages from the low end, runs from the high end, so that singles don't break up the runs.
-        at = pages.find(0) if count == 1 else pages.rfind(bytes(count))
-        if at < 0 or not self._mapped(index):
-            return -1
-        pages[at : at + count] = b"\1" * count
-        self._frees[index] -= count
-        self.used += count
-        self.peak = max(self.peak, self.used)
-        return index * ARENA_PAGES + at
-
-    def _mapped(self, index: int) -> bool:
-        """True when the arena is there, or could be made."""
-        if index not in self._arenas:
-            try:
-                self._arenas[index] = Arena(len(self._maps[index]))
-            except OSError:
-                return False
-        return True
+        if count < 1:
+            raise Inval(f"take: {count} pages: ask for 1 or more")
+        return self.map.take(count)
 
     def place(self, page: int) -> tuple[Arena, int]:
         """The arena that a page handed out lies in, and the offset there in bytes."""
-        index, at = divmod(page, ARENA_PAGES)
-        return self._arenas[index], at * PAGE_SIZE
+        return self.map.arena(page), page % ARENA_PAGES * PAGE_SIZE
 
-    def give(self, runs: list[tuple[int, int]]) -> None:
-        """Take runs of (first page, count) back, and give their memory to the operating system."""
-        if not self._lock.enter():
-            self._lock.defer(self.give, runs)
-            return
+    def give(self, runs: Iterable[tuple[int, int]]) -> None:
+        """Take runs of (first page, count) back, and give their memory to the operating system.
+
+        `Corrupt` for one that isn't handed out, when the others were taken back.
+        """
+        pages = [(index(page), index(count)) for page, count in runs]
+        wrong: list[tuple[int, int]] = []
+        for page, count in pages:
+            if not self._give(page, count):
+                wrong.append((page, count))
+        self.sweep()
+        if wrong:
+            raise Corrupt(f"pages given back that are not handed out: {wrong[0][1]} from {wrong[0][0]} on")
+
+    def _give(self, page: int, count: int) -> bool:
+        """Mark pages as given back; false if they aren't handed out."""
+        enter_commit()
         try:
-            for page, count in _joined(runs):
-                index, at = divmod(page, ARENA_PAGES)
-                self._arenas[index].discard(at, count)
-                self._maps[index][at : at + count] = bytes(count)
-                self._frees[index] += count
-                self.used -= count
-                self._first = min(self._first, index)
+            return self.map.give(page, count)
         finally:
-            self._lock.leave()
+            leave_commit()
+
+    def sweep(self) -> None:
+        """Give what was marked to the operating system, and say that there are free pages."""
+        enter_commit()
+        self.map.sweep()
+        leave_commit()
         self.freed.invoke()
 
     def largest_run(self) -> int:
         """Pages of the longest free run: what the largest contiguous request can be."""
-        with self._lock:
-            untouched = self.pages - len(self._maps) * ARENA_PAGES
-            best = min(ARENA_PAGES, max(untouched, 0))
-            for pages in self._maps:
-                best = max(best, max(map(len, bytes(pages).split(b"\1"))))
+        enter_commit()
+        best = self.map.longest()
+        leave_commit()
         return best
 
     def low(self, why: int = VM_LOW_PAGES) -> bool:
@@ -172,36 +179,67 @@ class Vm:
         VM_LOW_PAGES says so at most once in `lowmem_period` seconds. VM_LOW_KMEM says that it is severely low,
         when nothing is kept in caches, at most once a second. See vm_pageout_lowmem and uma_reclaim_worker.
         """
-        if why not in self._told:
+        if why not in (VM_LOW_PAGES, VM_LOW_KMEM):
             raise Inval(f"low memory {why}: give VM_LOW_PAGES or VM_LOW_KMEM")
-        period = self.lowmem_period if why == VM_LOW_PAGES else SEVERE_PERIOD
-        now = self.clock()
-        with self._lock:
-            if now < self._told[why] + period:
-                return False
-            self._told[why] = now
+        if not self._due(why == VM_LOW_PAGES, self.clock(), self.lowmem_period):
+            return False
         try:
             self.lowmem.invoke(why)
         finally:
             self.reclaim.invoke(why)
         return True
 
+    def _due(self, pages: bool, now: float, period: float) -> bool:
+        """True, and told, when it was not told within the period."""
+        enter_commit()
+        try:
+            if now < (self._told_pages + period if pages else self._told_kmem + SEVERE_PERIOD):
+                return False
+            if pages:
+                self._told_pages = now
+            else:
+                self._told_kmem = now
+            return True
+        finally:
+            leave_commit()
+
     def denied(self, count: int) -> NoMemory:
         """The error that says why `count` pages in a row can't be had."""
-        if self.free < count:
-            return NoMemory(f"out of pages: {self.used} of {self.pages} in use (Vm(realmem=...) sets the budget)")
+        free, used, pages = self.free, self.used, self.pages
+        if free < count:
+            return NoMemory(f"out of pages: {used} of {pages} in use (Vm(realmem=...) sets the budget)")
         return NoMemory(
-            f"out of runs of {count} pages: {self.free} of {self.pages} pages are free, "
+            f"out of runs of {count} pages: {free} of {pages} pages are free, "
             f"but no more than {self.largest_run()} in a row"
         )
 
+    def audit(self, runs: Iterable[tuple[int, int]] | None = None) -> None:
+        """Raise `Corrupt`, naming the first contradiction in the map of pages.
 
-def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Runs in order, neighbours within an arena made one: fewer calls to the operating system."""
-    joined: list[tuple[int, int]] = []
-    for page, count in sorted(runs):
-        if joined and sum(joined[-1]) == page and page % ARENA_PAGES:
-            joined[-1] = (joined[-1][0], joined[-1][1] + count)
-        else:
-            joined.append((page, count))
-    return joined
+        `runs`, if they are given, are all (first page, count) that are handed out.
+        """
+        known = None if runs is None else list(runs)
+        enter_commit()
+        try:
+            wrong = self.map.contradiction() or self._unknown(known)
+        finally:
+            leave_commit()
+        if wrong:
+            raise Corrupt(f"pages: {wrong}")
+
+    def _unknown(self, runs: list[Any] | None) -> str:
+        """What of the pages that are handed out isn't in these runs, or the other way round."""
+        if runs is None:
+            return ""
+        total = 0
+        after = 0
+        for page, count in sorted(runs):
+            if page < after:
+                return f"page {page} is held twice"
+            if not self.map.holds(page, count):
+                return f"{count} pages from {page} on are held, and not handed out"
+            after = page + count
+            total += count
+        if total != self.map.used:
+            return f"{self.map.used} pages are handed out, and {total} are held by somebody"
+        return ""

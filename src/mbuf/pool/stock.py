@@ -1,0 +1,231 @@
+"""What the reserve has laid by, and the zones that give it: see `Reserve`.
+
+Items wait in queues, linked to each other; each step is a commit. A packet is put together of both queues when it is
+asked for, and comes back in two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.errors import MbufError
+    from mbuf.uma.bucket import Bucket
+    from mbuf.uma.cpu import Cpus
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE
+from mbuf.errors import Corrupt, Inval, NoBufs
+from mbuf.packet.ext import Storage
+from mbuf.pool.zones import Zones
+from mbuf.uma.backend import Backend
+from mbuf.uma.item import Item
+from mbuf.uma.zone import Zone
+
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit
+
+
+@cython.cclass
+class Queue(Backend):
+    """Items that wait for their turn, linked to each other. See dn_buf_import and dn_buf_release."""
+
+    __slots__ = ("_count", "_first", "_last", "what")
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._count = 0
+        self._first: Any = None
+        self._last: Any = None
+
+    def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
+        """The first in line."""
+        if bucket is None or count > bucket.entries - bucket.cnt:
+            raise Inval(f"reserve: there is no bucket with room for {count} items")
+        enter_commit()
+        try:
+            while count > 0 and self._first is not None:
+                bucket.push(self._pop())
+                count -= 1
+        finally:
+            leave_commit()
+
+    def _pop(self) -> Item:
+        """In a commit: the first in line. There is one."""
+        item = self._first
+        self._first = item.link
+        item.link = None
+        if self._first is None:
+            self._last = None
+        self._count -= 1
+        return item
+
+    def remove(self) -> Item | None:
+        """The first in line, as an item that is handed out; None if there is none."""
+        enter_commit()
+        try:
+            if self._first is None:
+                return None
+            item = self._pop()
+            item.out = True
+            return item
+        finally:
+            leave_commit()
+
+    def give(self, item: Item) -> None:
+        """To the end of the line."""
+        if item is None or item.out or item.link is not None or item is self._last:
+            raise Inval("reserve: this item is in use, or in line")
+        enter_commit()
+        if self._last is None:
+            self._first = item
+        else:
+            self._last.link = item
+        self._last = item
+        self._count += 1
+        leave_commit()
+
+    def drain(self) -> int:
+        """Nothing here has pages to give back."""
+        return 0
+
+    def denied(self) -> MbufError:
+        """There is no more than was laid by."""
+        return NoBufs(f"the reserve has no {self.what} left: lay more by with pool.reserve.reinit")
+
+    def audit(self) -> None:
+        """Raise `Corrupt`, naming the first contradiction."""
+        count = 0
+        item = self._first
+        while item is not None and count <= self._count:
+            if item.out:
+                raise Corrupt(f"reserve: a {self.what} is laid by, and handed out")
+            count += 1
+            item = item.link
+        if count != self._count:
+            raise Corrupt(f"reserve: {self._count} of {self.what} count as laid by, and {count} are")
+
+    @property
+    def free(self) -> int:
+        """Those in line."""
+        return self._count
+
+    @property
+    def pages(self) -> int:
+        """The zones that they come from count those."""
+        return 0
+
+
+@cython.cclass
+class Pairs(Backend):
+    """Packets put together of both queues. See dn_pack_import and dn_pack_release."""
+
+    __slots__ = ("_clust", "_own", "mbuf")
+
+    def __init__(self, mbuf: Zone, clust: Zone, own: Zone) -> None:
+        self.mbuf = mbuf
+        self._clust = clust
+        #: To whom the mbufs will be given in the end.
+        self._own = own
+
+    def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
+        """As many pairs as there are."""
+        if bucket is None or count > bucket.entries - bucket.cnt:
+            raise Inval(f"reserve: there is no bucket with room for {count} items")
+        most = bucket.cnt + count
+        while bucket.cnt < most:
+            item = self.mbuf.alloc(M_NOWAIT, None)
+            if item is None:
+                break
+            try:
+                cluster = self._clust.alloc(M_NOWAIT, None)
+            except BaseException:
+                self.mbuf.free(item)
+                raise
+            if cluster is None:
+                self.mbuf.free(item)
+                break
+            pair(item, cluster)
+            item.out = False
+            bucket.push(item)
+
+    def give(self, item: Item) -> None:
+        """Part a packet of the pool's own, which was freed while the reserve is in force."""
+        if item is None or not isinstance(item.mate, Item):
+            raise Inval("this is no packet")
+        cluster = part(item)
+        item.out = True
+        # It was no packet's mbuf that this zone counted, and will be one that it gets.
+        self._own.adopt()
+        try:
+            self.mbuf.receive(item)
+        finally:
+            self._clust.receive(cluster)
+
+    def drain(self) -> int:
+        """Nothing here has pages to give back."""
+        return 0
+
+    def denied(self) -> MbufError:
+        """It was the clusters if there are mbufs."""
+        short = self._clust if self.mbuf.backend.free else self.mbuf
+        return short.denied()
+
+    @property
+    def free(self) -> int:
+        """Counted where they are."""
+        return 0
+
+    @property
+    def pages(self) -> int:
+        """The zones that they come from count those."""
+        return 0
+
+
+class PairZone(Zone):
+    """Packets that come back in two: as a cluster, and as an mbuf, to the zone of those."""
+
+    __slots__ = ("mbuf",)
+    mbuf: Zone
+
+    def alloc(self, how: int, deadline: float | None) -> Item | None:
+        """As `Zone.alloc`; the item is at home with the mbufs."""
+        item = Zone.alloc(self, how, deadline)
+        if item is not None:
+            item.home = self.mbuf
+        return item
+
+
+def pair(item: Item, cluster: Item) -> None:
+    """An mbuf and a cluster, that will be freed one by one: no EXT_PACKET."""
+    storage = cython.cast(Storage, cluster)
+    storage.own()
+    item.mate = storage
+
+
+def part(item: Item) -> Item:
+    """The cluster of a packet, which is none any more."""
+    cluster: Item = item.mate
+    item.mate = None
+    return cluster
+
+
+class Stock:
+    """What was laid by: queues of mbufs and of clusters of `clsize` bytes, and the zones that give them."""
+
+    __slots__ = ("clsize", "clusters", "mbufs", "zones")
+
+    def __init__(self, clsize: int, cpus: Cpus, own: Zone) -> None:
+        self.clsize = clsize
+        self.mbufs = Queue("mbuf")
+        self.clusters = Queue("cluster")
+        mbuf = Zone("debugnet_mbuf", MSIZE, self.mbufs, cpus, caching=False)
+        clust = Zone("debugnet_mbuf_cluster", clsize, self.clusters, cpus, caching=False)
+        pack = PairZone("debugnet_mbuf_packet", MCLBYTES, Pairs(mbuf, clust, own), cpus, caching=False)
+        pack.mbuf = mbuf
+        for zone in (mbuf, clust, pack):
+            zone.source, zone.probes = own.source, own.probes
+        self.zones = Zones(mbuf, pack, clust, clust, clust, clust)

@@ -1,0 +1,11 @@
+from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.item cimport Item
+
+
+cdef class Backend:
+    cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
+    cpdef int give(self, Item item) except -1
+    cpdef Py_ssize_t drain(self) except -1
+    cpdef close(self)
+    cpdef denied(self)
+    cpdef obstacle(self, zone)

@@ -1,0 +1,62 @@
+cimport cython
+
+from mbuf.uma.backend cimport Backend
+from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.item cimport Item
+from mbuf.uma.slab cimport Slab, Slabs
+from mbuf.uma.waitq cimport Waiter, WaitQ, microseconds
+from mbuf.vm.commit cimport enter_commit, leave_commit, work_off_all
+from mbuf.vm.vm cimport Vm
+
+cdef int M_WAITOK
+
+
+cdef class Keg(Backend):
+    cdef readonly Vm vm
+    cdef readonly str name
+    cdef readonly Py_ssize_t size
+    cdef readonly object kind
+    cdef readonly object cut
+    cdef readonly bint closed
+    cdef readonly Py_ssize_t slabs
+    cdef Py_ssize_t _free, _rsize
+    cdef int _items, _pages
+    cdef Slabs _partial, _empty, _full
+    cdef WaitQ _waiters
+
+    @cython.locals(most=Py_ssize_t, had=Py_ssize_t)
+    cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
+
+    @cython.locals(slab=Slab, item=Item, n=cython.int)
+    cdef _cut(self, Bucket bucket, Py_ssize_t most)
+
+    @cython.locals(item=Item)
+    cdef Item _make(self, Slab slab, Py_ssize_t start)
+
+    @cython.locals(slab=Slab, page=Py_ssize_t)
+    cdef bint _grow(self) except -1
+    cdef int fresh(self, Slab slab) except -1
+
+    @cython.locals(into=Slabs)
+    cdef void _settle(self, Slab slab) noexcept
+
+    @cython.locals(slab=Slab, right=cython.bint)
+    cpdef int give(self, Item item) except -1
+    cdef bint _put(self, Item item, Slab slab, Py_ssize_t place) noexcept
+
+    @cython.locals(slab=Slab, slabs=Py_ssize_t)
+    cpdef Py_ssize_t drain(self) except -1
+    cpdef close(self)
+
+    @cython.locals(waiter=Waiter, stay=cython.bint, granted=cython.bint)
+    cdef bint _wait(self, deadline) except -1
+    cdef bint _has_room(self) noexcept
+    cdef int _leave(self, Waiter waiter) except -1
+    cpdef Waiter enlist(self, wake)
+    cpdef leave(self, Waiter call)
+    cpdef redeem(self, Waiter call, ask)
+    cdef int _wake(self) except -1
+    cpdef int wake_all(self) except -1
+
+    @cython.locals(slab=Slab, slabs=Slabs, free=Py_ssize_t, count=Py_ssize_t)
+    cdef str contradiction(self, list runs)

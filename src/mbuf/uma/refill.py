@@ -1,0 +1,205 @@
+# cython: nonecheck=True
+"""Bucketfuls of items between a zone and its backend.
+
+A bucket on its way is held by the call alone: whatever is raised, its items go back to the backend, and what was
+charged for them is taken off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.uma.item import Item
+    from mbuf.uma.tally import Tally
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf.errors import Inval
+from mbuf.uma.bucket import Bucket
+from mbuf.uma.cache import Cache
+
+if not cython.compiled:
+    from mbuf.uma.cache import pop_cached
+    from mbuf.vm.commit import enter_commit, leave_commit
+
+
+def from_depot(zone: Tally, now: float) -> Item | None:
+    """An item of the bucket listed last, which this CPU has from now on."""
+    enter_commit()
+    try:
+        here = cython.cast(Cache, zone._lanes[zone.cpus.here()])
+        if here.count() == 0 and zone.caching:
+            bucket = zone.depot.fetch(now)
+            if bucket is not None:
+                here.alloc = bucket
+        return pop_cached(here)
+    finally:
+        leave_commit()
+
+
+def load(zone: Tally, bucket: Bucket) -> Item | None:
+    """Put a new bucket where this CPU takes from; on the list, if another thread has filled the place."""
+    enter_commit()
+    try:
+        here = cython.cast(Cache, zone._lanes[zone.cpus.here()])
+        spilt = not zone.caching
+        if not spilt:
+            if here.alloc.cnt == 0:
+                here.alloc = bucket
+                zone.depot.imported(bucket.cnt)
+            else:
+                spilt = not zone.depot.put(bucket)
+        item = pop_cached(here)
+    finally:
+        leave_commit()
+    if spilt:
+        try:
+            drain(zone, bucket)
+        except BaseException:
+            if item is not None:
+                zone.free(item)
+            raise
+    return item
+
+
+def alloc_item(zone: Tally, how: int, deadline: float | None) -> Item | None:
+    """One item past all caches. See zone_alloc_item."""
+    bucket = Bucket(1)
+    zone._limited = not zone.limiter.charge(1, how, deadline)
+    if zone._limited:
+        zone._fails += 1
+        return None
+    try:
+        if not zone.closed:
+            import_items(zone, bucket, 1, how, deadline)
+    except BaseException:
+        give_up(zone, bucket, 1)
+        raise
+    if zone.closed or not bucket.cnt:
+        give_up(zone, bucket, 1)
+        if zone.closed:
+            raise Inval(f"{zone.name}: this pool is closed")
+        zone._fails += 1
+        return None
+    enter_commit()
+    try:
+        item = bucket.pop()
+        item.out = True
+        zone._allocs += 1
+        return item
+    finally:
+        leave_commit()
+
+
+def fill(zone: Tally, how: int, deadline: float | None) -> Bucket | None:
+    """A bucket of items from the backend. See zone_alloc_bucket."""
+    size = zone.depot.bucket_size
+    room = zone.limiter.charge(size, M_NOWAIT, None) if size else 0
+    if not room:
+        return None
+    bucket = cython.cast(Bucket, None)
+    try:
+        bucket = zone.depot.bucket()
+        import_items(zone, bucket, min(room, bucket.entries), how, deadline)
+        surplus = room - bucket.cnt
+        room = bucket.cnt
+        if surplus:
+            zone.limiter.uncharge(surplus)
+    except BaseException:
+        give_up(zone, bucket, room)
+        raise
+    if bucket.cnt:
+        return bucket
+    zone._fails += 1
+    return None
+
+
+def import_items(zone: Tally, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
+    """Have the backend put up to `count` items into a bucket; what is in it if this raises is to be given up."""
+    if how == M_WAITOK:
+        # It may wait for pages: what is freed meanwhile must get there.
+        zone.press(1)
+    try:
+        zone.backend.take(bucket, count, how, deadline)
+    finally:
+        if how == M_WAITOK:
+            zone.press(-1)
+    bucket.house(zone)
+
+
+def give_up(zone: Tally, bucket: Bucket, charged: int) -> None:
+    """Give the items of a bucket that was to be filled back, and what was charged for it."""
+    try:
+        while bucket is not None and bucket.cnt:
+            zone.backend.give(bucket.pop())
+    finally:
+        zone.limiter.uncharge(charged)
+
+
+def drain(zone: Tally, bucket: Bucket | None) -> None:
+    """Give the items of a list of buckets back to the backend, the bottom one first. See bucket_drain."""
+    failure: BaseException | None = None
+    while bucket is not None:
+        behind = bucket.behind
+        bucket.behind = None
+        bucket.turn()
+        while bucket.cnt:
+            try:
+                _give_back(zone, bucket)
+            except BaseException as error:  # kept, and raised below, when all is given back
+                failure = failure or error
+        bucket = behind
+    if failure is not None:
+        raise failure
+
+
+def _give_back(zone: Tally, bucket: Bucket) -> None:
+    """Give the top item back."""
+    try:
+        zone.backend.give(bucket.pop())
+    finally:
+        zone.limiter.uncharge(1)
+
+
+def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
+    """In a commit: the buckets that a reclaim takes out of the list, and out of the CPUs' caches."""
+    left = zone.depot.tick(request, now)
+    first: Any = None
+    last: Any = None
+    if request == UMA_RECLAIM_DRAIN_CPU:
+        zone.depot.halve()
+        for n in range(zone._count):
+            here = cython.cast(Cache, zone._lanes[n])
+            if here.alloc.cnt:
+                here.alloc.behind = first
+                first = here.alloc
+            if here.free.cnt:
+                here.free.behind = first
+                first = here.free
+            here.alloc = here.free = zone._none
+    while zone.depot._work.nitems > left:
+        bucket = zone.depot._pop()
+        bucket.behind = first
+        first = bucket
+    zone.depot.shrink()
+    # In the order in which they were taken out.
+    while first is not None:
+        bucket = first
+        first = bucket.behind
+        bucket.behind = last
+        last = bucket
+    return last
+
+
+def trim(zones: tuple[Any, ...], through: Tally) -> None:
+    """Take what is spare out of the caches of zones. What `through` gets back meanwhile passes its caches by."""
+    through.press(1)
+    try:
+        for zone in zones:
+            zone.reclaim(UMA_RECLAIM_TRIM)
+    finally:
+        through.press(-1)

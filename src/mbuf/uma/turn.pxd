@@ -1,0 +1,7 @@
+cdef class Turn:
+    cdef object _zone
+    cdef object _line
+    cdef object _call
+
+    cpdef use(self, ask)
+    cpdef leave(self)

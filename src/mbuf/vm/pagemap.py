@@ -1,0 +1,298 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""Which pages of a budget are handed out.
+
+One byte a page says so, in areas of ARENA_PAGES pages with an arena each, made when a request needs it. Single pages
+come from the low end, runs from the high end, so that singles don't break up the runs. Pages given back are first
+marked, then swept: neighbours go to the operating system in one call. Taking and giving are commits, and can't lose
+a page; only making an arena calls Python, and nothing is taken yet then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+
+    from mbuf.vm.arena import Run
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import PAGE_SIZE
+from mbuf.vm.arena import Arena
+
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit
+
+if cython.compiled:
+    from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free, PyMem_Realloc
+    from cython.cimports.cpython.ref import Py_INCREF, Py_XDECREF, PyObject
+    from cython.cimports.libc.string import memset
+
+#: Pages of one arena, 64 MiB: large, so that there are few; small, so that one is searched in microseconds.
+ARENA_PAGES = 16384
+
+# States of a page: free, handed out, given back and still to be swept.
+_FREE, _USED, _GIVEN = 0, 1, 2
+
+# What `_take` says where another area may help.
+_GROW = -3
+
+
+@cython.no_gc
+@cython.cclass
+class Area:
+    """ARENA_PAGES pages, or the rest of a budget. From `low` up to `high` some may be still to be swept."""
+
+    __slots__ = ("arena", "free", "high", "low", "pages", "states")
+    states: Any
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self.free = pages
+        self.low = pages
+        self.high = 0
+        if cython.compiled:
+            self.states = cython.cast(cython.p_uchar, PyMem_Calloc(pages, 1))
+            if self.states == cython.NULL:
+                raise MemoryError
+        else:
+            self.states = bytearray(pages)
+        self.arena = Arena(pages)
+
+    def __dealloc__(self) -> None:
+        if cython.compiled:
+            PyMem_Free(self.states)
+
+    def find(self, count: int) -> int:
+        """The first free page, or the last free run of several; -1 if there is none."""
+        if not cython.compiled:
+            return int(self.states.find(0) if count == 1 else self.states.rfind(bytes(count)))
+        if count == 1:
+            for at in range(self.pages):
+                if self.states[at] == _FREE:
+                    return at
+            return -1
+        run = 0
+        for at in range(self.pages - 1, -1, -1):
+            run = run + 1 if self.states[at] == _FREE else 0
+            if run == count:
+                return at
+        return -1
+
+    def mark(self, at: int, count: int, state: int) -> None:
+        """Set the state of pages."""
+        if cython.compiled:
+            memset(self.states + at, state, count)
+        else:
+            self.states[at : at + count] = bytes([state]) * count
+
+    def has(self, at: int, count: int, state: int) -> bool:
+        """True when all of these pages are in this state."""
+        if count > self.pages - at:
+            return False
+        for n in range(at, at + count):
+            if self.states[n] != state:
+                return False
+        return True
+
+    def sweep(self) -> int:
+        """Give the pages that were marked to the operating system; how many they were."""
+        freed = 0
+        at = self.low
+        while at < self.high:
+            end = at
+            while end < self.high and self.states[end] == _GIVEN:
+                end += 1
+            if end > at:
+                self.arena.discard(at, end - at)
+                self.mark(at, end - at, _FREE)
+                freed += end - at
+            at = end + 1
+        self.low = self.pages
+        self.high = 0
+        self.free += freed
+        return freed
+
+    def longest(self) -> int:
+        """Pages of the longest free run."""
+        if not cython.compiled:
+            return max(map(len, bytes(self.states).replace(b"\2", b"\1").split(b"\1")))
+        best = run = 0
+        for at in range(self.pages):
+            run = run + 1 if self.states[at] == _FREE else 0
+            best = max(best, run)
+        return best
+
+
+@cython.no_gc
+@cython.cclass
+class PageMap:
+    """`used` of `pages` are handed out. `fails` requests found none, `fragmented` of them though enough were free."""
+
+    __slots__ = ("_areas", "_count", "_first", "_high", "_low", "fails", "fragmented", "pages", "peak", "used")
+    _areas: Any
+
+    def __init__(self, pages: int) -> None:
+        self.pages = pages
+        self.used = 0
+        self.peak = 0
+        self.fails = 0
+        self.fragmented = 0
+        self._count = 0
+        # No area before this one has a free page; between the other two, pages are still to be swept.
+        self._first = 0
+        self._low = self._high = 0
+        if not cython.compiled:
+            self._areas = []
+
+    def __dealloc__(self) -> None:
+        if cython.compiled:
+            while self._count:
+                self._count -= 1
+                Py_XDECREF(self._areas[self._count])
+            PyMem_Free(self._areas)
+
+    def take(self, count: int) -> int:
+        """Hand out `count` pages in a row; the number of the first, or -1 when there is no such run."""
+        while True:
+            enter_commit()
+            try:
+                page = self._take(count)
+            finally:
+                leave_commit()
+            if page != _GROW:
+                return page
+            if not self._grow():
+                self._failed(count)
+                return -1
+
+    def _take(self, count: int) -> int:
+        for index in range(self._first, self._count):
+            area = cython.cast(Area, self._areas[index])
+            if area.free >= count:
+                at = area.find(count)
+                if at >= 0:
+                    area.mark(at, count, _USED)
+                    area.free -= count
+                    self.used += count
+                    self.peak = max(self.peak, self.used)
+                    return index * ARENA_PAGES + at
+            elif area.free == 0 and index == self._first:
+                self._first = index + 1
+        if count <= min(ARENA_PAGES, self.pages - self._count * ARENA_PAGES):
+            return _GROW
+        self._failed(count)
+        return -1
+
+    def _failed(self, count: int) -> None:
+        self.fails += 1
+        if self.pages - self.used >= count:
+            self.fragmented += 1
+
+    def _grow(self) -> bool:
+        """Make another area; false if the system has no memory for it."""
+        index = self._count
+        try:
+            area = Area(min(ARENA_PAGES, self.pages - index * ARENA_PAGES))
+        except (OSError, MemoryError):
+            return False
+        enter_commit()
+        try:
+            # Another thread may have been faster.
+            return index != self._count or self._append(area)
+        finally:
+            leave_commit()
+
+    def _append(self, area: Area) -> bool:
+        if cython.compiled:
+            areas = cython.cast(
+                cython.pointer(cython.pointer(PyObject)), PyMem_Realloc(self._areas, (self._count + 1) * 8)
+            )
+            if areas == cython.NULL:
+                return False
+            self._areas = areas
+            Py_INCREF(area)
+            self._areas[self._count] = cython.cast(cython.pointer(PyObject), area)
+        else:
+            self._areas.append(area)
+        self._count += 1
+        return True
+
+    def give(self, page: int, count: int) -> bool:
+        """In a commit: take pages of one area back; they are free after `sweep`. False if they aren't handed out."""
+        if page < 0 or count < 1 or page >= self._count * ARENA_PAGES:
+            return False
+        index = page // ARENA_PAGES
+        at = page - index * ARENA_PAGES
+        area = cython.cast(Area, self._areas[index])
+        if not area.has(at, count, _USED):
+            return False
+        area.mark(at, count, _GIVEN)
+        area.low = min(area.low, at)
+        area.high = max(area.high, at + count)
+        if self._low == self._high:
+            self._low = index
+            self._high = index + 1
+        self._low = min(self._low, index)
+        self._high = max(self._high, index + 1)
+        return True
+
+    def sweep(self) -> None:
+        """In a commit: give the memory of pages that were given back to the operating system."""
+        for index in range(self._low, self._high):
+            area = cython.cast(Area, self._areas[index])
+            if area.low < area.high:
+                self.used -= area.sweep()
+                self._first = min(self._first, index)
+        self._low = self._high = 0
+
+    def lay(self, run: Run, page: int, count: int) -> None:
+        """In a commit: let a run be pages that were handed out."""
+        area = cython.cast(Area, self._areas[page // ARENA_PAGES])
+        run.arena = area.arena
+        run.offset = page % ARENA_PAGES * PAGE_SIZE
+        run.page = page
+        run.count = count
+
+    def arena(self, page: int) -> Arena:
+        """The arena that a page lies in."""
+        if page < 0 or page >= self._count * ARENA_PAGES:
+            raise IndexError(f"page {page} was never handed out")
+        area = cython.cast(Area, self._areas[page // ARENA_PAGES])
+        return area.arena
+
+    def longest(self) -> int:
+        """Pages of the longest free run."""
+        best = min(ARENA_PAGES, max(self.pages - self._count * ARENA_PAGES, 0))
+        for index in range(self._count):
+            area = cython.cast(Area, self._areas[index])
+            best = max(best, area.longest())
+        return best
+
+    def holds(self, page: int, count: int) -> bool:
+        """True when these pages are handed out."""
+        if page < 0 or count < 1 or page >= self._count * ARENA_PAGES:
+            return False
+        area = cython.cast(Area, self._areas[page // ARENA_PAGES])
+        return area.has(page % ARENA_PAGES, count, _USED)
+
+    def contradiction(self) -> str:
+        """What of the map can't be right, "" if all may be."""
+        used = 0
+        for index in range(self._count):
+            area = cython.cast(Area, self._areas[index])
+            free = 0
+            for at in range(area.pages):
+                if area.states[at] == _FREE:
+                    free += 1
+                elif area.states[at] != _USED:
+                    return f"page {index * ARENA_PAGES + at} was given back and never swept"
+            if free != area.free:
+                return f"area {index} counts {area.free} free pages, and has {free}"
+            if free and index < self._first:
+                return f"area {index} has free pages, and is passed by"
+            used += area.pages - free
+        if used != self.used:
+            return f"{self.used} pages count as handed out, and {used} are"
+        return ""
