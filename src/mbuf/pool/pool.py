@@ -13,6 +13,7 @@ from sys import is_finalizing
 from types import MappingProxyType
 
 from mbuf.errors import TunableWarning
+from mbuf.pool.audit import PoolAudit, audit
 from mbuf.pool.awaited import Awaited
 from mbuf.pool.drains import Drains
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits
@@ -185,6 +186,15 @@ class Pool(Awaited):
         """Mbufs handed out, with or without cluster."""
         # Together: the mbuf of a packet may have come back as one, through the reserve.
         return self.own.mbuf.balance + self.own.pack.balance
+
+    def audit(self, cycles: bool = False) -> PoolAudit:
+        """Compare all that the pool knows of its memory; raises `Corrupt`, naming the first contradiction.
+
+        Call it while no other call of the pool is under way. Returns where everything is. With `cycles`, mbufs are
+        looked for that hold themselves through a tag's value, an interface or lent memory: nobody collects those.
+        That takes a while.
+        """
+        return audit(self, cycles)
 
     def sites(self) -> Counter[str]:
         """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""
