@@ -310,7 +310,9 @@ def refused_buffer_changes_nothing(scene: Scene, verb: str) -> None:
     m = scene.pool.getcl()
     odd = memoryview(bytes(10))[::2]
     arguments: dict[str, tuple[Any, ...]] = {"copyback": (0, odd), "fill": (odd, 0, 2)}
-    error = refused(lambda: getattr(m, verb)(*arguments.get(verb, (odd,))), BufferError, TypeError, MbufError, ValueError)
+    error = refused(
+        lambda: getattr(m, verb)(*arguments.get(verb, (odd,))), BufferError, TypeError, MbufError, ValueError
+    )
     if verb in ("copyback",):
         assert error is not None or bytes(m) == bytes(5)
     if error is not None:

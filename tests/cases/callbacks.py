@@ -174,7 +174,7 @@ def sanity_frees_the_next_packet(scene: Scene) -> None:
     c.tag_prepend(pool.tag_alloc(1, 2, Final(lambda: refused(b.free, MbufError))))
     refused(lambda: setattr(a, "next", b), MbufError)
     refused(lambda: setattr(b, "nextpkt", c), MbufError)
-    del c
+    c = None  # type: ignore[assignment]
     refused(lambda: a.sanity(True), MbufError)
     scene.refill()
 
@@ -257,10 +257,16 @@ def limit_reached(scene: Scene, kind: str) -> None:
         pool.drains.register(act)
     else:
         pool.vm.shortage.register(act)
-    for call in (lambda: pool.clget(m), lambda: m.prepend(2000), lambda: pool.getcl_bulk(30), pool.reclaim.run, pool.getcl):
+    for call in (
+        lambda: pool.clget(m),
+        lambda: m.prepend(2000),
+        lambda: pool.getcl_bulk(30),
+        pool.reclaim.run,
+        pool.getcl,
+    ):
         refused(call, NoBufs, MbufError)
     held.clear()
-    del m
+    m = None  # type: ignore[assignment]
     gc.collect()
     assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
 
@@ -275,7 +281,7 @@ def warning_made_an_error(scene: Scene) -> None:
             pool.getcl()
         m = chain(pool, 100, 100, 100)
         m.tag_prepend(pool.tag_alloc(1, 2))
-        del m
+        m = None  # type: ignore[assignment]
     gc.collect()
     assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
 
@@ -298,9 +304,6 @@ def warning_that_allocates(scene: Scene) -> None:
 def routine_that_raises(scene: Scene) -> None:
     """What a routine raises doesn't keep the rest of the chain from being freed."""
     pool = scene.pool
-
-    def fail(obj: object) -> None:
-        raise ValueError("of the routine")
 
     for error in (ValueError, KeyboardInterrupt, SystemExit):
 
@@ -444,7 +447,7 @@ def finalizer_that_brings_back(scene: Scene) -> None:
     m.tag_prepend(pool.tag_alloc(1, 2, Value()))
     m.pkthdr.rcvif = Value()
     m.next = pool.wrap(bytearray(10)).demote_pkthdr()
-    del m
+    m = None  # type: ignore[assignment]
     scene.refill()
     assert len(kept) == 2
     assert pool.out == len(scene.others)

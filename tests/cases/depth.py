@@ -16,7 +16,9 @@ LINKS: dict[str, Callable[[Pool, Mbuf, Mbuf | None], object]] = {
     "tag_tuple": lambda pool, m, held: m.tag_prepend(pool.tag_alloc(1, 2, (held,))),
     "arg1": lambda pool, m, held: m.extadd(bytearray(10), None, held, None, 0, EXT_NET_DRV),
     "arg2": lambda pool, m, held: m.extadd(bytearray(10), None, None, held, 0, EXT_NET_DRV),
-    "lent": lambda pool, m, held: m.extadd(bytearray(10) if held is None else _holder(held), None, None, None, 0, EXT_NET_DRV),
+    "lent": lambda pool, m, held: m.extadd(
+        bytearray(10) if held is None else _holder(held), None, None, None, 0, EXT_NET_DRV
+    ),
 }
 
 
@@ -69,7 +71,7 @@ def freed(scene: Scene, kind: str) -> None:
             m.freem()
             m = n
     m.freem()
-    del m
+    m = None  # type: ignore[assignment]
     _over(pool)
 
 
@@ -85,14 +87,30 @@ def view_of_the_first(scene: Scene) -> None:
     """A view keeps the bytes of the first; the rest goes, and then that."""
     pool, m = _deep(["next"], DEEP)
     view = m.append(b"seen").data
-    del m
+    m = None  # type: ignore[assignment]
     assert bytes(view) == b"seen"
     view.release()
     del view
     _over(pool)
 
 
-@case(each=("length", "len", "bytes", "copym", "dup", "adj", "defrag", "split", "in_cksum", "iter", "equal", "sanity", "print"))
+@case(
+    each=(
+        "length",
+        "len",
+        "bytes",
+        "copym",
+        "dup",
+        "adj",
+        "defrag",
+        "split",
+        "in_cksum",
+        "iter",
+        "equal",
+        "sanity",
+        "print",
+    )
+)
 def walked(scene: Scene, verb: str) -> None:
     """A verb that walks a long chain doesn't recurse either."""
     pool, m = _deep(["next"], 100_000)
@@ -115,5 +133,6 @@ def walked(scene: Scene, verb: str) -> None:
     }
     calls[verb]()
     m.freem()
-    del m, calls
+    calls.clear()
+    m = None  # type: ignore[assignment]
     _over(pool)

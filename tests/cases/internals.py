@@ -18,7 +18,17 @@ CLASSES = (Mbuf, Cluster, Tag, SndTag, Epg, Ext, File, RefCount, MbufQ, SockBuf,
 def poke(thing: Any) -> None:
     """Ask for everything that an object has: none of it may crash."""
     for name in dir(type(thing)):
-        if name in ("__class__", "__del__", "__dealloc__", "__new__", "__getattribute__", "__reduce__", "__reduce_ex__", "__subclasshook__", "__init_subclass__"):
+        if name in (
+            "__class__",
+            "__del__",
+            "__dealloc__",
+            "__new__",
+            "__getattribute__",
+            "__reduce__",
+            "__reduce_ex__",
+            "__subclasshook__",
+            "__init_subclass__",
+        ):
             continue
         try:
             found = getattr(thing, name)
@@ -42,7 +52,18 @@ def poke(thing: Any) -> None:
                     continue
 
 
-DUNDER = ("__len__", "__bytes__", "__iter__", "__bool__", "__repr__", "__eq__", "__enter__", "__exit__", "__hash__", "__contains__")
+DUNDER = (
+    "__len__",
+    "__bytes__",
+    "__iter__",
+    "__bool__",
+    "__repr__",
+    "__eq__",
+    "__enter__",
+    "__exit__",
+    "__hash__",
+    "__contains__",
+)
 
 
 @case(each=CLASSES)
@@ -95,7 +116,9 @@ def _live(scene: Scene) -> dict[str, Any]:
     }
 
 
-@case(each=("mbuf", "tag", "ext", "pkthdr", "epg", "cluster", "refs", "queue", "buffer", "stream", "pool", "vm", "probes"))
+@case(
+    each=("mbuf", "tag", "ext", "pkthdr", "epg", "cluster", "refs", "queue", "buffer", "stream", "pool", "vm", "probes")
+)
 def init_again(scene: Scene, kind: str) -> None:
     """`__init__` of what lives changes nothing, or begins anew; nothing is lost."""
     things = _live(scene)
@@ -126,15 +149,43 @@ def pool_not_begun(scene: Scene) -> None:
     assert refused(Early, *CLEAR)
 
 
-@case(each=("zones", "tags", "pages", "probes", "sfbufs", "limits", "vm", "reclaim", "snd_tags", "_source", "_loose", "warnings", "cpus"))
+@case(
+    each=(
+        "zones",
+        "tags",
+        "pages",
+        "probes",
+        "sfbufs",
+        "limits",
+        "vm",
+        "reclaim",
+        "snd_tags",
+        "_source",
+        "_loose",
+        "warnings",
+        "cpus",
+    )
+)
 def attribute_of_a_pool_replaced(scene: Scene, name: str) -> None:
     """What a pool is made of can't be replaced or deleted in a way that crashes."""
     for value in (None, 5, object(), "delete"):
         pool = Pool(Vm(16 << 20), worker=False)
         keep = getattr(pool, name, None)
         m = pool.getcl()
-        refused(lambda pool=pool, value=value: delattr(pool, name) if value == "delete" else setattr(pool, name, value), *CLEAR)
-        for call in (pool.get, pool.getcl, pool.getjcl, pool.drain, lambda pool=pool: pool.out, pool.stat, m.free, pool.close):
+        refused(
+            lambda pool=pool, value=value: delattr(pool, name) if value == "delete" else setattr(pool, name, value),
+            *CLEAR,
+        )
+        for call in (
+            pool.get,
+            pool.getcl,
+            pool.getjcl,
+            pool.drain,
+            lambda pool=pool: pool.out,
+            pool.stat,
+            m.free,
+            pool.close,
+        ):
             refused(call, *CLEAR)
         del keep
 
@@ -178,7 +229,23 @@ def owner_of_a_view(scene: Scene) -> None:
     m = pool.getcl().append(b"public")
     n = m.copypacket()
     owner = m.data.obj
-    for name in ("write", "fill", "copy", "zero", "overwrite", "release", "own", "pair", "spend", "carve", "borrow", "hold", "give_back", "unref", "free"):
+    for name in (
+        "write",
+        "fill",
+        "copy",
+        "zero",
+        "overwrite",
+        "release",
+        "own",
+        "pair",
+        "spend",
+        "carve",
+        "borrow",
+        "hold",
+        "give_back",
+        "unref",
+        "free",
+    ):
         for arguments in ((), (0, b"PWNED!", 0, 6), (0, 6), (owner,), (0, owner, 0, 6)):
             refused(lambda name=name, arguments=arguments: getattr(owner, name)(*arguments), Exception)
     assert bytes(n) == bytes(m) == b"public"
@@ -210,7 +277,11 @@ def referents_of_a_view(scene: Scene) -> None:
 def copied_by_python(scene: Scene, how: str) -> None:
     """Python's own ways to copy an object make no second handle."""
     things = _live(scene)
-    calls: dict[str, Callable[[Any], Any]] = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
+    calls: dict[str, Callable[[Any], Any]] = {
+        "copy": copy.copy,
+        "deepcopy": copy.deepcopy,
+        "pickle": lambda x: pickle.loads(pickle.dumps(x)),
+    }
     for kind, thing in things.items():
         try:
             twin = calls[how](thing)

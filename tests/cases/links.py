@@ -32,7 +32,7 @@ def tail_of_two(scene: Scene) -> None:
     refused(lambda: a.cat(b), Inval)
     finite(a)
     assert len(a) in (4096, 6144)
-    del b, c
+    b = c = None  # type: ignore[assignment]
     a.freem()
 
 
@@ -132,7 +132,7 @@ def queued_and_linked(scene: Scene) -> None:
     assert refused(lambda: setattr(head, "nextpkt", ms[1]), Inval)
     refused(lambda: setattr(ms[2], "nextpkt", ms[0]), Inval)
     assert len(list(q)) == 3
-    del m
+    m = None  # type: ignore[assignment]
     ms.clear()
     q.drain()
 
@@ -160,7 +160,12 @@ def next_is_what_free_returns(scene: Scene) -> None:
 @case(each=("copyback", "append", "prepend", "split", "copyup", "makespace", "pullup", "unshare", "collapse", "defrag"))
 def failing_changes_nothing(scene: Scene, verb: str) -> None:
     """A verb that finds no memory leaves the chain as it was."""
-    pool = Pool(scene.pool.vm.__class__(16 << 20), {"kern.ipc.nmbufs": 80, "kern.ipc.nmbclusters": 10}, strict=False, worker=False)
+    pool = Pool(
+        scene.pool.vm.__class__(16 << 20),
+        {"kern.ipc.nmbufs": 80, "kern.ipc.nmbclusters": 10},
+        strict=False,
+        worker=False,
+    )
     m = pool.getcl().append(b"m" * 100)
     m.next = pool.getcl(flags=0).append(b"n" * 2000)
     m.next.next = pool.getcl(flags=0).append(b"o" * 2000)

@@ -43,7 +43,12 @@ def storm(work: Callable[[], object], seconds: float = 1.5, interval: float = 0.
 
 def usable(pool: Pool) -> None:
     """A pool after the storm does all that it did, in this thread and another."""
-    for call in (pool.drain, lambda: pool.getcl().free(), lambda: pool.getjcl().free(), lambda: pool.free_bulk(pool.getcl_bulk(100))):
+    for call in (
+        pool.drain,
+        lambda: pool.getcl().free(),
+        lambda: pool.getjcl().free(),
+        lambda: pool.free_bulk(pool.getcl_bulk(100)),
+    ):
         call()
     thread = threading.Thread(target=pool.drain, daemon=True)
     thread.start()

@@ -27,12 +27,16 @@ def marked(name: str) -> object:
         marks.append(pytest.mark.skip(reason="needs a newer Python"))
     found = KNOWN.get(name)
     if found is not None and LEG in found[0].split():
-        marks.append(pytest.mark.xfail(run="hangs" not in found[0].split(), strict="sometimes" not in found[0].split(), reason=found[1]))
+        marks.append(
+            pytest.mark.xfail(
+                run="hangs" not in found[0].split(), strict="sometimes" not in found[0].split(), reason=found[1]
+            )
+        )
     return pytest.param(name, marks=marks)
 
 
 @pytest.mark.timeout(LIMIT + 30)
-@pytest.mark.parametrize("name", map(marked, load()))
+@pytest.mark.parametrize("name", [marked(name) for name in load()])
 def test_an_attack_ends_well(name: str, runner: Runner) -> None:
     code, output = runner.run(name)
     assert code == 0, f"ended with {code}:\n{output[-3000:]}"

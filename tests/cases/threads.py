@@ -1,5 +1,6 @@
 """Threads that take, give, drain and close at once: caches stay whole, and nothing is lost."""
 
+import contextlib
 import gc
 import random
 import sys
@@ -23,10 +24,8 @@ def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
     def run(work: Callable[[], object]) -> None:
         try:
             while time.monotonic() < end and not errors:
-                try:
+                with contextlib.suppress(MbufError):
                     work()
-                except MbufError:
-                    pass
         except BaseException as error:  # shown below
             errors.append(error)
 
@@ -143,7 +142,7 @@ def one_chain(scene: Scene) -> None:
 
     def change() -> None:
         m = shared[0]
-        try:
+        with contextlib.suppress(Freed):
             random.choice(
                 [
                     lambda: m.append(b"x" * 50),
@@ -159,8 +158,6 @@ def one_chain(scene: Scene) -> None:
                     lambda: m.unshare(),
                 ]
             )()
-        except Freed:
-            pass
 
     def renew() -> None:
         old, shared[0] = shared[0], chain(pool, 100, 1000, 1000)
@@ -179,10 +176,8 @@ def free_twice(scene: Scene) -> None:
 
     def free() -> None:
         for m in list(box[0]):
-            try:
+            with contextlib.suppress(Freed):
                 m.freem()
-            except Freed:
-                pass
 
     def renew() -> None:
         box[0] = pool.getcl_bulk(100)
@@ -213,7 +208,7 @@ def queue_of_all(scene: Scene) -> None:
     race(put, put, get, get)
     q.drain()
     buffer.clear()
-    del q, buffer
+    q = buffer = None  # type: ignore[assignment]
     over(pool)
 
 

@@ -117,7 +117,7 @@ def verb_waits(scene: Scene, pair: tuple[str, str]) -> None:
         pool.free_bulk(others)
     found = None
     result.clear()
-    del m, share
+    m = share = None  # type: ignore[assignment]
     over(pool)
 
 
@@ -133,7 +133,7 @@ def getm2_waits(scene: Scene, act: str) -> None:
     elif act == "extend":
         m.next = pool.get().append(b"mine")
     if act != "extend":
-        del m
+        m = None  # type: ignore[assignment]
     held.pop().free()
     thread.join(10)
     assert not thread.is_alive()
@@ -149,7 +149,7 @@ def getm2_waits(scene: Scene, act: str) -> None:
     pool.free_bulk(held)
     if act == "extend":
         refused(lambda: m.freem(), MbufError)
-        del m
+        m = None  # type: ignore[assignment]
     over(pool)
 
 
@@ -178,7 +178,7 @@ def cluster_waits(scene: Scene, verb: str) -> None:
         result.clear()
         pool.free_bulk(held)
         pool.free_bulk(others)
-        del m
+        m = None  # type: ignore[assignment]
         over(pool)
 
 
@@ -206,7 +206,9 @@ def many_wait(scene: Scene) -> None:
     held = take_all(pool, pool.getcl)
     count = len(held)
     got: list[Mbuf] = []
-    threads = [threading.Thread(target=lambda: got.append(pool.getcl(M_WAITOK, timeout=20)), daemon=True) for _ in range(count)]
+    threads = [
+        threading.Thread(target=lambda: got.append(pool.getcl(M_WAITOK, timeout=20)), daemon=True) for _ in range(count)
+    ]
     for thread in threads:
         thread.start()
     for m in held:
@@ -214,7 +216,7 @@ def many_wait(scene: Scene) -> None:
     held.clear()
     for thread in threads:
         thread.join(20)
-    del m
+    m = None  # type: ignore[assignment]
     assert len(got) == count
     pool.free_bulk(got)
     over(pool)
@@ -258,5 +260,5 @@ def freed_by_a_finalizer_of_the_waiting_thread(scene: Scene) -> None:
     assert len(got) == 1
     pool.free_bulk(got)
     pool.free_bulk(held)
-    del m
+    m = None  # type: ignore[assignment]
     over(pool)

@@ -1,8 +1,8 @@
 """Plays many cases in child processes, so that a crash costs one of them, and tells which.
 
-    python -m hostile.drive                    MBUF_HOSTILE_CASES cases (200,000) from a new seed
-    python -m hostile.drive CASE ...           those cases, here: what `make hostile` prints of a failure
-    python -m hostile.drive --seed 5 --cases 1000 --jobs 2
+python -m hostile.drive                    MBUF_HOSTILE_CASES cases (200,000) from a new seed
+python -m hostile.drive CASE ...           those cases, here: what `make hostile` prints of a failure
+python -m hostile.drive --seed 5 --cases 1000 --jobs 2
 """
 
 import argparse
@@ -10,7 +10,6 @@ import faulthandler
 import gc
 import mmap
 import os
-import select
 import signal
 import struct
 import sys
@@ -154,8 +153,12 @@ def main() -> int:
             print(f"\r{reached:,} cases, {len(failures):,} failures", end="", file=sys.stderr)
         if reached >= chosen.cases:
             break
-    print(f"{reached:,} cases reached their hook, {idle:,} didn't, {sum(skipped.values()):,} known to fail were left out")
-    print(f"{len(failures):,} failures", *(f"{kind} {n}" for kind, n in Counter(f.kind for f in failures).most_common()))
+    print(
+        f"{reached:,} cases reached their hook, {idle:,} didn't, {sum(skipped.values()):,} known to fail were left out"
+    )
+    print(
+        f"{len(failures):,} failures", *(f"{kind} {n}" for kind, n in Counter(f.kind for f in failures).most_common())
+    )
     for where, n in Counter(f"{f.case.member} {f.case.hook}" for f in failures).most_common(30):
         print(f"{n:6} {where}")
     return 1 if failures else 0

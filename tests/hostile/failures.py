@@ -36,8 +36,8 @@ ASKING = ("m", "pool", "sb", "st", "q", "file", "tag", "hdr", "cl", "snd", "epg"
 APART = ("pool", "file", "rc", "reserve", "q", "cl", "snd", "tag")
 #: What ends a pool, or is nothing but the interpreter's own.
 LEFT_OUT = frozenset(
-    "pool.close pool.watch_memory pool.sites pool.file reserve.reinit".split()
-    + "pool.aget pool.agethdr pool.agetcl pool.agetjcl pool.agetm2".split()
+    ["pool.close", "pool.watch_memory", "pool.sites", "pool.file", "reserve.reinit"]
+    + ["pool.aget", "pool.agethdr", "pool.agetcl", "pool.agetjcl", "pool.agetm2"]
 )
 
 
@@ -135,7 +135,9 @@ class Failures:
             else:
                 after = scene.picture(None, False)
                 if after != before:
-                    differ = [(a, b) for a, b in zip(after[0] + [after[2]], before[0] + [before[2]], strict=False) if a != b]
+                    differ = [
+                        (a, b) for a, b in zip(after[0] + [after[2]], before[0] + [before[2]], strict=False) if a != b
+                    ]
                     wrong = f"changed: {error!r}: {differ[:1]!r:.300}"
         scene.made.append(result)
         # What holds the scene.

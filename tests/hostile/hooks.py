@@ -89,7 +89,30 @@ def _operator(name: str) -> Any:
     return method
 
 
-for _name in ("add radd sub rsub and rand or ror xor rxor lt le gt ge eq ne bool index int neg mod hash").split():
+for _name in [
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "and",
+    "rand",
+    "or",
+    "ror",
+    "xor",
+    "rxor",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "bool",
+    "index",
+    "int",
+    "neg",
+    "mod",
+    "hash",
+]:
     setattr(Number, f"__{_name}__", _operator(f"__{_name}__"))
 
 
@@ -426,10 +449,14 @@ ACTS: dict[str, Callable[[Scene], object]] = {
 }
 
 #: What leaves bytes that nobody has written yet.
-BLIND = frozenset("prepend swap grow len makespace align fill getm2 len= addpages makespace".split())
+BLIND = frozenset(
+    ["prepend", "swap", "grow", "len", "makespace", "align", "fill", "getm2", "len=", "addpages", "makespace"]
+)
 
 #: Members that are more than one step, as their documentation says: whatever happens between is seen.
-STEPS = frozenset("m.iter sb.iter st.iter q.iter m.apply pool.devget m.print pool.agetm2 pool.agetjcl".split())
+STEPS = frozenset(
+    ["m.iter", "sb.iter", "st.iter", "q.iter", "m.apply", "pool.devget", "m.print", "pool.agetm2", "pool.agetjcl"]
+)
 
 #: Members after which, and acts after which, a pool can't be used again.
 ENDS = frozenset(["pool.close", "close", "pool.__exit__", "reserve.start", "reserve.active"])

@@ -1,6 +1,6 @@
 """Writes which cases of the sample, and which failures, go wrong today, to leave them out until they hold.
 
-    python -m hostile.learn [--keep]      keeps the lines that are there, and adds to them
+python -m hostile.learn [--keep]      keeps the lines that are there, and adds to them
 """
 
 import sys

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hostile.surface import Member, Param
-from mbuf import EXT_NET_DRV, M_NOWAIT, Interface
+from mbuf import EXT_NET_DRV, M_NOWAIT
 
 if TYPE_CHECKING:
     from hostile.scene import Scene

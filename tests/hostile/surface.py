@@ -71,16 +71,78 @@ CONSTANT = frozenset(["Limits"])
 #: Names that look public and aren't; those that exist no more do no harm here.
 INSIDE: dict[str, frozenset[str]] = {
     "pool": frozenset(
-        "asked asked_cl begun denied dropped enforce fire fit paired plain raw with_cluster own stock saved zones pages"
-        " alive cluster cpus reclaim sfbufs snd_tags tags warnings debug limits".split()
+        [
+            "asked",
+            "asked_cl",
+            "begun",
+            "denied",
+            "dropped",
+            "enforce",
+            "fire",
+            "fit",
+            "paired",
+            "plain",
+            "raw",
+            "with_cluster",
+            "own",
+            "stock",
+            "saved",
+            "zones",
+            "pages",
+            "alive",
+            "cluster",
+            "cpus",
+            "reclaim",
+            "sfbufs",
+            "snd_tags",
+            "tags",
+            "warnings",
+            "debug",
+            "limits",
+        ]
     ),
-    "vm": frozenset("give take place denied host clock".split()),
-    "sb": frozenset("admit drained fell gone within settle pause resume full cc first mcnt ccnt mbcnt".split()),
-    "st": frozenset("admit drained fell gone within settle pause resume full cc first mcnt ccnt mbcnt limit".split()),
+    "vm": frozenset(["give", "take", "place", "denied", "host", "clock"]),
+    "sb": frozenset(
+        [
+            "admit",
+            "drained",
+            "fell",
+            "gone",
+            "within",
+            "settle",
+            "pause",
+            "resume",
+            "full",
+            "cc",
+            "first",
+            "mcnt",
+            "ccnt",
+            "mbcnt",
+        ]
+    ),
+    "st": frozenset(
+        [
+            "admit",
+            "drained",
+            "fell",
+            "gone",
+            "within",
+            "settle",
+            "pause",
+            "resume",
+            "full",
+            "cc",
+            "first",
+            "mcnt",
+            "ccnt",
+            "mbcnt",
+            "limit",
+        ]
+    ),
     "tag": frozenset(["cookie", "id"]),
-    "probes": frozenset("fire silence listen ignore on listening".split()),
+    "probes": frozenset(["fire", "silence", "listen", "ignore", "on", "listening"]),
     "hdr": frozenset(),
-    "epg": frozenset("set_pages set_run spans number numbers first npgs reset copy pages".split()),
+    "epg": frozenset(["set_pages", "set_run", "spans", "number", "numbers", "first", "npgs", "reset", "copy", "pages"]),
 }
 
 #: Protocols, and how they are asked for.
@@ -100,7 +162,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
 
 
 #: What is dropped: whatever holds mbufs, or belongs to one.
-DROPPED = frozenset("m q sb st tag epg ext hdr file cl".split())
+DROPPED = frozenset(["m", "q", "sb", "st", "tag", "epg", "ext", "hdr", "file", "cl"])
 
 
 @cache
@@ -122,9 +184,7 @@ def _classes(module: str) -> dict[str, dict[str, ast.FunctionDef | ast.AsyncFunc
     home = SRC / (module.replace(".", "/") + ".py")
     tree = ast.parse(home.read_text("utf-8"))
     return {
-        node.name: {
-            item.name: item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
+        node.name: {item.name: item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
@@ -177,6 +237,8 @@ def members() -> list[Member]:
             elif not any(isinstance(d, ast.Name) and d.id == "classmethod" for d in node.decorator_list):
                 found.append(Member(role, name, "call", params(node)))
         for name, protocols in OPERATORS.items():
-            if (not protocols and role in DROPPED) or any(protocol in vars(base) for base in cls.__mro__[:-1] for protocol in protocols):
+            if (not protocols and role in DROPPED) or any(
+                protocol in vars(base) for base in cls.__mro__[:-1] for protocol in protocols
+            ):
                 found.append(Member(role, name, "operator", ()))
     return found

@@ -80,7 +80,9 @@ def audit(pool: Pool, cycles: bool = False) -> PoolAudit:
     runs: list[tuple[int, int]] = list(pool.pages.audit())
     single = sum(count for _, count in runs)
     slabs = pinned = 0
-    for keg in (own.mbuf.backend, own.clust.backend, own.jumbop.backend, own.jumbo9.backend, own.jumbo16.backend):
+    kegs: list[Any] = [own.mbuf.backend, own.clust.backend, own.jumbop.backend]
+    kegs += [own.jumbo9.backend, own.jumbo16.backend]
+    for keg in kegs:
         found = keg.audit()
         runs += found
         held = sum(count for _, count in found)
@@ -145,9 +147,11 @@ def _reserve(pool: Pool) -> tuple[int, int]:
     zones = pool.reserve.zones
     if zones is None:
         return 0, 0
-    for zone in (zones.mbuf, zones.clust):
-        zone.backend.audit()
-    return zones.mbuf.backend.free, zones.clust.backend.free
+    mbufs: Any = zones.mbuf.backend
+    clusters: Any = zones.clust.backend
+    mbufs.audit()
+    clusters.audit()
+    return mbufs.free, clusters.free
 
 
 def _pages(pool: Pool, runs: list[tuple[int, int]]) -> None:
