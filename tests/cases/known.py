@@ -10,6 +10,13 @@ NEWER: dict[str, tuple[int, int]] = {
 }
 
 KNOWN: dict[str, tuple[str, str]] = {
+    "threads.depot": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
+    "threads.drain": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
+    "threads.all_sizes_and_cpus": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
+    "threads.sysctl_and_stat": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
+    "threads.free_twice": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
+    "threads.tags_and_views": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
+    "threads.threads_that_end": ("compiled pure sometimes", "caches are corrupt, memory is lost"),
     "depth.dropped[next]": ("compiled pure hangs", "never ends"),
     "depth.dropped[nextpkt]": ("compiled pure hangs", "never ends"),
     "depth.dropped[rcvif]": ("compiled pure hangs", "the process ends with SIGSEGV"),
@@ -86,8 +93,8 @@ KNOWN: dict[str, tuple[str, str]] = {
         "mbuf.errors.NoBufs: mbuf_cluster at its limit of 4096: 840 in use, 0 cached; raise kern.ipc.nmbclust",
     ),
     "threads.closed_meanwhile": ("compiled pure sometimes", "AssertionError: 0 out, 144 pages"),
-    "threads.one_chain": ("pure sometimes", "IndexError: -20 bytes at 118 of 256"),
-    "threads.queue_of_all": ("pure sometimes", "AttributeError: 'NoneType' object has no attribute 'bits'"),
+    "threads.one_chain": ("compiled pure sometimes", "IndexError: -20 bytes at 118 of 256"),
+    "threads.queue_of_all": ("compiled pure sometimes", "AttributeError: 'NoneType' object has no attribute 'bits'"),
     "waiting.verb_waits[copym-free]": ("compiled sometimes", "the process ends with SIGSEGV"),
     "waiting.verb_waits[copym-freem]": ("compiled sometimes", "the process ends with SIGSEGV"),
     "waiting.verb_waits[copym-demote]": ("compiled sometimes", "the process ends with SIGSEGV"),
