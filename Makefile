@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled bytecode is kept: many tests run programs, each of which would otherwise compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-compiled test-pure lint bench docs asan soak fuzz clean
+.PHONY: demo test test-compiled test-pure lint bench docs hostile asan soak fuzz clean
 
 # Compiled and installed; the pure leg is the same tree, run where it lies.
 $(VENV)/built: $(VENV)/tools $(SOURCES)
@@ -59,6 +59,17 @@ bench: $(VENV)/built
 # Signatures are read from the uncompiled sources.
 docs: $(VENV)/tools
 	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
+
+# Every method with user code in its middle. The test build calls a hook at every border between phases.
+build/hostile/built: $(VENV)/tools $(SOURCES)
+	rm -rf build/hostile/tree && mkdir -p build/hostile/tree
+	cp -r src setup.py pyproject.toml README.md LICENSE build/hostile/tree
+	cd build/hostile/tree && MBUF_CFLAGS="-O2 -DMBUF_HOOKS=1" $(abspath $(BIN))/pip install --quiet --no-build-isolation \
+	    --no-deps --upgrade --target ../site .
+	@touch $@
+
+hostile: build/hostile/built
+	PYTHONPATH=build/hostile/site:tests $(BIN)/python -m hostile.drive
 
 # 10^8 allocations and frees in mixed threads, then long walks of the models.
 MBUF_SOAK_COUNT ?= 100000000

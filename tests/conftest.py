@@ -112,6 +112,7 @@ def settle(pool: Pool) -> None:
     gc.collect()
     zones = pool.zones.all()
     assert pool.out == 0
+    pool.audit()
     assert [zone.held for zone in zones] == [0] * 6
     assert (pool.pages.used, pool.pages.held, pool.sfbufs.used) == (0, 0, 0)
     if pool.closed:

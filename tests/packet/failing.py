@@ -4,9 +4,11 @@ Stands between all who allocate and the zones of a pool, and before its tags, pa
 that a packet needs is the packet zone's own affair, and goes past this.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from random import Random
 from typing import Any
 
 from mbuf import M_WAITOK, Inval, MbufError, NoBufs, Pool, ReadOnly
@@ -40,6 +42,10 @@ class Scarce:
         self.windows = MeagreWindows(self)
         #: Requests to grant before the one that is refused; None when all are granted.
         self.left: int | None = None
+        #: The only kind of request that is refused: zone, tag, page or window; empty for all.
+        self.only = ""
+        #: How many requests there were of each kind since `refusing` began.
+        self.asked: Counter[str] = Counter()
         #: Whether those after it are refused too.
         self.rest = False
         self.hits = 0
@@ -49,6 +55,7 @@ class Scarce:
     def refusing(self, k: int, rest: bool) -> Iterator[None]:
         """Within it, the k-th request is refused, and the `rest` of them if that is wanted."""
         self.left, self.rest, self.hits = k - 1, rest, 0
+        self.asked.clear()
         enforce(self.pool, self.meagre)
         supply(self.pool, self.pages, self.windows, self.tags)
         try:
@@ -58,9 +65,11 @@ class Scarce:
             enforce(self.pool, self.real)
             supply(self.pool, self.pages.real, self.windows, self.tags)
 
-    def refuses(self) -> bool:
+    def refuses(self, kind: str) -> bool:
         """Count a request, and tell what becomes of it."""
-        if self.left is None:
+        if self.left is not None:
+            self.asked[kind] += 1
+        if self.left is None or (self.only and kind != self.only):
             return False
         if self.left:
             self.left -= 1
@@ -81,7 +90,7 @@ class MeagreZone(Zone):
         self._refused = False
 
     def alloc(self, how: int, deadline: float | None) -> Any:
-        self._refused = self._scarce.refuses()
+        self._refused = self._scarce.refuses("zone")
         return None if self._refused else self._zone.alloc(how, deadline)
 
     def denied(self) -> MbufError:
@@ -105,7 +114,7 @@ class MeagreTags(TagZone):
     scarce: Scarce
 
     def alloc(self, cookie: int, type: int, value: Any = None, *rest: Any) -> Tag:
-        if self.scarce.refuses():
+        if self.scarce.refuses("tag"):
             raise NoBufs("refused on purpose")
         return super().alloc(cookie, type, value, *rest)
 
@@ -119,7 +128,7 @@ class MeagrePages(Pages):
         self._scarce = scarce
 
     def alloc(self, how: int, deadline: float | None) -> Any:
-        if self._scarce.refuses():
+        if self._scarce.refuses("page"):
             raise NoBufs("refused on purpose")
         return self.real.alloc(how, deadline)
 
@@ -132,7 +141,7 @@ class MeagreWindows(SfBufs):
         self._scarce = scarce
 
     def alloc(self, file: PageFile, index: int) -> SfBuf:
-        if self._scarce.refuses():
+        if self._scarce.refuses("window"):
             raise NoBufs("refused on purpose")
         return super().alloc(file, index)
 
@@ -183,3 +192,29 @@ def attempt(scarce: Scarce, k: int, rest: bool, call: Callable[[], Any]) -> tupl
         except NoBufs:
             assert scarce.hits
             return None, True
+
+
+@contextmanager
+def failing_at_random(scarce: Scarce, seed: int, one_in: int = 3) -> Iterator[list[int]]:
+    """Within it, one of so many requests for memory is refused; yields how many were, in a list."""
+    random, hits = Random(seed), [0]
+
+    def refuses(kind: str) -> bool:
+        if scarce.left is None or random.randrange(one_in):
+            return False
+        hits[0] += 1
+        return True
+
+    scarce.refuses = refuses  # type: ignore[method-assign]
+    with scarce.refusing(1, True):
+        yield hits
+
+
+def stubborn(call: Callable[[], object], unchanged: Callable[[], None], tries: int = 500) -> object:
+    """Call it until it isn't refused; each time that it is, nothing has changed."""
+    for _ in range(tries):
+        try:
+            return call()
+        except NoBufs:
+            unchanged()
+    raise AssertionError(f"refused {tries} times in a row")

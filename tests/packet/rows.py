@@ -8,6 +8,7 @@ import pytest
 from mbuf import M_NOWAIT, M_PKTHDR, MT_DATA, Inval, Mbuf, Pool, ReadOnly
 from mbuf.testing import identity
 from packet.conftest import LOOSE, WAYS
+from packet.onebyte import BYTES, split
 from packet.picture import adorn, header, mbufs, picture
 
 Bytes = Callable[[bytes], bytes]
@@ -17,6 +18,8 @@ Words = dict[str, Any]
 SIZES = (24, 300, 3000)
 #: Every way to build it, in every size; bytes that are alone in their mbufs are no more than a few.
 EVERYWHERE = [(way, size) for way in WAYS for size in SIZES if way != "tiny" or size < 300]
+#: The same, with each byte in an mbuf of its own.
+BY_BYTES = [(way + BYTES, SIZES[0]) for way in WAYS if way != "tiny"]
 
 
 def same(data: bytes) -> bytes:
@@ -66,7 +69,10 @@ def chain(pool: Pool, *sizes: int) -> Mbuf:
 
 def built(way: str, pool: Pool, size: int) -> list[Mbuf]:
     """A chain with all that it can have, and then those that share its bytes."""
-    chains = WAYS[way](pool, sample(size))
+    base, each, _ = way.partition(BYTES)
+    chains = WAYS[base](pool, sample(size))
+    if each:
+        split(chains[0])
     if chains[0].flags & M_PKTHDR:
         adorn(pool, chains[0], sender=size % 100 != 0)
     return chains
@@ -74,13 +80,14 @@ def built(way: str, pool: Pool, size: int) -> list[Mbuf]:
 
 def try_everywhere(pool: Pool, row: Row) -> None:
     """Try a row on every way to build a chain."""
-    for way, size in EVERYWHERE:
+    for way, size in EVERYWHERE + BY_BYTES:
         try_row(pool, row, way, size)
 
 
 def try_row(pool: Pool, row: Row, way: str, size: int) -> None:
     """Build a chain, call the verb, and look at everything."""
     chains = built(way, pool, size)
+    way = way.removesuffix(BYTES)
     m = chains[0]
     if error := refusal(row, way, m):
         refused(pool, row, chains, error)

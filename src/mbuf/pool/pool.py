@@ -31,6 +31,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
+from mbuf.pool.audit import PoolAudit, audit
 from mbuf.pool.file import File, opened
 from mbuf.pool.limits import Limits, Memory
 from mbuf.pool.lowmem import MemoryWatch
@@ -607,6 +608,16 @@ class Pool:
         """All numbers of all zones, for printers and reports."""
         check_latch()
         return _made(self._parts).stat()
+
+    def audit(self, cycles: bool = False) -> PoolAudit:
+        """Compare all that the pool knows of its memory; raises `Corrupt`, naming the first contradiction.
+
+        Call it while no other call of the pool is under way. Returns where everything is. With `cycles`, mbufs are
+        looked for that hold themselves through a tag's value, an interface or lent memory: nobody collects those.
+        That takes a while.
+        """
+        check_latch()
+        return audit(self, bool(cycles))
 
     def sites(self) -> Counter[str]:
         """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""

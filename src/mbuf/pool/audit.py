@@ -1,0 +1,241 @@
+"""Whether the books of a pool agree with each other: every page, item, bucket, count, waiter and window.
+
+Each structure looks at itself: a zone at its caches, list and limit, a keg at its slabs, the windows, the reserve, the
+map of pages. Here what several of them know of the same thing is compared:
+
+    pages of the map  =  pages of all slabs  +  single pages
+    items cut from a keg  =  those that its zones have out  +  those that they cache
+    clusters that are out  >=  those that packets have, out or cached
+
+Reads all of it, changes nothing; an allocation that is under way, in another thread or further up the stack, may look
+like a contradiction. Mbufs are no part of Python's collector, so a circle through one is never collected: those are
+looked for only if asked, since that reads every object of the program.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mbuf.errors import Corrupt, MbufError
+from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.pkthdr import PktHdr
+from mbuf.packet.tag import Tag
+
+if TYPE_CHECKING:
+    from mbuf.pool.pool import Pool
+    from mbuf.uma.zone import Zone
+
+#: Objects to follow from an mbuf before a search for a circle is given up.
+_FAR = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneAudit:
+    """Where the items of a zone are."""
+
+    name: str
+    #: Handed out, kept free in caches, and free in slabs (those of the keg, told by its first zone).
+    out: int
+    cached: int
+    free: int
+    #: Freed while somebody looked at the bytes: they are out until the last view has gone.
+    held: int
+    #: Items that count for the limit, and who waits there.
+    charged: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAudit:
+    """What an audit has found of a pool whose books agree."""
+
+    zones: tuple[ZoneAudit, ...]
+    #: Pages in slabs; single pages that are out; pages of the Vm that are handed out, to other pools too.
+    slab_pages: int
+    single_pages: int
+    vm_pages: int
+    #: Pages that would be free if the items that are out lay together.
+    pinned: int
+    #: Windows onto pages of files: in use, and mapped.
+    windows: int
+    mapped: int
+    #: Mbufs and clusters laid by in the reserve.
+    reserved: tuple[int, int]
+    #: Tags, and send tags, that are out.
+    tags: int
+    send_tags: int
+    #: One line for each mbuf that holds itself through an object of the program; None if they weren't looked for.
+    cycles: tuple[str, ...] | None
+
+
+def audit(pool: Pool, cycles: bool = False) -> PoolAudit:
+    """Raise `Corrupt`, naming the first contradiction; what was found, if there is none. See `Pool.audit`."""
+    own = pool.own
+    for zone in own.all():
+        zone.audit()
+    runs: list[tuple[int, int]] = list(pool.pages.audit())
+    single = sum(count for _, count in runs)
+    slabs = pinned = 0
+    kegs: list[Any] = [own.mbuf.backend, own.clust.backend, own.jumbop.backend]
+    kegs += [own.jumbo9.backend, own.jumbo16.backend]
+    for keg in kegs:
+        found = keg.audit()
+        runs += found
+        held = sum(count for _, count in found)
+        if held != keg.pages:
+            raise Corrupt(f"keg {keg.name}: {keg.pages} pages count, and its slabs have {held}")
+        slabs += held
+        zones = [zone for zone in own.all() if zone.backend is keg]
+        if keg is own.mbuf.backend:
+            zones.append(own.pack)
+        pinned += _pinned(keg, zones)
+    _packets(own.pack, own.clust)
+    pool.sfbufs.audit()
+    reserved = _reserve(pool)
+    _pages(pool, runs)
+    return PoolAudit(
+        zones=tuple(_zone(zone) for zone in own.all()),
+        slab_pages=slabs,
+        single_pages=single,
+        vm_pages=pool.vm.used,
+        pinned=pinned,
+        windows=pool.sfbufs.used,
+        mapped=pool.sfbufs.mapped,
+        reserved=reserved,
+        tags=pool.tags.count,
+        send_tags=pool.snd_tags.count,
+        cycles=tuple(_cycles(pool)) if cycles else None,
+    )
+
+
+def _zone(zone: Zone) -> ZoneAudit:
+    stat = zone.stat()
+    return ZoneAudit(
+        name=stat.name,
+        out=zone.balance,
+        cached=zone.cached,
+        free=stat.free - stat.cached,
+        held=zone.held,
+        charged=zone.limiter.items,
+        waiting=stat.sleepers,
+    )
+
+
+def _pinned(keg: Any, zones: list[Zone]) -> int:
+    """Compare what is cut from a keg with what its zones have; the pages that scattered items keep."""
+    cut = keg.slabs * keg.cut.items - keg.free
+    known = sum(zone.balance + zone.cached for zone in zones)
+    if cut != known:
+        raise Corrupt(f"keg {keg.name}: {cut} items are cut from it, and its zones know of {known}")
+    out = sum(zone.balance for zone in zones)
+    return int((keg.slabs - -(-out // keg.cut.items)) * keg.cut.pages)
+
+
+def _packets(pack: Zone, clust: Zone) -> None:
+    """Each packet, cached or out, has a cluster that its zone has handed out."""
+    paired = pack.cached
+    if clust.balance < paired:
+        raise Corrupt(f"{paired} packets are cached, each with a cluster, and {clust.balance} clusters are out")
+
+
+def _reserve(pool: Pool) -> tuple[int, int]:
+    """Look at what is laid by."""
+    zones = pool.reserve.zones
+    if zones is None:
+        return 0, 0
+    mbufs: Any = zones.mbuf.backend
+    clusters: Any = zones.clust.backend
+    mbufs.audit()
+    clusters.audit()
+    return mbufs.free, clusters.free
+
+
+def _pages(pool: Pool, runs: list[tuple[int, int]]) -> None:
+    """Compare the map of pages with those that are held. Other pools may hold pages of the same Vm."""
+    held = sum(count for _, count in runs)
+    used = pool.vm.used
+    if held > used:
+        raise Corrupt(f"{held} pages are held, and {used} handed out")
+    pool.vm.audit(runs if held == used else None)
+    after = 0
+    for page, count in sorted(runs):
+        if page < after:
+            raise Corrupt(f"page {page} is held twice")
+        after = page + count
+
+
+# Circles.
+
+
+def _cycles(pool: Pool) -> Iterator[str]:
+    """The mbufs that objects of the program hold, and that hold those."""
+    for m in _held_mbufs(pool):
+        path = _way_back(m)
+        if path:
+            yield f"mbuf at {id(m):#x} holds itself through {path}"
+
+
+def _held_mbufs(pool: Pool) -> list[Mbuf]:
+    """Live mbufs to which some object refers that the collector knows."""
+    found: dict[int, Mbuf] = {}
+    for thing in gc.get_objects():
+        if isinstance(thing, FrameType):
+            continue
+        for held in gc.get_referents(thing):
+            if isinstance(held, Mbuf) and thing is not found:
+                found[id(held)] = held
+    return list(found.values())
+
+
+def _holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
+    """What an mbuf holds, and as what."""
+    try:
+        yield "next", m.next
+        yield "nextpkt", m.nextpkt
+        ext = m.ext
+        if ext is not None:
+            yield from (("lent memory", ext.obj), ("arg1", ext.arg1), ("arg2", ext.arg2))
+        yield from _header_holds(m)
+    except MbufError:
+        return
+
+
+def _header_holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
+    try:
+        hdr, tags = m.pkthdr, m.tags
+    except MbufError:
+        return
+    yield "rcvif", hdr.rcvif
+    for tag in tags:
+        yield "the value of a tag", tag.value
+
+
+def _way_back(m: Mbuf) -> str:
+    """As what an mbuf holds itself; nothing if it doesn't."""
+    todo: list[tuple[Any, str]] = [(held, name) for name, held in _holds(m)]
+    seen: set[int] = set()
+    while todo and len(seen) < _FAR:
+        thing, name = todo.pop()
+        if thing is m:
+            return name
+        if thing is None or id(thing) in seen or isinstance(thing, ModuleType | FrameType | type):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Mbuf):
+            todo += [(held, name) for _, held in _holds(thing)]
+        elif isinstance(thing, PktHdr):
+            todo.append((thing.rcvif, name))
+        elif isinstance(thing, Tag):
+            todo.append((thing.value, name))
+        else:
+            todo += [(held, name) for held in gc.get_referents(thing) if not _is_globals(held)]
+    return ""
+
+
+def _is_globals(thing: Any) -> bool:
+    """True for the names of a module, by which everything leads to everything."""
+    return isinstance(thing, dict) and "__name__" in thing and "__builtins__" in thing

@@ -1,0 +1,453 @@
+"""Free routines, finalizers, weak references, probes, drains, loggers and warnings that free and relink."""
+
+import gc
+import logging
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from cases.harness import Scene, case, chain, refused
+from mbuf import EXT_NET_DRV, PROBES, Mbuf, MbufError, MbufQ, NoBufs, Pool, SockBuf, Vm
+
+
+class Final:
+    """Something whose end does something."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def __del__(self) -> None:
+        self.act()
+
+
+class Lent(bytearray):
+    """Memory to lend, whose end does something."""
+
+    act: Callable[[], object] = staticmethod(lambda: None)
+
+    def __del__(self) -> None:
+        self.act()
+
+
+@case
+def cat_frees_the_target(scene: Scene) -> None:
+    """What is joined lies in lent memory, whose routine frees the mbuf that is joined to."""
+    pool = scene.pool
+    a = pool.getcl()
+
+    def on_free(obj: object) -> None:
+        a.free()
+        scene.refill()
+
+    b = pool.wrap(bytearray(b"b" * 10), on_free)
+    b.next = pool.get().append(b"HACKED")
+    refused(lambda: a.cat(b), MbufError)
+    scene.unharmed()
+
+
+#: Verbs that end a tag, or the storage, of the packet that they are called on, or of their argument.
+ENDING: dict[str, Callable[[Pool, Mbuf], object]] = {
+    "append_to_sockbuf": lambda pool, m: SockBuf().append(m),
+    "cat": lambda pool, m: pool.getcl().cat(m),
+    "catpkt": lambda pool, m: pool.getcl().catpkt(m),
+    "demote": lambda pool, m: m.demote(True),
+    "demote_pkthdr": lambda pool, m: m.demote_pkthdr(),
+    "dup_pkthdr": lambda pool, m: m.dup_pkthdr(pool.gethdr()),
+    "free": lambda pool, m: m.free(),
+    "freem": lambda pool, m: m.freem(),
+    "free_bulk": lambda pool, m: pool.free_bulk([m]),
+    "move_pkthdr": lambda pool, m: m.move_pkthdr(pool.gethdr()),
+    "sanity": lambda pool, m: m.sanity(True),
+    "tag_copy_chain": lambda pool, m: m.tag_copy_chain(pool.gethdr()),
+    "tag_delete": lambda pool, m: m.tag_delete(m.tags[0]),
+    "tag_delete_chain": lambda pool, m: m.tag_delete_chain(),
+    "tag_delete_nonpersistent": lambda pool, m: m.tag_delete_nonpersistent(),
+    "pullup": lambda pool, m: m.pullup(150),
+    "defrag": lambda pool, m: m.defrag(),
+    "collapse": lambda pool, m: m.collapse(1),
+    "unshare": lambda pool, m: m.unshare(),
+    "adj": lambda pool, m: m.adj(150),
+    "segment": lambda pool, m: m.segment(50),
+}
+
+#: What such an end does with the packet.
+ACTS: dict[str, Callable[[Scene, Mbuf], object]] = {
+    "freem": lambda scene, m: m.freem(),
+    "free": lambda scene, m: m.free(),
+    "cut": lambda scene, m: setattr(m, "next", None),
+    "copy": lambda scene, m: scene.kept.append(m.copypacket()),  # type: ignore[attr-defined]
+    "append": lambda scene, m: m.append(b"HACKED" * 100),
+    "prepend": lambda scene, m: m.prepend(200),
+    "close": lambda scene, m: scene.pool.drain(),
+}
+
+PAIRS = [(verb, act) for verb in ENDING for act in ACTS]
+
+
+def _ending(scene: Scene, m: Mbuf, act: str) -> Callable[[], None]:
+    """Does that once, and takes the memory that was freed."""
+    done: list[int] = []
+    scene.kept = []  # type: ignore[attr-defined]
+
+    def end() -> None:
+        if not done:
+            done.append(1)
+            refused(lambda: ACTS[act](scene, m), MbufError)
+            scene.refill(50)
+
+    return end
+
+
+@case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
+def value_of_a_tag(scene: Scene, pair: tuple[str, str]) -> None:
+    verb, act = pair
+    m = chain(scene.pool, 100, 100, 100)
+    m.tag_prepend(scene.pool.tag_alloc(1, 2, Final(_ending(scene, m, act))))
+    refused(lambda: ENDING[verb](scene.pool, m), MbufError)
+    scene.unharmed()
+    seen = refused(lambda: bytes(m), MbufError)
+    assert seen is not None or b"another" not in bytes(m)
+    # What was never called still holds the packet that holds it.
+    refused(m.freem, MbufError)
+    del scene.kept  # type: ignore[attr-defined]
+
+
+@case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
+def routine_of_lent_memory(scene: Scene, pair: tuple[str, str]) -> None:
+    verb, act = pair
+    m = scene.pool.wrap(bytearray(b"m" * 100))
+    m.next = scene.pool.get().append(b"n" * 100)
+    end = _ending(scene, m, act)
+    m.next.next = scene.pool.get().extadd(bytearray(b"o" * 100), lambda x: end(), None, None, 0, EXT_NET_DRV)
+    m.next.next.len = 100
+    m.fixhdr()
+    m.tag_prepend(scene.pool.tag_alloc(1, 2))
+    refused(lambda: ENDING[verb](scene.pool, m), MbufError)
+    scene.unharmed()
+    seen = refused(lambda: bytes(m), MbufError)
+    assert seen is not None or b"another" not in bytes(m)
+    # What was never called still holds the packet that holds it.
+    refused(m.freem, MbufError)
+    del scene.kept  # type: ignore[attr-defined]
+
+
+@case(each=("rcvif", "obj", "arg1", "arg2", "weakref", "free"))
+def end_frees_the_neighbour(scene: Scene, kind: str) -> None:
+    """Freeing a chain ends something whose finalizer frees the next mbuf, and the rest with it."""
+    pool = scene.pool
+    a, b = pool.gethdr(), chain(pool, 100, 100)
+
+    def act() -> None:
+        refused(b.freem, MbufError)
+        scene.refill()
+
+    if kind == "rcvif":
+        a.pkthdr.rcvif = Final(act)
+    else:
+        lent = Lent(200)
+        arg = Final(lambda: None)
+        if kind == "obj":
+            lent.act = act
+        elif kind in ("arg1", "arg2"):
+            arg.act = act
+        a.extadd(
+            lent,
+            (lambda x: act()) if kind == "free" else None,
+            arg if kind == "arg1" else None,
+            arg if kind == "arg2" else None,
+            0,
+            EXT_NET_DRV,
+        )
+        scene.ref = weakref.ref(lent, lambda r: act()) if kind == "weakref" else None  # type: ignore[attr-defined]
+        del lent, arg
+    a.next = b
+    refused(a.freem, MbufError)
+    scene.unharmed()
+
+
+@case
+def sanity_frees_the_next_packet(scene: Scene) -> None:
+    pool = scene.pool
+    a, b, c = pool.gethdr(), pool.gethdr(), pool.gethdr()
+    b.tag_prepend(pool.tag_alloc(1, 2))
+    c.tag_prepend(pool.tag_alloc(1, 2, Final(lambda: refused(b.free, MbufError))))
+    refused(lambda: setattr(a, "next", b), MbufError)
+    refused(lambda: setattr(b, "nextpkt", c), MbufError)
+    c = None  # type: ignore[assignment]
+    refused(lambda: a.sanity(True), MbufError)
+    scene.refill()
+
+
+@case
+def segment_and_an_old_interface(scene: Scene) -> None:
+    """The finalizer of a header's old interface makes the last mbuf longer while lengths are summed."""
+    pool = scene.pool
+    head = pool.getcl().append(b"h" * 100)
+    m2 = pool.getcl().append(b"m" * 200)
+    m3 = pool.getcl(flags=0)
+    m3.len = 100
+    h = m2.pkthdr
+    m2.demote_pkthdr()
+    h.rcvif = Final(lambda: refused(lambda: setattr(m3, "len", 2048), MbufError))
+    del h
+    head.next = m2
+    m2.next = m3
+    head.fixhdr()
+    refused(lambda: head.segment(100), MbufError)
+    scene.unharmed()
+
+
+@case(each=sorted(PROBES))
+def listener_frees(scene: Scene, probe: str) -> None:
+    """A listener frees whatever mbuf it is told of."""
+    pool = scene.pool
+    logging.disable(logging.CRITICAL)
+
+    def listen(*args: Any) -> None:
+        for thing in args:
+            if isinstance(thing, Mbuf):
+                refused(thing.freem, MbufError)
+        scene.refill(3)
+
+    pool.probes.attach(probe, listen)
+    for call in (
+        pool.get,
+        pool.gethdr,
+        pool.getcl,
+        pool.getjcl,
+        lambda: pool.clget(pool.get()),
+        lambda: pool.cljget(pool.get()),
+        lambda: pool.cljget(None).free(),  # type: ignore[union-attr]
+        lambda: pool.get().cljset(pool.cljget(None)),  # type: ignore[arg-type]
+        lambda: pool.getcl().free(),
+        lambda: chain(pool, 100, 100).freem(),
+        lambda: pool.getm2(10000).freem(),
+        lambda: pool.free_bulk([pool.getcl(), pool.get()]),
+        lambda: pool.getcl().append(b"x").prepend(2000).freem(),
+    ):
+        refused(call, MbufError)
+    pool.probes.detach(probe, listen)
+    scene.unharmed()
+
+
+def tight(scene: Scene) -> Pool:
+    """A small pool beside the scene's own."""
+    return Pool(Vm(16 << 20), {"kern.ipc.nmbclusters": 20, "kern.ipc.nmbufs": 60}, worker=False, strict=False)
+
+
+@case(each=("logger", "drain", "shortage"))
+def limit_reached(scene: Scene, kind: str) -> None:
+    """What is called when a limit is reached frees and takes."""
+    pool = tight(scene)
+    held = [pool.getcl() for _ in range(20)]
+    m = pool.gethdr().append(b"m")
+
+    def act(*_: object) -> None:
+        refused(m.freem, MbufError)
+        while held:
+            held.pop().free()
+        pool.drain()
+
+    if kind == "logger":
+        handler = logging.Handler()
+        handler.emit = act  # type: ignore[method-assign,assignment]
+        logging.getLogger("mbuf").addHandler(handler)
+    elif kind == "drain":
+        pool.drains.register(act)
+    else:
+        pool.vm.shortage.register(act)
+    for call in (
+        lambda: pool.clget(m),
+        lambda: m.prepend(2000),
+        lambda: pool.getcl_bulk(30),
+        pool.reclaim.run,
+        pool.getcl,
+    ):
+        refused(call, NoBufs, MbufError)
+    held.clear()
+    m = None  # type: ignore[assignment]
+    gc.collect()
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+@case
+def warning_made_an_error(scene: Scene) -> None:
+    """A dropped mbuf of a debug pool warns; made an error, nothing is lost by it."""
+    pool = Pool(Vm(16 << 20), debug=True, worker=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(100):
+            pool.getcl()
+        m = chain(pool, 100, 100, 100)
+        m.tag_prepend(pool.tag_alloc(1, 2))
+        m = None  # type: ignore[assignment]
+    gc.collect()
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+@case
+def warning_that_allocates(scene: Scene) -> None:
+    pool = Pool(Vm(16 << 20), debug=True, worker=False)
+    kept: list[Mbuf] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *_, **__: kept.append(pool.getcl().append(b"x"))
+        for _ in range(100):
+            pool.getcl()
+        assert [bytes(m) for m in kept] == [b"x"] * 100
+        pool.free_bulk(kept)
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+@case
+def routine_that_raises(scene: Scene) -> None:
+    """What a routine raises doesn't keep the rest of the chain from being freed."""
+    pool = scene.pool
+
+    for error in (ValueError, KeyboardInterrupt, SystemExit):
+
+        def fail(obj: object, error: type[BaseException] = error) -> None:
+            raise error("of the routine")
+
+        m = pool.wrap(bytearray(100), fail)
+        m.next = pool.wrap(bytearray(100), fail).demote_pkthdr()
+        m.next.next = pool.getcl(flags=0)
+        found = refused(m.freem, KeyboardInterrupt, SystemExit)
+        assert (found is None) == (error is ValueError)
+
+
+@case
+def queue_drain_and_a_routine_that_enqueues(scene: Scene) -> None:
+    pool, q = scene.pool, MbufQ()
+    left = [100]
+
+    def again(obj: object) -> None:
+        if left[0]:
+            left[0] -= 1
+            q.enqueue(pool.wrap(bytearray(10), again))
+
+    q.enqueue(pool.wrap(bytearray(10), again))
+    q.drain()
+    while q:
+        q.drain()
+    assert left == [0]
+
+
+@case(each=("pause", "resume"))
+def mark_that_clears(scene: Scene, which: str) -> None:
+    """A buffer's pause or resume clears it."""
+    pool = scene.pool
+
+    def act() -> None:
+        buffer.clear()
+        scene.refill(20)
+
+    buffer = SockBuf(4000, 1000, None, act if which == "pause" else None, act if which == "resume" else None)
+    for _ in range(5):
+        buffer.append(pool.getcl().append(b"x" * 1000))
+        refused(lambda: buffer.append(chain(pool, 1000, 1000, 1000)), MbufError)
+        refused(lambda: buffer.take(1500), MbufError)
+        refused(lambda: buffer.drop(1500), MbufError)
+    buffer.clear()
+    assert (len(buffer), buffer.mcnt) == (0, 0)
+
+
+@case
+def release_of_lent_memory(scene: Scene) -> None:
+    """Giving a buffer back runs `__release_buffer__`, which frees what is being changed."""
+    pool = scene.pool
+    a = pool.getcl()
+
+    class Buffer:
+        def __buffer__(self, flags: int) -> memoryview:
+            return memoryview(bytearray(b"HACKED" * 2))
+
+        def __release_buffer__(self, view: memoryview) -> None:
+            refused(a.free, MbufError)
+            scene.refill()
+
+    b = pool.wrap(Buffer())
+    b.next = pool.get().append(b"HACKED")
+    refused(lambda: a.cat(b), MbufError)
+    scene.unharmed()
+
+
+@case
+def copy_of_devget_frees(scene: Scene) -> None:
+    """The copy routine of devget drops, closes and allocates."""
+    pool = scene.pool
+
+    def copy(source: memoryview, target: memoryview) -> None:
+        scene.refill(10)
+        pool.drain()
+        target[:] = source
+
+    m = pool.devget(bytes(range(256)) * 40, 0, None, copy)
+    assert bytes(m) == bytes(range(256)) * 40
+    m.freem()
+
+
+@case(each=("freem", "cut", "adj", "defrag", "prepend"))
+def apply_changes_the_chain(scene: Scene, act: str) -> None:
+    m = chain(scene.pool, 100, 100, 100)
+    calls: dict[str, Callable[[], object]] = {
+        "freem": m.freem,
+        "cut": lambda: setattr(m, "next", None),
+        "adj": lambda: m.adj(150),
+        "defrag": m.defrag,
+        "prepend": lambda: m.prepend(200),
+    }
+
+    def fn(view: memoryview) -> int:
+        refused(calls[act], MbufError)
+        scene.refill(20)
+        assert b"another" not in bytes(view)
+        return 0
+
+    refused(lambda: m.apply(0, 300, fn), MbufError)
+    scene.unharmed()
+
+
+@case
+def iteration_changes_the_chain(scene: Scene) -> None:
+    m = chain(scene.pool, 100, 100, 100)
+    try:
+        for view in m:
+            assert b"another" not in bytes(view)
+            del view
+            m.freem()
+            scene.refill()
+    except MbufError:
+        pass
+    scene.unharmed()
+
+
+@case
+def view_that_is_released_late(scene: Scene) -> None:
+    """A view keeps the bytes whatever becomes of the packet."""
+    m = scene.pool.getcl().append(b"seen" * 10)
+    view = m.data
+    m.free()
+    scene.refill()
+    assert bytes(view) == b"seen" * 10
+    view.release()
+
+
+@case
+def finalizer_that_brings_back(scene: Scene) -> None:
+    """What a finalizer keeps of an mbuf, or a tag, that is being dropped is dead, or whole."""
+    pool, kept = scene.pool, []
+
+    class Value:
+        def __del__(self) -> None:
+            kept.append(self)
+
+    m = pool.gethdr()
+    m.tag_prepend(pool.tag_alloc(1, 2, Value()))
+    m.pkthdr.rcvif = Value()
+    m.next = pool.wrap(bytearray(10)).demote_pkthdr()
+    m = None  # type: ignore[assignment]
+    scene.refill()
+    assert len(kept) == 2
+    assert pool.out == len(scene.others)

@@ -1,0 +1,208 @@
+"""Exceptions out of signal handlers, wherever they come: nothing is lost, and nothing is busy for ever."""
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from cases.harness import Scene, case, chain, refused
+from mbuf import M_EXTPG, Busy, MbufQ, NoBufs, Pool, SockBuf, Vm
+
+
+class Stop(Exception):
+    """Raised by the handler."""
+
+
+def storm(work: Callable[[], object], seconds: float = 1.5, interval: float = 0.0004) -> int:
+    """Do it again and again, and interrupt it after a moment each time; how often that was."""
+    count = 0
+
+    def handler(*_: object) -> None:
+        nonlocal count
+        count += 1
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, handler)
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, interval)
+                while True:
+                    work()
+            except Stop:
+                pass
+    finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    return count
+
+
+def usable(pool: Pool) -> None:
+    """A pool after the storm does all that it did, in this thread and another."""
+    for call in (
+        pool.drain,
+        lambda: pool.getcl().free(),
+        lambda: pool.getjcl().free(),
+        lambda: pool.free_bulk(pool.getcl_bulk(100)),
+    ):
+        call()
+    thread = threading.Thread(target=pool.drain, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive(), "another thread waits for ever"
+
+
+def bulk_and_drain(pool: Pool) -> None:
+    pool.free_bulk([pool.getcl() for _ in range(700)])
+    pool.drain()
+
+
+def bulk(pool: Pool) -> None:
+    for m in pool.getcl_bulk(700):
+        m.free()
+
+
+def sizes(pool: Pool) -> None:
+    for size in (2048, 4096, 9216, 16384):
+        pool.free_bulk(pool.getjcl_bulk(5, size=size))
+    pool.drain()
+
+
+def verbs(pool: Pool) -> None:
+    m = chain(pool, 100, 2000, 2000)
+    m.tag_prepend(pool.tag_alloc(1, 2))
+    m.copypacket().freem()
+    m.prepend(150).pullup(100).adj(50).defrag()
+    m.dup().freem()
+    pool.free_bulk(m.segment(500))
+
+
+def pages(pool: Pool) -> None:
+    m = pool.frombytes(bytes(16000), flags=M_EXTPG)
+    m.copym(0, 9000).freem()  # type: ignore[union-attr]
+    m.freem()
+
+
+def dropped(pool: Pool) -> None:
+    for _ in range(200):
+        chain(pool, 10, 10, 10)
+        pool.wrap(bytearray(100))
+
+
+def queues(pool: Pool) -> None:
+    q, buffer = MbufQ(), SockBuf()
+    for _ in range(100):
+        q.enqueue(pool.getcl())
+        buffer.append(pool.getcl().append(b"x" * 1000))
+    while (m := q.dequeue()) is not None:
+        m.free()
+    while (m := buffer.take(1500)) is not None:
+        m.freem()
+
+
+def at_the_limit(pool: Pool) -> None:
+    held = []
+    try:
+        while True:
+            held.append(pool.getcl())
+    except NoBufs:
+        pool.free_bulk(held)
+
+
+WORKS = (bulk_and_drain, bulk, sizes, verbs, pages, dropped, queues, at_the_limit)
+
+
+@case(each=WORKS)
+def interrupted(scene: Scene, work: Callable[[Pool], object]) -> None:
+    pool = Pool(Vm(64 << 20), worker=False)
+    assert storm(lambda: work(pool)) > 100
+    gc.collect()
+    usable(pool)
+    assert pool.out == 0, f"{pool.out} mbufs are out"
+    assert pool.tags.count == 0
+    assert (pool.close(), pool.vm.used) == (0, 0)
+
+
+@case(each=("wait", "timeout"))
+def interrupted_wait(scene: Scene, kind: str) -> None:
+    """A wait at the limit that is interrupted leaves no place in the line, and no charge."""
+    pool = Pool(Vm(16 << 20), {"kern.ipc.nmbclusters": 20}, worker=False, strict=False)
+    held = pool.getcl_bulk(20)
+    storm(lambda: refused(lambda: pool.getcl(2, timeout=None if kind == "wait" else 0.01).free(), NoBufs), 2.0, 0.001)
+    pool.free_bulk(held)
+    usable_few(pool)
+
+
+def usable_few(pool: Pool) -> None:
+    pool.free_bulk(pool.getcl_bulk(20))
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+@case
+def keyboard_interrupt(scene: Scene) -> None:
+    """Ctrl-C as Python does it."""
+    pool = Pool(Vm(64 << 20), worker=False)
+    end = time.monotonic() + 2
+    pid, stop = os.getpid(), threading.Event()
+
+    def press() -> None:
+        while not stop.wait(0.002):
+            os.kill(pid, signal.SIGINT)
+
+    thread = threading.Thread(target=press, daemon=True)
+    count = 0
+    try:
+        thread.start()
+        while time.monotonic() < end:
+            try:
+                while time.monotonic() < end:
+                    bulk(pool)
+                    verbs(pool)
+            except KeyboardInterrupt:
+                count += 1
+    except KeyboardInterrupt:
+        pass
+    while not stop.is_set():
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            stop.set()
+        except KeyboardInterrupt:
+            pass
+    thread.join()
+    assert count > 20
+    gc.collect()
+    usable(pool)
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+@case
+def handler_that_allocates(scene: Scene) -> None:
+    """A handler that doesn't raise, but gets, frees, drains."""
+    pool = Pool(Vm(64 << 20), worker=False)
+    busy = [0, 0]
+
+    def handler(*_: object) -> None:
+        busy[0] += 1
+        try:
+            pool.getcl().free()
+            chain(pool, 100, 100)
+            pool.drain()
+        except Busy:
+            busy[1] += 1
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    end = time.monotonic() + 2
+    try:
+        while time.monotonic() < end:
+            bulk(pool)
+            verbs(pool)
+            pages(pool)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    usable(pool)
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)

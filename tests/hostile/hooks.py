@@ -1,0 +1,470 @@
+"""Ways for user code to come in while a method runs, and what it does then."""
+
+import gc
+import logging
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from hostile.scene import Scene
+from hostile.surface import Member, Param
+from mbuf import EXT_NET_DRV, M_PKTHDR, PROBES, Mbuf, Pool, Vm
+
+
+class Trigger:
+    """Runs an act when it is called first, if it is armed."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[], object] | None = None
+        self.fired = 0
+        #: Whether the act was refused.
+        self.refused = False
+        self.armed = False
+        #: How many calls to let pass.
+        self.skip = 0
+
+    def __call__(self, *_: object) -> None:
+        if not self.armed:
+            return
+        if self.skip:
+            self.skip -= 1
+            return
+        self.armed = False
+        self.fired += 1
+        self.run()
+
+    def run(self) -> None:
+        """Do it."""
+        act = self.act
+        if act is not None:
+            try:
+                act()
+            except (Ouch, KeyboardInterrupt):
+                raise
+            except Exception:
+                # Or there is nothing to do it with any more.
+                self.refused = True
+
+
+class Ouch(Exception):
+    """Raised by an act."""
+
+
+# Arguments.
+
+
+class Index:
+    """A number."""
+
+    def __init__(self, value: Any, trigger: Trigger) -> None:
+        self.value, self.trigger = value, trigger
+
+    def __index__(self) -> int:
+        self.trigger()
+        return int(self.value)
+
+    def __float__(self) -> float:
+        self.trigger()
+        return float(self.value)
+
+    def __bool__(self) -> bool:
+        self.trigger()
+        return bool(self.value)
+
+
+class Number(int):
+    """An int whose operators run code."""
+
+    trigger: Trigger
+
+
+def _operator(name: str) -> Any:
+    plain = getattr(int, name)
+
+    def method(self: Number, *arguments: Any) -> Any:
+        self.trigger()
+        return plain(self, *arguments)
+
+    return method
+
+
+for _name in [
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "and",
+    "rand",
+    "or",
+    "ror",
+    "xor",
+    "rxor",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "eq",
+    "ne",
+    "bool",
+    "index",
+    "int",
+    "neg",
+    "mod",
+    "hash",
+]:
+    setattr(Number, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+def number(value: int, trigger: Trigger) -> Number:
+    made = Number(value)
+    made.trigger = trigger
+    return made
+
+
+class Sequence(list):  # type: ignore[type-arg]
+    """A list that runs code when it is walked."""
+
+    trigger: Trigger
+
+    def __iter__(self) -> Any:
+        self.trigger()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.trigger()
+        return super().__len__()
+
+
+class Buffer:
+    """Bytes, since Python 3.12."""
+
+    def __init__(self, value: Any, taken: Trigger | None, released: Trigger | None) -> None:
+        self.value, self.taken, self.released = value, taken, released
+
+    def __buffer__(self, flags: int) -> memoryview:
+        if self.taken is not None:
+            self.taken()
+        return memoryview(self.value)
+
+    def __release_buffer__(self, view: memoryview) -> None:
+        view.release()
+        if self.released is not None:
+            self.released()
+
+
+class Text(str):
+    """A text that runs code."""
+
+    trigger: Trigger
+
+    def __str__(self) -> str:
+        self.trigger()
+        return super().__str__()
+
+    def __hash__(self) -> int:
+        self.trigger()
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        self.trigger()
+        return super().__eq__(other)
+
+
+def convert(kind: str, value: Any, trigger: Trigger) -> Any:
+    """An argument that does the same as `value`, and pulls a trigger."""
+    if kind == "index":
+        return Index(value, trigger)
+    if kind == "int":
+        return number(value, trigger)
+    if kind == "list":
+        made = Sequence(value)
+        made.trigger = trigger
+        return made
+    if kind == "buffer":
+        return Buffer(value, trigger, None)
+    if kind == "release":
+        return Buffer(value, None, trigger)
+    if kind == "text":
+        text = Text(value)
+        text.trigger = trigger
+        return text
+    assert kind == "call"
+
+    def call(*arguments: Any) -> Any:
+        trigger()
+        return value(*arguments) if callable(value) else None
+
+    return call
+
+
+def conversions(param: Param, value: Any) -> list[str]:
+    """The ways in which an argument can run code."""
+    if isinstance(value, bool):
+        return ["index"]
+    if isinstance(value, int | float):
+        return ["index", "int"]
+    if isinstance(value, list):
+        return ["list"]
+    if isinstance(value, bytes | bytearray):
+        return ["buffer", "release"] if sys.version_info >= (3, 12) else []
+    if isinstance(value, str):
+        return ["text"]
+    if param.name in ("timeout", "len", "most"):
+        return ["index"]
+    if callable(value) or param.name in ("free", "fn", "on_free", "copy", "pause", "resume"):
+        return ["call"]
+    return []
+
+
+# What a packet has.
+
+
+class Value:
+    """Runs code when it ends."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        self.trigger = trigger
+
+    def __del__(self) -> None:
+        self.trigger()
+
+
+class Lent(bytearray):
+    """Lent memory that runs code when it ends."""
+
+    trigger: Trigger
+
+    def __del__(self) -> None:
+        self.trigger()
+
+
+def _tag_value(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    if not m.flags & M_PKTHDR:
+        return False
+    m.tag_prepend(s.pool.tag_alloc(8, 8, Value(t)))
+    return True
+
+
+def _rcvif(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    if not m.flags & M_PKTHDR:
+        return False
+    m.pkthdr.rcvif = Value(t)
+    return True
+
+
+def _weakref(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    if not m.flags & M_PKTHDR:
+        return False
+    quiet = Trigger()
+    value = Value(quiet)
+    t.ref = weakref.ref(value, t)  # type: ignore[attr-defined]
+    m.tag_prepend(s.pool.tag_alloc(8, 8, value))
+    return True
+
+
+def _routine(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    s.tail(m, s.pool.wrap(bytearray(b"r" * 60), t).demote_pkthdr())
+    return True
+
+
+def _first_routine(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    """The second mbuf of a chain lies in lent memory."""
+    rest = m.next
+    m.next = None
+    n = s.pool.wrap(bytearray(b"f" * 60), t).demote_pkthdr()
+    n.next = rest
+    s.tail(m, n)
+    return True
+
+
+def _lent(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    lent = Lent(b"l" * 60)
+    lent.trigger = t
+    s.tail(m, s.pool.wrap(lent).demote_pkthdr())
+    return True
+
+
+def _argument(s: Scene, t: Trigger, m: Mbuf) -> bool:
+    n = s.pool.get().extadd(bytearray(b"a" * 60), None, Value(t), None, 0, EXT_NET_DRV)
+    n.len = 60
+    s.tail(m, n)
+    return True
+
+
+OBJECTS: dict[str, Callable[[Scene, Trigger, Mbuf], bool]] = {
+    "tag_value": _tag_value,
+    "rcvif": _rcvif,
+    "weakref": _weakref,
+    "routine": _routine,
+    "routine2": _first_routine,
+    "lent": _lent,
+    "arg1": _argument,
+}
+
+
+# The surroundings.
+
+
+class _Handler(logging.Handler):
+    def __init__(self, trigger: Trigger) -> None:
+        super().__init__()
+        self.trigger = trigger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.trigger()
+
+
+#: Hooks whose place is in a pool where everything is taken.
+AT_LIMIT = ("logger", "shortage", "lowmem")
+
+
+def place(kind: str, trigger: Trigger, pool: Pool) -> Callable[[], None]:
+    """Have a trigger pulled by the surroundings; returns how to take it away."""
+    if kind.startswith("probe"):
+        for name in PROBES:
+            pool.probes.attach(name, trigger)
+
+        def off() -> None:
+            for name in PROBES:
+                pool.probes.detach(name, trigger)
+
+        return off
+    if kind == "logger":
+        log, handler = logging.getLogger("mbuf"), _Handler(trigger)
+        log.addHandler(handler)
+        pool.warnings.interval = 0
+        return lambda: log.removeHandler(handler)
+    if kind == "shortage":
+        pool.vm.shortage.register(trigger)
+        return lambda: pool.vm.shortage.deregister(trigger)
+    if kind == "lowmem":
+        pool.vm.lowmem.register(trigger)
+        return lambda: pool.vm.lowmem.deregister(trigger)
+    if kind.startswith("gc"):
+        before = gc.get_threshold()
+        gc.callbacks.append(trigger)
+        gc.set_threshold(1, 1000, 1000)
+
+        def calm() -> None:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(trigger)
+
+        return calm
+    assert kind.startswith("border")
+    latch = _latch()
+    latch.hook = trigger
+
+    def unhook() -> None:
+        latch.hook = None
+
+    return unhook
+
+
+def _latch() -> Any:
+    from mbuf.vm.commit import latch
+
+    return latch()
+
+
+def borders() -> bool:
+    """True in a test build: verbs call the latch's hook."""
+    try:
+        latch = _latch()
+    except ImportError:
+        return False
+    seen: list[object] = []
+    pool = Pool(Vm(1 << 20), worker=False)
+    latch.hook = seen.append
+    try:
+        pool.get().free()
+    finally:
+        latch.hook = None
+        pool.close()
+    return bool(seen)
+
+
+def surroundings() -> list[str]:
+    """Hooks that need nothing of a method."""
+    found = [f"probe{k}" for k in range(3)] + [*AT_LIMIT] + [f"gc{k}" for k in range(3)]
+    if borders():
+        found += [f"border{k}" for k in range(8)]
+    return found
+
+
+# Acts.
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _keep(s: Scene, thing: Any) -> None:
+    s.made.append(thing)
+
+
+def _cut(s: Scene) -> None:
+    n = s.m.next
+    s.m.next = None
+    _keep(s, n)
+
+
+def _relink(s: Scene) -> None:
+    s.m.next = s.n
+
+
+ACTS: dict[str, Callable[[Scene], object]] = {
+    "none": lambda s: None,
+    "free": lambda s: _keep(s, s.m.free()),
+    "freem": lambda s: s.m.freem(),
+    "free_next": lambda s: _keep(s, s.m.next and s.m.next.free()),
+    "free_n": lambda s: _keep(s, s.n.free()),
+    "freem_n": lambda s: s.n.freem(),
+    "take300": lambda s: _keep(s, s.pool.getcl_bulk(300)),
+    "cut": _cut,
+    "relink": _relink,
+    "share": lambda s: _keep(s, s.m.copym()),
+    "share_n": lambda s: _keep(s, s.n.copym()),
+    "demote": lambda s: s.m.demote(True),
+    "append": lambda s: s.m.append(b"A" * 300),
+    "append_n": lambda s: s.n.append(b"A" * 300),
+    "adj": lambda s: s.m.adj(30),
+    "trim": lambda s: s.m.adj(-120),
+    "prepend": lambda s: s.m.prepend(150),
+    "defrag": lambda s: s.m.defrag(),
+    "pullup": lambda s: s.m.pullup(100),
+    "split": lambda s: _keep(s, s.m.split(100)),
+    "cat": lambda s: s.m.cat(s.n),
+    "tags": lambda s: s.m.tag_delete_chain(),
+    "move_pkthdr": lambda s: s.n.move_pkthdr(s.m),
+    "swap": lambda s: s.m.prepend(2000),
+    "queue": lambda s: s.q.enqueue(s.m),
+    "buffer": lambda s: s.sb.append(s.n),
+    "clear": lambda s: (s.sb.clear(), s.st.clear(), s.q.drain()),
+    "drain": lambda s: s.pool.drain(),
+    "raise": lambda s: _raise(Ouch()),
+    "interrupt": lambda s: _raise(KeyboardInterrupt()),
+    "close": lambda s: _keep(s, s.pool.close()),
+    "again": lambda s: s.again(),
+}
+
+#: What leaves bytes that nobody has written yet.
+BLIND = frozenset(
+    ["prepend", "swap", "grow", "len", "makespace", "align", "fill", "getm2", "len=", "addpages", "makespace"]
+)
+
+#: Members that are more than one step, as their documentation says: whatever happens between is seen.
+STEPS = frozenset(
+    ["m.iter", "sb.iter", "st.iter", "q.iter", "m.apply", "pool.devget", "m.print", "pool.agetm2", "pool.agetjcl"]
+)
+
+#: Members after which, and acts after which, a pool can't be used again.
+ENDS = frozenset(["pool.close", "close", "pool.__exit__", "reserve.start", "reserve.active"])
+
+
+def applicable(member: Member) -> list[str]:
+    """The hooks of a packet and its argument."""
+    found = [f"m.{name}" for name in OBJECTS]
+    if member.role == "m" and any("Mbuf" in p.annotation or p.name in ("from_", "n", "value") for p in member.params):
+        found += [f"n.{name}" for name in OBJECTS]
+    return found
