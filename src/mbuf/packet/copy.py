@@ -187,7 +187,7 @@ def _commit_copy(m: Chain, skip: int, count: int, whole: bool, n: Chain, held: H
             n.hdr.len = count
     while n is not None and p is not None:
         piece = min(count, p.count - skip)
-        take(n, p, skip, piece, p.off if whole else n.off)
+        take(n, p, skip, piece, p.off if whole and p is m else n.off)
         if count != M_COPYALL:
             count -= piece
         skip = 0

@@ -53,11 +53,20 @@ cdef object ALL, DRIVER, NONE
 @cython.no_gc
 @cython.final
 cdef class Mbuf(Chain):
+    @cython.locals(n=Chain)
     cdef Chain _free_told(self)
+
+    @cython.locals(m=Mbuf, n=Chain)
     cdef int _freem_told(self) except -1
 
 
 cdef Mbuf _mbuf(m, str verb)
+
+@cython.locals(storage=Storage, probes=Probes)
+cdef int _take_cluster(Mbuf m, Cluster cluster) except -1
+
+@cython.locals(storage=External)
+cdef _detach(Mbuf m)
 
 @cython.locals(memory=Loan, storage=External)
 cdef int _adopt(

@@ -1008,20 +1008,9 @@ class Mbuf(Chain):
     def cljset(self, cluster: Cluster) -> Mbuf:
         """Hold data in a raw cluster from now on, which is taken over. See m_cljset."""
         check_latch()
-        check_alive(self)
-        if self.bits & M_EXT:
-            raise Inval("cljset: this mbuf has external storage already")
         if cluster is None:
             raise Inval("cljset: give a cluster, from pool.cljget(None, ...)")
-        cluster.lend()
-        enter_commit()
-        storage: Storage = cluster.take()
-        storage.own()
-        attach(self, storage)
-        leave_commit()
-        probes = self.item.home.probes
-        if probes.on:
-            probes.fire("m-cljset", self, cluster, storage.describe(self.item).type)
+        _take_cluster(self, cluster)
         return self
 
     def extadd(
@@ -1073,23 +1062,7 @@ class Mbuf(Chain):
         at it.
         """
         check_latch()
-        check_alive(self)
-        if not self.bits & M_EXT or not isinstance(self.buf, External):
-            raise Inval("detach: the bytes are not in memory that was added with extadd")
-        storage: External = self.buf
-        storage.check_detach(self.item)
-        obj = storage.obj
-        enter_commit()
-        self.bits &= ~(M_EXT | M_RDONLY)
-        self.buf = self.item
-        self.off = start(self)
-        if self.bits & M_PKTHDR:
-            self.hdr.len = max(self.hdr.len - self.count, 0)
-        self.count = 0
-        storage.detach(self.item)
-        leave_commit()
-        settle()
-        return obj
+        return _detach(self)
 
     # Unmapped pages.
 
@@ -1179,6 +1152,43 @@ def _mbuf(m: Any, verb: str) -> Any:
     if m is not None and not isinstance(m, Mbuf):
         raise TypeError(f"{verb}: give an mbuf, not a {type(m).__name__}")
     return m
+
+
+def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
+    """Have a raw cluster as storage. See m_cljset."""
+    check_alive(m)
+    if m.bits & M_EXT:
+        raise Inval("cljset: this mbuf has external storage already")
+    cluster.lend()
+    enter_commit()
+    storage: Storage = cluster.take()
+    storage.own()
+    attach(m, storage)
+    leave_commit()
+    probes = m.item.home.probes
+    if probes.on:
+        probes.fire("m-cljset", m, cluster, storage.type)
+
+
+def _detach(m: Mbuf) -> Any:
+    """Give somebody's memory back; returns the object."""
+    check_alive(m)
+    if not m.bits & M_EXT or not isinstance(m.buf, External):
+        raise Inval("detach: the bytes are not in memory that was added with extadd")
+    storage: External = cython.cast(External, m.buf)
+    storage.check_detach(m.item)
+    obj = storage.obj
+    enter_commit()
+    m.bits &= ~(M_EXT | M_RDONLY)
+    m.buf = m.item
+    m.off = start(m)
+    if m.bits & M_PKTHDR:
+        m.hdr.len = max(m.hdr.len - m.count, 0)
+    m.count = 0
+    storage.detach(m.item)
+    leave_commit()
+    settle()
+    return obj
 
 
 def _adopt(

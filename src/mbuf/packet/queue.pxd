@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put, settle
@@ -13,6 +14,8 @@ cdef class MbufQ:
     cdef Py_ssize_t _count
     cdef unsigned long long _cuts
 
+    @cython.locals(packets=list, m=Chain)
+    cdef list _packets(self)
     cdef Py_ssize_t length(self) except -1
     cdef Mbuf peek(self)
     cpdef enqueue(self, Mbuf m)

@@ -93,12 +93,15 @@ class MbufQ:
     def __iter__(self) -> Iterator[Mbuf]:
         """The packets that are there now, in order; they stay the queue's."""
         self._look()
+        return iter(self._packets())
+
+    def _packets(self) -> list[Any]:
         packets: list[Any] = []
         m: Any = self._first
         while m is not None and m.alive:
             packets.append(m)
             m = m._nextpkt
-        return iter(packets)
+        return packets
 
     def enqueue(self, m: Mbuf) -> None:
         """Put a packet last; it is the queue's from then on. See mbufq_enqueue.

@@ -59,6 +59,7 @@ cdef class TagList(Releasable):
     @cython.locals(t=Tag)
     cdef int _delete(self, list tags) except -1
     cdef int _listed(self, t) except -1
+    cdef int _check_mine(self, Tag t) except -1
 
 
 cdef list _chain(Tag t)

@@ -320,6 +320,9 @@ class TagList(Releasable):
         """Refuse a tag that isn't in this list."""
         if not isinstance(t, Tag):
             raise Inval(f"{t!r} is no tag")
+        self._check_mine(t)
+
+    def _check_mine(self, t: Tag) -> None:
         if t.list is not self.mark:
             raise t.freed() if t.list is _NOWHERE or t.zone is None else Inval("the tag isn't on this packet")
 
