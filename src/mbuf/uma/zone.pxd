@@ -1,6 +1,5 @@
 cimport cython
 
-from mbuf.uma.audit cimport zone_contradiction
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached, push_cached
 from mbuf.uma.cpu cimport Cpus
@@ -59,4 +58,3 @@ cdef class Zone(Tally):
 
     @cython.locals(limiter=Limit)
     cpdef close(self)
-    cpdef audit(self)

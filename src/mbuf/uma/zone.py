@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 from mbuf.errors import Corrupt, Inval, MbufError, NoBufs
-from mbuf.uma.audit import zone_contradiction
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache
@@ -317,16 +316,6 @@ class Zone(Tally):
             drain(self, bucket)
         finally:
             self.backend.drain()
-
-    def audit(self) -> None:
-        """Raise `Corrupt`, naming the first contradiction, when nobody is in the middle of an allocation."""
-        enter_commit()
-        try:
-            wrong = zone_contradiction(self)
-        finally:
-            leave_commit()
-        if wrong:
-            raise Corrupt(f"zone {self.name}: {wrong}")
 
     def close(self) -> None:
         """Hand out no more, cache no more; what is out comes back to the backend when it is freed."""
