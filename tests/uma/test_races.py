@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -119,10 +119,8 @@ def test_a_pool_closed_beside_threads_takes_all_back(kind: dict[str, Any], spawn
             ready.wait(20)
             while not pool.closed:
                 got = some(pool, dice)
-                try:
+                with suppress(MbufError, TimeoutError):
                     got.append(pool.getcl(M_WAITOK, timeout=0.01))
-                except (MbufError, TimeoutError):
-                    pass
                 while got:
                     got.pop().free()
 
@@ -250,10 +248,8 @@ def test_interrupted_waits_for_pages_lose_nothing(spawn: Spawn) -> None:
     worker = spawn(work)
 
     def act() -> None:
-        try:
+        with suppress(MbufError):
             pool.getjcl(M_WAITOK, size=9216, timeout=0.05).free()
-        except MbufError:
-            pass
 
     interrupted(act)
     done.set()
