@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 _Class = TypeVar("_Class", bound=type)
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class cython:
@@ -31,8 +30,3 @@ class cython:
     def freelist(count: int) -> Callable[[_Class], _Class]:
         """Compiled, as many dead objects are kept, for the next ones to be made of."""
         return lambda cls: cls
-
-    @staticmethod
-    def nonecheck(on: bool) -> Callable[[_Function], _Function]:
-        """Compiled, a function looks (or not) whether what it asks for a field is None."""
-        return lambda fn: fn

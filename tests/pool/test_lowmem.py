@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mbuf import Busy, Pool, Vm
-from mbuf.const import PAGE_SIZE, VM_LOW_KMEM
+from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.vm.gauge import STALL, Gauge, frozen, stalled
 
@@ -87,12 +87,17 @@ def test_without_pressure_nobody_hears(vm: Vm, meter: Meter, heard: list[Any]) -
     assert heard == []
 
 
-def test_pressure_that_goes_on_is_told_once_a_period(
-    vm: Vm, meter: Meter, heard: list[Any], clock: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, eventually: Eventually) -> None:
     told: list[bool] = []
-    low = vm.low
-    monkeypatch.setattr(vm, "low", lambda: told.append(low()))
+    heard: list[int] = []
+
+    class Telling(Vm):
+        def low(self, why: int = VM_LOW_PAGES) -> bool:
+            told.append(super().low(why))
+            return told[-1]
+
+    vm = Telling(0, clock)
+    vm.lowmem.register(heard.append)
     vm.lowmem_period = 3
     with meter.watch(vm):
         for later in (0, 2.9, 0.1, 2.9, 0.1):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_NOWAIT, M_WAITOK, Corrupt, Inval, NoBufs, NoMemory, Pool
+from mbuf.uma.bucket import Bucket
 
 Few = Callable[..., dict[str, int]]
 Spawn = Callable[[Callable[[], object]], Any]
@@ -252,9 +253,12 @@ def test_threads_that_want_packets_and_clusters_are_all_served(small: Callable[.
 def test_none_is_no_packet_and_then_nothing_is_given_back(make: Callable[..., Pool]) -> None:
     pool = make(caching=False)
     backend = pool.zones.pack.backend
-    (item,) = backend.take(1, 1, None)
-    with pytest.raises(Inval, match="None is no packet"):
-        backend.give([item, None])
+    bucket = Bucket(1)
+    backend.take(bucket, 1, M_NOWAIT, None)
+    for thing in (None, pool.zones.mbuf.alloc(M_NOWAIT, None)):
+        with pytest.raises(Inval, match="this is no packet"):
+            backend.give(thing)
+    pool.zones.mbuf.free(thing)
     assert pool.zones.clust.used == 1
-    backend.give([item])
+    backend.give(bucket.pop())
     assert pool.zones.clust.used == 0

@@ -7,6 +7,7 @@ import pytest
 
 from mbuf import UMA_RECLAIM_DRAIN_CPU, Vm
 from mbuf.const import PAGE_SIZE
+from mbuf.uma.audit import audit_keg, audit_zone
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.keg import Keg
 from mbuf.uma.zone import Zone
@@ -38,8 +39,8 @@ def make_zone() -> Iterator[Callable[..., Zone]]:
     yield make
     for zone, vm in made:
         assert zone.used == 0
-        zone.audit()
+        audit_zone(zone)
         zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
-        zone.audit()
-        vm.audit(zone.backend.audit())
+        audit_zone(zone)
+        vm.audit(audit_keg(zone.backend))
         assert (zone.cached, zone.limiter.items, zone.limiter.waiters.__len__(), vm.used) == (0, 0, 0, 0)

@@ -1,6 +1,7 @@
 import pytest
 
 from mbuf import M_NOWAIT, Inval, Vm
+from mbuf.uma.audit import audit_keg
 from mbuf.uma.bucket import BUCKET_MAX, Bucket, default_entries, entries_for
 from mbuf.uma.keg import Keg
 
@@ -90,7 +91,7 @@ def test_the_item_put_in_last_comes_out_first() -> None:
     assert [item.place() for item in items] == [512, 256, 0]
     for item in items:
         keg.give(item)
-    keg.audit()
+    audit_keg(keg)
 
 
 def test_a_keg_fills_no_bucket_beyond_its_room() -> None:

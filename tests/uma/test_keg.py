@@ -6,6 +6,7 @@ import pytest
 
 from mbuf import M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU, Corrupt, Inval, NoMemory, Vm
 from mbuf.const import PAGE_SIZE
+from mbuf.uma.audit import audit_keg
 from mbuf.uma.bucket import Bucket
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.item import Item
@@ -25,14 +26,14 @@ def take(store: Keg, count: int, how: int, deadline: float | None) -> list[Item]
     store.take(bucket, count, how, deadline)
     items = [bucket.pop() for _ in range(bucket.cnt)]
     items.reverse()
-    store.audit()
+    audit_keg(store)
     return items
 
 
 def give(store: Keg, items: list[Item]) -> None:
     for item in items:
         store.give(item)
-    store.audit()
+    audit_keg(store)
 
 
 def places(items: list[Item]) -> list[tuple[int, int]]:
@@ -179,7 +180,7 @@ def test_an_item_given_back_twice_is_found() -> None:
     store.drain()
     with pytest.raises(Corrupt, match="not any more"):
         store.give(again[0])
-    store.audit()
+    audit_keg(store)
 
 
 def test_an_item_of_another_keg_is_refused() -> None:

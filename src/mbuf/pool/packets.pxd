@@ -24,7 +24,7 @@ cdef class Packets(Backend):
     cdef int _pair(self, Item item, Item cluster) except -1
 
     @cython.locals(cluster=Item)
-    cpdef int give(self, Item item) except -1
+    cpdef give(self, Item item)
     cpdef Py_ssize_t drain(self) except -1
     cpdef denied(self)
     cpdef obstacle(self, zone)

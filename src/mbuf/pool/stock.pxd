@@ -22,7 +22,7 @@ cdef class Queue(Backend):
     @cython.locals(item=Item)
     cdef Item _pop(self)
     cpdef Item remove(self)
-    cpdef int give(self, Item item) except -1
+    cpdef give(self, Item item)
 
     @cython.locals(item=Item, count=Py_ssize_t)
     cpdef audit(self)
@@ -37,7 +37,7 @@ cdef class Pairs(Backend):
     cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
 
     @cython.locals(cluster=Item)
-    cpdef int give(self, Item item) except -1
+    cpdef give(self, Item item)
 
 
 cdef class PairZone(Zone):

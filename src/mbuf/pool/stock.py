@@ -55,9 +55,9 @@ class Queue(Backend):
 
     def _pop(self) -> Item:
         """In a commit: the first in line. There is one."""
-        item = self._first
+        item: Item = self._first
         self._first = item.link
-        item.link = None
+        item.link = cython.cast(Item, None)
         if self._first is None:
             self._last = None
         self._count -= 1
@@ -195,7 +195,7 @@ class PairZone(Zone):
 
     def alloc(self, how: int, deadline: float | None) -> Item | None:
         """As `Zone.alloc`; the item is at home with the mbufs."""
-        item = Zone.alloc(self, how, deadline)
+        item: Item | None = Zone.alloc(self, how, deadline)
         if item is not None:
             item.home = self.mbuf
         return item

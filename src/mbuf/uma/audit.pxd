@@ -3,14 +3,25 @@ cimport cython
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
 from mbuf.uma.item cimport Item
+from mbuf.uma.keg cimport Keg
+from mbuf.uma.slab cimport Slab, Slabs
 from mbuf.uma.tally cimport Tally
+from mbuf.vm.commit cimport enter_commit, leave_commit
+
+
+cpdef audit_zone(Tally zone)
+cpdef list audit_keg(Keg keg)
 
 
 @cython.locals(
     here=Cache, bucket=Bucket, n=cython.int, cached=Py_ssize_t, balance=cython.longlong, found=str
 )
-cpdef str zone_contradiction(Tally zone)
+cdef str _wrong_with(Tally zone)
 
 
 @cython.locals(n=cython.int, item=Item)
 cdef str _wrong_in(Bucket bucket, Tally zone)
+
+
+@cython.locals(slab=Slab, slabs=Slabs, free=Py_ssize_t, count=Py_ssize_t)
+cdef str _wrong_slabs(Keg keg, list runs)

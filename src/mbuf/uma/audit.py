@@ -1,24 +1,60 @@
-"""What must be true of a zone whenever nobody is in the middle of an allocation.
+"""What must be true of zones and kegs whenever nobody is in the middle of an allocation.
 
-Reads all of it; changes nothing.
+Reads all of them; changes nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
 
     from mbuf.uma.bucket import Bucket
+    from mbuf.uma.keg import Keg
     from mbuf.uma.tally import Tally
 else:
     from mbuf.shadow import cython
 
+from mbuf.errors import Corrupt
 from mbuf.uma.cache import Cache
 
+if not cython.compiled:
+    from mbuf.vm.commit import enter_commit, leave_commit
 
-def zone_contradiction(zone: Tally) -> str:
+
+def audit_zone(zone: Tally) -> None:
+    """Raise `Corrupt`, naming the first contradiction in a zone's caches, list of buckets, limit and line."""
+    if zone is None or zone.limiter is None:
+        raise Corrupt("this zone was never made")
+    enter_commit()
+    try:
+        wrong = _wrong_with(zone)
+    finally:
+        leave_commit()
+    if wrong:
+        raise Corrupt(f"zone {zone.name}: {wrong}")
+
+
+def audit_keg(keg: Keg) -> list[tuple[int, int]]:
+    """Raise `Corrupt`, naming the first contradiction in a keg; the pages of all its slabs, as runs of (first, count).
+
+    What all kegs of a `Vm` return is what `Vm.audit` wants.
+    """
+    runs: list[tuple[int, int]] = []
+    if keg is None:
+        raise Corrupt("there is no keg")
+    enter_commit()
+    try:
+        wrong = _wrong_slabs(keg, runs) or keg._waiters.contradiction()
+    finally:
+        leave_commit()
+    if wrong:
+        raise Corrupt(f"keg {keg.name}: {wrong}")
+    return runs
+
+
+def _wrong_with(zone: Tally) -> str:
     """In a commit: what of the zone can't be right, "" if all may be."""
     cached = zone.depot._work.nitems
     balance = zone._allocs - zone._frees
@@ -52,4 +88,23 @@ def _wrong_in(bucket: Bucket, zone: Tally) -> str:
             return "an item is cached that is not at home here"
         if item.listed:
             return "an item is cached, and on its way here"
+    return ""
+
+
+def _wrong_slabs(keg: Keg, runs: list[tuple[int, int]]) -> str:
+    """In a commit: what of the slabs can't be right, "" if all may be; their pages are added to `runs`."""
+    free = count = 0
+    for slabs in (keg._partial, keg._empty, keg._full):
+        slab: Any = slabs.head()
+        while slab is not None:
+            if not slabs.holds(slab) or bin(slab.bits).count("1") != slab.free:
+                return f"the slab at page {slab.page} has {slab.bits:#b} free, {slab.free} by its count"
+            if (slab.free == keg._items, slab.free == 0) != (slabs is keg._empty, slabs is keg._full):
+                return f"the slab at page {slab.page} is in the wrong list: {slab.free} of its items are free"
+            free += slab.free
+            count += 1
+            runs.append((slab.page, slab.count))
+            slab = slabs.after(slab)
+    if (count, free) != (keg.slabs, keg._free):
+        return f"{keg.slabs} slabs with {keg._free} free items count, and there are {count} with {free}"
     return ""

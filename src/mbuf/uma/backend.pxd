@@ -4,7 +4,7 @@ from mbuf.uma.item cimport Item
 
 cdef class Backend:
     cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
-    cpdef int give(self, Item item) except -1
+    cpdef give(self, Item item)
     cpdef Py_ssize_t drain(self) except -1
     cpdef close(self)
     cpdef denied(self)

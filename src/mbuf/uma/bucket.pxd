@@ -20,6 +20,7 @@ cdef class Bucket:
     cdef Bucket behind
     cdef PyObject **slots
 
+    @cython.locals(taken=Item, item=Item)
     cpdef Item pop(self)
     cdef void push(self, Item item) noexcept
     cdef void tuck(self, Item item) noexcept
@@ -29,6 +30,8 @@ cdef class Bucket:
 
     @cython.locals(n=cython.int)
     cdef void house(self, Home home) noexcept
+
+    @cython.locals(item=Item)
     cdef Item at(self, int n)
 
     @cython.locals(item=Item)

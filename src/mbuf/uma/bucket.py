@@ -15,12 +15,10 @@ else:
 from mbuf.errors import Inval
 from mbuf.uma.item import Home, Item
 
-if TYPE_CHECKING:
-    mbuf_slot: Any
-
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
     from cython.cimports.cpython.ref import Py_INCREF, PyObject
+    from cython.cimports.mbuf.uma.bucket import mbuf_slot
 
 #: Entries of the bucket zones, and the largest item that each serves by default.
 SIZES = ((2, 4096), (4, 3072), (8, 2048), (16, 1024), (30, 512), (62, 256), (126, 128), (254, 64))
@@ -75,7 +73,8 @@ class Bucket:
             raise IndexError("the bucket is empty")
         self.cnt -= 1
         if cython.compiled:
-            return mbuf_slot(self.slots, self.cnt)
+            taken: Item = mbuf_slot(self.slots, self.cnt)
+            return taken
         item: Item = self.slots.pop()
         return item
 
@@ -118,7 +117,8 @@ class Bucket:
 
     def at(self, n: int) -> Item:
         """The item in a slot that is filled; the bottom one is 0."""
-        return cython.cast(Item, self.slots[n])
+        item: Item = cython.cast(Item, self.slots[n])
+        return item
 
     def remove(self, n: int) -> Item:
         """Take the item in a slot that is filled; those above it move down."""

@@ -17,7 +17,7 @@ cdef class Cpus:
     cdef Place *_of
     cdef size_t _room, _used
 
-    @cython.locals(thread=cython.ulong)
+    @cython.locals(thread=cython.ulong, at=cython.int)
     cdef int here(self) noexcept
 
     @cython.locals(at=cython.size_t)

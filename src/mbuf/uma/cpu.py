@@ -18,10 +18,10 @@ from mbuf.errors import Inval
 
 if not cython.compiled:
     from mbuf.uma.waitq import current_thread
-    from mbuf.vm.commit import enter_commit, leave_commit
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
+    from cython.cimports.mbuf.uma.cpu import Place
 
 
 @cython.no_gc
@@ -31,6 +31,8 @@ class Cpus:
 
     __slots__ = ("_next", "_of", "_room", "_used", "count")
     _of: Any
+    _room: int
+    _used: int
 
     def __init__(self, count: int) -> None:
         if not 1 <= count <= 1024:
@@ -65,7 +67,8 @@ class Cpus:
             place.cpu = self._next
             self._next = (self._next + 1) % self.count
             self._used += 1
-        return place.cpu
+        at: int = place.cpu
+        return at
 
     def _find(self, thread: int) -> Any:
         """The place of a thread in the table, or a free one; the table isn't full."""

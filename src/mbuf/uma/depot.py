@@ -89,7 +89,7 @@ class Depot:
         return self._pop()
 
     def _pop(self) -> Bucket | None:
-        bucket = self._first
+        bucket: Bucket | None = self._first
         if bucket is not None:
             self._first = bucket.behind
             bucket.behind = None

@@ -41,7 +41,7 @@ cdef class Keg(Backend):
     cdef void _settle(self, Slab slab) noexcept
 
     @cython.locals(slab=Slab, right=cython.bint)
-    cpdef int give(self, Item item) except -1
+    cpdef give(self, Item item)
     cdef bint _put(self, Item item, Slab slab, Py_ssize_t place) noexcept
 
     @cython.locals(slab=Slab, slabs=Py_ssize_t)
@@ -57,6 +57,3 @@ cdef class Keg(Backend):
     cpdef redeem(self, Waiter call, ask)
     cdef int _wake(self) except -1
     cpdef int wake_all(self) except -1
-
-    @cython.locals(slab=Slab, slabs=Slabs, free=Py_ssize_t, count=Py_ssize_t)
-    cdef str contradiction(self, list runs)

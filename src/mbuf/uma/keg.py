@@ -345,37 +345,6 @@ class Keg(Backend):
 
     def wake_all(self) -> None:
         """Wake everyone: who finds nothing waits again."""
-        count = len(self._waiters)
-        while count and self._waiters.grant():
-            count -= 1
+        for _ in range(self._waiters._line.count):
+            self._waiters.grant()
         self._waiters.wake()
-
-    def contradiction(self, runs: list[tuple[int, int]]) -> str:
-        """In a commit: what of the slabs can't be right, "" if all may be; their pages are added to `runs`."""
-        free = count = 0
-        for slabs in (self._partial, self._empty, self._full):
-            slab: Any = slabs.head()
-            while slab is not None:
-                if not slabs.holds(slab) or bin(slab.bits).count("1") != slab.free:
-                    return f"the slab at page {slab.page} has {slab.bits:#b} free, {slab.free} by its count"
-                if (slab.free == self._items, slab.free == 0) != (slabs is self._empty, slabs is self._full):
-                    return f"the slab at page {slab.page} is in the wrong list: {slab.free} of its items are free"
-                free += slab.free
-                count += 1
-                runs.append((slab.page, slab.count))
-                slab = slabs.after(slab)
-        if (count, free) != (self.slabs, self._free):
-            return f"{self.slabs} slabs with {self._free} free items count, and there are {count} with {free}"
-        return self._waiters.contradiction()
-
-    def audit(self) -> list[tuple[int, int]]:
-        """Raise `Corrupt`, naming the first contradiction; the runs of pages of all slabs, as (first, count)."""
-        runs: list[tuple[int, int]] = []
-        enter_commit()
-        try:
-            wrong = self.contradiction(runs)
-        finally:
-            leave_commit()
-        if wrong:
-            raise Corrupt(f"keg {self.name}: {wrong}")
-        return runs

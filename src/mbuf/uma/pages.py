@@ -69,11 +69,6 @@ class Pages(Home):
         """Pages handed out, those looked at after they were freed too."""
         return int(self.keg.slabs - self.keg.free)
 
-    def audit(self) -> list[tuple[int, int]]:
-        """As `Keg.audit`: nothing is kept here."""
-        runs: list[tuple[int, int]] = self.keg.audit()
-        return runs
-
     def close(self) -> None:
         """Hand out no more."""
         self.keg.close()

@@ -32,6 +32,8 @@ cpdef int drain(Tally zone, Bucket bucket) except -1
 cdef int _give_back(Tally zone, Bucket bucket) except -1
 
 
-@cython.locals(first=Bucket, last=Bucket, bucket=Bucket, here=Cache, n=cython.int, left=Py_ssize_t)
+@cython.locals(
+    first=Bucket, last=Bucket, bucket=Bucket, here=Cache, n=cython.int, left=Py_ssize_t, found=Bucket
+)
 cpdef Bucket take_out(Tally zone, int request, double now)
 cpdef trim(tuple zones, Tally through)

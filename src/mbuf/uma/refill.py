@@ -182,7 +182,7 @@ def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
                 first = here.free
             here.alloc = here.free = zone._none
     while zone.depot._work.nitems > left:
-        bucket = zone.depot._pop()
+        bucket: Any = zone.depot._pop()
         bucket.behind = first
         first = bucket
     zone.depot.shrink()
@@ -192,7 +192,8 @@ def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
         first = bucket.behind
         bucket.behind = last
         last = bucket
-    return last
+    found: Bucket | None = last
+    return found
 
 
 def trim(zones: tuple[Any, ...], through: Tally) -> None:

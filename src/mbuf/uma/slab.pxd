@@ -17,6 +17,8 @@ cdef class Slab(Run):
     cdef void *behind
 
     cdef void begin(self, int items) noexcept
+
+    @cython.locals(lowest=cython.int)
     cdef int lowest(self) noexcept
 
     @cython.locals(bit=cython.ulonglong)
@@ -34,6 +36,8 @@ cdef class Slabs:
 
     cdef void add(self, Slab slab) noexcept
     cdef void remove(self, Slab slab) noexcept
+
+    @cython.locals(held=cython.bint)
     cdef bint holds(self, Slab slab) noexcept
     cdef Slab head(self)
 

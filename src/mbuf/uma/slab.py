@@ -18,9 +18,7 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
-
-if TYPE_CHECKING:
-    __builtin_ctzll: Any
+    from cython.cimports.mbuf.uma.slab import __builtin_ctzll
 
 
 class Layout(NamedTuple):
@@ -93,7 +91,8 @@ class Slab(Run):
     def lowest(self) -> int:
         """The index of the free item with the lowest address. There is one."""
         if cython.compiled:
-            return __builtin_ctzll(self.bits)
+            lowest: int = __builtin_ctzll(self.bits)
+            return lowest
         return (self.bits & -self.bits).bit_length() - 1
 
     def take(self, index: int) -> None:
@@ -175,7 +174,8 @@ class Slabs:
     def holds(self, slab: Slab) -> bool:
         """True when the slab is in this list."""
         if cython.compiled:
-            return slab.list == cython.cast(cython.p_void, self)
+            held: bool = slab.list == cython.cast(cython.p_void, self)
+            return held
         return slab.list is self
 
     def head(self) -> Slab | None:

@@ -31,12 +31,16 @@ cdef class Tally(Home):
     cdef int _count
     cdef Bucket _none
 
-    cdef int tally(self, str name, Py_ssize_t size, Backend backend, bint primary, Limit limiter, Depot depot) except -1
+    cdef int tally(
+        self, str name, Py_ssize_t size, Backend backend, bint primary, Limit limiter, Depot depot
+    ) except -1
 
     @cython.locals(here=Cache, count=cython.int, n=cython.int)
     cdef int lanes(self, Cpus cpus) except -1
 
-    @cython.locals(here=Cache, n=cython.int, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t)
+    @cython.locals(
+        here=Cache, n=cython.int, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t
+    )
     cdef tuple _counts(self)
 
     @cython.locals(here=Cache, n=cython.int, books=list)

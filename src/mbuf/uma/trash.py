@@ -57,7 +57,7 @@ class TrashZone(Zone):
 
     def alloc(self, how: int, deadline: float | None) -> Item | None:
         """As `Zone.alloc`; raises `Corrupt` when the item was written to while it was free."""
-        item = Zone.alloc(self, how, deadline)
+        item: Item | None = Zone.alloc(self, how, deadline)
         if item is not None:
             self._check(item)
             try:

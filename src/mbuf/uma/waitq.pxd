@@ -64,5 +64,6 @@ cdef class WaitQ:
     cdef str contradiction(self)
 
 
+@cython.locals(thread=cython.ulong)
 cpdef unsigned long current_thread() noexcept
 cpdef Py_ssize_t microseconds(deadline) except -2

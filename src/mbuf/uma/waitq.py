@@ -32,6 +32,15 @@ if not cython.compiled:
 
 if cython.compiled:
     from cython.cimports.cpython.exc import PyErr_CheckSignals
+    from cython.cimports.mbuf.uma.waitq import (
+        PY_LOCK_ACQUIRED,
+        PY_LOCK_INTR,
+        PyThread_acquire_lock_timed,
+        PyThread_allocate_lock,
+        PyThread_free_lock,
+        PyThread_get_thread_ident,
+        PyThread_release_lock,
+    )
 
 #: How often a function is called again that an interrupt has cut short.
 _TRIES = 8
@@ -87,7 +96,7 @@ class Waiter:
             status = PyThread_acquire_lock_timed(self._lock, us, 1)
         if status == PY_LOCK_INTR:
             return 2
-        return status == PY_LOCK_ACQUIRED
+        return 1 if status == PY_LOCK_ACQUIRED else 0
 
     def call(self) -> bool:
         """Call the function; what it says."""
@@ -296,7 +305,8 @@ class WaitQ:
 def current_thread() -> int:
     """A number for the calling thread."""
     if cython.compiled:
-        return PyThread_get_thread_ident()
+        thread: int = PyThread_get_thread_ident()
+        return thread
     return threading.get_ident()
 
 

@@ -1,6 +1,5 @@
 cimport cython
 
-from mbuf.uma.audit cimport zone_contradiction
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached, push_cached
 from mbuf.uma.cpu cimport Cpus
@@ -28,13 +27,16 @@ cdef class Zone(Tally):
     cpdef int free(self, Item item) except -1
     cdef bint keep(self, Item item) noexcept
 
-    @cython.locals(here=Cache)
+    @cython.locals(here=Cache, kept=cython.bint)
     cdef bint _push(self, Item item) noexcept
+
+    @cython.locals(item=Item)
     cdef Item _pop_here(self)
     cdef bint _push_here(self, Item item) except -1
     cpdef receive(self, Item item)
     cpdef adopt(self)
     cpdef divert(self, Zone to)
+    cdef int _made(self) except -1
     cdef int _check_out(self, Item item) except -1
 
     @cython.locals(bucket=Bucket, item=Item, now=cython.double)
@@ -59,4 +61,3 @@ cdef class Zone(Tally):
 
     @cython.locals(limiter=Limit)
     cpdef close(self)
-    cpdef audit(self)

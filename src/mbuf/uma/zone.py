@@ -1,4 +1,3 @@
-# cython: nonecheck=True
 """Free items, cached, counted and limited.
 
 The order of an allocation is the order of the steps here: this CPU's cache, the zone's list of full
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 from mbuf.errors import Corrupt, Inval, MbufError, NoBufs
-from mbuf.uma.audit import zone_contradiction
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache
@@ -83,13 +81,11 @@ class Zone(Tally):
 
     # The calls of every allocation and free.
 
-    @cython.nonecheck(False)
     def alloc(self, how: int, deadline: float | None) -> Item | None:
         """An item, or None when there is none to be had. See uma_zalloc_arg."""
         item = self._pop_here() if self._cache is None else pop_cached(self._cache)
         return self._alloc_dry(how, deadline) if item is None else item
 
-    @cython.nonecheck(False)
     def free(self, item: Item) -> None:
         """Take an item back; None is no item. See uma_zfree_arg."""
         if item is None:
@@ -103,20 +99,20 @@ class Zone(Tally):
         """In a commit: cache an item if that is all there is to do; false if it must go by `free`."""
         return self._push(item)
 
-    @cython.nonecheck(False)
     def _push(self, item: Item) -> bool:
         """In a commit: `keep`."""
         if self.pressed or not item.out or item.home is not self or not self._count:
             return False
         here = cython.cast(Cache, self._lanes[0 if self._count == 1 else self.cpus.here()])
-        return push_cached(here, item)
+        kept: bool = push_cached(here, item)
+        return kept
 
     def _pop_here(self) -> Item | None:
-        if not self._count:
-            raise Inval("this zone was never made")
+        self._made()
         enter_commit()
         try:
-            return pop_cached(cython.cast(Cache, self._lanes[self.cpus.here()]))
+            item: Item | None = pop_cached(cython.cast(Cache, self._lanes[self.cpus.here()]))
+            return item
         finally:
             leave_commit()
 
@@ -130,13 +126,13 @@ class Zone(Tally):
     def receive(self, item: Item) -> None:
         """Take an item that another zone has handed out."""
         if item is not None:
-            if not self._count:
-                raise Inval("this zone was never made")
+            self._made()
             item.home = self
             self.free(item)
 
     def adopt(self) -> None:
         """Charge for an item that will be given back here, and that this zone did not hand out."""
+        self._made()
         enter_commit()
         try:
             self.adopted += 1
@@ -152,6 +148,10 @@ class Zone(Tally):
             self.diverted = to
         finally:
             leave_commit()
+
+    def _made(self) -> None:
+        if not self._count:
+            raise Inval("this zone was never made")
 
     def _check_out(self, item: Item) -> None:
         """Raise unless the item is one that this zone's user has."""
@@ -241,10 +241,12 @@ class Zone(Tally):
     @property
     def limit(self) -> int:
         """Most items handed out or cached, 0 for no limit."""
+        self._made()
         return self.limiter.max
 
     def set_max(self, count: int) -> int:
         """Set the limit, and size the caches to it. See uma_zone_set_max."""
+        self._made()
         self.limiter.set(count)
         self.depot.fit(count, self.cpus.count)
         return count
@@ -252,9 +254,9 @@ class Zone(Tally):
     @property
     def exhausted(self) -> bool:
         """True while somebody waits at the limit. See uma_zone_exhausted."""
+        self._made()
         return bool(self.limiter.waiters)
 
-    @cython.nonecheck(False)
     def press(self, change: int) -> None:
         """Have caches passed by, here and in the zone that this feeds."""
         self.pressed += change
@@ -270,6 +272,7 @@ class Zone(Tally):
 
     def denied(self) -> MbufError:
         """The error that says why the last request failed, and what to raise."""
+        self._made()
         limit = self.limiter
         if not limit.max or (limit.items < limit.max and not self._limited):
             error: MbufError = self.backend.denied()
@@ -286,6 +289,7 @@ class Zone(Tally):
 
     def obstacle(self) -> tuple[Zone, Any]:
         """The zone that denied the last request, this one or one behind it, and the line to stand in there."""
+        self._made()
         found: tuple[Zone, Any] = (self, self.limiter) if self.limiter.reached else self.backend.obstacle(self)
         return found
 
@@ -307,6 +311,7 @@ class Zone(Tally):
             self._reclaimer = 0
 
     def _reclaim(self, request: int) -> None:
+        self._made()
         now = self.depot.clock()
         enter_commit()
         try:
@@ -318,18 +323,9 @@ class Zone(Tally):
         finally:
             self.backend.drain()
 
-    def audit(self) -> None:
-        """Raise `Corrupt`, naming the first contradiction, when nobody is in the middle of an allocation."""
-        enter_commit()
-        try:
-            wrong = zone_contradiction(self)
-        finally:
-            leave_commit()
-        if wrong:
-            raise Corrupt(f"zone {self.name}: {wrong}")
-
     def close(self) -> None:
         """Hand out no more, cache no more; what is out comes back to the backend when it is freed."""
+        self._made()
         if not self.closed:
             self.pressed += 1
         self.closed = True
@@ -346,6 +342,7 @@ class Zone(Tally):
                 limiter.ring = nothing
                 limiter.dismiss()
                 limiter.owner = None
+
 
 def _entries(size: int, entries: int | None) -> int:
     """How many items a bucket holds at first."""

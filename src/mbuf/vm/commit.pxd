@@ -48,15 +48,19 @@ cdef class Releasable:
 cdef int _busy() except -1
 cdef void _border(str phase) noexcept
 
+
 @cython.locals(last=Releasable)
 cdef void put(Releasable r) noexcept
 cdef void put_first(Releasable r) noexcept
 
+
 @cython.locals(r=Releasable)
 cdef Releasable _pop()
 
+
 @cython.locals(r=Releasable, rest=Py_ssize_t, sweeps=Py_ssize_t, mark=cython.p_void)
 cpdef work_off()
+
 
 @cython.locals(r=Releasable, count=Py_ssize_t)
 cpdef work_off_all()

@@ -146,7 +146,7 @@ def put_first(r: Releasable) -> None:
 def _pop() -> Releasable:
     """Take the first object off the list; the reference is the caller's."""
     if cython.compiled:
-        r = cython.cast(Releasable, mbuf_own_list.first)
+        r: Releasable = cython.cast(Releasable, mbuf_own_list.first)
         Py_DECREF(r)
         mbuf_own_list.first = r._behind
         r._behind = cython.NULL

@@ -39,7 +39,7 @@ cdef class PageMap:
     @cython.locals(page=Py_ssize_t)
     cdef Py_ssize_t take(self, Py_ssize_t count) except -2
 
-    @cython.locals(index=Py_ssize_t, at=Py_ssize_t, area=Area)
+    @cython.locals(index=Py_ssize_t, at=Py_ssize_t, page=Py_ssize_t, area=Area)
     cdef Py_ssize_t _take(self, Py_ssize_t count) noexcept
     cdef void _failed(self, Py_ssize_t count) noexcept
 
@@ -56,7 +56,7 @@ cdef class PageMap:
     @cython.locals(area=Area)
     cdef void lay(self, Run run, Py_ssize_t page, int count) noexcept
 
-    @cython.locals(area=Area)
+    @cython.locals(area=Area, arena=Arena)
     cdef Arena arena(self, Py_ssize_t page)
 
     @cython.locals(index=Py_ssize_t, best=Py_ssize_t, area=Area)
@@ -65,5 +65,5 @@ cdef class PageMap:
     @cython.locals(index=Py_ssize_t, at=Py_ssize_t, used=Py_ssize_t, area=Area, free=Py_ssize_t)
     cdef str contradiction(self)
 
-    @cython.locals(area=Area)
+    @cython.locals(area=Area, held=cython.bint)
     cdef bint holds(self, Py_ssize_t page, Py_ssize_t count) noexcept

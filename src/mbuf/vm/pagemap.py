@@ -91,10 +91,7 @@ class Area:
         """True when all of these pages are in this state."""
         if count > self.pages - at:
             return False
-        for n in range(at, at + count):
-            if self.states[n] != state:
-                return False
-        return True
+        return all(self.states[n] == state for n in range(at, at + count))
 
     def sweep(self) -> int:
         """Give the pages that were marked to the operating system; how many they were."""
@@ -177,7 +174,8 @@ class PageMap:
                     area.free -= count
                     self.used += count
                     self.peak = max(self.peak, self.used)
-                    return index * ARENA_PAGES + at
+                    page: int = index * ARENA_PAGES + at
+                    return page
             elif area.free == 0 and index == self._first:
                 self._first = index + 1
         if count <= min(ARENA_PAGES, self.pages - self._count * ARENA_PAGES):
@@ -260,7 +258,8 @@ class PageMap:
         if page < 0 or page >= self._count * ARENA_PAGES:
             raise IndexError(f"page {page} was never handed out")
         area = cython.cast(Area, self._areas[page // ARENA_PAGES])
-        return area.arena
+        arena: Arena = area.arena
+        return arena
 
     def longest(self) -> int:
         """Pages of the longest free run."""
@@ -275,7 +274,8 @@ class PageMap:
         if page < 0 or count < 1 or page >= self._count * ARENA_PAGES:
             return False
         area = cython.cast(Area, self._areas[page // ARENA_PAGES])
-        return area.has(page % ARENA_PAGES, count, _USED)
+        held: bool = area.has(page % ARENA_PAGES, count, _USED)
+        return held
 
     def contradiction(self) -> str:
         """What of the map can't be right, "" if all may be."""
