@@ -25,8 +25,8 @@ def test_a_name_is_found_with_file_line_and_a_sentence() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     at, says = result.stdout.splitlines()[:2]
     path, line, what = at.split(":")
-    assert what == " m_getm2 is Allocator.getm2"
-    assert path.endswith("/mbuf/pool/alloc.py")
+    assert what == " m_getm2 is Pool.getm2"
+    assert path.endswith("/mbuf/pool/pool.py")
     assert Path(path).read_text("utf-8").splitlines()[int(line) - 1].strip().startswith("def getm2(")
     assert says.startswith("    ")
     assert says.endswith(".")
