@@ -24,7 +24,7 @@ from hostile.surface import Member
 from mbuf import M_WAITOK, Mbuf, MbufError, NoBufs, Pool
 
 #: Errors of a call that several threads or a signal have come into: ours, and those of arguments.
-FINE = (MbufError, TypeError, AttributeError, ValueError, OverflowError, StopIteration)
+FINE = (MbufError, BufferError, TypeError, AttributeError, ValueError, OverflowError, StopIteration)
 
 
 def drawn(random: Random) -> list[Member]:
@@ -35,7 +35,7 @@ def drawn(random: Random) -> list[Member]:
         if member.kind in ("call", "operator")
         and member.role in ("m", "q", "sb", "st", "tag", "hdr", "pool", "cl", "file")
         and name not in ENDS
-        and member.name not in ("drop", "watch_memory", "cpu", "audit")
+        and member.name not in ("drop", "watch_memory", "cpu", "audit", "snd_tag_alloc")
         and not member.name.startswith("aget")
     ]
     random.shuffle(found)
