@@ -3,7 +3,6 @@
 python -m hostile.learn [--keep]      keeps the lines that are there, and adds to them
 """
 
-import sys
 from collections import Counter
 from itertools import islice
 
@@ -18,7 +17,7 @@ from mbuf import compiled
 def main() -> None:
     """Play all that `make test` plays, and write the list."""
     home = HERE / ("known.txt" if compiled() else "known_pure.txt")
-    kept = home.read_text("utf-8").splitlines()[1:] if "--keep" in sys.argv and home.exists() else []
+    kept = home.read_text("utf-8").splitlines()[1:] if home.exists() else []
     found: dict[str, Counter[str]] = {}
     tallies: list[Tally] = [play(chunk) for chunk in islice(chunks(SEED), CHUNKS)]
     tallies.append(play([case for n, case in enumerate(rows(table())) if n % EVERY == 0 and not known(case)]))

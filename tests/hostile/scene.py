@@ -269,6 +269,10 @@ def over(pool: Pool) -> str:
         used = [zone.used for zone in (stat.jumbop, stat.jumbo9, stat.jumbo16)]
         if stat.clust.used != stat.pack.cached or any(used):
             return f"lost: {stat.clust.used - stat.pack.cached} clusters, jumbo {used}"
+    if pool.pages.used:
+        gc.collect()
+        if pool.pages.used:
+            return f"lost: {pool.pages.used} single pages are still out"
     audit = getattr(pool, "audit", None)
     if audit is not None:
         try:

@@ -13,6 +13,8 @@ import mbuf
 from mbuf import Pool, Vm
 from mbuf.packet.cluster import Cluster
 
+#: Python's flag of classes that are made by a `class` statement that is run, not compiled.
+HEAPTYPE = 1 << 9
 SRC = Path(__file__).parents[2] / "src"
 
 
@@ -179,6 +181,19 @@ def internal(cls: type) -> frozenset[str]:
 
 
 @cache
+def open_fields(cls: type) -> frozenset[str]:
+    """Fields of a class that anybody may set: those declared as public in the .pxd beside it."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        home = SRC / (base.__module__.replace(".", "/") + ".pxd")
+        if base.__module__.startswith("mbuf.") and home.exists():
+            body = re.search(rf"^cdef class {base.__name__}\b.*\n((?:(?: .*)?\n)*)", home.read_text("utf-8"), re.M)
+            for line in re.findall(r"^ +cdef public \S+(?: \S+)*? ([\w, ]+)$", body[1], re.M) if body else ():
+                names.update(line.replace(",", " ").split())
+    return frozenset(names)
+
+
+@cache
 def _classes(module: str) -> dict[str, dict[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """The methods of each class of a module."""
     home = SRC / (module.replace(".", "/") + ".py")
@@ -221,6 +236,18 @@ def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     )
 
 
+def _is_settable(cls: type, name: str, node: ast.FunctionDef | ast.AsyncFunctionDef | None) -> bool:
+    """True for what a user may set, and for what a compiled class is to refuse.
+
+    Where Python itself lets anybody set anything, it isn't tried.
+    """
+    if not cls.__flags__ & HEAPTYPE:
+        return True
+    if node is not None:
+        return any(isinstance(d, ast.Attribute) and d.attr == "setter" for d in node.decorator_list)
+    return name in open_fields(cls)
+
+
 def members() -> list[Member]:
     """Everything, in an order that is always the same."""
     found: list[Member] = []
@@ -231,9 +258,11 @@ def members() -> list[Member]:
                 continue
             node = method(cls, name)
             if node is None or _is_property(node):
-                value = Param("value", "", True)
-                found += [Member(role, name, "get", ()), Member(role, name, "set", (value,))]
-                found.append(Member(role, name, "delete", ()))
+                found.append(Member(role, name, "get", ()))
+                if _is_settable(cls, name, node):
+                    found.append(Member(role, name, "set", (Param("value", "", True),)))
+                    if not cls.__flags__ & HEAPTYPE:
+                        found.append(Member(role, name, "delete", ()))
             elif not any(isinstance(d, ast.Name) and d.id == "classmethod" for d in node.decorator_list):
                 found.append(Member(role, name, "call", params(node)))
         for name, protocols in OPERATORS.items():
