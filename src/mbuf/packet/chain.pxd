@@ -44,6 +44,12 @@ cdef int check_link(Chain m, Chain n, str verb) except -1
 
 @cython.locals(p=Chain, q=Chain)
 cdef int _check_circle(Chain m, Chain n, str verb) except -1
+
+@cython.locals(before=Chain)
+cdef int set_next(Chain m, Chain n) except -1
+
+@cython.locals(before=Chain)
+cdef int set_nextpkt(Chain m, Chain n) except -1
 cdef void link(Chain m, Chain n) noexcept
 
 @cython.locals(n=Chain)

@@ -191,6 +191,40 @@ def _check_circle(m: Chain, n: Chain, verb: str) -> None:
         p = p._nextpkt
 
 
+def set_next(m: Chain, n: Any) -> None:
+    """Link a chain, or nothing, behind an mbuf."""
+    check_alive(m)
+    # What was linked there goes at the end, when all is as it should be.
+    before: Any = m._next
+    if n is not None and n is not before:
+        check_link(m, n, "next")
+    enter_commit()
+    if before is not None and m.held:
+        LATCH.cuts += 1
+    cut(m)
+    if n is not None:
+        link(m, n)
+    leave_commit()
+
+
+def set_nextpkt(m: Chain, n: Any) -> None:
+    """Link a packet, or nothing, behind a packet."""
+    check_alive(m)
+    before: Any = m._nextpkt
+    if n is not None and n is not before:
+        check_link(m, n, "nextpkt")
+    enter_commit()
+    if before is not None:
+        before.held = False
+        if m.held:
+            LATCH.cuts += 1
+    m._nextpkt = None
+    if n is not None:
+        n.held = True
+        m._nextpkt = n
+    leave_commit()
+
+
 # Steps of commits.
 
 

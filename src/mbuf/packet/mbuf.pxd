@@ -22,6 +22,8 @@ from mbuf.packet.chain cimport (
     own_header,
     release,
     release_chain,
+    set_next,
+    set_nextpkt,
     span,
     unlink_all,
 )
@@ -34,7 +36,7 @@ from mbuf.packet.chain cimport length as _length
 from mbuf.packet.segment cimport bound, capacity, check_alive, space, start, store
 from mbuf.packet.segment cimport leading as _leading
 from mbuf.packet.segment cimport writable as _writable
-from mbuf.packet.source cimport until
+from mbuf.packet.source cimport how_of, until
 from mbuf.packet.tag cimport TagList
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Item, send_home

@@ -66,7 +66,7 @@ from mbuf.packet.external import External, RefCount
 from mbuf.packet.flags import flag_names
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import M_STRUCTURE
-from mbuf.packet.source import until
+from mbuf.packet.source import how_of, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.loan import loan
 from mbuf.vm.number import INT_MAX, clip, count
@@ -87,6 +87,8 @@ else:
         own_header,
         release,
         release_chain,
+        set_next,
+        set_nextpkt,
         span,
         unlink_all,
     )
@@ -256,6 +258,7 @@ class Mbuf(Chain):
         return self.count
 
     @len.setter
+    @cython.locals(most=cython.Py_ssize_t, near=cython.Py_ssize_t)
     def len(self, count: int) -> None:
         near = clip(count)
         check_latch()
@@ -273,6 +276,7 @@ class Mbuf(Chain):
         return self.bits
 
     @flags.setter
+    @cython.locals(near=cython.Py_ssize_t)
     def flags(self, bits: int) -> None:
         near = clip(bits)
         check_latch()
@@ -290,6 +294,7 @@ class Mbuf(Chain):
         check_alive(self)
         return self.kind
 
+    @cython.locals(kind=cython.Py_ssize_t)
     def chtype(self, type: int) -> Self:
         """Be of another type from now on: an MT_ number from 1 to 254. See m_chtype."""
         kind = clip(type)
@@ -337,6 +342,7 @@ class Mbuf(Chain):
             raise ReadOnly("the storage is shared or read-only, so there is no room to write to")
         return pane(self.buf, self.off + self.count, space(self), False)
 
+    @cython.locals(first=cython.Py_ssize_t, most=cython.Py_ssize_t, room=cython.Py_ssize_t)
     def align(self, count: int) -> None:
         """Move the empty data to the end of the storage, so that `count` bytes fit. See m_align."""
         room = clip(count)
@@ -350,6 +356,7 @@ class Mbuf(Chain):
             raise Inval(f"align: {room} bytes don't fit; the storage has {most}")
         self.off = first + ((most - room) & ~7)
 
+    @cython.locals(more=cython.Py_ssize_t, most=cython.Py_ssize_t)
     def grow(self, count: int) -> None:
         """Count `count` bytes written to `room` as data, here and in the packet header."""
         more = clip(count)
@@ -362,6 +369,7 @@ class Mbuf(Chain):
         if self.bits & M_PKTHDR:
             self.hdr.add(more)
 
+    @cython.locals(first=cython.Py_ssize_t, more=cython.Py_ssize_t)
     def fill(self, data: Any, start: int, count: int) -> None:
         """Copy `count` bytes of data, from its byte `start`, to the end of this mbuf, as a card would.
 
@@ -403,18 +411,7 @@ class Mbuf(Chain):
     @next.setter
     def next(self, m: Mbuf | None) -> None:
         check_latch()
-        check_alive(self)
-        # What was linked there goes at the end, when all is as it should be.
-        before = self._next
-        if m is not None and m is not before:
-            check_link(self, _mbuf(m, "next"), "next")
-        enter_commit()
-        if before is not None and self.held:
-            LATCH.cuts += 1
-        cut(self)
-        if m is not None:
-            link(self, m)
-        leave_commit()
+        set_next(self, _mbuf(m, "next"))
 
     @property
     def nextpkt(self) -> Mbuf | None:
@@ -427,19 +424,7 @@ class Mbuf(Chain):
     @nextpkt.setter
     def nextpkt(self, m: Mbuf | None) -> None:
         check_latch()
-        check_alive(self)
-        before = self._nextpkt
-        if m is not None and m is not before:
-            check_link(self, _mbuf(m, "nextpkt"), "nextpkt")
-        enter_commit()
-        if before is not None:
-            before.held = False
-            LATCH.cuts += self.held
-        self._nextpkt = None
-        if m is not None:
-            m.held = True
-            self._nextpkt = m
-        leave_commit()
+        set_nextpkt(self, _mbuf(m, "nextpkt"))
 
     def length(self) -> int:
         """Bytes in all mbufs of the packet from here on. See m_length."""
@@ -454,25 +439,27 @@ class Mbuf(Chain):
         found: Mbuf = last_of(self)
         return found
 
+    @cython.locals(at=cython.Py_ssize_t, may=cython.int)
     def insert(self, off: int, chain: Mbuf, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Put another chain in after byte `off` of the packet, which counts its bytes; it is part of this one then.
 
         Headers of the other chain go. Inside an mbuf, its storage is shared, or up to 224 bytes are copied, which
         takes an mbuf. Raises `NoBufs`, and then nothing has changed.
         """
-        at, may = clip(off), clip(how)
+        at, may = clip(off), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _splice.insert(self, at, _mbuf(chain, "insert"), may, deadline)
         return self
 
+    @cython.locals(at=cython.Py_ssize_t, may=cython.int, size=cython.Py_ssize_t)
     def remove(self, off: int, n: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Drop `n` bytes from byte `off` of the packet on; mbufs that are emptied stay, as with `adj`.
 
         Out of the middle of one mbuf, what comes after them is moved, or if it is shared or read-only, gets an mbuf of
         its own. Raises `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed.
         """
-        at, size, may = clip(off), clip(n), clip(how)
+        at, size, may = clip(off), clip(n), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _splice.remove(self, at, size, may, deadline)
@@ -506,6 +493,7 @@ class Mbuf(Chain):
         _header.demote_pkthdr(self)
         return self
 
+    @cython.locals(keep=cython.Py_ssize_t)
     def demote(self, all: bool = False, flags: int = 0) -> Self:
         """Make the mbufs after this one (with `all`, this one too) mere parts of a packet. See m_demote.
 
@@ -535,13 +523,14 @@ class Mbuf(Chain):
         _header.move_pkthdr(self, _mbuf(from_, "move_pkthdr"))
         return self
 
+    @cython.locals(may=cython.int)
     def dup_pkthdr(self, from_: Mbuf, how: int = M_NOWAIT) -> Self:
         """Have a packet header like another mbuf's, with copies of its tags. See m_dup_pkthdr.
 
         What `move_pkthdr` says of the data is so here too. Raises `NoBufs` when there is no memory for the
         tags, and then nothing has changed.
         """
-        may = clip(how)
+        may = how_of(how)
         check_latch()
         _header.dup_pkthdr(self, _mbuf(from_, "dup_pkthdr"), may)
         return self
@@ -584,6 +573,7 @@ class Mbuf(Chain):
         _header.some_tags(self).delete_nonpersistent()
         return self
 
+    @cython.locals(id=cython.Py_ssize_t, near=cython.Py_ssize_t)
     def tag_locate(self, cookie: int, type: int, tag: Tag | None = None) -> Tag | None:
         """The first tag with this cookie and id, after `tag` if that is given; None if there is none.
 
@@ -593,18 +583,20 @@ class Mbuf(Chain):
         check_latch()
         return _header.some_tags(self).locate(near, id, tag)
 
+    @cython.locals(id=cython.Py_ssize_t)
     def tag_find(self, type: int, tag: Tag | None = None) -> Tag | None:
         """`tag_locate` of cookie MTAG_ABI_COMPAT. See m_tag_find."""
         id = clip(type)
         check_latch()
         return _header.some_tags(self).locate(MTAG_ABI_COMPAT, id, tag)
 
+    @cython.locals(may=cython.int)
     def tag_copy_chain(self, from_: Mbuf, how: int = M_NOWAIT) -> Self:
         """Have copies of another packet's tags instead of those here. See m_tag_copy_chain.
 
         Raises `NoBufs` when there is no memory for them, and then nothing has changed.
         """
-        may = clip(how)
+        may = how_of(how)
         check_latch()
         _header.tag_copy_chain(self, _mbuf(from_, "tag_copy_chain"), may)
         return self
@@ -630,12 +622,14 @@ class Mbuf(Chain):
         check_alive(self)
         return _read.excerpt(self, "bytes", 0, _length(self))
 
+    @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def copydata(self, off: int, len: int) -> bytes:
         """A copy of `len` bytes from byte `off` of the packet on. See m_copydata."""
         at, left = clip(off), clip(len)
         check_latch()
         return _read.excerpt(self, "copydata", at, left)
 
+    @cython.locals(at=cython.Py_ssize_t)
     def copyinto(self, buffer: Any, off: int = 0) -> int:
         """Copy the packet, from byte `off` on, into a writable buffer, as far as it goes; how many bytes went.
 
@@ -648,6 +642,7 @@ class Mbuf(Chain):
             check_latch()
             return _read.copyinto(self, view, at, view.nbytes)
 
+    @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def apply(self, off: int, len: int, fn: Callable[[memoryview], Any]) -> Any:
         """Call fn with a view of each piece of `len` bytes from byte `off` on; its first true result, or 0.
 
@@ -658,6 +653,7 @@ class Mbuf(Chain):
         check_latch()
         return _read.apply(self, at, left, fn)
 
+    @cython.locals(at=cython.Py_ssize_t)
     def getptr(self, loc: int) -> tuple[Mbuf, int]:
         """The mbuf with byte `loc` of the packet, and where in its data that is. See m_getptr.
 
@@ -667,6 +663,7 @@ class Mbuf(Chain):
         check_latch()
         return _read.getptr(self, at)
 
+    @cython.locals(at=cython.Py_ssize_t)
     def unpack(self, fmt: str, offset: int = 0) -> tuple[Any, ...]:
         """The values that bytes from `offset` on hold; `fmt` as in `struct`. They may lie in several mbufs."""
         at, size = clip(offset), calcsize(fmt)
@@ -678,6 +675,7 @@ class Mbuf(Chain):
 
     # Bytes, in.
 
+    @cython.locals(at=cython.Py_ssize_t)
     def pack(self, fmt: str, offset: int, *values: Any) -> None:
         """Write values over the bytes from `offset` on; `fmt` as in `struct`. They may lie in several mbufs.
 
@@ -689,6 +687,7 @@ class Mbuf(Chain):
 
     # Bytes, looked through.
 
+    @cython.locals(at=cython.Py_ssize_t, end=cython.Py_ssize_t)
     def in_cksum(self, len: int = M_COPYALL, skip: int = 0) -> int:
         """The Internet checksum of the first `len` bytes but for `skip`: pack("!H", off, ...) puts it right.
 
@@ -712,6 +711,7 @@ class Mbuf(Chain):
 
     # Bytes, shown.
 
+    @cython.locals(at=cython.Py_ssize_t, count=cython.Py_ssize_t, size=cython.Py_ssize_t)
     def hexdump(self, off: int = 0, len: int | None = None) -> str:
         """The bytes from `off` on as text: 16 to a line, in hexadecimal and as far as they are ASCII."""
         at = clip(off)
@@ -721,6 +721,7 @@ class Mbuf(Chain):
         count = _length(self) - at if len is None else size
         return "\n".join(rows(_read.excerpt(self, "hexdump", at, count), at))
 
+    @cython.locals(most=cython.Py_ssize_t)
     def print(self, maxlen: int = -1, file: TextIO | None = None) -> None:
         """Write what each mbuf of the packet is, with at most `maxlen` bytes of data in all. See m_print."""
         most = clip(maxlen)
@@ -732,6 +733,7 @@ class Mbuf(Chain):
 
     # Cut and joined.
 
+    @cython.locals(n=cython.Py_ssize_t)
     def adj(self, len: int) -> Self:
         """Drop `len` bytes from the front of the packet, or from its end if `len` is negative. See m_adj.
 
@@ -793,6 +795,7 @@ class Mbuf(Chain):
         _copy.dupcl(self, _mbuf(m, "dupcl"))
         return self
 
+    @cython.locals(may=cython.int, size=cython.Py_ssize_t, skip=cython.Py_ssize_t)
     def copym(self, off: int = 0, len: int = ALL, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf | None:
         """A new chain of `len` bytes from byte `off` on, by default of all. See m_copym.
 
@@ -800,33 +803,36 @@ class Mbuf(Chain):
         packet header is copied if `off` is 0. None if no byte is asked for. Raises `NoBufs`, and then
         nothing has changed.
         """
-        skip, may = clip(off), clip(how)
+        skip, may = clip(off), how_of(how)
         size = M_COPYALL if len is ALL else clip(len)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         made: Mbuf | None = _copy.copym(self, skip, size, may, deadline)
         return made
 
+    @cython.locals(may=cython.int)
     def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes: `copym` of all that keeps the room before them. See m_copypacket."""
-        may = clip(how)
+        may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         made: Mbuf = _copy.copypacket(self, may, deadline)
         return made
 
+    @cython.locals(may=cython.int)
     def dup(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """A new packet of the same bytes, copied, so that they can be written. See m_dup.
 
         Raises `NoBufs`, and then nothing has changed; `Inval` if the header's len isn't the mbufs', or if there is no
         packet header: put one in front first, pool.gethdr().cat(m), then fixhdr().
         """
-        may = clip(how)
+        may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         made: Mbuf = _copy.dup(self, may, deadline)
         return made
 
+    @cython.locals(keep=cython.Py_ssize_t, may=cython.int)
     def split(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf | None:
         """Keep `len` bytes; returns a new chain of the rest, which is the caller's. See m_split.
 
@@ -834,7 +840,7 @@ class Mbuf(Chain):
         and interface (or send tag), nothing else of it. None if there is no rest of a chain without a
         header. Raises `NoBufs`, or `Inval` if the chain is shorter, and then nothing has changed.
         """
-        keep, may = clip(len), clip(how)
+        keep, may = clip(len), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         if not 0 <= keep <= INT_MAX:
@@ -842,6 +848,7 @@ class Mbuf(Chain):
         rest: Mbuf | None = _copy.split(self, keep, may, deadline)
         return rest
 
+    @cython.locals(may=cython.int, most=cython.Py_ssize_t)
     def segment(self, size: int, how: int = M_NOWAIT, timeout: float | None = None) -> list[Mbuf]:
         """Cut the packet into packets of `size` bytes, the last of what is left; all of them, this one first.
 
@@ -849,7 +856,7 @@ class Mbuf(Chain):
         Each has the header's fields, but the tags stay with the first. Raises `NoBufs`, or `Inval` if the
         header's len isn't the mbufs', and then nothing has changed. As m_split would, again and again.
         """
-        most, may = clip(size), clip(how)
+        most, may = clip(size), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         if not 0 < most <= INT_MAX:
@@ -858,6 +865,7 @@ class Mbuf(Chain):
 
     # Longer.
 
+    @cython.locals(may=cython.int, n=cython.Py_ssize_t)
     def prepend(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have `len` bytes more at the front, whatever is in them. See M_PREPEND and m_prepend.
 
@@ -868,7 +876,7 @@ class Mbuf(Chain):
         check_latch()
         check_alive(self)
         if n < 0 or n > self.off - start(self) or (n and not _writable(self)):
-            may = clip(how)
+            may = how_of(how)
             _append.prepend(self, n, may, None if timeout is None else until(may, timeout))
         else:
             self.off -= n
@@ -890,6 +898,7 @@ class Mbuf(Chain):
             lent.release()
         return self
 
+    @cython.locals(skip=cython.Py_ssize_t)
     def copyback(self, off: int, data: Any) -> Self:
         """Write data over the packet from byte `off` on, adding mbufs for what is beyond its end. See m_copyback.
 
@@ -906,6 +915,7 @@ class Mbuf(Chain):
             lent.release()
         return self
 
+    @cython.locals(at=cython.Py_ssize_t, size=cython.Py_ssize_t)
     def makespace(self, skip: int, hlen: int) -> tuple[Mbuf, int]:
         """Make room for `hlen` bytes, fewer than 168, after the first `skip` bytes of the packet.
 
@@ -918,6 +928,7 @@ class Mbuf(Chain):
 
     # Brought together.
 
+    @cython.locals(n=cython.Py_ssize_t)
     def pullup(self, len: int) -> Self:
         """Have the first `len` bytes of the packet, at most 168, in this mbuf, inside it. See m_pullup.
 
@@ -929,6 +940,7 @@ class Mbuf(Chain):
         _pullup.pullup(self, n)
         return self
 
+    @cython.locals(n=cython.Py_ssize_t, room=cython.Py_ssize_t)
     def copyup(self, len: int, dstoff: int = 0) -> Self:
         """Have the first `len` bytes in a new mbuf in front, with `dstoff` bytes of room before them.
 
@@ -939,6 +951,7 @@ class Mbuf(Chain):
         _pullup.copyup(self, n, room)
         return self
 
+    @cython.locals(n=cython.Py_ssize_t, skip=cython.Py_ssize_t)
     def pulldown(self, off: int, len: int, at_start: bool = False) -> tuple[Mbuf, int]:
         """Have `len` bytes from byte `off` on, at most 2048, in one mbuf; what is before them stays put.
 
@@ -952,30 +965,33 @@ class Mbuf(Chain):
 
     # Laid out anew.
 
+    @cython.locals(may=cython.int)
     def defrag(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in as few mbufs and clusters as it needs, all new. See m_defrag.
 
         The header's len becomes what there is. A chain without a header is left alone. Raises `NoBufs`,
         and then nothing has changed.
         """
-        may = clip(how)
+        may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _defrag.defrag(self, may, deadline)
         return self
 
+    @cython.locals(may=cython.int, size=cython.Py_ssize_t)
     def fragment(self, length: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in new clusters of `length` bytes each; to try code on. See m_fragment.
 
         With -1 the length is chosen at random, from 1 to 255, with -2 it is chosen anew for each cluster. A
         chain without a header is left alone. Raises `NoBufs`, and then nothing has changed.
         """
-        size, may = clip(length), clip(how)
+        size, may = clip(length), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _defrag.fragment(self, size, may, deadline)
         return self
 
+    @cython.locals(may=cython.int, most=cython.Py_ssize_t)
     def collapse(self, maxfrags: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have the packet in at most `maxfrags` mbufs, by merging neighbours. See m_collapse.
 
@@ -985,19 +1001,20 @@ class Mbuf(Chain):
         has changed. If there are no more to begin with, two are merged all the same if they can be; if not, the kernel
         fails, and we don't.
         """
-        most, may = clip(maxfrags), clip(how)
+        most, may = clip(maxfrags), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _defrag.collapse(self, most, may, deadline)
         return self
 
+    @cython.locals(may=cython.int)
     def unshare(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have all bytes writable: storage that is shared or read-only is replaced by copies. See m_unshare.
 
         Small neighbours are merged on the way. A copy of what was marked M_RDONLY is so marked again, as
         in the kernel. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
         """
-        may = clip(how)
+        may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _defrag.unshare(self, may, deadline)
@@ -1013,6 +1030,7 @@ class Mbuf(Chain):
         _take_cluster(self, cluster)
         return self
 
+    @cython.locals(bits=cython.Py_ssize_t, kind=cython.Py_ssize_t)
     def extadd(
         self,
         buffer: Any,
@@ -1079,6 +1097,7 @@ class Mbuf(Chain):
         check_alive(self)
         return _extpg.pages_of(self, "tls").tls if self.bits & M_EXTPG else None
 
+    @cython.locals(at=cython.Py_ssize_t)
     def page(self, page: int) -> memoryview:
         """A view of a whole page, counted from 0, which keeps it; for reading only if others may see it too.
 
@@ -1088,12 +1107,13 @@ class Mbuf(Chain):
         check_latch()
         return _extpg.view_page(self, at)
 
+    @cython.locals(may=cython.int, more=cython.Py_ssize_t)
     def addpages(self, n: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Have `n` pages of memory more, at most 5 in all, with anything in them; `len` stays.
 
         Raises `NoMemory`, or `Busy` where the pages are shared, and then nothing has changed.
         """
-        more, may = clip(n), clip(how)
+        more, may = clip(n), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         _extpg.addpages(self, more, may, deadline)
@@ -1119,6 +1139,7 @@ class Mbuf(Chain):
         _extpg.unmapped_compress(self)
         return self
 
+    @cython.locals(todo=cython.Py_ssize_t)
     def free_notready(self, count: int) -> Mbuf | None:
         """Free what `count` reads were to fill that will never end: a page is one, a mapped mbuf too.
 
@@ -1131,6 +1152,7 @@ class Mbuf(Chain):
         rest: Mbuf | None = _extpg.free_notready(self, todo)
         return rest
 
+    @cython.locals(may=cython.int, most=cython.Py_ssize_t, todo=cython.Py_ssize_t)
     def mapped_to_unmapped(
         self, len: int, mlen: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE, how: int = M_NOWAIT, timeout: float | None = None
     ) -> Mbuf | None:
@@ -1140,7 +1162,7 @@ class Mbuf(Chain):
         may have more bytes than `len`. The chain stays as it is. Raises `NoBufs`, `NoMemory`, or `Inval` if there are
         fewer bytes, and then nothing has changed. See mb_mapped_to_unmapped.
         """
-        todo, most, may = clip(len), clip(mlen), clip(how)
+        todo, most, may = clip(len), clip(mlen), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
         check_latch()
         made: Mbuf | None = _extpg.mapped_to_unmapped(self, todo, most, may, deadline)

@@ -1,3 +1,5 @@
+cimport cython
+
 from mbuf.packet.chain cimport Chain
 from mbuf.uma.item cimport Item
 from mbuf.vm.number cimport clip
@@ -21,5 +23,8 @@ cdef class Source:
 
 
 cdef Source origin(Chain m)
+
+@cython.locals(near=Py_ssize_t)
+cpdef Py_ssize_t how_of(how) except -1
 cpdef until(how, timeout)
 cpdef left(deadline)

@@ -79,6 +79,14 @@ def origin(m: Chain) -> Source:
     return cython.cast(Source, source)
 
 
+def how_of(how: Any) -> int:
+    """M_NOWAIT or M_WAITOK, of an argument that must be one of them."""
+    near = clip(how)
+    if near != M_NOWAIT and near != M_WAITOK:
+        raise Inval(f"how {near}: give M_NOWAIT or M_WAITOK")
+    return near
+
+
 def until(how: int, timeout: float | None) -> float | None:
     """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
     if timeout is None or clip(how) != M_WAITOK:

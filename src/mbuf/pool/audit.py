@@ -24,6 +24,7 @@ from mbuf.errors import Corrupt, MbufError
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import Tag
+from mbuf.uma.audit import audit_keg, audit_zone
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
@@ -76,14 +77,14 @@ def audit(pool: Pool, cycles: bool = False) -> PoolAudit:
     """Raise `Corrupt`, naming the first contradiction; what was found, if there is none. See `Pool.audit`."""
     own = pool.own
     for zone in own.all():
-        zone.audit()
-    runs: list[tuple[int, int]] = list(pool.pages.audit())
+        audit_zone(zone)
+    runs: list[tuple[int, int]] = list(audit_keg(pool.pages.keg))
     single = sum(count for _, count in runs)
     slabs = pinned = 0
     kegs: list[Any] = [own.mbuf.backend, own.clust.backend, own.jumbop.backend]
     kegs += [own.jumbo9.backend, own.jumbo16.backend]
     for keg in kegs:
-        found = keg.audit()
+        found = audit_keg(keg)
         runs += found
         held = sum(count for _, count in found)
         if held != keg.pages:
