@@ -141,7 +141,7 @@ class Pool:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, None)
         wait, kind = clip(how), clip(type)
         validate(wait, kind, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.get(self._allocator, wait, kind, 0, deadline)
         finally:
@@ -154,7 +154,7 @@ class Pool:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
         wait, kind = clip(how), clip(type)
         validate(wait, kind, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.get(self._allocator, wait, kind, M_PKTHDR, deadline)
         finally:
@@ -169,7 +169,7 @@ class Pool:
             return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
         wait, kind, bits = clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.getcl(self._allocator, wait, kind, bits, deadline)
         finally:
@@ -190,7 +190,7 @@ class Pool:
         check_latch()
         wait, kind, bits, count = clip(how), clip(type), clip(flags), clip(size)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.getjcl(self._allocator, wait, kind, bits, count, deadline)
         finally:
@@ -211,7 +211,7 @@ class Pool:
         check_latch()
         count, wait, kind, bits = clip(size), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.get2(self._allocator, count, wait, kind, bits, deadline)
         finally:
@@ -236,7 +236,7 @@ class Pool:
         check_latch()
         count, wait, kind, bits = clip(len), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
             _mbuf("getm2", m)
         try:
@@ -249,7 +249,7 @@ class Pool:
         check_latch()
         count, wait, kind = clip(n), clip(how), clip(type)
         validate(wait, kind, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.row(self._allocator, count, wait, kind, deadline)
         finally:
@@ -280,7 +280,7 @@ class Pool:
         check_latch()
         wait = clip(how)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         _mbuf("clget", m)
         try:
             return allocator.clget(self._allocator, m, wait, deadline)
@@ -298,7 +298,7 @@ class Pool:
         check_latch()
         wait, count = clip(how), clip(size)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
             _mbuf("cljget", m)
         try:
@@ -322,7 +322,7 @@ class Pool:
         count, wait, kind, bits = clip(n), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
         at_least(0, count, "getcl_bulk")
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return bulk.getcl_bulk(self._allocator, count, wait, kind, bits, deadline)
         finally:
@@ -342,7 +342,7 @@ class Pool:
         count, wait, kind, bits, each = clip(n), clip(how), clip(type), clip(flags), clip(size)
         validate(wait, kind, bits)
         at_least(0, count, "getjcl_bulk")
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, each, deadline)
         finally:
@@ -380,7 +380,7 @@ class Pool:
         check_latch()
         wait = clip(how)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
             return extpg.alloc_ext_pgs(self._allocator, self._allocator.pages, wait, free, arg1, deadline)
@@ -395,7 +395,7 @@ class Pool:
         check_latch()
         size, wait = clip(len), clip(how)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
             return extpg.alloc_ext_plus_pages(self._allocator, self._allocator.pages, size, wait, deadline)
@@ -433,7 +433,7 @@ class Pool:
         check_latch()
         wait, room, bits = clip(how), clip(align), clip(flags)
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         view = memoryview(data)
         try:
             return build.frombytes(self._allocator, view, wait, room, bits, deadline)
