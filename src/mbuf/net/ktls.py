@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_EXTPG, M_NOTREADY, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, NotSupported
 from mbuf.packet.record import alone, exchange, forget, hold, payload, renewed
-from mbuf.vm.unraisable import run
 from mbuf.packet.source import until
 from mbuf.vm.lock import Lock
 from mbuf.vm.number import clip
+from mbuf.vm.unraisable import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,6 @@ from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.chain import Chain
 
 if not cython.compiled:
-    from mbuf.packet.copy import alike
     from mbuf.packet.chain import (
         cut,
         fingerprint,
@@ -34,6 +33,7 @@ if not cython.compiled:
         next_checked,
         swap,
     )
+    from mbuf.packet.copy import alike
     from mbuf.packet.header import ROUNDS, changing, move_header
     from mbuf.packet.segment import capacity, check_alive, space, start, writable
     from mbuf.packet.source import origin

@@ -31,7 +31,7 @@ from mbuf.packet.segment import Segment
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
 else:
-    from mbuf.packet.segment import capacity, check_alive, raise_freed, start, store, writable
+    from mbuf.packet.segment import check_alive, raise_freed, store, writable
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.packet.sndtag import SndTag
     from mbuf.packet.tag import Tag
 else:
     from mbuf.shadow import cython
@@ -49,7 +48,7 @@ ROUNDS = 8
 class HeaderCopy:
     """What a copy of a laden header needs, acquired in advance. Made by `acquire_header`; ends in `give` or `discard`."""
 
-    #: `tags` are copies of those of `source` when that had `stamp`; `snd_tag` is one that is referenced once more.
+    #: `tags` are copies of those of `source` when that had `stamp`; `snd_tag` is one with one reference more.
     __slots__ = ("snd_tag", "source", "stamp", "tags")
     snd_tag: Any
     source: TagList | None
@@ -108,7 +107,7 @@ def discard_header(held: HeaderCopy | None) -> int:
 
 
 def give_header(m: Chain, held: HeaderCopy | None, like: Chain) -> None:
-    """In a commit: have a packet header like that of `like`, which is clean here; the flags follow. See m_dup_pkthdr."""
+    """In a commit: take over a packet header like that of `like`, clean here; the flags follow. See m_dup_pkthdr."""
     hdr: PktHdr = m.hdr
     hdr.copy(like.hdr)
     if held is not None:

@@ -78,12 +78,10 @@ if cython.compiled:
 else:
     from mbuf.packet.chain import (
         attach,
-        check_link,
         cut,
         drop,
         headed,
         last_of,
-        link,
         own_header,
         release,
         release_chain,
@@ -92,13 +90,13 @@ else:
         span,
         unlink_all,
     )
-    from mbuf.packet.external import external, freeable
     from mbuf.packet.chain import length as _length
+    from mbuf.packet.external import external, freeable
     from mbuf.packet.segment import bound, capacity, check_alive, space, start, store
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
     from mbuf.uma.item import send_home
-    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, settle
+    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, settle
 
 #: Defaults as objects: to find that an argument is the default takes no more than a look.
 ALL: int = M_COPYALL

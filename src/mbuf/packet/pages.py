@@ -18,8 +18,8 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXTPG, M_RDONLY, MBUF_PEXT_MAX_PGS, PAGE_SIZE
-from mbuf.packet.epg import Epg
 from mbuf.packet.chain import Chain
+from mbuf.packet.epg import Epg
 from mbuf.packet.source import left
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item

@@ -9,8 +9,8 @@ from typing import Any
 
 from mbuf.const import IF_SND_TAG_TYPE_MAX
 from mbuf.errors import Freed, Inval, NotSupported
-from mbuf.vm.unraisable import run
 from mbuf.vm.number import clip
+from mbuf.vm.unraisable import run
 
 
 class Interface:

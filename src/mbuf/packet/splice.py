@@ -75,7 +75,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> i
         p: Chain = _mbuf_before(m, off, "remove")
         at = off - _bytes_before(m, p)
         half: Any = None
-        if 0 < at and at + size < p.count and not writable(p):
+        if at > 0 and at + size < p.count and not writable(p):
             half = _acquire_half(m, p, how, deadline)
             if not m.alive or fingerprint(m) != mark:
                 free_chain(half)

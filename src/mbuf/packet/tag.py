@@ -131,8 +131,10 @@ class Tag(Releasable):
         """
         check_latch()
         if self.list is not None or self.zone is None:
-            raise self.freed() if self.zone is None or self.list is _NOWHERE else Inval(
-                "the tag is on a packet: unlink or delete it"
+            raise (
+                self.freed()
+                if self.zone is None or self.list is _NOWHERE
+                else Inval("the tag is on a packet: unlink or delete it")
             )
         # First of all: the routine may do anything with this tag, and runs once.
         self.list = _NOWHERE
@@ -214,8 +216,10 @@ class TagList(Releasable):
 
     def _put_first(self, t: Tag) -> None:
         if t.list is not None or t.zone is None:
-            raise t.freed() if t.list is _NOWHERE or t.zone is None else Inval(
-                "the tag is on a packet already: unlink or copy it"
+            raise (
+                t.freed()
+                if t.list is _NOWHERE or t.zone is None
+                else Inval("the tag is on a packet already: unlink or copy it")
             )
         first = self.first
         t.list = self.mark

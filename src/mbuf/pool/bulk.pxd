@@ -1,4 +1,5 @@
 cimport cython
+from cpython.object cimport PyObject
 
 cimport mbuf.pool.allocator as allocator
 
@@ -10,10 +11,31 @@ from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned int _SEEN
-cdef Py_ssize_t MCLBYTES
+cdef Py_ssize_t MCLBYTES, _ROOM
 
 
-@cython.locals(zone=Zone, item=Item, packets=list)
+cdef extern from "Python.h":
+    Py_ssize_t PyList_GET_SIZE(list packets)
+    PyObject *PyList_GET_ITEM(list packets, Py_ssize_t n)
+
+
+cdef inline Py_ssize_t singles(list packets) noexcept:
+    cdef Py_ssize_t count = PyList_GET_SIZE(packets), n = 0, i
+    cdef PyObject *m
+    while n < count:
+        m = PyList_GET_ITEM(packets, n)
+        if not isinstance(<object>m, Mbuf):
+            break
+        if not (<Mbuf>m).alive or (<Mbuf>m).bits & _SEEN or (<Mbuf>m)._next is not None:
+            break
+        (<Mbuf>m).bits |= _SEEN
+        n += 1
+    for i in range(n):
+        (<Mbuf>PyList_GET_ITEM(packets, i)).bits &= ~_SEEN
+    return n
+
+
+@cython.locals(zone=Zone, item=Item, packets=list, m=Mbuf, n=Py_ssize_t, room=Py_ssize_t)
 cdef list getcl_bulk(
     Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, deadline
 )
@@ -25,7 +47,7 @@ cdef list getjcl_bulk(
 )
 
 
-@cython.locals(mine=list, bad=Py_ssize_t)
+@cython.locals(bad=Py_ssize_t)
 cdef int free_bulk(list packets) except -1
 
 

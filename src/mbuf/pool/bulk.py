@@ -24,29 +24,46 @@ from mbuf.packet.mbuf import Mbuf, wrap_packet
 from mbuf.pool import allocator
 
 if not cython.compiled:
-    from mbuf.pool.allocator import ready
     from mbuf.packet.chain import free_chain
+    from mbuf.pool.allocator import ready
     from mbuf.vm.commit import enter_commit, leave_commit, settle
+
+    def singles(packets: list[Any]) -> int:
+        """Compiled, how many packets, from the first on, are one mbuf each and can be freed; the others need a look."""
+        return 0
+
 
 #: A flag that mbufs have during one look at a list, and never otherwise.
 _SEEN = 0x40000000
+
+#: Packets that a list has room for from the beginning.
+_ROOM = 1024
 
 
 def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadline: float | None) -> list[Mbuf]:
     """`count` times `getcl`."""
     ready(a)
     zone = a.zones.pack
-    packets: list[Mbuf] = []
+    # Room for all, or for some of a number that there can't be.
+    room = min(count, _ROOM)
+    packets: list[Any] = [None] * room
+    n = 0
     try:
-        for _ in range(count):
+        while n < count:
             if a.probes.on:
-                packets.append(allocator.getcl(a, how, type, flags, deadline))
-                continue
-            item = zone.alloc(how, deadline)
-            if item is None:
-                item = allocator.second_try(a, zone, how)
-            packets.append(wrap_packet(item, type, flags))
+                m = allocator.getcl(a, how, type, flags, deadline)
+            else:
+                item = zone.alloc(how, deadline)
+                if item is None:
+                    item = allocator.second_try(a, zone, how)
+                m = wrap_packet(item, type, flags)
+            if n < room:
+                packets[n] = m
+            else:
+                packets.append(m)
+            n += 1
     except BaseException:
+        del packets[n:]
         _free(packets)
         raise
     return packets
@@ -72,11 +89,11 @@ def getjcl_bulk(
 
 def free_bulk(packets: list[Mbuf]) -> None:
     """Free every packet of a list, which is taken over and emptied; refuse it as a whole, or free it as a whole."""
-    # A copy: what is freed may have routines, which may do anything with the list.
-    mine = packets[:]
-    bad = _look(mine)
+    bad = _look(packets) if singles(packets) < len(packets) else -1
     if bad >= 0:
-        raise _unfit(mine, bad)
+        raise _unfit(packets, bad)
+    # What is freed may have routines, which may do anything with the list.
+    mine = packets[:]
     del packets[: len(mine)]
     _free(mine)
 
@@ -89,7 +106,7 @@ def _free(packets: list[Mbuf]) -> None:
     while n < count:
         try:
             while n < count:
-                m = packets[n]
+                m = cython.cast(Mbuf, packets[n])
                 n += 1
                 if not m.alive:
                     lost += 1

@@ -20,9 +20,9 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.pool.allocator import ready
     from mbuf.packet.chain import free_chain, last_of, link
     from mbuf.packet.segment import capacity, check_alive
+    from mbuf.pool.allocator import ready
     from mbuf.vm.commit import enter_commit, leave_commit
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from mbuf.const import VM_LOW_KMEM
 from mbuf.errors import Busy
-from mbuf.vm.unraisable import run
 from mbuf.vm.gauge import Gauge, gauges
 from mbuf.vm.pressure import INTERVAL, Pressure
+from mbuf.vm.unraisable import run
 
 if TYPE_CHECKING:
     from mbuf.vm.vm import Vm

@@ -143,7 +143,7 @@ class Pool:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, None)
         wait, kind = clip(how), clip(type)
         validate(wait, kind, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.get(self._allocator, wait, kind, 0, deadline)
         finally:
@@ -156,7 +156,7 @@ class Pool:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
         wait, kind = clip(how), clip(type)
         validate(wait, kind, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.get(self._allocator, wait, kind, M_PKTHDR, deadline)
         finally:
@@ -171,7 +171,7 @@ class Pool:
             return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
         wait, kind, bits = clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.getcl(self._allocator, wait, kind, bits, deadline)
         finally:
@@ -192,7 +192,7 @@ class Pool:
         check_latch()
         wait, kind, bits, count = clip(how), clip(type), clip(flags), clip(size)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.getjcl(self._allocator, wait, kind, bits, count, deadline)
         finally:
@@ -213,7 +213,7 @@ class Pool:
         check_latch()
         count, wait, kind, bits = clip(size), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.get2(self._allocator, count, wait, kind, bits, deadline)
         finally:
@@ -238,7 +238,7 @@ class Pool:
         check_latch()
         count, wait, kind, bits = clip(len), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
             _mbuf("getm2", m)
         try:
@@ -251,7 +251,7 @@ class Pool:
         check_latch()
         count, wait, kind = clip(n), clip(how), clip(type)
         validate(wait, kind, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return allocator.row(self._allocator, count, wait, kind, deadline)
         finally:
@@ -282,7 +282,7 @@ class Pool:
         check_latch()
         wait = clip(how)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         _mbuf("clget", m)
         try:
             return allocator.clget(self._allocator, m, wait, deadline)
@@ -300,7 +300,7 @@ class Pool:
         check_latch()
         wait, count = clip(how), clip(size)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
             _mbuf("cljget", m)
         try:
@@ -324,7 +324,7 @@ class Pool:
         count, wait, kind, bits = clip(n), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
         at_least(0, count, "getcl_bulk")
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return bulk.getcl_bulk(self._allocator, count, wait, kind, bits, deadline)
         finally:
@@ -344,7 +344,7 @@ class Pool:
         count, wait, kind, bits, each = clip(n), clip(how), clip(type), clip(flags), clip(size)
         validate(wait, kind, bits)
         at_least(0, count, "getjcl_bulk")
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         try:
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, each, deadline)
         finally:
@@ -382,7 +382,7 @@ class Pool:
         check_latch()
         wait = clip(how)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
             return extpg.alloc_ext_pgs(self._allocator, self._allocator.pages, wait, free, arg1, deadline)
@@ -397,7 +397,7 @@ class Pool:
         check_latch()
         size, wait = clip(len), clip(how)
         validate(wait, MT_DATA, 0)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
             return extpg.alloc_ext_plus_pages(self._allocator, self._allocator.pages, size, wait, deadline)
@@ -435,7 +435,7 @@ class Pool:
         check_latch()
         wait, room, bits = clip(how), clip(align), clip(flags)
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
-        deadline = until(wait, timeout)
+        deadline = None if timeout is None else until(wait, timeout)
         lent = loan(data)
         try:
             return build.frombytes(self._allocator, lent, wait, room, bits, deadline)

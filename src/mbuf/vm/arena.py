@@ -20,8 +20,8 @@ else:
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.string import memset
-    from cython.cimports.posix.mman import MADV_DONTNEED, madvise
     from cython.cimports.mbuf.vm.asan import mbuf_unpoison
+    from cython.cimports.posix.mman import MADV_DONTNEED, madvise
 
 
 class Arena:

@@ -40,7 +40,7 @@ def report(error: BaseException, where: Any) -> None:
 
 
 def run(fn: Callable[..., object], *args: Any) -> None:
-    """Call `fn(*args)`; an exception goes to the hook, but what ends a program (KeyboardInterrupt, SystemExit) is raised."""
+    """Call `fn(*args)`; an exception goes to the hook, but KeyboardInterrupt and SystemExit are raised."""
     try:
         fn(*args)
     except Exception as error:
