@@ -95,7 +95,7 @@ EXT_EXTREF = 255
 
 EXT_FLAG_EMBREF = 0x000001
 
-# What an mbuf of loose pages holds at most: bytes before its pages, behind them, and pages.
+# What an mbuf of unmapped pages holds at most: bytes before its pages, behind them, and pages.
 MBUF_PEXT_HDR_LEN = 23
 MBUF_PEXT_TRAIL_LEN = 64
 MBUF_PEXT_MAX_PGS = 5

@@ -1,5 +1,8 @@
 """What stands in for the compiler's magic module where nothing is compiled."""
 
+from __future__ import annotations
+
+import builtins
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -37,6 +40,6 @@ class cython:
         return lambda fn: fn
 
     @staticmethod
-    def freelist(count: int) -> Callable[[_Class], _Class]:
+    def freelist(count: builtins.int) -> Callable[[_Class], _Class]:
         """Compiled, as many dead objects are kept, for the next ones to be made of."""
         return lambda cls: cls

@@ -75,6 +75,9 @@ class FaultyZone(Zone):
     def denied(self) -> MbufError:
         return NoBufs(f"{self._label} refuses on purpose") if self._refused else self._zone.denied()
 
+    def obstacle(self) -> tuple[Zone, Any]:
+        return self._zone.obstacle()
+
     def reclaim(self, request: int) -> None:
         self._zone.reclaim(request)
 

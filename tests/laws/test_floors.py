@@ -25,13 +25,18 @@ FLOORS = (
 )
 CORE = ("vm", "uma", "packet", "pool")
 
-# What of the tower works on bytes in a row alone, or through what any memory can do.
-MAPPED = ("segment", "chain", "content", "header", "shape", "copy", "growth", "gather", "layout")
+# What knows that some mbufs have unmapped pages. The others work through what any memory can do.
+UNMAPPED = ("extpg", "read", "pages", "record", "mapped", "mbuf")
+# Those that may not know them.
+MAPPED = (
+    *("append", "build", "chain", "cluster", "copy", "defrag", "epg", "ext", "external", "header", "nofree", "pkthdr"),
+    *("plan", "pullup", "queue", "segment", "segmentation", "sockbuf", "source", "splice", "streambuf", "tag", "trim"),
+)
 
 # Who may not import whom, though the floors would let it, and what to do instead.
 FORBIDDEN = (
     *(
-        (f"packet.{name}", "packet.unmapped", "bytes in loose pages are the business of extpg, above")
+        (f"packet.{name}", "packet.unmapped", f"unmapped pages are known to {', '.join(UNMAPPED)} alone")
         for name in MAPPED
     ),
     ("packet", "uma.zone", "an item's home is behind the door that it came through"),
@@ -54,8 +59,11 @@ MAKERS = ("list", "dict", "set", "deque", "defaultdict", "OrderedDict", "Counter
 
 MOST_LINES = 450
 #: Every method of a class that users hold is on one page.
-FACADES = {"pool/pool.py": 1500}
-MOST_DOCSTRING_LINES = 8
+FACADES = {"packet/mbuf.py": 1500, "pool/pool.py": 1500}
+#: A hard module states its theory of operation.
+MOST_DOCSTRING_LINES = 60
+#: They hand what they catch to `sys.unraisablehook`.
+CATCHERS = ("vm/commit.py", "vm/unraisable.py")
 
 
 def height(module: str) -> int:
@@ -108,7 +116,7 @@ def nothing_catches_everything(house: House) -> Iterator[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 caught = {"Exception"} if node.type is None else {ast.unparse(n) for n in ast.walk(node.type)}
-                if "Exception" in caught:
+                if "Exception" in caught and path not in CATCHERS:
                     yield f"{path}:{node.lineno} catches everything: name the errors that it can handle"
 
 
@@ -190,11 +198,11 @@ LAWFUL = {
     "vm/page.pxd": "from libc.string cimport memcpy\ncdef int take() except? -1",
     "uma/zone.py": '"""Zones keep no mmap of theirs."""\nfrom mbuf.vm import page',
     "uma/stat.py": '"""Numbers."""\nfrom types import MappingProxyType\nNAMES = MappingProxyType({})',
-    "packet/mbuf.py": '"""Mbufs."""\nfrom ..vm.page import Run\ntry:\n    pass\nexcept OSError:\n    pass',
+    "packet/mbuf.py": '"""Mbufs."""\nfrom . import extpg\nfrom ..vm.page import Run\ntry:\n    pass\nexcept OSError:\n    pass',
     "packet/mbuf.pxd": "from mbuf.vm.page cimport Run  # not memcpy",
     "packet/unmapped.py": '"""Pages."""\nfrom mbuf import const',
-    "packet/layout.py": '"""Chains."""\nfrom mbuf import const',
-    "packet/extpg.py": '"""Verbs."""\nfrom . import mbuf\nfrom mbuf import const',
+    "packet/trim.py": '"""Chains."""\nfrom mbuf import const',
+    "packet/extpg.py": '"""Unmapped pages."""\nfrom . import unmapped\nfrom mbuf import const',
     "pool/pool.py": '"""Pools."""\ndef make():\n    found = []\n    return found',
     "pool/stat.py": '"""Numbers."""\nfrom mbuf.uma.stat import ZoneStat',
     "net/capture.py": '"""Files."""\nimport mmap\nimport mbuf.pool.pool\nCACHE = []',
@@ -226,9 +234,9 @@ BREACHES = [
     (imports_go_down, "helpers.py", "", "helpers stands on no floor"),
     (
         imports_make_no_circle,
-        "packet/mbuf.pxd",
-        "from mbuf.packet cimport extpg",
-        "packet.mbuf imports packet.extpg",
+        "packet/extpg.pxd",
+        "from mbuf.packet cimport mbuf",
+        "packet.extpg imports packet.mbuf",
     ),
     (
         imports_make_no_circle,
@@ -238,18 +246,18 @@ BREACHES = [
     ),
     (
         imports_make_no_circle,
-        "packet/mbuf.py",
-        "if TYPE_CHECKING:\n    from mbuf.packet.extpg import Extpg",
+        "packet/extpg.py",
+        "if TYPE_CHECKING:\n    from mbuf.packet.mbuf import Mbuf",
         None,
     ),
     (
         licences_are_kept,
-        "packet/layout.py",
+        "packet/trim.py",
         "if TYPE_CHECKING:\n    from mbuf.packet.unmapped import Unmapped",
-        "the business of extpg",
+        "unmapped pages are known to",
     ),
     (imports_make_no_circle, "vm/__init__.py", "from . import page\n", None),
-    (licences_are_kept, "packet/layout.py", "from . import unmapped", "the business of extpg"),
+    (licences_are_kept, "packet/trim.py", "from . import unmapped", "unmapped pages are known to"),
     (
         licences_are_kept,
         "packet/extpg.py",
@@ -304,6 +312,7 @@ BREACHES = [
         "try:\n    pass\nexcept:\n    raise",
         "uma/zone.py:3 catches",
     ),
+    (nothing_catches_everything, "vm/commit.py", '"""Hook."""\ntry:\n    pass\nexcept Exception:\n    pass', None),
     (nothing_catches_everything, "net/capture.py", "try:\n    pass\nexcept Exception:\n    raise", None),
     (modules_hold_no_state, "uma/zone.py", "ZONES = []", "uma/zone.py:1 is mutable"),
     (modules_hold_no_state, "uma/zone.py", "ZONES: dict[str, int] = dict()", "uma/zone.py:1 is mutable"),
@@ -324,9 +333,10 @@ BREACHES = [
     (modules_hold_no_state, "uma/zone.py", "ZONES = tuple([1])\nNAMES = frozenset({1})", None),
     (files_are_short, "uma/zone.pxd", "\n" * 451, "uma/zone.pxd has 451 lines"),
     (files_are_short, "uma/zone.pxd", "\n" * 350, None),
+    (files_are_short, "packet/mbuf.py", "\n" * 1400, None),
     (modules_state_their_law, "uma/zone.py", "ZONES = ()", "uma/zone.py has no docstring"),
-    (modules_state_their_law, "uma/zone.py", '"""A\n' + "b\n" * 8 + '"""', "docstring has 9 lines"),
-    (modules_state_their_law, "uma/zone.py", '"""A\n' + "b\n" * 7 + '"""', None),
+    (modules_state_their_law, "uma/zone.py", '"""A\n' + "b\n" * 60 + '"""', "docstring has 61 lines"),
+    (modules_state_their_law, "uma/zone.py", '"""A\n' + "b\n" * 59 + '"""', None),
 ]
 
 

@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("utf-8"))["group"]
 OF_MBUF = [group for group in GROUPS if group["of"] == "Mbuf"]
 PLAIN = sorted(name for group in OF_MBUF for name in group["plain"])
-PAGED = {name for group in OF_MBUF if group["title"] == "Loose pages" for name in (*group["plain"], *group["asks"])}
+PAGED = {name for group in OF_MBUF if group["title"] == "Unmapped pages" for name in (*group["plain"], *group["asks"])}
 #: What is refused here are mbufs and tags; tests/packet/test_extpg.py refuses windows and pages.
 ASKS = sorted({name for group in OF_MBUF for name in group["asks"]} - {"page", "addpages"})
 SHARES = {name for group in OF_MBUF for name in group["shares"]}
@@ -28,8 +28,8 @@ SHARES = {name for group in OF_MBUF for name in group["shares"]}
 #: Verbs that the packet of these tests wouldn't make allocate with their usual arguments.
 HARDER = {"pullup": (168,), "pulldown": (50, 200)}
 
-#: Verbs on loose pages, of which that packet has none.
-LOOSE: dict[str, tuple[Any, ...]] = {"unmapped_to_ext": ()}
+#: Verbs on unmapped pages, of which that packet has none.
+UNMAPPED: dict[str, tuple[Any, ...]] = {"unmapped_to_ext": ()}
 
 #: What a pool is asked for.
 REQUESTS: dict[str, tuple[Any, ...]] = {
@@ -70,8 +70,8 @@ def test_every_verb_of_a_group_is_there_and_says_what_it_does(group: dict[str, A
         assert getattr(getattr(mbuf, group["of"]), name).__doc__
 
 
-def loose(pool: Pool) -> Mbuf:
-    """Bytes in two loose pages."""
+def unmapped(pool: Pool) -> Mbuf:
+    """Bytes in two unmapped pages."""
     m = pool.alloc_ext_plus_pages(5000)
     m.epg.last_len = 904
     m.len = 5000
@@ -93,9 +93,9 @@ def test_a_verb_that_asks_for_no_memory_works_without(pool: Pool, name: str) -> 
 
 @pytest.mark.parametrize("name", ASKS)
 def test_a_verb_that_asks_for_memory_fails_without_and_changes_nothing(pool: Pool, name: str) -> None:
-    chains, scarce = [loose(pool)] if name in LOOSE else packet(pool), Scarce(pool)
+    chains, scarce = [unmapped(pool)] if name in UNMAPPED else packet(pool), Scarce(pool)
     with resolved(pool, name, chains[0]) as usual:
-        arguments = (HARDER | LOOSE).get(name, tuple(usual))
+        arguments = (HARDER | UNMAPPED).get(name, tuple(usual))
         others = [thing for thing in usual if isinstance(thing, Mbuf)]
         before = picture(pool, *chains, *others)
         with scarce.refusing(1, True), pytest.raises(NoBufs):

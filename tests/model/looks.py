@@ -101,7 +101,7 @@ def checksum(data: bytes) -> int:
 
 def sane(world: World, packet: Packet) -> None:
     head = packet.head
-    untrue = head is not None and packet.data and packet.m.pkthdr.len != len(packet.data)
+    untrue = head is not None and packet.m.pkthdr.len != len(packet.data)
     assert world.attempt(packet.m.sanity, wrong=Inval if untrue or inner(packet) else None) in (True, REFUSED)
     if world.rng.random() < 0.2:
         assert packet.m.sanity(sanitize=True)

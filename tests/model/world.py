@@ -22,7 +22,7 @@ from mbuf import (
     Vm,
 )
 from mbuf.const import PAGE_SIZE
-from mbuf.testing import identity
+from mbuf.testing import enforce, identity
 
 #: As many of each as there are, so that asking for more is often refused.
 LIMITS = {
@@ -121,7 +121,6 @@ class World:
         self.rng = rng
         self.pool = Pool(vm=Vm(PAGES * PAGE_SIZE), tunables=LIMITS, ncpu=2, worker=False, **kind)
         self.zones = self.pool.zones
-        self._allocators = (self.pool, self.zones.mbuf.source)
         self.faults = Faults()
         if faulty:
             beset(self.pool, self.faults)
@@ -267,5 +266,4 @@ class World:
 
     def restore(self) -> None:
         """Have the pool's own zones in force."""
-        for allocator in self._allocators:
-            allocator.zones = self.zones
+        enforce(self.pool, self.zones)

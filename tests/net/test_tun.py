@@ -15,7 +15,7 @@ import pytest
 from mbuf import M_NOTREADY, M_PKTHDR, Freed, Inval, Mbuf, Pool
 from mbuf.net import tun
 from mbuf.net.tun import TunPort
-from mbuf.packet.build import land
+from mbuf.packet.build import from_rx
 from net import namespace
 
 OURS, THEIRS = "10.9.0.1", "10.9.0.2"
@@ -243,13 +243,13 @@ def test_an_interrupt_loses_one_packet_at_most(pool: Pool, sock: Sock, monkeypat
         calls = count()
 
         def interrupted(mbufs: list[Any], size: int) -> Mbuf:
-            m = land(mbufs, size)
+            m = from_rx(mbufs, size)
             if next(calls) == 1:
                 m.freem()
                 raise KeyboardInterrupt
             return m
 
-        monkeypatch.setattr(tun, "land", interrupted)
+        monkeypatch.setattr(tun, "from_rx", interrupted)
         for n in range(4):
             peer.send(bytes([n]))
         with pytest.raises(KeyboardInterrupt):

@@ -96,7 +96,7 @@ def loose(pool: Pool, data: bytes) -> list[Mbuf]:
 
 
 def record(pool: Pool, data: bytes) -> Mbuf:
-    """An mbuf of loose pages that has a header, the end of a page, the start of another, and a trailer."""
+    """An mbuf of unmapped pages that has a header, the end of a page, the start of another, and a trailer."""
     m = pool.alloc_ext_plus_pages(2 * PAGE_SIZE)
     edge = min(len(data) // 3, 7)
     epg, inner = m.epg, data[edge : len(data) - edge]
@@ -161,7 +161,7 @@ def file_shared(pool: Pool, data: bytes) -> list[Mbuf]:
     return [m.copym(), m]
 
 
-#: The ways whose bytes are in loose pages, or some of them.
+#: The ways whose bytes are in unmapped pages, or some of them.
 LOOSE: dict[str, Build] = {
     made.__name__: made for made in (loose, headed, between, loose_shared, loose_sharer, file_pages, file_shared)
 }

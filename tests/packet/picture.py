@@ -60,7 +60,7 @@ def header(m: Mbuf) -> Any:
 
 
 def epg(m: Mbuf) -> Any:
-    """What an mbuf of loose pages knows of itself; None for any other."""
+    """What an mbuf of unmapped pages knows of itself; None for any other."""
     if not m.flags & M_EXTPG:
         return None
     return [getattr(m.epg, name) for name in EPG]

@@ -42,7 +42,7 @@ class Row(NamedTuple):
     waits: bool = False
     #: It writes over bytes, whoever shares them.
     through: bool = False
-    #: It may need bytes in a row, and refuse those that it finds in loose pages.
+    #: It may need bytes in a row, and refuse those that it finds in unmapped pages.
     rowed: bool = False
 
 

@@ -22,7 +22,8 @@ from mbuf import (
     NoBufs,
     Pool,
 )
-from mbuf.packet.build import land, land_each, pour, take_in
+from mbuf.packet.build import fill_chain, from_device, from_rx, from_rx_each
+from mbuf.vm.loan import loan
 
 #: A mbuf with header, a plain one, one with a cluster, one with a page.
 H, M, C, J = MHLEN, MLEN, MCLBYTES, 4096
@@ -326,15 +327,15 @@ def test_only_mbufs_that_are_live_are_landed(pool: Pool) -> None:
     like = pool.gethdr()
     for thing, error in ((None, TypeError), (5, TypeError), (gone, Freed)):
         with pytest.raises(error):
-            land([thing], 5)
+            from_rx([thing], 5)
         with pytest.raises(error):
-            land_each([thing], 5, 5, like.pkthdr, 0)
+            from_rx_each([thing], 5, 5, like.pkthdr, 0)
     with pool.getcl() as m, pytest.raises(IndexError):
-        land([m], -1)
+        from_rx([m], -1)
     for size, each in ((0, 5), (5, 0), (-5, 5), (5, -5), (11, 5)):
         kept: list[Any] = [pool.getcl(), pool.getcl()]
         with pytest.raises(IndexError):
-            land_each(kept, size, each, like.pkthdr, 0)
+            from_rx_each(kept, size, each, like.pkthdr, 0)
         pool.free_bulk(kept)
     like.freem()
 
@@ -342,9 +343,9 @@ def test_only_mbufs_that_are_live_are_landed(pool: Pool) -> None:
 def test_nothing_is_made_of_nothing() -> None:
     nothing: Any = None
     with pytest.raises(TypeError, match="give the chain"):
-        pour(nothing, b"x", 1, 0)
+        fill_chain(nothing, loan(b"x"), 0)
     with pytest.raises(TypeError, match="give a source"):
-        take_in(nothing, b"x", 1, 0, None, None)
+        from_device(nothing, loan(b"x"), 0, None, None, None)
 
 
 def test_devget_calls_a_driver_when_it_has_all_its_mbufs(small: Callable[..., Pool]) -> None:

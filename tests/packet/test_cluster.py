@@ -50,10 +50,8 @@ def given_away(pool: Pool) -> Any:
         lambda c: c.size,
         lambda c: c.data,
         lambda c: c.free(),
-        lambda c: c.lend(),
-        lambda c: c.view(),
     ],
-    ids=["size", "data", "free", "lend", "view"],
+    ids=["size", "data", "free"],
 )
 def test_freed_it_raises_whatever_is_asked(pool: Pool, ask: Callable[[Any], object]) -> None:
     cluster = given_away(pool)
@@ -63,7 +61,7 @@ def test_freed_it_raises_whatever_is_asked(pool: Pool, ask: Callable[[Any], obje
 
 def test_the_list_of_what_is_asked_above_is_complete(pool: Pool) -> None:
     names = {name for name in dir(Cluster) if not name.startswith("_")} - {"buf", "off", "count", "take"}
-    assert names == {"size", "data", "free", "lend", "view"}
+    assert names == {"size", "data", "free"}
 
 
 def test_a_freed_cluster_cannot_be_attached(pool: Pool) -> None:

@@ -1,4 +1,4 @@
-"""What an mbuf of loose pages knows of itself."""
+"""What an mbuf of unmapped pages knows of itself."""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ from mbuf import (
     RefCount,
     SndTag,
 )
-from mbuf.packet.external import External, external
+from mbuf.packet.external import External
 from mbuf.packet.sndtag import SndTags
 from mbuf.testing import identity, put
 
@@ -1047,12 +1047,6 @@ def test_an_mbuf_with_storage_takes_no_other(pool: Pool, first: str) -> None:
 def test_external_storage_is_not_made_by_hand(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError):
         External(*arguments)
-
-
-@pytest.mark.parametrize("arguments", [(), (None, 1, None), (b"x", 252, None), (5, 252, None)])
-def test_external_storage_is_made_of_a_loan(arguments: tuple[Any, ...]) -> None:
-    with pytest.raises((TypeError, IndexError, AttributeError)):
-        external(*arguments)
 
 
 def test_what_others_count_is_not_kept_by_an_mbuf_that_was_freed(pool: Pool) -> None:

@@ -76,7 +76,7 @@ def test_each_page_becomes_an_mbuf_and_what_is_beside_them_too(
     assert [n.flags & ~M_PKTHDR for n in made] == [M_EXT | M_RDONLY if kind == "p" else 0 for kind in kinds]
     assert [n.ext.type for n in made if n.ext] == [EXT_SFBUF] * pages
     assert bytes(m) == sample(5017)[cut:]
-    # The mbuf of loose pages stays out of sight for as long as a page is shown.
+    # The mbuf of unmapped pages stays out of sight for as long as a page is shown.
     assert (pool.out, pool.pages.used) == (front + len(kinds) + (pages > 0), 2 if pages else 0)
     m.freem()
     assert (pool.out, pool.pages.used) == (0, 0)
@@ -260,7 +260,7 @@ def test_a_mapped_page_is_a_use_too(pool: Pool) -> None:
 @pytest.mark.parametrize("verb", ["unmapped_compress", "addpages", "page", "epg"])
 def test_only_loose_pages_are_loose_pages(pool: Pool, verb: str) -> None:
     for m in (pool.get(), pool.getcl(), pool.wrap(b"x")):
-        with pytest.raises(Inval, match=f"{verb}: this mbuf has no loose pages"):
+        with pytest.raises(Inval, match=f"{verb}: this mbuf has no unmapped pages"):
             getattr(m, verb)(*{"addpages": (1,), "page": (0,)}.get(verb, ())) if verb != "epg" else m.epg
         m.free()
 
@@ -375,7 +375,7 @@ def test_the_page_of_a_file_is_as_long_as_the_file(pool: Pool) -> None:
 
 
 def waiting(pool: Pool, *nrdy: int) -> Mbuf:
-    """A chain of mbufs of loose pages that so many reads are to fill; 0 is a mapped one."""
+    """A chain of mbufs of unmapped pages that so many reads are to fill; 0 is a mapped one."""
     m: Any = None
     for count in nrdy:
         n = pool.alloc_ext_plus_pages(max(count, 1) * PAGE_SIZE) if count else pool.get()
@@ -489,7 +489,7 @@ def test_more_than_five_pages_to_an_mbuf_are_refused(pool: Pool) -> None:
 def test_loose_pages_are_no_bytes_to_be_copied(pool: Pool) -> None:
     m = pool.gethdr().append(b"x" * 10).cat(example(pool))
     before = picture(pool, m)
-    with pytest.raises(Inval, match="in loose pages already"):
+    with pytest.raises(Inval, match="in unmapped pages already"):
         m.mapped_to_unmapped(11)
     assert picture(pool, m) == before
     n = m.mapped_to_unmapped(10)
@@ -562,7 +562,7 @@ def test_a_file_that_is_cut_off_before_it_is_mapped_is_an_error(pool: Pool) -> N
 
 def test_an_mbuf_says_how_many_loose_pages_it_has(pool: Pool) -> None:
     m = example(pool)
-    assert repr(m) == f"<Mbuf {id(m):#x} M_EXT|M_RDONLY|M_EXTPG 5017 bytes at 0 of 2 loose pages>"
+    assert repr(m) == f"<Mbuf {id(m):#x} M_EXT|M_RDONLY|M_EXTPG 5017 bytes at 0 of 2 unmapped pages>"
     n = m.copym(5000)
     with filed(pool, b"0123", 5) as file:
         lines = [_first(each) for each in (m, n, file, pool.alloc_ext_pgs())]

@@ -132,7 +132,8 @@ def test_demote_takes_no_list(pool: Pool) -> None:
     m.nextpkt, n.nextpkt = None, p
     with pytest.raises(Inval, match="next packet"):
         m.demote()
-    m.nextpkt, n.nextpkt = p, None
+    n.nextpkt = None
+    m.nextpkt = p
     assert picture(pool, m, p) == before
     pool.free_bulk([m, p])
 

@@ -52,7 +52,7 @@ def test_those_that_share_it_keep_the_pages_and_the_owner_of_all_lingers(pool: P
     m = shown(pool)
     n = m.next.copym(0, 10)
     assert (n.ext.count, m.next.ext.count, n.ext.embedded) == (2, 2, False)
-    # The header, two mapped ones and their copy; the mbuf of loose pages is out of sight.
+    # The header, two mapped ones and their copy; the mbuf of unmapped pages is out of sight.
     assert (pool.out, pool.pages.used) == (5, 2)
     m.freem()
     # A mapped mbuf that was freed first lingers for its copy, and the owner of the pages for that.

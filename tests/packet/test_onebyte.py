@@ -10,12 +10,12 @@ from packet.failing import Scarce, failing_at_random, stubborn
 from packet.onebyte import BYTES
 from packet.picture import header, picture
 from packet.rows import BY_BYTES, Row, agree, built, refusal
+from packet.test_append import ROWS as GROWTH
 from packet.test_copy import ROWS as COPY
-from packet.test_gather import ROWS as GATHER
-from packet.test_growth import ROWS as GROWTH
-from packet.test_layout import ROWS as LAYOUT
-from packet.test_parts import ROWS as PARTS
-from packet.test_shape import ROWS as SHAPE
+from packet.test_defrag import ROWS as LAYOUT
+from packet.test_pullup import ROWS as GATHER
+from packet.test_segmentation import ROWS as PARTS
+from packet.test_trim import ROWS as SHAPE
 
 ROWS = {f"{row.name} {n}": row for n, row in enumerate([*COPY, *GATHER, *GROWTH, *LAYOUT, *PARTS, *SHAPE])}
 

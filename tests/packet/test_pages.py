@@ -1,4 +1,4 @@
-"""Chains of loose pages: made of bytes, or of files, and found again."""
+"""Chains of unmapped pages: made of bytes, or of files, and found again."""
 
 from collections.abc import Callable
 from typing import Any

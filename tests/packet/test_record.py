@@ -1,4 +1,4 @@
-"""An mbuf of loose pages as a TLS record: who refers to the session, what goes first, and pages that change places."""
+"""An mbuf of unmapped pages as a TLS record: references to the session, what goes first, and exchanged pages."""
 
 import os
 import weakref

@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -121,8 +122,9 @@ def test_what_a_driver_raises_keeps_no_tag_from_ending(
 ) -> None:
     tag = tags.alloc(card, 0)
     card.error = error
-    tag.rele()
-    assert told == [error]
+    with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
+        tag.rele()
+    assert told == ([] if isinstance(error, KeyboardInterrupt) else [error])
     assert (card.refs, tags.count) == (0, 0)
 
 

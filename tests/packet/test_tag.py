@@ -221,12 +221,19 @@ def test_a_free_routine_is_called_once_with_the_tag(zone: TagZone, tags: TagList
     assert freed == []
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_a_free_routine_raises_harms_nothing(
-    zone: TagZone, tags: TagList, told: list[str], error: type[BaseException]
-) -> None:
+def test_what_ends_the_program_is_raised_when_all_tags_are_freed(zone: TagZone, tags: TagList) -> None:
     def fail(t: Tag) -> None:
-        raise error(f"tag {t.id}")
+        raise KeyboardInterrupt
+
+    put(zone, tags, 1, 2, free=fail)
+    with pytest.raises(KeyboardInterrupt):
+        tags.delete_chain()
+    assert (zone.count, len(tags)) == (0, 0)
+
+
+def test_what_a_free_routine_raises_harms_nothing(zone: TagZone, tags: TagList, told: list[str]) -> None:
+    def fail(t: Tag) -> None:
+        raise ValueError(f"tag {t.id}")
 
     put(zone, tags, 1, 2, free=fail)
     tags.delete_chain()

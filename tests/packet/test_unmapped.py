@@ -101,7 +101,7 @@ def test_no_length_can_be_set_beyond_the_bytes_that_there_are(pool: Pool) -> Non
 
 def test_bytes_that_are_not_in_a_row_have_no_view_and_no_room(pool: Pool) -> None:
     m = pool.frombytes(sample(100), flags=M_EXTPG)
-    with pytest.raises(Inval, match=r"in loose pages.*iterate, copydata\(\), or unmapped_to_ext\(\)"):
+    with pytest.raises(Inval, match=r"in unmapped pages.*iterate, copydata\(\), or unmapped_to_ext\(\)"):
         _ = m.data
     with pytest.raises(BufferError):
         m.lend()
@@ -328,7 +328,7 @@ def test_tags_of_an_owner_are_nobodys_here(pool: Pool) -> None:
     n.epg.last_len = 1
     n.len = 1
     for verb in ("move_pkthdr", "dup_pkthdr"):
-        with pytest.raises(Inval, match="an mbuf of loose pages can't have a packet header"):
+        with pytest.raises(Inval, match="an mbuf of unmapped pages can't have a packet header"):
             getattr(n, verb)(m)
     with pytest.raises(Inval, match="no packet header"):
         _ = n.pkthdr

@@ -15,8 +15,8 @@ from packet.rows import sample
 SRC = Path(__file__).parents[2] / "src"
 
 #: Stands for an mbuf without a packet header, or with one, or with a cluster; for a tag that is on
-#: the packet, or on none; for a cluster of its own.
-MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER = (object() for _ in range(6))
+#: the packet, or on none; for a cluster of its own; for the second mbuf of the packet.
+MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER, NEXT = (object() for _ in range(7))
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "addpages": (1, M_NOWAIT),
@@ -56,8 +56,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "grow": (5,),
     "hexdump": (10, 150),
     "in_cksum": (150, 20),
+    "insert": (150, MBUF, M_NOWAIT),
     "last": (),
-    "lend": (),
     "length": (),
     "makespace": (150, 20),
     "mapped_to_unmapped": (150, 8192, M_NOWAIT),
@@ -68,6 +68,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "print": (150, io.StringIO()),
     "pulldown": (50, 100),
     "pullup": (150,),
+    "remove": (150, 20, M_NOWAIT),
     "sanity": (),
     "segment": (50, M_NOWAIT),
     "split": (150, M_NOWAIT),
@@ -79,16 +80,16 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "tag_locate": (0, 3, None),
     "tag_prepend": (NEW_TAG,),
     "tag_unlink": (TAG,),
+    "unlink": (NEXT,),
     "unmapped_compress": (),
     "unmapped_to_ext": (),
     "unpack": ("!H", 150),
     "unshare": (M_NOWAIT,),
-    "view": (),
 }
 
 
 def internal() -> set[str]:
-    """Names that C alone has: those declared as cdef in the .pxd files of the mbuf's tower."""
+    """Names that C alone has: those declared as cdef in the .pxd files of the classes of an mbuf."""
     names: set[str] = set()
     for cls in Mbuf.__mro__:
         home = SRC / (cls.__module__.replace(".", "/") + ".pxd")
@@ -141,6 +142,8 @@ def _made(pool: Pool, thing: Any, m: Mbuf) -> Any:
         return pool.tag_get(4)
     if thing is CLUSTER:
         return pool.cljget(None, size=2048)
+    if thing is NEXT:
+        return pool.get() if "freed" in repr(m) else m.next
     if thing is MBUF:
         return pool.get().append(b"other")
     return pool.getcl(flags=0).append(b"other") if thing is STORED else thing

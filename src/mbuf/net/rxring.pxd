@@ -20,3 +20,9 @@ cdef class RxRings:
 
     @cython.locals(ring=MbufQ, m=Mbuf)
     cpdef Mbuf receive(self, Py_ssize_t queue, data, Py_ssize_t start, Py_ssize_t captured, long long length)
+
+    @cython.locals(count=Py_ssize_t, m=Mbuf)
+    cdef Mbuf _receive_slow(self, MbufQ ring, Py_ssize_t queue, data, long long length)
+
+    @cython.locals(head=Mbuf, last=Mbuf, m=Mbuf, n=Py_ssize_t)
+    cdef Mbuf _take(self, MbufQ ring, data, Py_ssize_t count)

@@ -18,7 +18,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
-from mbuf.errors import Busy, Freed, Inval
+from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.net.peer import Peer
 from mbuf.net.sendmmsg import Outbox
 from mbuf.packet.chain import Chain
@@ -119,15 +119,18 @@ class Sender:
         """
         gone = packets[:done]
         del packets[:done]
-        error = None
-        while gone:
-            try:
-                self._pool.free_bulk(gone)
-            except Freed as again:
-                error = again
-                del gone[0]
-        if error is not None:
-            raise error
+        try:
+            self._pool.free_bulk(gone)
+        except (Freed, Inval) as refused:
+            # The list as a whole isn't freed: its packets are, one by one.
+            error: MbufError = refused
+            for m in gone:
+                if isinstance(m, Mbuf):
+                    try:
+                        m.freem()
+                    except Freed as again:
+                        error = again
+            raise error from None
 
     def _some(self, packets: list[Any], at: int) -> int:
         """Send packets from one on, in one call; how many are gone, 0 if none can go now."""

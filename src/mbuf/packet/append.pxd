@@ -27,17 +27,21 @@ cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
 @cython.locals(p=Chain, head=cython.bint, most=Py_ssize_t)
 cdef int prepend(Chain m, Py_ssize_t n, int how, deadline) except -1
 
+
 @cython.locals(rest=Chain)
 cdef void put_front(Chain m, Chain n) noexcept
+
 
 @cython.locals(last=Chain, more=Chain, size=Py_ssize_t, room=Py_ssize_t)
 cdef int append(Chain m, Loan data) except -1
 cdef void _commit_append(Chain m, Chain last, Loan data, Py_ssize_t count, Chain more) noexcept
 
+
 @cython.locals(first=Chain, last=Chain, m=Chain, gap=Py_ssize_t, piece=Py_ssize_t)
 cdef Chain plain(
     Source source, int kind, Py_ssize_t zeros, Loan data, Py_ssize_t at, Py_ssize_t size
 )
+
 
 @cython.locals(
     p=Chain, last=Chain, more=Chain, mark=cython.ulonglong, size=Py_ssize_t, skip=Py_ssize_t,
@@ -45,22 +49,28 @@ cdef Chain plain(
 )
 cdef int copyback(Chain m, Py_ssize_t off, Loan data) except -1
 
+
 @cython.locals(n=Chain, done=Py_ssize_t, piece=Py_ssize_t)
 cdef Py_ssize_t _overlap(Chain m, Py_ssize_t skip, Py_ssize_t size) except -1
 
+
 @cython.locals(n=Chain, at=Py_ssize_t, piece=Py_ssize_t)
 cdef void _overwrite(Chain m, Py_ssize_t skip, Loan data, Py_ssize_t size) noexcept
+
 
 @cython.locals(
     source=Source, top=Chain, fresh=Chain, p=Chain, mark=cython.ulonglong, at=Py_ssize_t, rest=Py_ssize_t,
 )
 cdef tuple makespace(Chain m, Py_ssize_t skip, Py_ssize_t size)
 
+
 @cython.locals(rest=Py_ssize_t)
 cdef Chain _part_here(Chain m, Chain p, Py_ssize_t at, Py_ssize_t size)
 
+
 @cython.locals(after=Chain, found=Chain, last=Chain)
 cdef Chain _part_after(Chain m, Chain p, Py_ssize_t at, Py_ssize_t size, Chain top, Chain fresh)
+
 
 @cython.locals(top=Chain, last=Chain, n=Chain, piece=Py_ssize_t)
 cdef Chain _tail_copy(Source source, Chain m, Py_ssize_t at, Py_ssize_t rest)

@@ -266,7 +266,7 @@ def _part_here(m: Chain, p: Chain, at: int, size: int) -> Chain:
     return p
 
 
-def _part_after(m: Chain, p: Chain, at: int, size: int, top: Any, fresh: Any) -> Chain:
+def _part_after(m: Chain, p: Chain, at: int, size: int, top: Any, fresh: Any) -> Any:
     """Part the bytes of one mbuf at `at`; those after it are copied in `top`, and the room may be in `fresh`."""
     enter_commit()
     after: Any = cut(p)

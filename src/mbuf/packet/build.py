@@ -92,7 +92,7 @@ def from_device(
             if copy is None:
                 m.buf.store(m.off, data, at, m.count)
             at += m.count
-        if copy is not None:
+        if copy is not None and view is not None:
             mark = fingerprint(top)
             at = 0
             m = top

@@ -23,34 +23,44 @@ cdef class Chain(Segment):
 
 cdef void drop(Chain m) noexcept
 
+
 @cython.locals(n=Chain, p=Chain)
 cdef int unlink_all(Chain m) except -1
+
 
 @cython.locals(n=Chain)
 cdef Chain next_checked(Chain m)
 
+
 @cython.locals(n=Chain, total=Py_ssize_t)
 cdef Py_ssize_t length(Chain m) except -1
+
 
 @cython.locals(n=Chain)
 cdef Chain last_of(Chain m)
 
+
 @cython.locals(n=Chain, there=Py_ssize_t)
 cdef int span(Chain m, str verb, Py_ssize_t at, Py_ssize_t count) except -1
+
 
 @cython.locals(n=Chain, mark=cython.ulonglong)
 cdef unsigned long long fingerprint(Chain m) except? 0
 cdef int check_link(Chain m, Chain n, str verb) except -1
 
+
 @cython.locals(p=Chain, q=Chain)
 cdef int _check_circle(Chain m, Chain n, str verb) except -1
+
 
 @cython.locals(before=Chain)
 cdef int set_next(Chain m, Chain n) except -1
 
+
 @cython.locals(before=Chain)
 cdef int set_nextpkt(Chain m, Chain n) except -1
 cdef void link(Chain m, Chain n) noexcept
+
 
 @cython.locals(n=Chain)
 cdef Chain cut(Chain m)
@@ -58,15 +68,19 @@ cdef Chain cut(Chain m)
 cdef void swap(Chain m, Chain n) noexcept
 cdef void attach(Chain m, Storage storage) noexcept
 
+
 @cython.locals(item=Item, bits=cython.uint, p=Chain)
 cdef void release(Chain m) noexcept
+
 
 @cython.locals(hdr=PktHdr, storage=Storage)
 cdef void _release_header(Chain m, Item item, unsigned int bits) noexcept
 
+
 @cython.locals(n=Chain)
 cdef void release_chain(Chain m) noexcept
 cdef void free_chain(Chain m) noexcept
+
 
 @cython.locals(hdr=PktHdr)
 cdef int own_header(Chain m) except -1

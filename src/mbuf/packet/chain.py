@@ -335,7 +335,7 @@ def headed(m: Chain) -> PktHdr:
     return m.hdr
 
 
-def _name(thing: Any) -> int:
+def _name(thing: Any) -> Any:
     if cython.compiled:
         return cython.cast(cython.size_t, cython.cast(cython.p_void, thing))
     return id(thing)

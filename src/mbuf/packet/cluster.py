@@ -77,10 +77,11 @@ class Cluster(Window):
             put(self)
             finish_drop()
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """Dropped: go home, unless somebody has freed or attached it meanwhile."""
         if self.buf is not None:
             self.end()
+        return 0
 
 
 def cluster(storage: Storage) -> Cluster:

@@ -33,17 +33,21 @@ cdef Py_ssize_t M_COPYALL, MHLEN, MINCLSIZE, MPKTHSIZE
 
 cdef Chain alike(Source source, Chain m, bint head, int how, deadline)
 
+
 @cython.locals(storage=Storage)
 cdef int acquire_share(Chain n, Chain m) except -1
+
 
 @cython.locals(made=Storage)
 cdef void share(Chain n, Chain m, Py_ssize_t off, Py_ssize_t count) noexcept
 cdef void take(Chain n, Chain m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t off) noexcept
 
+
 @cython.locals(storage=Storage, made=Storage)
 cdef int dupcl(Chain n, Chain m) except -1
 cdef Chain copym(Chain m, Py_ssize_t skip, Py_ssize_t count, int how, deadline)
 cdef Chain copypacket(Chain m, int how, deadline)
+
 
 @cython.locals(
     source=Source, first=Chain, last=Chain, n=Chain, p=Chain, held=HeaderCopy, mark=cython.ulonglong,
@@ -51,10 +55,12 @@ cdef Chain copypacket(Chain m, int how, deadline)
 )
 cdef Chain _duplicate(Chain m, Py_ssize_t skip, Py_ssize_t count, bint whole, int how, deadline)
 
+
 @cython.locals(p=Chain, piece=Py_ssize_t)
 cdef void _commit_copy(
     Chain m, Py_ssize_t skip, Py_ssize_t count, bint whole, Chain n, HeaderCopy held
 ) noexcept
+
 
 @cython.locals(
     source=Source, first=Chain, last=Chain, n=Chain, held=HeaderCopy, hdr=PktHdr, mark=cython.ulonglong,
@@ -64,8 +70,10 @@ cdef Chain dup(Chain m, int how, deadline)
 cdef Chain _room_for(Source source, Chain m, Py_ssize_t todo, int how, deadline)
 cdef int _begin_like(Chain n) except -1
 
+
 @cython.locals(p=Chain, at=Py_ssize_t, room=Py_ssize_t, piece=Py_ssize_t)
 cdef int _fill(Chain n, Chain m) except -1
+
 
 @cython.locals(
     source=Source, n=Chain, p=Chain, part=Chain, mark=cython.ulonglong, at=Py_ssize_t, rest=Py_ssize_t,
@@ -73,10 +81,12 @@ cdef int _fill(Chain n, Chain m) except -1
 )
 cdef Chain split(Chain m, Py_ssize_t keep, int how, deadline)
 
+
 @cython.locals(rest=Chain)
 cdef void _commit_split(
     Chain m, Py_ssize_t keep, Chain p, Py_ssize_t at, Chain n, Chain part, tag
 ) noexcept
+
 
 @cython.locals(rest=Py_ssize_t)
 cdef void halve(Chain n, Chain m, Py_ssize_t keep) noexcept

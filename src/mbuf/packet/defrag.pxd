@@ -38,11 +38,14 @@ cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
 )
 cdef int defrag(Chain m, int how, deadline) except -1
 
+
 @cython.locals(src=Chain, piece=Py_ssize_t)
 cdef tuple _feed(Chain p, Py_ssize_t skip, Py_ssize_t n, Chain m)
 
+
 @cython.locals(old=Chain, new=Chain)
 cdef int _become(Chain m, Chain top, HeaderCopy held, Py_ssize_t size) except -1
+
 
 @cython.locals(
     held=HeaderCopy, top=Chain, last=Chain, n=Chain, p=Chain, source=Source, mark=cython.ulonglong,
@@ -50,11 +53,14 @@ cdef int _become(Chain m, Chain top, HeaderCopy held, Py_ssize_t size) except -1
 )
 cdef int fragment(Chain m, Py_ssize_t size, int how, deadline) except -1
 
+
 @cython.locals(made=Plan, enough=cython.bint, reserved=list)
 cdef int collapse(Chain m, Py_ssize_t most, int how, deadline) except -1
 
+
 @cython.locals(made=Plan)
 cdef int unshare(Chain m, int how, deadline) except -1
+
 
 @cython.locals(reserved=list)
 cdef list _clusters(Chain m, list wants, int how, deadline)

@@ -1,4 +1,4 @@
-"""What an mbuf of loose pages knows of itself.
+"""What an mbuf of unmapped pages knows of itself.
 
 Fields only, with the kernel's names and widths, and where that puts each byte: first the header, then what is
 used of the pages, then the trailer. Knows nothing of the mbuf, nor of the bytes in the pages.
@@ -72,7 +72,7 @@ class Epg:
     numbers: tuple[int, ...] | None
 
     def __init__(self) -> None:
-        raise TypeError("m.epg tells of an mbuf of loose pages; there is no other way to get one")
+        raise TypeError("m.epg tells of an mbuf of unmapped pages; there is no other way to get one")
 
     def reset(self) -> None:
         """As in a new mbuf: no page, no byte. See mb_alloc_ext_pgs."""

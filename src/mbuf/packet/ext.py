@@ -214,7 +214,7 @@ class Storage(Item):
 
     # What calls others, from the release list.
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """End, or go home."""
         item = self.ending
         if self.gone or item is None:
@@ -222,6 +222,7 @@ class Storage(Item):
         else:
             self.ending = None
             self.end(item)
+        return 0
 
     def end(self, item: Item) -> None:
         """Free the tags of an owner that was freed before; then `finish`."""

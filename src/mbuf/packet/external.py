@@ -170,7 +170,7 @@ class External(Storage):
             self.ending = owner
         put(self)
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         item = self.ending
         if self.gone:
             Item.let_go(self)
@@ -179,6 +179,7 @@ class External(Storage):
             self.end(item)
         elif self.uses == 0 and not self.released:
             self._leave()
+        return 0
 
     def end(self, item: Item) -> None:
         """Nobody uses or sees the memory any more: back to its owner with it. See mb_free_ext."""
@@ -199,12 +200,15 @@ class External(Storage):
             self._forget()
 
     def _leave(self) -> None:
-        """Give the buffer back, and call nobody."""
-        self.released = True
+        """Give the buffer back, and call no free routine; the tags of an owner that was freed before go first."""
         try:
-            self.give_back()
+            self.untag()
         finally:
-            self._forget()
+            self.released = True
+            try:
+                self.give_back()
+            finally:
+                self._forget()
 
     def _forget(self) -> None:
         """What was the owner's is not kept."""

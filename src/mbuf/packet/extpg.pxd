@@ -28,17 +28,22 @@ cdef Py_ssize_t INT_MAX, MHSIZE, MLEN, PAGE_SIZE
 
 cdef Unmapped pages_of(Chain m, str verb)
 
+
 @cython.locals(pages=Unmapped, seen=Memory)
 cdef view_page(Chain m, Py_ssize_t at)
+
 
 @cython.locals(pages=Unmapped, frames=list, page=Item, more=tuple)
 cdef int addpages(Chain m, Py_ssize_t count, int how, deadline) except -1
 
+
 @cython.locals(made=list, p=Chain, mark=cython.ulonglong, done=cython.bint)
 cdef int unmapped_to_ext(Chain m) except -1
 
+
 @cython.locals(n=Chain, seen=Mapped)
 cdef int _forget_all(Chain first) except -1
+
 
 @cython.locals(
     pages=Unmapped, epg=Epg, source=Source, first=Chain, last=Chain, fresh=Chain,
@@ -46,17 +51,22 @@ cdef int _forget_all(Chain first) except -1
 )
 cdef Chain _expand(Chain m, Chain p)
 
+
 @cython.locals(before=Chain, p=Chain, rest=Chain, first=Chain, last=Chain, after=Chain, k=Py_ssize_t)
 cdef int _exchange(Chain m, list made) except -1
+
 
 @cython.locals(n=Chain, seen=Mapped)
 cdef Chain _attach_all(Chain first, Item item)
 
+
 @cython.locals(pages=Unmapped, mark=cython.ulonglong, data=bytes)
 cdef int unmapped_compress(Chain m) except -1
 
+
 @cython.locals(p=Chain, rest=Chain, count=Py_ssize_t, units=Py_ssize_t, ready=Py_ssize_t, epg=Epg)
 cdef Chain free_notready(Chain m, Py_ssize_t todo)
+
 
 @cython.locals(
     source=Source, top=Chain, last=Chain, p=Chain, n=Chain, mark=cython.ulonglong, at=Py_ssize_t,

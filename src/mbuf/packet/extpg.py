@@ -58,7 +58,8 @@ def pages_of(m: Chain, verb: str) -> Unmapped:
     check_alive(m)
     if not m.bits & M_EXTPG:
         raise Inval(f"{verb}: this mbuf has no unmapped pages")
-    return cython.cast(Unmapped, m.buf)
+    pages: Unmapped = cython.cast(Unmapped, m.buf)
+    return pages
 
 
 def view_page(m: Chain, at: int) -> memoryview:

@@ -46,7 +46,7 @@ ROUNDS = 8
 
 @cython.cclass
 class HeaderCopy:
-    """What a copy of a laden header needs, acquired in advance. Made by `acquire_header`; ends in `give` or `discard`."""
+    """What a copy of a laden header needs, acquired in advance. See `acquire_header`; ends in `give` or `discard`."""
 
     #: `tags` are copies of those of `source` when that had `stamp`; `snd_tag` is one with one reference more.
     __slots__ = ("snd_tag", "source", "stamp", "tags")
@@ -130,6 +130,7 @@ def drop_header(m: Chain) -> None:
     hdr: PktHdr = m.hdr
     if hdr.laden():
         m.hdr = cython.cast(PktHdr, None)
+        hdr.taken_off = True
         put(hdr)
 
 
@@ -142,6 +143,7 @@ def move_header(m: Chain, from_: Chain) -> None:
     from_.bits &= ~M_PKTHDR
     if had and spare.laden():
         from_.hdr = cython.cast(PktHdr, None)
+        spare.taken_off = True
         put(spare)
     else:
         from_.hdr = spare
@@ -240,6 +242,7 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
     m.hdr = fresh
     give_header(m, held, from_)
     if had and spare.laden():
+        spare.taken_off = True
         put(spare)
     leave_commit()
     settle()

@@ -26,5 +26,6 @@ cdef class Mapped(Storage):
 cdef Mapped mapped(Unmapped of, Py_ssize_t page)
 cdef void join_root(Mapped made, Item item) noexcept
 
+
 @cython.locals(of=Unmapped, seen=Memory)
 cdef int forget(Mapped made) except -1

@@ -1,6 +1,6 @@
-"""One loose page as the storage of an mbuf whose bytes have an address.
+"""One unmapped page as the storage of an mbuf whose bytes have an address.
 
-Shows the page through a window, and has the mbuf of loose pages that it belongs to kept for as long.
+Shows the page through a window, and has the mbuf of unmapped pages that it belongs to kept for as long.
 Never knows the mbufs.
 """
 
@@ -71,14 +71,14 @@ class Mapped(Storage):
             self.vanish()
             self.run = None
             enter_commit()
-            of.untake(of.owner)
+            of.untake(cython.cast(Item, of.owner))
             self.part(item)
             leave_commit()
             of.leave(seen)
 
 
 def mapped(of: Unmapped, page: int) -> Mapped:
-    """A page of loose pages, for `join_root`. `NoBufs` when no window is left."""
+    """One of the unmapped pages, for `join_root`. `NoBufs` when no window is left."""
     made: Mapped = Mapped.__new__(Mapped)
     root: Unmapped = of.kept()
     made.begin(root, page, of.window(page))

@@ -64,11 +64,14 @@ cdef class Mbuf(Chain):
 
 cdef Mbuf _mbuf(m, str verb)
 
+
 @cython.locals(storage=Storage, probes=Probes)
 cdef int _take_cluster(Mbuf m, Cluster cluster) except -1
 
+
 @cython.locals(storage=External)
 cdef _detach(Mbuf m)
+
 
 @cython.locals(memory=Loan, storage=External)
 cdef int _adopt(
@@ -77,17 +80,22 @@ cdef int _adopt(
 cdef int _check_adopt(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
 cdef int count_whole(Mbuf m) except -1
 
+
 @cython.locals(m=Mbuf)
 cpdef Mbuf wrap_item(Item item, int kind, unsigned int bits)
+
 
 @cython.locals(m=Mbuf)
 cpdef Mbuf wrap_packet(Item item, int kind, unsigned int bits)
 
+
 @cython.locals(m=Mbuf)
 cdef Mbuf _handle(Item item, unsigned int bits)
 
+
 @cython.locals(fresh=Mbuf)
 cdef Mbuf _new_handle(Item item, Mbuf m, unsigned int bits)
+
 
 @cython.locals(m=Mbuf)
 cpdef show(Item item, Storage storage, free)

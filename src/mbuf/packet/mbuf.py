@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    import cython
-
     from mbuf.packet.ext import Ext
     from mbuf.packet.tag import Tag
+    from mbuf.shadow import cython
     from mbuf.uma.item import Item
+elif False:  # for the compiler: a type checker needs the decorators of methods with types
+    import cython
 else:
     from mbuf.shadow import cython
 
@@ -1266,7 +1267,7 @@ def count_whole(m: Mbuf) -> None:
 
 def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
     """The handle of an item of the mbuf zone, which goes back there if that fails. See mb_ctor_mbuf."""
-    m = _handle(item, bits)
+    m: Mbuf = _handle(item, bits)
     m.buf = item
     m.off = MPKTHSIZE if bits & M_PKTHDR else MHSIZE
     m.count = 0
@@ -1278,7 +1279,7 @@ def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
 
 def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
     """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
-    m = _handle(item, bits)
+    m: Mbuf = _handle(item, bits)
     m.buf = item.mate
     m.off = 0
     m.count = 0
@@ -1288,7 +1289,7 @@ def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
     return m
 
 
-def _handle(item: Item, bits: int) -> Mbuf:
+def _handle(item: Item, bits: int) -> Any:
     """The item's last handle if nobody else holds that, else a new one; with a clean header if it will have one."""
     # The second reference is the compiler's own, for the time of the call.
     if cython.compiled and Py_REFCNT(item.handle) == 2:

@@ -10,6 +10,7 @@ cdef unsigned int CSUM_SND_TAG
 cdef class PktHdr(Releasable):
     cdef object place
     cdef TagList tags
+    cdef bint taken_off
     cdef public Py_ssize_t len
     cdef public unsigned int flowid
     cdef public unsigned int csum_flags

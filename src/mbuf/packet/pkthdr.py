@@ -50,7 +50,7 @@ class PktHdr(Releasable):
     `rcv_tstmp` nanoseconds, `PH_per` and `PH_loc` scratch space of 64 bits each.
     """
 
-    #: `place` is the receive interface or, with CSUM_SND_TAG, the send tag.
+    #: `place` is the receive interface or, with CSUM_SND_TAG, the send tag; `taken_off`: its mbuf goes on without it.
     __slots__ = (
         "PH_loc",
         "PH_per",
@@ -63,12 +63,14 @@ class PktHdr(Releasable):
         "rcv_tstmp",
         "rsstype",
         "tags",
+        "taken_off",
     )
 
     PH_per: int
     csum_flags: int
     place: Any
     tags: TagList | None
+    taken_off: bool
 
     def __setattr__(self, name: str, value: Any) -> None:
         bits = _BITS.get(name)
@@ -171,10 +173,11 @@ class PktHdr(Releasable):
         """True when this holds something that must be let go of when its mbuf is freed."""
         return self.place is not None or self.tags is not None
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """Let go of the send tag, and free the tags. See m_demote_pkthdr.
 
-        The header has left its mbuf; who still holds it keeps the receive interface.
+        The header has left its mbuf. Who still holds it keeps the receive interface of one that was freed, and sees
+        that one which was taken off is clean.
         """
         tags, self.tags = self.tags, None
         tag = self.snd_tag
@@ -184,8 +187,15 @@ class PktHdr(Releasable):
             if tag is not None:
                 tag.rele()
         finally:
-            if tags is not None:
-                tags.delete_chain(None)
+            try:
+                if tags is not None:
+                    tags.delete_chain(None)
+            finally:
+                if self.taken_off:
+                    self.taken_off = False
+                    self.hold(None, 0)
+                    self.reset()
+        return 0
 
     def copy(self, other: PktHdr) -> None:
         """Take all fields over but the tags; the reference to a send tag is the caller's to take."""

@@ -93,7 +93,9 @@ cdef class Plan:
     cdef bytes _bytes(self, Step p)
     cdef int _commit(self, list appended, list chain, list spare) except -1
 
-    @cython.locals(head=Chain, first=Chain, last=Chain, m=Chain, p=Step, data=Memory, n=Py_ssize_t, pair=tuple)
+    @cython.locals(
+        head=Chain, first=Chain, last=Chain, m=Chain, p=Step, data=Memory, n=Py_ssize_t, pair=tuple
+    )
     cdef int _relink(self, list appended, list chain, list spare) except -1
 
 

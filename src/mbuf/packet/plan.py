@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -301,7 +303,8 @@ class Plan:
         for step, data in appended:
             p: Step = step
             more: Memory = data
-            if not self._writable(p) or p.base.off + p.base.count + more.size > bound(p.base):
+            base: Chain = cython.cast(Chain, p.base)
+            if not self._writable(p) or base.off + base.count + more.size > bound(base):
                 return False
         return True
 
@@ -330,7 +333,7 @@ class Plan:
         for pair in appended:
             p: Step = pair[0]
             data: Memory = pair[1]
-            m: Chain = p.base
+            m: Chain = cython.cast(Chain, p.base)
             m.buf.move(m.off + m.count, data, 0, data.size)
             m.count = p.count
         for old in self._old:

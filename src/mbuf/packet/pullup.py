@@ -212,7 +212,7 @@ def _chop(m: Chain, p: Chain, keep: int) -> Any:
     return n
 
 
-def _fresh(m: Chain, kind: int, size: int, most: int) -> Chain:
+def _fresh(m: Chain, kind: int, size: int, most: int) -> Any:
     """A new mbuf for `size` bytes, with a cluster if they are more than `most`."""
     source = origin(m)
     if size > most:

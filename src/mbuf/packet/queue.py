@@ -218,7 +218,7 @@ class MbufQ:
         m: Any = self._first
         if m is not None and not m.alive:
             # Freed, it leads nowhere.
-            gone = m
+            gone = m  # noqa: F841 (its last reference, until the commit is over)
             m.held = False
             m = self._first = None
         self._last = None

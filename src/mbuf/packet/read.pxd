@@ -14,35 +14,46 @@ cdef unsigned int M_EXTPG
 @cython.locals(n=Chain, found=list)
 cdef list views(Chain m)
 
+
 @cython.locals(pages=Unmapped)
 cdef list pieces(Chain m)
+
 
 @cython.locals(mark=cython.ulonglong)
 cdef bytes excerpt(Chain m, str verb, Py_ssize_t at, Py_ssize_t left)
 
+
 @cython.locals(n=Chain)
 cdef bint has_unmapped(Chain m) noexcept
+
 
 @cython.locals(n=Chain, whole=Gather, count=Py_ssize_t)
 cdef bytes _collect(Chain m, Py_ssize_t at, Py_ssize_t left)
 
+
 @cython.locals(n=Chain, piece=Py_ssize_t, count=Py_ssize_t, left=Py_ssize_t)
 cdef Py_ssize_t copyinto(Chain m, view, Py_ssize_t at, Py_ssize_t size) except -1
+
 
 @cython.locals(n=Chain, count=Py_ssize_t)
 cdef apply(Chain m, Py_ssize_t at, Py_ssize_t left, fn)
 
+
 @cython.locals(n=Chain)
 cdef tuple getptr(Chain m, Py_ssize_t at)
+
 
 @cython.locals(n=Chain, skip=Py_ssize_t, left=Py_ssize_t, count=Py_ssize_t)
 cdef int rewrite(Chain m, str verb, Py_ssize_t at, bytes data) except -1
 
+
 @cython.locals(n=Chain)
 cdef int _check_writable(Chain m, str verb, Py_ssize_t at, Py_ssize_t left) except -1
 
+
 @cython.locals(n=Chain, sum=Py_ssize_t, odd=Py_ssize_t, count=Py_ssize_t, part=Py_ssize_t)
 cdef Py_ssize_t in_cksum(Chain m, Py_ssize_t at, Py_ssize_t left) except -1
+
 
 @cython.locals(n=Chain, looking=Search, at=Py_ssize_t, found=Py_ssize_t)
 cdef Py_ssize_t find(Chain m, bytes sought, Py_ssize_t first) except -2

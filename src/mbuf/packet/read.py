@@ -49,7 +49,7 @@ def views(m: Chain) -> list[memoryview]:
 
 def pieces(m: Chain) -> list[memoryview]:
     """Views of the bytes of unmapped pages, of an mbuf known to have some."""
-    pages = cython.cast(Unmapped, m.buf)
+    pages: Unmapped = cython.cast(Unmapped, m.buf)
     return pages.views(m.off, m.count)
 
 

@@ -29,6 +29,7 @@ class Remains(Releasable):
     """
 
     __slots__ = ("item",)
+    item: Item
 
     def __init__(self) -> None:
         raise TypeError("remains are what a TLS session gets to free")
@@ -39,13 +40,14 @@ class Remains(Releasable):
         self.let_go()
         settle()
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """Give the mbuf back, once."""
         item, self.item = self.item, cython.cast(Item, None)
         if item is not None:
             enter_commit()
             send_home(item)
             leave_commit()
+        return 0
 
     def __del__(self) -> None:
         if self.item is not None:

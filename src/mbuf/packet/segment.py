@@ -61,7 +61,8 @@ def raise_freed(m: Segment) -> None:
 
 def store(m: Segment) -> Storage:
     """The external storage, of an mbuf known to have some."""
-    return cython.cast(Storage, m.buf)
+    storage: Storage = cython.cast(Storage, m.buf)
+    return storage
 
 
 def bound(m: Segment) -> int:

@@ -27,8 +27,10 @@ cdef Py_ssize_t MHLEN, MPKTHSIZE
 )
 cdef list segment(Chain m, Py_ssize_t size, int how, deadline)
 
+
 @cython.locals(n=Chain, total=Py_ssize_t)
 cdef Py_ssize_t _bytes(Chain m) noexcept
+
 
 @cython.locals(
     n=Chain, need=Py_ssize_t, total=Py_ssize_t, room=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t,
@@ -37,14 +39,17 @@ cdef Py_ssize_t _bytes(Chain m) noexcept
 cdef Py_ssize_t _missing(Chain m, Py_ssize_t size) except -1
 cdef Py_ssize_t _lacking(Chain m, Py_ssize_t at, Py_ssize_t piece) noexcept
 
+
 @cython.locals(n=Chain, s=Chain, room=Py_ssize_t, at=Py_ssize_t, piece=Py_ssize_t)
 cdef int _prepare(Chain m, Py_ssize_t size, Chain spare) except -1
+
 
 @cython.locals(
     hdr=PktHdr, bits=cython.uint, k=Py_ssize_t, top=Chain, last=Chain, n=Chain, rest=Chain,
     room=Py_ssize_t, todo=Py_ssize_t, whole=Py_ssize_t, at=Py_ssize_t, piece=Py_ssize_t,
 )
 cdef void _divide(Chain m, Py_ssize_t size, Chain spare, list packets) noexcept
+
 
 @cython.locals(hdr=PktHdr)
 cdef void begin_like(Chain m, PktHdr like, Py_ssize_t size, unsigned int bits) noexcept

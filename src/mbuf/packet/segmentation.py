@@ -51,11 +51,12 @@ def segment(m: Chain, size: int, how: int, deadline: float | None) -> list[Any]:
                     tag = place
                     taken += 1
             packets: list[Any] = [m] * count
-            if fingerprint(m) == mark and m.hdr is hdr and (tag is None or hdr.place is tag):
-                if hdr.len == _bytes(m) and (tag is not None or not hdr.csum_flags & CSUM_SND_TAG or count == 1):
-                    done = True
-                    _divide(m, size, spare, packets)
-                    return packets
+            same = fingerprint(m) == mark and m.hdr is hdr and (tag is None or hdr.place is tag)
+            tagged = tag is not None or not hdr.csum_flags & CSUM_SND_TAG or count == 1
+            if same and tagged and hdr.len == _bytes(m):
+                done = True
+                _divide(m, size, spare, packets)
+                return packets
         finally:
             if not done:
                 free_chain(spare)

@@ -108,9 +108,13 @@ class SndTag:
 
     def _destroy(self) -> None:
         """See m_snd_tag_destroy. What the interface raises goes to `sys.unraisablehook`."""
-        run(self._tell, "snd_tag_free", self)
-        run(self._tell, "rele")
-        self._tags.count -= 1
+        try:
+            try:
+                run(self._tell, "snd_tag_free", self)
+            finally:
+                run(self._tell, "rele")
+        finally:
+            self._tags.count -= 1
 
     def _tell(self, verb: str, *args: object) -> None:
         """Call that method of the interface, if it has it."""

@@ -145,7 +145,7 @@ class SockBuf(Marks):
         gone: Any = None
         m: Any = self._first
         if m is not None and not m.alive:
-            gone = m
+            gone = m  # noqa: F841 (its last reference, until the commit is over)
             m.held = False
             m = self._first = None
         self._last = None
@@ -285,7 +285,7 @@ class SockBuf(Marks):
         raise changing("take")
 
     def _reached(self, size: int) -> Any:
-        """The mbuf that the first `size` bytes end in, or None at the end; `_into` is how many of its bytes those are."""
+        """The mbuf that the first `size` bytes end in, or None at the end; `_into` of its bytes are among them."""
         left = size
         m: Any = self._first
         while m is not None and m.count <= left:

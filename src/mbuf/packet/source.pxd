@@ -24,6 +24,7 @@ cdef class Source:
 
 cdef Source origin(Chain m)
 
+
 @cython.locals(near=Py_ssize_t)
 cpdef Py_ssize_t how_of(how) except -1
 cpdef until(how, timeout)

@@ -59,11 +59,11 @@ class Source:
     def alloc_ext_pgs(
         self, how: int = M_NOWAIT, free: Any = None, arg1: Any = None, timeout: float | None = None
     ) -> Chain:
-        """An mbuf of loose pages, with none yet."""
+        """An mbuf of unmapped pages, with none yet."""
         raise NotImplementedError
 
     def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Chain:
-        """An mbuf of loose pages in memory, as many as hold `len` bytes."""
+        """An mbuf of unmapped pages in memory, as many as hold `len` bytes."""
         raise NotImplementedError
 
     def dropped(self, item: Any) -> None:
@@ -76,7 +76,7 @@ def origin(m: Chain) -> Source:
     source: Source | None = m.item.home.source
     if source is None:
         raise Inval("the pool that this mbuf came from is closed")
-    return cython.cast(Source, source)
+    return source
 
 
 def how_of(how: Any) -> int:

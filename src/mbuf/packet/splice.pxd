@@ -17,20 +17,26 @@ cdef unsigned int M_PKTHDR
 )
 cdef int insert(Chain m, Py_ssize_t off, Chain n, int how, deadline) except -1
 
+
 @cython.locals(p=Chain, half=Chain, mark=cython.ulonglong, at=Py_ssize_t)
 cdef int remove(Chain m, Py_ssize_t off, Py_ssize_t size, int how, deadline) except -1
+
 
 @cython.locals(p=Chain, at=Py_ssize_t)
 cdef Chain _mbuf_before(Chain m, Py_ssize_t off, str verb)
 
+
 @cython.locals(n=Chain, total=Py_ssize_t)
 cdef Py_ssize_t _bytes_before(Chain m, Chain p) noexcept
+
 
 @cython.locals(n=Chain)
 cdef Chain _acquire_half(Chain m, Chain p, int how, deadline)
 
+
 @cython.locals(rest=Chain)
 cdef void _cut_through(Chain p, Chain half, Py_ssize_t keep) noexcept
+
 
 @cython.locals(piece=Py_ssize_t)
 cdef void _drop_bytes(Chain p, Py_ssize_t at, Py_ssize_t left) noexcept

@@ -93,7 +93,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> i
     raise changing("remove")
 
 
-def _mbuf_before(m: Chain, off: int, verb: str) -> Chain:
+def _mbuf_before(m: Chain, off: int, verb: str) -> Any:
     """The mbuf that has the byte before byte `off` of the chain, or begins it."""
     at = off
     p: Any = m

@@ -96,8 +96,13 @@ class Tag(Releasable):
 
     #: `list` is the mark of the list that it is in, None in no list; `before` and `after` its neighbours there.
     __slots__ = ("after", "before", "content", "cookie", "id", "list", "routine", "size", "zone")
+    after: Tag | None
+    before: Tag | None
+    content: Any
     cookie: int
     id: int
+    list: Any
+    routine: Any
     size: int
     zone: TagZone | None
 
@@ -193,6 +198,8 @@ class TagList(Releasable):
 
     __slots__ = ("count", "first", "mark", "stamp")
     count: int
+    first: Tag | None
+    mark: Any
     stamp: int
 
     def __init__(self) -> None:
@@ -298,9 +305,10 @@ class TagList(Releasable):
             tags.prepend(t)
         return tags
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """Dropped, or replaced by another list: delete all."""
         self.delete_chain(None)
+        return 0
 
     def __del__(self) -> None:
         if self.count:

@@ -21,30 +21,39 @@ cdef unsigned int M_EXTPG, M_PKTHDR
 
 cdef int adj(Chain m, Py_ssize_t n) except -1
 
+
 @cython.locals(p=Chain, left=Py_ssize_t)
 cdef int _adj_front(Chain m, Py_ssize_t n) except -1
 
+
 @cython.locals(p=Chain, left=Py_ssize_t, piece=Py_ssize_t)
 cdef void drop_front(Chain m, Py_ssize_t n) noexcept
+
 
 @cython.locals(p=Chain, left=Py_ssize_t, total=Py_ssize_t)
 cdef int _adj_end(Chain m, Py_ssize_t n) except -1
 cdef int cat(Chain m, Chain n) except -1
 
+
 @cython.locals(more=Py_ssize_t)
 cdef int catpkt(Chain m, Chain n) except -1
+
 
 @cython.locals(p=Chain)
 cdef int check_joined(Chain m, Chain n, str verb) except -1
 
+
 @cython.locals(last=Chain, rest=Chain)
 cdef void join(Chain m, Chain n) noexcept
+
 
 @cython.locals(n=Chain, total=Py_ssize_t)
 cdef int sanity(Chain m, bint sanitize) except -1
 
+
 @cython.locals(n=Chain, p=Chain)
 cdef void _sanitize(Chain m, Py_ssize_t total) noexcept
+
 
 @cython.locals(before=Chain, rest=Chain)
 cdef int unlink(Chain m, Chain n) except -1

@@ -5,7 +5,7 @@ from mbuf.packet.ext cimport Storage
 from mbuf.packet.remains cimport Remains
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.uma.pages cimport Pages
-from mbuf.vm.commit cimport enter_commit, leave_commit, put
+from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
 from mbuf.vm.page cimport Memory, pane
 
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE

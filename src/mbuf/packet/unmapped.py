@@ -1,4 +1,4 @@
-"""Loose pages as the storage of mbufs: bytes that have no address until somebody asks for them.
+"""Unmapped pages as the storage of mbufs: bytes that have no address until somebody asks for them.
 
 Each mbuf has an object of its own, with its own `Epg`; those that share have a `root`, which counts them and
 frees the pages when the last one lets go. Pages are memory, or pages of a file that are neither mapped nor
@@ -30,13 +30,13 @@ from mbuf.vm.page import Memory, pane
 
 if not cython.compiled:
     from mbuf.uma.item import send_home
-    from mbuf.vm.commit import enter_commit, leave_commit, put
+    from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
 
 @cython.no_gc
 @cython.cclass
 class Unmapped(Storage):
-    """The loose pages of one mbuf. Made by `unmapped`, or by `share`."""
+    """The unmapped pages of one mbuf. Made by `unmapped`, or by `share`."""
 
     #: `frames` are pages in memory, of which a sharer has those of its root and no say in them; `file` is
     #: whose pages they are, if a file's; `root` counts the users, None where that is this itself; `free_cb`
@@ -52,7 +52,7 @@ class Unmapped(Storage):
     released: bool
 
     def __init__(self) -> None:
-        raise TypeError("loose pages are made by unmapped(supply)")
+        raise TypeError("unmapped pages are made by unmapped(supply)")
 
     def begin(self, supply: Pages) -> None:
         """Be the storage of one mbuf, without a page yet. See mb_alloc_ext_pgs."""
@@ -184,7 +184,7 @@ class Unmapped(Storage):
     def _check(self, offset: int, count: int) -> None:
         # There are no bytes in a row; none of them may be touched wherever that is.
         if count:
-            raise IndexError("the bytes are in loose pages, not in a row")
+            raise IndexError("the bytes are in unmapped pages, not in a row")
 
     def read(self, offset: int, count: int) -> bytes:
         """Copy bytes out, piece by piece. See m_unmappedtouio."""
@@ -303,8 +303,9 @@ class Unmapped(Storage):
         if not self.emptied:
             Storage.let_go(self)
             return 0
-        item, self.ending = self.ending, None
-        owner = item if self.owner is None else self.owner
+        item: Item = cython.cast(Item, self.ending)
+        self.ending = None
+        owner: Item = item if self.owner is None else self.owner
         self.emptied = False
         self.owner = None
         try:
@@ -371,12 +372,13 @@ class Unmapped(Storage):
                 page: Item = frame
                 send_home(page)
             leave_commit()
+            settle()
             if file is not None:
                 file.drop()
 
 
 def unmapped(supply: Pages) -> Unmapped:
-    """The storage of an mbuf of loose pages, whose pages in memory come from `supply`."""
+    """The storage of an mbuf of unmapped pages, whose pages in memory come from `supply`."""
     made: Unmapped = Unmapped.__new__(Unmapped)
     made.begin(supply)
     made.epg = blank()

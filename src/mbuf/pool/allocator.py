@@ -417,9 +417,10 @@ def second_try(a: Allocator, zone: Zone, how: int) -> Item:
 def _from_others(zone: Zone) -> Item | None:
     """Drain what other CPUs cache of the zone that is at its limit, and ask once more."""
     denier: Zone = zone.obstacle()[0]
-    if not denier.limiter.reached or not sum([each.cached for each in (*denier.feeds, denier)]):
+    zones = (denier,) if denier.feeds is None else (denier.feeds, denier)
+    if not denier.limiter.reached or not sum([each.cached for each in zones]):
         return None
-    for each in (*denier.feeds, denier):
+    for each in zones:
         each.reclaim(UMA_RECLAIM_DRAIN_CPU)
     return zone.alloc(M_NOWAIT, None)
 

@@ -56,7 +56,8 @@ def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadli
             raise Inval("frombytes: an mbuf of unmapped pages has no packet header: give M_EXTPG alone")
         if not 0 <= align <= most:
             raise Inval(f"frombytes: align {align}: give the bytes of an mbuf of unmapped pages, up to {most}")
-        return fill_pages(a, data, align or most, how, deadline)
+        filled: Mbuf = fill_pages(a, data, align or most, how, deadline)
+        return filled
     if not 0 <= align < MHLEN:
         raise Inval(f"frombytes: align {align}: give 0 to {MHLEN - 1}")
     return fill_chain(chain.getm2(a, None, max(size + align, 1), how, MT_DATA, flags, deadline), data, align)

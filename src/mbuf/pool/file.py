@@ -59,7 +59,7 @@ class File:
         timeout: float | None = None,
         maxseg: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE,
     ) -> Mbuf:
-        """A chain of loose pages that has `len` bytes of the file from `off` on, by default all; no packet header.
+        """A chain of unmapped pages that has `len` bytes of the file from `off` on, by default all; no packet header.
 
         The file is not mapped and not read. Put a header in front with `head.cat(chain)`. Each mbuf has at most
         `maxseg` bytes, 20480 or fewer. Raises `NoBufs` when mbufs are out, and `Inval` if the file has fewer bytes.
@@ -70,7 +70,8 @@ class File:
             raise Inval(f"{self.name}: {size} bytes at {off}: it has {self._file.size}")
         if not 0 < clip(maxseg) <= MBUF_PEXT_MAX_PGS * PAGE_SIZE:
             raise Inval(f"{self.name}: maxseg {maxseg}: give the most bytes of an mbuf, up to 20480")
-        return file_chain(self._source, self._file, start, size, clip(maxseg), how, until(how, timeout))
+        chain: Mbuf = file_chain(self._source, self._file, start, size, clip(maxseg), how, until(how, timeout))
+        return chain
 
     def close(self) -> None:
         """Give no pages any more; those given stay good."""

@@ -374,7 +374,7 @@ class Pool:
         arg1: Any = None,
         timeout: float | None = None,
     ) -> Mbuf:
-        """An mbuf of loose pages that has none yet: see `m.addpages` and `m.epg`. See mb_alloc_ext_pgs.
+        """An mbuf of unmapped pages that has none yet: see `m.addpages` and `m.epg`. See mb_alloc_ext_pgs.
 
         When the last mbuf that shares them lets go, `free(m)` is called once, with an mbuf whose `epg`, and `ext`
         with `arg1`, still tell of them; then the pages are freed.
@@ -390,7 +390,7 @@ class Pool:
             settle()
 
     def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """An mbuf of loose pages in memory, as many as hold `len` bytes, at most 20480; it has no bytes yet.
+        """An mbuf of unmapped pages in memory, as many as hold `len` bytes, at most 20480; it has no bytes yet.
 
         Raises `NoMemory` when pages are out. Write to the pages with `m.page`. See mb_alloc_ext_plus_pages.
         """
@@ -430,7 +430,7 @@ class Pool:
         """A chain that holds a copy of data's bytes, of mbufs as large as fit. See m_uiotombuf.
 
         `align` bytes of room, fewer than 168, come before them. Data may be empty. With M_EXTPG, and without
-        M_PKTHDR, the bytes are in loose pages, `align` at most in each mbuf, or as many as fit if that is 0.
+        M_PKTHDR, the bytes are in unmapped pages, `align` at most in each mbuf, or as many as fit if that is 0.
         """
         check_latch()
         wait, room, bits = clip(how), clip(align), clip(flags)

@@ -19,7 +19,7 @@ class PoolStat:
     drops: int
     #: Bytes of packet tags (the malloc type `mbuf_tag`).
     tag_bytes: int
-    #: Pages handed out to slabs, and to mbufs of loose pages, of `pages_total`.
+    #: Pages handed out to slabs, and to mbufs of unmapped pages, of `pages_total`.
     pages_used: int
     pages_total: int
     #: Windows onto pages of files that were wanted when all were in use.

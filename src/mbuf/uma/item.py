@@ -54,7 +54,7 @@ class Item(Memory):
         self.home.held -= 1
         send_home(self)
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """Go home, whatever that takes."""
         if self.gone:
             self.gone = False
@@ -65,6 +65,7 @@ class Item(Memory):
                 leave_commit()
         else:
             self.home.free(self)
+        return 0
 
 
 def send_home(item: Item) -> None:

@@ -77,7 +77,7 @@ class Releasable:
     _behind: Any
     listed: bool
 
-    def let_go(self) -> None:
+    def let_go(self) -> int:
         """End what this holds. User code may run."""
         raise NotImplementedError
 
@@ -175,9 +175,12 @@ def work_off() -> None:
         mbuf_own_list.fresh = 0
         mbuf_own_list.depth += 1
         try:
-            r.let_go()
-        except Exception as error:
-            report(error, r)
+            try:
+                r.let_go()
+            except Exception as error:
+                report(error, r)
+            # Its last reference goes while this counts as a callback: what it drops is put on the list.
+            r = cython.cast(Releasable, None)
         except BaseException as error:  # ends the program; raised below
             failure = error
         finally:

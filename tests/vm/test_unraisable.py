@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from mbuf.packet.routine import run
+from mbuf.vm.unraisable import run
 
 
 def test_a_routine_is_called_at_once() -> None:

@@ -19,7 +19,7 @@ from mbuf import (
     Pool,
     RefCount,
 )
-from mbuf.packet.loose import Loose
+from mbuf.packet.nofree import NoFree
 
 
 def untouched(pool: Pool) -> bool:
@@ -172,7 +172,7 @@ def test_init_wants_numbers(pool: Pool, name: str, value: Any) -> None:
 
 
 def test_it_takes_back_only_its_own(pool: Pool) -> None:
-    home: Any = Loose(None)
+    home: Any = NoFree(None)
     home.free(None)
     m: Mbuf = pool.init()
     m.free()
