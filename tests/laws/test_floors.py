@@ -198,7 +198,7 @@ LAWFUL = {
     "vm/page.pxd": "from libc.string cimport memcpy\ncdef int take() except? -1",
     "uma/zone.py": '"""Zones keep no mmap of theirs."""\nfrom mbuf.vm import page',
     "uma/stat.py": '"""Numbers."""\nfrom types import MappingProxyType\nNAMES = MappingProxyType({})',
-    "packet/mbuf.py": '"""Mbufs."""\nfrom . import extpg\nfrom ..vm.page import Run\ntry:\n    pass\nexcept OSError:\n    pass',
+    "packet/mbuf.py": '"""M."""\nfrom . import extpg\nfrom ..vm import page\ntry:\n    pass\nexcept OSError:\n    pass',
     "packet/mbuf.pxd": "from mbuf.vm.page cimport Run  # not memcpy",
     "packet/unmapped.py": '"""Pages."""\nfrom mbuf import const',
     "packet/trim.py": '"""Chains."""\nfrom mbuf import const',

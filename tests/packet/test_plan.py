@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import Inval, M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, Freed, Mbuf, NoBufs, Pool, Vm
+from mbuf import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, Freed, Inval, Mbuf, NoBufs, Pool, Vm
 from mbuf.packet.source import Source
 from mbuf.vm.page import compiled
 from packet.failing import Scarce

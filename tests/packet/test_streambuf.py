@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbuf import Freed, Inval, Mbuf, NoBufs, Pool, StreamBuffer, TooLong, Vm
+from mbuf import Inval, Mbuf, NoBufs, Pool, StreamBuffer, TooLong, Vm
 
 
 def fed(pool: Pool, *parts: bytes, **marks: int) -> StreamBuffer:

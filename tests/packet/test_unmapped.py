@@ -332,7 +332,7 @@ def test_tags_of_an_owner_are_nobodys_here(pool: Pool) -> None:
             getattr(n, verb)(m)
     with pytest.raises(Inval, match="no packet header"):
         _ = n.pkthdr
-    with pytest.raises(Inval, match="packet header can't have loose pages"):
+    with pytest.raises(Inval, match="packet header can't have unmapped pages"):
         m.dupcl(n)
     assert (m.flags, n.flags & M_PKTHDR, pool.out) == (M_PKTHDR, 0, 2)
     pool.free_bulk([m, n])

@@ -17,7 +17,7 @@ cdef class Chain(Segment):
 
     cdef bint lend(self) except -1
 
-    @cython.locals(item=Item)
+    @cython.locals(item=Item, dropped=cython.bint)
     cdef int let_go(self) except -1
 
 
@@ -69,8 +69,10 @@ cdef void swap(Chain m, Chain n) noexcept
 cdef void attach(Chain m, Storage storage) noexcept
 
 
-@cython.locals(item=Item, bits=cython.uint, p=Chain)
 cdef void release(Chain m) noexcept
+
+@cython.locals(item=Item, bits=cython.uint, p=Chain)
+cdef void release_now(Chain m) noexcept
 
 
 @cython.locals(hdr=PktHdr, storage=Storage)

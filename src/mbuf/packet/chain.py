@@ -56,16 +56,17 @@ class Chain(Segment):
         return not writable(self)
 
     def let_go(self) -> int:
-        """From the release list: free this mbuf if it was dropped."""
-        if not self.dropped:
+        """From the release list: free this mbuf if it was dropped, or if its probe is to be told before it is freed."""
+        if not self.dropped and not self.doomed:
             return 0
-        self.dropped = False
+        dropped = self.dropped
+        self.dropped = self.doomed = False
         failure: BaseException | None = None
         if self.alive:
             item: Item = self.item
             try:
                 source: Any = item.home.source
-                if source is not None:
+                if dropped and source is not None:
                     source.dropped(item)
                 if item.home.probes.on and self.alive:
                     item.home.probes.fire("m-free", self)
@@ -73,11 +74,13 @@ class Chain(Segment):
                 failure = error
             enter_commit()
             if self.alive:
-                release(self)
-                # The handle is about to die.
-                item.handle = None
+                release_now(self)
+                if dropped:
+                    # The handle is about to die.
+                    item.handle = None
             leave_commit()
-        unlink_all(self)
+        if dropped:
+            unlink_all(self)
         if failure is not None:
             raise failure
         return 0
@@ -262,7 +265,19 @@ def attach(m: Chain, storage: Storage) -> None:
 
 
 def release(m: Chain) -> None:
-    """In a commit: free one live mbuf, whose `next` was cut. See m_free and mb_dtor_mbuf."""
+    """In a commit: free one live mbuf, whose `next` was cut. See m_free and mb_dtor_mbuf.
+
+    Where probes are told, it is freed from the release list, after its probe has fired.
+    """
+    if m.item.home.probes.on:
+        m.doomed = True
+        put(m)
+    else:
+        release_now(m)
+
+
+def release_now(m: Chain) -> None:
+    """In a commit: `release`, of an mbuf whose probe has fired."""
     item: Item = m.item
     bits = m.bits
     item.handle = m
@@ -347,7 +362,7 @@ if not cython.compiled:
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
         """Uncompiled, an mbuf that was never made is as good as freed."""
         m = _new(cls)
-        m.alive = m.held = m.dropped = False
+        m.alive = m.held = m.dropped = m.doomed = False
         m._next = m._nextpkt = m.hdr = m.item = m.buf = None
         m.bits = m.off = m.count = m.kind = 0
         return m

@@ -22,6 +22,7 @@ from mbuf.packet.chain cimport (
     own_header,
     release,
     release_chain,
+    release_now,
     set_next,
     set_nextpkt,
     span,

@@ -86,6 +86,7 @@ else:
         own_header,
         release,
         release_chain,
+        release_now,
         set_next,
         set_nextpkt,
         span,
@@ -145,7 +146,7 @@ class Mbuf(Chain):
         enter_commit()
         n: Mbuf | None = cut(self)
         if self.alive:
-            release(self)
+            release_now(self)
         leave_commit()
         settle()
         if failure is not None:
@@ -1335,8 +1336,11 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
     try:
         run(free, m)
     finally:
-        # It can't be freed: what it stands for goes by itself.
-        m.alive = False
+        # What it stood for goes by itself; what a verb has put in its place goes now.
+        enter_commit()
+        if m.alive:
+            release_now(m)
+        leave_commit()
         unlink_all(m)
 
 

@@ -16,6 +16,7 @@ cdef class Segment(Window):
     cdef bint alive
     cdef bint held
     cdef bint dropped
+    cdef bint doomed
 
 
 cdef int raise_freed(Segment m) except -1

@@ -43,11 +43,15 @@ M_STRUCTURE = M_EXT | M_PKTHDR | M_EXTPG | M_NOFREE
 @cython.no_gc
 @cython.cclass
 class Segment(Window):
-    """The state of an mbuf that stands alone. `dropped`: nobody holds it any more, so it is about to be freed."""
+    """The state of an mbuf that stands alone. `dropped`: nobody holds it any more, so it is about to be freed.
 
-    __slots__ = ("alive", "bits", "dropped", "held", "item", "kind")
+    `doomed`: it is about to be freed, once its probe was told.
+    """
+
+    __slots__ = ("alive", "bits", "doomed", "dropped", "held", "item", "kind")
     alive: bool
     bits: int
+    doomed: bool
     dropped: bool
     held: bool
     item: Item

@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import VM_LOW_KMEM
 from mbuf.errors import Busy
 from mbuf.vm.gauge import Gauge, gauges
 from mbuf.vm.pressure import INTERVAL, Pressure
-from mbuf.vm.unraisable import run
+from mbuf.vm.unraisable import report
 
 if TYPE_CHECKING:
     from mbuf.vm.vm import Vm
@@ -75,7 +75,7 @@ class MemoryWatch:
             thread.join()
 
     def __enter__(self) -> MemoryWatch:
-        self._start(run)
+        self._start(_call)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +85,7 @@ class MemoryWatch:
         # Only who runs a loop needs this, and has it already.
         from asyncio import get_running_loop
 
-        self._start(partial(run, get_running_loop().call_soon_threadsafe))
+        self._start(partial(_call, get_running_loop().call_soon_threadsafe))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -96,6 +96,14 @@ class MemoryWatch:
         pressure = getattr(self, "_pressure", None)
         if pressure is not None:
             pressure.stop()
+
+
+def _call(fn: Callable[..., object], *args: Any) -> None:
+    """Call `fn(*args)`; whatever it raises goes to `sys.unraisablehook`: the thread goes on."""
+    try:
+        fn(*args)
+    except BaseException as error:  # nobody else can catch it
+        report(error, fn)
 
 
 def _watch(pressure: Pressure, tell: Callable[[int], object]) -> None:

@@ -95,12 +95,21 @@ def _line(source: Path, path: tuple[str, ...]) -> int:
     body: list[ast.stmt] = ast.parse(source.read_bytes()).body
     line = 0
     for name in path:
-        found = next((node for node in body if name in _names(node)), None)
+        found = next((node for node in _flat(body) if name in _names(node)), None)
         if found is None:
             return _attribute(body, name) if line else 0
         line = found.lineno
         body = getattr(found, "body", [])
     return line
+
+
+def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a body, and those that are under an `if` there."""
+    for node in body:
+        if isinstance(node, ast.If):
+            yield from _flat([*node.body, *node.orelse])
+        else:
+            yield node
 
 
 def _names(node: Any) -> list[str]:

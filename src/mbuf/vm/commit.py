@@ -158,6 +158,9 @@ def _pop() -> Releasable:
     LATCH.pending -= 1
     if mbuf_own_list.fresh:
         mbuf_own_list.fresh -= 1
+    if not cython.compiled and not mbuf_own_list.fresh:
+        # Uncompiled, the mark is a reference.
+        mbuf_own_list.last_fresh = None
     return r
 
 
