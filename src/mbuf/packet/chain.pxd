@@ -71,6 +71,7 @@ cdef void attach(Chain m, Storage storage) noexcept
 
 cdef void release(Chain m) noexcept
 
+
 @cython.locals(item=Item, bits=cython.uint, p=Chain)
 cdef void release_now(Chain m) noexcept
 
