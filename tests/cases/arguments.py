@@ -1,6 +1,7 @@
 """Arguments whose conversion runs code of the caller: `__index__`, `__bool__`, `__len__`, `__iter__`, `__buffer__`."""
 
 import io
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -126,7 +127,14 @@ def index_cuts(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
 def int_that_lies(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
     for value in (2, -1, 100, 2**31, 2**63, -(2**64)):
         m = tagged(scene)
-        refused(lambda m=m, value=value: verb(m, Lying(value)), MbufError, TypeError, OverflowError, ValueError)
+        refused(
+            lambda m=m, value=value: verb(m, Lying(value)),
+            MbufError,
+            TypeError,
+            OverflowError,
+            ValueError,
+            struct.error,
+        )
         assert 0 <= m.len <= m.size
         assert sum(n.len for n in _mbufs(m)) == len(m)
         m.freem()

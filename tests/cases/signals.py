@@ -157,15 +157,20 @@ def keyboard_interrupt(scene: Scene) -> None:
     count = 0
     try:
         thread.start()
-        while time.monotonic() < end:
-            try:
-                while time.monotonic() < end:
-                    bulk(pool)
-                    verbs(pool)
-            except KeyboardInterrupt:
-                count += 1
     except KeyboardInterrupt:
-        pass
+        count += 1
+    while time.monotonic() < end:
+        # One that comes while another is handled ends only the inner loop.
+        try:
+            while time.monotonic() < end:
+                try:
+                    while time.monotonic() < end:
+                        bulk(pool)
+                        verbs(pool)
+                except KeyboardInterrupt:
+                    count += 1
+        except KeyboardInterrupt:
+            count += 1
     while not stop.is_set():
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

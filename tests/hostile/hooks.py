@@ -5,11 +5,12 @@ import logging
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from hostile.scene import Scene
 from hostile.surface import Member, Param
-from mbuf import EXT_NET_DRV, M_PKTHDR, PROBES, Mbuf, Pool, Vm
+from mbuf import EXT_NET_DRV, M_PKTHDR, PROBES, Inval, Mbuf, Pool, Vm
 
 
 class Trigger:
@@ -326,8 +327,10 @@ def place(kind: str, trigger: Trigger, pool: Pool) -> Callable[[], None]:
             pool.probes.attach(name, trigger)
 
         def off() -> None:
+            # One that raised is detached already, and so are all when the pool is closed.
             for name in PROBES:
-                pool.probes.detach(name, trigger)
+                with suppress(Inval):
+                    pool.probes.detach(name, trigger)
 
         return off
     if kind == "logger":

@@ -204,7 +204,10 @@ class Scene:
             tags = [(t.cookie, t.id, t.value if isinstance(t.value, str) else type(t.value).__name__) for t in m.tags]
             rcvif = hdr.rcvif if isinstance(hdr.rcvif, str) else type(hdr.rcvif).__name__
             header = (hdr.len, hdr.flowid, hdr.csum_flags, rcvif, tags, hdr.snd_tag is not None)
-        data = None if blind else m.copydata(0, m.len)
+        try:
+            data: Any = None if blind else m.copydata(0, m.len)
+        except MbufError as error:  # an mbuf of the chain was freed, as the act had it
+            data = type(error).__name__
         links = [self._named(link, names, 0) for link in (m.next, m.nextpkt)]
         lead = None if flags & M_EXTPG else m.offset
         return flags, m.type, m.len, lead, m.size, storage, header, data, links

@@ -15,14 +15,15 @@ LISTING = r"""
 import importlib, inspect, json, re, sys
 from pathlib import Path
 src, seen, fields = Path(sys.argv[1]), {}, {}
-modules = [".".join(types.relative_to(src).with_suffix("").parts) for types in sorted(src.rglob("*.pxd"))]
+modules = [".".join(types.relative_to(src).with_suffix("").parts) for types in sorted(src.rglob("*.pxd"))
+           if types.with_suffix(".py").exists()]
 for module in modules:
     text = (src / (module.replace(".", "/") + ".pxd")).read_text("utf-8")
     for head, body in re.findall(r"^cdef class (\w+).*\n((?:(?: .*)?\n)*)", text, re.M):
         fields[f"{module}.{head}"] = set(re.findall(r"^ +cdef [^(\n]*?(\w+)(?:\(.*|)$", body, re.M))
 for module in modules:
     for cls in vars(importlib.import_module(module)).values():
-        if inspect.isclass(cls) and cls.__module__ == module:
+        if inspect.isclass(cls) and cls.__module__ == module and cls.__name__[0] != "_":
             typed = set().union(*(fields.get(f"{c.__module__}.{c.__name__}", set()) for c in cls.__mro__))
             typed |= {n for n in dir(cls) if inspect.ismemberdescriptor(getattr(cls, n))}
             seen[f"{module}.{cls.__name__}"] = sorted(n for n in set(dir(cls)) - typed if n[0] != "_")

@@ -51,7 +51,7 @@ def test_a_wrapped_object_is_a_packet(pool: Pool) -> None:
 
 def test_a_wrapped_bytes_object_is_read_only(pool: Pool) -> None:
     m = pool.wrap(b"in place")
-    assert (bytes(m), m.writable, m.flags & M_RDONLY) == (b"in place", False, M_RDONLY)
+    assert (bytes(m), m.writable, m.flags & M_RDONLY) == (b"in place", False, 0)
     m.freem()
 
 
@@ -261,10 +261,11 @@ print("alive")
         ("vm.loan", "vm.page", "vm.scan"),
         ("uma.item", "uma.slab", "uma.bucket", "uma.cache"),
         ("pool.packets", "pool.zones"),
-        ("packet.ext", "packet.external", "packet.cluster", "packet.loose"),
-        ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.recipe", "packet.queue"),
-        ("packet.segment", "packet.chain", "packet.content", "packet.header", "packet.shape"),
-        ("packet.copy", "packet.growth", "packet.gather", "packet.layout", "packet.mbuf"),
+        ("pool.stock", "pool.reserve", "pool.allocator", "pool.pool"),
+        ("packet.ext", "packet.external", "packet.cluster", "packet.unmapped", "packet.pages", "packet.mapped"),
+        ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.source", "packet.record"),
+        ("packet.queue", "packet.sockbuf", "packet.streambuf", "packet.remains"),
+        ("packet.segment", "packet.chain", "packet.header", "packet.plan", "packet.mbuf"),
     ],
     ids=lambda modules: modules[0],
 )

@@ -12,13 +12,19 @@ def test_a_routine_is_called_at_once() -> None:
     assert seen == [1, "two"]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_a_routine_raises_is_told_and_not_passed_on(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+def test_what_a_routine_raises_is_told_and_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_value))
-
-    def fail() -> None:
-        raise error
-
-    run(fail)
+    error = ValueError("no")
+    run(_fail, error)
     assert told == [error]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_what_ends_the_program_is_passed_on(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        run(_fail, error)

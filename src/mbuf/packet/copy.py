@@ -146,7 +146,9 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
             if p is None:
                 return None
             first = alike(source, p, skip == 0 and m.bits & M_PKTHDR != 0, how, deadline)
-            if first.bits & M_PKTHDR and m.hdr.laden():
+            # To get one may have taken a wait, in which another thread freed the chain or took its header off.
+            check_alive(m)
+            if first.bits & M_PKTHDR and m.bits & M_PKTHDR and m.hdr.laden():
                 held = acquire_header(held, m.hdr, how)
             last: Chain = first
             todo = count
@@ -307,7 +309,8 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
                 link(n, part)
             if rest:
                 acquire_share(part, p)
-            if head and m.hdr.csum_flags & CSUM_SND_TAG:
+            check_alive(m)
+            if head and m.bits & M_PKTHDR and m.hdr.csum_flags & CSUM_SND_TAG:
                 place = m.hdr.place
                 place.ref()
                 tag = place

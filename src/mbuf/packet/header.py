@@ -99,7 +99,8 @@ def discard_header(held: HeaderCopy | None) -> int:
     tag, held.snd_tag = held.snd_tag, None
     try:
         if tags is not None:
-            tags.delete_chain(None)
+            tags.release()
+            settle()
     finally:
         if tag is not None:
             tag.rele()
@@ -290,7 +291,8 @@ def tag_copy_chain(m: Chain, from_: Any, how: int) -> None:
         hdr: PktHdr = headed(m)
     except BaseException:
         if tags is not None:
-            tags.delete_chain(None)
+            tags.release()
+            settle()
         raise
     enter_commit()
     before: TagList | None = hdr.tags

@@ -189,7 +189,7 @@ class PktHdr(Releasable):
         finally:
             try:
                 if tags is not None:
-                    tags.delete_chain(None)
+                    tags.release()
             finally:
                 if self.taken_off:
                     self.taken_off = False

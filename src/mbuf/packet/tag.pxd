@@ -49,12 +49,15 @@ cdef class TagList(Releasable):
 
     cpdef delete_chain(self, t=*)
 
-    @cython.locals(t=Tag, after=Tag, id=object, near=object)
+    @cython.locals(t=Tag, id=object, near=object)
     cpdef Tag locate(self, cookie, object type, after=*)
 
     @cython.locals(t=Tag, copies=list, tags=TagList)
     cpdef TagList copy(self, how=*)
     cdef int let_go(self) except -1
+
+    @cython.locals(first=Tag, t=Tag, after=Tag)
+    cdef void release(self) noexcept
 
     @cython.locals(t=Tag)
     cdef int _delete(self, list tags) except -1
@@ -62,5 +65,6 @@ cdef class TagList(Releasable):
     cdef int _check_mine(self, Tag t) except -1
 
 
+cdef void _end(Tag t) noexcept
 cdef list _chain(Tag t)
 cdef Py_ssize_t _bytes_of(value)

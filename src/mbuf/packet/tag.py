@@ -281,7 +281,8 @@ class TagList(Releasable):
             t = self.first
         else:
             self._listed(after)
-            t = after.after
+            t = after
+            t = t.after
         while t is not None and (t.id != id or t.cookie != near):
             t = t.after
         return t
@@ -307,8 +308,23 @@ class TagList(Releasable):
 
     def let_go(self) -> int:
         """Dropped, or replaced by another list: delete all."""
-        self.delete_chain(None)
+        self.release()
         return 0
+
+    def release(self) -> None:
+        """Put all on the release list, in the order of `delete_chain`; the caller settles, or is let go of itself."""
+        first = self.first
+        if first is None:
+            return
+        t = first.after
+        while t is not None:
+            after = t.after
+            _end(t)
+            t = after
+        _end(first)
+        self.first = None
+        self.count = 0
+        self.stamp += 1
 
     def __del__(self) -> None:
         if self.count:
@@ -337,6 +353,13 @@ class TagList(Releasable):
     def _check_mine(self, t: Tag) -> None:
         if t.list is not self.mark:
             raise t.freed() if t.list is _NOWHERE or t.zone is None else Inval("the tag isn't on this packet")
+
+
+def _end(t: Tag) -> None:
+    """Put a tag on the release list: it is in no list of tags any more."""
+    t.list = _NOWHERE
+    t.before = t.after = None
+    put(t)
 
 
 def _chain(t: Tag | None) -> list[Tag]:

@@ -163,7 +163,7 @@ class Allocator(Source):
 
 
 if not cython.compiled:
-    from mbuf.packet.chain import attach, free_chain, link
+    from mbuf.packet.chain import attach, free_chain, link, release_now
     from mbuf.packet.cluster import cluster
     from mbuf.packet.segment import check_alive
     from mbuf.uma.item import send_home
@@ -374,13 +374,15 @@ def _cluster(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item
 
 
 def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf with a cluster of that zone."""
+    """An mbuf with a cluster of that zone; where there is none, no probe is told of the mbuf, as in the kernel."""
     m = begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
     try:
         item = _cluster(a, zone, how, deadline)
     except BaseException:
+        enter_commit()
         if m.alive:
-            free_chain(m)
+            release_now(m)
+        leave_commit()
         raise
     _attach(m, item)
     return m

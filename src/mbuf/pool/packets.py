@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Where packets come from: an mbuf of the keg, paired with a cluster of the cluster zone.
 
 The backend of the packet zone. A packet that is cached keeps its cluster.
@@ -81,7 +82,9 @@ class Packets(Backend):
 
     def denied(self) -> MbufError:
         """It was the clusters if there were mbufs."""
-        return self._clusters.denied() if self._short else self._keg.denied()
+        short: Any = self._clusters if self._short else self._keg
+        error: MbufError = short.denied()
+        return error
 
     def obstacle(self, zone: Any) -> tuple[Any, Any]:
         """It was the clusters if there were mbufs."""

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """What the reserve has laid by, and the zones that give it: see `Reserve`.
 
 Items wait in queues, linked to each other; each step is a commit. A packet is put together of both queues when it is
@@ -173,8 +174,9 @@ class Pairs(Backend):
 
     def denied(self) -> MbufError:
         """It was the clusters if there are mbufs."""
-        short = self._clust if self.mbuf.backend.free else self.mbuf
-        return short.denied()
+        short: Any = self._clust if self.mbuf.backend.free else self.mbuf
+        error: MbufError = short.denied()
+        return error
 
     @property
     def free(self) -> int:

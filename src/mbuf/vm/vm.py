@@ -78,7 +78,22 @@ class Vm:
     )
     map: PageMap
 
+    def __cinit__(self, *_: object, **__: object) -> None:
+        # One whose `__init__` never ran has no page.
+        #: Which pages are handed out.
+        self.map = PageMap(0)
+        #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
+        self.lowmem = Event()
+        #: Invoked after that, with the same: whoever caches lets go of it. See uma_reclaim.
+        self.reclaim = Event()
+        #: Invoked when a request found no page, wherever that was: listeners must return at once.
+        self.shortage = Event()
+        #: Invoked after pages were freed.
+        self.freed = Event()
+
     def __init__(self, realmem: int, clock: Callable[[], float] = time.monotonic) -> None:
+        if not cython.compiled:
+            self.__cinit__()
         if not hasattr(realmem, "__index__") or isinstance(realmem, bool):
             raise TypeError(f"realmem {realmem!r}: give the bytes of memory to manage, a whole number")
         bytes_ = index(realmem)
@@ -89,16 +104,7 @@ class Vm:
         self.lowmem_period: float = LOWMEM_PERIOD
         #: Bytes in the budget, as given; pages are whole.
         self.realmem = bytes_
-        #: Which pages are handed out.
         self.map = PageMap(bytes_ // PAGE_SIZE)
-        #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
-        self.lowmem = Event()
-        #: Invoked after that, with the same: whoever caches lets go of it. See uma_reclaim.
-        self.reclaim = Event()
-        #: Invoked when a request found no page, wherever that was: listeners must return at once.
-        self.shortage = Event()
-        #: Invoked after pages were freed.
-        self.freed = Event()
         # When it was told last.
         self._told_pages = self._told_kmem = float("-inf")
 
