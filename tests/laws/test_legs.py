@@ -21,6 +21,8 @@ for module in modules:
     text = (src / (module.replace(".", "/") + ".pxd")).read_text("utf-8")
     for head, body in re.findall(r"^cdef class (\w+).*\n((?:(?: .*)?\n)*)", text, re.M):
         fields[f"{module}.{head}"] = set(re.findall(r"^ +cdef [^(\n]*?(\w+)(?:\(.*|)$", body, re.M))
+        rows = re.findall(r"^ +cdef [^(\n]*,[^(\n]*$", body, re.M)
+        fields[f"{module}.{head}"] |= {name for row in rows for name in re.findall(r"(\w+),", row)}
 for module in modules:
     for cls in vars(importlib.import_module(module)).values():
         if inspect.isclass(cls) and cls.__module__ == module and cls.__name__[0] != "_":
