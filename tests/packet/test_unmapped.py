@@ -103,7 +103,7 @@ def test_bytes_that_are_not_in_a_row_have_no_view_and_no_room(pool: Pool) -> Non
     m = pool.frombytes(sample(100), flags=M_EXTPG)
     with pytest.raises(Inval, match=r"in unmapped pages.*iterate, copydata\(\), or unmapped_to_ext\(\)"):
         _ = m.data
-    with pytest.raises(BufferError):
+    with pytest.raises((BufferError, TypeError)):  # uncompiled, before Python 3.12, no object of ours lends its bytes
         memoryview(m)
     with pytest.raises(MbufError):
         _ = m.room

@@ -60,6 +60,7 @@ cdef int set_next(Chain m, Chain n) except -1
 @cython.locals(before=Chain)
 cdef int set_nextpkt(Chain m, Chain n) except -1
 cdef void link(Chain m, Chain n) noexcept
+cdef int follow(Chain m, Chain n) except -1
 
 
 @cython.locals(n=Chain)

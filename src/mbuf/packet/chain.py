@@ -23,7 +23,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
-from mbuf.errors import Inval
+from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import Segment
@@ -235,6 +235,13 @@ def link(m: Chain, n: Chain) -> None:
     """In a commit: put `n`, which nobody holds, after an mbuf that has no next."""
     n.held = True
     m._next = n
+
+
+def follow(m: Chain, n: Chain) -> None:
+    """Put one new mbuf after another, both nobody's yet; `Busy` if a listener of a probe did more than look."""
+    if not m.alive or m._next is not None or not n.alive or n.held:
+        raise Busy("a listener of a probe has freed or linked an mbuf that was just being allocated: it may only look")
+    link(m, n)
 
 
 def cut(m: Chain) -> Any:

@@ -2,7 +2,7 @@ cimport cython
 
 cimport mbuf.pool.extpg as extpg
 
-from mbuf.packet.chain cimport Chain, attach, free_chain, link, release_now
+from mbuf.packet.chain cimport Chain, attach, follow, free_chain, release_now
 from mbuf.packet.cluster cimport Cluster, cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet
@@ -81,7 +81,6 @@ cdef cljget(Allocator a, Mbuf m, Py_ssize_t size, int how, deadline)
 cdef Mbuf begun(Allocator a, Mbuf m, int how, int type, unsigned int flags)
 
 
-@cython.locals(zone=Zone, item=Item)
 cdef Mbuf _plain(Allocator a, int how, int type, unsigned int flags, deadline)
 
 
@@ -89,12 +88,12 @@ cdef Mbuf _plain(Allocator a, int how, int type, unsigned int flags, deadline)
 cdef Mbuf _get_probed(Allocator a, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(m=Mbuf, zone=Zone, item=Item)
+@cython.locals(m=Mbuf)
 cdef Mbuf _getcl_probed(Allocator a, int how, int type, unsigned int flags, deadline)
 
 
 @cython.locals(item=Item)
-cdef Item _cluster(Allocator a, Zone zone, int how, deadline)
+cdef Item _item(Allocator a, Zone zone, int how, deadline)
 
 
 @cython.locals(m=Mbuf, item=Item)

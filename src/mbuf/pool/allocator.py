@@ -163,7 +163,7 @@ class Allocator(Source):
 
 
 if not cython.compiled:
-    from mbuf.packet.chain import attach, free_chain, link, release_now
+    from mbuf.packet.chain import attach, follow, free_chain, release_now
     from mbuf.packet.cluster import cluster
     from mbuf.packet.segment import check_alive
     from mbuf.uma.item import send_home
@@ -233,11 +233,7 @@ def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: flo
     if size <= MHLEN or (size <= MLEN and not flags & M_PKTHDR):
         return begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
     if size <= MCLBYTES:
-        zone = a.zones.pack
-        item = zone.alloc(how, deadline)
-        if item is None:
-            item = second_try(a, zone, how)
-        return begun(a, wrap_packet(item, type, flags), how, type, flags)
+        return begun(a, wrap_packet(_item(a, a.zones.pack, how, deadline), type, flags), how, type, flags)
     return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
 
 
@@ -250,10 +246,11 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
         for _ in range(count):
             m = get(a, how, type, 0, deadline)
             if first is not None:
-                link(m, first)
+                follow(m, first)
             first = m
     except BaseException:
         free_chain(first)
+        settle()
         raise
     return first
 
@@ -289,7 +286,7 @@ def cljget(a: Allocator, m: Mbuf | None, size: int, how: int, deadline: float | 
     zone = a.zones.of_size(size)
     got: Any = None
     try:
-        item = _cluster(a, zone, how, deadline)
+        item = _item(a, zone, how, deadline)
         if m is None:
             got = cluster(cython.cast(Storage, item))
         else:
@@ -335,11 +332,7 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
 
 def _plain(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf without a cluster; probes are not told."""
-    zone = a.zones.mbuf
-    item = zone.alloc(how, deadline)
-    if item is None:
-        item = second_try(a, zone, how)
-    return wrap_item(item, type, flags)
+    return wrap_item(_item(a, a.zones.mbuf, how, deadline), type, flags)
 
 
 def _get_probed(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -356,17 +349,13 @@ def _getcl_probed(a: Allocator, how: int, type: int, flags: int, deadline: float
     """`getcl`, and probes are told whether there was one."""
     m = cython.cast(Mbuf, None)
     try:
-        zone = a.zones.pack
-        item = zone.alloc(how, deadline)
-        if item is None:
-            item = second_try(a, zone, how)
-        m = begun(a, wrap_packet(item, type, flags), how, type, flags)
+        m = begun(a, wrap_packet(_item(a, a.zones.pack, how, deadline), type, flags), how, type, flags)
     finally:
         fire(a, "m-getcl", m, how, type, flags, m)
     return m
 
 
-def _cluster(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
+def _item(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
     item = zone.alloc(how, deadline)
     if item is None:
         item = second_try(a, zone, how)
@@ -377,7 +366,7 @@ def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, dea
     """An mbuf with a cluster of that zone; where there is none, no probe is told of the mbuf, as in the kernel."""
     m = begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
     try:
-        item = _cluster(a, zone, how, deadline)
+        item = _item(a, zone, how, deadline)
     except BaseException:
         enter_commit()
         if m.alive:

@@ -2,11 +2,11 @@ cimport cython
 
 cimport mbuf.pool.allocator as allocator
 
-from mbuf.packet.chain cimport Chain, free_chain, last_of, link
+from mbuf.packet.chain cimport Chain, follow, free_chain, last_of, link
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport capacity, check_alive
 from mbuf.pool.allocator cimport Allocator, ready
-from mbuf.vm.commit cimport enter_commit, leave_commit
+from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef int M_NOWAIT
 cdef unsigned int M_EOR, M_PKTHDR

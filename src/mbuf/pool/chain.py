@@ -20,10 +20,10 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.chain import free_chain, last_of, link
+    from mbuf.packet.chain import follow, free_chain, last_of, link
     from mbuf.packet.segment import capacity, check_alive
     from mbuf.pool.allocator import ready
-    from mbuf.vm.commit import enter_commit, leave_commit
+    from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -73,10 +73,11 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
             if last is None:
                 first = m
             else:
-                link(last, m)
+                follow(last, m)
             last = m
     except BaseException:
         free_chain(first)
+        settle()
         raise
     return first
 

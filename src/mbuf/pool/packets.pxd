@@ -6,6 +6,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.item cimport Item
 from mbuf.uma.keg cimport Keg
 from mbuf.uma.zone cimport Zone
+from mbuf.vm.poison cimport unpoison
 
 cdef int M_NOWAIT
 

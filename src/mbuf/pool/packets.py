@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+if not cython.compiled:
+    from mbuf.vm.poison import unpoison
+
 
 @cython.cclass
 class Packets(Backend):
@@ -71,6 +74,7 @@ class Packets(Backend):
             raise Inval("this is no packet")
         cluster = item.mate
         item.mate = None
+        unpoison(cluster)
         try:
             self._clusters.free(cluster)
         finally:

@@ -4,7 +4,7 @@ from mbuf.packet.ext cimport Storage
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, hand_out, take_home
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit
 

@@ -27,6 +27,7 @@ from mbuf.uma.item import Item
 from mbuf.uma.zone import Zone
 
 if not cython.compiled:
+    from mbuf.uma.item import hand_out, take_home
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
@@ -71,7 +72,7 @@ class Queue(Backend):
             if self._first is None:
                 return None
             item = self._pop()
-            item.out = True
+            hand_out(item)
             return item
         finally:
             leave_commit()
@@ -152,15 +153,15 @@ class Pairs(Backend):
                 self.mbuf.free(item)
                 break
             pair(item, cluster)
-            item.out = False
+            take_home(item)
             bucket.push(item)
 
     def give(self, item: Item) -> None:
         """Part a packet of the pool's own, which was freed while the reserve is in force."""
         if item is None or not isinstance(item.mate, Item):
             raise Inval("this is no packet")
+        hand_out(item)
         cluster = part(item)
-        item.out = True
         # It was no packet's mbuf that this zone counted, and will be one that it gets.
         self._own.adopt()
         try:

@@ -2,7 +2,7 @@ cimport cython
 from cpython.ref cimport Py_INCREF, PyObject
 
 from mbuf.uma.bucket cimport Bucket, mbuf_slot
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, hand_out, take_home
 
 
 @cython.final
@@ -31,7 +31,7 @@ cdef inline Item pop_cached(Cache cache):
     cache.allocs += 1
     bucket.cnt -= 1
     item = mbuf_slot(bucket.slots, bucket.cnt)
-    item.out = True
+    hand_out(item)
     return item
 
 
@@ -44,7 +44,7 @@ cdef inline bint push_cached(Cache cache, Item item) noexcept:
         if cnt == bucket.entries:
             return False
         swap(cache)
-    item.out = False
+    take_home(item)
     cache.frees += 1
     Py_INCREF(item)
     bucket.cnt = cnt + 1

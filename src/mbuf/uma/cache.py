@@ -39,6 +39,7 @@ class Cache:
 
 
 if not cython.compiled:
+    from mbuf.uma.item import hand_out, take_home
 
     def swap(cache: Cache) -> None:
         """Let the spare bucket be the one to take from and give to."""
@@ -52,7 +53,7 @@ if not cython.compiled:
             swap(cache)
         cache.allocs += 1
         item = cache.alloc.pop()
-        item.out = True
+        hand_out(item)
         return item
 
     def push_cached(cache: Cache, item: Item) -> bool:
@@ -61,7 +62,7 @@ if not cython.compiled:
             if cache.free.cnt == cache.free.entries:
                 return False
             swap(cache)
-        item.out = False
+        take_home(item)
         cache.frees += 1
         cache.alloc.tuck(item)
         return True

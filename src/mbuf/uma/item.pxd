@@ -1,7 +1,9 @@
 cimport cython
 
 from mbuf.vm.commit cimport enter_commit, leave_commit, put_first
+from mbuf.vm.asan cimport MBUF_ASAN
 from mbuf.vm.page cimport Memory
+from mbuf.vm.poison cimport poison, unpoison
 from mbuf.vm.probe cimport Probes
 
 
@@ -32,3 +34,19 @@ cdef class Home:
 
 
 cdef void send_home(Item item) noexcept
+
+
+cdef inline void hand_out(Item item) noexcept:
+    item.out = True
+    if MBUF_ASAN:
+        unpoison(item)
+        if item.mate is not None:
+            unpoison(<Memory>item.mate)
+
+
+cdef inline void take_home(Item item) noexcept:
+    item.out = False
+    if MBUF_ASAN:
+        poison(item)
+        if item.mate is not None:
+            poison(<Memory>item.mate)

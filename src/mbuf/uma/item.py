@@ -77,6 +77,17 @@ def send_home(item: Item) -> None:
         put_first(item)
 
 
+if not cython.compiled:
+
+    def hand_out(item: Item) -> None:
+        """In a commit: a user has the item from now on, and what is paired with it, and may touch its bytes."""
+        item.out = True
+
+    def take_home(item: Item) -> None:
+        """In a commit: no user has the item any more: nobody may touch its bytes."""
+        item.out = False
+
+
 @cython.no_gc
 @cython.cclass
 class Home:

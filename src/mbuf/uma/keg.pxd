@@ -6,9 +6,11 @@ from mbuf.uma.item cimport Item
 from mbuf.uma.slab cimport Slab, Slabs
 from mbuf.uma.waitq cimport Waiter, WaitQ, microseconds
 from mbuf.vm.commit cimport enter_commit, leave_commit, work_off_all
+from mbuf.vm.poison cimport poison_run, unpoison_run
 from mbuf.vm.vm cimport Vm
 
 cdef int M_WAITOK
+cdef Py_ssize_t PAGE_SIZE
 
 
 cdef class Keg(Backend):

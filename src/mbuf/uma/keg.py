@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_WAITOK
+from mbuf.const import M_WAITOK, PAGE_SIZE
 from mbuf.errors import Corrupt, Inval
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket
@@ -31,6 +31,7 @@ from mbuf.vm.vm import Vm
 if not cython.compiled:
     from mbuf.uma.waitq import microseconds
     from mbuf.vm.commit import enter_commit, leave_commit, work_off_all
+    from mbuf.vm.poison import poison_run, unpoison_run
 
 _Got = TypeVar("_Got")
 
@@ -162,6 +163,7 @@ class Keg(Backend):
                 self.vm.map.give(page, self._pages)
                 self.vm.map.sweep()
                 raise
+            poison_run(slab, self._pages * PAGE_SIZE)
             self.slabs += 1
             self._free += self._items
             self._empty.add(slab)
@@ -231,6 +233,7 @@ class Keg(Backend):
                     break
                 self._empty.remove(slab)
                 slab.keg = cython.NULL if cython.compiled else None
+                unpoison_run(slab, self._pages * PAGE_SIZE)
                 self.slabs -= 1
                 self._free -= self._items
                 slabs += 1

@@ -3,6 +3,7 @@ cimport cython
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.item cimport Home, Item
 from mbuf.uma.keg cimport Keg
+from mbuf.vm.poison cimport unpoison
 
 cdef Py_ssize_t PAGE_SIZE
 

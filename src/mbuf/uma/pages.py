@@ -22,6 +22,9 @@ from mbuf.uma.item import Home, Item
 from mbuf.uma.keg import Keg
 from mbuf.vm.probe import Probes
 
+if not cython.compiled:
+    from mbuf.vm.poison import unpoison
+
 
 @cython.no_gc
 @cython.cclass
@@ -50,6 +53,7 @@ class Pages(Home):
         if not bucket.cnt:
             raise self.keg.denied()
         page = bucket.pop()
+        unpoison(page)
         page.home = self
         return page
 

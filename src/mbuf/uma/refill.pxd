@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, hand_out
 from mbuf.uma.tally cimport Tally
 from mbuf.vm.commit cimport enter_commit, leave_commit
 

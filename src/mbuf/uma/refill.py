@@ -24,6 +24,7 @@ from mbuf.uma.cache import Cache
 
 if not cython.compiled:
     from mbuf.uma.cache import pop_cached
+    from mbuf.uma.item import hand_out
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
@@ -88,7 +89,7 @@ def alloc_item(zone: Tally, how: int, deadline: float | None) -> Item | None:
     enter_commit()
     try:
         item = bucket.pop()
-        item.out = True
+        hand_out(item)
         zone._allocs += 1
         return item
     finally:

@@ -4,7 +4,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached, push_cached
 from mbuf.uma.cpu cimport Cpus
 from mbuf.uma.depot cimport Depot
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, take_home
 from mbuf.uma.limit cimport Limit
 from mbuf.uma.refill cimport alloc_item, drain, fill, from_depot, load, take_out
 from mbuf.uma.tally cimport Tally

@@ -34,6 +34,7 @@ else:
 
 if not cython.compiled:
     from mbuf.uma.cache import pop_cached, push_cached
+    from mbuf.uma.item import take_home
     from mbuf.uma.waitq import current_thread
     from mbuf.vm.commit import enter_commit, inside, leave_commit, put
 
@@ -229,7 +230,7 @@ class Zone(Tally):
         try:
             out = item.out
             if out:
-                item.out = False
+                take_home(item)
                 self._frees += 1
         finally:
             leave_commit()

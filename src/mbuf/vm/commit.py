@@ -1,9 +1,9 @@
 """Commits, the latch, and the release list: how a verb changes things in one step.
 
 A verb converts its arguments, acquires what it needs, commits and releases; user code may run in all of these but
-the third. A commit lies between `enter_commit` and `leave_commit`. Compiled, it is plain C, so that neither a
-thread, nor a signal, nor a finalizer comes in between; uncompiled, one lock for the process stands around it. The
-*latch* is up meanwhile: if user code runs all the same, which is a mistake in here, `check_latch`, with which every
+the third. A commit lies between `enter_commit` and `leave_commit`, in one function. Compiled, it is plain C, so that
+neither a thread, nor a signal, nor a finalizer comes in between; uncompiled, one lock for the process stands around it.
+The *latch* is up meanwhile: if user code runs all the same, which is a mistake in here, `check_latch`, with which every
 public method begins, raises `Busy`.
 
 What a commit ends may have finalizers and free routines, which must not run inside it. Their holder (an mbuf, a
@@ -20,6 +20,8 @@ each.
 
 from __future__ import annotations
 
+import sys
+import time
 from threading import RLock, get_ident, local
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,7 @@ class Latch:
     between phases, with its name.
     """
 
-    __slots__ = ("cuts", "hook", "lock", "owner", "pending", "up")
+    __slots__ = ("cuts", "hook", "pending", "up")
     cuts: int
     up: bool
     pending: int
@@ -54,10 +56,6 @@ class Latch:
         self.up = False
         self.cuts = 0
         self.pending = 0
-        if not cython.compiled:
-            self.lock = RLock()
-            FORK.guard(self.lock)
-            self.owner = 0
 
 
 LATCH = Latch()
@@ -234,7 +232,7 @@ def inside() -> bool:
     """True while this thread is in a commit."""
     if cython.compiled:
         return bool(LATCH.up)
-    return LATCH.up and LATCH.owner == get_ident()
+    return STEP.mine()
 
 
 def has_listed() -> bool:
@@ -266,28 +264,91 @@ if not cython.compiled:
 
     mbuf_own_list = _List()
 
+    class Step:
+        """Uncompiled, the lock around commits. It is held by a call, or by a fork.
+
+        A call that is over holds it no longer, though it never left its commit: an exception, out of a signal handler
+        or of an object that nobody initialized, has cut it short.
+        """
+
+        __slots__ = ("__weakref__", "_held", "_mend", "_nested")
+
+        def __init__(self) -> None:
+            #: The call and its thread. That only one can put itself here is what makes it a lock.
+            self._held: dict[int, tuple[Any, int]] = {}
+            self._mend = RLock()
+            self._nested = 0
+
+        def mine(self) -> bool:
+            """True while this thread holds it."""
+            found = self._held.get(0)
+            return found is not None and found[1] == get_ident() and _goes_on(found)
+
+        def take(self, call: Any, blocking: bool) -> bool:
+            """Acquire it for a call, that of a function with a commit, or for None, a fork."""
+            holder = (call, get_ident())
+            tries = 0
+            while (found := self._held.setdefault(0, holder)) is not holder:
+                if tries > 10 and not _goes_on(found):
+                    with self._mend:
+                        if self._held.get(0) is found:
+                            del self._held[0]
+                elif not blocking:
+                    return False
+                tries += 1
+                time.sleep(0 if tries < 100 else 0.0001)
+            return True
+
+        def acquire(self, blocking: bool = True) -> bool:
+            """Acquire it for a fork; once more, if this thread is in a commit."""
+            if self.mine():
+                self._nested += 1
+                return True
+            return self.take(None, blocking)
+
+        def release(self) -> None:
+            """Undo an `acquire`."""
+            if self._nested:
+                self._nested -= 1
+            else:
+                self.leave()
+
+        def leave(self) -> None:
+            """Undo a `take`."""
+            self._held.pop(0, None)
+
+    def _goes_on(holder: tuple[Any, int]) -> bool:
+        """True unless the call that holds the lock is over."""
+        call, thread = holder
+        if call is None:
+            return True
+        frame = sys._current_frames().get(thread)
+        while frame is not None and frame is not call:
+            frame = frame.f_back
+        return frame is not None
+
+    STEP = Step()
+    FORK.guard(STEP)
+    FORK.guard(STEP._mend)
+
     def check_latch() -> None:
         """Refuse to begin a verb in the middle of a commit of this thread."""
-        if LATCH.up and LATCH.owner == get_ident():
+        if STEP.mine():
             _busy()
         if LATCH.hook is not None:
             _border("enter")
 
     def enter_commit() -> None:
-        """Begin a commit, when no other thread is in one."""
+        """Begin a commit of the calling function, when no other thread is in one."""
         if LATCH.hook is not None:
             _border("commit")
-        LATCH.lock.acquire()
-        if LATCH.up:
-            LATCH.lock.release()
+        if STEP.mine():
             _busy()
-        LATCH.owner = get_ident()
-        LATCH.up = True
+        STEP.take(sys._getframe(1), blocking=True)
 
     def leave_commit() -> None:
         """End a commit."""
-        LATCH.up = False
-        LATCH.lock.release()
+        STEP.leave()
 
     def settle() -> None:
         """Let go of what the verb has ended."""

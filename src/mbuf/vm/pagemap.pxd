@@ -43,7 +43,7 @@ cdef class PageMap:
     cdef Py_ssize_t _take(self, Py_ssize_t count) noexcept
     cdef void _failed(self, Py_ssize_t count) noexcept
 
-    @cython.locals(index=Py_ssize_t, area=Area)
+    @cython.locals(index=Py_ssize_t, pages=Py_ssize_t, area=Area)
     cdef bint _grow(self) except -1
     cdef bint _append(self, Area area) noexcept
 

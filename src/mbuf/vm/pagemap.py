@@ -191,8 +191,12 @@ class PageMap:
     def _grow(self) -> bool:
         """Make another area; false if the system has no memory for it."""
         index = self._count
+        pages = min(ARENA_PAGES, self.pages - index * ARENA_PAGES)
+        if pages <= 0:
+            # Another thread has made the last one meanwhile.
+            return True
         try:
-            area = Area(min(ARENA_PAGES, self.pages - index * ARENA_PAGES))
+            area = Area(pages)
         except (OSError, MemoryError):
             return False
         enter_commit()

@@ -1,4 +1,5 @@
 from mbuf.vm.asan cimport mbuf_poison, mbuf_unpoison
+from mbuf.vm.arena cimport Run
 from mbuf.vm.page cimport Memory
 
 
@@ -8,6 +9,14 @@ cdef inline void poison(Memory memory) noexcept:
 
 cdef inline void unpoison(Memory memory) noexcept:
     mbuf_unpoison(memory.ptr, memory.size)
+
+
+cdef inline void poison_run(Run run, Py_ssize_t size) noexcept:
+    mbuf_poison(run.arena.ptr + run.offset, size)
+
+
+cdef inline void unpoison_run(Run run, Py_ssize_t size) noexcept:
+    mbuf_unpoison(run.arena.ptr + run.offset, size)
 
 
 cpdef bint sanitized()

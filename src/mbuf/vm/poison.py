@@ -12,6 +12,8 @@ from mbuf.vm.page import Memory
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.vm.arena import Run
 else:
     from mbuf.shadow import cython
 
@@ -44,3 +46,9 @@ if not cython.compiled:
 
     def unpoison(memory: Memory) -> None:
         """Let the bytes be touched: the memory is handed out."""
+
+    def poison_run(run: Run, size: int) -> None:
+        """`poison`, for the first bytes of a run."""
+
+    def unpoison_run(run: Run, size: int) -> None:
+        """`unpoison`, for the first bytes of a run."""
