@@ -14,7 +14,7 @@ Make = Callable[["Scene"], Any]
 
 #: By parameter, or by `role.member.parameter` where that needs another.
 RECIPES: dict[str, Make] = {
-    "align": lambda s: 0,
+    "align": lambda s: 150,
     "arg1": lambda s: None,
     "arg2": lambda s: None,
     "at_start": lambda s: False,

@@ -7,7 +7,6 @@ from mbuf import compiled
 
 
 @pytest.mark.skipif(not compiled(), reason="uncompiled, a handler that raises in a commit may lose memory")
-@pytest.mark.xfail(strict=False, reason="caches aren't one step yet, and verbs don't look again after a wait")
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", STORMS)
 def test_a_storm_leaves_all_whole(name: str, seed: int) -> None:

@@ -107,6 +107,16 @@ def test_align_refuses_what_does_not_fit(pool: Pool, count: int) -> None:
     m.free()
 
 
+@pytest.mark.parametrize("room", [0, 99])
+def test_align_leaves_data_inside_the_storage(pool: Pool, room: int) -> None:
+    m = pool.getcl().append(bytes(100))
+    with pytest.raises(Inval, match="100 are in it; align an mbuf before it is filled"):
+        m.align(room)
+    m.align(104)
+    assert (m.offset, m.len, len(m.data)) == (2048 - 104, 100, 100)
+    m.free()
+
+
 # Length.
 
 

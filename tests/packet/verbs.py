@@ -21,7 +21,7 @@ MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER, NEXT = (object() for _ in range(7))
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "addpages": (1, M_NOWAIT),
     "adj": (150,),
-    "align": (0,),
+    "align": (150,),
     "append": (b"x" * 200,),
     "apply": (0, 150, lambda view: 0),
     "cat": (MBUF,),

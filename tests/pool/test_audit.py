@@ -1,12 +1,13 @@
 """The books of a pool agree, whatever is done with it; and where they don't, the audit says so."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mbuf import M_EXTPG, PAGE_SIZE, Corrupt, Pool, Vm, compiled
+from mbuf import M_EXTPG, M_WAITOK, PAGE_SIZE, Corrupt, Pool, Vm, compiled
 
 
 @pytest.fixture
@@ -45,6 +46,19 @@ def test_an_audit_holds_at_any_moment(busy: Pool) -> None:
         busy.audit()
     busy.drain()
     assert busy.audit().slab_pages == 0
+
+
+def test_an_audit_holds_while_a_thread_waits(spawn: Callable[..., Any]) -> None:
+    pool = Pool(Vm(1 << 24), {"kern.ipc.nmbclusters": 16}, strict=False, worker=False)
+    held = pool.getcl_bulk(16)
+    waits = spawn(lambda: pool.getcl(M_WAITOK, timeout=20).free())
+    while not pool.stat().clust.sleepers:
+        time.sleep(0.001)
+    # It has taken a bucketful of mbufs, which are neither out nor cached.
+    assert pool.audit().vm_pages
+    pool.free_bulk(held)
+    waits.done()
+    pool.audit()
 
 
 def test_few_items_pin_their_slabs(make: Callable[..., Pool]) -> None:

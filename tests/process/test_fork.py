@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pytest
-
 Program = Callable[..., str]
 
 
@@ -97,7 +95,6 @@ def test_threads_that_allocate_leave_a_child_in_which_all_works(program: Program
     """)
 
 
-@pytest.mark.xfail(strict=True, reason="waiting threads are in the queue of the child, where they don't exist")
 def test_a_thread_that_waits_at_a_limit_does_not_wait_in_the_child(program: Program) -> None:
     program("""
         pool = Pool(Vm(1 << 24), LIMITS, worker=False)
@@ -124,7 +121,6 @@ def test_a_thread_that_waits_at_a_limit_does_not_wait_in_the_child(program: Prog
     """)
 
 
-@pytest.mark.xfail(strict=True, reason="the child takes the thread that runs drains for a running one")
 def test_drains_run_in_a_child_of_a_process_whose_drains_were_running(program: Program) -> None:
     program("""
         pool = Pool(Vm(1 << 24), LIMITS)

@@ -19,6 +19,7 @@ from mbuf.packet.source cimport Source, left, origin
 from mbuf.packet.unmapped cimport Unmapped, few_enough
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.loan cimport Loan, loan
 from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXT, M_EXTPG, M_RDONLY
@@ -60,7 +61,7 @@ cdef int _exchange(Chain m, list made) except -1
 cdef Chain _attach_all(Chain first, Item item)
 
 
-@cython.locals(pages=Unmapped, mark=cython.ulonglong, data=bytes)
+@cython.locals(pages=Unmapped, mark=cython.ulonglong, data=Loan)
 cdef int unmapped_compress(Chain m) except -1
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.vm.loan import Loan
 else:
     from mbuf.shadow import cython
 
@@ -51,6 +53,7 @@ if not cython.compiled:
     from mbuf.packet.unmapped import few_enough
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.loan import loan
 
 
 def pages_of(m: Chain, verb: str) -> Unmapped:
@@ -239,7 +242,7 @@ def unmapped_compress(m: Chain) -> None:
         if pages.counted() != 1 or pages.tls is not None:
             raise Busy("unmapped_compress: other mbufs use the pages too, or a TLS session")
         mark = fingerprint(m)
-        data: Any = pages.read(m.off, m.count)
+        data: Loan = loan(pages.read(m.off, m.count))
         if m.alive and fingerprint(m) == mark and pages.counted() == 1 and pages.tls is None:
             break
     else:
@@ -250,7 +253,7 @@ def unmapped_compress(m: Chain) -> None:
         m.bits &= ~(M_EXT | M_RDONLY | M_EXTPG)
         m.buf = m.item
         m.off = MHSIZE
-        m.buf.write(MHSIZE, data, 0, m.count)
+        m.buf.store(MHSIZE, data, 0, m.count)
     finally:
         leave_commit()
     settle()

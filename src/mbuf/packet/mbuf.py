@@ -354,6 +354,8 @@ class Mbuf(Chain):
         most = capacity(self)
         if not 0 <= room <= most:
             raise Inval(f"align: {room} bytes don't fit; the storage has {most}")
+        if room < self.count:
+            raise Inval(f"align: {room} bytes: {self.count} are in it; align an mbuf before it is filled")
         self.off = first + ((most - room) & ~7)
 
     @cython.locals(more=cython.Py_ssize_t, most=cython.Py_ssize_t)

@@ -29,7 +29,7 @@ cpdef bytes payload(Chain m)
 cpdef Unmapped renewed(Chain m, data, int how, deadline)
 
 
-@cython.locals(pages=Unmapped, epg=Epg, lies=tuple)
+@cython.locals(pages=Unmapped, epg=Epg, lies=tuple, numbers=tuple)
 cpdef int exchange(Chain m, Unmapped fresh, bytes trail) except -1
 
 

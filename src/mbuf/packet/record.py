@@ -101,9 +101,10 @@ def exchange(m: Mbuf, fresh: Unmapped, trail: bytes) -> None:
     lies = (len(fresh.frames), fresh.epg.first_off, fresh.epg.last_len)
     if lies != (epg.npgs, epg.first_off, epg.last_len) or len(trail) != len(epg.trail):
         raise Inval("exchange: the mbuf has other pages or another trailer than these are for")
+    numbers = fresh.epg.pages
     enter_commit()
     try:
-        pages.trade(fresh)
+        pages.trade(fresh, numbers)
         fresh.owner = m.item
         epg.trail = trail
         epg.nrdy = 0

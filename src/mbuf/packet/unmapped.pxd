@@ -56,7 +56,7 @@ cdef class Unmapped(Storage):
     cdef list views(self, Py_ssize_t off, Py_ssize_t count)
 
     @cython.locals(mine=Epg, its=Epg, pages=tuple)
-    cdef int trade(self, Unmapped other) except -1
+    cdef int trade(self, Unmapped other, tuple pages) except -1
 
     @cython.locals(made=Unmapped)
     cdef Storage make_sharer(self)

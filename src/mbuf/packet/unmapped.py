@@ -162,14 +162,13 @@ class Unmapped(Storage):
                 found.append(self.look(page, start, n, True))
         return found
 
-    def trade(self, other: Unmapped) -> None:
-        """Have the pages of `other`, which lie as these do; and the other those of this, with all that is said of them.
+    def trade(self, other: Unmapped, pages: tuple[int, ...]) -> None:
+        """In a commit: have the pages of `other`, of these numbers, which lie as these do; it has those of this one.
 
         The mbufs stay, and so does the session.
         """
         mine: Epg = self.epg
         its: Epg = other.epg
-        pages = its.pages
         its.copy(mine)
         mine.set_pages(pages)
         self.frames, other.frames = other.frames, self.frames

@@ -69,10 +69,13 @@ class Packets(Backend):
         item.mate = storage
 
     def give(self, item: Item) -> None:
-        """Part a pair; each half goes where it came from."""
-        if item is None or not isinstance(item.mate, Item):
-            raise Inval("this is no packet")
-        cluster = item.mate
+        """Part a pair; each half goes where it came from. One that has no cluster yet, too."""
+        cluster = None if item is None else item.mate
+        if not isinstance(cluster, Item):
+            if item is None or item.out:
+                raise Inval("this is no packet")
+            self._keg.give(item)
+            return
         item.mate = None
         unpoison(cluster)
         try:

@@ -106,6 +106,11 @@ class Reclaim:
             # No thread to be had, or the interpreter ends: who rings next tries again.
             self._busy = False
 
+    def forked(self) -> None:
+        """In the child of a fork: the thread that ran drains isn't here. What was rung for is done at the next ring."""
+        self._lock = threading.Lock()
+        self._busy = False
+
     def _serve(self) -> None:
         again = True
         while again:

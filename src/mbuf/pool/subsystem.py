@@ -23,8 +23,10 @@ from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.limit import Warnings
 from mbuf.uma.pages import Pages
+from mbuf.uma.refill import forked
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.event import Event
+from mbuf.vm.fork import FORK
 from mbuf.vm.sfbuf import SfBufs
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Subsystem:
     """All parts of a pool, wired together. See mbuf_init."""
 
     __slots__ = (
+        "__weakref__",
         "_closed",
         "alive",
         "allocator",
@@ -95,6 +98,7 @@ class Subsystem:
         #: True until closing has begun.
         self.alive = True
         self._closed = False
+        FORK.in_child(self._forked)
 
     @property
     def own(self) -> Zones:
@@ -130,6 +134,14 @@ class Subsystem:
             sfbufs_denied=allocator.sfbufs.fails,
             refused=allocator.refused,
         )
+
+    def _forked(self) -> None:
+        """In the child of a fork: other threads, which waited or ran drains, aren't here."""
+        self.reclaim.forked()
+        for zone in {*self.own.all(), *self.allocator.zones.all()}:
+            forked(zone)
+            zone.backend.forked()
+        self.allocator.pages.keg.forked()
 
     def close(self) -> bool:
         """Hand out no more, and give all free memory back; false if that was done before.

@@ -7,5 +7,6 @@ cdef class Backend:
     cpdef give(self, Item item)
     cpdef Py_ssize_t drain(self) except -1
     cpdef close(self)
+    cpdef int forked(self) except -1
     cpdef denied(self)
     cpdef obstacle(self, zone)

@@ -42,6 +42,9 @@ class Backend:
     def close(self) -> None:
         """No more will be taken."""
 
+    def forked(self) -> None:
+        """In the child of a fork: threads that waited aren't here."""
+
     def denied(self) -> MbufError:
         """The error that says why the last `take` came back empty."""
         raise NotImplementedError

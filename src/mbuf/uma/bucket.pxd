@@ -18,6 +18,8 @@ cdef class Bucket:
     cdef readonly int entries
     cdef readonly int cnt
     cdef Bucket behind
+    cdef Py_ssize_t charged
+    cdef unsigned long thread
     cdef PyObject **slots
 
     @cython.locals(taken=Item, item=Item)

@@ -40,9 +40,12 @@ def entries_for(count: int) -> int:
 @cython.no_gc
 @cython.cclass
 class Bucket:
-    """Room for `entries` items, `cnt` of them there; `behind` it, in a list of buckets, comes the next."""
+    """Room for `entries` items, `cnt` of them there; `behind` it, in a list of buckets, comes the next.
 
-    __slots__ = ("behind", "cnt", "entries", "slots")
+    While it is filled, so many are `charged` for it, by that `thread`.
+    """
+
+    __slots__ = ("behind", "charged", "cnt", "entries", "slots", "thread")
     behind: Bucket | None
     slots: Any
 
@@ -60,6 +63,8 @@ class Bucket:
         self.entries = entries
         self.cnt = 0
         self.behind = None
+        self.charged = 0
+        self.thread = 0
 
     def __dealloc__(self) -> None:
         if cython.compiled and self.slots != cython.NULL:

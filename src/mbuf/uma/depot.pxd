@@ -17,6 +17,7 @@ cdef class Depot:
     cdef Bucket _first
     cdef WorkingSet _work
 
+    @cython.locals(now=double)
     cpdef WorkingSet work(self)
 
     @cython.locals(buckets=cython.longlong, size=cython.longlong)

@@ -59,7 +59,7 @@ class Depot:
 
     def work(self) -> WorkingSet:
         """How high and low the list went in this period, brought up to date."""
-        now = self.clock()
+        now: float = self.clock()
         enter_commit()
         try:
             self._work.tick(now)

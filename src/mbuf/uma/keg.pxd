@@ -54,6 +54,7 @@ cdef class Keg(Backend):
     cdef bint _wait(self, deadline) except -1
     cdef bint _has_room(self) noexcept
     cdef int _leave(self, Waiter waiter) except -1
+    cpdef int forked(self) except -1
     cpdef Waiter enlist(self, wake)
     cpdef leave(self, Waiter call)
     cpdef redeem(self, Waiter call, ask)

@@ -154,25 +154,27 @@ class Keg(Backend):
         if page < 0:
             return False
         enter_commit()
+        self.vm.map.lay(slab, page, self._pages)
+        leave_commit()
         try:
-            self.vm.map.lay(slab, page, self._pages)
-            slab.keg = cython.cast(cython.p_void, self) if cython.compiled else self
-            try:
-                self.fresh(slab)
-            except BaseException:
-                self.vm.map.give(page, self._pages)
-                self.vm.map.sweep()
-                raise
-            poison_run(slab, self._pages * PAGE_SIZE)
-            self.slabs += 1
-            self._free += self._items
-            self._empty.add(slab)
-        finally:
+            self.fresh(slab)
+        except BaseException:
+            enter_commit()
+            self.vm.map.give(page, self._pages)
+            self.vm.map.sweep()
             leave_commit()
+            raise
+        enter_commit()
+        slab.keg = cython.cast(cython.p_void, self) if cython.compiled else self
+        poison_run(slab, self._pages * PAGE_SIZE)
+        self.slabs += 1
+        self._free += self._items
+        self._empty.add(slab)
+        leave_commit()
         return True
 
     def fresh(self, slab: Slab) -> None:
-        """In a commit: a slab is new, and in no list yet."""
+        """A slab has its pages, and is in no list yet."""
 
     def _settle(self, slab: Slab) -> None:
         """In a commit: put a slab into the list that it belongs to by now."""
@@ -301,6 +303,12 @@ class Keg(Backend):
         finally:
             leave_commit()
         self._waiters.wake()
+
+    def forked(self) -> None:
+        """In the child of a fork: threads that waited aren't here."""
+        enter_commit()
+        self._waiters.forked()
+        leave_commit()
 
     # For who can't block. What was freed is anybody's: who is woken asks again.
 

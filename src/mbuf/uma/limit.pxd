@@ -19,6 +19,7 @@ cdef class Limit:
     cdef readonly object clock
     cdef readonly long long max
     cdef readonly long long items
+    cdef public long long moving
     cdef readonly unsigned long long sleeps
     cdef readonly unsigned long long suppressed
     cdef readonly WaitQ waiters
@@ -59,5 +60,8 @@ cdef class Limit:
     @cython.locals(paying=cython.bint)
     cpdef redeem(self, Waiter call, ask)
     cdef int _end_paying(self, Waiter call) except -1
+
+    @cython.locals(count=Py_ssize_t)
+    cpdef int forked(self) except -1
     cdef _warn(self)
     cdef str contradiction(self, long long items)

@@ -68,6 +68,7 @@ class Limit:
         "closed",
         "items",
         "max",
+        "moving",
         "name",
         "owner",
         "ring",
@@ -93,8 +94,9 @@ class Limit:
         self.clock = clock
         #: Most items, 0 for no limit.
         self.max = 0
-        #: Items charged.
+        #: Items charged, `moving` of them on their way between a backend and whoever is to have them.
         self.items = 0
+        self.moving = 0
         #: How often somebody waited, and how many warnings were kept back.
         self.sleeps = 0
         self.suppressed = 0
@@ -131,6 +133,7 @@ class Limit:
                 return 1
             room = self._room(count)
             self.items += room
+            self.moving += room
             return room
         finally:
             leave_commit()
@@ -154,7 +157,7 @@ class Limit:
         return max(min(count, self.max - self.items), 0)
 
     def uncharge(self, count: int) -> None:
-        """Take `count` items off, or hand their room to those who wait."""
+        """Take `count` items off that were on their way, or hand their room to those who wait."""
         enter_commit()
         try:
             self.take_off(count)
@@ -166,8 +169,10 @@ class Limit:
     def take_off(self, count: int) -> None:
         """In a commit: `uncharge`; `tell` follows."""
         self.items -= count
+        self.moving -= count
         while (not self.max or self.closed or self.items < self.max) and self.waiters.pass_on():
             self.items += 1
+            self.moving += 1
 
     def tell(self) -> None:
         """Call those who can't block and were granted a charge; what they don't want is for the next."""
@@ -207,6 +212,7 @@ class Limit:
                 got = self._room(1) > 0
                 if got:
                     self.items += 1
+                    self.moving += 1
                 else:
                     self.waiters.add(waiter)
                     self.sleeps += 1
@@ -312,6 +318,14 @@ class Limit:
         if self.waiters._waking.count:
             self.tell()
 
+    def forked(self) -> None:
+        """In the child of a fork: threads that waited aren't here."""
+        enter_commit()
+        count = self.waiters.forked()
+        leave_commit()
+        if self.owner is not None:
+            self.owner.press(-count)
+
     def _warn(self) -> None:
         now = self.clock()
         if not self.warnings.on or now < self._warned + self.warnings.interval:
@@ -321,9 +335,9 @@ class Limit:
         _log.warning("[zone: %s] %s limit reached", self.name, self.sysctl)
 
     def contradiction(self, items: int) -> str:
-        """What can't be right where there are so many items, "" if all may be."""
-        if items != self.items:
-            return f"{self.items} items are charged, and there are {items}"
+        """What can't be right where so many items have arrived, "" if all may be."""
+        if items + self.moving != self.items:
+            return f"{self.items} items are charged, {self.moving} of them on their way, and there are {items}"
         if self._paying.count:
             return "a charge that was granted is not spent, nor handed on"
         if self.waiters._line.count and not self.closed and (not self.max or self.items < self.max):

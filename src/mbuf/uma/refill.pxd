@@ -4,6 +4,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached
 from mbuf.uma.item cimport Item, hand_out
 from mbuf.uma.tally cimport Tally
+from mbuf.uma.waitq cimport current_thread
 from mbuf.vm.commit cimport enter_commit, leave_commit
 
 cdef int M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU
@@ -13,7 +14,7 @@ cdef int M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU
 cpdef Item from_depot(Tally zone, double now)
 
 
-@cython.locals(here=Cache, item=Item, spilt=cython.bint)
+@cython.locals(here=Cache, item=Item, spilt=cython.bint, count=cython.int)
 cpdef Item load(Tally zone, Bucket bucket)
 
 
@@ -24,6 +25,15 @@ cpdef Item alloc_item(Tally zone, int how, deadline)
 @cython.locals(room=Py_ssize_t, size=Py_ssize_t, surplus=Py_ssize_t, bucket=Bucket)
 cpdef Bucket fill(Tally zone, int how, deadline)
 cpdef int import_items(Tally zone, Bucket bucket, Py_ssize_t count, int how, deadline) except -1
+cdef int _begin_wait(Tally zone, Bucket bucket) except -1
+
+
+@cython.locals(at=Bucket)
+cdef int _end_wait(Tally zone, Bucket bucket) except -1
+
+
+@cython.locals(bucket=Bucket, behind=Bucket)
+cpdef int forked(Tally zone) except -1
 cpdef int give_up(Tally zone, Bucket bucket, Py_ssize_t charged) except -1
 
 

@@ -25,6 +25,7 @@ from mbuf.uma.cache import Cache
 if not cython.compiled:
     from mbuf.uma.cache import pop_cached
     from mbuf.uma.item import hand_out
+    from mbuf.uma.waitq import current_thread
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
@@ -49,11 +50,14 @@ def load(zone: Tally, bucket: Bucket) -> Item | None:
         here = cython.cast(Cache, zone._lanes[zone.cpus.here()])
         spilt = not zone.caching
         if not spilt:
+            count = bucket.cnt
             if here.alloc.cnt == 0:
                 here.alloc = bucket
-                zone.depot.imported(bucket.cnt)
+                zone.depot.imported(count)
             else:
                 spilt = not zone.depot.put(bucket)
+            if not spilt:
+                zone.limiter.moving -= count
         item = pop_cached(here)
     finally:
         leave_commit()
@@ -70,6 +74,7 @@ def load(zone: Tally, bucket: Bucket) -> Item | None:
 def alloc_item(zone: Tally, how: int, deadline: float | None) -> Item | None:
     """One item past all caches. See zone_alloc_item."""
     bucket = Bucket(1)
+    bucket.charged = 1
     zone._limited = not zone.limiter.charge(1, how, deadline)
     if zone._limited:
         zone._fails += 1
@@ -91,6 +96,7 @@ def alloc_item(zone: Tally, how: int, deadline: float | None) -> Item | None:
         item = bucket.pop()
         hand_out(item)
         zone._allocs += 1
+        zone.limiter.moving -= 1
         return item
     finally:
         leave_commit()
@@ -105,6 +111,7 @@ def fill(zone: Tally, how: int, deadline: float | None) -> Bucket | None:
     bucket = cython.cast(Bucket, None)
     try:
         bucket = zone.depot.bucket()
+        bucket.charged = room
         import_items(zone, bucket, min(room, bucket.entries), how, deadline)
         surplus = room - bucket.cnt
         room = bucket.cnt
@@ -122,14 +129,51 @@ def fill(zone: Tally, how: int, deadline: float | None) -> Bucket | None:
 def import_items(zone: Tally, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
     """Have the backend put up to `count` items into a bucket; what is in it if this raises is to be given up."""
     if how == M_WAITOK:
-        # It may wait for pages: what is freed meanwhile must get there.
-        zone.press(1)
+        _begin_wait(zone, bucket)
     try:
         zone.backend.take(bucket, count, how, deadline)
     finally:
         if how == M_WAITOK:
-            zone.press(-1)
+            _end_wait(zone, bucket)
     bucket.house(zone)
+
+
+def _begin_wait(zone: Tally, bucket: Bucket) -> None:
+    """It may wait for pages: what is freed meanwhile must get there."""
+    enter_commit()
+    bucket.thread = current_thread()
+    bucket.behind = zone._waiting
+    zone._waiting = bucket
+    leave_commit()
+    zone.press(1)
+
+
+def _end_wait(zone: Tally, bucket: Bucket) -> None:
+    """The wait is over, if there was one."""
+    enter_commit()
+    at: Any = zone._waiting
+    if at is bucket:
+        zone._waiting = bucket.behind
+    else:
+        while at is not None and at.behind is not bucket:
+            at = at.behind
+        if at is not None:
+            at.behind = bucket.behind
+    bucket.behind = None
+    leave_commit()
+    zone.press(-1)
+
+
+def forked(zone: Tally) -> None:
+    """In the child of a fork: threads that waited aren't here. What was meant for them goes back."""
+    zone.limiter.forked()
+    bucket: Any = zone._waiting
+    while bucket is not None:
+        behind: Any = bucket.behind
+        if bucket.thread != current_thread():
+            _end_wait(zone, bucket)
+            give_up(zone, bucket, bucket.charged)
+        bucket = behind
 
 
 def give_up(zone: Tally, bucket: Bucket, charged: int) -> None:
@@ -181,9 +225,11 @@ def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
             if here.free.cnt:
                 here.free.behind = first
                 first = here.free
+            zone.limiter.moving += here.count()
             here.alloc = here.free = zone._none
     while zone.depot._work.nitems > left:
         bucket: Any = zone.depot._pop()
+        zone.limiter.moving += bucket.cnt
         bucket.behind = first
         first = bucket
     zone.depot.shrink()

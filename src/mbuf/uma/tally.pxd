@@ -30,6 +30,7 @@ cdef class Tally(Home):
     cdef PyObject **_lanes
     cdef int _count
     cdef Bucket _none
+    cdef Bucket _waiting
 
     cdef int tally(
         self, str name, Py_ssize_t size, Backend backend, bint primary, Limit limiter, Depot depot

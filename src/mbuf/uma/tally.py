@@ -44,6 +44,7 @@ class Tally(Home):
         "_lanes",
         "_limited",
         "_none",
+        "_waiting",
         "adopted",
         "backend",
         "caching",
@@ -68,6 +69,8 @@ class Tally(Home):
         self.depot = depot
         # The last request that got nothing was denied by the limit, whatever has come back since.
         self._limited = False
+        # Buckets that are being filled by threads that may wait.
+        self._waiting: Any = None
         self.adopted = 0
         self.pressed = 0
         self.caching = False

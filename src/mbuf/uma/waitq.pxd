@@ -60,6 +60,9 @@ cdef class WaitQ:
     cdef Waiter _next_to_wake(self)
     cdef void _refused(self, Waiter waiter) noexcept
 
+    @cython.locals(waiter=Waiter, behind=Waiter, count=Py_ssize_t)
+    cdef Py_ssize_t forked(self) noexcept
+
     @cython.locals(waiter=Waiter, n=Py_ssize_t)
     cdef str contradiction(self)
 

@@ -286,6 +286,18 @@ class WaitQ:
             if not self.pass_on():
                 self.unwanted += 1
 
+    def forked(self) -> int:
+        """In a commit, in the child of a fork: have the threads leave the line, which aren't here; how many it were."""
+        count = 0
+        waiter: Any = self._line._first
+        while waiter is not None:
+            behind: Any = waiter._behind
+            if waiter._wake is None:
+                self._line.remove(waiter)
+                count += 1
+            waiter = behind
+        return count
+
     def contradiction(self) -> str:
         """What of the line can't be right, "" if all may be."""
         n = 0

@@ -137,6 +137,7 @@ class Zone(Tally):
         enter_commit()
         try:
             self.adopted += 1
+            self.limiter.moving -= 1
         finally:
             leave_commit()
         self.limiter.uncharge(-1)
@@ -203,6 +204,7 @@ class Zone(Tally):
                 if not kept and self.caching and not self.pressed:
                     if not self.depot.put(here.free):
                         full = here.free
+                        self.limiter.moving += full.cnt
                     here.free = fresh
                     kept = push_cached(here, item)
             finally:
@@ -232,6 +234,7 @@ class Zone(Tally):
             if out:
                 take_home(item)
                 self._frees += 1
+                self.limiter.moving += 1
         finally:
             leave_commit()
         if not out:

@@ -23,6 +23,9 @@ if cython.compiled:
     from cython.cimports.mbuf.vm.asan import mbuf_unpoison
     from cython.cimports.posix.mman import MADV_DONTNEED, madvise
 
+#: Pages of one arena at most, 64 MiB: large, so that there are few; small, so that one is searched in microseconds.
+ARENA_PAGES = 16384
+
 
 class Arena:
     """Pages of address space; the operating system lends memory for those that are touched."""

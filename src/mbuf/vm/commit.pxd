@@ -66,6 +66,10 @@ cpdef work_off()
 cpdef work_off_all()
 cpdef bint inside() noexcept
 cpdef bint has_listed() noexcept
+
+
+@cython.locals(at=cython.p_void, count=Py_ssize_t)
+cpdef _recount()
 cdef void finish_drop() noexcept
 
 

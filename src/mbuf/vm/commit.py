@@ -20,6 +20,7 @@ each.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from threading import RLock, get_ident, local
@@ -216,6 +217,25 @@ def work_off_all() -> None:
     work_off()
 
 
+def _recount() -> None:
+    """In the child of a fork: other threads aren't here, nor are their lists."""
+    count = 0
+    if cython.compiled:
+        at = mbuf_own_list.first
+        while at != cython.NULL:
+            count += 1
+            at = cython.cast(Releasable, at)._behind
+    else:
+        r = mbuf_own_list.first
+        while r is not None:
+            count += 1
+            r = r._behind
+    LATCH.pending = count
+
+
+os.register_at_fork(after_in_child=_recount)
+
+
 def finish_drop() -> None:
     """`settle` where nobody can catch an exception: in a finalizer, or where a view is released.
 
@@ -264,7 +284,7 @@ if not cython.compiled:
 
     mbuf_own_list = _List()
 
-    class Step:
+    class _Step:
         """Uncompiled, the lock around commits. It is held by a call, or by a fork.
 
         A call that is over holds it no longer, though it never left its commit: an exception, out of a signal handler
@@ -327,7 +347,7 @@ if not cython.compiled:
             frame = frame.f_back
         return frame is not None
 
-    STEP = Step()
+    STEP = _Step()
     FORK.guard(STEP)
     FORK.guard(STEP._mend)
 

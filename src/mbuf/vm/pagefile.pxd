@@ -1,3 +1,5 @@
+cimport cython
+
 from mbuf.vm.commit cimport enter_commit, leave_commit
 
 cdef Py_ssize_t PAGE_SIZE
@@ -14,6 +16,8 @@ cdef class PageFile:
     cpdef int take(self) except -1
     cpdef int share(self) except -1
     cpdef int drop(self) except -1
+
+    @cython.locals(users=Py_ssize_t)
     cdef bint _unused(self) except -1
     cpdef int close(self) except -1
     cpdef int there(self, Py_ssize_t end) except -1

@@ -85,7 +85,7 @@ class PageFile:
         try:
             users = self.users
             if users > 0:
-                self.users = users - 1
+                self.users -= 1
         finally:
             leave_commit()
         if users < 1:

@@ -4,7 +4,8 @@ from cpython.ref cimport PyObject
 from mbuf.vm.arena cimport Arena, Run
 from mbuf.vm.commit cimport enter_commit, leave_commit
 
-cdef Py_ssize_t PAGE_SIZE
+cdef Py_ssize_t ARENA_PAGES, PAGE_SIZE, _GROW
+cdef int _FREE, _GIVEN, _USED
 
 
 @cython.final

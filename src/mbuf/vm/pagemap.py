@@ -19,7 +19,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import PAGE_SIZE
-from mbuf.vm.arena import Arena
+from mbuf.vm.arena import ARENA_PAGES, Arena
 
 if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit
@@ -28,9 +28,6 @@ if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free, PyMem_Realloc
     from cython.cimports.cpython.ref import Py_INCREF, Py_XDECREF, PyObject
     from cython.cimports.libc.string import memset
-
-#: Pages of one arena, 64 MiB: large, so that there are few; small, so that one is searched in microseconds.
-ARENA_PAGES = 16384
 
 # States of a page: free, handed out, given back and still to be swept.
 _FREE, _USED, _GIVEN = 0, 1, 2
@@ -91,7 +88,10 @@ class Area:
         """True when all of these pages are in this state."""
         if count > self.pages - at:
             return False
-        return all(self.states[n] == state for n in range(at, at + count))
+        for n in range(at, at + count):  # noqa: SIM110 (a generator is an object of Python's)
+            if self.states[n] != state:
+                return False
+        return True
 
     def sweep(self) -> int:
         """Give the pages that were marked to the operating system; how many they were."""

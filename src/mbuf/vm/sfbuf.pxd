@@ -14,6 +14,7 @@ cdef class SfBuf(Memory):
     cdef Py_ssize_t users
     cdef size_t home
     cdef SfBuf before, after
+    cdef tuple key
 
     @cython.locals(offset=Py_ssize_t, size=Py_ssize_t)
     cdef int map(self, object file, Py_ssize_t index) except -1

@@ -51,14 +51,16 @@ class Mapping:
 class SfBuf(Memory):
     """A page of a file, mapped: for reading only. From `SfBufs.alloc`. See sf_buf(9)."""
 
-    #: `before` and `after` are its neighbours among those that nobody uses; `home` is the number of its `SfBufs`.
-    __slots__ = ("after", "before", "file", "home", "index", "users")
+    #: `before` and `after` are its neighbours among those that nobody uses; `home` is the number of its `SfBufs`,
+    #: which has it under `key`.
+    __slots__ = ("after", "before", "file", "home", "index", "key", "users")
     if TYPE_CHECKING:
         after: Any
         before: Any
         file: Any
         home: int
         index: int
+        key: Any
         users: int
 
     def map(self, file: PageFile, index: int) -> None:
@@ -170,6 +172,7 @@ class SfBufs:
             if fresh is None:
                 fresh = SfBuf.__new__(SfBuf)
                 fresh.map(file, index)
+                fresh.key = key
 
     def _begin(self, sf: SfBuf) -> None:
         """In a commit: a window was mapped."""
@@ -218,7 +221,7 @@ class SfBufs:
         """In a commit: forget a window that nobody uses; the caller holds it."""
         self._unlink(sf)
         sf.home = 0
-        del self._windows[(id(sf.file), sf.index)]
+        del self._windows[sf.key]
 
     def free(self, window: SfBuf) -> None:
         """One use less. See sf_buf_free."""
@@ -269,7 +272,7 @@ class SfBufs:
     def _contradiction(self) -> str:
         used = 0
         for key, sf in self._windows.items():
-            if key != (id(sf.file), sf.index) or sf.home != self._number:
+            if key != sf.key or key != (id(sf.file), sf.index) or sf.home != self._number:
                 return f"the window onto page {sf.index} is kept for another page"
             used += sf.users > 0
         spare = 0

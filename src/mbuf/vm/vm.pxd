@@ -5,6 +5,7 @@ from mbuf.vm.event cimport Event
 from mbuf.vm.pagemap cimport PageMap
 
 cdef Py_ssize_t PAGE_SIZE
+cdef double SEVERE_PERIOD
 
 
 cdef class Vm:

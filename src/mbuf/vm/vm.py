@@ -21,10 +21,10 @@ else:
 
 from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Corrupt, Inval, NoMemory
-from mbuf.vm.arena import Arena
+from mbuf.vm.arena import ARENA_PAGES, Arena
 from mbuf.vm.cgroup import folders
 from mbuf.vm.event import Event
-from mbuf.vm.pagemap import ARENA_PAGES, PageMap
+from mbuf.vm.pagemap import PageMap
 
 if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit
