@@ -433,7 +433,8 @@ ACTS: dict[str, Callable[[Scene], object]] = {
     "append_n": lambda s: s.n.append(b"A" * 300),
     "adj": lambda s: s.m.adj(30),
     "trim": lambda s: s.m.adj(-120),
-    "prepend": lambda s: s.m.prepend(150),
+    # The bytes in front are anything.
+    "prepend": lambda s: s.m.prepend(150).copyback(0, bytes(150)),
     "defrag": lambda s: s.m.defrag(),
     "pullup": lambda s: s.m.pullup(100),
     "split": lambda s: _keep(s, s.m.split(100)),

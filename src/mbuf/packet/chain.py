@@ -26,12 +26,12 @@ from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
 from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.segment import Segment
+from mbuf.packet.segment import DOOMED, LIVE, Segment
 
 if cython.compiled:
     from cython.cimports.cpython.ref import Py_REFCNT
 else:
-    from mbuf.packet.segment import check_alive, raise_freed, store, writable
+    from mbuf.packet.segment import check_alive, raise_freed, raise_unfit, store, writable
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
 
@@ -57,10 +57,10 @@ class Chain(Segment):
 
     def let_go(self) -> int:
         """From the release list: free this mbuf if it was dropped, or if its probe is to be told before it is freed."""
-        if not self.dropped and not self.doomed:
+        if not self.dropped and self.alive != DOOMED:
             return 0
         dropped = self.dropped
-        self.dropped = self.doomed = False
+        self.dropped = False
         failure: BaseException | None = None
         if self.alive:
             item: Item = self.item
@@ -69,6 +69,7 @@ class Chain(Segment):
                 if dropped and source is not None:
                     source.dropped(item)
                 if item.home.probes.on and self.alive:
+                    self.alive = DOOMED
                     item.home.probes.fire("m-free", self)
             except BaseException as error:  # a warning made an error; raised below, when all is free
                 failure = error
@@ -79,8 +80,8 @@ class Chain(Segment):
                     # The handle is about to die.
                     item.handle = None
             leave_commit()
-        if dropped:
-            unlink_all(self)
+        # A listener may have put something behind it.
+        unlink_all(self)
         if failure is not None:
             raise failure
         return 0
@@ -171,6 +172,8 @@ def check_link(m: Chain, n: Any, verb: str) -> None:
     if n is m:
         raise Inval(f"{verb}: an mbuf can't be linked to itself")
     check_alive(n)
+    if n.alive == DOOMED:
+        raise_unfit(n)
     if n.held:
         raise Inval(
             f"{verb}: this mbuf is linked to another one already, or in a queue: take it out first, "
@@ -239,7 +242,7 @@ def link(m: Chain, n: Chain) -> None:
 
 def follow(m: Chain, n: Chain) -> None:
     """Put one new mbuf after another, both nobody's yet; `Busy` if a listener of a probe did more than look."""
-    if not m.alive or m._next is not None or not n.alive or n.held:
+    if m.alive != LIVE or m._next is not None or n.alive != LIVE or n.held:
         raise Busy("a listener of a probe has freed or linked an mbuf that was just being allocated: it may only look")
     link(m, n)
 
@@ -276,8 +279,10 @@ def release(m: Chain) -> None:
 
     Where probes are told, it is freed from the release list, after its probe has fired.
     """
-    if m.item.home.probes.on:
-        m.doomed = True
+    if m.alive == DOOMED:
+        pass
+    elif m.item.home.probes.on:
+        m.alive = DOOMED
         put(m)
     else:
         release_now(m)
@@ -369,7 +374,8 @@ if not cython.compiled:
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
         """Uncompiled, an mbuf that was never made is as good as freed."""
         m = _new(cls)
-        m.alive = m.held = m.dropped = m.doomed = False
+        m.alive = 0
+        m.held = m.dropped = False
         m._next = m._nextpkt = m.hdr = m.item = m.buf = None
         m.bits = m.off = m.count = m.kind = 0
         return m

@@ -125,7 +125,7 @@ def copym(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> 
 
 def copypacket(m: Chain, how: int, deadline: float | None) -> Any:
     """A new packet of the same bytes, that keeps the room before them. See m_copypacket."""
-    headed(m)
+    check_alive(m)
     return _duplicate(m, 0, M_COPYALL, True, how, deadline)
 
 
@@ -137,6 +137,8 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
         first = cython.cast(Chain, None)
         try:
             mark = fingerprint(m)
+            if whole:
+                headed(m)
             span(m, "copym", skip, 0 if count == M_COPYALL else count)
             at = skip
             p: Any = m

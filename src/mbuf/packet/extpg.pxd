@@ -16,7 +16,7 @@ from mbuf.packet.header cimport ROUNDS, changing
 from mbuf.packet.mapped cimport Mapped, forget, join_root, mapped
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source, left, origin
-from mbuf.packet.unmapped cimport Unmapped, few_enough
+from mbuf.packet.unmapped cimport Unmapped, few_enough, give_frames, take_frames
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan, loan
@@ -34,7 +34,7 @@ cdef Unmapped pages_of(Chain m, str verb)
 cdef view_page(Chain m, Py_ssize_t at)
 
 
-@cython.locals(pages=Unmapped, frames=list, page=Item, more=tuple)
+@cython.locals(pages=Unmapped, frames=list)
 cdef int addpages(Chain m, Py_ssize_t count, int how, deadline) except -1
 
 

@@ -50,8 +50,7 @@ if not cython.compiled:
     from mbuf.packet.mapped import forget, join_root, mapped
     from mbuf.packet.segment import check_alive
     from mbuf.packet.source import origin
-    from mbuf.packet.unmapped import few_enough
-    from mbuf.uma.item import send_home
+    from mbuf.packet.unmapped import few_enough, give_frames, take_frames
     from mbuf.vm.commit import enter_commit, leave_commit, settle
     from mbuf.vm.loan import loan
 
@@ -79,29 +78,21 @@ def view_page(m: Chain, at: int) -> memoryview:
 
 def addpages(m: Chain, count: int, how: int, deadline: float | None) -> None:
     """Have more pages of memory."""
-    frames: list[Any] = []
     pages: Unmapped = pages_of(m, "addpages")
+    if how != M_NOWAIT and how != M_WAITOK:
+        raise Inval(f"addpages: how {how}: give M_NOWAIT or M_WAITOK")
+    if count < 0 or pages.file is not None:
+        raise Inval(f"addpages: {count} pages: give 0 or more, to an mbuf without pages of a file")
+    few_enough(pages.epg.npgs + min(count, INT_MAX), "addpages")
+    frames = take_frames(pages.supply, count, how, deadline)
     try:
-        if how != M_NOWAIT and how != M_WAITOK:
-            raise Inval(f"addpages: how {how}: give M_NOWAIT or M_WAITOK")
-        if count < 0 or pages.file is not None:
-            raise Inval(f"addpages: {count} pages: give 0 or more, to an mbuf without pages of a file")
-        few_enough(pages.epg.npgs + min(count, INT_MAX), "addpages")
-        for _ in range(count):
-            frames.append(pages.supply.alloc(how, deadline))
-        more = tuple(frames)
         check_alive(m)
         if m.buf is not pages or pages.counted() != 1 or pages.root is not None:
             raise Busy("addpages: other mbufs use the pages too")
         few_enough(len(pages.frames) + count, "addpages")
-        pages.add_frames(more)
+        pages.add_frames(tuple(frames))
     except BaseException:
-        enter_commit()
-        for frame in frames:
-            page: Item = frame
-            send_home(page)
-        leave_commit()
-        settle()
+        give_frames(frames)
         raise
 
 

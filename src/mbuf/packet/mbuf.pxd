@@ -34,7 +34,7 @@ from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.chain cimport length as _length
-from mbuf.packet.segment cimport bound, capacity, check_alive, space, start, store
+from mbuf.packet.segment cimport begin, bound, capacity, check_alive, space, start, store
 from mbuf.packet.segment cimport leading as _leading
 from mbuf.packet.segment cimport writable as _writable
 from mbuf.packet.source cimport how_of, until
@@ -47,6 +47,7 @@ from mbuf.vm.number cimport clip, count
 from mbuf.vm.page cimport Memory, pane
 from mbuf.vm.probe cimport Probes
 
+cdef unsigned char DOOMED, LIVE
 cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY, M_STRUCTURE
 cdef Py_ssize_t INT_MAX, M_COPYALL, MHSIZE, MPKTHSIZE, MT_NOINIT, MT_NOTMBUF
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, MT_DATA

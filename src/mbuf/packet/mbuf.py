@@ -66,7 +66,7 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.external import External, RefCount
 from mbuf.packet.flags import flag_names
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.segment import M_STRUCTURE
+from mbuf.packet.segment import DOOMED, LIVE, M_STRUCTURE
 from mbuf.packet.source import how_of, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.loan import loan
@@ -94,7 +94,7 @@ else:
     )
     from mbuf.packet.chain import length as _length
     from mbuf.packet.external import external, freeable
-    from mbuf.packet.segment import bound, capacity, check_alive, space, start, store
+    from mbuf.packet.segment import begin, bound, capacity, check_alive, space, start, store
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
     from mbuf.uma.item import send_home
@@ -125,8 +125,7 @@ class Mbuf(Chain):
 
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
-        check_latch()
-        check_alive(self)
+        begin(self)
         if self.item.home.probes.on:
             return self._free_told()
         enter_commit()
@@ -139,6 +138,7 @@ class Mbuf(Chain):
     def _free_told(self) -> Mbuf | None:
         """`free`, and probes are told first."""
         failure: BaseException | None = None
+        self.alive = DOOMED
         try:
             self.item.home.probes.fire("m-free", self)
         except BaseException as error:  # what ends a program; raised below, when all is free
@@ -155,8 +155,7 @@ class Mbuf(Chain):
 
     def freem(self) -> None:
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
-        check_latch()
-        check_alive(self)
+        begin(self)
         if self.item.home.probes.on:
             self._freem_told()
             return
@@ -172,8 +171,10 @@ class Mbuf(Chain):
             self.item.home.probes.fire("m-freem", self)
         except BaseException as error:  # what ends a program; raised below, when all is free
             failure = error
+        if failure is None:
+            begin(self)
         m: Any = self
-        while m is not None and m.alive:
+        while m is not None and m.alive == LIVE:
             n: Any = m._next
             try:
                 m._free_told()
@@ -184,8 +185,7 @@ class Mbuf(Chain):
             raise failure
 
     def __enter__(self) -> Mbuf:
-        check_latch()
-        check_alive(self)
+        begin(self)
         return self
 
     def __exit__(
@@ -261,8 +261,7 @@ class Mbuf(Chain):
     @cython.locals(most=cython.Py_ssize_t, near=cython.Py_ssize_t)
     def len(self, count: int) -> None:
         near = clip(count)
-        check_latch()
-        check_alive(self)
+        begin(self)
         most = bound(self) - self.off
         if not 0 <= near <= most:
             raise Inval(f"len {near}: this mbuf can have 0 to {most} bytes from its offset on")
@@ -279,8 +278,7 @@ class Mbuf(Chain):
     @cython.locals(near=cython.Py_ssize_t)
     def flags(self, bits: int) -> None:
         near = clip(bits)
-        check_latch()
-        check_alive(self)
+        begin(self)
         if not 0 <= near < 1 << 24:
             raise Inval(f"flags {near:#x}: they have 24 bits")
         if (near ^ self.bits) & M_STRUCTURE:
@@ -298,8 +296,7 @@ class Mbuf(Chain):
     def chtype(self, type: int) -> Self:
         """Be of another type from now on: an MT_ number from 1 to 254. See m_chtype."""
         kind = clip(type)
-        check_latch()
-        check_alive(self)
+        begin(self)
         if not MT_NOTMBUF < kind < MT_NOINIT:
             raise Inval(f"chtype {kind}: give MT_DATA or another MT_ number from 1 to 254")
         self.kind = kind
@@ -346,8 +343,7 @@ class Mbuf(Chain):
     def align(self, count: int) -> None:
         """Move the empty data to the end of the storage, so that `count` bytes fit. See m_align."""
         room = clip(count)
-        check_latch()
-        check_alive(self)
+        begin(self)
         first = start(self)
         if self.off != first or self.bits & M_EXTPG:
             raise Inval("align: the data must be at the start of the storage")
@@ -362,8 +358,7 @@ class Mbuf(Chain):
     def grow(self, count: int) -> None:
         """Count `count` bytes written to `room` as data, here and in the packet header."""
         more = clip(count)
-        check_latch()
-        check_alive(self)
+        begin(self)
         most = space(self)
         if not 0 <= more <= most:
             raise Inval(f"grow: {more} bytes; there is room for 0 to {most}")
@@ -380,8 +375,7 @@ class Mbuf(Chain):
         first, more = clip(start), clip(count)
         lent = loan(data)
         try:
-            check_latch()
-            check_alive(self)
+            begin(self)
             most = space(self)
             if not 0 <= more <= most:
                 raise Inval(f"fill: {more} bytes; there is room for 0 to {most}")
@@ -412,7 +406,7 @@ class Mbuf(Chain):
 
     @next.setter
     def next(self, m: Mbuf | None) -> None:
-        check_latch()
+        begin(self)
         set_next(self, _mbuf(m, "next"))
 
     @property
@@ -425,7 +419,7 @@ class Mbuf(Chain):
 
     @nextpkt.setter
     def nextpkt(self, m: Mbuf | None) -> None:
-        check_latch()
+        begin(self)
         set_nextpkt(self, _mbuf(m, "nextpkt"))
 
     def length(self) -> int:
@@ -450,7 +444,7 @@ class Mbuf(Chain):
         """
         at, may = clip(off), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _splice.insert(self, at, _mbuf(chain, "insert"), may, deadline)
         return self
 
@@ -463,13 +457,13 @@ class Mbuf(Chain):
         """
         at, size, may = clip(off), clip(n), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _splice.remove(self, at, size, may, deadline)
         return self
 
     def unlink(self, n: Mbuf) -> Mbuf:
         """Take one mbuf out of the chain after this one; it is the caller's. The packet header counts its bytes off."""
-        check_latch()
+        begin(self)
         _trim.unlink(self, _mbuf(n, "unlink"))
         return n
 
@@ -483,7 +477,7 @@ class Mbuf(Chain):
 
     def fixhdr(self) -> int:
         """Set the packet header's len to the bytes that there are; returns them. See m_fixhdr."""
-        check_latch()
+        begin(self)
         return _header.fixhdr(self)
 
     def demote_pkthdr(self) -> Self:
@@ -491,7 +485,7 @@ class Mbuf(Chain):
 
         The kernel forgets the send tag's reference. Where the header was is leading space then.
         """
-        check_latch()
+        begin(self)
         _header.demote_pkthdr(self)
         return self
 
@@ -503,7 +497,7 @@ class Mbuf(Chain):
         """
         keep = clip(flags)
         whole = bool(all)
-        check_latch()
+        begin(self)
         if not 0 <= keep < 1 << 24:
             raise Inval(f"demote: flags {keep}: they have 24 bits")
         _header.demote(self, whole, keep)
@@ -511,7 +505,7 @@ class Mbuf(Chain):
 
     def clrprotoflags(self) -> Self:
         """Clear the flags M_PROTO1 to M_PROTO11 of the mbufs from here on. See m_clrprotoflags."""
-        check_latch()
+        begin(self)
         _header.clrprotoflags(self)
         return self
 
@@ -521,7 +515,7 @@ class Mbuf(Chain):
         A header that was here goes. The data of an mbuf without external storage begins behind the header
         then, whatever bytes are there.
         """
-        check_latch()
+        begin(self)
         _header.move_pkthdr(self, _mbuf(from_, "move_pkthdr"))
         return self
 
@@ -533,7 +527,7 @@ class Mbuf(Chain):
         tags, and then nothing has changed.
         """
         may = how_of(how)
-        check_latch()
+        begin(self)
         _header.dup_pkthdr(self, _mbuf(from_, "dup_pkthdr"), may)
         return self
 
@@ -545,25 +539,25 @@ class Mbuf(Chain):
 
     def tag_prepend(self, tag: Tag) -> Self:
         """Put a tag before the packet's others; it is the packet's then. See m_tag_prepend."""
-        check_latch()
+        begin(self)
         _header.tag_prepend(self, tag)
         return self
 
     def tag_unlink(self, tag: Tag) -> Self:
         """Take a tag out; it is the caller's then. See m_tag_unlink."""
-        check_latch()
+        begin(self)
         _header.some_tags(self).unlink(tag)
         return self
 
     def tag_delete(self, tag: Tag) -> Self:
         """Take a tag out and free it. See m_tag_delete."""
-        check_latch()
+        begin(self)
         _header.some_tags(self).delete(tag)
         return self
 
     def tag_delete_chain(self, tag: Tag | None = None) -> Self:
         """Take out and free a tag and all after it; without one, all. See m_tag_delete_chain."""
-        check_latch()
+        begin(self)
         tags = _header.some_tags(self)
         if tag is not None or tags.count:
             tags.delete_chain(tag)
@@ -571,7 +565,7 @@ class Mbuf(Chain):
 
     def tag_delete_nonpersistent(self) -> Self:
         """Take out and free the tags whose id lacks MTAG_PERSISTENT. See m_tag_delete_nonpersistent."""
-        check_latch()
+        begin(self)
         _header.some_tags(self).delete_nonpersistent()
         return self
 
@@ -599,7 +593,7 @@ class Mbuf(Chain):
         Raises `NoBufs` when there is no memory for them, and then nothing has changed.
         """
         may = how_of(how)
-        check_latch()
+        begin(self)
         _header.tag_copy_chain(self, _mbuf(from_, "tag_copy_chain"), may)
         return self
 
@@ -638,11 +632,15 @@ class Mbuf(Chain):
         See m_mbuftouio.
         """
         at = clip(off)
-        with memoryview(buffer) as view:
+        view = memoryview(buffer)
+        # (The compiler's `with` crashes where memory runs out.)
+        try:
             if view.readonly or not view.c_contiguous:
                 raise BufferError("copyinto: give a buffer that can be written, and lies in one piece")
             check_latch()
             return _read.copyinto(self, view, at, view.nbytes)
+        finally:
+            view.release()
 
     @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def apply(self, off: int, len: int, fn: Callable[[memoryview], Any]) -> Any:
@@ -684,7 +682,7 @@ class Mbuf(Chain):
         Raises `ReadOnly` when one of those is shared or read-only, and then nothing was written.
         """
         at, data = clip(offset), pack_values(fmt, *values)
-        check_latch()
+        begin(self)
         _read.rewrite(self, "pack", at, data)
 
     # Bytes, looked through.
@@ -743,8 +741,7 @@ class Mbuf(Chain):
         that are wholly cut off are freed, but one that is emptied exactly stays, as in the kernel.
         """
         n = clip(len)
-        check_latch()
-        check_alive(self)
+        begin(self)
         if 0 <= n < self.count:
             self.off += n
             self.count -= n
@@ -762,7 +759,7 @@ class Mbuf(Chain):
         Bytes that fit into the last mbuf are copied, and the mbuf that they were in freed. No packet
         header changes: `catpkt` joins packets. `Inval` where the other is linked, or in a queue, already.
         """
-        check_latch()
+        begin(self)
         _trim.cat(self, _mbuf(n, "cat"))
         return self
 
@@ -771,7 +768,7 @@ class Mbuf(Chain):
 
         A send tag of the other packet is let go of, where the kernel forgets it.
         """
-        check_latch()
+        begin(self)
         _trim.catpkt(self, _mbuf(n, "catpkt"))
         return self
 
@@ -793,7 +790,7 @@ class Mbuf(Chain):
 
         What this mbuf held in itself is gone. While the storage is shared, nobody may write to it.
         """
-        check_latch()
+        begin(self)
         _copy.dupcl(self, _mbuf(m, "dupcl"))
         return self
 
@@ -808,7 +805,7 @@ class Mbuf(Chain):
         skip, may = clip(off), how_of(how)
         size = M_COPYALL if len is ALL else clip(len)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         made: Mbuf | None = _copy.copym(self, skip, size, may, deadline)
         return made
 
@@ -817,7 +814,7 @@ class Mbuf(Chain):
         """A new packet of the same bytes: `copym` of all that keeps the room before them. See m_copypacket."""
         may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         made: Mbuf = _copy.copypacket(self, may, deadline)
         return made
 
@@ -844,7 +841,7 @@ class Mbuf(Chain):
         """
         keep, may = clip(len), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         if not 0 <= keep <= INT_MAX:
             raise Inval(f"split at {keep}: give a number of bytes from 0 on")
         rest: Mbuf | None = _copy.split(self, keep, may, deadline)
@@ -860,7 +857,7 @@ class Mbuf(Chain):
         """
         most, may = clip(size), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         if not 0 < most <= INT_MAX:
             raise Inval(f"segment: packets of {most} bytes: give 1 to {INT_MAX}")
         return _segmentation.segment(self, most, may, deadline)
@@ -875,8 +872,7 @@ class Mbuf(Chain):
         header and 224 without. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
         """
         n = clip(len)
-        check_latch()
-        check_alive(self)
+        begin(self)
         if n < 0 or n > self.off - start(self) or (n and not _writable(self)):
             may = how_of(how)
             _append.prepend(self, n, may, None if timeout is None else until(may, timeout))
@@ -894,7 +890,7 @@ class Mbuf(Chain):
         """
         lent = loan(data)
         try:
-            check_latch()
+            begin(self)
             _append.append(self, lent)
         finally:
             lent.release()
@@ -911,7 +907,7 @@ class Mbuf(Chain):
         skip = count(off, "copyback at")
         lent = loan(data)
         try:
-            check_latch()
+            begin(self)
             _append.copyback(self, skip, lent)
         finally:
             lent.release()
@@ -925,7 +921,7 @@ class Mbuf(Chain):
         and then nothing has changed. See m_makespace.
         """
         at, size = count(skip, "makespace at"), clip(hlen)
-        check_latch()
+        begin(self)
         return _append.makespace(self, at, size)
 
     # Brought together.
@@ -938,7 +934,7 @@ class Mbuf(Chain):
         then nothing has changed; the kernel frees the chain.
         """
         n = clip(len)
-        check_latch()
+        begin(self)
         _pullup.pullup(self, n)
         return self
 
@@ -949,7 +945,7 @@ class Mbuf(Chain):
         Both together at most 168. Raises like `pullup`. See m_copyup.
         """
         n, room = clip(len), clip(dstoff)
-        check_latch()
+        begin(self)
         _pullup.copyup(self, n, room)
         return self
 
@@ -962,7 +958,7 @@ class Mbuf(Chain):
         m_pulldown.
         """
         skip, n, first = count(off, "pulldown at"), clip(len), bool(at_start)
-        check_latch()
+        begin(self)
         return _pullup.pulldown(self, skip, n, first)
 
     # Laid out anew.
@@ -976,7 +972,7 @@ class Mbuf(Chain):
         """
         may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _defrag.defrag(self, may, deadline)
         return self
 
@@ -989,7 +985,7 @@ class Mbuf(Chain):
         """
         size, may = clip(length), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _defrag.fragment(self, size, may, deadline)
         return self
 
@@ -1005,7 +1001,7 @@ class Mbuf(Chain):
         """
         most, may = clip(maxfrags), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _defrag.collapse(self, most, may, deadline)
         return self
 
@@ -1018,7 +1014,7 @@ class Mbuf(Chain):
         """
         may = how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _defrag.unshare(self, may, deadline)
         return self
 
@@ -1026,7 +1022,7 @@ class Mbuf(Chain):
 
     def cljset(self, cluster: Cluster) -> Mbuf:
         """Hold data in a raw cluster from now on, which is taken over. See m_cljset."""
-        check_latch()
+        begin(self)
         if cluster is None:
             raise Inval("cljset: give a cluster, from pool.cljget(None, ...)")
         _take_cluster(self, cluster)
@@ -1081,7 +1077,7 @@ class Mbuf(Chain):
         The mbuf holds no bytes then. Raises `Busy` while another mbuf shares the memory or somebody looks
         at it.
         """
-        check_latch()
+        begin(self)
         return _detach(self)
 
     # Unmapped pages.
@@ -1117,7 +1113,7 @@ class Mbuf(Chain):
         """
         more, may = clip(n), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         _extpg.addpages(self, more, may, deadline)
         return self
 
@@ -1128,7 +1124,7 @@ class Mbuf(Chain):
         what was there are not kept, in the kernel neither. Raises `NoBufs` when there are no mbufs or windows
         left, `Inval` where an mbuf of unmapped pages is empty or has a TLS session, and then nothing has changed.
         """
-        check_latch()
+        begin(self)
         _extpg.unmapped_to_ext(self)
         return self
 
@@ -1137,7 +1133,7 @@ class Mbuf(Chain):
 
         They are copied. Raises `Busy` where the pages are shared, and then nothing has changed.
         """
-        check_latch()
+        begin(self)
         _extpg.unmapped_compress(self)
         return self
 
@@ -1150,7 +1146,7 @@ class Mbuf(Chain):
         mb_free_notready.
         """
         todo = clip(count)
-        check_latch()
+        begin(self)
         rest: Mbuf | None = _extpg.free_notready(self, todo)
         return rest
 
@@ -1166,7 +1162,7 @@ class Mbuf(Chain):
         """
         todo, most, may = clip(len), clip(mlen), how_of(how)
         deadline = None if timeout is None else until(may, timeout)
-        check_latch()
+        begin(self)
         made: Mbuf | None = _extpg.mapped_to_unmapped(self, todo, most, may, deadline)
         return made
 

@@ -21,7 +21,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.vm.number import clip
 
 if not cython.compiled:
-    from mbuf.packet.segment import check_alive
+    from mbuf.packet.segment import check_alive, taken
     from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put, settle
 
 
@@ -159,11 +159,17 @@ class MbufQ:
         return found
 
     def drain(self) -> None:
-        """Free all packets. See mbufq_drain."""
+        """Free all packets, whatever is raised meanwhile. See mbufq_drain."""
+        failure: BaseException | None = None
         m: Any = self.dequeue()
         while m is not None:
-            m.freem()
+            try:
+                m.freem()
+            except BaseException as error:  # ends a program; raised when all is free
+                failure = error
             m = self.dequeue()
+        if failure is not None:
+            raise failure
 
     def flush(self) -> Mbuf | None:
         """Take all packets, linked by `nextpkt`: the first, or None; they are the caller's. See mbufq_flush."""
@@ -204,7 +210,7 @@ class MbufQ:
         if m is None or not isinstance(m, Mbuf):
             raise Inval("give a packet")
         check_alive(m)
-        if m._nextpkt is not None or m.held:
+        if m._nextpkt is not None or taken(m):
             raise Inval("this packet is in a queue, or linked, already: dequeue it, or set nextpkt to None")
 
     def _look(self) -> int:

@@ -3,7 +3,7 @@ cimport cython
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.extpg cimport pages_of
-from mbuf.packet.unmapped cimport Unmapped, unmapped
+from mbuf.packet.unmapped cimport Unmapped, give_frames, take_frames, unmapped
 from mbuf.uma.item cimport Item
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
@@ -24,7 +24,7 @@ cpdef bytes payload(Chain m)
 
 @cython.locals(
     pages=Unmapped, fresh=Unmapped, epg=Epg, at=Py_ssize_t, page=Py_ssize_t, start=Py_ssize_t, n=Py_ssize_t,
-    frame=Item
+    frame=Item, frames=list
 )
 cpdef Unmapped renewed(Chain m, data, int how, deadline)
 

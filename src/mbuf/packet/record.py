@@ -23,7 +23,7 @@ from mbuf.uma.item import Item
 
 if not cython.compiled:
     from mbuf.packet.extpg import pages_of
-    from mbuf.packet.unmapped import unmapped
+    from mbuf.packet.unmapped import give_frames, take_frames, unmapped
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
@@ -79,9 +79,13 @@ def renewed(m: Mbuf, data: Any, how: int, deadline: float | None) -> Unmapped:
     epg.first_off = pages.epg.first_off
     epg.last_len = pages.epg.last_len
     at = 0
+    frames = take_frames(pages.supply, pages.epg.npgs, how, deadline)
     try:
-        for _ in range(pages.epg.npgs):
-            fresh.add_frames((pages.supply.alloc(how, deadline),))
+        fresh.add_frames(tuple(frames))
+    except BaseException:
+        give_frames(frames)
+        raise
+    try:
         for page, start, n in epg.spans(0, epg.total()):
             frame: Item = fresh.frames[page]
             frame.write(start, data, at, n)

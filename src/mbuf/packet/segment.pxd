@@ -2,6 +2,7 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage
 from mbuf.uma.item cimport Item
+from mbuf.vm.commit cimport check_latch
 from mbuf.vm.page cimport Memory, Window
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
@@ -13,13 +14,14 @@ cdef class Segment(Window):
     cdef Item item
     cdef unsigned int bits
     cdef unsigned char kind
-    cdef bint alive
+    # 0, 1 for LIVE, 2 for DOOMED.
+    cdef unsigned char alive
     cdef bint held
     cdef bint dropped
-    cdef bint doomed
 
 
 cdef int raise_freed(Segment m) except -1
+cdef int raise_unfit(Segment m) except -1
 cdef Storage store(Segment m)
 cdef Py_ssize_t bound(Segment m) except -1
 cdef bint _shared_writable(Segment m) noexcept
@@ -30,6 +32,17 @@ cdef inline int check_alive(Segment m) except -1:
     if not m.alive:
         raise_freed(m)
     return 0
+
+
+cdef inline int begin(Segment m) except -1:
+    check_latch()
+    if m.alive != 1:
+        raise_unfit(m)
+    return 0
+
+
+cdef inline bint taken(Segment m) noexcept:
+    return m.held or m.alive == 2
 
 
 cdef inline Py_ssize_t start(Segment m) noexcept:

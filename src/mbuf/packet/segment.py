@@ -5,8 +5,9 @@ the memory in `buf`; for data inside the mbuf that is the kernel's struct mbuf, 
 
     buf  |....off....|== count bytes ==|..space..|        the item itself, or its external storage (M_EXT)
 
-An mbuf is `alive` from its allocation until it is freed. That is no flag in `bits`, so no verb that masks flags can
-bring back one that was freed. `held` says that it is the `next` or `nextpkt` of an mbuf, or in a queue or buffer.
+An mbuf is `alive` from its allocation until it is freed: LIVE, then DOOMED while probes are told of its end, who may
+look at it but not change it. That is no flag in `bits`, so no verb that masks flags can bring back one that was freed.
+`held` says that it is the `next` or `nextpkt` of an mbuf, or in a queue or buffer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mbuf.const import (
     MPKTHSIZE,
     MSIZE,
 )
-from mbuf.errors import Freed
+from mbuf.errors import Busy, Freed
 from mbuf.packet.ext import Storage
 from mbuf.vm.page import Window
 
@@ -39,19 +40,18 @@ else:
 #: Flags that say what an mbuf is made of: set by verbs, never by hand.
 M_STRUCTURE = M_EXT | M_PKTHDR | M_EXTPG | M_NOFREE
 
+# States of an mbuf that was not freed.
+LIVE, DOOMED = 1, 2
+
 
 @cython.no_gc
 @cython.cclass
 class Segment(Window):
-    """The state of an mbuf that stands alone. `dropped`: nobody holds it any more, so it is about to be freed.
+    """The state of an mbuf that stands alone. `dropped`: nobody holds it any more, so it is about to be freed."""
 
-    `doomed`: it is about to be freed, once its probe was told.
-    """
-
-    __slots__ = ("alive", "bits", "doomed", "dropped", "held", "item", "kind")
-    alive: bool
+    __slots__ = ("alive", "bits", "dropped", "held", "item", "kind")
+    alive: int
     bits: int
-    doomed: bool
     dropped: bool
     held: bool
     item: Item
@@ -61,6 +61,13 @@ class Segment(Window):
 def raise_freed(m: Segment) -> None:
     """Say that an mbuf was freed."""
     raise Freed(f"mbuf at {id(m):#x} was freed: keep no name for an mbuf that you have let go")
+
+
+def raise_unfit(m: Segment) -> None:
+    """Say that an mbuf was freed, or is about to be."""
+    if not m.alive:
+        raise_freed(m)
+    raise Busy("this mbuf is about to be freed: a listener of m-free may look at it, and leave it as it is")
 
 
 def store(m: Segment) -> Storage:
@@ -86,11 +93,22 @@ def _ext_capacity(m: Segment) -> int:
 
 
 if not cython.compiled:
+    from mbuf.vm.commit import check_latch
 
     def check_alive(m: Segment) -> None:
         """Raise `Freed` unless the mbuf is live."""
         if not m.alive:
             raise_freed(m)
+
+    def begin(m: Segment) -> None:
+        """What every method begins with that changes the mbuf, or shares its storage."""
+        check_latch()
+        if m.alive != LIVE:
+            raise_unfit(m)
+
+    def taken(m: Segment) -> bool:
+        """True when nobody else can take the mbuf over: it is linked, or in a queue, or about to be freed."""
+        return m.held or m.alive == DOOMED
 
     def start(m: Segment) -> int:
         """Where the storage begins, in its memory. See M_START."""

@@ -10,7 +10,7 @@ from typing import Any
 from mbuf.const import IF_SND_TAG_TYPE_MAX
 from mbuf.errors import Freed, Inval, NotSupported
 from mbuf.vm.number import clip
-from mbuf.vm.unraisable import run
+from mbuf.vm.unraisable import report, run
 
 
 class Interface:
@@ -113,6 +113,8 @@ class SndTag:
                 run(self._tell, "snd_tag_free", self)
             finally:
                 run(self._tell, "rele")
+        except MemoryError as error:  # even to call them takes some
+            report(error, self)
         finally:
             self._tags.count -= 1
 

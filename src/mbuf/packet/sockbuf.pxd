@@ -14,7 +14,7 @@ from mbuf.packet.header cimport ROUNDS, changing, demote_all
 from mbuf.packet.marks cimport Marks
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.read cimport excerpt, pieces, views
-from mbuf.packet.segment cimport check_alive, space, store, writable
+from mbuf.packet.segment cimport check_alive, space, store, taken, writable
 from mbuf.packet.source cimport origin
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put
 from mbuf.vm.commit cimport settle as settle_list

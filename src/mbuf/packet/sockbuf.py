@@ -27,7 +27,7 @@ if not cython.compiled:
     from mbuf.packet.copy import acquire_share, share
     from mbuf.packet.header import ROUNDS, changing, demote_all
     from mbuf.packet.read import excerpt, pieces, views
-    from mbuf.packet.segment import check_alive, space, store, writable
+    from mbuf.packet.segment import check_alive, space, store, taken, writable
     from mbuf.packet.source import origin
     from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put
     from mbuf.vm.commit import settle as settle_list
@@ -121,7 +121,7 @@ class SockBuf(Marks):
         if m is None:
             raise Inval("append: give the chain to append")
         check_alive(m)
-        if m.held:
+        if taken(m):
             raise Inval("append: this chain is linked, or in a buffer or queue, already: take it out first")
         total = 0
         n: Any = m

@@ -20,7 +20,7 @@ if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, length, link, next_checked
     from mbuf.packet.copy import acquire_share, alike, halve
     from mbuf.packet.header import ROUNDS, changing, demote_all
-    from mbuf.packet.segment import check_alive, writable
+    from mbuf.packet.segment import check_alive, taken, writable
     from mbuf.packet.source import origin
     from mbuf.packet.trim import check_joined
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -37,7 +37,7 @@ def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> int:
         if at < p.count:
             half = _acquire_half(m, p, how, deadline)
             check_alive(n)
-            if not m.alive or fingerprint(m) != mark or fingerprint(n) != other or n.held:
+            if not m.alive or fingerprint(m) != mark or fingerprint(n) != other or taken(n):
                 free_chain(half)
                 settle()
                 continue

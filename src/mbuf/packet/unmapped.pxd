@@ -88,3 +88,11 @@ cdef class Unmapped(Storage):
 @cython.locals(made=Unmapped)
 cdef Unmapped unmapped(Pages supply)
 cdef int few_enough(Py_ssize_t count, str what) except -1
+
+
+@cython.locals(n=Py_ssize_t, frames=list)
+cdef list take_frames(Pages supply, Py_ssize_t count, int how, deadline)
+
+
+@cython.locals(page=Item)
+cdef int give_frames(list frames) except -1

@@ -92,9 +92,10 @@ class Unmapped(Storage):
 
     def add_frames(self, frames: tuple[Item, ...]) -> None:
         """Own some pages more, in memory; the caller has seen to it that they are few enough."""
-        self.frames += frames
         epg: Epg = self.epg
-        epg.set_pages(epg.pages + tuple([frame.run.page for frame in frames]))
+        numbers = epg.pages + tuple([frame.run.page for frame in frames])
+        self.frames += frames
+        epg.set_pages(numbers)
 
     def hold_file(self, file: PageFile, first: int, count: int) -> None:
         """Have `count` pages of a file, from page `first` on; a storage without a page may."""
@@ -389,3 +390,26 @@ def few_enough(count: int, what: str) -> None:
     if count > MBUF_PEXT_MAX_PGS:
         most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
         raise Inval(f"{what}: an mbuf holds {MBUF_PEXT_MAX_PGS} pages, of {most} bytes, not {count}")
+
+
+def take_frames(supply: Pages, count: int, how: int, deadline: float | None) -> list[Any]:
+    """So many pages of memory, or none."""
+    frames: list[Any] = [None] * count
+    try:
+        for n in range(count):
+            frames[n] = supply.alloc(how, deadline)
+    except BaseException:
+        give_frames(frames)
+        raise
+    return frames
+
+
+def give_frames(frames: list[Any]) -> None:
+    """Give pages back that nobody has seen; None is no page."""
+    enter_commit()
+    for frame in frames:
+        if frame is not None:
+            page: Item = frame
+            send_home(page)
+    leave_commit()
+    settle()

@@ -10,6 +10,7 @@ from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
+cdef unsigned char DOOMED, LIVE
 cdef unsigned int _SEEN
 cdef Py_ssize_t MCLBYTES, _ROOM
 
@@ -26,7 +27,7 @@ cdef inline Py_ssize_t singles(list packets) noexcept:
         m = PyList_GET_ITEM(packets, n)
         if not isinstance(<object>m, Mbuf):
             break
-        if not (<Mbuf>m).alive or (<Mbuf>m).bits & _SEEN or (<Mbuf>m)._next is not None:
+        if (<Mbuf>m).alive != 1 or (<Mbuf>m).bits & _SEEN or (<Mbuf>m)._next is not None:
             break
         (<Mbuf>m).bits |= _SEEN
         n += 1

@@ -19,8 +19,9 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import MCLBYTES
-from mbuf.errors import Freed, Inval, MbufError
+from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.mbuf import Mbuf, wrap_packet
+from mbuf.packet.segment import DOOMED, LIVE
 from mbuf.pool import allocator
 
 if not cython.compiled:
@@ -108,7 +109,7 @@ def _free(packets: list[Mbuf]) -> None:
             while n < count:
                 m = cython.cast(Mbuf, packets[n])
                 n += 1
-                if not m.alive:
+                if m.alive != LIVE:
                     lost += 1
                 elif m.item.home.probes.on:
                     m.freem()
@@ -142,7 +143,7 @@ def _look(packets: list[Any]) -> int:
 
 def _mark(m: Chain) -> bool:
     """Mark a packet's mbufs; false if it was freed or one of them is marked already."""
-    if not m.alive:
+    if m.alive != LIVE:
         return False
     while m is not None and m.alive:
         if m.bits & _SEEN:
@@ -165,4 +166,6 @@ def _unfit(packets: list[Any], n: int) -> MbufError:
         return Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(m).__name__} in it")
     if not cython.cast(Mbuf, m).alive:
         return Freed(f"free_bulk: packet {n} of the list was freed already; nothing was freed now")
+    if cython.cast(Mbuf, m).alive == DOOMED:
+        return Busy(f"free_bulk: packet {n} of the list is about to be freed; nothing was freed now")
     return Inval(f"free_bulk: packet {n} is in the list twice, or shares an mbuf with one before it; nothing was freed")

@@ -9,7 +9,7 @@ from mbuf.uma.limit cimport Limit
 from mbuf.uma.refill cimport alloc_item, drain, fill, from_depot, load, take_out
 from mbuf.uma.tally cimport Tally
 from mbuf.uma.waitq cimport current_thread
-from mbuf.vm.commit cimport enter_commit, inside, leave_commit, put
+from mbuf.vm.commit cimport acquired, enter_commit, inside, leave_commit, put
 from mbuf.vm.probe cimport Probes
 
 cdef int UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM

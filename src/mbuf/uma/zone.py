@@ -36,7 +36,7 @@ if not cython.compiled:
     from mbuf.uma.cache import pop_cached, push_cached
     from mbuf.uma.item import take_home
     from mbuf.uma.waitq import current_thread
-    from mbuf.vm.commit import enter_commit, inside, leave_commit, put
+    from mbuf.vm.commit import acquired, enter_commit, inside, leave_commit, put
 
 
 @cython.no_gc
@@ -85,7 +85,10 @@ class Zone(Tally):
     def alloc(self, how: int, deadline: float | None) -> Item | None:
         """An item, or None when there is none to be had. See uma_zalloc_arg."""
         item = self._pop_here() if self._cache is None else pop_cached(self._cache)
-        return self._alloc_dry(how, deadline) if item is None else item
+        if item is None:
+            item = self._alloc_dry(how, deadline)
+        acquired()
+        return item
 
     def free(self, item: Item) -> None:
         """Take an item back; None is no item. See uma_zfree_arg."""

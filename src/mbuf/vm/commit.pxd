@@ -81,9 +81,12 @@ cdef inline int check_latch() except -1:
     return 0
 
 
-cdef inline void enter_commit() noexcept:
+cdef inline void acquired() noexcept:
     if MBUF_HOOKS:
-        _border("commit")
+        _border("acquire")
+
+
+cdef inline void enter_commit() noexcept:
     LATCH.up = True
 
 

@@ -43,8 +43,8 @@ class Latch:
     """`up` while a commit runs; `pending` objects are on the release lists of all threads.
 
     `cuts` counts how often something that a queue or a chain holds was freed or unlinked where it was: whoever keeps
-    the ends of a line looks for them again when it has changed. `hook`, in a test build, is called at each border
-    between phases, with its name.
+    the ends of a line looks for them again when it has changed. `hook`, in a test build, is called with the name of a
+    phase wherever one begins in which user code may run, and at each allocation.
     """
 
     __slots__ = ("cuts", "hook", "pending", "up")
@@ -358,10 +358,13 @@ if not cython.compiled:
         if LATCH.hook is not None:
             _border("enter")
 
+    def acquired() -> None:
+        """Something was allocated, in the course of which user code may have run."""
+        if LATCH.hook is not None:
+            _border("acquire")
+
     def enter_commit() -> None:
         """Begin a commit of the calling function, when no other thread is in one."""
-        if LATCH.hook is not None:
-            _border("commit")
         if STEP.mine():
             _busy()
         STEP.take(sys._getframe(1), blocking=True)
