@@ -454,7 +454,8 @@ ACTS: dict[str, Callable[[Scene], object]] = {
 
 #: What leaves bytes that nobody has written yet.
 BLIND = frozenset(
-    ["prepend", "swap", "grow", "len", "makespace", "align", "fill", "getm2", "len=", "addpages", "makespace"]
+    ["prepend", "swap", "grow", "len", "makespace", "align", "fill", "getm2", "len=", "addpages"]
+    + ["clget", "cljget", "cljset", "dup_pkthdr"]
 )
 
 #: Members that are more than one step, as their documentation says: whatever happens between is seen.
@@ -463,7 +464,9 @@ STEPS = frozenset(
 )
 
 #: Members after which, and acts after which, a pool can't be used again.
-ENDS = frozenset(["pool.close", "close", "pool.__exit__", "reserve.start", "reserve.active"])
+ENDS = frozenset(
+    ["pool.close", "close", "pool.__exit__", "reserve.start", "reserve.active", "sysctl.setitem", "sysctl.set"]
+)
 
 
 def applicable(member: Member) -> list[str]:

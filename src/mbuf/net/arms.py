@@ -99,7 +99,9 @@ class Arms:
         self._empty()
         self._inbox = inbox
         self._rooms = rooms
-        self._armed = [[] for _ in range(messages)]
+        self._armed = []
+        for _ in range(messages):
+            self._armed.append([])
 
     def _arm(self, want: int) -> int:
         """Arm `want` messages, or as many as there are; how many could be."""

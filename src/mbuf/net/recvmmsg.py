@@ -168,8 +168,10 @@ class Inbox:
 
     def _receive(self, sock: Any, i: int) -> Any:
         """One message, uncompiled: its length, flags, name, segment size, time, drops and tag."""
-        windows = [w for w in self._room[i * self.pieces : (i + 1) * self.pieces] if w is not None]
-        views = [pane(window.buf, window.off, window.count, False) for window in windows]
+        views: list[memoryview] = []
+        for window in self._room[i * self.pieces : (i + 1) * self.pieces]:
+            if window is not None:
+                views.append(pane(window.buf, window.off, window.count, False))
         try:
             length, told, flags, name = sock.recvmsg_into(views, CONTROL, MSG_DONTWAIT)
         finally:

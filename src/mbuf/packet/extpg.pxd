@@ -51,6 +51,7 @@ cdef int _forget_all(Chain first) except -1
     page=Py_ssize_t, at=Py_ssize_t, n=Py_ssize_t,
 )
 cdef Chain _expand(Chain m, Chain p)
+cdef bytes _beside(Epg epg, Py_ssize_t page)
 
 
 @cython.locals(before=Chain, p=Chain, rest=Chain, first=Chain, last=Chain, after=Chain, k=Py_ssize_t)

@@ -158,12 +158,13 @@ def _expand(m: Chain, p: Chain) -> Any:
             else:
                 link(last, fresh)
             last = fresh
-            if page < 0:
-                fresh.buf.write(fresh.off, epg.hdr, at, n)
-            elif page == epg.npgs:
-                fresh.buf.write(fresh.off, epg.trail, at, n)
+            # To get one may have let others in.
+            check_alive(p)
+            if p.buf is not pages or at + n > (PAGE_SIZE if 0 <= page < epg.npgs else len(_beside(epg, page))):
+                raise changing("unmapped_to_ext")
+            if page < 0 or page >= epg.npgs:
+                fresh.buf.write(fresh.off, _beside(epg, page), at, n)
             else:
-                check_alive(p)
                 fresh.buf = mapped(pages, page)
                 fresh.off = at
                 if at + n > fresh.buf.size:
@@ -173,6 +174,11 @@ def _expand(m: Chain, p: Chain) -> Any:
         _forget_all(first)
         raise
     return first
+
+
+def _beside(epg: Epg, page: int) -> bytes:
+    """The bytes before the pages, or behind them."""
+    return epg.hdr if page < 0 else epg.trail
 
 
 def _exchange(m: Chain, made: list[Any]) -> None:

@@ -89,7 +89,6 @@ else:
         release_now,
         set_next,
         set_nextpkt,
-        span,
         unlink_all,
     )
     from mbuf.packet.chain import length as _length
@@ -616,14 +615,14 @@ class Mbuf(Chain):
         """A copy of all bytes of the packet."""
         check_latch()
         check_alive(self)
-        return _read.excerpt(self, "bytes", 0, _length(self))
+        return _read.excerpt(self, "bytes", 0, 0, True)
 
     @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def copydata(self, off: int, len: int) -> bytes:
         """A copy of `len` bytes from byte `off` of the packet on. See m_copydata."""
         at, left = clip(off), clip(len)
         check_latch()
-        return _read.excerpt(self, "copydata", at, left)
+        return _read.excerpt(self, "copydata", at, left, False)
 
     @cython.locals(at=cython.Py_ssize_t)
     def copyinto(self, buffer: Any, off: int = 0) -> int:
@@ -671,7 +670,7 @@ class Mbuf(Chain):
         check_alive(self)
         if 0 <= at <= self.count - size and not self.bits & M_EXTPG:
             return unpack_values(fmt, self.buf.read(self.off + at, size))
-        return unpack_values(fmt, _read.excerpt(self, "unpack", at, size))
+        return unpack_values(fmt, _read.excerpt(self, "unpack", at, size, False))
 
     # Bytes, in.
 
@@ -711,15 +710,13 @@ class Mbuf(Chain):
 
     # Bytes, shown.
 
-    @cython.locals(at=cython.Py_ssize_t, count=cython.Py_ssize_t, size=cython.Py_ssize_t)
+    @cython.locals(at=cython.Py_ssize_t, size=cython.Py_ssize_t)
     def hexdump(self, off: int = 0, len: int | None = None) -> str:
         """The bytes from `off` on as text: 16 to a line, in hexadecimal and as far as they are ASCII."""
         at = clip(off)
-        size = -1 if len is None else clip(len)
+        size = 0 if len is None else clip(len)
         check_latch()
-        span(self, "hexdump", at, 0)
-        count = _length(self) - at if len is None else size
-        return "\n".join(rows(_read.excerpt(self, "hexdump", at, count), at))
+        return "\n".join(rows(_read.excerpt(self, "hexdump", at, size, len is None), at))
 
     @cython.locals(most=cython.Py_ssize_t)
     def print(self, maxlen: int = -1, file: TextIO | None = None) -> None:

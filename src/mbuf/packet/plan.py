@@ -274,10 +274,17 @@ class Plan:
                         appended.append((step, row(self._bytes(step))))
                     chain.append(step.base)
             kept = set(map(id, chain))
-            spare = [m for m in [*self._old, *reserved] if id(m) not in kept]
+            spare: list[Any] = []
+            for m in [*self._old, *reserved]:
+                if id(m) not in kept:
+                    spare.append(m)
             if self._same(appended):
                 done = True
                 self._commit(appended, chain, spare)
+        except IndexError:
+            # Bytes that are no longer where they were.
+            if fingerprint(self._old[0]) == self._mark:
+                raise
         finally:
             if not done:
                 free_all(reserved)

@@ -20,7 +20,7 @@ cdef list pieces(Chain m)
 
 
 @cython.locals(mark=cython.ulonglong)
-cdef bytes excerpt(Chain m, str verb, Py_ssize_t at, Py_ssize_t left)
+cdef bytes excerpt(Chain m, str verb, Py_ssize_t at, Py_ssize_t count, bint rest)
 
 
 @cython.locals(n=Chain)

@@ -53,12 +53,12 @@ def pieces(m: Chain) -> list[memoryview]:
     return pages.views(m.off, m.count)
 
 
-def excerpt(m: Chain, verb: str, at: int, left: int) -> bytes:
-    """A copy of `left` bytes from byte `at` of the packet on."""
+def excerpt(m: Chain, verb: str, at: int, count: int, rest: bool) -> bytes:
+    """A copy of `count` bytes from byte `at` of the packet on, or of all the rest."""
     for _ in range(ROUNDS):
-        span(m, verb, at, left)
+        span(m, verb, at, 0 if rest else count)
         mark = fingerprint(m) if has_unmapped(m) else 0
-        data: bytes = _collect(m, at, left)
+        data: bytes = _collect(m, at, length(m) - at if rest else count)
         # A page of a file had to be mapped, which may have let others in.
         if mark == 0 or fingerprint(m) == mark:
             return data

@@ -355,7 +355,7 @@ class SockBuf(Marks):
         check_latch()
         self._look()
         size = min(max(most, 0), self.cc)
-        return b"" if self._first is None else excerpt(self._first, "peek", 0, size)
+        return b"" if self._first is None else excerpt(self._first, "peek", 0, size, False)
 
     def views(self, count: int, size: int) -> list[memoryview]:
         """Views of the first bytes, for one call of sendmsg: see `views_of`."""

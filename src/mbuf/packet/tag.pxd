@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.vm.commit cimport Releasable, check_latch, finish_drop, put, settle
+from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, leave_commit, put, settle
 from mbuf.vm.number cimport clip
 
 cdef int M_NOWAIT, M_WAITOK

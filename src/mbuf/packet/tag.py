@@ -23,7 +23,7 @@ from mbuf.vm.number import clip
 from mbuf.vm.unraisable import run
 
 if not cython.compiled:
-    from mbuf.vm.commit import check_latch, finish_drop, put, settle
+    from mbuf.vm.commit import check_latch, enter_commit, finish_drop, leave_commit, put, settle
 
 #: Bytes of `struct m_tag`, which the kernel puts before a tag's own.
 _HEADER = 24
@@ -272,7 +272,11 @@ class TagList(Releasable):
 
     def delete_nonpersistent(self) -> None:
         """Delete all without MTAG_PERSISTENT in their id. See m_tag_delete_nonpersistent."""
-        self._delete([t for t in _chain(self.first) if not t.id & MTAG_PERSISTENT])
+        tags: list[Tag] = []
+        for t in _chain(self.first):
+            if not t.id & MTAG_PERSISTENT:
+                tags.append(t)
+        self._delete(tags)
 
     def locate(self, cookie: int, type: int, after: Tag | None = None) -> Tag | None:
         """The first tag of that cookie and id, or the next after a tag; None if there is none. See m_tag_locate."""
@@ -332,17 +336,14 @@ class TagList(Releasable):
             finish_drop()
 
     def _delete(self, tags: list[Tag]) -> None:
-        """Delete those tags, but for what the routine of one of them takes out meanwhile."""
-        failure: BaseException | None = None
+        """Take those tags out, as far as they are in the list, and free them in that order."""
+        enter_commit()
         for t in tags:
             if t.list is self.mark:
                 self._take_out(t)
-                try:
-                    t.free()
-                except BaseException as error:  # what ends a program; raised below, when all are deleted
-                    failure = error
-        if failure is not None:
-            raise failure
+                _end(t)
+        leave_commit()
+        settle()
 
     def _listed(self, t: Tag) -> None:
         """Refuse a tag that isn't in this list."""

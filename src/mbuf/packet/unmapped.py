@@ -20,7 +20,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
-from mbuf.errors import Inval
+from mbuf.errors import Busy, Inval
 from mbuf.packet.epg import Epg, blank
 from mbuf.packet.ext import Ext, Storage
 from mbuf.packet.remains import Remains
@@ -93,7 +93,9 @@ class Unmapped(Storage):
     def add_frames(self, frames: tuple[Item, ...]) -> None:
         """Own some pages more, in memory; the caller has seen to it that they are few enough."""
         epg: Epg = self.epg
-        numbers = epg.pages + tuple([frame.run.page for frame in frames])
+        numbers = epg.pages
+        for frame in frames:
+            numbers += (frame.run.page,)
         self.frames += frames
         epg.set_pages(numbers)
 
@@ -132,6 +134,8 @@ class Unmapped(Storage):
     def window(self, page: int) -> Memory:
         """The bytes of a page; to be let go of with `leave`. `NoBufs` when no window is left."""
         if self.file is None:
+            if page >= len(self.frames):
+                raise Busy("the pages were freed while their bytes were looked at")
             frame: Memory = self.frames[page]
             return frame
         seen: Memory = self.file.window(self.epg.number(page))

@@ -409,7 +409,10 @@ def _from_others(zone: Zone) -> Item | None:
     """Drain what other CPUs cache of the zone that is at its limit, and ask once more."""
     denier: Zone = zone.obstacle()[0]
     zones = (denier,) if denier.feeds is None else (denier.feeds, denier)
-    if not denier.limiter.reached or not sum([each.cached for each in zones]):
+    cached = 0
+    for each in zones:
+        cached += each.cached
+    if not denier.limiter.reached or not cached:
         return None
     for each in zones:
         each.reclaim(UMA_RECLAIM_DRAIN_CPU)

@@ -36,7 +36,8 @@ else:
     from mbuf.shadow import cython
 
 if cython.compiled:
-    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+    from cython.cimports.cpython.exc import PyErr_Fetch, PyErr_Restore
+    from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF, PyObject
 
 
 class Latch:
@@ -239,13 +240,21 @@ os.register_at_fork(after_in_child=_recount)
 def finish_drop() -> None:
     """`settle` where nobody can catch an exception: in a finalizer, or where a view is released.
 
-    Inside a commit, or a callback of the list, what was put stays until that is over.
+    Inside a commit, or a callback of the list, what was put stays until that is over. An exception that is under way
+    goes on.
     """
     if mbuf_own_list.depth == 0 and not inside():
+        if cython.compiled:
+            kind = cython.declare(cython.pointer(PyObject))
+            value = cython.declare(cython.pointer(PyObject))
+            trace = cython.declare(cython.pointer(PyObject))
+            PyErr_Fetch(cython.address(kind), cython.address(value), cython.address(trace))
         try:
             work_off()
         except BaseException as error:  # as Python does with what a finalizer raises
             report(error, None)
+        if cython.compiled:
+            PyErr_Restore(kind, value, trace)
 
 
 def inside() -> bool:

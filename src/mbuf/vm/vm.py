@@ -44,7 +44,7 @@ def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
     meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
     total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
     limits = (_limit_in(folder / name) for folder in folders(proc, cgroup) for name in LIMITS)
-    return min([total] + [limit for limit in limits if limit is not None])
+    return min((total, *(limit for limit in limits if limit is not None)))
 
 
 def _limit_in(file: Path) -> int | None:
@@ -158,7 +158,9 @@ class Vm:
 
         `Corrupt` for one that isn't handed out, when the others were taken back.
         """
-        pages = [(index(page), index(count)) for page, count in runs]
+        pages: list[tuple[int, int]] = []
+        for page, count in runs:
+            pages.append((index(page), index(count)))
         wrong: list[tuple[int, int]] = []
         for page, count in pages:
             if not self._give(page, count):
