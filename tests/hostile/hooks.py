@@ -455,7 +455,7 @@ ACTS: dict[str, Callable[[Scene], object]] = {
 #: What leaves bytes that nobody has written yet.
 BLIND = frozenset(
     ["prepend", "swap", "grow", "len", "makespace", "align", "fill", "getm2", "len=", "addpages"]
-    + ["clget", "cljget", "cljset", "dup_pkthdr"]
+    + ["clget", "cljget", "cljset", "dup_pkthdr", "move_pkthdr"]
 )
 
 #: Members that are more than one step, as their documentation says: whatever happens between is seen.

@@ -31,7 +31,7 @@ from hostile.hooks import (
 from hostile.recipes import recipe
 from hostile.scene import STORAGE, Scene, roomy, scarce
 from hostile.surface import Member, members
-from mbuf import MbufError, Pool
+from mbuf import Mbuf, MbufError, Pool
 
 
 class Case(NamedTuple):
@@ -131,7 +131,7 @@ def invoke(member: Member, subject: Any, arguments: list[Any], scene: Scene) -> 
             return done.value
         finally:
             result.close()
-    if hasattr(result, "__enter__") and member.role in ("pool", "reserve", "probes"):
+    if hasattr(result, "__enter__") and not isinstance(result, Mbuf) and member.role in ("pool", "reserve", "probes"):
         with result:
             return None
     return result

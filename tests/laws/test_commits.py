@@ -17,12 +17,12 @@ from mbuf import compiled
 ROOT = Path(__file__).parents[2]
 C = ROOT / "build" / "cython" / "src" / "mbuf"
 
-#: Raising, looking at the type of what is there, and lists, tuples, dictionaries with keys of numbers, made before.
+#: Raising, looking at the type of what is there, names of a module of ours, and lists, tuples, dictionaries with keys of numbers, made before.
 HARMLESS = re.compile(
     r"PyErr_(Format|SetString|Occurred)|__Pyx_(TypeTest|Raise\w*|PyErr_\w+)|Py(Tuple|List)_GET_\w+|Py(Dict|List)_Size"
     r"|PyDict_(SetItem|DelItem)|__Pyx_(SetItemInt|GetItemInt_List|GetItemInt_Tuple)|PyLong_FromSsize_t"
     r"|Py(List|Tuple)_CheckExact|__Pyx_Py(List|Tuple)_(GET|SET)_\w+|__Pyx_PyDict_GetItemDefault|__Pyx_PySequence_ITEM"
-    r"|__Pyx_TypeCheck|__Pyx_ExceptionSave|__Pyx_div_Py_ssize_t"
+    r"|__Pyx_(GetModuleGlobalName|TypeCheck|ExceptionSave|div_Py_ssize_t)"
 )
 
 #: Functions that may do more. An audit only looks; an item is made before anything has changed; the hook is a test's.

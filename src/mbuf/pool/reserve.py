@@ -124,6 +124,8 @@ class Reserve:
                     items.append(item)
             # It may have waited.
             self._idle("reinit")
+            if own[0].closed:
+                raise Inval("reserve: this pool was closed meanwhile")
             if self._stock is not stock:
                 raise Busy("reserve: another reinit or drain came while this one waited: call it again")
             made = Stock(size, self._cpus, own[0])

@@ -44,7 +44,7 @@ def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
     meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
     total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
     limits = (_limit_in(folder / name) for folder in folders(proc, cgroup) for name in LIMITS)
-    return min((total, *(limit for limit in limits if limit is not None)))
+    return min(total, min((limit for limit in limits if limit is not None), default=total))
 
 
 def _limit_in(file: Path) -> int | None:
