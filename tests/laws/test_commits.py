@@ -17,7 +17,8 @@ from mbuf import compiled
 ROOT = Path(__file__).parents[2]
 C = ROOT / "build" / "cython" / "src" / "mbuf"
 
-#: Raising, looking at the type of what is there, names of a module of ours, and lists, tuples, dictionaries with keys of numbers, made before.
+#: Raising, looking at the type of what is there, names of a module of ours, and lists, tuples, dictionaries with keys
+#: of numbers, made before.
 HARMLESS = re.compile(
     r"PyErr_(Format|SetString|Occurred)|__Pyx_(TypeTest|Raise\w*|PyErr_\w+)|Py(Tuple|List)_GET_\w+|Py(Dict|List)_Size"
     r"|PyDict_(SetItem|DelItem)|__Pyx_(SetItemInt|GetItemInt_List|GetItemInt_Tuple)|PyLong_FromSsize_t"

@@ -34,6 +34,7 @@ cdef class Plan:
     cdef Py_ssize_t _count
     cdef bint _freed_up
     cdef unsigned long long _mark
+    cdef bint _own
     cdef list wants
 
     @cython.locals(m=Chain)
@@ -83,7 +84,7 @@ cdef class Plan:
     @cython.locals(steps=list, at=Py_ssize_t, p=Step)
     cdef list _all(self)
 
-    @cython.locals(head=Chain, p=Step, more=Memory)
+    @cython.locals(head=Chain, p=Step, stays=Step, base=Chain, more=Memory)
     cdef bint _same(self, list appended) except -1
 
     @cython.locals(src=Chain, skip=Py_ssize_t, count=Py_ssize_t)

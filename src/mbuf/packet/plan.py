@@ -55,7 +55,7 @@ class Step:
 class Plan:
     """Made by `plan`. Then `collapse` or `unshare`, and `execute` with clusters of the types and flags in `wants`."""
 
-    __slots__ = ("_count", "_first", "_gone", "_freed_up", "_last", "_mark", "_old", "_steps", "wants")
+    __slots__ = ("_count", "_first", "_gone", "_freed_up", "_last", "_mark", "_old", "_own", "_steps", "wants")
     _gone: dict[int, int]
     _old: list[Any]
     _steps: list[Any]
@@ -64,6 +64,7 @@ class Plan:
     _count: int
     _freed_up: bool
     _mark: int
+    _own: bool
     wants: list[tuple[int, int]]
 
     def begin(self, head: Chain) -> None:
@@ -77,6 +78,8 @@ class Plan:
         # Pieces that the bytes are in, and whether one that was shared has become writable since it was looked at.
         self._count = 0
         self._freed_up = True
+        # Whether what stays must be the mbuf's own.
+        self._own = False
         self.wants = []
         self._mark = fingerprint(head)
         m: Chain | None = head
@@ -151,6 +154,7 @@ class Plan:
 
     def unshare(self) -> None:
         """See m_unshare."""
+        self._own = True
         for old in self._old:
             m: Chain = old
             p: Step = self._step(m, -1)
@@ -307,6 +311,11 @@ class Plan:
         check_alive(head)
         if fingerprint(head) != self._mark:
             return False
+        if self._own:
+            for step in self._all():
+                stays: Step = step
+                if stays.base is not None and stays.base.bits & M_EXT and not self._writable(stays):
+                    return False
         for step, data in appended:
             p: Step = step
             more: Memory = data
