@@ -6,6 +6,7 @@ A failed build fails; it never falls back.
 """
 
 import os
+from pathlib import Path
 
 from setuptools import setup
 
@@ -104,6 +105,15 @@ COMPILED = [
 ]
 
 
+MADE = "build/cython"
+
+
+def outdated():
+    """True when a declaration is newer than what was made of any: the compiler doesn't find all that depends on it."""
+    made = [path.stat().st_mtime for path in Path(MADE).rglob("*.c")]
+    return bool(made) and max(path.stat().st_mtime for path in Path("src").rglob("*.pxd")) > min(made)
+
+
 def extensions():
     """The compiled modules, or none for the pure leg."""
     if os.environ.get("MBUF_PURE") == "1":
@@ -114,7 +124,8 @@ def extensions():
     flags = os.environ.get("MBUF_CFLAGS", "-O2").split()
     return cythonize(
         [Extension(n, [f"src/{n.replace('.', '/')}.py"], extra_compile_args=flags) for n in COMPILED],
-        build_dir="build/cython",
+        build_dir=MADE,
+        force=outdated(),
         nthreads=os.cpu_count() or 1,
         compiler_directives={
             "language_level": 3,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 #: Seconds for all fuzzers together, and how many of them there are; without, each does its rounds, always the same.
 SECONDS = float(os.environ.get("MBUF_FUZZ_SECONDS", "0"))
-FUZZERS = 8
+FUZZERS = 9
 ROUNDS = 300
 
 #: What lengths and numbers are compared with, and what ends or begins things in texts.
