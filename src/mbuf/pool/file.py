@@ -5,22 +5,19 @@ Hands out chains that name pages of a file. Never reads one.
 
 from __future__ import annotations
 
-import os
-from fcntl import F_GETFL, fcntl
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mbuf.const import M_NOWAIT, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.pages import file_chain
 from mbuf.packet.source import until
 from mbuf.vm.number import clip
-from mbuf.vm.pagefile import PageFile
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.packet.source import Source
-    from mbuf.vm.sfbuf import SfBufs
+    from mbuf.vm.pagefile import PageFile
 
 
 class File:
@@ -87,19 +84,3 @@ class File:
 
     def __repr__(self) -> str:
         return f"<File {self.name!r} of {self.size} bytes, {self.users} mbufs have pages of it>"
-
-
-def opened(file: Any, windows: SfBufs) -> PageFile:
-    """A file by its path or a descriptor, which is duplicated."""
-    if isinstance(file, int):
-        fd, name = os.dup(file), f"descriptor {file}"
-    else:
-        # A pipe, which isn't wanted, must not be waited for either.
-        fd, name = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), os.fspath(file)
-    try:
-        if fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
-            raise Inval(f"{os.fsdecode(name)} is open for writing only")
-        return PageFile(fd, os.fsdecode(name), windows)
-    except BaseException:
-        os.close(fd)
-        raise

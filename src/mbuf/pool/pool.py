@@ -32,7 +32,7 @@ from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.audit import PoolAudit, audit
-from mbuf.pool.file import File, opened
+from mbuf.pool.file import File
 from mbuf.pool.limits import Limits, Memory
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.remarks import Given, remarks
@@ -42,6 +42,7 @@ from mbuf.pool.validate import at_least, validate
 from mbuf.vm.loan import loan
 from mbuf.vm.number import clip
 from mbuf.vm.page import compiled
+from mbuf.vm.pagefile import opened
 from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import Vm, host_memory
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from fcntl import F_GETFL, fcntl
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Corrupt, Freed, Inval
@@ -94,7 +95,14 @@ class PageFile:
 
     def window(self, index: int) -> SfBuf:
         """A page, mapped; the caller is one of its users until `windows.free`."""
-        return self.windows.alloc(self, index)
+        if self.fd < 0:
+            raise Freed(f"{self.name}: the pages were freed while they were looked at")
+        # The descriptor must stay: to look at the file lets other threads in.
+        self.share()
+        try:
+            return self.windows.alloc(self, index)
+        finally:
+            self.drop()
 
     def close(self) -> None:
         """Give no pages any more; the descriptor goes when nobody needs one."""
@@ -121,3 +129,22 @@ class PageFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def opened(file: Any, windows: SfBufs) -> PageFile:
+    """A file by its path or a descriptor, which is duplicated."""
+    if isinstance(file, int):
+        fd, name = os.dup(file), f"descriptor {file}"
+    else:
+        name = os.fsdecode(file)
+        # A pipe, which isn't wanted, must not be waited for either.
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+            raise Inval(f"{name} is open for writing only")
+        made = PageFile(fd, name, windows)
+    except BaseException:
+        # (One that was made closes it by itself. Compiled, no signal handler runs in here.)
+        os.close(fd)
+        raise
+    return made
