@@ -106,11 +106,25 @@ def test_a_routine_that_changes_the_list_changes_nothing(pool: Pool) -> None:
     late.free()
 
 
-def test_what_a_routine_frees_of_the_list_is_told_when_all_is_free(pool: Pool) -> None:
+def test_routines_are_called_when_the_whole_list_is_free(pool: Pool) -> None:
     packets: list[Any] = [pool.gethdr(), *pool.getcl_bulk(3)]
+    victim, told = packets[2], []
+
+    def routine(_: object) -> None:
+        with pytest.raises(Freed):
+            victim.free()
+        told.append(len(packets))
+
+    packets[0].extadd(bytearray(9), routine)
+    pool.free_bulk(packets)
+    assert (packets, told, pool.out) == ([], [0], 0)
+
+
+def test_what_a_routine_frees_of_the_list_is_told_when_all_is_free(pool: Pool) -> None:
+    packets: list[Any] = [pool.gethdr().append(bytes(1000)), *pool.getcl_bulk(3)]
     victim = packets[2]
-    packets[0].extadd(bytearray(9), lambda _: victim.free())
-    with pytest.raises(Freed, match="1 of 4 packets were freed by a routine"):
+    packets[0].last().next = pool.get().extadd(bytearray(9), lambda _: victim.free())
+    with pytest.raises(Freed, match="1 of 4 packets were freed by what the end of another one has called"):
         pool.free_bulk(packets)
     assert (packets, pool.out) == ([], 0)
 

@@ -162,7 +162,8 @@ def fingerprint(m: Chain) -> int:
         mark = _mixed(mark, _name(n.buf))
         mark = _mixed(mark, n.off)
         mark = _mixed(mark, n.count)
-        mark = _mixed(mark, n.bits | n.kind << 32)
+        mark = _mixed(mark, n.bits)
+        mark = _mixed(mark, n.kind)
         n = n._next
     return mark
 

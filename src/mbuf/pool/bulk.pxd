@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 
 cimport mbuf.pool.allocator as allocator
 
-from mbuf.packet.chain cimport Chain, free_chain
+from mbuf.packet.chain cimport Chain, free_chain, release, release_chain
 from mbuf.packet.mbuf cimport Mbuf, wrap_packet
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.uma.item cimport Item
@@ -54,6 +54,11 @@ cdef int free_bulk(list packets) except -1
 
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t, lost=Py_ssize_t, m=Mbuf)
 cdef int _free(list packets) except -1
+
+
+@cython.locals(n=Py_ssize_t, lost=Py_ssize_t, m=Mbuf)
+cdef int _free_singles(list packets) except -1
+cdef _lost(Py_ssize_t lost, Py_ssize_t count)
 
 
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t, marked=Py_ssize_t, i=Py_ssize_t)

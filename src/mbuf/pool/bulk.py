@@ -25,13 +25,23 @@ from mbuf.packet.segment import DOOMED, LIVE
 from mbuf.pool import allocator
 
 if not cython.compiled:
-    from mbuf.packet.chain import free_chain
+    from mbuf.packet.chain import free_chain, release, release_chain
     from mbuf.pool.allocator import ready
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def singles(packets: list[Any]) -> int:
-        """Compiled, how many packets, from the first on, are one mbuf each and can be freed; the others need a look."""
-        return 0
+        """How many packets, from the first on, are one mbuf each and can be freed; the others need a look."""
+        enter_commit()
+        n = 0
+        for m in packets:
+            if not isinstance(m, Mbuf) or m.alive != LIVE or m.bits & _SEEN or m._next is not None:
+                break
+            m.bits |= _SEEN
+            n += 1
+        for m in packets[:n]:
+            m.bits &= ~_SEEN
+        leave_commit()
+        return n
 
 
 #: A flag that mbufs have during one look at a list, and never otherwise.
@@ -90,13 +100,17 @@ def getjcl_bulk(
 
 def free_bulk(packets: list[Mbuf]) -> None:
     """Free every packet of a list, which is taken over and emptied; refuse it as a whole, or free it as a whole."""
-    bad = _look(packets) if singles(packets) < len(packets) else -1
+    alone = singles(packets) == len(packets)
+    bad = -1 if alone else _look(packets)
     if bad >= 0:
         raise _unfit(packets, bad)
     # What is freed may have routines, which may do anything with the list.
     mine = packets[:]
     del packets[: len(mine)]
-    _free(mine)
+    if alone:
+        _free_singles(mine)
+    else:
+        _free(mine)
 
 
 def _free(packets: list[Mbuf]) -> None:
@@ -122,7 +136,30 @@ def _free(packets: list[Mbuf]) -> None:
     if failure is not None:
         raise failure
     if lost:
-        raise Freed(f"free_bulk: {lost} of {count} packets were freed by a routine that another one's end has called")
+        raise _lost(lost, count)
+
+
+def _free_singles(packets: list[Mbuf]) -> None:
+    """Free packets of one mbuf each, all in one step; then routines are called, and listeners."""
+    lost = 0
+    enter_commit()
+    for n in range(len(packets)):
+        m = cython.cast(Mbuf, packets[n])
+        # To copy the list may have started a collection.
+        if m.alive != LIVE:
+            lost += 1
+        elif m._next is None:
+            release(m)
+        else:
+            release_chain(m)
+    leave_commit()
+    settle()
+    if lost:
+        raise _lost(lost, len(packets))
+
+
+def _lost(lost: int, count: int) -> Freed:
+    return Freed(f"free_bulk: {lost} of {count} packets were freed by what the end of another one has called")
 
 
 def _look(packets: list[Any]) -> int:

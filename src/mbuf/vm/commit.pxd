@@ -13,7 +13,7 @@ cdef extern from *:
         int depth;
         Py_ssize_t sweeps;
     } mbuf_release_list;
-    static __thread mbuf_release_list mbuf_own_list __attribute__((unused));
+    static __thread mbuf_release_list mbuf_own_list __attribute__((unused, tls_model("initial-exec")));
     """
     bint MBUF_HOOKS
     ctypedef struct mbuf_release_list:
