@@ -2,7 +2,16 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.packet.segment cimport Segment, capacity, check_alive, raise_freed, raise_unfit, start, store, writable
+from mbuf.packet.segment cimport (
+    Segment,
+    capacity,
+    check_alive,
+    raise_freed,
+    raise_unfit,
+    start,
+    store,
+    writable,
+)
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport LATCH, Latch, enter_commit, finish_drop, leave_commit, put
 
