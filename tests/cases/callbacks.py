@@ -1,5 +1,6 @@
 """Free routines, finalizers, weak references, probes, drains, loggers and warnings that free and relink."""
 
+import contextlib
 import gc
 import logging
 import warnings
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cases.harness import Scene, case, chain, refused
-from mbuf import EXT_NET_DRV, PROBES, Mbuf, MbufError, MbufQ, NoBufs, Pool, SockBuf, Vm
+from mbuf import EXT_NET_DRV, PROBES, Mbuf, MbufError, MbufQ, NoBufs, Pool, SockBuf, Vm, compiled
 
 
 class Final:
@@ -196,6 +197,34 @@ def segment_and_an_old_interface(scene: Scene) -> None:
     head.fixhdr()
     refused(lambda: head.segment(100), MbufError)
     scene.unharmed()
+
+
+#: Verbs that give an mbuf a packet header again.
+HEADED: dict[str, Callable[[Pool, Mbuf, Mbuf], object]] = {
+    "segment": lambda pool, head, m: head.segment(100),
+    "move_pkthdr": lambda pool, head, m: m.move_pkthdr(head),
+    "dup_pkthdr": lambda pool, head, m: m.dup_pkthdr(head),
+    "move_away": lambda pool, head, m: pool.gethdr().move_pkthdr(m.move_pkthdr(head)),
+    "free": lambda pool, head, m: (m.free(), pool.free_bulk(pool.getcl_bulk(400))),
+}
+
+
+@case(each=HEADED.values(), names=HEADED)
+def things_in_a_header_taken_off(scene: Scene, verb: Callable[[Pool, Mbuf, Mbuf], object]) -> None:
+    """What is put into a header that its mbuf has no longer ends with that header, never in the middle of a step."""
+    pool, errors = scene.pool, []
+    head = pool.getcl().append(b"h" * 100)
+    m = pool.getcl().append(b"m" * 250)
+    header = m.pkthdr
+    m.demote_pkthdr()
+    header.rcvif = Final(lambda: errors.append(refused(lambda: pool.getcl().free(), MbufError)))
+    del header
+    head.next = m
+    head.fixhdr()
+    with contextlib.suppress(MbufError):
+        verb(pool, head, m)
+    del head, m
+    assert errors == ([None] if compiled() else errors)
 
 
 @case(each=sorted(PROBES))

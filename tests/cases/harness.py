@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mbuf import Mbuf, Pool, Vm
+from mbuf import Busy, Mbuf, Pool, Vm, compiled
 
 MODULES = ("arguments", "callbacks", "depth", "internals", "links", "signals", "threads", "waiting")
 
@@ -179,13 +179,15 @@ def _forked(name: str) -> tuple[int | None, str]:
 def _one(name: str) -> None:
     """Run a program, and tell errors that nobody could catch."""
     faulthandler.enable()
-    stray: list[str] = []
-    sys.unraisablehook = lambda found: stray.append(f"{found.err_msg}: {found.exc_value!r}")
+    stray: list[BaseException | None] = []
+    sys.unraisablehook = lambda found: stray.append(found.exc_value)
     try:
         run(name)
+        # Compiled, nothing of a program's ever runs in the middle of a step.
+        assert not compiled() or not any(isinstance(error, Busy) for error in stray)
     finally:
-        for line in stray[:20]:
-            print("unraisable:", line)
+        for error in stray[:20]:
+            print("unraisable:", repr(error))
 
 
 def main() -> None:

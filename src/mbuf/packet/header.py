@@ -35,7 +35,9 @@ from mbuf.packet.chain import Chain
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import TagList
 
-if not cython.compiled:
+if cython.compiled:
+    from cython.cimports.cpython.ref import Py_REFCNT
+else:
     from mbuf.packet.chain import headed, last_of, length, next_checked
     from mbuf.packet.segment import check_alive
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
@@ -133,6 +135,9 @@ def drop_header(m: Chain) -> None:
         m.hdr = cython.cast(PktHdr, None)
         hdr.taken_off = True
         put(hdr)
+    elif not cython.compiled or Py_REFCNT(hdr) > 2:
+        # Somebody else holds it, and may give it things to hold. (One of the two references is that of the variable.)
+        m.hdr = cython.cast(PktHdr, None)
 
 
 def move_header(m: Chain, from_: Chain) -> None:
@@ -146,6 +151,8 @@ def move_header(m: Chain, from_: Chain) -> None:
         from_.hdr = cython.cast(PktHdr, None)
         spare.taken_off = True
         put(spare)
+    elif spare is not None and (not cython.compiled or Py_REFCNT(spare) > 1):
+        from_.hdr = cython.cast(PktHdr, None)
     else:
         from_.hdr = spare
 

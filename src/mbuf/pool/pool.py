@@ -613,9 +613,10 @@ class Pool:
     def audit(self, cycles: bool = False) -> PoolAudit:
         """Compare all that the pool knows of its memory; raises `Corrupt`, naming the first contradiction.
 
-        Call it while no other call of the pool is under way. Returns where everything is. With `cycles`, mbufs are
-        looked for that hold themselves through a tag's value, an interface or lent memory: nobody collects those.
-        That takes a while.
+        Call it while no other call of the pool is under way, but for those that wait. Returns where everything is: see
+        `PoolAudit` and `ZoneAudit`. With `cycles`, the mbufs of all pools to which an object of the program refers are
+        looked at, and those named that hold themselves through a tag's value, an interface or lent memory: nobody
+        collects those. That takes a while.
         """
         check_latch()
         return audit(self, bool(cycles))
