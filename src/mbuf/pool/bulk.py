@@ -30,11 +30,13 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def singles(packets: list[Any]) -> int:
-        """How many packets, from the first on, are one mbuf each and can be freed; the others need a look."""
+        """How many packets, from the first on, are one mbuf each and can be freed at once; the others need a look."""
         enter_commit()
         n = 0
         for m in packets:
             if not isinstance(m, Mbuf) or m.alive != LIVE or m.bits & _SEEN or m._next is not None:
+                break
+            if m.item.home.probes.on:
                 break
             m.bits |= _SEEN
             n += 1
