@@ -1,6 +1,7 @@
 """Mbufs that come with something in them; those of bytes are in packet/test_build.py, loose ones in test_loose.py."""
 
 import mmap
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -276,6 +277,6 @@ def test_nonsense_made_by_hand_crashes_nothing(modules: tuple[str, ...]) -> None
         capture_output=True,
         text=True,
         timeout=100,
-        env={"PYTHONPATH": ":".join(sys.path)},
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
     )
     assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr[-2000:]

@@ -201,7 +201,8 @@ class Memory(Releasable):
             if skip < 0 or count < 0 or skip > source.len - count:
                 PyBuffer_Release(cython.address(source))
                 raise IndexError("data is shorter than the bytes asked for")
-            memmove(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
+            if count:
+                memmove(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
             PyBuffer_Release(cython.address(source))
         else:
             view = memoryview(data)
@@ -218,7 +219,7 @@ class Memory(Releasable):
             source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
             size: cython.Py_ssize_t = source.len
-            if size <= room:
+            if 0 < size <= room:
                 memmove(self.ptr + offset, source.buf, size)
             PyBuffer_Release(cython.address(source))
         else:
@@ -234,7 +235,7 @@ class Memory(Releasable):
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
         """As `copy`, in a commit (noexcept), of bytes that are there, both in a row, and may be written."""
-        if offset < 0 or count < 0 or start < 0 or offset > self.size - count or start > other.size - count:
+        if offset < 0 or count < 1 or start < 0 or offset > self.size - count or start > other.size - count:
             return
         if cython.compiled:
             memmove(self.ptr + offset, other.ptr + start, count)
@@ -244,11 +245,11 @@ class Memory(Releasable):
 
     def store(self, offset: cython.Py_ssize_t, lent: Loan, start: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         """Copy `count` bytes of somebody's buffer in, in a commit (noexcept): they are there, and may be written."""
-        if offset < 0 or count < 0 or start < 0 or offset > self.size - count or start > lent.size - count:
+        if offset < 0 or count < 1 or start < 0 or offset > self.size - count or start > lent.size - count:
             return
         if cython.compiled:
             memmove(self.ptr + offset, lent.ptr + start, count)
-        elif count:
+        else:
             memoryview(self.raw).cast("B")[offset : offset + count] = memoryview(lent.raw(start, count)).cast("B")
 
     def copy(
@@ -260,6 +261,8 @@ class Memory(Releasable):
             other.spill(start, count, self, offset)
             return
         other._check(start, count)
+        if count == 0:
+            return
         if cython.compiled:
             memmove(self.ptr + offset, other.ptr + start, count)
         else:

@@ -48,6 +48,8 @@ class Gather:
         _within(memory, off, count)
         if count > self.left:
             raise IndexError(f"{count} bytes, where {self.left} are left to be gathered")
+        if count == 0:
+            return
         if cython.compiled:
             target: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self.whole))
             memcpy(target + PyBytes_GET_SIZE(self.whole) - self.left, memory.ptr + off, count)
@@ -84,7 +86,8 @@ def pour(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, targe
         if at < 0 or at > buffer.len - count:
             PyBuffer_Release(cython.address(buffer))
             raise IndexError("the buffer is shorter than the bytes that should go there")
-        memmove(cython.cast(cython.p_uchar, buffer.buf) + at, memory.ptr + off, count)
+        if count:
+            memmove(cython.cast(cython.p_uchar, buffer.buf) + at, memory.ptr + off, count)
         PyBuffer_Release(cython.address(buffer))
     else:
         view = memoryview(target)
@@ -119,7 +122,8 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
         high += word >> 32
         p += 8
     word = 0
-    memcpy(cython.address(word), p, end - p)
+    if p < end:
+        memcpy(cython.address(word), p, end - p)
     low += cython.cast(uint32_t, word)
     high += word >> 32
     # Native halves add up to what big-endian ones do, but for the order of the two bytes.
