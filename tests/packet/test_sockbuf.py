@@ -21,6 +21,8 @@ from mbuf import (
     NoBufs,
     Pool,
     SockBuf,
+    StreamBuffer,
+    compiled,
 )
 
 
@@ -328,3 +330,49 @@ def test_mbufs_that_change_while_one_is_asked_for_are_not_taken(pool: Pool, way:
     if way == "unlinks":
         row[1].freem()
     assert pool.out == 0
+
+
+def test_a_buffer_is_made_once(pool: Pool) -> None:
+    buffer = SockBuf()
+    buffer.append(pool.getcl().append(b"here"))
+    with pytest.raises(TypeError, match="made once"):
+        buffer.__init__()  # type: ignore[misc]
+    assert bytes(buffer) == b"here"
+    buffer.clear()
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, there are no fields before __init__")
+def test_a_buffer_that_was_never_made_says_so(pool: Pool) -> None:
+    class Mine(SockBuf):
+        def __init__(self) -> None:
+            pass
+
+    m = pool.getcl().append(b"mine")
+    with pytest.raises(Inval, match=r"call super\(\).__init__\(\)"):
+        Mine().append(m)
+    m.free()
+
+
+def test_what_was_taken_is_given_though_resume_raises(pool: Pool, unraised: list[Any]) -> None:
+    def resume() -> None:
+        raise KeyError
+
+    buffer = SockBuf(1000, 100, resume=resume)
+    buffer.append(pool.getcl().append(bytes(1500)))
+    m = buffer.take(1500)
+    assert (m.len, unraised, buffer.full) == (1500, [KeyError], False)
+    m.free()
+
+
+def test_what_comes_into_the_middle_is_searched(pool: Pool) -> None:
+    buffer = StreamBuffer()
+    parts = [pool.getcl().append(text.ljust(1000, b".")) for text in (b"a", b"b", b"c")]
+    for m in parts:
+        buffer.append(m)
+    assert buffer.find(b"END") == -1
+    parts[0].next = None
+    parts[1].freem()
+    fresh = pool.getcl().append(b"END".rjust(1000, b".") + bytes(1000))
+    parts[0].next = fresh
+    assert buffer.find(b"END") == bytes(buffer).find(b"END") == 1997
+    buffer.clear()

@@ -1,5 +1,7 @@
 """What was laid by is there when nothing else is, and nothing is lost by it."""
 
+import copy
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -241,3 +243,64 @@ def test_a_dropped_pool_with_a_reserve_goes(make: Callable[..., Pool]) -> None:
     mbuf = pool.zones.mbuf
     del pool
     assert mbuf.closed
+
+
+@pytest.mark.parametrize("clsize", [4096, 9216, 16384])
+def test_clusters_of_another_size_that_come_as_packets_go_home(make: Callable[..., Pool], clsize: int) -> None:
+    pool = make()
+    m = pool.getcl()
+    pool.reserve.reinit(1, 1, clsize)
+    pool.reserve.start()
+    m.free()
+    n = pool.cljget(None, size=clsize)
+    assert n.size == clsize
+    n.free()
+    pool.reserve.finish()
+    pool.reserve.drain()
+    pool.audit()
+    pool.drain()
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+def test_what_comes_back_as_an_mbuf_is_looked_at_as_one() -> None:
+    pool = Pool(Vm(1 << 24), debug=True, caching=False, worker=False)
+    pool.reserve.reinit(1, 1)
+    pool.reserve.start()
+    pool.get().append(b"x" * 100).free()
+    m = pool.getcl()
+    pool.reserve.finish()
+    m.free()
+    pool.get().free()
+    pool.reserve.drain()
+
+
+def test_nothing_comes_in_while_the_reserve_changes(make: Callable[..., Pool]) -> None:
+    pool = make()
+    told: list[type] = []
+
+    def come_in(phase: str, _: object) -> None:
+        for call in (pool.reserve.drain, lambda: pool.reserve.reinit(1, 1), pool.reserve.start):
+            try:
+                call()
+            except Busy as error:
+                told.append(type(error))
+
+    thresholds = gc.get_threshold()
+    pool.reserve.reinit(2, 2)
+    gc.callbacks.append(come_in)
+    gc.set_threshold(1, 1000, 1000)
+    try:
+        with suppress(Busy):
+            pool.reserve.reinit(4, 4)
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(come_in)
+    if pool.reserve.started:
+        pool.reserve.finish()
+    pool.reserve.drain()
+    assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+def test_a_reserve_has_no_copy(pool: Pool) -> None:
+    with pytest.raises(TypeError, match="can't be copied"):
+        copy.copy(pool.reserve)

@@ -18,6 +18,7 @@ else:
 
 from mbuf.errors import Inval
 from mbuf.vm.number import clip, count
+from mbuf.vm.unraisable import run
 
 #: Bytes between two sides unless told otherwise, as the kernel gives a TCP socket (net.inet.tcp.recvspace).
 SPACE = 65536
@@ -41,6 +42,8 @@ class Marks:
         pause: Callable[[], object] | None,
         resume: Callable[[], object] | None,
     ) -> None:
+        if getattr(self, "hiwat", 0):
+            raise TypeError("a buffer is made once: make another one")
         self.hiwat: int = count(hiwat, "hiwat")
         self.lowat: int = self.hiwat // 4 if lowat is None else clip(lowat)
         self.mbmax: int = self.hiwat * WASTE if mbmax is None else clip(mbmax)
@@ -84,6 +87,7 @@ class Marks:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
-                waiter.set_result(None)
+                # (Its loop may be closed.)
+                run(waiter.set_result, None)
         if self.resume is not None:
-            self.resume()
+            run(self.resume)

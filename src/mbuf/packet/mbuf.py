@@ -66,7 +66,7 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.external import External, RefCount
 from mbuf.packet.flags import flag_names
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.segment import DOOMED, LIVE, M_STRUCTURE
+from mbuf.packet.segment import DOOMED, M_STRUCTURE
 from mbuf.packet.source import how_of, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.loan import loan
@@ -89,7 +89,6 @@ else:
         release_now,
         set_next,
         set_nextpkt,
-        unlink_all,
     )
     from mbuf.packet.chain import length as _length
     from mbuf.packet.external import external, freeable
@@ -172,16 +171,14 @@ class Mbuf(Chain):
             failure = error
         if failure is None:
             begin(self)
-        m: Any = self
-        while m is not None and m.alive == LIVE:
-            n: Any = m._next
-            try:
-                m._free_told()
-            except BaseException as error:  # as above
-                failure = error
-            m = n
-        if failure is not None:
-            raise failure
+        enter_commit()
+        release_chain(self)
+        leave_commit()
+        try:
+            settle()
+        finally:
+            if failure is not None:
+                raise failure
 
     def __enter__(self) -> Mbuf:
         begin(self)
@@ -260,7 +257,8 @@ class Mbuf(Chain):
     @cython.locals(most=cython.Py_ssize_t, near=cython.Py_ssize_t)
     def len(self, count: int) -> None:
         near = clip(count)
-        begin(self)
+        check_latch()
+        check_alive(self)
         most = bound(self) - self.off
         if not 0 <= near <= most:
             raise Inval(f"len {near}: this mbuf can have 0 to {most} bytes from its offset on")
@@ -1327,16 +1325,12 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
     m.buf = storage
     m.kind = MT_DATA
     m.bits = M_EXT if storage.in_row() else M_EXT | M_EXTPG | M_RDONLY
-    m.alive = True
+    m.alive = DOOMED
     try:
         run(free, m)
     finally:
-        # What it stood for goes by itself; what a verb has put in its place goes now.
-        enter_commit()
-        if m.alive:
-            release_now(m)
-        leave_commit()
-        unlink_all(m)
+        # What it stood for goes by itself.
+        m.alive = 0
 
 
 if not cython.compiled:

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.tag cimport TagList
-from mbuf.vm.commit cimport Releasable
+from mbuf.vm.commit cimport Releasable, finish_drop, put
 
 cdef unsigned int CSUM_SND_TAG
 

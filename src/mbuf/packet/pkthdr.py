@@ -24,6 +24,8 @@ from mbuf.vm.commit import Releasable
 
 if cython.compiled:
     from cython.cimports.cpython.object import PyObject_GenericSetAttr
+else:
+    from mbuf.vm.commit import finish_drop, put
 
 #: Bits of each number; a `len` is a signed 32-bit number in the kernel, and never negative here.
 _BITS = MappingProxyType(
@@ -196,6 +198,12 @@ class PktHdr(Releasable):
                     self.hold(None, 0)
                     self.reset()
         return 0
+
+    def __del__(self) -> None:
+        # One that its mbuf has no longer, into which somebody has put a send tag.
+        if self.csum_flags & CSUM_SND_TAG:
+            put(self)
+            finish_drop()
 
     def copy(self, other: PktHdr) -> None:
         """Take all fields over but the tags; the reference to a send tag is the caller's to take."""

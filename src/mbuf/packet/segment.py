@@ -67,7 +67,7 @@ def raise_unfit(m: Segment) -> None:
     """Say that an mbuf was freed, or is about to be."""
     if not m.alive:
         raise_freed(m)
-    raise Busy("this mbuf is about to be freed: a listener of m-free may look at it, and leave it as it is")
+    raise Busy("this mbuf is about to be freed: a free routine, or a listener of m-free, may only look at it")
 
 
 def store(m: Segment) -> Storage:

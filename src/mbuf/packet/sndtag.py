@@ -75,6 +75,8 @@ class SndTag:
 
     def __init__(self, tags: SndTags, ifp: Any, type: int) -> None:
         """See m_snd_tag_init."""
+        if self.refs:
+            raise TypeError("a send tag is made once: make another one")
         if not 0 <= clip(type) < IF_SND_TAG_TYPE_MAX:
             raise Inval(f"type {type}: give IF_SND_TAG_TYPE_RATE_LIMIT or another of those")
         #: The interface, which it holds, and what it is asked for: IF_SND_TAG_TYPE_...
@@ -88,17 +90,19 @@ class SndTag:
     @property
     def refs(self) -> int:
         """References to it; 0 when it has ended."""
-        return self._refs
+        return getattr(self, "_refs", 0)
 
     def ref(self) -> SndTag:
         """Take one more reference; returns the tag. See m_snd_tag_ref."""
-        if self._refs <= 0:
+        if self.refs <= 0:
             raise self._ended()
         self._refs += 1
         return self
 
     def rele(self) -> None:
         """Let one reference go; the last ends the tag. See m_snd_tag_rele."""
+        if not hasattr(self, "_refs"):
+            raise self._ended()
         # No call in between: two threads must not both find theirs the last.
         if self._refs <= 0:
             raise self._ended()

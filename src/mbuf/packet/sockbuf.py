@@ -136,6 +136,8 @@ class SockBuf(Marks):
 
     def _look(self) -> int:
         """Count anew, and find the end again, if mbufs were freed or unlinked where they were."""
+        if not self.hiwat:
+            raise Inval("this buffer was never made: call super().__init__() in a subclass")
         last = self._last
         if self._cuts == LATCH.cuts and (last is None or (last.alive and last._next is None)):
             return 0
@@ -163,8 +165,7 @@ class SockBuf(Marks):
             # May be the last reference.
             put(last)
         leave_commit()
-        if self.cc != before:
-            self.gone(before)
+        self.gone(before)
         settle_list()
         return 0
 

@@ -44,7 +44,7 @@ class Reserve:
     them alone, and what is freed goes to them, so that a last report can be sent. See debugnet(4).
     """
 
-    __slots__ = ("_allocator", "_cpus", "_own", "_stock")
+    __slots__ = ("_allocator", "_changing", "_cpus", "_own", "_stock")
 
     def __init__(self, source: Allocator, cpus: Cpus) -> None:
         self._allocator = source
@@ -52,6 +52,11 @@ class Reserve:
         # The pool's own zones, and what is laid by.
         self._own: Zones = source.zones
         self._stock: Stock | None = None
+        # True while a method changes it: what that calls, or another thread, doesn't come in.
+        self._changing = False
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a reserve can't be copied: a pool has one")
 
     @property
     def own(self) -> Zones:
@@ -128,12 +133,24 @@ class Reserve:
                 raise Inval("reserve: this pool was closed meanwhile")
             if self._stock is not stock:
                 raise Busy("reserve: another reinit or drain came while this one waited: call it again")
+            self._begin("reinit")
+        except BaseException:
+            _free(own, fresh)
+            raise
+        try:
+            self._exchange(stock, size, own, counts, fresh)
+        finally:
+            self._changing = False
+
+    def _exchange(
+        self, stock: Stock | None, size: int, own: tuple[Zone, Zone], counts: list[int], fresh: list[list[Any]]
+    ) -> None:
+        try:
             made = Stock(size, self._cpus, own[0])
         except BaseException:
-            for zone, items in zip(own, fresh, strict=True):
-                for item in items:
-                    zone.free(item)
+            _free(own, fresh)
             raise
+        zones = self._allocator.zones
         self._stock = made
         if stock is not None:
             # What was laid by before serves again; what is too much of it goes back.
@@ -157,6 +174,13 @@ class Reserve:
         stock, own = self._stock, self._allocator.zones
         if stock is None or stock.started:
             raise Busy("reserve: the log's handler has changed it")
+        self._begin("start")
+        try:
+            self._start(stock, own)
+        finally:
+            self._changing = False
+
+    def _start(self, stock: Stock, own: Zones) -> None:
         for zone in (stock.zones.mbuf, stock.zones.clust):
             zone.divert(None)
         own.mbuf.divert(stock.zones.mbuf)
@@ -176,6 +200,13 @@ class Reserve:
         stock, own = self._stock, self._own
         if stock is None or not stock.started:
             raise Busy("reserve: the log's handler has changed it")
+        self._begin("finish")
+        try:
+            self._finish(stock, own)
+        finally:
+            self._changing = False
+
+    def _finish(self, stock: Stock, own: Zones) -> None:
         for zone in (own.mbuf, own.pack, own.of_size(stock.clsize)):
             zone.divert(None)
         # What is still out goes to where it came from in the beginning.
@@ -197,18 +228,34 @@ class Reserve:
         """Give all back that is laid by; there is no reserve then. See debugnet_mbuf_drain."""
         check_latch()
         self._idle("drain")
-        stock, self._stock = self._stock, None
+        stock = self._stock
+        if stock is None:
+            return
+        self._begin("drain")
         try:
-            if stock is not None:
-                for zone, queue in _origins(stock, self._allocator.zones):
-                    while (item := queue.remove()) is not None:
-                        zone.receive(item)
+            for zone, queue in _origins(stock, self._allocator.zones):
+                while (item := queue.remove()) is not None:
+                    zone.receive(item)
+            self._stock = None
         finally:
+            self._changing = False
             settle()
+
+    def _begin(self, verb: str) -> None:
+        if self._changing:
+            raise Busy(f"reserve: {verb} while another call changes it: call it again when that is over")
+        self._changing = True
 
     def _idle(self, verb: str) -> None:
         if self.started:
             raise Busy(f"reserve: {verb} while it is in force: call finish first")
+
+
+def _free(zones: tuple[Zone, Zone], fresh: list[list[Any]]) -> None:
+    """Give back what a reinit has taken for nothing."""
+    for zone, items in zip(zones, fresh, strict=True):
+        for item in items:
+            zone.free(item)
 
 
 def _origins(stock: Stock, own: Zones) -> tuple[tuple[Zone, Queue], ...]:

@@ -167,7 +167,11 @@ class Pairs(Backend):
         try:
             self.mbuf.receive(item)
         finally:
-            self._clust.receive(cluster)
+            if cluster.size == self._clust.size:
+                self._clust.receive(cluster)
+            else:
+                # One of another size would be too small for whoever gets it next, or a waste.
+                cluster.home.free(cluster)
 
     def drain(self) -> int:
         """Nothing here has pages to give back."""

@@ -23,6 +23,4 @@ cdef class TrashZone(Zone):
     cpdef int free(self, Item item) except -1
     cdef bint keep(self, Item item) noexcept
     cdef _check(self, Item item)
-
-
-cdef Memory _bytes_of(Item item)
+    cdef Memory _bytes_of(self, Item item)

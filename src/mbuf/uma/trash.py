@@ -77,7 +77,7 @@ class TrashZone(Zone):
         else:
             if self._out.pop(item, None) is None:
                 raise Corrupt(f"duplicate free of an item of {self.name}")
-            _bytes_of(item).fill(TRASH)
+            self._bytes_of(item).fill(TRASH)
             Zone.free(self, item)
 
     def keep(self, item: Item) -> bool:
@@ -90,13 +90,18 @@ class TrashZone(Zone):
         Zone.receive(self, item)
 
     def _check(self, item: Item) -> None:
-        at = _bytes_of(item).differs(TRASH)
+        at = self._bytes_of(item).differs(TRASH)
         if at >= 0:
-            found = _bytes_of(item).read(at, 4).hex()
+            found = self._bytes_of(item).read(at, 4).hex()
             # Told once; the item is as good as any then.
-            _bytes_of(item).fill(TRASH)
+            self._bytes_of(item).fill(TRASH)
             Zone.free(self, item)
             raise Corrupt(f"memory modified after free: {self.name}({self.size}) has {found} at offset {at}")
+
+    def _bytes_of(self, item: Item) -> Memory:
+        """What a user of the item writes to: of a packet, its cluster."""
+        packet = not self.primary and item.mate is not None
+        return item.mate if packet else item
 
     def sites(self) -> Counter[str]:
         """How many items were asked for where and are still out."""
@@ -105,11 +110,6 @@ class TrashZone(Zone):
     def site(self, item: Item) -> str:
         """Where an item that is out was asked for."""
         return self._out[item]
-
-
-def _bytes_of(item: Item) -> Memory:
-    """What a user of the item writes to: of a packet, its cluster."""
-    return item if item.mate is None else item.mate
 
 
 def _caller() -> str:
