@@ -32,8 +32,8 @@ test: lint test-compiled test-pure
 test-compiled: $(VENV)/built
 	$(BIN)/pytest -q -n 2
 
-# What only concerns the outside world (net, tools, watch, fuzz, soak, bench) is the same on both legs.
-PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool model process)
+# What only concerns the outside world (net, tools, watch, fuzz, soak, bench), processes, and long walks are run compiled.
+PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool)
 test-pure: $(VENV)/tools
 	PYTHONPATH=src $(BIN)/pytest -q -n 2 $(PURE_TESTS) $(wildcard tests/hostile tests/cases)
 

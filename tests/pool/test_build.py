@@ -279,4 +279,5 @@ def test_nonsense_made_by_hand_crashes_nothing(modules: tuple[str, ...]) -> None
         timeout=100,
         env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "alive"), done.stderr[-2000:]
+    # (Uncompiled, all fields can be set, and a blank mbuf that is said to be live prints itself.)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["alive"]), done.stderr[-2000:]
