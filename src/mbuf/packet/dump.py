@@ -83,5 +83,9 @@ def _packet(m: Mbuf) -> str:
     text = f"packet of {hdr.len} bytes"
     if hdr.len != length:
         text += f" (but there are {length})"
-    values = ((name, form, getattr(hdr, name)) for name, form in _FIELDS)
-    return ", ".join([text, *(f"{name} {form.format(value)}" for name, form, value in values if value)])
+    # (No generators: where memory runs out, Python 3.12 crashes on making one.)
+    for name, form in _FIELDS:
+        value = getattr(hdr, name)
+        if value:
+            text += f", {name} {form.format(value)}"
+    return text

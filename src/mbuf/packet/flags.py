@@ -20,7 +20,12 @@ _STORAGE = MappingProxyType(
 
 def flag_names(bits: int) -> str:
     """`M_EXT|M_PKTHDR`; `0` for none."""
-    return "|".join(name for value, name in _NAMES if bits & value) or "0"
+    names: list[str] = []
+    # (No generator: where memory runs out, Python 3.12 crashes on making one.)
+    for value, name in _NAMES:
+        if bits & value:
+            names.append(name)
+    return "|".join(names) or "0"
 
 
 def type_name(kind: int) -> str:

@@ -188,9 +188,20 @@ def _held_mbufs(pool: Pool) -> list[Mbuf]:
         if isinstance(thing, FrameType):
             continue
         for held in gc.get_referents(thing):
-            if isinstance(held, Mbuf) and thing is not found:
-                found[id(held)] = held
+            for each in _inside(held):
+                if isinstance(each, Mbuf) and thing is not found:
+                    found[id(each)] = each
     return list(found.values())
+
+
+def _inside(thing: Any) -> Any:
+    """What is in a dictionary or tuple that the collector doesn't know, as it knows nothing in it; else the thing."""
+    if not gc.is_tracked(thing):
+        if type(thing) is dict:
+            return list(thing.values())
+        if type(thing) is tuple:
+            return thing
+    return (thing,)
 
 
 def _holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
