@@ -172,7 +172,7 @@ def test_init_wants_numbers(pool: Pool, name: str, value: Any) -> None:
 
 
 def test_it_takes_back_only_its_own(pool: Pool) -> None:
-    home: Any = NoFree(None)
+    home: Any = NoFree()
     home.free(None)
     m: Mbuf = pool.init()
     m.free()

@@ -6,48 +6,42 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, Freed, Inval, Mbuf, NoBufs, Pool, Vm
-from mbuf.packet.source import Source
+from mbuf import M_WAITOK, Freed, Inval, Mbuf, NoBufs, Pool, Vm
+from mbuf.pool.zones import Zones
+from mbuf.testing import enforce
+from mbuf.uma.zone import Zone
 from mbuf.vm.page import compiled
-from packet.failing import Scarce
+from packet.failing import NAMES, MeagreZone, Scarce
 from packet.picture import lens, picture
 
 #: All that an mbuf holds in itself.
 FULL = bytes(224)
 
 
-class Slow(Source):
-    """Has something done whenever it is asked for a packet: as another thread may do it meanwhile."""
+class Slow(MeagreZone):
+    """Has something done whenever it has given an item: as another thread may do it meanwhile."""
 
-    def __init__(self, source: Any, meanwhile: Callable[[], object]) -> None:
-        super().__init__()
-        self.source = source
-        self.meanwhile = meanwhile
+    def __init__(self, zone: Zone, scarce: Scarce, meanwhile: Callable[[], object]) -> None:
+        super().__init__(zone, scarce)
+        self._meanwhile = meanwhile
 
-    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Any:
-        return self.source.get(how, type, timeout)
-
-    def getcl(
-        self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
-    ) -> Any:
-        m = self.source.getcl(how, type, flags, timeout)
-        self.meanwhile()
-        return m
+    def alloc(self, how: int, deadline: float | None) -> Any:
+        item = super().alloc(how, deadline)
+        self._meanwhile()
+        return item
 
 
 @pytest.fixture
 def slowly(pool: Pool) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Sets what is done meanwhile."""
-    zones = (pool.zones.mbuf, pool.zones.pack)
-    source = zones[0].source
+    """Sets what is done whenever a packet was allocated."""
+    real, scarce = pool.zones, Scarce(pool)
 
     def slowly(meanwhile: Callable[[], object]) -> None:
-        for zone in zones:
-            zone.source = Slow(source, meanwhile)
+        zones = {name: getattr(real, name) for name in NAMES}
+        enforce(pool, Zones(**{**zones, "pack": Slow(real.pack, scarce, meanwhile)}))
 
     yield slowly
-    for zone in zones:
-        zone.source = source
+    enforce(pool, real)
 
 
 def tangled(pool: Pool) -> list[Mbuf]:

@@ -1,19 +1,37 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from mbuf.packet.source import Source
+from mbuf import Mbuf, Pool
+from mbuf.packet.source import Source, serve
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda source: source.get(),
-        lambda source: source.gethdr(),
-        lambda source: source.getcl(),
-        lambda source: source.dropped(None),
+        lambda m: m.copypacket(),
+        lambda m: m.dup(),
+        lambda m: m.prepend(100),
+        lambda m: m.append(bytes(4000)),
+        lambda m: m.segment(100),
     ],
 )
-def test_a_source_is_a_door_without_a_house_behind(ask: Callable[[Source], object]) -> None:
-    with pytest.raises(NotImplementedError):
-        ask(Source())
+def test_a_source_is_a_door_without_a_house_behind(pool: Pool, ask: Callable[[Mbuf], object]) -> None:
+    with pool.gethdr().append(bytes(150)) as m:
+        home: Any = pool.zones.mbuf
+        source = home.source
+        serve(home, Source())
+        with pytest.raises(NotImplementedError):
+            ask(m)
+        serve(home, source)
+        assert bytes(m) == bytes(150)
+
+
+@pytest.mark.parametrize(("at", "source"), [(None, None), (5, None), ("home", 5), ("home", object())])
+def test_only_a_source_serves_a_home(pool: Pool, at: Any, source: Any) -> None:
+    home: Any = pool.zones.mbuf
+    before = home.source
+    with pytest.raises(TypeError):
+        serve(home if at == "home" else at, source)
+    assert home.source is before

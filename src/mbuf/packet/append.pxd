@@ -12,7 +12,6 @@ from mbuf.packet.chain cimport (
     next_checked,
     swap,
 )
-from mbuf.packet.copy cimport alike
 from mbuf.packet.header cimport ROUNDS, changing, move_header
 from mbuf.packet.segment cimport capacity, check_alive, space, start, writable
 from mbuf.packet.source cimport Source, origin
@@ -24,7 +23,7 @@ cdef int M_NOWAIT
 cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
 
 
-@cython.locals(p=Chain, head=cython.bint, most=Py_ssize_t)
+@cython.locals(p=Chain, head=cython.uint, most=Py_ssize_t)
 cdef int prepend(Chain m, Py_ssize_t n, int how, deadline) except -1
 
 

@@ -33,7 +33,6 @@ if not cython.compiled:
         next_checked,
         swap,
     )
-    from mbuf.packet.copy import alike
     from mbuf.packet.header import ROUNDS, changing, move_header
     from mbuf.packet.segment import capacity, check_alive, space, start, writable
     from mbuf.packet.source import origin
@@ -47,12 +46,12 @@ def prepend(m: Chain, n: int, how: int, deadline: float | None) -> int:
     """Have n bytes more at the front, for which there is no room."""
     check_alive(m)
     for _ in range(ROUNDS):
-        head = m.bits & M_PKTHDR != 0
+        head = m.bits & M_PKTHDR
         most = MHLEN if head else MLEN
         if not 0 <= n <= most:
             raise Inval(f"prepend: {n} bytes: a new mbuf in front of this one holds 0 to {most}")
-        p: Chain = alike(origin(m), m, head, how, deadline)
-        if m.alive and (m.bits & M_PKTHDR != 0) == head:
+        p: Chain = origin(m).get(how, m.kind, head, deadline)
+        if m.alive and m.bits & M_PKTHDR == head:
             enter_commit()
             put_front(m, p)
             if n < capacity(m):
@@ -123,7 +122,7 @@ def plain(source: Source, kind: int, zeros: int, data: Loan, at: int, size: int)
     last: Chain = cython.cast(Chain, None)
     try:
         while last is None or zeros or size:
-            m: Chain = cython.cast(Chain, source.get(M_NOWAIT, kind))
+            m: Chain = cython.cast(Chain, source.get(M_NOWAIT, kind, 0, None))
             if last is None:
                 first = m
             else:
@@ -236,7 +235,7 @@ def makespace(m: Chain, skip: int, size: int) -> tuple[Any, int]:
             top = _tail_copy(source, p, at, rest)
             fresh = cython.cast(Chain, None)
             if not writable(p) or size > space(p) + rest:
-                fresh = cython.cast(Chain, source.get(M_NOWAIT, p.kind))
+                fresh = cython.cast(Chain, source.get(M_NOWAIT, p.kind, 0, None))
             if m.alive and fingerprint(m) == mark and (fresh is not None or writable(p)):
                 return _part_after(m, p, at, size, top, fresh), 0 if fresh is not None else at
         except BaseException:
@@ -295,10 +294,10 @@ def _tail_copy(source: Source, m: Chain, at: int, rest: int) -> Any:
     try:
         while rest > 0:
             if rest > MHLEN:
-                n: Chain = cython.cast(Chain, source.getcl(M_NOWAIT, m.kind, 0))
+                n: Chain = cython.cast(Chain, source.getcl(M_NOWAIT, m.kind, 0, None))
                 piece = min(rest, MCLBYTES)
             else:
-                n = cython.cast(Chain, source.get(M_NOWAIT, m.kind))
+                n = cython.cast(Chain, source.get(M_NOWAIT, m.kind, 0, None))
                 piece = rest
             if last is None:
                 top = n

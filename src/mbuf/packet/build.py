@@ -74,9 +74,9 @@ def from_device(
         while at < size:
             large = size - at + off >= MINCLSIZE
             if large:
-                m = source.getcl(M_NOWAIT, MT_DATA, 0 if at else M_PKTHDR)
+                m = source.getcl(M_NOWAIT, MT_DATA, 0 if at else M_PKTHDR, None)
             else:
-                m = source.get(M_NOWAIT, MT_DATA) if at else source.gethdr(M_NOWAIT, MT_DATA)
+                m = source.get(M_NOWAIT, MT_DATA, 0 if at else M_PKTHDR, None)
             if last is None:
                 top = m
                 m.hdr.hold(rcvif, 0)

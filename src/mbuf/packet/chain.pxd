@@ -103,5 +103,7 @@ cdef PktHdr headed(Chain m)
 cdef size_t _name(thing) noexcept
 
 
-cdef inline unsigned long long _mixed(unsigned long long mark, unsigned long long number) noexcept:
-    return (mark ^ number) * 1099511628211ULL
+cdef inline unsigned long long _mixed(
+    unsigned long long mark, unsigned long long low, unsigned long long high
+) noexcept:
+    return (mark ^ low ^ high << 32) * 1099511628211ULL

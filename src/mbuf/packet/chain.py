@@ -158,12 +158,10 @@ def fingerprint(m: Chain) -> int:
     n: Any = m
     while n is not None:
         check_alive(n)
-        mark = _mixed(mark, _name(n))
-        mark = _mixed(mark, _name(n.buf))
-        mark = _mixed(mark, n.off)
-        mark = _mixed(mark, n.count)
-        mark = _mixed(mark, n.bits)
-        mark = _mixed(mark, n.kind)
+        # Two numbers that change apart from each other are mixed at once, the second above most values of the first.
+        mark = _mixed(mark, _name(n), n.bits)
+        mark = _mixed(mark, _name(n.buf), n.kind)
+        mark = _mixed(mark, n.off, n.count)
         n = n._next
     return mark
 
@@ -381,7 +379,7 @@ if not cython.compiled:
         m.bits = m.off = m.count = m.kind = 0
         return m
 
-    def _mixed(mark: int, number: int) -> int:
-        return ((mark ^ (number & 0xFFFFFFFFFFFFFFFF)) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
+    def _mixed(mark: int, low: int, high: int) -> int:
+        return ((mark ^ low ^ high << 32) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
 
     type.__setattr__(Chain, "__new__", _blank)

@@ -24,14 +24,11 @@ from mbuf.packet.header cimport (
 )
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.segment cimport capacity, check_alive, store
-from mbuf.packet.source cimport Source, left, origin
+from mbuf.packet.source cimport Source, origin
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t M_COPYALL, MHLEN, MINCLSIZE, MPKTHSIZE
-
-
-cdef Chain alike(Source source, Chain m, bint head, int how, deadline)
 
 
 @cython.locals(storage=Storage)

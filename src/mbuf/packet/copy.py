@@ -25,7 +25,6 @@ from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.ext import Storage
 from mbuf.packet.header import HeaderCopy
-from mbuf.packet.source import left
 
 if not cython.compiled:
     from mbuf.packet.chain import (
@@ -43,13 +42,6 @@ if not cython.compiled:
     from mbuf.packet.segment import capacity, check_alive, store
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle
-
-
-def alike(source: Source, m: Chain, head: bool, how: int, deadline: float | None) -> Any:
-    """A new mbuf of the type of `m`, with a packet header or without."""
-    if head:
-        return source.gethdr(how, m.kind, left(deadline))
-    return source.get(how, m.kind, left(deadline))
 
 
 # Sharing.
@@ -139,7 +131,8 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
             mark = fingerprint(m)
             if whole:
                 headed(m)
-            span(m, "copym", skip, 0 if count == M_COPYALL else count)
+            elif skip or count != M_COPYALL:
+                span(m, "copym", skip, 0 if count == M_COPYALL else count)
             at = skip
             p: Any = m
             while p is not None and at > 0 and at >= p.count:
@@ -147,7 +140,7 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
                 p = p._next
             if p is None:
                 return None
-            first = alike(source, p, skip == 0 and m.bits & M_PKTHDR != 0, how, deadline)
+            first = source.get(how, p.kind, 0 if skip else m.bits & M_PKTHDR, deadline)
             # To get one may have taken a wait, in which another thread freed the chain or took its header off.
             check_alive(m)
             if first.bits & M_PKTHDR and m.bits & M_PKTHDR and m.hdr.laden():
@@ -161,7 +154,7 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
                 p = p._next
                 if p is None or (todo <= 0 and count != M_COPYALL):
                     break
-                n: Chain = alike(source, p, False, how, deadline)
+                n: Chain = source.get(how, p.kind, 0, deadline)
                 link(last, n)
                 last = n
             if fingerprint(m) == mark and (not first.bits & M_PKTHDR or fits_header(held, m.hdr)):
@@ -246,8 +239,8 @@ def dup(m: Chain, how: int, deadline: float | None) -> Any:
 def _room_for(source: Source, m: Chain, todo: int, how: int, deadline: float | None) -> Any:
     """A new mbuf for as many of the bytes as one should have."""
     if todo >= MINCLSIZE:
-        return source.getcl(how, m.kind, 0, left(deadline))
-    return source.get(how, m.kind, left(deadline))
+        return source.getcl(how, m.kind, 0, deadline)
+    return source.get(how, m.kind, 0, deadline)
 
 
 def _begin_like(n: Chain) -> None:
@@ -302,11 +295,11 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
         source = origin(m)
         tag: Any = None
         try:
-            n = alike(source, m if head else p, head, how, deadline)
+            n = source.get(how, m.kind if head else p.kind, m.bits & M_PKTHDR, deadline)
             part: Chain = n
             if head and ((rest > MHLEN and not p.bits & M_EXT) or (rest and p.bits & M_EXTPG)):
                 # The rest can't be where a header is, so an empty mbuf goes before it.
-                part = alike(source, p, False, how, deadline)
+                part = source.get(how, p.kind, 0, deadline)
                 n.off += MHLEN
                 link(n, part)
             if rest:

@@ -23,7 +23,7 @@ from mbuf.packet.header cimport (
 )
 from mbuf.packet.plan cimport Plan, free_all, plan
 from mbuf.packet.segment cimport check_alive
-from mbuf.packet.source cimport Source, left, origin
+from mbuf.packet.source cimport Source, origin
 from mbuf.packet.trim cimport join
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 

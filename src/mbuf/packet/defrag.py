@@ -18,7 +18,6 @@ from mbuf.const import M_PKTHDR, MCLBYTES, MHLEN, MLEN, MT_DATA
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.chain import Chain
 from mbuf.packet.header import HeaderCopy
-from mbuf.packet.source import left
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, headed, length, link, next_checked, release_chain, swap
@@ -43,9 +42,9 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
             todo = whole = length(m)
             source = origin(m)
             if todo > MHLEN:
-                top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, left(deadline)))
+                top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
             else:
-                top = cython.cast(Chain, source.gethdr(how, MT_DATA, left(deadline)))
+                top = cython.cast(Chain, source.get(how, MT_DATA, M_PKTHDR, deadline))
             if m.alive and m.bits & M_PKTHDR and m.hdr.laden():
                 held = acquire_header(held, m.hdr, how)
             piece = min(todo, MCLBYTES)
@@ -55,9 +54,9 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
             while todo > 0:
                 piece = min(todo, MCLBYTES)
                 if piece > MLEN:
-                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, left(deadline)))
+                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
                 else:
-                    n = cython.cast(Chain, source.get(how, MT_DATA, left(deadline)))
+                    n = cython.cast(Chain, source.get(how, MT_DATA, 0, deadline))
                 link(last, n)
                 p, skip = _feed(p, skip, piece, n)
                 cut(last)
@@ -139,7 +138,7 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
             headed(m)
             todo = whole = length(m)
             source = origin(m)
-            top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, left(deadline)))
+            top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
             if headed(m).laden():
                 held = acquire_header(held, m.hdr, how)
             last: Chain = top
@@ -148,7 +147,7 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
             while todo > 0:
                 piece = min(todo, randint(1, 255) if size == -2 else size)
                 if last.count:
-                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, left(deadline)))
+                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
                     link(last, n)
                     last = n
                 p, skip = _feed(p, skip, piece, last)
@@ -203,7 +202,7 @@ def _clusters(m: Chain, wants: list[tuple[int, int]], how: int, deadline: float 
     try:
         for kind, flags in wants:
             check_alive(m)
-            reserved.append(origin(m).getcl(how, kind, flags, left(deadline)))
+            reserved.append(origin(m).getcl(how, kind, flags, deadline))
     except BaseException:
         free_all(reserved)
         settle()

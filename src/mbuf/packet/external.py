@@ -186,7 +186,8 @@ class External(Storage):
         owner = item if self.owner is None else self.owner
         try:
             try:
-                self.untag()
+                if self.tags is not None:
+                    self.untag()
             finally:
                 self.released = True
                 # From here on the memory is its owner's, who may do with it what he likes.

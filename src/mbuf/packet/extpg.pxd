@@ -15,7 +15,7 @@ from mbuf.packet.epg cimport Epg
 from mbuf.packet.header cimport ROUNDS, changing
 from mbuf.packet.mapped cimport Mapped, forget, join_root, mapped
 from mbuf.packet.segment cimport check_alive
-from mbuf.packet.source cimport Source, left, origin
+from mbuf.packet.source cimport Source, origin
 from mbuf.packet.unmapped cimport Unmapped, few_enough, give_frames, take_frames
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle

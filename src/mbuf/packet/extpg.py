@@ -30,7 +30,6 @@ from mbuf.errors import Busy, Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.epg import Epg
 from mbuf.packet.mapped import Mapped
-from mbuf.packet.source import left
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item
 from mbuf.vm.number import INT_MAX
@@ -152,7 +151,7 @@ def _expand(m: Chain, p: Chain) -> Any:
     last: Chain = cython.cast(Chain, None)
     try:
         for page, at, n in epg.spans(p.off, p.count):
-            fresh: Chain = cython.cast(Chain, source.get(M_NOWAIT, MT_DATA))
+            fresh: Chain = cython.cast(Chain, source.get(M_NOWAIT, MT_DATA, 0, None))
             if last is None:
                 first = fresh
             else:
@@ -310,7 +309,7 @@ def mapped_to_unmapped(m: Chain, size: int, most: int, how: int, deadline: float
             at = 0
             todo = size
             while todo > 0:
-                n: Chain = cython.cast(Chain, source.alloc_ext_plus_pages(min(most, todo), how, left(deadline)))
+                n: Chain = cython.cast(Chain, source.alloc_ext_plus_pages(min(most, todo), how, deadline))
                 if last is None:
                     top = n
                 else:

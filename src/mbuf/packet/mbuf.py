@@ -1226,7 +1226,8 @@ def _adopt(
     if free is not None or arg1 is not None or arg2 is not None:
         storage.call_on_free(free, arg1, arg2, show)
     # To take the buffer may have run anything.
-    _check_adopt(m, kind, bits)
+    if not m.alive or m.bits & M_EXT:
+        _check_adopt(m, kind, bits)
     storage.check_refs()
     if not m.count <= memory.size <= INT_MAX:
         raise Inval(f"extadd: memory of {memory.size} bytes: this mbuf takes {m.count} to {INT_MAX}")

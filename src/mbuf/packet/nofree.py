@@ -13,7 +13,6 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import MSIZE
-from mbuf.packet.source import Source
 from mbuf.uma.item import Home, Item
 from mbuf.vm.loan import loan
 from mbuf.vm.probe import Probes
@@ -26,9 +25,9 @@ class NoFree(Home):
 
     __slots__ = ()
 
-    def __init__(self, source: Source | None) -> None:
+    def __init__(self) -> None:
         self.held = 0
-        self.source = source
+        self.source = None
         self.probes = Probes()
 
     def item(self) -> Item:

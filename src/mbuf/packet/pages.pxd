@@ -3,7 +3,7 @@ cimport cython
 from mbuf.packet.chain cimport Chain, attach, free_chain, link, next_checked
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.segment cimport check_alive
-from mbuf.packet.source cimport Source, left
+from mbuf.packet.source cimport Source
 from mbuf.packet.unmapped cimport Unmapped, unmapped
 from mbuf.uma.item cimport Item
 from mbuf.uma.pages cimport Pages

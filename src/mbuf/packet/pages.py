@@ -20,7 +20,6 @@ else:
 from mbuf.const import M_EXTPG, M_RDONLY, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.packet.chain import Chain
 from mbuf.packet.epg import Epg
-from mbuf.packet.source import left
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item
 from mbuf.uma.pages import Pages
@@ -52,7 +51,7 @@ def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: floa
     try:
         while last is None or at < size:
             piece = min(maxseg, size - at)
-            m = cython.cast(Chain, source.alloc_ext_plus_pages(piece, how, left(deadline)))
+            m = cython.cast(Chain, source.alloc_ext_plus_pages(piece, how, deadline))
             if last is None:
                 top = m
             else:
@@ -83,7 +82,7 @@ def file_chain(
     last = top
     try:
         while last is None or size > 0:
-            m = cython.cast(Chain, source.alloc_ext_pgs(how, None, None, left(deadline)))
+            m = cython.cast(Chain, source.alloc_ext_pgs(how, None, None, deadline))
             if last is None:
                 top = m
             else:

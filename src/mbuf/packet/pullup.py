@@ -90,7 +90,7 @@ def check_gatherable(m: Chain, n: int, verb: str) -> None:
 def _new_front(m: Chain, n: int, room: int, most: int) -> bool:
     """Bring bytes together in a new mbuf in front; false if the chain has changed while that was got."""
     mark = fingerprint(m)
-    p: Chain = cython.cast(Chain, origin(m).get(M_NOWAIT, m.kind))
+    p: Chain = cython.cast(Chain, origin(m).get(M_NOWAIT, m.kind, 0, None))
     if not m.alive or fingerprint(m) != mark:
         free_chain(p)
         settle()
@@ -216,8 +216,8 @@ def _fresh(m: Chain, kind: int, size: int, most: int) -> Any:
     """A new mbuf for `size` bytes, with a cluster if they are more than `most`."""
     source = origin(m)
     if size > most:
-        return cython.cast(Chain, source.getcl(M_NOWAIT, kind, 0))
-    return cython.cast(Chain, source.get(M_NOWAIT, kind))
+        return cython.cast(Chain, source.getcl(M_NOWAIT, kind, 0, None))
+    return cython.cast(Chain, source.get(M_NOWAIT, kind, 0, None))
 
 
 def _bring_here(p: Chain, skip: int, n: int, anywhere: bool) -> Any:

@@ -14,7 +14,7 @@ from mbuf.packet.copy cimport acquire_share, share, take
 from mbuf.packet.header cimport ROUNDS, changing
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.segment cimport start
-from mbuf.packet.source cimport Source, left, origin
+from mbuf.packet.source cimport Source, origin
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned int CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY

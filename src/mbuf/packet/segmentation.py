@@ -17,7 +17,6 @@ from mbuf.const import CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PK
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.source import left
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, headed, link, next_checked, own_header
@@ -42,7 +41,7 @@ def segment(m: Chain, size: int, how: int, deadline: float | None) -> list[Any]:
             hdr: PktHdr = m.hdr
             count = max((hdr.len + size - 1) // size, 1)
             if need:
-                spare = origin(m).get_row(need, how, m.kind, left(deadline))
+                spare = origin(m).get_row(need, how, m.kind, deadline)
             _prepare(m, size, spare)
             if hdr.csum_flags & CSUM_SND_TAG and count > 1:
                 place = hdr.place

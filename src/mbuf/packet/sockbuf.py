@@ -260,7 +260,7 @@ class SockBuf(Marks):
             piece: Any = None
             if left:
                 first = self._first
-                piece = origin(m).get(M_NOWAIT, m.kind)
+                piece = origin(m).get(M_NOWAIT, m.kind, 0, None)
                 try:
                     if m.bits & M_EXTPG or (m.bits & M_EXT and left > MLEN and m.count - left > MLEN):
                         acquire_share(piece, m)

@@ -1,11 +1,10 @@
 cimport cython
 
 from mbuf.packet.chain cimport Chain
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Home, Item
 from mbuf.vm.number cimport clip
 
-cdef int M_NOWAIT, M_WAITOK, MT_DATA
-cdef unsigned int M_PKTHDR
+cdef int M_NOWAIT, M_WAITOK
 
 
 cdef class Source:
@@ -13,16 +12,22 @@ cdef class Source:
     cdef readonly Py_ssize_t max_protohdr
     cdef public object tags
 
-    cpdef Chain get(self, how=*, object type=*, timeout=*)
-    cpdef Chain get_row(self, n, how=*, object type=*, timeout=*)
-    cpdef Chain gethdr(self, how=*, object type=*, timeout=*)
-    cpdef Chain getcl(self, how=*, object type=*, flags=*, timeout=*)
-    cpdef Chain alloc_ext_pgs(self, how=*, free=*, arg1=*, timeout=*)
-    cpdef Chain alloc_ext_plus_pages(self, len, how=*, timeout=*)
+    cdef Chain get(self, int how, int type, unsigned int flags, deadline)
+    cdef Chain get_row(self, Py_ssize_t n, int how, int type, deadline)
+    cdef Chain getcl(self, int how, int type, unsigned int flags, deadline)
+    cdef Chain alloc_ext_pgs(self, int how, free, arg1, deadline)
+    cdef Chain alloc_ext_plus_pages(self, Py_ssize_t size, int how, deadline)
     cpdef dropped(self, Item item)
 
 
-cdef Source origin(Chain m)
+cpdef serve(Home home, Source source)
+cdef int raise_closed() except -1
+
+
+cdef inline Source origin(Chain m):
+    if m.item.home.source is None:
+        raise_closed()
+    return <Source> m.item.home.source
 
 
 @cython.locals(near=Py_ssize_t)

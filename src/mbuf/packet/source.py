@@ -6,9 +6,10 @@ import time
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA
+from mbuf.const import M_NOWAIT, M_WAITOK
 from mbuf.errors import Inval
 from mbuf.packet.tag import TagZone
+from mbuf.uma.item import Home
 from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ else:
 
 @cython.cclass
 class Source:
-    """Gives mbufs, or raises `NoBufs` or `NoMemory`. A `Pool` is one.
+    """Gives mbufs, or raises `NoBufs` or `NoMemory`. A pool's `Allocator` is one.
 
-    `max_linkhdr` and `max_protohdr` are the bytes of the largest headers that its packets get: verbs leave
-    room for the first, and gather the second in one mbuf while they are at it. `tags` gives tags.
+    What it is asked for are numbers that a verb has checked; `deadline` is None, or the moment of time.monotonic at
+    which a wait for memory ends. `max_linkhdr` and `max_protohdr` are the bytes of the largest headers that its
+    packets get: verbs leave room for the first, and gather the second in one mbuf while they are at it. `tags` gives
+    tags.
     """
 
     __slots__ = ("max_linkhdr", "max_protohdr", "tags")
@@ -38,32 +41,24 @@ class Source:
         self.max_protohdr = max_protohdr
         self.tags = TagZone()
 
-    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
-        """An mbuf."""
+    def get(self, how: int, type: int, flags: int, deadline: float | None) -> Chain:
+        """An mbuf, with a packet header if `flags` say so."""
         raise NotImplementedError
 
-    def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
+    def get_row(self, n: int, how: int, type: int, deadline: float | None) -> Chain:
         """A chain of `n` mbufs, 1 or more: all of them, or an exception and none."""
         raise NotImplementedError
 
-    def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Chain:
-        """An mbuf with a packet header."""
-        raise NotImplementedError
-
-    def getcl(
-        self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
-    ) -> Chain:
+    def getcl(self, how: int, type: int, flags: int, deadline: float | None) -> Chain:
         """An mbuf with a cluster."""
         raise NotImplementedError
 
-    def alloc_ext_pgs(
-        self, how: int = M_NOWAIT, free: Any = None, arg1: Any = None, timeout: float | None = None
-    ) -> Chain:
+    def alloc_ext_pgs(self, how: int, free: Any, arg1: Any, deadline: float | None) -> Chain:
         """An mbuf of unmapped pages, with none yet."""
         raise NotImplementedError
 
-    def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Chain:
-        """An mbuf of unmapped pages in memory, as many as hold `len` bytes."""
+    def alloc_ext_plus_pages(self, size: int, how: int, deadline: float | None) -> Chain:
+        """An mbuf of unmapped pages in memory, as many as hold `size` bytes."""
         raise NotImplementedError
 
     def dropped(self, item: Any) -> None:
@@ -71,12 +66,26 @@ class Source:
         raise NotImplementedError
 
 
-def origin(m: Chain) -> Source:
-    """Whom an mbuf asks for more mbufs."""
-    source: Source | None = m.item.home.source
-    if source is None:
-        raise Inval("the pool that this mbuf came from is closed")
-    return source
+if not cython.compiled:
+
+    def origin(m: Chain) -> Source:
+        """Whom an mbuf asks for more mbufs."""
+        if m.item.home.source is None:
+            raise_closed()
+        source: Source = m.item.home.source
+        return source
+
+
+def serve(home: Home, source: Source | None) -> None:
+    """Have mbufs of a home ask `source` for more, or nobody."""
+    if not isinstance(home, Home) or not (source is None or isinstance(source, Source)):
+        raise TypeError("serve: give a home of items, and a source or None")
+    home.source = source
+
+
+def raise_closed() -> None:
+    """Say that an mbuf has nobody to ask."""
+    raise Inval("the pool that this mbuf came from is closed")
 
 
 def how_of(how: Any) -> int:

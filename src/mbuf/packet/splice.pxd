@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.chain cimport Chain, cut, fingerprint, free_chain, length, link, next_checked
-from mbuf.packet.copy cimport acquire_share, alike, halve
+from mbuf.packet.copy cimport acquire_share, halve
 from mbuf.packet.header cimport ROUNDS, changing, demote_all
 from mbuf.packet.segment cimport check_alive, taken, writable
 from mbuf.packet.source cimport origin

@@ -18,7 +18,7 @@ from mbuf.packet.chain import Chain
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, length, link, next_checked
-    from mbuf.packet.copy import acquire_share, alike, halve
+    from mbuf.packet.copy import acquire_share, halve
     from mbuf.packet.header import ROUNDS, changing, demote_all
     from mbuf.packet.segment import check_alive, taken, writable
     from mbuf.packet.source import origin
@@ -116,7 +116,7 @@ def _bytes_before(m: Chain, p: Chain) -> int:
 
 def _acquire_half(m: Chain, p: Chain, how: int, deadline: float | None) -> Any:
     """A new mbuf for the second half of an mbuf that is to be cut through."""
-    n: Chain = alike(origin(m), p, False, how, deadline)
+    n: Chain = origin(m).get(how, p.kind, 0, deadline)
     try:
         check_alive(p)
         acquire_share(n, p)

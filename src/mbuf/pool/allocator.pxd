@@ -8,18 +8,16 @@ from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet
 from mbuf.packet.nofree cimport NoFree
 from mbuf.packet.segment cimport check_alive
-from mbuf.packet.source cimport Source, until
-from mbuf.pool.validate cimport at_least, validate
+from mbuf.packet.source cimport Source
+from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item, send_home
 from mbuf.uma.pages cimport Pages
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
-from mbuf.vm.number cimport clip
 from mbuf.vm.probe cimport Probes
 
-cdef int M_NOWAIT, MT_DATA, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
-cdef object NOWAIT, DATA, PKTHDR
+cdef int M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef unsigned int M_EXT, M_PKTHDR
 cdef Py_ssize_t MCLBYTES, MHLEN, MJUMPAGESIZE, MLEN
 

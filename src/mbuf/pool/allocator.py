@@ -19,7 +19,6 @@ from mbuf.const import (
     MHLEN,
     MJUMPAGESIZE,
     MLEN,
-    MT_DATA,
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
@@ -28,12 +27,11 @@ from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf, wrap_item, wrap_packet
 from mbuf.packet.nofree import NoFree
-from mbuf.packet.source import Source, until
+from mbuf.packet.source import Source
 from mbuf.pool import extpg
 from mbuf.pool.limits import CLUSTERS
-from mbuf.pool.validate import at_least, validate
+from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
-from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +46,6 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-
-#: The defaults as objects: to find that an argument is the default takes no more than a look.
-NOWAIT: int = M_NOWAIT
-DATA: int = MT_DATA
-PKTHDR: int = M_PKTHDR
 
 #: The zone whose items cached packets hold.
 _CLUSTERS = CLUSTERS[0].zone
@@ -77,7 +70,7 @@ class Allocator(Source):
         #: True where an item may be in a cache that this CPU can't reach.
         self.several = zones.mbuf.cpus.count > 1
         #: The home of mbufs with M_NOFREE.
-        self.nofree = NoFree(None)
+        self.nofree = NoFree()
         self.nofree.probes = self.probes
         #: Mbufs that were dropped instead of freed, and requests that got nothing.
         self.drops = 0
@@ -98,59 +91,25 @@ class Allocator(Source):
 
     # As a source.
 
-    def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+    def get(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        ready(self)
-        if how is NOWAIT and type is DATA:
-            return get(self, M_NOWAIT, MT_DATA, 0, None)
-        wait, kind = clip(how), clip(type)
-        validate(wait, kind, 0)
-        return get(self, wait, kind, 0, until(wait, timeout))
+        return get(self, how, type, flags, deadline)
 
-    def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+    def get_row(self, n: int, how: int, type: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        ready(self)
-        count, wait, kind = clip(n), clip(how), clip(type)
-        validate(wait, kind, 0)
-        return row(self, count, wait, kind, until(wait, timeout))
+        return row(self, n, how, type, deadline)
 
-    def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
+    def getcl(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        ready(self)
-        if how is NOWAIT and type is DATA:
-            return get(self, M_NOWAIT, MT_DATA, M_PKTHDR, None)
-        wait, kind = clip(how), clip(type)
-        validate(wait, kind, 0)
-        return get(self, wait, kind, M_PKTHDR, until(wait, timeout))
+        return getcl(self, how, type, flags, deadline)
 
-    def getcl(
-        self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
-    ) -> Mbuf:
+    def alloc_ext_pgs(self, how: int, free: Callable[[Mbuf], object] | None, arg1: Any, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        ready(self)
-        wait, kind, bits = clip(how), clip(type), clip(flags)
-        validate(wait, kind, bits)
-        return getcl(self, wait, kind, bits, until(wait, timeout))
+        return extpg.alloc_ext_pgs(self, self.pages, how, free, arg1, deadline)
 
-    def alloc_ext_pgs(
-        self,
-        how: int = M_NOWAIT,
-        free: Callable[[Mbuf], object] | None = None,
-        arg1: Any = None,
-        timeout: float | None = None,
-    ) -> Mbuf:
+    def alloc_ext_plus_pages(self, size: int, how: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        ready(self)
-        wait = clip(how)
-        validate(wait, MT_DATA, 0)
-        return extpg.alloc_ext_pgs(self, self.pages, wait, free, arg1, until(wait, timeout))
-
-    def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """See `Source`."""
-        ready(self)
-        size, wait = clip(len), clip(how)
-        validate(wait, MT_DATA, 0)
-        return extpg.alloc_ext_plus_pages(self, self.pages, size, wait, until(wait, timeout))
+        return extpg.alloc_ext_plus_pages(self, self.pages, size, how, deadline)
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""

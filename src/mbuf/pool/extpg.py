@@ -42,7 +42,7 @@ def alloc_ext_pgs(
         raise TypeError("alloc_ext_pgs: give a source of mbufs and a supply of pages")
     if free is not None and not callable(free):
         raise Inval("alloc_ext_pgs: free must be a function to call, or None")
-    m: Mbuf = make_unmapped(source.get(how, MT_DATA, left(deadline)), supply)
+    m: Mbuf = make_unmapped(source.get(how, MT_DATA, 0, deadline), supply)
     if free is not None or arg1 is not None:
         pages: Unmapped = cython.cast(Unmapped, m.buf)
         pages.call_on_free(free, arg1, show)

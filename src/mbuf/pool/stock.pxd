@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
+from mbuf.packet.source cimport serve
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket

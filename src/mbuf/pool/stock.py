@@ -21,6 +21,7 @@ else:
 from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE
 from mbuf.errors import Corrupt, Inval, NoBufs
 from mbuf.packet.ext import Storage
+from mbuf.packet.source import serve
 from mbuf.pool.zones import Zones
 from mbuf.uma.backend import Backend
 from mbuf.uma.item import Item
@@ -236,7 +237,8 @@ class Stock:
         pack = PairZone("debugnet_mbuf_packet", MCLBYTES, Pairs(mbuf, clust, own), cpus, caching=False)
         pack.mbuf = mbuf
         for zone in (mbuf, clust, pack):
-            zone.source, zone.probes = own.source, own.probes
+            serve(zone, own.source)
+            zone.probes = own.probes
         self.zones = Zones(mbuf, pack, clust, clust, clust, clust)
         #: True while its zones are in force.
         self.started = False

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mbuf.packet.sndtag import SndTags
+from mbuf.packet.source import serve
 from mbuf.pool.allocator import Allocator
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
@@ -90,10 +91,10 @@ class Subsystem:
         #: A switch for those who send files: nothing here reads it, nor does the kernel's allocator.
         self.mb_use_ext_pgs = switch(tunables, USE_EXT_PGS, 0) != 0
         self.reclaim = Reclaim(vm, zones, by_hand=not worker)
-        self.allocator.nofree.source = self.allocator
+        serve(self.allocator.nofree, self.allocator)
         for zone in zones.all():
             zone.limiter.warnings = self.warnings
-            zone.source = self.allocator
+            serve(zone, self.allocator)
             zone.limiter.ring = self.reclaim.bell(zone.name)
         #: True until closing has begun.
         self.alive = True
@@ -158,7 +159,7 @@ class Subsystem:
         for zone in self.allocator.zones.all():
             zone.close()
         self.allocator.pages.close()
-        self.allocator.nofree.source = None
+        serve(self.allocator.nofree, None)
         self.allocator.probes.silence()
         self._closed = True
         return True

@@ -25,7 +25,7 @@ cdef class Item(Memory):
 cdef class Home:
     cdef public int held
     cdef public Probes probes
-    cdef public object source
+    cdef readonly object source
 
     cdef bint keep(self, Item item) noexcept
     cpdef int free(self, Item item) except -1

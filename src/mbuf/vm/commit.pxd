@@ -54,12 +54,13 @@ cdef void put(Releasable r) noexcept
 cdef void put_first(Releasable r) noexcept
 
 
-@cython.locals(r=Releasable)
-cdef Releasable _pop()
-
-
-@cython.locals(r=Releasable, rest=Py_ssize_t, sweeps=Py_ssize_t, mark=cython.p_void)
+@cython.locals(rest=Py_ssize_t, sweeps=Py_ssize_t, mark=cython.p_void)
 cpdef work_off()
+
+
+@cython.locals(r=Releasable)
+cdef _let_first_go()
+cdef _reported(error, where)
 
 
 @cython.locals(r=Releasable, count=Py_ssize_t)

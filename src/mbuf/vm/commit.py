@@ -143,27 +143,6 @@ def put_first(r: Releasable) -> None:
     mbuf_own_list.fresh += 1
 
 
-def _pop() -> Releasable:
-    """Take the first object off the list; the reference is the caller's."""
-    if cython.compiled:
-        r: Releasable = cython.cast(Releasable, mbuf_own_list.first)
-        Py_DECREF(r)
-        mbuf_own_list.first = r._behind
-        r._behind = cython.NULL
-    else:
-        r = mbuf_own_list.first
-        mbuf_own_list.first = r._behind
-        r._behind = None
-    r.listed = False
-    LATCH.pending -= 1
-    if mbuf_own_list.fresh:
-        mbuf_own_list.fresh -= 1
-    if not cython.compiled and not mbuf_own_list.fresh:
-        # Uncompiled, the mark is a reference.
-        mbuf_own_list.last_fresh = None
-    return r
-
-
 def work_off() -> None:
     """Let go of what the running verb has put, or, where no callback is under way, of all.
 
@@ -171,21 +150,15 @@ def work_off() -> None:
     """
     failure: BaseException | None = None
     while not inside() and has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
-        r = _pop()
-        rest = mbuf_own_list.fresh
+        rest = max(mbuf_own_list.fresh - 1, 0)
         mark = mbuf_own_list.last_fresh
         sweeps = mbuf_own_list.sweeps
         mbuf_own_list.fresh = 0
         mbuf_own_list.depth += 1
         try:
-            try:
-                r.let_go()
-            except Exception as error:
-                report(error, r)
-            # Its last reference goes while this counts as a callback: what it drops is put on the list.
-            r = cython.cast(Releasable, None)
-        except BaseException as error:  # ends the program; raised below
-            failure = error
+            failed = _let_first_go()
+            if failed is not None:
+                failure = failed
         finally:
             mbuf_own_list.depth -= 1
             if rest and sweeps == mbuf_own_list.sweeps:
@@ -193,6 +166,42 @@ def work_off() -> None:
                 mbuf_own_list.fresh += rest
     if failure is not None:
         raise failure
+
+
+def _let_first_go() -> BaseException | None:
+    """Take the first object off the list and let go of it; returns an exception that ends the program, raises none.
+
+    The last reference to the object goes in here, while this counts as a callback: what it drops is put on the list.
+    """
+    if cython.compiled:
+        r = cython.cast(Releasable, mbuf_own_list.first)
+        Py_DECREF(r)
+        mbuf_own_list.first = r._behind
+        r._behind = cython.NULL
+    else:
+        r = mbuf_own_list.first
+        mbuf_own_list.first = r._behind
+        r._behind = None
+        # Uncompiled, the mark is a reference.
+        mbuf_own_list.last_fresh = None
+    r.listed = False
+    LATCH.pending -= 1
+    try:
+        r.let_go()
+    except BaseException as error:  # handed to the caller
+        return _reported(error, r)
+    return None
+
+
+def _reported(error: BaseException, where: object) -> BaseException | None:
+    """Report an exception, if it doesn't end the program; else return it."""
+    try:
+        if not isinstance(error, Exception):
+            return error
+        report(error, where)
+    except BaseException as worse:  # raised out of a hook
+        return worse
+    return None
 
 
 def work_off_all() -> None:

@@ -20,6 +20,7 @@ cdef class Memory(Releasable):
     cdef int spill(self, Py_ssize_t offset, Py_ssize_t count, Memory target, Py_ssize_t start) except -1
     cdef int give_back(self) except -1
     cdef void vanish(self) noexcept
+    cdef bint _taken(self) noexcept
     cdef int _be(self, object run, Py_ssize_t start, Py_ssize_t size, bint fixed) except -1
     cdef int _check_free(self, Py_ssize_t offset, Py_ssize_t count) except -1
     cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)

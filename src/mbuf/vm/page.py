@@ -63,6 +63,12 @@ class Memory(Releasable):
         size: int
         fixed: bool
 
+    def _taken(self) -> bool:
+        """True when this has bytes already."""
+        if cython.compiled:
+            return self.run is not None
+        return getattr(self, "run", None) is not None
+
     def _be(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t, fixed: cython.bint) -> None:
         self.run = run
         self.size = size
@@ -76,7 +82,7 @@ class Memory(Releasable):
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
         """Be `size` bytes of the run, from `start`; once, for views may name these bytes from then on."""
-        if getattr(self, "run", None) is not None:
+        if self._taken():
             raise IndexError("this memory is part of a run already")
         if start < 0 or size < 0 or start > run.count * mmap.PAGESIZE - size:
             raise IndexError(f"{size} bytes at {start} of {run.count} pages")
@@ -88,7 +94,7 @@ class Memory(Releasable):
 
     def borrow(self, loan: Loan) -> None:
         """Be the bytes of a loan, until `give_back`; once."""
-        if loan is None or getattr(self, "run", None) is not None:
+        if loan is None or self._taken():
             raise IndexError("there is no loan, or this memory is somebody's already")
         self._be(loan, 0, loan.size, loan.fixed)
         if cython.compiled:
@@ -96,7 +102,7 @@ class Memory(Releasable):
 
     def mirror(self, other: Memory) -> None:
         """Be the bytes of another memory, which its owner keeps for as long; once."""
-        if other is None or getattr(self, "run", None) is not None:
+        if other is None or self._taken():
             raise IndexError("there is no other memory, or this memory is somebody's already")
         self._be(other.run, 0 if cython.compiled else other.start, other.size, other.fixed)
         if cython.compiled:

@@ -65,7 +65,7 @@ class SfBuf(Memory):
 
     def map(self, file: PageFile, index: int) -> None:
         """Map the page, as much of it as the file has; once."""
-        if getattr(self, "run", None) is not None:
+        if self._taken():
             raise IndexError("this window is a page's already")
         if not 0 <= index < file.pages:
             raise IndexError(f"{file.name} has no page {index}")
