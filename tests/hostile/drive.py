@@ -2,7 +2,7 @@
 
 python -m hostile.drive                    MBUF_HOSTILE_CASES cases (200,000) from a new seed
 python -m hostile.drive CASE ...           those cases, here: what `make hostile` prints of a failure
-python -m hostile.drive --seed 5 --cases 1000 --jobs 2
+python -m hostile.drive --seed 5 --cases 1000
 """
 
 import argparse

@@ -463,9 +463,22 @@ STEPS = frozenset(
     ["m.iter", "sb.iter", "st.iter", "q.iter", "m.apply", "pool.devget", "m.print", "pool.agetm2", "pool.agetjcl"]
 )
 
+#: Members that take a smaller cluster where a larger one is out. One that is freed between both requests gives them
+#: what neither order does.
+SETTLING = frozenset(["pool.getm2", "pool.frombytes"])
+
 #: Members after which, and acts after which, a pool can't be used again.
 ENDS = frozenset(
-    ["pool.close", "close", "pool.__exit__", "reserve.start", "reserve.active", "sysctl.setitem", "sysctl.set"]
+    [
+        "pool.close",
+        "close",
+        "pool.__exit__",
+        "probes.attach",
+        "reserve.start",
+        "reserve.active",
+        "sysctl.setitem",
+        "sysctl.set",
+    ]
 )
 
 

@@ -40,17 +40,20 @@ def test_nothing_is_lost(program: Program, act: str, kind: str) -> None:
             pass
         def act():
             {ACTS[act].replace(chr(10), chr(10) + "    ")}
-        def work():
-            global entered, hits
+        def burst():
+            global entered
+            entered += 1
             while not stop.is_set():
                 try:
-                    # From here on, an exception comes nowhere else than in here.
-                    entered += 1
-                    while not stop.is_set():
-                        try:
-                            act()
-                        except NoBufs:
-                            continue
+                    act()
+                except NoBufs:
+                    continue
+        def work():
+            global hits
+            while not stop.is_set():
+                try:
+                    # An exception comes nowhere else than in here.
+                    burst()
                 except Thrown:
                     hits += 1
         thread = threading.Thread(target=work, daemon=True)
