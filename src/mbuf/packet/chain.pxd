@@ -1,6 +1,7 @@
 cimport cython
+from cpython.object cimport PyObject
 
-from mbuf.packet.ext cimport Storage
+from mbuf.packet.ext cimport Storage, lone_packet
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.segment cimport (
     Segment,
@@ -14,6 +15,7 @@ from mbuf.packet.segment cimport (
 )
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport LATCH, Latch, enter_commit, finish_drop, leave_commit, put
+from mbuf.vm.references cimport mbuf_references
 
 cdef unsigned char DOOMED, LIVE
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
@@ -80,11 +82,22 @@ cdef void swap(Chain m, Chain n) noexcept
 cdef void attach(Chain m, Storage storage) noexcept
 
 
-cdef void release(Chain m) noexcept
+cdef void release_told(Chain m) noexcept
 
 
-@cython.locals(item=Item, bits=cython.uint, p=Chain)
+@cython.locals(item=Item)
 cdef void release_now(Chain m) noexcept
+
+
+cdef inline void release(Chain m) noexcept:
+    if m.alive == 2 or m.item.home.probes.on:
+        release_told(m)
+    else:
+        release_now(m)
+
+
+@cython.locals(p=Chain)
+cdef void _release_nextpkt(Chain m) noexcept
 
 
 @cython.locals(hdr=PktHdr, storage=Storage)
@@ -94,6 +107,10 @@ cdef void _release_header(Chain m, Item item, unsigned int bits) noexcept
 @cython.locals(n=Chain)
 cdef void release_chain(Chain m) noexcept
 cdef void free_chain(Chain m) noexcept
+
+
+cdef inline bint header_shared(Chain m) noexcept:
+    return mbuf_references(<PyObject *>m.hdr) != 1
 
 
 @cython.locals(hdr=PktHdr)

@@ -28,9 +28,8 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import DOOMED, LIVE, Segment
 
-if cython.compiled:
-    from cython.cimports.cpython.ref import Py_REFCNT
-else:
+if not cython.compiled:
+    from mbuf.packet.ext import lone_packet
     from mbuf.packet.segment import check_alive, raise_freed, raise_unfit, store, writable
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
@@ -273,48 +272,43 @@ def attach(m: Chain, storage: Storage) -> None:
     m.bits |= M_EXT
 
 
-def release(m: Chain) -> None:
-    """In a commit: free one live mbuf, whose `next` was cut. See m_free and mb_dtor_mbuf.
-
-    Where probes are told, it is freed from the release list, after its probe has fired.
-    """
-    if m.alive == DOOMED:
-        pass
-    elif m.item.home.probes.on:
+def release_told(m: Chain) -> None:
+    """In a commit: have an mbuf freed from the release list, after its probe has fired."""
+    if m.alive != DOOMED:
         m.alive = DOOMED
         put(m)
-    else:
-        release_now(m)
 
 
 def release_now(m: Chain) -> None:
-    """In a commit: `release`, of an mbuf whose probe has fired."""
+    """In a commit: free one mbuf that nobody is to be told of any more. See m_free and mb_dtor_mbuf."""
     item: Item = m.item
-    bits = m.bits
     item.handle = m
     m.alive = False
     if m.held:
         LATCH.cuts += 1
-    p: Any = m._nextpkt
-    if p is not None:
-        p.held = False
-        m._nextpkt = None
-        put(p)
-    if bits & M_PKTHDR:
-        _release_header(m, item, bits)
-    if bits & M_EXT:
+    if m._nextpkt is not None:
+        _release_nextpkt(m)
+    if m.bits & M_PKTHDR and (m.hdr.place is not None or m.hdr.tags is not None or header_shared(m)):
+        _release_header(m, item, m.bits)
+    if m.bits & M_EXT and not lone_packet(cython.cast(Storage, m.buf)):
         store(m).unref(item)
     else:
         send_home(item)
 
 
+def _release_nextpkt(m: Chain) -> None:
+    """The next packet is nobody's from now on."""
+    p: Any = m._nextpkt
+    p.held = False
+    m._nextpkt = None
+    put(p)
+
+
 def _release_header(m: Chain, item: Item, bits: int) -> None:
-    """Have a header leave its mbuf if it holds something, or if somebody else holds it."""
+    """Have a header leave its mbuf, since it holds something, or somebody else holds it."""
     hdr: PktHdr = m.hdr
     if not hdr.laden():
-        # (One of the two references is that of the variable.)
-        if not cython.compiled or Py_REFCNT(hdr) > 2:
-            m.hdr = cython.cast(PktHdr, None)
+        m.hdr = cython.cast(PktHdr, None)
         return
     if hdr.tags is not None and bits & M_EXT and not bits & M_NOFREE:
         storage: Storage = store(m)
@@ -346,8 +340,7 @@ def free_chain(m: Any) -> None:
 
 def own_header(m: Chain) -> None:
     """See to it that the mbuf has a header object that nobody else holds."""
-    # (One of the two references is the compiler's own, for the time of the call.)
-    if m.hdr is None or not cython.compiled or Py_REFCNT(m.hdr) > 2:
+    if m.hdr is None or header_shared(m):
         hdr: PktHdr = PktHdr.__new__(PktHdr)
         hdr.reset()
         m.hdr = hdr
@@ -368,6 +361,18 @@ def _name(thing: Any) -> Any:
 
 
 if not cython.compiled:
+
+    def release(m: Chain) -> None:
+        """In a commit: free one live mbuf, whose `next` was cut; where probes are told, later."""
+        if m.alive == DOOMED or m.item.home.probes.on:
+            release_told(m)
+        else:
+            release_now(m)
+
+    def header_shared(m: Chain) -> bool:
+        """True when somebody else may hold the header object of the mbuf."""
+        return True
+
     _new = Segment.__new__
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:

@@ -45,3 +45,13 @@ cdef class Storage(Item):
     cdef int let_go(self) except -1
     cdef int end(self, Item item) except -1
     cdef int untag(self) except -1
+
+
+cdef inline bint lone_packet(Storage storage) noexcept:
+    return (
+        storage.users == 1
+        and storage.type == EXT_PACKET
+        and storage.exports == 0
+        and storage.owner is None
+        and storage.tags is None
+    )

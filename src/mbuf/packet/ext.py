@@ -41,6 +41,16 @@ if not cython.compiled:
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, put
 
+    def lone_packet(storage: Storage) -> bool:
+        """True for the cluster of a packet that one mbuf uses, that nobody looks at, and that has nothing to end."""
+        return (
+            storage.users == 1
+            and storage.type == EXT_PACKET
+            and storage.exports == 0
+            and storage.owner is None
+            and storage.tags is None
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Ext:
@@ -163,16 +173,16 @@ class Storage(Item):
         The last use sends storage and owner home. Until then the owner stays out, even if it is the
         owner that lets go.
         """
-        if self.users > 1:
+        if lone_packet(self):
+            # A packet goes home whole: its mbuf keeps its cluster.
+            send_home(item)
+        elif self.users > 1:
             self.users -= 1
             if item is not self.owner:
                 send_home(item)
         elif self.tags is not None:
             self.ending = item
             put(self)
-        elif self.type == EXT_PACKET and self.exports == 0 and self.owner is None:
-            # A packet goes home whole: its mbuf keeps its cluster.
-            send_home(item)
         else:
             self.finish(item)
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, headed, last_of, length, next_checked
+from mbuf.packet.chain cimport Chain, headed, header_shared, last_of, length, next_checked
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.tag cimport TagList
@@ -37,7 +37,7 @@ cdef void set_copied_flags(Chain m, Chain like) noexcept
 cdef void drop_header(Chain m) noexcept
 
 
-@cython.locals(spare=PktHdr, had=cython.bint)
+@cython.locals(spare=PktHdr, had=cython.bint, shared=cython.bint)
 cdef void move_header(Chain m, Chain from_) noexcept
 cdef int check_other(Chain m, Chain from_, str verb) except -1
 

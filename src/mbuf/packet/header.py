@@ -35,10 +35,8 @@ from mbuf.packet.chain import Chain
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import TagList
 
-if cython.compiled:
-    from cython.cimports.cpython.ref import Py_REFCNT
-else:
-    from mbuf.packet.chain import headed, last_of, length, next_checked
+if not cython.compiled:
+    from mbuf.packet.chain import headed, header_shared, last_of, length, next_checked
     from mbuf.packet.segment import check_alive
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
@@ -130,18 +128,19 @@ def set_copied_flags(m: Chain, like: Chain) -> None:
 def drop_header(m: Chain) -> None:
     """In a commit: have no packet header any more. See m_demote_pkthdr."""
     m.bits &= ~M_PKTHDR
-    hdr: PktHdr = m.hdr
-    if hdr.laden():
+    if m.hdr.laden():
+        hdr: PktHdr = m.hdr
         m.hdr = cython.cast(PktHdr, None)
         hdr.taken_off = True
         put(hdr)
-    elif not cython.compiled or Py_REFCNT(hdr) > 2:
-        # Somebody else holds it, and may give it things to hold. (One of the two references is that of the variable.)
+    elif header_shared(m):
+        # Somebody else holds it, and may give it things to hold.
         m.hdr = cython.cast(PktHdr, None)
 
 
 def move_header(m: Chain, from_: Chain) -> None:
     """In a commit: take over the header of another mbuf. See m_move_pkthdr."""
+    shared = header_shared(m)
     spare: PktHdr = m.hdr
     had = m.bits & M_PKTHDR != 0
     m.hdr = from_.hdr
@@ -151,7 +150,7 @@ def move_header(m: Chain, from_: Chain) -> None:
         from_.hdr = cython.cast(PktHdr, None)
         spare.taken_off = True
         put(spare)
-    elif spare is not None and (not cython.compiled or Py_REFCNT(spare) > 1):
+    elif shared:
         from_.hdr = cython.cast(PktHdr, None)
     else:
         from_.hdr = spare

@@ -1,4 +1,5 @@
 cimport cython
+from cpython.object cimport PyObject
 
 from mbuf.packet cimport append as _append
 from mbuf.packet cimport copy as _copy
@@ -17,10 +18,10 @@ from mbuf.packet.chain cimport (
     cut,
     drop,
     headed,
+    header_shared,
     last_of,
     link,
     own_header,
-    release,
     release_chain,
     release_now,
     set_next,
@@ -46,6 +47,7 @@ from mbuf.vm.loan cimport Loan, loan
 from mbuf.vm.number cimport clip, count
 from mbuf.vm.page cimport Memory, pane
 from mbuf.vm.probe cimport Probes
+from mbuf.vm.references cimport mbuf_references
 
 cdef unsigned char DOOMED, LIVE
 cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY, M_STRUCTURE
@@ -83,16 +85,20 @@ cdef int _check_adopt(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
 cdef int count_whole(Mbuf m) except -1
 
 
-@cython.locals(m=Mbuf)
-cpdef Mbuf wrap_item(Item item, int kind, unsigned int bits)
+cdef inline bint reusable(Item item) noexcept:
+    return mbuf_references(<PyObject *>item.handle) == 1
 
 
 @cython.locals(m=Mbuf)
-cpdef Mbuf wrap_packet(Item item, int kind, unsigned int bits)
+cdef Mbuf dress(Item item, Memory buf, Py_ssize_t off, int kind, unsigned int bits)
 
 
-@cython.locals(m=Mbuf)
-cdef Mbuf _handle(Item item, unsigned int bits)
+cdef inline Mbuf wrap_item(Item item, int kind, unsigned int bits):
+    return dress(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+
+
+cdef inline Mbuf wrap_packet(Item item, int kind, unsigned int bits):
+    return dress(item, <Memory>item.mate, 0, kind, bits | M_EXT)
 
 
 @cython.locals(fresh=Mbuf)

@@ -71,20 +71,18 @@ from mbuf.packet.source import how_of, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.loan import loan
 from mbuf.vm.number import INT_MAX, clip, count
-from mbuf.vm.page import pane
+from mbuf.vm.page import Memory, pane
 from mbuf.vm.unraisable import run
 
-if cython.compiled:
-    from cython.cimports.cpython.ref import Py_REFCNT
-else:
+if not cython.compiled:
     from mbuf.packet.chain import (
         attach,
         cut,
         drop,
         headed,
+        header_shared,
         last_of,
         own_header,
-        release,
         release_chain,
         release_now,
         set_next,
@@ -126,9 +124,11 @@ class Mbuf(Chain):
         begin(self)
         if self.item.home.probes.on:
             return self._free_told()
+        n: Mbuf | None = None
         enter_commit()
-        n: Mbuf | None = cut(self)
-        release(self)
+        if self._next is not None:
+            n = cut(self)
+        release_now(self)
         leave_commit()
         settle()
         return n
@@ -1260,44 +1260,30 @@ def count_whole(m: Mbuf) -> None:
 # Handles.
 
 
-def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
-    """The handle of an item of the mbuf zone, which goes back there if that fails. See mb_ctor_mbuf."""
-    m: Mbuf = _handle(item, bits)
-    m.buf = item
-    m.off = MPKTHSIZE if bits & M_PKTHDR else MHSIZE
+def dress(item: Item, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
+    """A live handle of an item, whose data is to be in `buf`: its last one if nobody else holds that, else a new one.
+
+    It has a clean header if `bits` say so.
+    """
+    if reusable(item):
+        m: Mbuf = cython.cast(Mbuf, item.handle)
+        if not bits & M_PKTHDR:
+            item.handle = None
+        elif m.hdr is not None and not header_shared(m):
+            item.handle = None
+            m.hdr.reset()
+        else:
+            m = _new_handle(item, m, bits)
+    else:
+        m = _new_handle(item, cython.cast(Mbuf, None), bits)
+    if m.buf is not buf:
+        m.buf = buf
+    m.off = off
     m.count = 0
     m.kind = kind
     m.bits = bits
     m.alive = True
     return m
-
-
-def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
-    """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
-    m: Mbuf = _handle(item, bits)
-    m.buf = item.mate
-    m.off = 0
-    m.count = 0
-    m.kind = kind
-    m.bits = bits | M_EXT
-    m.alive = True
-    return m
-
-
-def _handle(item: Item, bits: int) -> Any:
-    """The item's last handle if nobody else holds that, else a new one; with a clean header if it will have one."""
-    # The second reference is the compiler's own, for the time of the call.
-    if cython.compiled and Py_REFCNT(item.handle) == 2:
-        m = cython.cast(Mbuf, item.handle)
-        item.handle = None
-        if not bits & M_PKTHDR:
-            return m
-        if m.hdr is not None and Py_REFCNT(m.hdr) == 2:
-            m.hdr.reset()
-            return m
-    else:
-        m = cython.cast(Mbuf, None)
-    return _new_handle(item, m, bits)
 
 
 def _new_handle(item: Item, m: Any, bits: int) -> Mbuf:
@@ -1335,6 +1321,18 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
 
 
 if not cython.compiled:
+
+    def reusable(item: Item) -> bool:
+        """True when nobody else holds the item's last handle."""
+        return False
+
+    def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
+        """The handle of an item of the mbuf zone, which goes back there if that fails. See mb_ctor_mbuf."""
+        return dress(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+
+    def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
+        """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
+        return dress(item, cython.cast(Memory, item.mate), 0, kind, bits | M_EXT)
 
     def _refuse_subclass(cls: Any) -> None:
         raise TypeError("Mbuf can't be subclassed: its pool makes mbufs; keep what you add in an object of your own")

@@ -13,7 +13,7 @@ from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item, send_home
 from mbuf.uma.pages cimport Pages
-from mbuf.uma.zone cimport Zone
+from mbuf.uma.zone cimport Zone, at_hand
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.probe cimport Probes
 
@@ -46,11 +46,11 @@ cdef inline int ready(Allocator a) except -1:
 cdef int _unmade() except -1
 
 
-@cython.locals(zone=Zone, item=Item)
+@cython.locals(item=Item)
 cdef Mbuf get(Allocator a, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(zone=Zone, item=Item)
+@cython.locals(item=Item)
 cdef Mbuf getcl(Allocator a, int how, int type, unsigned int flags, deadline)
 
 

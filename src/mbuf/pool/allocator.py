@@ -25,7 +25,7 @@ from mbuf.const import (
 from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
-from mbuf.packet.mbuf import Mbuf, wrap_item, wrap_packet
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.nofree import NoFree
 from mbuf.packet.source import Source
 from mbuf.pool import extpg
@@ -124,8 +124,10 @@ class Allocator(Source):
 if not cython.compiled:
     from mbuf.packet.chain import attach, follow, free_chain, release_now
     from mbuf.packet.cluster import cluster
+    from mbuf.packet.mbuf import wrap_item, wrap_packet
     from mbuf.packet.segment import check_alive
     from mbuf.uma.item import send_home
+    from mbuf.uma.zone import at_hand
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def ready(a: Allocator) -> None:
@@ -146,10 +148,9 @@ def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -
     ready(a)
     if a.probes.on:
         return _get_probed(a, how, type, flags, deadline)
-    zone = a.zones.mbuf
-    item = zone.alloc(how, deadline)
+    item = at_hand(a.zones.mbuf)
     if item is None:
-        item = second_try(a, zone, how)
+        item = _item(a, a.zones.mbuf, how, deadline)
     return wrap_item(item, type, flags)
 
 
@@ -158,10 +159,9 @@ def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None)
     ready(a)
     if a.probes.on:
         return _getcl_probed(a, how, type, flags, deadline)
-    zone = a.zones.pack
-    item = zone.alloc(how, deadline)
+    item = at_hand(a.zones.pack)
     if item is None:
-        item = second_try(a, zone, how)
+        item = _item(a, a.zones.pack, how, deadline)
     return wrap_packet(item, type, flags)
 
 

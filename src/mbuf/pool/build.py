@@ -20,7 +20,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval
 from mbuf.packet.build import fill_chain, from_device
-from mbuf.packet.mbuf import Mbuf, wrap_item
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pages import fill_pages
 from mbuf.pool import allocator, chain
 from mbuf.vm.number import INT_MAX
@@ -36,7 +36,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.mbuf import count_whole
+    from mbuf.packet.mbuf import count_whole, wrap_item
     from mbuf.pool.allocator import ready
 
 

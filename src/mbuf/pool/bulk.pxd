@@ -7,7 +7,7 @@ from mbuf.packet.chain cimport Chain, free_chain, release, release_chain
 from mbuf.packet.mbuf cimport Mbuf, wrap_packet
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.uma.item cimport Item
-from mbuf.uma.zone cimport Zone
+from mbuf.uma.zone cimport Zone, at_hand
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned char DOOMED, LIVE
@@ -18,6 +18,30 @@ cdef Py_ssize_t MCLBYTES, _ROOM
 cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(list packets)
     PyObject *PyList_GET_ITEM(list packets, Py_ssize_t n)
+
+
+cdef extern from *:
+    """
+    static inline void mbuf_swap_lists(PyObject *first, PyObject *second) {
+        PyListObject *a = (PyListObject *)first, *b = (PyListObject *)second;
+        PyObject **items = a->ob_item;
+        Py_ssize_t count = PyList_GET_SIZE(first), room = a->allocated;
+        a->ob_item = b->ob_item;
+        a->allocated = b->allocated;
+        Py_SET_SIZE(a, PyList_GET_SIZE(second));
+        b->ob_item = items;
+        b->allocated = room;
+        Py_SET_SIZE(b, count);
+    }
+    """
+    void mbuf_swap_lists(list first, list second) noexcept
+
+
+cdef inline list taken(list packets):
+    # To make a list may start a collection, which may change the other.
+    cdef list mine = []
+    mbuf_swap_lists(packets, mine)
+    return mine
 
 
 cdef inline Py_ssize_t singles(list packets) noexcept:

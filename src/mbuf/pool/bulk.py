@@ -20,13 +20,22 @@ else:
 
 from mbuf.const import MCLBYTES
 from mbuf.errors import Busy, Freed, Inval, MbufError
-from mbuf.packet.mbuf import Mbuf, wrap_packet
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.segment import DOOMED, LIVE
 from mbuf.pool import allocator
 
 if not cython.compiled:
+
+    def taken(packets: list[Any]) -> list[Any]:
+        """All that is in a list, which is empty then."""
+        mine = packets[:]
+        del packets[: len(mine)]
+        return mine
+
     from mbuf.packet.chain import free_chain, release, release_chain
+    from mbuf.packet.mbuf import wrap_packet
     from mbuf.pool.allocator import ready
+    from mbuf.uma.zone import at_hand
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def singles(packets: list[Any]) -> int:
@@ -66,7 +75,9 @@ def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadli
             if a.probes.on:
                 m = allocator.getcl(a, how, type, flags, deadline)
             else:
-                item = zone.alloc(how, deadline)
+                item = at_hand(zone)
+                if item is None:
+                    item = zone.alloc(how, deadline)
                 if item is None:
                     item = allocator.second_try(a, zone, how)
                 m = wrap_packet(item, type, flags)
@@ -107,8 +118,7 @@ def free_bulk(packets: list[Mbuf]) -> None:
     if bad >= 0:
         raise _unfit(packets, bad)
     # What is freed may have routines, which may do anything with the list.
-    mine = packets[:]
-    del packets[: len(mine)]
+    mine = taken(packets)
     if alone:
         _free_singles(mine)
     else:
@@ -147,7 +157,7 @@ def _free_singles(packets: list[Mbuf]) -> None:
     enter_commit()
     for n in range(len(packets)):
         m = cython.cast(Mbuf, packets[n])
-        # To copy the list may have started a collection.
+        # To take the list over may have started a collection.
         if m.alive != LIVE:
             lost += 1
         elif m._next is None:

@@ -22,3 +22,6 @@ cdef class Pool:
     cdef Allocator _allocator
     cdef object _parts
     cdef object _sysctl
+
+
+cdef int _list(packets) except -1

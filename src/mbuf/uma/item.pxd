@@ -33,7 +33,14 @@ cdef class Home:
     cpdef wring(self)
 
 
-cdef void send_home(Item item) noexcept
+cdef void hold_home(Item item) noexcept
+
+
+cdef inline void send_home(Item item) noexcept:
+    if item.exports:
+        hold_home(item)
+    elif not item.home.keep(item):
+        put_first(item)
 
 
 cdef inline void hand_out(Item item) noexcept:

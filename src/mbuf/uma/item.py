@@ -68,9 +68,9 @@ class Item(Memory):
         return 0
 
 
-def send_home(item: Item) -> None:
-    """In a commit: give an item back. If somebody looks at its bytes, it goes when the last view does."""
-    if item.exports and item.watched():
+def hold_home(item: Item) -> None:
+    """In a commit: give back an item that somebody may look at: then it goes when the last view does."""
+    if item.watched():
         item.hold()
         item.home.held += 1
     elif not item.home.keep(item):
@@ -78,6 +78,13 @@ def send_home(item: Item) -> None:
 
 
 if not cython.compiled:
+
+    def send_home(item: Item) -> None:
+        """In a commit: give an item back. If somebody looks at its bytes, it goes when the last view does."""
+        if item.exports:
+            hold_home(item)
+        elif not item.home.keep(item):
+            put_first(item)
 
     def hand_out(item: Item) -> None:
         """In a commit: a user has the item from now on, and what is paired with it, and may touch its bytes."""

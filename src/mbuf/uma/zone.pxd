@@ -61,3 +61,16 @@ cdef class Zone(Tally):
 
     @cython.locals(limiter=Limit)
     cpdef close(self)
+
+
+cdef inline Item at_hand(Zone zone):
+    if zone._cache is None:
+        return None
+    cdef Item item = pop_cached(zone._cache)
+    if item is not None:
+        acquired()
+    return item
+
+
+cdef inline bint put_by(Zone zone, Item item) noexcept:
+    return not zone.pressed and item.out and push_cached(zone._cache, item)

@@ -77,8 +77,9 @@ class Zone(Tally):
         self.limiter.owner = self
         # The thread that reclaims.
         self._reclaimer = 0
-        # The one cache, which is used without asking for the CPU.
-        self._cache = cython.cast(Cache, self._lanes[0]) if cython.compiled and cpus.count == 1 else None
+        # The one cache, which is used without asking for the CPU, nor for more that a zone of another kind does.
+        alone = cython.compiled and cpus.count == 1 and type(self) is Zone
+        self._cache = cython.cast(Cache, self._lanes[0]) if alone else None
 
     # The calls of every allocation and free.
 
@@ -101,10 +102,12 @@ class Zone(Tally):
 
     def keep(self, item: Item) -> bool:
         """In a commit: cache an item if that is all there is to do; false if it must go by `free`."""
-        return self._push(item)
+        if self._cache is None:
+            return self._push(item)
+        return put_by(self, item)
 
     def _push(self, item: Item) -> bool:
-        """In a commit: `keep`."""
+        """In a commit: `keep`, whatever kind of zone this is."""
         if self.pressed or not item.out or item.home is not self or not self._count:
             return False
         here = cython.cast(Cache, self._lanes[0 if self._count == 1 else self.cpus.here()])
@@ -349,6 +352,17 @@ class Zone(Tally):
                 limiter.ring = nothing
                 limiter.dismiss()
                 limiter.owner = None
+
+
+if not cython.compiled:
+
+    def at_hand(zone: Zone) -> Item | None:
+        """An item out of the one cache, or None where there is more to do: see `alloc`."""
+        return None
+
+    def put_by(zone: Zone, item: Item) -> bool:
+        """In a commit: put an item into the one cache; false where there is more to do: see `keep`."""
+        return False
 
 
 def _entries(size: int, entries: int | None) -> int:
