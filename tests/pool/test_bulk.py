@@ -1,11 +1,13 @@
 """Many mbufs at once: all of them, or none."""
 
+import gc
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from mbuf import M_BCAST, M_EXT, M_PKTHDR, MCLBYTES, MJUM16BYTES, MT_CONTROL, Freed, Inval, NoBufs, Pool
+from mbuf import M_BCAST, M_EXT, M_PKTHDR, MCLBYTES, MJUM16BYTES, MT_CONTROL, Freed, Inval, NoBufs, Pool, Vm
 from packet.picture import mbufs
 
 Small = Callable[..., Pool]
@@ -196,3 +198,32 @@ def test_a_number_of_mbufs_that_cannot_be_is_refused(pool: Pool) -> None:
         pool.get_row(0)
     with pytest.raises(Inval, match="cluster size"):
         pool.getjcl_bulk(1, size=5)
+
+
+@pytest.mark.parametrize("late", [None, 5, "m"])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_collection_that_changes_the_list_does_no_harm(late: object, where: int) -> None:
+    pool = Pool(Vm(1 << 24))
+    packets: list[Any] = pool.getcl_bulk(3)
+    kept = list(packets)
+
+    def change(phase: str, _: object) -> None:
+        if phase == "start" and packets:
+            packets[where] = late
+
+    before = gc.get_threshold()
+    gc.callbacks.append(change)
+    gc.set_threshold(1)
+    try:
+        with suppress(Inval):
+            pool.free_bulk(packets)
+    finally:
+        gc.callbacks.remove(change)
+        gc.set_threshold(*before)
+    # All or nothing; from 3.12 on, no collection begins there.
+    assert [m for m in kept if "freed" not in repr(m)] in ([], kept)
+    for m in kept:
+        if "freed" not in repr(m):
+            m.free()
+    assert pool.out == 0
+    pool.close()

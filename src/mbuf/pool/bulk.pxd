@@ -18,6 +18,7 @@ cdef Py_ssize_t MCLBYTES, _ROOM
 cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(list packets)
     PyObject *PyList_GET_ITEM(list packets, Py_ssize_t n)
+    int PyList_SetSlice(list packets, Py_ssize_t first, Py_ssize_t end, list others) except -1
 
 
 cdef extern from *:
@@ -42,6 +43,15 @@ cdef inline list taken(list packets):
     cdef list mine = []
     mbuf_swap_lists(packets, mine)
     return mine
+
+
+cdef inline int put_back(list packets, list mine) except -1:
+    if PyList_GET_SIZE(packets):
+        # Something was put into it meanwhile.
+        PyList_SetSlice(packets, 0, 0, mine)
+    else:
+        mbuf_swap_lists(packets, mine)
+    return 0
 
 
 cdef inline Py_ssize_t singles(list packets) noexcept:

@@ -32,6 +32,10 @@ if not cython.compiled:
         del packets[: len(mine)]
         return mine
 
+    def put_back(packets: list[Any], mine: list[Any]) -> None:
+        """Have in a list what was taken from it."""
+        packets[:0] = mine
+
     from mbuf.packet.chain import free_chain, release, release_chain
     from mbuf.packet.mbuf import wrap_packet
     from mbuf.pool.allocator import ready
@@ -113,16 +117,17 @@ def getjcl_bulk(
 
 def free_bulk(packets: list[Mbuf]) -> None:
     """Free every packet of a list, which is taken over and emptied; refuse it as a whole, or free it as a whole."""
-    alone = singles(packets) == len(packets)
-    bad = -1 if alone else _look(packets)
-    if bad >= 0:
-        raise _unfit(packets, bad)
-    # What is freed may have routines, which may do anything with the list.
+    # From here on nobody else can change it: no collection, and nothing that is called in the end.
     mine = taken(packets)
-    if alone:
+    if singles(mine) == len(mine):
         _free_singles(mine)
-    else:
+    elif (bad := _look(mine)) < 0:
         _free(mine)
+    else:
+        try:
+            raise _unfit(mine, bad)
+        finally:
+            put_back(packets, mine)
 
 
 def _free(packets: list[Mbuf]) -> None:
@@ -157,7 +162,7 @@ def _free_singles(packets: list[Mbuf]) -> None:
     enter_commit()
     for n in range(len(packets)):
         m = cython.cast(Mbuf, packets[n])
-        # To take the list over may have started a collection.
+        # Uncompiled, another thread may have freed it.
         if m.alive != LIVE:
             lost += 1
         elif m._next is None:
