@@ -58,6 +58,7 @@ COMPILED = [
     "mbuf.packet.pullup",
     "mbuf.packet.splice",
     "mbuf.packet.plan",
+    "mbuf.packet.format",
     "mbuf.packet.defrag",
     "mbuf.packet.nofree",
     "mbuf.packet.header",

@@ -304,3 +304,23 @@ def test_nothing_comes_in_while_the_reserve_changes(make: Callable[..., Pool]) -
 def test_a_reserve_has_no_copy(pool: Pool) -> None:
     with pytest.raises(TypeError, match="can't be copied"):
         copy.copy(pool.reserve)
+
+
+def test_an_mbuf_out_of_the_reserve_forgets_the_cluster_that_it_came_with() -> None:
+    pool = Pool(Vm(1 << 24), worker=False)
+    pool.reserve.reinit(2, 1)
+    pool.reserve.start()
+    m = pool.getcl().append(b"x" * 10)
+    n = m.copym()
+    m.free()
+    n.free()
+    cluster = pool.cljget(None)
+    # `make asan`: that an mbuf goes home marks no bytes of a cluster that somebody has.
+    pool.get().free()
+    pool.get().free()
+    assert len(bytes(cluster.view())) == 2048
+    cluster.free()
+    pool.reserve.finish()
+    pool.reserve.drain()
+    pool.audit()
+    pool.close()

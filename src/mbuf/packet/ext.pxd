@@ -30,6 +30,8 @@ cdef class Storage(Item):
     cdef bint fits_sharer(self, made) noexcept
     cdef void join(self, Item item, Storage made) noexcept
     cdef void unref(self, Item item) noexcept
+
+    @cython.locals(owner=Item)
     cdef void finish(self, Item item) noexcept
 
     @cython.locals(owner=Item)

@@ -189,6 +189,10 @@ class Storage(Item):
     def finish(self, item: Item) -> None:
         """In a commit: the last use has ended, and nobody is left to be told."""
         if self.type != EXT_PACKET:
+            # An mbuf that came with this, out of the reserve, goes home without.
+            owner = item if self.owner is None else self.owner
+            if owner.mate is self:
+                owner.mate = None
             send_home(self)
             self.part(item)
         elif self.exports and self.watched():

@@ -33,6 +33,7 @@ from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable
+from mbuf.packet.format cimport Format, format_of
 from mbuf.packet.pkthdr cimport PktHdr
 from mbuf.packet.chain cimport length as _length
 from mbuf.packet.segment cimport begin, bound, capacity, check_alive, space, start, store

@@ -7,9 +7,7 @@ here: none that somebody holds is ever handed out a second time.
 
 from __future__ import annotations
 
-from struct import calcsize
 from struct import pack as pack_values
-from struct import unpack as unpack_values
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -65,6 +63,7 @@ from mbuf.packet.epg import Epg
 from mbuf.packet.ext import Storage
 from mbuf.packet.external import External, RefCount
 from mbuf.packet.flags import flag_names
+from mbuf.packet.format import Format
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import DOOMED, M_STRUCTURE
 from mbuf.packet.source import how_of, until
@@ -90,6 +89,7 @@ if not cython.compiled:
     )
     from mbuf.packet.chain import length as _length
     from mbuf.packet.external import external, freeable
+    from mbuf.packet.format import format_of
     from mbuf.packet.segment import begin, bound, capacity, check_alive, space, start, store
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
@@ -661,14 +661,16 @@ class Mbuf(Chain):
         return _read.getptr(self, at)
 
     @cython.locals(at=cython.Py_ssize_t)
+    @cython.locals(at=cython.Py_ssize_t, layout=Format)
     def unpack(self, fmt: str, offset: int = 0) -> tuple[Any, ...]:
         """The values that bytes from `offset` on hold; `fmt` as in `struct`. They may lie in several mbufs."""
-        at, size = clip(offset), calcsize(fmt)
+        at = clip(offset)
+        layout: Format = format_of(fmt)
         check_latch()
         check_alive(self)
-        if 0 <= at <= self.count - size and not self.bits & M_EXTPG:
-            return unpack_values(fmt, self.buf.read(self.off + at, size))
-        return unpack_values(fmt, _read.excerpt(self, "unpack", at, size, False))
+        if 0 <= at <= self.count - layout.size and not self.bits & M_EXTPG:
+            return layout.unpack(self.buf.read(self.off + at, layout.size))
+        return layout.unpack(_read.excerpt(self, "unpack", at, layout.size, False))
 
     # Bytes, in.
 
