@@ -79,7 +79,7 @@ cdef _detach(Mbuf m)
 
 
 @cython.locals(memory=Loan, storage=External)
-cdef int _adopt(
+cdef int adopt(
     Mbuf m, buffer, Py_ssize_t kind, RefCount refs, Py_ssize_t bits, free, arg1, arg2
 ) except -1
 cdef int _check_adopt(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1

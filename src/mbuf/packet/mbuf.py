@@ -1046,7 +1046,7 @@ class Mbuf(Chain):
         bits = 0 if flags is NONE else clip(flags)
         if free is not None and (kind == EXT_RXRING or not callable(free)):
             raise Inval("extadd: free must be a function to call, or None; a receive ring has none")
-        _adopt(self, buffer, kind, None, bits, free, arg1, arg2)
+        adopt(self, buffer, kind, None, bits, free, arg1, arg2)
         return self
 
     def extaddref(
@@ -1065,7 +1065,7 @@ class Mbuf(Chain):
             raise Inval("extaddref: give the RefCount that counts the uses of this memory")
         if free is not None and not callable(free):
             raise Inval("extaddref: free must be a function to call, or None")
-        _adopt(self, buffer, EXT_EXTREF, refs, 0, free, arg1, arg2)
+        adopt(self, buffer, EXT_EXTREF, refs, 0, free, arg1, arg2)
         return self
 
     def detach(self) -> Any:
@@ -1208,7 +1208,7 @@ def _detach(m: Mbuf) -> Any:
     return obj
 
 
-def _adopt(
+def adopt(
     m: Mbuf,
     buffer: Any,
     kind: int,

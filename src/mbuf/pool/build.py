@@ -36,7 +36,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.mbuf import count_whole, wrap_item
+    from mbuf.packet.mbuf import adopt, count_whole, wrap_item
     from mbuf.pool.allocator import ready
 
 
@@ -85,7 +85,10 @@ def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbu
     """A packet whose bytes are those of any object with a buffer."""
     m = allocator.get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
-        m.extadd(obj, None if on_free is None else _unwrap, on_free, obj, 0, EXT_MOD_TYPE)
+        if on_free is None:
+            adopt(m, obj, EXT_MOD_TYPE, None, 0, None, None, None)
+        else:
+            adopt(m, obj, EXT_MOD_TYPE, None, 0, _unwrap, on_free, obj)
         count_whole(m)
     except BaseException:
         m.freem()
