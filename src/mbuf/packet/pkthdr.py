@@ -75,15 +75,16 @@ class PktHdr(Releasable):
     taken_off: bool
 
     def __setattr__(self, name: str, value: Any) -> None:
-        bits = _BITS.get(name)
+        # The name that is set most often isn't looked for among the numbers.
+        bits = None if name == "rcvif" else _BITS.get(name)
         if bits is not None:
             # A number of its own: a subclass of int may compare and convert as it likes.
             number = int.__index__(value) if isinstance(value, int) else -1
             if not 0 <= number < 1 << bits:
                 raise Inval(f"pkthdr.{name} = {value!r}: give a number from 0 to 2**{bits} - 1")
             value = number
-        if name == "csum_flags" and (value ^ self.csum_flags) & CSUM_SND_TAG:
-            raise Inval("pkthdr.csum_flags: CSUM_SND_TAG follows the send tag: set snd_tag")
+            if name == "csum_flags" and (number ^ self.csum_flags) & CSUM_SND_TAG:
+                raise Inval("pkthdr.csum_flags: CSUM_SND_TAG follows the send tag: set snd_tag")
         if cython.compiled:
             PyObject_GenericSetAttr(self, name, value)
         else:
@@ -182,7 +183,7 @@ class PktHdr(Releasable):
         that one which was taken off is clean.
         """
         tags, self.tags = self.tags, None
-        tag = self.snd_tag
+        tag = self.place if self.csum_flags & CSUM_SND_TAG else None
         if tag is not None:
             self.hold(None, 0)
         try:
