@@ -73,13 +73,9 @@ cdef inline Py_ssize_t singles(list packets) noexcept:
     return n
 
 
-@cython.locals(zone=Zone, item=Item, packets=list, m=Mbuf, n=Py_ssize_t, room=Py_ssize_t)
-cdef list getcl_bulk(
-    Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, deadline
+@cython.locals(
+    zone=Zone, item=Item, packets=list, m=Mbuf, n=Py_ssize_t, room=Py_ssize_t, packet=cython.bint
 )
-
-
-@cython.locals(zone=Zone, packets=list)
 cdef list getjcl_bulk(
     Allocator a, Py_ssize_t count, int how, int type, unsigned int flags, Py_ssize_t size, deadline
 )

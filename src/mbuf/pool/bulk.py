@@ -66,17 +66,22 @@ _SEEN = 0x40000000
 _ROOM = 1024
 
 
-def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadline: float | None) -> list[Mbuf]:
-    """`count` times `getcl`."""
+def getjcl_bulk(
+    a: Allocator, count: int, how: int, type: int, flags: int, size: int, deadline: float | None
+) -> list[Mbuf]:
+    """`count` times `getjcl`; of 2048 bytes, `getcl`."""
     ready(a)
-    zone = a.zones.pack
+    packet = size == MCLBYTES
+    zone = a.zones.pack if packet else a.zones.of_size(size)
     # Room for all, or for some of a number that there can't be.
     room = min(count, _ROOM)
     packets: list[Any] = [None] * room
     n = 0
     try:
         while n < count:
-            if a.probes.on:
+            if not packet:
+                m = allocator.jumbo(a, zone, how, type, flags, deadline)
+            elif a.probes.on:
                 m = allocator.getcl(a, how, type, flags, deadline)
             else:
                 item = at_hand(zone)
@@ -92,24 +97,6 @@ def getcl_bulk(a: Allocator, count: int, how: int, type: int, flags: int, deadli
             n += 1
     except BaseException:
         del packets[n:]
-        _free(packets)
-        raise
-    return packets
-
-
-def getjcl_bulk(
-    a: Allocator, count: int, how: int, type: int, flags: int, size: int, deadline: float | None
-) -> list[Mbuf]:
-    """`count` times `getjcl`."""
-    ready(a)
-    if size == MCLBYTES:
-        return getcl_bulk(a, count, how, type, flags, deadline)
-    zone = a.zones.of_size(size)
-    packets: list[Mbuf] = []
-    try:
-        for _ in range(count):
-            packets.append(allocator.jumbo(a, zone, how, type, flags, deadline))
-    except BaseException:
         _free(packets)
         raise
     return packets

@@ -21,6 +21,7 @@ from mbuf.const import (
     M_NOWAIT,
     M_PKTHDR,
     M_WAITOK,
+    MCLBYTES,
     MHLEN,
     MJUMPAGESIZE,
     MT_DATA,
@@ -327,7 +328,7 @@ class Pool:
         at_least(0, count, "getcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
         try:
-            return bulk.getcl_bulk(self._allocator, count, wait, kind, bits, deadline)
+            return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, MCLBYTES, deadline)
         finally:
             settle()
 
