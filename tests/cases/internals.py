@@ -238,7 +238,7 @@ def owner_of_a_view(scene: Scene) -> None:
         "release",
         "own",
         "pair",
-        "spend",
+        "invalidate",
         "carve",
         "borrow",
         "hold",

@@ -168,6 +168,8 @@ def keyboard_interrupt(scene: Scene) -> None:
 
     thread = threading.Thread(target=press, daemon=True)
     count = 0
+    # A program that is started in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         thread.start()
     except KeyboardInterrupt:

@@ -34,7 +34,7 @@ def look(world: World, packet: Packet) -> None:
         world.views.append(Look(m, m.writable and world.rng.random() < 0.5))
 
 
-def look_away(world: World, packet: Packet) -> None:
+def release_view(world: World, packet: Packet) -> None:
     if world.views:
         world.views.pop(world.rng.randrange(len(world.views))).view.release()
 

@@ -237,7 +237,7 @@ class Packets(RuleBasedStateMachine):
 
     @precondition(lambda self: self.looks)
     @rule(n=st.integers(0, 100))
-    def look_away(self, n: int) -> None:
+    def release_view(self, n: int) -> None:
         self.looks.pop(n % len(self.looks))[0].release()
 
     @rule(target=stale, packet=consumes(packets), way=st.sampled_from(["free", "freem", "bulk", "drop", "keep"]))
@@ -319,7 +319,7 @@ class Packets(RuleBasedStateMachine):
         for zone in pool.zones.all():
             assert zone.used + zone.cached == zone.limiter.items or zone.name == "mbuf_packet"
             assert zone.limiter.items <= (zone.limit or zone.limiter.items)
-            assert not zone.pressed
+            assert not zone.bypassed
 
     def teardown(self) -> None:
         for packet in self.live:

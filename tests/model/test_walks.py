@@ -71,7 +71,7 @@ VERBS: dict[Any, int] = {
     headers.mark: 1,
     looks.detach: 1,
     looks.look: 2,
-    looks.look_away: 2,
+    looks.release_view: 2,
     looks.scribble: 2,
     looks.read: 4,
     looks.sane: 1,

@@ -336,6 +336,15 @@ def test_bad_requests_are_answered_and_let_go_of(site: Site, data: bytes, status
     assert site.server.totals.broken == 0
 
 
+def test_the_answer_to_a_bad_head_request_has_no_body(site: Site) -> None:
+    with site.connect() as sock:
+        sock.sendall(b"HEAD /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        whole = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert (parts(whole)[0], parts(whole)[2]) == (400, b"")
+    assert site.server.totals.broken == 0
+
+
 def test_who_says_nothing_or_only_half_is_let_go_of(sites: Sites) -> None:
     site = sites(patience=0.1)
     with site.connect() as silent, site.connect() as half:

@@ -21,7 +21,7 @@ from mbuf import (
     Pool,
     Vm,
 )
-from mbuf.packet.remains import Remains
+from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.unmapped import Unmapped
 from mbuf.testing import identity
 from packet.conftest import filed
@@ -49,7 +49,7 @@ class Owner:
 
 
 def test_there_is_none_by_itself() -> None:
-    for cls in (Unmapped, Remains):
+    for cls in (Unmapped, DeferredFree):
         with pytest.raises(TypeError):
             cls()
 

@@ -213,7 +213,7 @@ def test_whose_time_is_up_gets_the_error_of_who_does_not_wait(small: Small, ask:
             async with asyncio.timeout(0.001):
                 await call(pool)
         assert pool.out == len(taken)
-        assert all(len(z.limiter.waiters) == z.pressed == 0 for z in pool.zones.all())
+        assert all(len(z.limiter.waiters) == z.bypassed == 0 for z in pool.zones.all())
         pool.free_bulk(taken)
 
     run(main)

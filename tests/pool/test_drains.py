@@ -137,7 +137,7 @@ def test_a_drain_that_finds_no_memory_is_logged_and_rings_for_another_run(
     pool = make(few(clusters=4))
     taken = pool.getcl_bulk(4)
     pool.drains.register(pool.getcl, "greedy")
-    pool.reclaim.ring("mbuf_cluster")
+    pool.reclaim.trigger("mbuf_cluster")
     assert pool.reclaim.run() == 1
     assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached", "drain greedy failed"]
     pool.drains.deregister(pool.getcl)

@@ -22,8 +22,8 @@ def test_a_limit_of_10_clusters(
     """The numbers of freebsd-13.md, 8.3 and 4.10."""
     pool = make(few(clusters=10), clock=clock)
     hits: list[int] = []
-    ring = pool.zones.clust.limiter.ring
-    pool.zones.clust.limiter.ring = lambda: (hits.append(1), ring())[0]
+    ring = pool.zones.clust.limiter.on_limit
+    pool.zones.clust.limiter.on_limit = lambda: (hits.append(1), ring())[0]
     assert (pool.zones.clust.depot.bucket_size, pool.zones.clust.depot.most) == (2, 6)
     taken = [pool.getcl()]
     # The bucket of packets was cut short.
@@ -191,7 +191,7 @@ def test_an_interrupted_wait_for_a_cluster_takes_nothing(
     with pytest.raises(InterruptedError):
         pool.getcl(M_WAITOK)
     assert taken(pool) == before
-    assert not any(zone.pressed for zone in pool.zones.all())
+    assert not any(zone.bypassed for zone in pool.zones.all())
     pool.free_bulk(packets)
 
 
@@ -247,7 +247,7 @@ def test_threads_that_want_packets_and_clusters_are_all_served(small: Callable[.
 
     workers = [spawn(lambda n=n: work(n)) for n in range(5)]
     assert [worker.done() for worker in workers] == list(range(5))
-    assert not any(zone.pressed or zone.exhausted for zone in pool.zones.all())
+    assert not any(zone.bypassed or zone.exhausted for zone in pool.zones.all())
 
 
 def test_none_is_no_packet_and_then_nothing_is_given_back(make: Callable[..., Pool]) -> None:

@@ -40,7 +40,7 @@ def test_each_zone_that_rang_has_the_drains_run_once(reclaim: Reclaim) -> None:
     runs: list[int] = []
     reclaim.drains.register(lambda: runs.append(1))
     for zone in ("mbuf", "mbuf", "mbuf_cluster", "mbuf"):
-        reclaim.ring(zone)
+        reclaim.trigger(zone)
     assert runs == []
     assert reclaim.run() == 2
     assert len(runs) == 2
@@ -48,15 +48,15 @@ def test_each_zone_that_rang_has_the_drains_run_once(reclaim: Reclaim) -> None:
 
 
 def test_a_bell_rings_for_its_zone(reclaim: Reclaim) -> None:
-    bell = reclaim.bell("mbuf")
+    bell = reclaim.trigger_for("mbuf")
     bell()
     bell()
     assert (reclaim.run(), reclaim.drains.count) == (1, 1)
 
 
 def test_a_drain_that_rings_again_is_run_again_later(reclaim: Reclaim) -> None:
-    reclaim.drains.register(lambda: reclaim.ring("again"))
-    reclaim.ring("mbuf")
+    reclaim.drains.register(lambda: reclaim.trigger("again"))
+    reclaim.trigger("mbuf")
     assert [reclaim.run(), reclaim.run()] == [1, 1]
 
 
@@ -66,7 +66,7 @@ def test_a_shortage_of_pages_is_low_memory(make: Callable[..., Pool], clock: Any
     pool.vm.lowmem.register(told.append)
     counts: list[int] = []
     for _ in range(3):
-        pool.reclaim.ring(PAGES)
+        pool.reclaim.trigger(PAGES)
         assert pool.reclaim.run() == 1
         counts.append(pool.drains.count)
     # The second is no help, so it is severe; of a third within the second nobody hears.
@@ -80,7 +80,7 @@ def test_a_shortage_within_the_second_lets_all_that_is_cached_go_all_the_same(
     for _ in range(3):
         pool.getcl().free()
         assert pool.vm.used > 0
-        pool.reclaim.ring(PAGES)
+        pool.reclaim.trigger(PAGES)
         pool.reclaim.run()
     assert (pool.vm.used, pool.drains.count) == (0, 2)
 
@@ -90,7 +90,7 @@ def test_a_shortage_that_is_no_news_lets_all_that_is_cached_go(make: Callable[..
     pool.getcl().free()
     pool.vm.low()
     assert pool.vm.used > 0
-    pool.reclaim.ring(PAGES)
+    pool.reclaim.trigger(PAGES)
     pool.reclaim.run()
     assert pool.vm.used == 0
 
@@ -104,14 +104,14 @@ def test_a_worker_runs_them_by_itself(worker: Reclaim) -> None:
         ran.set()
 
     worker.drains.register(drain)
-    worker.ring("mbuf")
+    worker.trigger("mbuf")
     assert ran.wait(20)
     assert names[0] == "mbuf reclaim"
 
 
 def test_nobody_works_where_nobody_listens(worker: Reclaim) -> None:
     before = threading.active_count()
-    worker.ring("mbuf")
+    worker.trigger("mbuf")
     assert threading.active_count() == before
 
 
@@ -121,7 +121,7 @@ def test_one_who_rings_as_the_worker_leaves_is_heard(eventually: Callable[..., N
             rang = super().run()
             if not rang and not late:
                 late.append(1)
-                self.ring("late")
+                self.trigger("late")
             return rang
 
     late: list[int] = []
@@ -129,7 +129,7 @@ def test_one_who_rings_as_the_worker_leaves_is_heard(eventually: Callable[..., N
         reclaim = Late(pool.vm, pool.zones, by_hand=False)
         reclaim.close()
     reclaim.drains.register(nothing)
-    reclaim.ring("mbuf")
+    reclaim.trigger("mbuf")
     eventually(lambda: reclaim.drains.count == 2)
 
 
@@ -139,9 +139,9 @@ def test_without_a_thread_to_be_had_the_next_ring_tries_again(
     worker.drains.register(nothing)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
-        worker.ring("mbuf")
+        worker.trigger("mbuf")
     assert worker.drains.count == 0
-    worker.ring("mbuf")
+    worker.trigger("mbuf")
     eventually(lambda: worker.drains.count == 1)
 
 
@@ -230,7 +230,7 @@ def test_what_ends_the_program_goes_through_after_the_trim(make: Callable[..., P
 
 def test_zones_whose_turn_had_not_come_when_a_drain_ended_it_are_served_later(reclaim: Reclaim) -> None:
     for zone in ("mbuf", "mbuf_cluster", "mbuf_jumbo_page"):
-        reclaim.ring(zone)
+        reclaim.trigger(zone)
     reclaim.drains.register(interrupt)
     with pytest.raises(KeyboardInterrupt):
         reclaim.run()
@@ -245,11 +245,11 @@ def test_a_drain_that_ends_the_worker_leaves_it_to_the_next_ring(
     told: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
     worker.drains.register(interrupt)
-    worker.ring("mbuf")
+    worker.trigger("mbuf")
     eventually(lambda: told == [KeyboardInterrupt])
     worker.drains.deregister(interrupt)
     worker.drains.register(nothing)
-    worker.ring("mbuf")
+    worker.trigger("mbuf")
     eventually(lambda: worker.drains.count == 2)
 
 
@@ -258,5 +258,5 @@ def test_a_trim_gives_the_clusters_of_packets_back_too(make: Callable[..., Pool]
     pool.free_bulk(pool.getcl_bulk(3000))
     clock.now += 1000
     assert pool.vm.low()
-    assert (pool.zones.clust.cached, pool.zones.clust.pressed, pool.zones.pack.pressed) == (0, 0, 0)
+    assert (pool.zones.clust.cached, pool.zones.clust.bypassed, pool.zones.pack.bypassed) == (0, 0, 0)
     assert pool.zones.clust.used == pool.zones.pack.cached == 2 * 254

@@ -195,7 +195,7 @@ def test_a_wait_of_no_time_is_over_at_once(
         getattr(pool, verb)(**arguments)
     assert time.monotonic() - start < 60
     assert [(zone.used, zone.limiter.items) for zone in pool.zones.all()] == before
-    assert not any(zone.exhausted or zone.pressed for zone in pool.zones.all())
+    assert not any(zone.exhausted or zone.bypassed for zone in pool.zones.all())
     bare.free()
     pool.free_bulk(mbufs)
     pool.free_bulk(clusters[0])

@@ -68,6 +68,8 @@ def test_names_that_are_no_text_are_shown_with_escapes(tmp_path: Path) -> None:
 def test_an_interrupt_while_it_is_loaded_is_code_130() -> None:
     program = f"""
 import builtins, os, signal
+# Whoever is started in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 load = builtins.__import__
 def slow(name, *rest):
     if name == "mbuf.tools.main":

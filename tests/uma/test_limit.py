@@ -58,7 +58,7 @@ def test_each_hit_rings_and_one_in_300_seconds_is_logged(
     limit: Limit, clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     rings: list[int] = []
-    limit.ring = lambda: rings.append(1)
+    limit.on_limit = lambda: rings.append(1)
     with caplog.at_level(logging.WARNING, "mbuf"):
         for _ in range(3):
             assert limit.charge(1, M_NOWAIT, None) == 0
@@ -92,7 +92,7 @@ def test_unwanted_warnings_are_counted_and_another_interval_holds_at_once(
 def test_a_partial_charge_is_no_hit(clock: Any) -> None:
     made = Limit("thing", "", clock)
     made.set(3)
-    made.ring = lambda: pytest.fail("rung")
+    made.on_limit = lambda: pytest.fail("rung")
     assert made.charge(4, M_NOWAIT, None) == 3
 
 
@@ -138,7 +138,7 @@ def test_whose_time_is_up_is_charged_nothing(limit: Limit) -> None:
 
 def test_before_waiting_others_are_squeezed_out(limit: Limit) -> None:
     class Owner(Home):
-        def wring(self) -> None:
+        def drain_caches(self) -> None:
             limit.uncharge(1)
 
     limit.owner = Owner()
@@ -166,7 +166,7 @@ class Presser(Home):
         self.limit = limit
         self.seen: list[tuple[int, int]] = []
 
-    def press(self, change: int) -> None:
+    def bypass_caches(self, change: int) -> None:
         self.seen.append((change, len(self.limit.waiters)))
 
 

@@ -52,7 +52,7 @@ def settled(pool: Pool) -> None:
     assert pool.out == 0
     pool.drain()
     audit(pool)
-    assert [(zone.cached, zone.limiter.items, zone.pressed) for zone in pool.own.all()] == [(0, 0, 0)] * 6
+    assert [(zone.cached, zone.limiter.items, zone.bypassed) for zone in pool.own.all()] == [(0, 0, 0)] * 6
     assert pool.close() == 0
     audit(pool)
     assert pool.vm.used == 0

@@ -217,7 +217,7 @@ def test_whoever_waits_is_served_in_order_of_arrival(
         items.insert(0, workers[n].done())
         assert [worker.is_alive() for worker in workers[n + 1 :]] == [True] * (2 - n)
     assert not zone.exhausted
-    assert (zone.stat().sleeps, zone.stat().fails, zone.stat().sleepers, zone.pressed) == (3, 0, 0, 0)
+    assert (zone.stat().sleeps, zone.stat().fails, zone.stat().sleepers, zone.bypassed) == (3, 0, 0, 0)
     give(zone, items)
 
 
@@ -237,7 +237,7 @@ def test_whose_time_is_up_gets_nothing(make_zone: Make) -> None:
     zone = make_zone(limit=2)
     items = take(zone, 2)
     assert zone.alloc(M_WAITOK, time.monotonic()) is None
-    assert (zone.stat().sleeps, zone.stat().fails, zone.limiter.items, zone.pressed) == (1, 1, 2, 0)
+    assert (zone.stat().sleeps, zone.stat().fails, zone.limiter.items, zone.bypassed) == (1, 1, 2, 0)
     give(zone, items)
 
 
@@ -256,7 +256,7 @@ def test_an_item_freed_between_the_look_and_the_wait_is_not_missed(make_zone: Ma
     zone = make_zone(limit=10)
     items = take(zone, 10)
     # Called after the caches were found empty, before the thread stands in line.
-    zone.limiter.ring = lambda: give(zone, items)
+    zone.limiter.on_limit = lambda: give(zone, items)
     item = zone.alloc(M_WAITOK, time.monotonic() + 5)
     assert item is not None
     zone.free(item)
@@ -283,7 +283,7 @@ def test_pages_freed_elsewhere_wake_who_waits_for_them(make_zone: Make, spawn: S
     eventually(lambda: len(zone.backend._waiters) == 1)
     vm.give([(elsewhere, 1)])
     give(zone, [*items, worker.done()])
-    assert zone.pressed == 0
+    assert zone.bypassed == 0
 
 
 def test_an_item_freed_wakes_who_waits_for_pages(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
@@ -293,14 +293,14 @@ def test_an_item_freed_wakes_who_waits_for_pages(make_zone: Make, spawn: Spawn, 
     eventually(lambda: len(zone.backend._waiters) == 1)
     zone.free(items.pop())
     give(zone, [*items, worker.done()])
-    assert zone.pressed == 0
+    assert zone.bypassed == 0
 
 
 def test_a_wait_for_pages_ends_at_the_deadline(make_zone: Make) -> None:
     zone = make_zone(limit=100, pages=1)
     items = take(zone, 15)
     assert zone.alloc(M_WAITOK, time.monotonic()) is None
-    assert (zone.limiter.items, zone.pressed) == (15, 0)
+    assert (zone.limiter.items, zone.bypassed) == (15, 0)
     give(zone, items)
 
 
@@ -310,7 +310,7 @@ def test_an_interrupted_wait_at_the_limit_charges_nothing(make_zone: Make, inter
     interrupted(lambda: zone.limiter.waiters)
     with pytest.raises(InterruptedError):
         zone.alloc(M_WAITOK, None)
-    assert (zone.limiter.items, len(zone.limiter.waiters), zone.pressed) == (4, 0, 0)
+    assert (zone.limiter.items, len(zone.limiter.waiters), zone.bypassed) == (4, 0, 0)
     give(zone, items)
 
 
@@ -320,7 +320,7 @@ def test_an_interrupted_wait_for_pages_charges_nothing(make_zone: Make, interrup
     interrupted(lambda: zone.backend._waiters)
     with pytest.raises(InterruptedError):
         zone.alloc(M_WAITOK, None)
-    assert (zone.limiter.items, len(zone.backend._waiters), zone.pressed) == (15, 0, 0)
+    assert (zone.limiter.items, len(zone.backend._waiters), zone.bypassed) == (15, 0, 0)
     give(zone, items)
 
 
@@ -481,7 +481,7 @@ def test_threads_that_wait_are_all_served(make_zone: Make, spawn: Spawn) -> None
 
     workers = [spawn(work) for _ in range(6)]
     assert [worker.done() for worker in workers] == [150] * 6
-    assert (zone.used, zone.pressed, len(zone.limiter.waiters)) == (0, 0, 0)
+    assert (zone.used, zone.bypassed, len(zone.limiter.waiters)) == (0, 0, 0)
 
 
 def test_threads_short_of_pages_are_all_served(make_zone: Make, spawn: Spawn) -> None:
@@ -496,4 +496,4 @@ def test_threads_short_of_pages_are_all_served(make_zone: Make, spawn: Spawn) ->
 
     workers = [spawn(work) for _ in range(5)]
     assert [worker.done() for worker in workers] == [100] * 5
-    assert (zone.used, zone.pressed) == (0, 0)
+    assert (zone.used, zone.bypassed) == (0, 0)

@@ -34,7 +34,7 @@ from mbuf.net.udptx import Sender
 from mbuf.net.vlan import encapsulate
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 from mbuf.vm.page import compiled
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from mbuf.errors import CaptureError, Inval, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture import Capture
 from mbuf.net.counted import Counted
 from mbuf.net.pcap import Packet
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf

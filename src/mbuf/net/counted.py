@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mbuf.errors import Inval
 from mbuf.net.port import Port, PortStat
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,8 +14,8 @@ from mbuf.const import M_EXTPG, M_NOTREADY, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, NotSupported
 from mbuf.packet.record import alone, exchange, forget, hold, payload, renewed
 from mbuf.packet.source import until
+from mbuf.vm.ints import clip
 from mbuf.vm.lock import Lock
-from mbuf.vm.number import clip
 from mbuf.vm.unraisable import run
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.intake import Intake, rooms_of
 from mbuf.net.stream import BATCH, IOV_MAX, MOST
-from mbuf.packet.marks import SPACE
 from mbuf.packet.sockbuf import SockBuf
+from mbuf.packet.watermarks import SPACE
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf

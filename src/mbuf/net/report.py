@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbuf.errors import Inval, NoBufs
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf

@@ -116,7 +116,7 @@ class Outbox:
                 memory: Memory = cython.cast(Memory, self._looks[i])
                 self._looks[i] = cython.NULL
                 Py_DECREF(memory)
-                memory.look_away()
+                memory.release_view()
 
     def left(self) -> cython.Py_ssize_t:
         """Pieces that there is room for."""

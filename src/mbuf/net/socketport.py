@@ -14,7 +14,7 @@ from mbuf.net.linux import LONGEST
 from mbuf.net.peer import Peer
 from mbuf.net.udprx import HARD
 from mbuf.net.udptx import LATER
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf

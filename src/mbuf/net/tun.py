@@ -21,7 +21,7 @@ from mbuf.net.port import Port, PortStat
 from mbuf.packet.build import from_rx
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool

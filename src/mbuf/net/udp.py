@@ -18,7 +18,7 @@ from mbuf.net.peer import Peer
 from mbuf.net.port import Port, PortStat
 from mbuf.net.udprx import Receiver
 from mbuf.net.udptx import Sender
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 from mbuf.vm.page import compiled
 
 if TYPE_CHECKING:

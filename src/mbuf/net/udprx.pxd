@@ -6,7 +6,7 @@ from mbuf.net.recvmmsg cimport Inbox
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 cdef unsigned int M_TSTMP, M_VLANTAG
 cdef Py_ssize_t LONGEST, REPEATS

@@ -26,7 +26,7 @@ from mbuf.net.peer import Peer
 from mbuf.packet.build import from_rx, from_rx_each
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 #: How often a receive is repeated: for errors that the peer or the network has sent, each told once, and after
 #: messages that were too long.

@@ -27,7 +27,7 @@ cdef class Chain(Segment):
     cdef Chain _nextpkt
     cdef PktHdr hdr
 
-    cdef bint lend(self) except -1
+    cdef bint before_export(self) except -1
 
     @cython.locals(item=Item, dropped=cython.bint)
     cdef int let_go(self) except -1
@@ -82,7 +82,7 @@ cdef void swap(Chain m, Chain n) noexcept
 cdef void attach(Chain m, Storage storage) noexcept
 
 
-cdef void release_told(Chain m) noexcept
+cdef void release_probed(Chain m) noexcept
 
 
 @cython.locals(item=Item)
@@ -91,7 +91,7 @@ cdef void release_now(Chain m) noexcept
 
 cdef inline void release(Chain m) noexcept:
     if m.alive == 2 or m.item.home.probes.on:
-        release_told(m)
+        release_probed(m)
     else:
         release_now(m)
 

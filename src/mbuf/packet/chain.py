@@ -45,7 +45,7 @@ class Chain(Segment):
     _nextpkt: Any
     hdr: PktHdr
 
-    def lend(self) -> bool:
+    def before_export(self) -> bool:
         """Whoever wants one buffer gets it where one mbuf holds the whole packet."""
         check_alive(self)
         if length(self) != self.count or self.bits & M_EXTPG:
@@ -272,7 +272,7 @@ def attach(m: Chain, storage: Storage) -> None:
     m.bits |= M_EXT
 
 
-def release_told(m: Chain) -> None:
+def release_probed(m: Chain) -> None:
     """In a commit: have an mbuf freed from the release list, after its probe has fired."""
     if m.alive != DOOMED:
         m.alive = DOOMED
@@ -365,7 +365,7 @@ if not cython.compiled:
     def release(m: Chain) -> None:
         """In a commit: free one live mbuf, whose `next` was cut; where probes are told, later."""
         if m.alive == DOOMED or m.item.home.probes.on:
-            release_told(m)
+            release_probed(m)
         else:
             release_now(m)
 

@@ -38,7 +38,7 @@ class Cluster(Window):
     @property
     def size(self) -> int:
         """Bytes of the cluster."""
-        self.lend()
+        self.before_export()
         return self.count
 
     @property
@@ -49,7 +49,7 @@ class Cluster(Window):
     def free(self) -> None:
         """Give the cluster back to its zone."""
         check_latch()
-        self.lend()
+        self.before_export()
         self.end()
         settle()
 
@@ -66,7 +66,7 @@ class Cluster(Window):
         self.buf = None
         return storage
 
-    def lend(self) -> bool:
+    def before_export(self) -> bool:
         """Any live cluster may be looked at, and written."""
         if self.buf is None:
             raise Freed(f"cluster at {id(self):#x} was given away or freed")

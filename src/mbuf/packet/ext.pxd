@@ -41,7 +41,7 @@ cdef class Storage(Item):
     cdef void part(self, Item item) noexcept
 
     @cython.locals(owner=Item)
-    cdef void unwatched(self) noexcept
+    cdef void views_gone(self) noexcept
 
     @cython.locals(item=Item)
     cdef int let_go(self) except -1

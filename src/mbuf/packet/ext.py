@@ -191,11 +191,11 @@ class Storage(Item):
         if self.type != EXT_PACKET:
             # An mbuf that came with this, out of the reserve, goes home without.
             owner = item if self.owner is None else self.owner
-            if owner.mate is self:
-                owner.mate = None
+            if owner.cluster is self:
+                owner.cluster = None
             send_home(self)
             self.part(item)
-        elif self.exports and self.watched():
+        elif self.exports and self.has_views():
             self.later(item)
         else:
             self.part(item)
@@ -217,11 +217,11 @@ class Storage(Item):
             send_home(owner)
         send_home(item)
 
-    def unwatched(self) -> None:
+    def views_gone(self) -> None:
         """In a commit: the last view went after the last mbuf had let go."""
         owner = self.owner
         if owner is None:
-            Item.unwatched(self)
+            Item.views_gone(self)
         else:
             owner.home.held -= 1
             self.unref(owner)

@@ -4,7 +4,7 @@ from mbuf.packet.ext cimport Storage
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, put
 from mbuf.vm.loan cimport Loan
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 cdef unsigned int _MOST
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF

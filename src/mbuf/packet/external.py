@@ -13,8 +13,8 @@ from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Ext, Storage
 from mbuf.uma.item import Home, Item
+from mbuf.vm.ints import clip
 from mbuf.vm.loan import Loan
-from mbuf.vm.number import clip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class External(Storage):
         self.refs = refs
         self.users = 1 if refs is None else 0
         if not cython.compiled:
-            self.handle = self.mate = self.owner = self.tags = self.ending = None
+            self.handle = self.cluster = self.owner = self.tags = self.ending = None
             self.home = cython.cast(Home, None)
             self.released = False
             self.free_cb: tuple[Any, ...] | None = None
@@ -152,18 +152,18 @@ class External(Storage):
             send_home(item)
             if self.uses == 0:
                 # Others use the memory still, though not through this: give the buffer back when nobody looks.
-                if self.exports and self.watched():
+                if self.exports and self.has_views():
                     self.hold()
                 else:
                     put(self)
             return
-        if self.exports and self.watched():
+        if self.exports and self.has_views():
             self.later(item)
         else:
             self.ending = item
             put(self)
 
-    def unwatched(self) -> None:
+    def views_gone(self) -> None:
         owner = self.owner
         if owner is not None:
             owner.home.held -= 1
@@ -222,7 +222,7 @@ class External(Storage):
             raise Inval("detach: the memory is its owner's again already")
         if self.refs is not None or self.users != 1:
             raise Busy(f"detach: {self.counted()} mbufs use the memory, or count its uses elsewhere")
-        if self.exports and self.watched():
+        if self.exports and self.has_views():
             raise Busy("detach: somebody looks at the bytes: release the memoryview first")
 
     def detach(self, item: Item) -> None:

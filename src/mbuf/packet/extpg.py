@@ -32,7 +32,7 @@ from mbuf.packet.epg import Epg
 from mbuf.packet.mapped import Mapped
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item
-from mbuf.vm.number import INT_MAX
+from mbuf.vm.ints import INT_MAX
 
 if not cython.compiled:
     from mbuf.packet.chain import (

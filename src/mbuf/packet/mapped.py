@@ -39,7 +39,7 @@ class Mapped(Storage):
     def begin(self, of: Unmapped, page: int, seen: Memory) -> None:
         """Be the storage of one mbuf; the window is taken over."""
         if not cython.compiled:
-            self.handle = self.mate = self.owner = self.tags = self.ending = None
+            self.handle = self.cluster = self.owner = self.tags = self.ending = None
             self.home = cython.cast(Home, None)
         self.mirror(seen)
         self.of = of
@@ -54,7 +54,7 @@ class Mapped(Storage):
         return Ext(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
 
     def finish(self, item: Item) -> None:
-        if self.exports and self.watched():
+        if self.exports and self.has_views():
             self.later(item)
         else:
             self.ending = item
@@ -68,10 +68,10 @@ class Mapped(Storage):
             self.untag()
         finally:
             # A freed mbuf still refers to this, and must not keep the window mapped.
-            self.vanish()
+            self.clear()
             self.run = None
             enter_commit()
-            of.untake(cython.cast(Item, of.owner))
+            of.release_pages(cython.cast(Item, of.owner))
             self.part(item)
             leave_commit()
             of.leave(seen)
@@ -94,6 +94,6 @@ def forget(made: Mapped) -> None:
     """Let go of a mapped page that was not attached."""
     of, made.of = made.of, cython.cast(Unmapped, None)
     seen, made.seen = made.seen, cython.cast(Memory, None)
-    made.vanish()
+    made.clear()
     made.run = None
     of.leave(seen)

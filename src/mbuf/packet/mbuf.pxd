@@ -45,7 +45,7 @@ from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan, loan
-from mbuf.vm.number cimport clip, count
+from mbuf.vm.ints cimport clip, count
 from mbuf.vm.page cimport Memory, pane
 from mbuf.vm.probe cimport Probes
 from mbuf.vm.references cimport mbuf_references
@@ -61,10 +61,10 @@ cdef object ALL, DRIVER, NONE
 @cython.final
 cdef class Mbuf(Chain):
     @cython.locals(n=Chain)
-    cdef Chain _free_told(self)
+    cdef Chain _free_probed(self)
 
     @cython.locals(m=Mbuf, n=Chain)
-    cdef int _freem_told(self) except -1
+    cdef int _freem_probed(self) except -1
 
 
 cdef Mbuf _mbuf(m, str verb)
@@ -91,15 +91,15 @@ cdef inline bint reusable(Item item) noexcept:
 
 
 @cython.locals(m=Mbuf)
-cdef Mbuf dress(Item item, Memory buf, Py_ssize_t off, int kind, unsigned int bits)
+cdef Mbuf wrap(Item item, Memory buf, Py_ssize_t off, int kind, unsigned int bits)
 
 
 cdef inline Mbuf wrap_item(Item item, int kind, unsigned int bits):
-    return dress(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+    return wrap(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
 
 
 cdef inline Mbuf wrap_packet(Item item, int kind, unsigned int bits):
-    return dress(item, <Memory>item.mate, 0, kind, bits | M_EXT)
+    return wrap(item, <Memory>item.cluster, 0, kind, bits | M_EXT)
 
 
 @cython.locals(fresh=Mbuf)

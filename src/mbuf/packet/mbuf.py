@@ -68,8 +68,8 @@ from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import DOOMED, M_STRUCTURE
 from mbuf.packet.source import how_of, until
 from mbuf.packet.unmapped import Unmapped
+from mbuf.vm.ints import INT_MAX, clip, count
 from mbuf.vm.loan import loan
-from mbuf.vm.number import INT_MAX, clip, count
 from mbuf.vm.page import Memory, pane
 from mbuf.vm.unraisable import run
 
@@ -123,7 +123,7 @@ class Mbuf(Chain):
         """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
         begin(self)
         if self.item.home.probes.on:
-            return self._free_told()
+            return self._free_probed()
         n: Mbuf | None = None
         enter_commit()
         if self._next is not None:
@@ -133,7 +133,7 @@ class Mbuf(Chain):
         settle()
         return n
 
-    def _free_told(self) -> Mbuf | None:
+    def _free_probed(self) -> Mbuf | None:
         """`free`, and probes are told first."""
         failure: BaseException | None = None
         self.alive = DOOMED
@@ -155,14 +155,14 @@ class Mbuf(Chain):
         """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
         begin(self)
         if self.item.home.probes.on:
-            self._freem_told()
+            self._freem_probed()
             return
         enter_commit()
         release_chain(self)
         leave_commit()
         settle()
 
-    def _freem_told(self) -> None:
+    def _freem_probed(self) -> None:
         """`freem`, and probes are told. All is freed, whatever they raise."""
         failure: BaseException | None = None
         try:
@@ -1176,7 +1176,7 @@ def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
     check_alive(m)
     if m.bits & M_EXT:
         raise Inval("cljset: this mbuf has external storage already")
-    cluster.lend()
+    cluster.before_export()
     enter_commit()
     storage: Storage = cluster.take()
     storage.own()
@@ -1262,7 +1262,7 @@ def count_whole(m: Mbuf) -> None:
 # Handles.
 
 
-def dress(item: Item, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
+def wrap(item: Item, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
     """A live handle of an item, whose data is to be in `buf`: its last one if nobody else holds that, else a new one.
 
     It has a clean header if `bits` say so.
@@ -1313,7 +1313,7 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
     m.item = item
     m.buf = storage
     m.kind = MT_DATA
-    m.bits = M_EXT if storage.in_row() else M_EXT | M_EXTPG | M_RDONLY
+    m.bits = M_EXT if storage.is_contiguous() else M_EXT | M_EXTPG | M_RDONLY
     m.alive = DOOMED
     try:
         run(free, m)
@@ -1330,11 +1330,11 @@ if not cython.compiled:
 
     def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
         """The handle of an item of the mbuf zone, which goes back there if that fails. See mb_ctor_mbuf."""
-        return dress(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+        return wrap(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
 
     def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
         """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
-        return dress(item, cython.cast(Memory, item.mate), 0, kind, bits | M_EXT)
+        return wrap(item, cython.cast(Memory, item.cluster), 0, kind, bits | M_EXT)
 
     def _refuse_subclass(cls: Any) -> None:
         raise TypeError("Mbuf can't be subclassed: its pool makes mbufs; keep what you add in an object of your own")

@@ -35,7 +35,7 @@ class NoFree(Home):
         item: Item = Item.__new__(Item)
         item.borrow(loan(bytearray(MSIZE)))
         item.home = self
-        item.handle = item.mate = None
+        item.handle = item.cluster = None
         return item
 
     def free(self, item: Item) -> None:

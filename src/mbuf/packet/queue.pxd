@@ -4,7 +4,7 @@ from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive, taken
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put, settle
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 
 cdef class MbufQ:

@@ -18,7 +18,7 @@ else:
 
 from mbuf.errors import Inval, NoBufs
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if not cython.compiled:
     from mbuf.packet.segment import check_alive, taken

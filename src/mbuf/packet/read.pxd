@@ -4,7 +4,7 @@ from mbuf.packet.chain cimport Chain, fingerprint, length, next_checked, span
 from mbuf.packet.header cimport ROUNDS, changing
 from mbuf.packet.segment cimport check_alive, writable
 from mbuf.packet.unmapped cimport Unmapped
-from mbuf.vm.number cimport fold, swapped
+from mbuf.vm.ints cimport fold, swapped
 from mbuf.vm.page cimport pane
 from mbuf.vm.scan cimport Gather, Search, gather, pour, search, total
 

@@ -19,7 +19,7 @@ from mbuf.const import M_EXTPG
 from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.chain import Chain
 from mbuf.packet.unmapped import Unmapped
-from mbuf.vm.number import fold, swapped
+from mbuf.vm.ints import fold, swapped
 from mbuf.vm.page import pane
 from mbuf.vm.scan import gather, pour, search, total
 

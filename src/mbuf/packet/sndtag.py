@@ -9,7 +9,7 @@ from typing import Any
 
 from mbuf.const import IF_SND_TAG_TYPE_MAX
 from mbuf.errors import Freed, Inval, NotSupported
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 from mbuf.vm.unraisable import report, run
 
 

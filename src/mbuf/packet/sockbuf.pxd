@@ -11,14 +11,14 @@ from mbuf.packet.chain cimport (
 )
 from mbuf.packet.copy cimport acquire_share, share
 from mbuf.packet.header cimport ROUNDS, changing, demote_all
-from mbuf.packet.marks cimport Marks
+from mbuf.packet.watermarks cimport Watermarks
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.read cimport excerpt, pieces, views
 from mbuf.packet.segment cimport check_alive, space, store, taken, writable
 from mbuf.packet.source cimport origin
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put
 from mbuf.vm.commit cimport settle as settle_list
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 from mbuf.vm.page cimport pane
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_RDONLY, _KEPT
@@ -26,7 +26,7 @@ cdef int M_NOWAIT
 cdef Py_ssize_t MCLBYTES, MLEN, MSIZE
 
 
-cdef class SockBuf(Marks):
+cdef class SockBuf(Watermarks):
     cdef readonly Py_ssize_t mcnt
     cdef readonly Py_ssize_t ccnt
     cdef Mbuf _first

@@ -17,9 +17,9 @@ else:
 
 from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_NOWAIT, M_RDONLY, MCLBYTES, MLEN, MSIZE
 from mbuf.errors import Busy, Inval
-from mbuf.packet.marks import SPACE, Marks
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.number import clip
+from mbuf.packet.watermarks import SPACE, Watermarks
+from mbuf.vm.ints import clip
 from mbuf.vm.page import pane
 
 if not cython.compiled:
@@ -37,7 +37,7 @@ _KEPT = M_EXT | M_RDONLY | M_NOFREE | M_EXTPG
 
 
 @cython.cclass
-class SockBuf(Marks):
+class SockBuf(Watermarks):
     """A queue of bytes with marks. See struct sockbuf in socket(9).
 
     `full` from the moment that `hiwat` bytes, or `mbmax` bytes of memory, are in it, until no more than `lowat` (by
@@ -61,7 +61,7 @@ class SockBuf(Marks):
         pause: Callable[[], object] | None = None,
         resume: Callable[[], object] | None = None,
     ) -> None:
-        Marks.__init__(self, hiwat, lowat, mbmax, pause, resume)
+        Watermarks.__init__(self, hiwat, lowat, mbmax, pause, resume)
 
     def __del__(self) -> None:
         m = self._first

@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain
 from mbuf.uma.item cimport Home, Item
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, M_WAITOK
 

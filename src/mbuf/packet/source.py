@@ -10,7 +10,7 @@ from mbuf.const import M_NOWAIT, M_WAITOK
 from mbuf.errors import Inval
 from mbuf.packet.tag import TagZone
 from mbuf.uma.item import Home
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     import cython

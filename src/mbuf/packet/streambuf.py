@@ -18,7 +18,7 @@ else:
 from mbuf.errors import Inval, NoBufs, TooLong
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sockbuf import SockBuf
-from mbuf.vm.number import clip, count
+from mbuf.vm.ints import clip, count
 from mbuf.vm.scan import search
 
 if not cython.compiled:

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, leave_commit, put, settle
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, M_WAITOK
 cdef Py_ssize_t MTAG_PERSISTENT

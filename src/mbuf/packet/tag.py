@@ -19,7 +19,7 @@ else:
 from mbuf.const import M_NOWAIT, M_WAITOK, MTAG_ABI_COMPAT, MTAG_PERSISTENT
 from mbuf.errors import Freed, Inval
 from mbuf.vm.commit import Releasable
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 from mbuf.vm.unraisable import run
 
 if not cython.compiled:

@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.packet.epg cimport Epg, blank
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.remains cimport Remains
+from mbuf.packet.deferred_free cimport DeferredFree
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.uma.pages cimport Pages
 from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
@@ -70,7 +70,7 @@ cdef class Unmapped(Storage):
 
     @cython.locals(root=Unmapped)
     cdef void unref(self, Item item) noexcept
-    cdef void untake(self, Item item) noexcept
+    cdef void release_pages(self, Item item) noexcept
 
     @cython.locals(root=Unmapped)
     cdef void leave_mbuf(self, Item item) noexcept
@@ -78,7 +78,7 @@ cdef class Unmapped(Storage):
     @cython.locals(item=Item, owner=Item)
     cdef int let_go(self) except -1
 
-    @cython.locals(owner=Item, last=Item, remains=Remains, kept=cython.bint)
+    @cython.locals(owner=Item, last=Item, remains=DeferredFree, kept=cython.bint)
     cdef int end(self, Item item) except -1
 
     @cython.locals(page=Item, frames=tuple)

@@ -21,9 +21,9 @@ else:
 
 from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Busy, Inval
+from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.epg import Epg, blank
 from mbuf.packet.ext import Ext, Storage
-from mbuf.packet.remains import Remains
 from mbuf.uma.item import Home, Item
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, pane
@@ -66,9 +66,9 @@ class Unmapped(Storage):
 
     def _bare(self) -> None:
         """A memory without bytes of its own."""
-        self.vanish()
+        self.clear()
         if not cython.compiled:
-            self.run = self.handle = self.mate = self.owner = self.tags = self.ending = None
+            self.run = self.handle = self.cluster = self.owner = self.tags = self.ending = None
             self.home = cython.cast(Home, None)
             self.start = self.exports = self.type = 0
             self.fixed = self.held = self.gone = False
@@ -182,7 +182,7 @@ class Unmapped(Storage):
 
     # The bytes, as a memory's.
 
-    def in_row(self) -> bool:
+    def is_contiguous(self) -> bool:
         return False
 
     def _check(self, offset: int, count: int) -> None:
@@ -207,7 +207,7 @@ class Unmapped(Storage):
                     self.leave(seen)
         return b"".join(parts)
 
-    def spill(self, offset: int, count: int, target: Memory, start: int) -> None:
+    def copy_scattered(self, offset: int, count: int, target: Memory, start: int) -> None:
         epg: Epg = self.epg
         for page, at, n in epg.spans(offset, count):
             if page < 0:
@@ -294,7 +294,7 @@ class Unmapped(Storage):
             # The handle may last, and with it this. The root has them all.
             self.frames = ()
             self.file = self.tls = None
-        root.untake(item)
+        root.release_pages(item)
 
     def leave_mbuf(self, item: Item) -> None:
         """In a commit: the mbuf of `item` uses the pages no more, and goes on without them; they have no other user."""
@@ -321,7 +321,7 @@ class Unmapped(Storage):
                 leave_commit()
         return 0
 
-    def untake(self, item: Item) -> None:
+    def release_pages(self, item: Item) -> None:
         """In a commit, of a root: one user less, the mbuf of `item`; the owner, if the user had only one page."""
         if self.released:
             # What its own free routine has got.
@@ -345,7 +345,7 @@ class Unmapped(Storage):
             tls, self.tls = self.tls, None
             if tls is not None and not tls.release_if_not_last():
                 self.epg.flags |= EPG_FLAG_2FREE
-                remains: Remains = Remains.__new__(Remains)
+                remains: DeferredFree = DeferredFree.__new__(DeferredFree)
                 remains.item = owner
                 kept = True
                 tls.enqueue_to_free(remains)

@@ -15,7 +15,7 @@ from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.source import left
 from mbuf.pool import allocator
 from mbuf.pool.validate import validate
-from mbuf.uma.turn import Turn
+from mbuf.uma.async_waiter import AsyncWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ async def _wait(a: Allocator, zone: Zone, ask: Callable[[], _Got], deadline: flo
     loop = asyncio.get_running_loop()
     while True:
         granted: asyncio.Future[None] = loop.create_future()
-        turn = Turn(zone, partial(_wake, loop, granted))
+        turn = AsyncWaiter(zone, partial(_wake, loop, granted))
         try:
             async with asyncio.timeout(left(deadline)):
                 await granted

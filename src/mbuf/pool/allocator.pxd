@@ -13,7 +13,7 @@ from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.item cimport Item, send_home
 from mbuf.uma.pages cimport Pages
-from mbuf.uma.zone cimport Zone, at_hand
+from mbuf.uma.zone cimport Zone, cached_item
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.probe cimport Probes
 

@@ -127,7 +127,7 @@ if not cython.compiled:
     from mbuf.packet.mbuf import wrap_item, wrap_packet
     from mbuf.packet.segment import check_alive
     from mbuf.uma.item import send_home
-    from mbuf.uma.zone import at_hand
+    from mbuf.uma.zone import cached_item
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def ready(a: Allocator) -> None:
@@ -148,7 +148,7 @@ def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -
     ready(a)
     if a.probes.on:
         return _get_probed(a, how, type, flags, deadline)
-    item = at_hand(a.zones.mbuf)
+    item = cached_item(a.zones.mbuf)
     if item is None:
         item = _item(a, a.zones.mbuf, how, deadline)
     return wrap_item(item, type, flags)
@@ -159,7 +159,7 @@ def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None)
     ready(a)
     if a.probes.on:
         return _getcl_probed(a, how, type, flags, deadline)
-    item = at_hand(a.zones.pack)
+    item = cached_item(a.zones.pack)
     if item is None:
         item = _item(a, a.zones.pack, how, deadline)
     return wrap_packet(item, type, flags)

@@ -23,7 +23,7 @@ from mbuf.packet.build import fill_chain, from_device
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pages import fill_pages
 from mbuf.pool import allocator, chain
-from mbuf.vm.number import INT_MAX
+from mbuf.vm.ints import INT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from mbuf.packet.chain cimport Chain, free_chain, release, release_chain
 from mbuf.packet.mbuf cimport Mbuf, wrap_packet
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.uma.item cimport Item
-from mbuf.uma.zone cimport Zone, at_hand
+from mbuf.uma.zone cimport Zone, cached_item
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned char DOOMED, LIVE

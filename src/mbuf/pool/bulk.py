@@ -39,7 +39,7 @@ if not cython.compiled:
     from mbuf.packet.chain import free_chain, release, release_chain
     from mbuf.packet.mbuf import wrap_packet
     from mbuf.pool.allocator import ready
-    from mbuf.uma.zone import at_hand
+    from mbuf.uma.zone import cached_item
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def singles(packets: list[Any]) -> int:
@@ -84,7 +84,7 @@ def getjcl_bulk(
             elif a.probes.on:
                 m = allocator.getcl(a, how, type, flags, deadline)
             else:
-                item = at_hand(zone)
+                item = cached_item(zone)
                 if item is None:
                     item = zone.alloc(how, deadline)
                 if item is None:

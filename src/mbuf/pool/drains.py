@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from mbuf.errors import Inval
 from mbuf.vm.event import EVENTHANDLER_PRI_ANY, Event
-from mbuf.vm.logged import Logged
+from mbuf.vm.log_errors import LogErrors
 
 
 class Drains:
@@ -65,5 +65,5 @@ class _Drain:
         return self._fn == other
 
     def __call__(self) -> None:
-        with Logged("drain %s", self._name):
+        with LogErrors("drain %s", self._name):
             self._fn()

@@ -12,7 +12,7 @@ from mbuf.const import M_NOWAIT, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.pages import file_chain
 from mbuf.packet.source import how_of, until
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf

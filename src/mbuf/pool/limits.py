@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
-from mbuf.pool.names import unknown
+from mbuf.pool.suggest import unknown
 
 
 class Kind(NamedTuple):

@@ -29,7 +29,7 @@ class MemoryWatch:
 
     `pool.watch_memory()` makes one. In a `with` statement, listeners are called from its thread; in an
     `async with`, from the event loop. What they raise goes to `sys.unraisablehook`, or to the loop's handler, and
-    it goes on. It looks at `watched`, by default what this machine has, every `interval` seconds where Linux
+    it goes on. It looks at `has_views`, by default what this machine has, every `interval` seconds where Linux
     doesn't tell of itself.
     At the end of the statement no thread and no descriptor is left; one that is dropped ends by itself.
     """

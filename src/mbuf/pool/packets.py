@@ -66,17 +66,17 @@ class Packets(Backend):
     def _pair(self, item: Item, cluster: Item) -> None:
         storage = cython.cast(Storage, cluster)
         storage.pair()
-        item.mate = storage
+        item.cluster = storage
 
     def give(self, item: Item) -> None:
         """Part a pair; each half goes where it came from. One that has no cluster yet, too."""
-        cluster = None if item is None else item.mate
+        cluster = None if item is None else item.cluster
         if not isinstance(cluster, Item):
             if item is None or item.out:
                 raise Inval("this is no packet")
             self._keg.give(item)
             return
-        item.mate = None
+        item.cluster = None
         unpoison(cluster)
         try:
             self._clusters.free(cluster)

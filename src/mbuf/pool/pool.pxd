@@ -10,7 +10,7 @@ from mbuf.pool.validate cimport at_least, validate
 from mbuf.packet.source cimport until
 from mbuf.vm.commit cimport check_latch, settle
 from mbuf.vm.loan cimport loan
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, M_WAITOK, MT_DATA
 cdef object NOWAIT, DATA, PKTHDR

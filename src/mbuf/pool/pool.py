@@ -36,12 +36,12 @@ from mbuf.pool.audit import PoolAudit, audit
 from mbuf.pool.file import File
 from mbuf.pool.limits import Limits, Memory
 from mbuf.pool.lowmem import MemoryWatch
-from mbuf.pool.remarks import Given, remarks
 from mbuf.pool.subsystem import Subsystem
 from mbuf.pool.sysctl import Sysctl
+from mbuf.pool.tunable_checks import Given, remarks
 from mbuf.pool.validate import at_least, validate
+from mbuf.vm.ints import clip
 from mbuf.vm.loan import loan
-from mbuf.vm.number import clip
 from mbuf.vm.page import compiled
 from mbuf.vm.pagefile import opened
 from mbuf.vm.sfbuf import NSFBUFS

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mbuf.errors import Inval
-from mbuf.pool.names import unknown
+from mbuf.pool.suggest import unknown
 from mbuf.vm.probe import Probes
 
 

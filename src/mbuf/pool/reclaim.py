@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from mbuf.vm.vm import Vm
 
 
-#: Who rings when pages run out.
+#: Stands for a zone where pages run out.
 PAGES = "pages"
 
 
 class Reclaim:
-    """Drains, and who has rung for them. See mb_reclaim."""
+    """Drains, and which zones have asked for them. See mb_reclaim."""
 
-    __slots__ = ("_bell", "_busy", "_lock", "_rung", "by_hand", "drains", "vm", "zones")
+    __slots__ = ("_busy", "_lock", "_on_shortage", "_pending", "by_hand", "drains", "vm", "zones")
 
     def __init__(self, vm: Vm, zones: Zones, by_hand: bool) -> None:
         # Memory calls this back, and zones do: it knows them, not the pool, which goes when nobody holds it.
@@ -39,21 +39,21 @@ class Reclaim:
         self.drains = Drains()
         #: True when only `run` runs them.
         self.by_hand = by_hand
-        self._rung: dict[str, int] = {}
+        self._pending: dict[str, int] = {}
         self._busy = False
         self._lock = threading.Lock()
-        self._bell: Callable[[], None] = self.bell(PAGES)
+        self._on_shortage: Callable[[], None] = self.trigger_for(PAGES)
         vm.lowmem.register(self.lowmem, EVENTHANDLER_PRI_FIRST)
         vm.reclaim.register(self.reclaim)
-        vm.shortage.register(self._bell)
+        vm.shortage.register(self._on_shortage)
 
     def close(self) -> None:
-        """Hear no more of memory."""
+        """Stop listening to memory."""
         self.vm.lowmem.forget(self.lowmem)
         self.vm.reclaim.forget(self.reclaim)
-        self.vm.shortage.forget(self._bell)
+        self.vm.shortage.forget(self._on_shortage)
         # Which refers to this, and this to it.
-        self._bell = nothing
+        self._on_shortage = nothing
 
     def lowmem(self, why: int) -> None:
         """Memory is low: protocols let go of what they can spare. See mb_reclaim."""
@@ -87,13 +87,13 @@ class Reclaim:
         for zone in self.zones.all():
             zone.reclaim(UMA_RECLAIM_DRAIN)
 
-    def bell(self, zone: str) -> Callable[[], None]:
+    def trigger_for(self, zone: str) -> Callable[[], None]:
         """What a zone calls when it hits its limit."""
-        return partial(self.ring, zone)
+        return partial(self.trigger, zone)
 
-    def ring(self, zone: str) -> None:
+    def trigger(self, zone: str) -> None:
         """Ask for the drains on behalf of a zone, or of PAGES; returns at once."""
-        self._rung[zone] = self._rung.get(zone, 0) + 1
+        self._pending[zone] = self._pending.get(zone, 0) + 1
         if self.by_hand or self._busy or not (self.drains or zone == PAGES):
             return
         with self._lock:
@@ -103,11 +103,11 @@ class Reclaim:
         try:
             threading.Thread(target=self._serve, name="mbuf reclaim", daemon=True).start()
         except RuntimeError:
-            # No thread to be had, or the interpreter ends: who rings next tries again.
+            # No thread to be had, or the interpreter ends: the next trigger tries again.
             self._busy = False
 
     def forked(self) -> None:
-        """In the child of a fork: the thread that ran drains isn't here. What was rung for is done at the next ring."""
+        """In the child of a fork: the thread that ran drains isn't here. The next trigger does what is pending."""
         self._lock = threading.Lock()
         self._busy = False
 
@@ -120,22 +120,22 @@ class Reclaim:
             finally:
                 self._busy = False
             with self._lock:
-                # Whoever rang in between took this one for busy.
-                again = bool(self._rung) and not self._busy
+                # A trigger in between took this one for busy.
+                again = bool(self._pending) and not self._busy
                 self._busy |= again
 
     def run(self) -> int:
-        """Do what was rung for since: drains once for each zone. Returns how many rang."""
-        rung, self._rung = self._rung, {}
-        count = len(rung)
+        """Do what is pending: drains, once for each zone. Returns how many zones had asked."""
+        pending, self._pending = self._pending, {}
+        count = len(pending)
         try:
-            while rung:
-                name, _ = rung.popitem()
+            while pending:
+                name, _ = pending.popitem()
                 if name == PAGES:
                     self.shortage()
                 else:
                     self.drains.invoke()
         finally:
-            # A drain has raised what ends the program, or this thread: the others' turn is still to come.
-            self._rung.update(rung)
+            # A drain has raised what ends the program, or this thread: the others are still pending.
+            self._pending.update(pending)
         return count

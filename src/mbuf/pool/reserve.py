@@ -29,7 +29,7 @@ from mbuf.packet.source import until
 from mbuf.pool import allocator
 from mbuf.pool.stock import Stock
 from mbuf.pool.validate import validate
-from mbuf.vm.number import INT_MAX, clip
+from mbuf.vm.ints import INT_MAX, clip
 
 if not cython.compiled:
     from mbuf.vm.commit import check_latch, settle

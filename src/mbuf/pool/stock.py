@@ -159,7 +159,7 @@ class Pairs(Backend):
 
     def give(self, item: Item) -> None:
         """Part a packet of the pool's own, which was freed while the reserve is in force."""
-        if item is None or not isinstance(item.mate, Item):
+        if item is None or not isinstance(item.cluster, Item):
             raise Inval("this is no packet")
         hand_out(item)
         cluster = part(item)
@@ -213,13 +213,13 @@ def pair(item: Item, cluster: Item) -> None:
     """An mbuf and a cluster, that will be freed one by one: no EXT_PACKET."""
     storage = cython.cast(Storage, cluster)
     storage.own()
-    item.mate = storage
+    item.cluster = storage
 
 
 def part(item: Item) -> Item:
     """The cluster of a packet, which is none any more."""
-    cluster: Item = item.mate
-    item.mate = None
+    cluster: Item = item.cluster
+    item.cluster = None
     return cluster
 
 

@@ -17,9 +17,9 @@ from mbuf.pool.allocator import Allocator
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
 from mbuf.pool.reclaim import Reclaim
-from mbuf.pool.remarks import switch
 from mbuf.pool.reserve import Reserve
 from mbuf.pool.stat import PoolStat
+from mbuf.pool.tunable_checks import switch
 from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.limit import Warnings
@@ -95,7 +95,7 @@ class Subsystem:
         for zone in zones.all():
             zone.limiter.warnings = self.warnings
             serve(zone, self.allocator)
-            zone.limiter.ring = self.reclaim.bell(zone.name)
+            zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
         #: True until closing has begun.
         self.alive = True
         self._closed = False

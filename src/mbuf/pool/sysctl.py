@@ -27,9 +27,9 @@ from mbuf.pool.limits import (
     Kind,
     wrap,
 )
-from mbuf.pool.names import unknown
-from mbuf.pool.node import Node
-from mbuf.pool.vmuma import VM_NODES
+from mbuf.pool.oid import Node
+from mbuf.pool.suggest import unknown
+from mbuf.pool.sysctl_uma import VM_NODES
 
 if TYPE_CHECKING:
     from mbuf.pool.subsystem import Subsystem

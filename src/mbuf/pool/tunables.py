@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from mbuf.errors import Inval, TunableWarning
 from mbuf.pool.limits import SWITCHES, TUNABLES
-from mbuf.pool.names import near, unknown
-from mbuf.pool.remarks import Given, at, read, remark
+from mbuf.pool.suggest import near, unknown
+from mbuf.pool.tunable_checks import Given, at, read, remark
 
 #: Every tunable there is.
 NAMES = (*TUNABLES, *SWITCHES)

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.uma.zone cimport Zone
-from mbuf.vm.number cimport clip
+from mbuf.vm.ints cimport clip
 
 
 @cython.final

@@ -17,7 +17,7 @@ from mbuf.uma.item import Item
 from mbuf.uma.keg import Keg
 from mbuf.uma.trash import TrashKeg, TrashZone
 from mbuf.uma.zone import Zone
-from mbuf.vm.number import clip
+from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.uma.cpu import Cpus

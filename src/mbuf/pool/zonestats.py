@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mbuf.pool.vmuma import Place
+    from mbuf.pool.sysctl_uma import Place
 
 VERSION = 1
 #: Of a zone that draws from another's keg.

@@ -12,8 +12,8 @@ from typing import IO, Any, NoReturn
 
 import click
 
-from mbuf.pool.names import unknown
-from mbuf.pool.remarks import read
+from mbuf.pool.suggest import unknown
+from mbuf.pool.tunable_checks import read
 from mbuf.pool.tunables import NAMES
 from mbuf.tools.words import plain
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 import mbuf
-from mbuf.pool.names import unknown
+from mbuf.pool.suggest import unknown
 from mbuf.tools.options import Refused
 
 

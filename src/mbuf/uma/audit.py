@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.uma.bucket import Bucket
+    from mbuf.uma.counters import Counters
     from mbuf.uma.keg import Keg
-    from mbuf.uma.tally import Tally
 else:
     from mbuf.shadow import cython
 
@@ -23,7 +23,7 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
-def audit_zone(zone: Tally) -> None:
+def audit_zone(zone: Counters) -> None:
     """Raise `Corrupt`, naming the first contradiction in a zone's caches, list of buckets, limit and line."""
     if zone is None or zone.limiter is None:
         raise Corrupt("this zone was never made")
@@ -54,12 +54,12 @@ def audit_keg(keg: Keg) -> list[tuple[int, int]]:
     return runs
 
 
-def _wrong_with(zone: Tally) -> str:
+def _wrong_with(zone: Counters) -> str:
     """In a commit: what of the zone can't be right, "" if all may be."""
     cached = zone.depot._work.nitems
     balance = zone._allocs - zone._frees
     for n in range(zone._count):
-        here = cython.cast(Cache, zone._lanes[n])
+        here = cython.cast(Cache, zone._caches[n])
         if here.alloc is here.free and here.alloc is not zone._none:
             return f"CPU {n} has one bucket for two"
         found = _wrong_in(here.alloc, zone) or _wrong_in(here.free, zone)
@@ -79,7 +79,7 @@ def _wrong_with(zone: Tally) -> str:
     return found or zone.limiter.contradiction(balance + cached + zone.adopted)
 
 
-def _wrong_in(bucket: Bucket, zone: Tally) -> str:
+def _wrong_in(bucket: Bucket, zone: Counters) -> str:
     for n in range(bucket.cnt):
         item = bucket.at(n)
         if item.out:

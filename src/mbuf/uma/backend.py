@@ -50,7 +50,7 @@ class Backend:
         raise NotImplementedError
 
     def obstacle(self, zone: Any) -> tuple[Any, Any]:
-        """Which zone's want it was that the last `take` came back empty, and whose line to stand in: see `Turn`.
+        """Which zone's want it was that the last `take` came back empty, and whose line to stand in: see `AsyncWaiter`.
 
         None if there is no line.
         """

@@ -25,10 +25,10 @@ cdef class Bucket:
     @cython.locals(taken=Item, item=Item)
     cpdef Item pop(self)
     cdef void push(self, Item item) noexcept
-    cdef void tuck(self, Item item) noexcept
+    cdef void push_below_top(self, Item item) noexcept
 
     @cython.locals(n=cython.int, last=cython.int)
-    cdef void turn(self) noexcept
+    cdef void reverse(self) noexcept
 
     @cython.locals(n=cython.int)
     cdef void house(self, Home home) noexcept

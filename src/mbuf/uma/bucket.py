@@ -92,7 +92,7 @@ class Bucket:
             self.slots.append(item)
         self.cnt += 1
 
-    def tuck(self, item: Item) -> None:
+    def push_below_top(self, item: Item) -> None:
         """Put an item under the top one.
 
         In `m = pool.getcl(); m.free()` the name m still holds the handle freed last, which can't be used
@@ -106,8 +106,8 @@ class Bucket:
             self.slots[self.cnt - 1] = cython.cast(cython.pointer(PyObject), item)
             self.cnt += 1
 
-    def turn(self) -> None:
-        """Turn the bucket over: what was at the bottom is on top."""
+    def reverse(self) -> None:
+        """AsyncWaiter the bucket over: what was at the bottom is on top."""
         if not cython.compiled:
             self.slots.reverse()
             return

@@ -48,7 +48,7 @@ cdef inline bint push_cached(Cache cache, Item item) noexcept:
     cache.frees += 1
     Py_INCREF(item)
     bucket.cnt = cnt + 1
-    # Under the top one: see `Bucket.tuck`.
+    # Under the top one: see `Bucket.push_below_top`.
     if cnt:
         bucket.slots[cnt] = bucket.slots[cnt - 1]
         bucket.slots[cnt - 1] = <PyObject *>item

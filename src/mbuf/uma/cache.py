@@ -64,5 +64,5 @@ if not cython.compiled:
             swap(cache)
         take_home(item)
         cache.frees += 1
-        cache.alloc.tuck(item)
+        cache.alloc.push_below_top(item)
         return True

@@ -11,14 +11,14 @@ from mbuf.vm.probe cimport Probes
 cdef class Item(Memory):
     cdef Home home
     cdef object handle
-    cdef object mate
+    cdef object cluster
     cdef Item link
     cdef bint cut
     cdef bint out
 
-    cdef void unwatched(self) noexcept
+    cdef void views_gone(self) noexcept
     cdef int let_go(self) except -1
-    cpdef spend(self)
+    cpdef invalidate(self)
 
 
 @cython.no_gc
@@ -29,8 +29,8 @@ cdef class Home:
 
     cdef bint keep(self, Item item) noexcept
     cpdef int free(self, Item item) except -1
-    cpdef void press(self, int change) noexcept
-    cpdef wring(self)
+    cpdef void bypass_caches(self, int change) noexcept
+    cpdef drain_caches(self)
 
 
 cdef void hold_home(Item item) noexcept
@@ -47,13 +47,13 @@ cdef inline void hand_out(Item item) noexcept:
     item.out = True
     if MBUF_ASAN:
         unpoison(item)
-        if item.mate is not None:
-            unpoison(<Memory>item.mate)
+        if item.cluster is not None:
+            unpoison(<Memory>item.cluster)
 
 
 cdef inline void take_home(Item item) noexcept:
     item.out = False
     if MBUF_ASAN:
         poison(item)
-        if item.mate is not None:
-            poison(<Memory>item.mate)
+        if item.cluster is not None:
+            poison(<Memory>item.cluster)

@@ -26,30 +26,30 @@ if not cython.compiled:
 class Item(Memory):
     """One thing of a zone.
 
-    Made by a keg, which cuts it from a slab; given back by `send_home`. `handle` and `mate` are for the
+    Made by a keg, which cuts it from a slab; given back by `send_home`. `handle` and `cluster` are for the
     layer above: what stood for the item last, and what is paired with it. `handle` never refers to
     a handle in use, so that a handle dropped by its user dies.
     """
 
     #: `cut` is true while the item's bytes are taken out of its slab, `out` while a user has it. `link` is for whoever
     #: holds it meanwhile, to link it to the next.
-    __slots__ = ("cut", "handle", "home", "link", "mate", "out")
+    __slots__ = ("cut", "handle", "home", "link", "cluster", "out")
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         self.carve(slab, start, size)
         self.home: Home = cython.cast(Home, None)
         self.handle: Any = None
-        self.mate: Any = None
+        self.cluster: Any = None
         self.link: Item = cython.cast(Item, None)
         self.cut = False
         self.out = False
 
-    def spend(self) -> None:
+    def invalidate(self) -> None:
         """Be no item any more: the bytes belong to the slab again."""
         self.handle = None
-        self.mate = None
+        self.cluster = None
 
-    def unwatched(self) -> None:
+    def views_gone(self) -> None:
         """In a commit: the last view went after the item was let go: now it may go home."""
         self.home.held -= 1
         send_home(self)
@@ -60,7 +60,7 @@ class Item(Memory):
             self.gone = False
             enter_commit()
             try:
-                self.unwatched()
+                self.views_gone()
             finally:
                 leave_commit()
         else:
@@ -70,7 +70,7 @@ class Item(Memory):
 
 def hold_home(item: Item) -> None:
     """In a commit: give back an item that somebody may look at: then it goes when the last view does."""
-    if item.watched():
+    if item.has_views():
         item.hold()
         item.home.held += 1
     elif not item.home.keep(item):
@@ -114,8 +114,8 @@ class Home:
         """Take the item back, whatever that takes: user code may run."""
         raise NotImplementedError
 
-    def press(self, change: int) -> None:
+    def bypass_caches(self, change: int) -> None:
         """One more (1) or less (-1) waits for what an item given back sets free: caches are passed by meanwhile."""
 
-    def wring(self) -> None:
+    def drain_caches(self) -> None:
         """Somebody is about to wait: give back what caches hold."""

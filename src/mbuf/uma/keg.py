@@ -206,7 +206,7 @@ class Keg(Backend):
             leave_commit()
         if not right:
             raise Corrupt(f"an item was given back to the keg {self.name} that it isn't cut from, or not any more")
-        item.spend()
+        item.invalidate()
         if self._waiters._line.count:
             self._wake()
         if self.closed:

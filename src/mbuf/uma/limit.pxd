@@ -25,7 +25,7 @@ cdef class Limit:
     cdef readonly WaitQ waiters
     cdef readonly bint closed
     cdef public Warnings warnings
-    cdef public object ring
+    cdef public object on_limit
     cdef public Home owner
     cdef Waiters _paying
     cdef double _warned

@@ -3,8 +3,8 @@
 Counts items handed out and cached alike. At the limit it warns, rings, and lets those who may wait do so in order of
 arrival; an item given back goes to the first in line. Knows neither items nor caches.
 
-Each charge is a commit. Whoever is to wait first has caches passed by from now on (`press`), works off its thread's
-release list, and has others' caches emptied (`wring`); then, in one commit, it either finds room or stands in line:
+Each charge is a commit. A thread that is to wait first has caches bypassed from now on (`bypass_caches`), works off its
+release list, and has all caches emptied (`drain_caches`); then, in one commit, it finds room or enters the queue:
 what is given back before it is found, what is given back after it is handed to it. For who can't block, a grant comes
 as a call, and is spent by the first charge inside `redeem`; what isn't spent goes to the next.
 """
@@ -71,7 +71,7 @@ class Limit:
         "moving",
         "name",
         "owner",
-        "ring",
+        "on_limit",
         "sleeps",
         "suppressed",
         "sysctl",
@@ -103,7 +103,7 @@ class Limit:
         #: True when nobody is to wait any more.
         self.closed = False
         #: Called at each hit of the limit; must not block.
-        self.ring: Callable[[], object] = nothing
+        self.on_limit: Callable[[], object] = nothing
         #: The zone, which is told when somebody waits.
         self.owner: Home | None = None
         # When it was warned last.
@@ -123,7 +123,7 @@ class Limit:
         if room:
             return room
         self._warn()
-        self.ring()
+        self.on_limit()
         return self._sleep(deadline) if how == M_WAITOK else 0
 
     def _charge(self, count: int) -> int:
@@ -201,11 +201,11 @@ class Limit:
         # From here on nothing that is freed stays in a cache, where nobody would be woken for it.
         owner = self.owner
         if owner is not None:
-            owner.press(1)
+            owner.bypass_caches(1)
         try:
             work_off_all()
             if owner is not None:
-                owner.wring()
+                owner.drain_caches()
             waiter = Waiter()
             enter_commit()
             try:
@@ -221,7 +221,7 @@ class Limit:
             return 1 if got else self._wait(waiter, deadline)
         finally:
             if owner is not None:
-                owner.press(-1)
+                owner.bypass_caches(-1)
 
     def _wait(self, waiter: Waiter, deadline: float | None) -> int:
         granted = False
@@ -256,14 +256,14 @@ class Limit:
         call = Waiter(wake)
         owner = self.owner
         if owner is not None:
-            owner.press(1)
+            owner.bypass_caches(1)
         try:
             work_off_all()
             if owner is not None:
-                owner.wring()
+                owner.drain_caches()
         except BaseException:
             if owner is not None:
-                owner.press(-1)
+                owner.bypass_caches(-1)
             raise
         enter_commit()
         try:
@@ -285,7 +285,7 @@ class Limit:
             raise TypeError("leave: nobody stands in line")
         owner = self.owner
         if owner is not None:
-            owner.press(-1)
+            owner.bypass_caches(-1)
         self._hand_on(call)
 
     def redeem(self, call: Waiter, ask: Callable[[], _Got]) -> _Got:
@@ -324,7 +324,7 @@ class Limit:
         count = self.waiters.forked()
         leave_commit()
         if self.owner is not None:
-            self.owner.press(-count)
+            self.owner.bypass_caches(-count)
 
     def _warn(self) -> None:
         now = self.clock()

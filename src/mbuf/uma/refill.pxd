@@ -3,7 +3,7 @@ cimport cython
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached
 from mbuf.uma.item cimport Item, hand_out
-from mbuf.uma.tally cimport Tally
+from mbuf.uma.counters cimport Counters
 from mbuf.uma.waitq cimport current_thread
 from mbuf.vm.commit cimport enter_commit, leave_commit
 
@@ -11,39 +11,39 @@ cdef int M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU
 
 
 @cython.locals(bucket=Bucket, here=Cache)
-cpdef Item from_depot(Tally zone, double now)
+cpdef Item from_depot(Counters zone, double now)
 
 
 @cython.locals(here=Cache, item=Item, spilt=cython.bint, count=cython.int)
-cpdef Item load(Tally zone, Bucket bucket)
+cpdef Item load(Counters zone, Bucket bucket)
 
 
 @cython.locals(bucket=Bucket, item=Item)
-cpdef Item alloc_item(Tally zone, int how, deadline)
+cpdef Item alloc_item(Counters zone, int how, deadline)
 
 
 @cython.locals(room=Py_ssize_t, size=Py_ssize_t, surplus=Py_ssize_t, bucket=Bucket)
-cpdef Bucket fill(Tally zone, int how, deadline)
-cpdef int import_items(Tally zone, Bucket bucket, Py_ssize_t count, int how, deadline) except -1
-cdef int _begin_wait(Tally zone, Bucket bucket) except -1
+cpdef Bucket fill(Counters zone, int how, deadline)
+cpdef int import_items(Counters zone, Bucket bucket, Py_ssize_t count, int how, deadline) except -1
+cdef int _begin_wait(Counters zone, Bucket bucket) except -1
 
 
 @cython.locals(at=Bucket)
-cdef int _end_wait(Tally zone, Bucket bucket) except -1
+cdef int _end_wait(Counters zone, Bucket bucket) except -1
 
 
 @cython.locals(bucket=Bucket, behind=Bucket)
-cpdef int forked(Tally zone) except -1
-cpdef int give_up(Tally zone, Bucket bucket, Py_ssize_t charged) except -1
+cpdef int forked(Counters zone) except -1
+cpdef int give_up(Counters zone, Bucket bucket, Py_ssize_t charged) except -1
 
 
 @cython.locals(behind=Bucket)
-cpdef int drain(Tally zone, Bucket bucket) except -1
-cdef int _give_back(Tally zone, Bucket bucket) except -1
+cpdef int drain(Counters zone, Bucket bucket) except -1
+cdef int _give_back(Counters zone, Bucket bucket) except -1
 
 
 @cython.locals(
     first=Bucket, last=Bucket, bucket=Bucket, here=Cache, n=cython.int, left=Py_ssize_t, found=Bucket
 )
-cpdef Bucket take_out(Tally zone, int request, double now)
-cpdef trim(tuple zones, Tally through)
+cpdef Bucket take_out(Counters zone, int request, double now)
+cpdef trim(tuple zones, Counters through)

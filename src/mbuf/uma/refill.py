@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
+    from mbuf.uma.counters import Counters
     from mbuf.uma.item import Item
-    from mbuf.uma.tally import Tally
 else:
     from mbuf.shadow import cython
 
@@ -29,11 +29,11 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
-def from_depot(zone: Tally, now: float) -> Item | None:
+def from_depot(zone: Counters, now: float) -> Item | None:
     """An item of the bucket listed last, which this CPU has from now on."""
     enter_commit()
     try:
-        here = cython.cast(Cache, zone._lanes[zone.cpus.here()])
+        here = cython.cast(Cache, zone._caches[zone.cpus.here()])
         if here.count() == 0 and zone.caching:
             bucket = zone.depot.fetch(now)
             if bucket is not None:
@@ -43,11 +43,11 @@ def from_depot(zone: Tally, now: float) -> Item | None:
         leave_commit()
 
 
-def load(zone: Tally, bucket: Bucket) -> Item | None:
+def load(zone: Counters, bucket: Bucket) -> Item | None:
     """Put a new bucket where this CPU takes from; on the list, if another thread has filled the place."""
     enter_commit()
     try:
-        here = cython.cast(Cache, zone._lanes[zone.cpus.here()])
+        here = cython.cast(Cache, zone._caches[zone.cpus.here()])
         spilt = not zone.caching
         if not spilt:
             count = bucket.cnt
@@ -71,7 +71,7 @@ def load(zone: Tally, bucket: Bucket) -> Item | None:
     return item
 
 
-def alloc_item(zone: Tally, how: int, deadline: float | None) -> Item | None:
+def alloc_item(zone: Counters, how: int, deadline: float | None) -> Item | None:
     """One item past all caches. See zone_alloc_item."""
     bucket = Bucket(1)
     bucket.charged = 1
@@ -102,7 +102,7 @@ def alloc_item(zone: Tally, how: int, deadline: float | None) -> Item | None:
         leave_commit()
 
 
-def fill(zone: Tally, how: int, deadline: float | None) -> Bucket | None:
+def fill(zone: Counters, how: int, deadline: float | None) -> Bucket | None:
     """A bucket of items from the backend. See zone_alloc_bucket."""
     size = zone.depot.bucket_size
     room = zone.limiter.charge(size, M_NOWAIT, None) if size else 0
@@ -126,7 +126,7 @@ def fill(zone: Tally, how: int, deadline: float | None) -> Bucket | None:
     return None
 
 
-def import_items(zone: Tally, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
+def import_items(zone: Counters, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
     """Have the backend put up to `count` items into a bucket; what is in it if this raises is to be given up."""
     if how == M_WAITOK:
         _begin_wait(zone, bucket)
@@ -138,17 +138,17 @@ def import_items(zone: Tally, bucket: Bucket, count: int, how: int, deadline: fl
     bucket.house(zone)
 
 
-def _begin_wait(zone: Tally, bucket: Bucket) -> None:
+def _begin_wait(zone: Counters, bucket: Bucket) -> None:
     """It may wait for pages: what is freed meanwhile must get there."""
     enter_commit()
     bucket.thread = current_thread()
     bucket.behind = zone._waiting
     zone._waiting = bucket
     leave_commit()
-    zone.press(1)
+    zone.bypass_caches(1)
 
 
-def _end_wait(zone: Tally, bucket: Bucket) -> None:
+def _end_wait(zone: Counters, bucket: Bucket) -> None:
     """The wait is over, if there was one."""
     enter_commit()
     at: Any = zone._waiting
@@ -161,10 +161,10 @@ def _end_wait(zone: Tally, bucket: Bucket) -> None:
             at.behind = bucket.behind
     bucket.behind = None
     leave_commit()
-    zone.press(-1)
+    zone.bypass_caches(-1)
 
 
-def forked(zone: Tally) -> None:
+def forked(zone: Counters) -> None:
     """In the child of a fork: threads that waited aren't here. What was meant for them goes back."""
     zone.limiter.forked()
     bucket: Any = zone._waiting
@@ -176,7 +176,7 @@ def forked(zone: Tally) -> None:
         bucket = behind
 
 
-def give_up(zone: Tally, bucket: Bucket, charged: int) -> None:
+def give_up(zone: Counters, bucket: Bucket, charged: int) -> None:
     """Give the items of a bucket that was to be filled back, and what was charged for it."""
     try:
         while bucket is not None and bucket.cnt:
@@ -185,13 +185,13 @@ def give_up(zone: Tally, bucket: Bucket, charged: int) -> None:
         zone.limiter.uncharge(charged)
 
 
-def drain(zone: Tally, bucket: Bucket | None) -> None:
+def drain(zone: Counters, bucket: Bucket | None) -> None:
     """Give the items of a list of buckets back to the backend, the bottom one first. See bucket_drain."""
     failure: BaseException | None = None
     while bucket is not None:
         behind = bucket.behind
         bucket.behind = None
-        bucket.turn()
+        bucket.reverse()
         while bucket.cnt:
             try:
                 _give_back(zone, bucket)
@@ -202,7 +202,7 @@ def drain(zone: Tally, bucket: Bucket | None) -> None:
         raise failure
 
 
-def _give_back(zone: Tally, bucket: Bucket) -> None:
+def _give_back(zone: Counters, bucket: Bucket) -> None:
     """Give the top item back."""
     try:
         zone.backend.give(bucket.pop())
@@ -210,7 +210,7 @@ def _give_back(zone: Tally, bucket: Bucket) -> None:
         zone.limiter.uncharge(1)
 
 
-def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
+def take_out(zone: Counters, request: int, now: float) -> Bucket | None:
     """In a commit: the buckets that a reclaim takes out of the list, and out of the CPUs' caches."""
     left = zone.depot.tick(request, now)
     first: Any = None
@@ -218,7 +218,7 @@ def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
     if request == UMA_RECLAIM_DRAIN_CPU:
         zone.depot.halve()
         for n in range(zone._count):
-            here = cython.cast(Cache, zone._lanes[n])
+            here = cython.cast(Cache, zone._caches[n])
             if here.alloc.cnt:
                 here.alloc.behind = first
                 first = here.alloc
@@ -243,11 +243,11 @@ def take_out(zone: Tally, request: int, now: float) -> Bucket | None:
     return found
 
 
-def trim(zones: tuple[Any, ...], through: Tally) -> None:
+def trim(zones: tuple[Any, ...], through: Counters) -> None:
     """Take what is spare out of the caches of zones. What `through` gets back meanwhile passes its caches by."""
-    through.press(1)
+    through.bypass_caches(1)
     try:
         for zone in zones:
             zone.reclaim(UMA_RECLAIM_TRIM)
     finally:
-        through.press(-1)
+        through.bypass_caches(-1)

@@ -100,8 +100,8 @@ class TrashZone(Zone):
 
     def _bytes_of(self, item: Item) -> Memory:
         """What a user of the item writes to: of a packet, its cluster."""
-        packet = not self.primary and item.mate is not None
-        return item.mate if packet else item
+        packet = not self.primary and item.cluster is not None
+        return item.cluster if packet else item
 
     def sites(self) -> Counter[str]:
         """How many items were asked for where and are still out."""

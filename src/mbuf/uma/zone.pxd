@@ -7,7 +7,7 @@ from mbuf.uma.depot cimport Depot
 from mbuf.uma.item cimport Item, take_home
 from mbuf.uma.limit cimport Limit
 from mbuf.uma.refill cimport alloc_item, drain, fill, from_depot, load, take_out
-from mbuf.uma.tally cimport Tally
+from mbuf.uma.counters cimport Counters
 from mbuf.uma.waitq cimport current_thread
 from mbuf.vm.commit cimport acquired, enter_commit, inside, leave_commit, put
 from mbuf.vm.probe cimport Probes
@@ -16,7 +16,7 @@ cdef int UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
 
 
 @cython.no_gc
-cdef class Zone(Tally):
+cdef class Zone(Counters):
     cdef readonly Zone diverted
     cdef public Zone feeds
     cdef unsigned long _reclaimer
@@ -52,8 +52,8 @@ cdef class Zone(Tally):
 
     @cython.locals(out=cython.bint)
     cdef int _take_back(self, Item item) except -1
-    cpdef void press(self, int change) noexcept
-    cpdef wring(self)
+    cpdef void bypass_caches(self, int change) noexcept
+    cpdef drain_caches(self)
     cpdef reclaim(self, request)
 
     @cython.locals(now=cython.double, bucket=Bucket)
@@ -63,7 +63,7 @@ cdef class Zone(Tally):
     cpdef close(self)
 
 
-cdef inline Item at_hand(Zone zone):
+cdef inline Item cached_item(Zone zone):
     if zone._cache is None:
         return None
     cdef Item item = pop_cached(zone._cache)
@@ -72,5 +72,5 @@ cdef inline Item at_hand(Zone zone):
     return item
 
 
-cdef inline bint put_by(Zone zone, Item item) noexcept:
-    return not zone.pressed and item.out and push_cached(zone._cache, item)
+cdef inline bint cache_item(Zone zone, Item item) noexcept:
+    return not zone.bypassed and item.out and push_cached(zone._cache, item)

@@ -17,12 +17,12 @@ from mbuf.errors import Corrupt, Inval, MbufError, NoBufs
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache
+from mbuf.uma.counters import Counters
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.depot import Depot
 from mbuf.uma.item import Item
 from mbuf.uma.limit import Limit, nothing
 from mbuf.uma.refill import alloc_item, drain, fill, from_depot, load, take_out
-from mbuf.uma.tally import Tally
 from mbuf.vm.probe import Probes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if not cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Zone(Tally):
+class Zone(Counters):
     """Items of one kind, drawn from a backend.
 
     `entries` is how many items a bucket holds at first, None for what suits `size`; `caching` false is
@@ -65,8 +65,10 @@ class Zone(Tally):
     ) -> None:
         if not isinstance(backend, Backend) or not isinstance(cpus, Cpus):
             raise TypeError("a zone is made of a Backend and of Cpus")
-        self.lanes(cpus)
-        self.tally(name, size, backend, primary, Limit(name, sysctl, clock), Depot(_entries(size, entries), clock))
+        self.init_caches(cpus)
+        self.init_counters(
+            name, size, backend, primary, Limit(name, sysctl, clock), Depot(_entries(size, entries), clock)
+        )
         self.caching = caching
         self.feeds: Zone | None = None
         self.held = 0
@@ -79,7 +81,7 @@ class Zone(Tally):
         self._reclaimer = 0
         # The one cache, which is used without asking for the CPU, nor for more that a zone of another kind does.
         alone = cython.compiled and cpus.count == 1 and type(self) is Zone
-        self._cache = cython.cast(Cache, self._lanes[0]) if alone else None
+        self._cache = cython.cast(Cache, self._caches[0]) if alone else None
 
     # The calls of every allocation and free.
 
@@ -95,7 +97,7 @@ class Zone(Tally):
         """Take an item back; None is no item. See uma_zfree_arg."""
         if item is None:
             pass
-        elif self._cache is None or self.pressed or not item.out or item.home is not self:
+        elif self._cache is None or self.bypassed or not item.out or item.home is not self:
             self._free_slow(item)
         elif not push_cached(self._cache, item):
             self._free_full(item)
@@ -104,13 +106,13 @@ class Zone(Tally):
         """In a commit: cache an item if that is all there is to do; false if it must go by `free`."""
         if self._cache is None:
             return self._push(item)
-        return put_by(self, item)
+        return cache_item(self, item)
 
     def _push(self, item: Item) -> bool:
         """In a commit: `keep`, whatever kind of zone this is."""
-        if self.pressed or not item.out or item.home is not self or not self._count:
+        if self.bypassed or not item.out or item.home is not self or not self._count:
             return False
-        here = cython.cast(Cache, self._lanes[0 if self._count == 1 else self.cpus.here()])
+        here = cython.cast(Cache, self._caches[0 if self._count == 1 else self.cpus.here()])
         kept: bool = push_cached(here, item)
         return kept
 
@@ -118,7 +120,7 @@ class Zone(Tally):
         self._made()
         enter_commit()
         try:
-            item: Item | None = pop_cached(cython.cast(Cache, self._lanes[self.cpus.here()]))
+            item: Item | None = pop_cached(cython.cast(Cache, self._caches[self.cpus.here()]))
             return item
         finally:
             leave_commit()
@@ -152,7 +154,7 @@ class Zone(Tally):
         """Have what is given back go to another zone, which receives it; or here again."""
         enter_commit()
         try:
-            self.pressed += (to is not None) - (self.diverted is not None)
+            self.bypassed += (to is not None) - (self.diverted is not None)
             self.diverted = to
         finally:
             leave_commit()
@@ -192,7 +194,7 @@ class Zone(Tally):
             put(item)
         else:
             self._check_out(item)
-            if self.pressed:
+            if self.bypassed:
                 self._give(item)
             elif not self._push_here(item):
                 self._free_full(item)
@@ -200,14 +202,14 @@ class Zone(Tally):
     def _free_full(self, item: Item) -> None:
         """List the full bucket, and begin another. See cache_free."""
         kept = False
-        while not kept and self.caching and self.depot.bucket_size and not self.pressed:
+        while not kept and self.caching and self.depot.bucket_size and not self.bypassed:
             fresh = self.depot.bucket()
             full = cython.cast(Bucket, None)
             enter_commit()
             try:
-                here = cython.cast(Cache, self._lanes[self.cpus.here()])
+                here = cython.cast(Cache, self._caches[self.cpus.here()])
                 kept = self._push(item)
-                if not kept and self.caching and not self.pressed:
+                if not kept and self.caching and not self.bypassed:
                     if not self.depot.put(here.free):
                         full = here.free
                         self.limiter.moving += full.cnt
@@ -267,13 +269,13 @@ class Zone(Tally):
         self._made()
         return bool(self.limiter.waiters)
 
-    def press(self, change: int) -> None:
+    def bypass_caches(self, change: int) -> None:
         """Have caches passed by, here and in the zone that this feeds."""
-        self.pressed += change
+        self.bypassed += change
         if self.feeds is not None:
-            self.feeds.pressed += change
+            self.feeds.bypassed += change
 
-    def wring(self) -> None:
+    def drain_caches(self) -> None:
         """Give back all that caches hold, here and in the zone that this feeds."""
         # Own caches too: what was freed since they were found empty would never come by.
         if self.feeds is not None:
@@ -337,7 +339,7 @@ class Zone(Tally):
         """Hand out no more, cache no more; what is out comes back to the backend when it is freed."""
         self._made()
         if not self.closed:
-            self.pressed += 1
+            self.bypassed += 1
         self.closed = True
         self.caching = False
         self.feeds = None
@@ -349,18 +351,18 @@ class Zone(Tally):
             try:
                 self.backend.close()
             finally:
-                limiter.ring = nothing
+                limiter.on_limit = nothing
                 limiter.dismiss()
                 limiter.owner = None
 
 
 if not cython.compiled:
 
-    def at_hand(zone: Zone) -> Item | None:
+    def cached_item(zone: Zone) -> Item | None:
         """An item out of the one cache, or None where there is more to do: see `alloc`."""
         return None
 
-    def put_by(zone: Zone, item: Item) -> bool:
+    def cache_item(zone: Zone, item: Item) -> bool:
         """In a commit: put an item into the one cache; false where there is more to do: see `keep`."""
         return False
 

@@ -16,20 +16,22 @@ cdef class Memory(Releasable):
 
     cdef int borrow(self, Loan loan) except -1
     cdef int mirror(self, Memory other) except -1
-    cdef bint in_row(self) noexcept
-    cdef int spill(self, Py_ssize_t offset, Py_ssize_t count, Memory target, Py_ssize_t start) except -1
+    cdef bint is_contiguous(self) noexcept
+    cdef int copy_scattered(
+        self, Py_ssize_t offset, Py_ssize_t count, Memory target, Py_ssize_t start
+    ) except -1
     cdef int give_back(self) except -1
-    cdef void vanish(self) noexcept
+    cdef void clear(self) noexcept
     cdef bint _taken(self) noexcept
     cdef int _be(self, object run, Py_ssize_t start, Py_ssize_t size, bint fixed) except -1
     cdef int _check_free(self, Py_ssize_t offset, Py_ssize_t count) except -1
     cpdef carve(self, run, Py_ssize_t start, Py_ssize_t size)
     cpdef Py_ssize_t place(self)
-    cdef bint watched(self) noexcept
+    cdef bint has_views(self) noexcept
     cdef void hold(self) noexcept
     cdef int _check(self, Py_ssize_t offset, Py_ssize_t count) except -1
-    cdef void unwatched(self) noexcept
-    cdef void look_away(self) noexcept
+    cdef void views_gone(self) noexcept
+    cdef void release_view(self) noexcept
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
     cpdef Py_ssize_t fit(self, Py_ssize_t offset, Py_ssize_t room, data) except -1
@@ -52,7 +54,7 @@ cdef class Window(Releasable):
     cdef Py_ssize_t off
     cdef Py_ssize_t count
 
-    cdef bint lend(self) except -1
+    cdef bint before_export(self) except -1
     cdef view(self)
 
 

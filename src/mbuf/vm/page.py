@@ -53,7 +53,7 @@ class Memory(Releasable):
 
     They are part of a run, or on loan from somebody, or those of another memory; `fixed` ones are never
     written. Views of them are counted; when the last one goes from a memory that is `held`, it is put on the release
-    list, which then calls `unwatched`.
+    list, which then calls `views_gone`.
     """
 
     #: `gone`: the last view has gone, which is still to be handled.
@@ -108,11 +108,11 @@ class Memory(Releasable):
         if cython.compiled:
             self.ptr = other.ptr
 
-    def in_row(self) -> bool:
-        """False for bytes that lie here and there, which only `read` and `spill` find."""
+    def is_contiguous(self) -> bool:
+        """False for bytes that lie here and there, which only `read` and `copy_scattered` find."""
         return True
 
-    def spill(
+    def copy_scattered(
         self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Memory, start: cython.Py_ssize_t
     ) -> None:
         """Copy bytes that don't lie in a row to another memory."""
@@ -121,10 +121,10 @@ class Memory(Releasable):
     def give_back(self) -> None:
         """End the loan: there are no bytes any more. Nobody may be looking at them."""
         loan: Loan = self.run
-        self.vanish()
+        self.clear()
         loan.release()
 
-    def vanish(self) -> None:
+    def clear(self) -> None:
         """Be no bytes in a row."""
         self.size = 0
         if cython.compiled:
@@ -144,7 +144,7 @@ class Memory(Releasable):
             offset = self.start
         return int(offset)
 
-    def watched(self) -> bool:
+    def has_views(self) -> bool:
         """True while somebody looks at the bytes; nobody does if `exports` is 0.
 
         Compiled, `exports` counts the views there are; uncompiled, those made since nobody looked.
@@ -154,7 +154,7 @@ class Memory(Releasable):
         return self.exports != 0
 
     def hold(self) -> None:
-        """Ask for `unwatched` to be called when the last view goes."""
+        """Ask for `views_gone` to be called when the last view goes."""
         self.held = True
         if not cython.compiled:
             # From here on the bytes keep this alive, as nobody else may.
@@ -162,10 +162,10 @@ class Memory(Releasable):
             self._watch = weakref.ref(self.raw, self._last_view_gone)
             self.raw = None
 
-    def unwatched(self) -> None:
+    def views_gone(self) -> None:
         """The last view of held memory has gone."""
 
-    def look_away(self) -> None:
+    def release_view(self) -> None:
         """Compiled: one looks less, of those whom `exports` counts."""
         self.exports -= 1
         if self.exports == 0 and self.held:
@@ -263,8 +263,8 @@ class Memory(Releasable):
     ) -> None:
         """Copy `count` bytes of another memory in."""
         self._check_free(offset, count)
-        if not other.in_row():
-            other.spill(start, count, self, offset)
+        if not other.is_contiguous():
+            other.copy_scattered(start, count, self, offset)
             return
         other._check(start, count)
         if count == 0:
@@ -325,7 +325,7 @@ class Export:
         memory: Memory = self.memory
         if memory is not None:
             self.memory = None
-            memory.look_away()
+            memory.release_view()
 
 
 @cython.no_gc
@@ -339,12 +339,12 @@ class Window(Releasable):
         count: int
         off: int
 
-    def lend(self) -> bool:
+    def before_export(self) -> bool:
         """Called before somebody may look: true when for reading only, an exception when not at all."""
         return False
 
     def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int) -> None:
-        fixed: cython.bint = self.lend()
+        fixed: cython.bint = self.before_export()
         memory: Memory = self.buf
         if memory is None:
             raise BufferError("this window shows no memory")
@@ -363,7 +363,7 @@ class Window(Releasable):
             return memoryview(whole)
         enter_commit()
         try:
-            fixed = self.lend() or self.buf.fixed
+            fixed = self.before_export() or self.buf.fixed
             self.buf._check(self.off, self.count)
             self.buf.exports += 1
             view = memoryview(self.buf.raw).cast("B")[self.off : self.off + self.count]
@@ -384,7 +384,7 @@ class Pane(Window):
     def __init__(self) -> None:
         raise TypeError("a view comes from m.data or m.room")
 
-    def lend(self) -> bool:
+    def before_export(self) -> bool:
         return self.fixed
 
 
@@ -406,7 +406,7 @@ def pane(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: c
     try:
         return p.view()
     finally:
-        buf.look_away()
+        buf.release_view()
         p.buf = None
 
 

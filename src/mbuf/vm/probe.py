@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
-from mbuf.vm.logged import Logged
+from mbuf.vm.log_errors import LogErrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class Probes:
         self._busy.add(me)
         try:
             for fn in listeners:
-                with Logged("listener %r of probe %s, which is detached now,", fn, name) as call:
+                with LogErrors("listener %r of probe %s, which is detached now,", fn, name) as call:
                     fn(*args)
                 if call.failed:
                     self.ignore(name, fn)

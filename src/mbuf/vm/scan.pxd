@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.vm.loan cimport loan
-from mbuf.vm.number cimport fold, swapped
+from mbuf.vm.ints cimport fold, swapped
 from mbuf.vm.page cimport Memory
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+from mbuf.vm.ints import fold, swapped
 from mbuf.vm.loan import loan
-from mbuf.vm.number import fold, swapped
 from mbuf.vm.page import Memory
 
 if cython.compiled:
@@ -43,7 +43,7 @@ class Gather:
 
     def add(self, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         """Copy `count` bytes at `off` of a memory to the end."""
-        if not memory.in_row():
+        if not memory.is_contiguous():
             memory, off = row(memory.read(off, count)), 0
         _within(memory, off, count)
         if count > self.left:
@@ -77,7 +77,7 @@ def gather(size: cython.Py_ssize_t) -> Gather:
 
 def pour(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Any, at: cython.Py_ssize_t) -> None:
     """Copy `count` bytes at `off` of a memory into a writable buffer, to its byte `at`."""
-    if not memory.in_row():
+    if not memory.is_contiguous():
         memory, off = row(memory.read(off, count)), 0
     _within(memory, off, count)
     if cython.compiled:
@@ -103,7 +103,7 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
 
     It is 0 for zeros alone; else 1 to 65535.
     """
-    if not memory.in_row():
+    if not memory.is_contiguous():
         memory, off = row(memory.read(off, count)), 0
     _within(memory, off, count)
     if not cython.compiled:
@@ -150,7 +150,7 @@ class Search:
 
     def feed(self, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> int:
         """Look through `count` bytes more; where a match begins, counted from the first byte ever fed, or -1."""
-        if not memory.in_row():
+        if not memory.is_contiguous():
             memory, off = row(memory.read(off, count)), 0
         _within(memory, off, count)
         size: cython.Py_ssize_t = len(self.pattern)

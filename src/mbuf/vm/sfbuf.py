@@ -288,7 +288,7 @@ class SfBufs:
 
 
 def _is_watched(sf: SfBuf) -> bool:
-    return bool(sf.exports) and bool(sf.watched())
+    return bool(sf.exports) and bool(sf.has_views())
 
 
 def _is_watched_spare(sf: SfBuf) -> bool:

@@ -1,6 +1,6 @@
 import pytest
 
-from mbuf.pool.names import near, unknown
+from mbuf.pool.suggest import near, unknown
 
 NAMES = ("kern.ipc.nmbufs", "kern.ipc.nmbclusters", "vm.uma.mbuf.stats.allocs", "vm.uma.mbuf_cluster.stats.allocs")
 

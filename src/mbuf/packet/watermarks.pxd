@@ -1,11 +1,11 @@
 cimport cython
 
-from mbuf.vm.number cimport clip, count
+from mbuf.vm.ints cimport clip, count
 
 cdef Py_ssize_t WASTE
 
 
-cdef class Marks:
+cdef class Watermarks:
     cdef readonly Py_ssize_t hiwat
     cdef readonly Py_ssize_t lowat
     cdef readonly Py_ssize_t mbmax

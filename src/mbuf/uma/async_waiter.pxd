@@ -1,4 +1,4 @@
-cdef class Turn:
+cdef class AsyncWaiter:
     cdef object _zone
     cdef object _line
     cdef object _call

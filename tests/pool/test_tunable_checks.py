@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Inval, Limits, Pool, TunableWarning, Vm
-from mbuf.pool.remarks import Given, remark, remarks
+from mbuf.pool.tunable_checks import Given, remark, remarks
 
 GIB = 1 << 30
 NMB = "kern.ipc.nmbclusters"

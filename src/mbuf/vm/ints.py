@@ -17,7 +17,7 @@ else:
     from mbuf.shadow import cython
 
 if cython.compiled:
-    from cython.cimports.mbuf.vm.number import PyNumber_AsSsize_t
+    from cython.cimports.mbuf.vm.ints import PyNumber_AsSsize_t
 
 _MOST = (1 << 63) - 1
 

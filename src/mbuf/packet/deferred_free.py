@@ -22,7 +22,7 @@ if not cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Remains(Releasable):
+class DeferredFree(Releasable):
     """What is left of an mbuf whose pages are gone, until its TLS session has been let go of too.
 
     `free` sends it home; dropped, it goes by itself. See ktls_enqueue_to_free.
@@ -56,7 +56,7 @@ class Remains(Releasable):
 
 
 if not cython.compiled:
-    _new = Remains.__new__
+    _new = DeferredFree.__new__
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
         """Uncompiled, remains that were never made hold nothing."""
@@ -64,4 +64,4 @@ if not cython.compiled:
         r.item = None
         return r
 
-    type.__setattr__(Remains, "__new__", _blank)
+    type.__setattr__(DeferredFree, "__new__", _blank)

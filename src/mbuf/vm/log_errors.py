@@ -11,7 +11,7 @@ from types import TracebackType
 _log = logging.getLogger("mbuf")
 
 
-class Logged:
+class LogErrors:
     """A `with` block that ends with its exception told: "`what` failed"; `failed` says whether it did."""
 
     __slots__ = ("_args", "_what", "failed")
@@ -21,7 +21,7 @@ class Logged:
         self._args = args
         self.failed = False
 
-    def __enter__(self) -> Logged:
+    def __enter__(self) -> LogErrors:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> bool:

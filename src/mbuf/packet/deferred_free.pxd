@@ -5,7 +5,7 @@ from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, 
 
 
 @cython.no_gc
-cdef class Remains(Releasable):
+cdef class DeferredFree(Releasable):
     cdef Item item
 
     @cython.locals(item=Item)

@@ -11,7 +11,7 @@ from mbuf.uma.limit cimport Limit
 
 
 @cython.no_gc
-cdef class Tally(Home):
+cdef class Counters(Home):
     cdef readonly str name
     cdef readonly Py_ssize_t size
     cdef readonly Backend backend
@@ -20,24 +20,24 @@ cdef class Tally(Home):
     cdef readonly Depot depot
     cdef readonly Cpus cpus
     cdef readonly long long adopted
-    cdef readonly int pressed
+    cdef readonly int bypassed
     cdef readonly bint caching
     cdef readonly bint closed
     cdef bint _limited
     cdef unsigned long long _allocs
     cdef unsigned long long _frees
     cdef unsigned long long _fails
-    cdef PyObject **_lanes
+    cdef PyObject **_caches
     cdef int _count
     cdef Bucket _none
     cdef Bucket _waiting
 
-    cdef int tally(
+    cdef int init_counters(
         self, str name, Py_ssize_t size, Backend backend, bint primary, Limit limiter, Depot depot
     ) except -1
 
     @cython.locals(here=Cache, count=cython.int, n=cython.int)
-    cdef int lanes(self, Cpus cpus) except -1
+    cdef int init_caches(self, Cpus cpus) except -1
 
     @cython.locals(
         here=Cache, n=cython.int, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t

@@ -1,6 +1,6 @@
 import pytest
 
-from mbuf.vm.number import clip, fold, swapped
+from mbuf.vm.ints import clip, fold, swapped
 
 
 @pytest.mark.parametrize("number", [0, 1, -1, 2**31, 2**32, 2**63 - 1, -(2**63), True])

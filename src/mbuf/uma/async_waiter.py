@@ -20,7 +20,7 @@ _Got = TypeVar("_Got")
 
 
 @cython.cclass
-class Turn:
+class AsyncWaiter:
     """A place in line for one item of a zone that has denied one.
 
     `wake` is called once, by any thread, when the turn has come; it must return at once, and say whether somebody
@@ -35,11 +35,11 @@ class Turn:
         if self._line is None:
             raise zone.denied()
         # What is freed from here on must come by the line.
-        self._zone.press(1)
+        self._zone.bypass_caches(1)
         try:
             self._call = self._line.enlist(wake)
         except BaseException:
-            self._zone.press(-1)
+            self._zone.bypass_caches(-1)
             raise
 
     def use(self, ask: Callable[[], _Got]) -> _Got:
@@ -51,5 +51,5 @@ class Turn:
         """Give up the place, and to the next in line what wasn't used. Calling it again has no effect."""
         call, self._call = self._call, None
         if call is not None:
-            self._zone.press(-1)
+            self._zone.bypass_caches(-1)
             self._line.leave(call)

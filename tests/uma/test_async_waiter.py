@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
+from mbuf.uma.async_waiter import AsyncWaiter
 from mbuf.uma.backend import Backend
-from mbuf.uma.turn import Turn
 
 Small = Callable[..., Pool]
 
@@ -22,7 +22,7 @@ def test_the_next_item_is_for_whose_turn_it_is(small: Small) -> None:
     pool = small()
     taken = hog(pool.getcl)
     woken: list[int] = []
-    turn = Turn(pool.zones.pack, lambda: not woken.append(1))
+    turn = AsyncWaiter(pool.zones.pack, lambda: not woken.append(1))
     assert (woken, pool.zones.clust.exhausted) == ([], True)
     taken.pop().freem()
     assert (woken, hog(pool.getcl)) == ([1], [])
@@ -38,7 +38,7 @@ def test_what_came_and_was_not_used_is_for_the_next(small: Small, kind: str) -> 
     ask = getattr(pool, kind)
     zone = pool.zones.mbuf if kind == "get" else pool.zones.pack
     taken = hog(ask)
-    turns = [Turn(zone, lambda: True) for _ in range(3)]
+    turns = [AsyncWaiter(zone, lambda: True) for _ in range(3)]
     taken.pop().freem()
     turns[0].leave()
     with pytest.raises(Inval):
@@ -49,21 +49,21 @@ def test_what_came_and_was_not_used_is_for_the_next(small: Small, kind: str) -> 
     turns[2].leave()
     assert hog(ask) == []
     pool.free_bulk(taken)
-    assert zone.pressed == 0
+    assert zone.bypassed == 0
 
 
 def test_a_turn_given_up_before_it_comes_leaves_no_trace(small: Small) -> None:
     pool = small()
     taken = hog(pool.getcl)
-    Turn(pool.zones.pack, lambda: True).leave()
-    assert (len(pool.zones.clust.limiter.waiters), pool.zones.pack.pressed, pool.zones.clust.pressed) == (0, 0, 0)
+    AsyncWaiter(pool.zones.pack, lambda: True).leave()
+    assert (len(pool.zones.clust.limiter.waiters), pool.zones.pack.bypassed, pool.zones.clust.bypassed) == (0, 0, 0)
     pool.free_bulk(taken)
 
 
 def test_the_turn_comes_at_once_where_there_is_room_by_now(small: Small) -> None:
     pool = small()
     woken: list[int] = []
-    turn = Turn(pool.zones.mbuf, lambda: not woken.append(1))
+    turn = AsyncWaiter(pool.zones.mbuf, lambda: not woken.append(1))
     assert woken == [1]
     turn.use(pool.get).free()
     turn.leave()
@@ -73,7 +73,7 @@ def test_pages_have_a_line_as_well(make: Callable[..., Pool], few: Callable[...,
     pool = make(few(clusters=1000, mbufs=4000), vm=Vm(1 << 18), strict=False)
     taken = hog(pool.getcl)
     woken: list[int] = []
-    turns = [Turn(pool.zones.pack, lambda: not woken.append(1)) for _ in range(2)]
+    turns = [AsyncWaiter(pool.zones.pack, lambda: not woken.append(1)) for _ in range(2)]
     assert woken == []
     taken.pop().freem()
     assert woken == [1]
@@ -101,4 +101,4 @@ def test_where_there_is_no_line_the_denial_is_raised(pool: Pool) -> None:
             return Empty().denied()
 
     with pytest.raises(NoBufs, match="never any"):
-        Turn(Zone(), lambda: True)  # type: ignore[arg-type]
+        AsyncWaiter(Zone(), lambda: True)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.limits import KINDS, MBUF, ZONE_WARNINGS, Kind, wrap
-from mbuf.pool.node import Node
+from mbuf.pool.oid import Node
 from mbuf.pool.zones import PACKET
 from mbuf.pool.zonestats import stream
 from mbuf.uma.slab import OFFPAGE_HEADER, OFFPAGE_HEADER_DEBUG

@@ -31,17 +31,17 @@ if cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Tally(Home):
+class Counters(Home):
     """The numbers of a zone: items handed out and given back, past its caches and through them."""
 
-    #: `adopted` items were charged here, and handed out by another zone. `pressed` is above 0 while somebody waits for
+    #: `adopted` items were charged here, and handed out by another zone. `bypassed` is above 0 while somebody waits for
     #: what an item given back sets free: then caches are passed by.
     __slots__ = (
         "_allocs",
         "_count",
         "_fails",
         "_frees",
-        "_lanes",
+        "_caches",
         "_limited",
         "_none",
         "_waiting",
@@ -53,13 +53,15 @@ class Tally(Home):
         "depot",
         "limiter",
         "name",
-        "pressed",
+        "bypassed",
         "primary",
         "size",
     )
-    _lanes: Any
+    _caches: Any
 
-    def tally(self, name: str, size: int, backend: Backend, primary: bool, limiter: Limit, depot: Depot) -> None:
+    def init_counters(
+        self, name: str, size: int, backend: Backend, primary: bool, limiter: Limit, depot: Depot
+    ) -> None:
         """Begin to count. `primary` zones count the free items of their backend."""
         self.name = name
         self.size = size
@@ -72,43 +74,43 @@ class Tally(Home):
         # Buckets that are being filled by threads that may wait.
         self._waiting: Any = None
         self.adopted = 0
-        self.pressed = 0
+        self.bypassed = 0
         self.caching = False
         self.closed = False
         self._allocs = 0
         self._frees = 0
         self._fails = 0
 
-    def lanes(self, cpus: Cpus) -> None:
+    def init_caches(self, cpus: Cpus) -> None:
         """Have a cache for each CPU."""
         count = cpus.count
         self.cpus = cpus
         # Stands for no bucket.
         self._none = Bucket(0)
         if cython.compiled:
-            if self._lanes != cython.NULL:
+            if self._caches != cython.NULL:
                 raise Inval(f"{self.name}: this zone is made already")
-            self._lanes = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Calloc(count, 8))
-            if self._lanes == cython.NULL:
+            self._caches = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Calloc(count, 8))
+            if self._caches == cython.NULL:
                 raise MemoryError
         else:
-            self._lanes = [None] * count
+            self._caches = [None] * count
         self._count = 0
         for n in range(count):
             here = Cache(self._none)
             if cython.compiled:
                 Py_INCREF(here)
-                self._lanes[n] = cython.cast(cython.pointer(PyObject), here)
+                self._caches[n] = cython.cast(cython.pointer(PyObject), here)
             else:
-                self._lanes[n] = here
+                self._caches[n] = here
             self._count += 1
 
     def __dealloc__(self) -> None:
         if cython.compiled:
             while self._count:
                 self._count -= 1
-                Py_XDECREF(self._lanes[self._count])
-            PyMem_Free(self._lanes)
+                Py_XDECREF(self._caches[self._count])
+            PyMem_Free(self._caches)
 
     @property
     def used(self) -> int:
@@ -132,7 +134,7 @@ class Tally(Home):
         frees = self._frees
         cached = self.depot.nitems
         for n in range(self._count):
-            here = cython.cast(Cache, self._lanes[n])
+            here = cython.cast(Cache, self._caches[n])
             allocs += here.allocs
             frees += here.frees
             cached += here.count()
@@ -142,7 +144,7 @@ class Tally(Home):
         """Allocs, frees and free items: past all caches and listed, then of each CPU's cache."""
         books = [(self._allocs, self._frees, self.depot.nitems)]
         for n in range(self._count):
-            here = cython.cast(Cache, self._lanes[n])
+            here = cython.cast(Cache, self._caches[n])
             books.append((here.allocs, here.frees, here.count()))
         return books
 

@@ -17,7 +17,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.errors import Inval
-from mbuf.vm.number import clip, count
+from mbuf.vm.ints import clip, count
 from mbuf.vm.unraisable import run
 
 #: Bytes between two sides unless told otherwise, as the kernel gives a TCP socket (net.inet.tcp.recvspace).
@@ -28,7 +28,7 @@ WASTE = 8
 
 
 @cython.cclass
-class Marks:
+class Watermarks:
     """The marks of a socket buffer: see `SockBuf`."""
 
     #: `cc` bytes, of `mbcnt` bytes of memory.
