@@ -265,7 +265,7 @@ print("alive")
         ("pool.stock", "pool.reserve", "pool.allocator", "pool.pool"),
         ("packet.ext", "packet.external", "packet.cluster", "packet.unmapped", "packet.pages", "packet.mapped"),
         ("packet.tag", "packet.sndtag", "packet.pkthdr", "packet.source", "packet.record"),
-        ("packet.queue", "packet.sockbuf", "packet.streambuf", "packet.remains"),
+        ("packet.queue", "packet.sockbuf", "packet.streambuf", "packet.deferred_free"),
         ("packet.segment", "packet.chain", "packet.header", "packet.plan", "packet.mbuf"),
     ],
     ids=lambda modules: modules[0],
