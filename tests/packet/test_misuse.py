@@ -45,7 +45,7 @@ WAITING = (
 )
 
 #: Those that such a packet refuses.
-WRONG = {"detach": Inval, "lend": BufferError, "pack": ReadOnly, "view": BufferError} | dict.fromkeys(
+WRONG = {"detach": Inval, "before_export": BufferError, "pack": ReadOnly, "view": BufferError} | dict.fromkeys(
     ("addpages", "page", "unmapped_compress"), Inval
 )
 

@@ -161,4 +161,4 @@ def test_no_view_goes_beyond_the_bytes(off: int, count: int) -> None:
     memory = borrowed(loan(bytearray(10)))
     with pytest.raises(IndexError):
         pane(memory, off, count, False)
-    assert not memory.watched()
+    assert not memory.has_views()

@@ -113,7 +113,8 @@ def put(r: Releasable) -> None:
             mbuf_own_list.first = cython.cast(cython.p_void, r)
         mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
     else:
-        if mbuf_own_list.fresh:
+        # Uncompiled, a finalizer may have come in between the two.
+        if mbuf_own_list.fresh and mbuf_own_list.last_fresh is not None:
             last = mbuf_own_list.last_fresh
             r._behind = last._behind
             last._behind = r
@@ -150,11 +151,12 @@ def work_off() -> None:
     """
     failure: BaseException | None = None
     while not inside() and has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
+        # From here on, what a finalizer drops stays on the list.
+        mbuf_own_list.depth += 1
         rest = max(mbuf_own_list.fresh - 1, 0)
         mark = mbuf_own_list.last_fresh
         sweeps = mbuf_own_list.sweeps
         mbuf_own_list.fresh = 0
-        mbuf_own_list.depth += 1
         try:
             failed = _let_first_go()
             if failed is not None:
@@ -180,10 +182,14 @@ def _let_first_go() -> BaseException | None:
         r._behind = cython.NULL
     else:
         r = mbuf_own_list.first
+        if r is None:
+            # Uncompiled, a finalizer may have let it go just now.
+            return None
         mbuf_own_list.first = r._behind
         r._behind = None
-        # Uncompiled, the mark is a reference.
-        mbuf_own_list.last_fresh = None
+        if not mbuf_own_list.fresh:
+            # Uncompiled, the mark is a reference.
+            mbuf_own_list.last_fresh = None
     r.listed = False
     LATCH.pending -= 1
     try:
