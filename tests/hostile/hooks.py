@@ -463,9 +463,11 @@ STEPS = frozenset(
     ["m.iter", "sb.iter", "st.iter", "q.iter", "m.apply", "pool.devget", "m.print", "pool.agetm2", "pool.agetjcl"]
 )
 
-#: Members that take a smaller cluster where a larger one is out. One that is freed between both requests gives them
-#: what neither order does.
-SETTLING = frozenset(["pool.getm2", "pool.frombytes"])
+#: Members that take a smaller cluster where a larger one is out, with a hook and an act. A cluster that is freed
+#: between both requests gives a result that neither order gives.
+SETTLING = frozenset(
+    (member, "logger", act) for member in ("pool.getm2", "pool.frombytes") for act in ("freem", "relink")
+)
 
 #: Members after which, and acts after which, a pool can't be used again.
 ENDS = frozenset(

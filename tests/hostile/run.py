@@ -340,7 +340,7 @@ class Player:
                 pictures.append((mode, want.picture))
         if got.error is not None and not isinstance(got.error, tuple(kinds)):
             return f"error: {got.error!r}"
-        if case.member in STEPS or (case.member in SETTLING and case.hook in AT_LIMIT):
+        if case.member in STEPS or (case.member, case.hook, case.act) in SETTLING:
             return ""
         return f"torn: {_difference(got, pictures)}"
 

@@ -52,7 +52,7 @@ class Talk:
                 self._http.receive_data(await asyncio.get_running_loop().sock_recv(self._sock, _READ))
         if not isinstance(event, h11.Request):
             return None
-        # What follows may be no HTTP any more; the answer that says so has no body either, then.
+        # Set before the next event is read: that may raise, and the answer to a HEAD request never has a body.
         self._bare = event.method == b"HEAD"
         # A body that comes with it isn't read: the client is let go of instead.
         self._whole = isinstance(self._http.next_event(), h11.EndOfMessage)

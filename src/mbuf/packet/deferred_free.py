@@ -32,7 +32,7 @@ class DeferredFree(Releasable):
     item: Item
 
     def __init__(self) -> None:
-        raise TypeError("remains are what a TLS session gets to free")
+        raise TypeError("a DeferredFree is made by the library: a TLS session gets it, and frees it")
 
     def free(self) -> None:
         """Give the mbuf back, once."""
@@ -59,7 +59,7 @@ if not cython.compiled:
     _new = DeferredFree.__new__
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, remains that were never made hold nothing."""
+        """Uncompiled, one that was never made holds nothing."""
         r = _new(cls)
         r.item = None
         return r

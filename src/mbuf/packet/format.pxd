@@ -24,7 +24,7 @@ cdef Formats FORMATS
 
 
 cdef inline Py_ssize_t place_of(object text) noexcept:
-    return (<size_t><void *>text >> 4) & 63
+    return (<size_t><void *>text >> 4) & (_PLACES - 1)
 
 
 cdef inline Format format_of(object text):

@@ -1,7 +1,7 @@
 """Formats of `struct`, parsed once.
 
-A program asks with the same few strings again and again, which are mostly the same objects: those are found by what
-they are, others by what they say. Never sees an mbuf.
+A program mostly uses a few formats, and each is the same string object every time: it is found by its address. An
+equal string that is another object is found by its text. Never sees an mbuf.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-#: Formats that are remembered, and places for those asked for last.
+#: Formats that are remembered by text, and by address: a power of two.
 _MOST, _PLACES = 256, 64
 
 
@@ -38,7 +38,7 @@ class Format:
 
 @cython.cclass
 class Formats:
-    """Those that were asked for."""
+    """The formats in use: up to 256 by text, and the last one of each of 64 places by address."""
 
     __slots__ = ("_known", "_recent")
 
@@ -73,7 +73,7 @@ if not cython.compiled:
 
     def place_of(text: object) -> int:
         """Where a text is looked for: by its address."""
-        return (id(text) >> 4) % _PLACES
+        return (id(text) >> 4) & (_PLACES - 1)
 
     def format_of(text: Any) -> Format:
         """The `Format` of a text. See `struct` for what it may say."""

@@ -107,7 +107,7 @@ class Bucket:
             self.cnt += 1
 
     def reverse(self) -> None:
-        """AsyncWaiter the bucket over: what was at the bottom is on top."""
+        """Reverse the order of the items: the bottom one is on top afterwards."""
         if not cython.compiled:
             self.slots.reverse()
             return

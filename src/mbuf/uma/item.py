@@ -33,7 +33,7 @@ class Item(Memory):
 
     #: `cut` is true while the item's bytes are taken out of its slab, `out` while a user has it. `link` is for whoever
     #: holds it meanwhile, to link it to the next.
-    __slots__ = ("cut", "handle", "home", "link", "cluster", "out")
+    __slots__ = ("cluster", "cut", "handle", "home", "link", "out")
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         self.carve(slab, start, size)

@@ -79,7 +79,7 @@ class Zone(Counters):
         self.limiter.owner = self
         # The thread that reclaims.
         self._reclaimer = 0
-        # The one cache, which is used without asking for the CPU, nor for more that a zone of another kind does.
+        # The only cache, used directly: there is no other CPU, and a subclass may do more than take an item.
         alone = cython.compiled and cpus.count == 1 and type(self) is Zone
         self._cache = cython.cast(Cache, self._caches[0]) if alone else None
 
