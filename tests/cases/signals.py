@@ -180,20 +180,16 @@ def keyboard_interrupt(scene: Scene) -> None:
             bulk(pool)
             verbs(pool)
 
-    def rounds() -> None:
+    def rounds(level: int) -> None:
+        # One that comes while another is handled ends the inner loop; many may come when the machine is busy.
         nonlocal count
         while count < 300 and time.monotonic() < end:
             try:
-                work()
+                rounds(level - 1) if level else work()
             except KeyboardInterrupt:
                 count += 1
 
-    while count < 300 and time.monotonic() < end:
-        # One that comes while another is handled ends only the inner loop.
-        try:
-            rounds()
-        except KeyboardInterrupt:
-            count += 1
+    rounds(4)
     while not stop.is_set():
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -336,3 +336,23 @@ def test_the_reserve_begins_and_ends_beside_threads(spawn: Spawn) -> None:
     pool.drain()
     assert pool.close() == 0
     assert pool.vm.used == 0
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, no exception comes in between")
+def test_uncompiled_a_bucket_that_an_interrupt_lost_stops_no_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(Vm(32 << 20), worker=False)
+    pool.free_bulk(pool.getcl_bulk(2000))
+    depot: Any = pool.zones.pack.depot
+    before = depot._work.nitems
+    assert before
+
+    def interrupt(_: object, count: int) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(depot._work), "take", interrupt)
+        with pytest.raises(Stop):
+            pool.drain()
+    pool.drain()
+    pool.getcl().free()
+    pool.drain()

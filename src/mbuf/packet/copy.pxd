@@ -64,6 +64,7 @@ cdef void _commit_copy(
     todo=Py_ssize_t,
 )
 cdef Chain dup(Chain m, int how, deadline)
+cdef void _commit_dup(Chain m, Chain n, HeaderCopy held) noexcept
 cdef Chain _room_for(Source source, Chain m, Py_ssize_t todo, int how, deadline)
 cdef int _begin_like(Chain n) except -1
 

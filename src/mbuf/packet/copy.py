@@ -220,10 +220,7 @@ def dup(m: Chain, how: int, deadline: float | None) -> Any:
                 todo -= min(todo, capacity(last))
             _fill(first, m)
             if fingerprint(m) == mark and fits_header(held, headed(m)):
-                enter_commit()
-                give_header(first, held, m)
-                first.bits &= ~M_RDONLY
-                leave_commit()
+                _commit_dup(m, first, held)
                 return first
         except BaseException:
             free_chain(first)
@@ -234,6 +231,14 @@ def dup(m: Chain, how: int, deadline: float | None) -> Any:
         settle()
     discard_header(held)
     raise changing("dup")
+
+
+def _commit_dup(m: Chain, n: Chain, held: HeaderCopy | None) -> None:
+    """Give a copy of the bytes the packet header too; it is never read-only."""
+    enter_commit()
+    give_header(n, held, m)
+    n.bits &= ~M_RDONLY
+    leave_commit()
 
 
 def _room_for(source: Source, m: Chain, todo: int, how: int, deadline: float | None) -> Any:

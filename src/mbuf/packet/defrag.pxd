@@ -39,6 +39,9 @@ cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
 cdef int defrag(Chain m, int how, deadline) except -1
 
 
+cdef void _commit_join(Chain last, Chain n) noexcept
+
+
 @cython.locals(src=Chain, piece=Py_ssize_t)
 cdef tuple _feed(Chain p, Py_ssize_t skip, Py_ssize_t n, Chain m)
 

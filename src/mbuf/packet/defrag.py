@@ -60,9 +60,7 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
                 link(last, n)
                 p, skip = _feed(p, skip, piece, n)
                 cut(last)
-                enter_commit()
-                join(last, n)
-                leave_commit()
+                _commit_join(last, n)
                 while last._next is not None:
                     last = last._next
                 todo -= piece
@@ -81,6 +79,13 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
         raise changing("defrag")
     discard_header(held)
     return 0
+
+
+def _commit_join(last: Chain, n: Chain) -> None:
+    """Put new mbufs behind others, joined where they fit."""
+    enter_commit()
+    join(last, n)
+    leave_commit()
 
 
 def _feed(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:

@@ -126,6 +126,11 @@ class Keg(Backend):
                     slab = self._empty.head()
                 if slab is None:
                     return
+                if slab.bits == 0:
+                    # Uncompiled, an exception had come between taking its last item and moving it.
+                    slab.free = 0
+                    self._settle(slab)
+                    continue
                 n = slab.lowest()
                 # May fail; nothing has changed yet.
                 item = self._make(slab, n * self._rsize)

@@ -229,6 +229,9 @@ def take_out(zone: Counters, request: int, now: float) -> Bucket | None:
             here.alloc = here.free = zone._none
     while zone.depot._work.nitems > left:
         bucket: Any = zone.depot._pop()
+        if bucket is None:
+            # Uncompiled, an exception had come between taking a bucket out and counting it.
+            break
         zone.limiter.moving += bucket.cnt
         bucket.behind = first
         first = bucket
