@@ -122,7 +122,7 @@ def extensions():
     from Cython.Build import cythonize
     from setuptools import Extension
 
-    flags = os.environ.get("MBUF_CFLAGS", "-O2").split()
+    flags = os.environ.get("MBUF_CFLAGS", "-O3 -g0").split()
     return cythonize(
         [Extension(n, [f"src/{n.replace('.', '/')}.py"], extra_compile_args=flags) for n in COMPILED],
         build_dir=MADE,

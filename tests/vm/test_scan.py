@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.arena import Arena, Run
 from mbuf.vm.page import Memory
-from mbuf.vm.scan import gather, index, pour, search, total
+from mbuf.vm.scan import index, pour, search, total
 
 #: (off, count) that are not in 8 bytes.
 OUTSIDE = [(-1, 1), (0, -1), (9, 0), (0, 9), (8, 1), (2**63 - 1, 1), (1, 2**63 - 1), (-(2**63), 0)]
@@ -32,47 +32,6 @@ def summed(data: bytes) -> int:
 
 
 # Copied out.
-
-
-def test_pieces_become_one_bytes() -> None:
-    whole = gather(7)
-    for off, count in ((0, 3), (8, 0), (4, 4)):
-        whole.add(memory(b"01234567"), off, count)
-    assert whole.close() == b"0124567"
-
-
-def test_no_pieces_become_no_bytes() -> None:
-    assert gather(0).close() == b""
-
-
-def test_one_byte_is_a_bytes_of_its_own() -> None:
-    # Python keeps one object for each single byte: writing to that would change it for all.
-    before = [bytes([byte]) for byte in range(256)]
-    whole = gather(1)
-    whole.add(memory(b"x"), 0, 1)
-    assert whole.close() == b"x"
-    assert [byte[0] for byte in before] == list(range(256))
-
-
-def test_no_more_is_gathered_than_was_asked_for() -> None:
-    whole = gather(3)
-    with pytest.raises(IndexError, match="4 bytes, where 3 are left"):
-        whole.add(memory(b"01234567"), 0, 4)
-    whole.add(memory(b"01234567"), 0, 3)
-    assert whole.close() == b"012"
-
-
-def test_nothing_is_shown_that_was_not_gathered() -> None:
-    whole = gather(3)
-    whole.add(memory(b"ab"), 0, 2)
-    with pytest.raises(IndexError, match="1 bytes are still"):
-        whole.close()
-
-
-@pytest.mark.parametrize("size", [-1, -(2**63)])
-def test_less_than_nothing_cannot_be_gathered(size: int) -> None:
-    with pytest.raises(IndexError, match="can't be gathered"):
-        gather(size)
 
 
 @pytest.mark.parametrize("target", [bytearray(8), memoryview(bytearray(8)).cast("I")])
@@ -212,7 +171,6 @@ def test_nothing_cannot_be_looked_for() -> None:
 # Bounds.
 
 VERBS = {
-    "add": lambda m, off, count: gather(8).add(m, off, count),
     "pour": lambda m, off, count: pour(m, off, count, bytearray(8), 0),
     "total": total,
     "index": lambda m, off, count: index(m, off, count, b"a"),

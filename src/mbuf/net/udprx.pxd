@@ -5,7 +5,7 @@ from mbuf.net.peer cimport Peer
 from mbuf.net.recvmmsg cimport Inbox
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, reset_header
 from mbuf.vm.ints cimport clip
 
 cdef unsigned int M_TSTMP, M_VLANTAG

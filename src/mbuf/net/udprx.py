@@ -34,6 +34,9 @@ REPEATS = 16
 #: Errors of the program, not of the network.
 HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINVAL, errno.ENOTCONN, errno.EOPNOTSUPP})
 
+if not cython.compiled:
+    from mbuf.packet.pkthdr import reset_header
+
 
 @cython.cclass
 class Receiver(Arms):
@@ -90,7 +93,7 @@ class Receiver(Arms):
         self._drops = 0
         #: What the headers of the packets of a message are like.
         self._like: PktHdr = PktHdr.__new__(PktHdr)
-        self._like.reset()
+        reset_header(self._like)
         self._like.place = interface
         self.busy = False
         self._packets = self._bytes = self._calls = 0

@@ -34,6 +34,7 @@ if not cython.compiled:
         swap,
     )
     from mbuf.packet.header import ROUNDS, changing, move_header
+    from mbuf.packet.pkthdr import add_len
     from mbuf.packet.segment import capacity, check_alive, space, start, writable
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -58,7 +59,7 @@ def prepend(m: Chain, n: int, how: int, deadline: float | None) -> int:
                 m.off += (capacity(m) - n) & ~7
             m.count = n
             if head:
-                m.hdr.add(n)
+                add_len(m.hdr, n)
             leave_commit()
             settle()
             return 0
@@ -112,7 +113,7 @@ def _commit_append(m: Chain, last: Chain, data: Loan, count: int, more: Any) -> 
     if more is not None:
         link(last, more)
     if m.bits & M_PKTHDR:
-        m.hdr.add(data.size)
+        add_len(m.hdr, data.size)
     leave_commit()
 
 
@@ -260,7 +261,7 @@ def _part_here(m: Chain, p: Chain, at: int, size: int) -> Chain:
     elif size:
         p.buf.move(p.off + at + size, p.buf, p.off + at, rest)
         p.count += size
-    m.hdr.add(size)
+    add_len(m.hdr, size)
     leave_commit()
     return p
 
@@ -282,7 +283,7 @@ def _part_after(m: Chain, p: Chain, at: int, size: int, top: Any, fresh: Any) ->
             last = last._next
     if after is not None:
         link(last, after)
-    m.hdr.add(size)
+    add_len(m.hdr, size)
     leave_commit()
     return cython.cast(Chain, found)
 

@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain, fingerprint, free_chain, link, own_header
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, reset_header
 from mbuf.packet.segment cimport check_alive, space
 from mbuf.packet.segmentation cimport begin_like
 from mbuf.packet.source cimport Source

@@ -27,6 +27,7 @@ from mbuf.vm.page import pane
 
 if not cython.compiled:
     from mbuf.packet.chain import fingerprint, free_chain, link, own_header
+    from mbuf.packet.pkthdr import reset_header
     from mbuf.packet.segment import check_alive, space
     from mbuf.packet.segmentation import begin_like
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -121,7 +122,7 @@ def from_rx(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int =
     top: Mbuf = _posted(mbufs.pop())
     own_header(top)
     if like is None:
-        top.hdr.reset()
+        reset_header(top.hdr)
         top.bits |= M_PKTHDR
         top.hdr.len = size
     else:

@@ -2,7 +2,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from mbuf.packet.ext cimport Storage, lone_packet
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, is_laden, reset_header
 from mbuf.packet.segment cimport (
     Segment,
     capacity,
@@ -13,7 +13,7 @@ from mbuf.packet.segment cimport (
     store,
     writable,
 )
-from mbuf.uma.item cimport Item, send_home
+from mbuf.uma.item cimport Item, MbufItem, send_home
 from mbuf.vm.commit cimport LATCH, Latch, enter_commit, finish_drop, leave_commit, put
 from mbuf.vm.references cimport mbuf_references
 
@@ -29,7 +29,7 @@ cdef class Chain(Segment):
 
     cdef bint before_export(self) except -1
 
-    @cython.locals(item=Item, dropped=cython.bint)
+    @cython.locals(item=MbufItem, dropped=cython.bint)
     cdef int let_go(self) except -1
 
 
@@ -85,7 +85,7 @@ cdef void attach(Chain m, Storage storage) noexcept
 cdef void release_probed(Chain m) noexcept
 
 
-@cython.locals(item=Item)
+@cython.locals(item=MbufItem)
 cdef void release_now(Chain m) noexcept
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.uma.item import Item
+    from mbuf.uma.item import Item, MbufItem
 else:
     from mbuf.shadow import cython
 
@@ -30,6 +30,7 @@ from mbuf.packet.segment import DOOMED, LIVE, Segment
 
 if not cython.compiled:
     from mbuf.packet.ext import lone_packet
+    from mbuf.packet.pkthdr import is_laden, reset_header
     from mbuf.packet.segment import check_alive, raise_freed, raise_unfit, store, writable
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
@@ -62,7 +63,7 @@ class Chain(Segment):
         self.dropped = False
         failure: BaseException | None = None
         if self.alive:
-            item: Item = self.item
+            item: MbufItem = self.item
             try:
                 source: Any = item.home.source
                 if dropped and source is not None:
@@ -281,7 +282,7 @@ def release_probed(m: Chain) -> None:
 
 def release_now(m: Chain) -> None:
     """In a commit: free one mbuf that nobody is to be told of any more. See m_free and mb_dtor_mbuf."""
-    item: Item = m.item
+    item: MbufItem = m.item
     item.handle = m
     m.alive = False
     if m.held:
@@ -307,14 +308,14 @@ def _release_nextpkt(m: Chain) -> None:
 def _release_header(m: Chain, item: Item, bits: int) -> None:
     """Have a header leave its mbuf, since it holds something, or somebody else holds it."""
     hdr: PktHdr = m.hdr
-    if not hdr.laden():
+    if not is_laden(hdr):
         m.hdr = cython.cast(PktHdr, None)
         return
     if hdr.tags is not None and bits & M_EXT and not bits & M_NOFREE:
         storage: Storage = store(m)
         if storage.defers(item):
             # The owner stays out, and so do its tags.
-            storage.tags = hdr.tags
+            item.link = hdr.tags
             hdr.tags = None
     m.hdr = cython.cast(PktHdr, None)
     put(hdr)
@@ -342,7 +343,7 @@ def own_header(m: Chain) -> None:
     """See to it that the mbuf has a header object that nobody else holds."""
     if m.hdr is None or header_shared(m):
         hdr: PktHdr = PktHdr.__new__(PktHdr)
-        hdr.reset()
+        reset_header(hdr)
         m.hdr = hdr
 
 

@@ -21,8 +21,9 @@ from mbuf.packet.header cimport (
     discard_header,
     fits_header,
     give_header,
+    set_copied_flags,
 )
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, is_laden, reset_header
 from mbuf.packet.segment cimport capacity, check_alive, store
 from mbuf.packet.source cimport Source, origin
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
@@ -42,8 +43,21 @@ cdef void take(Chain n, Chain m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t o
 
 @cython.locals(storage=Storage, made=Storage)
 cdef int dupcl(Chain n, Chain m) except -1
+
+
+@cython.locals(n=Chain)
 cdef Chain copym(Chain m, Py_ssize_t skip, Py_ssize_t count, int how, deadline)
+
+
+@cython.locals(n=Chain)
 cdef Chain copypacket(Chain m, int how, deadline)
+
+
+@cython.locals(
+    bits=cython.uint, head=cython.uint, storage=Storage, off=Py_ssize_t, size=Py_ssize_t, hdr=PktHdr, n=Chain,
+    same=cython.bint,
+)
+cdef Chain _share_one(Chain m, Py_ssize_t skip, Py_ssize_t count, int how, deadline)
 
 
 @cython.locals(

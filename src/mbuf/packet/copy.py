@@ -38,7 +38,16 @@ if not cython.compiled:
         own_header,
         span,
     )
-    from mbuf.packet.header import ROUNDS, acquire_header, changing, discard_header, fits_header, give_header
+    from mbuf.packet.header import (
+        ROUNDS,
+        acquire_header,
+        changing,
+        discard_header,
+        fits_header,
+        give_header,
+        set_copied_flags,
+    )
+    from mbuf.packet.pkthdr import add_len, copy_header, is_laden, reset_header
     from mbuf.packet.segment import capacity, check_alive, store
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -112,13 +121,48 @@ def copym(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> 
         span(m, "copym", skip, 0 if count == M_COPYALL else count)
     if count == 0:
         return None
-    return _duplicate(m, skip, count, False, how, deadline)
+    n = _share_one(m, skip, count, how, deadline) if m._next is None else None
+    return _duplicate(m, skip, count, False, how, deadline) if n is None else n
 
 
 def copypacket(m: Chain, how: int, deadline: float | None) -> Any:
     """A new packet of the same bytes, that keeps the room before them. See m_copypacket."""
     check_alive(m)
-    return _duplicate(m, 0, M_COPYALL, True, how, deadline)
+    n = _share_one(m, 0, M_COPYALL, how, deadline) if m._next is None else None
+    return _duplicate(m, 0, M_COPYALL, True, how, deadline) if n is None else n
+
+
+def _share_one(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> Any:
+    """`_duplicate` of the usual packet: one mbuf whose storage can be shared, with no tags in its header.
+
+    None where it is another one, or has become one meanwhile.
+    """
+    bits = m.bits
+    head = 0 if skip else bits & M_PKTHDR
+    hdr = m.hdr
+    if not bits & M_EXT or bits & M_EXTPG or skip >= m.count or (head and is_laden(hdr)):
+        return None
+    storage: Storage = store(m)
+    storage.check_share()
+    off, size = m.off, m.count
+    n: Chain = origin(m).get(how, m.kind, head, deadline)
+    enter_commit()
+    # To get one may have taken a wait.
+    same = m.alive and m.bits == bits and m.buf is storage and m.off == off and m.count == size and m._next is None
+    if same and (not head or (m.hdr is hdr and not is_laden(hdr))):
+        if head:
+            copy_header(n.hdr, hdr)
+            set_copied_flags(n, m)
+            if count != M_COPYALL:
+                n.hdr.len = count
+        n.buf = storage
+        share(n, m, off + skip, size - skip if count == M_COPYALL else count)
+        leave_commit()
+        return n
+    leave_commit()
+    free_chain(n)
+    settle()
+    return None
 
 
 def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline: float | None) -> Any:
@@ -143,7 +187,7 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
             first = source.get(how, p.kind, 0 if skip else m.bits & M_PKTHDR, deadline)
             # To get one may have taken a wait, in which another thread freed the chain or took its header off.
             check_alive(m)
-            if first.bits & M_PKTHDR and m.bits & M_PKTHDR and m.hdr.laden():
+            if first.bits & M_PKTHDR and m.bits & M_PKTHDR and is_laden(m.hdr):
                 held = acquire_header(held, m.hdr, how)
             last: Chain = first
             todo = count
@@ -208,7 +252,7 @@ def dup(m: Chain, how: int, deadline: float | None) -> Any:
             if hdr.len != todo:
                 raise Inval(f"dup: the packet header says {hdr.len} bytes, the mbufs have {todo}: see fixhdr")
             first = _room_for(source, m, todo, how, deadline)
-            if hdr.laden():
+            if is_laden(hdr):
                 held = acquire_header(held, hdr, how)
             _begin_like(first)
             last: Chain = first
@@ -251,7 +295,7 @@ def _room_for(source: Source, m: Chain, todo: int, how: int, deadline: float | N
 def _begin_like(n: Chain) -> None:
     """Give a new mbuf a clean packet header, behind which its data begins."""
     own_header(n)
-    n.hdr.reset()
+    reset_header(n.hdr)
     n.bits |= M_PKTHDR
     if not n.bits & M_EXT:
         n.off = MPKTHSIZE
@@ -345,7 +389,7 @@ def _commit_split(m: Chain, keep: int, p: Chain, at: int, n: Chain, part: Any, t
             n.hdr.hold(tag, CSUM_SND_TAG)
         elif not m.hdr.csum_flags & CSUM_SND_TAG:
             n.hdr.hold(m.hdr.place, 0)
-        n.hdr.add(m.hdr.len - keep)
+        add_len(n.hdr, m.hdr.len - keep)
         m.hdr.len = keep
     leave_commit()
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.packet.pkthdr cimport is_laden
 from mbuf.packet.chain cimport (
     Chain,
     cut,

@@ -22,6 +22,7 @@ from mbuf.packet.header import HeaderCopy
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, headed, length, link, next_checked, release_chain, swap
     from mbuf.packet.header import ROUNDS, acquire_header, changing, discard_header, fits_header, give_header
+    from mbuf.packet.pkthdr import is_laden
     from mbuf.packet.plan import free_all, plan
     from mbuf.packet.segment import check_alive
     from mbuf.packet.source import origin
@@ -45,7 +46,7 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
                 top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
             else:
                 top = cython.cast(Chain, source.get(how, MT_DATA, M_PKTHDR, deadline))
-            if m.alive and m.bits & M_PKTHDR and m.hdr.laden():
+            if m.alive and m.bits & M_PKTHDR and is_laden(m.hdr):
                 held = acquire_header(held, m.hdr, how)
             piece = min(todo, MCLBYTES)
             p, skip = _feed(m, 0, piece, top)
@@ -144,7 +145,7 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
             todo = whole = length(m)
             source = origin(m)
             top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
-            if headed(m).laden():
+            if is_laden(headed(m)):
                 held = acquire_header(held, m.hdr, how)
             last: Chain = top
             p: Any = m

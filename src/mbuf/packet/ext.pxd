@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.uma.item cimport Home, Item, send_home
+from mbuf.uma.item cimport Home, Item, MbufItem, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, put
 
 cdef int EXT_CLUSTER, EXT_JUMBOP, EXT_JUMBO9, EXT_JUMBO16, EXT_PACKET
@@ -9,9 +9,7 @@ cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE, MJUM9BYTES
 
 @cython.no_gc
 cdef class Storage(Item):
-    cdef Item ending
     cdef Item owner
-    cdef object tags
     cdef unsigned int users
     cdef unsigned char type
 
@@ -31,7 +29,7 @@ cdef class Storage(Item):
     cdef void join(self, Item item, Storage made) noexcept
     cdef void unref(self, Item item) noexcept
 
-    @cython.locals(owner=Item)
+    @cython.locals(owner=MbufItem)
     cdef void finish(self, Item item) noexcept
 
     @cython.locals(owner=Item)
@@ -46,7 +44,6 @@ cdef class Storage(Item):
     @cython.locals(item=Item)
     cdef int let_go(self) except -1
     cdef int end(self, Item item) except -1
-    cdef int untag(self) except -1
 
 
 cdef inline bint lone_packet(Storage storage) noexcept:
@@ -55,5 +52,7 @@ cdef inline bint lone_packet(Storage storage) noexcept:
         and storage.type == EXT_PACKET
         and storage.exports == 0
         and storage.owner is None
-        and storage.tags is None
     )
+
+
+cdef int untag(Item owner) except -1

@@ -2,12 +2,12 @@
 
 Storage counts the mbufs that use it. One of them is its *owner*: the one whose struct mbuf would hold the count in
 the kernel. An owner that is freed before the last user stays out of its zone until that one lets go, and so do its
-tags. `owner` is None while one mbuf uses the storage alone; sharing names it.
+tags, in its `link`. `owner` is None while one mbuf uses the storage alone; sharing names it.
 
     m ---buf--> storage <--buf--- n        users = 2, owner = item of m
 
 Counting up (`join`) and down (`unref`) are parts of commits. What the last use ends may have finalizers and free
-routines; then the storage is put on the release list with the item of its last user in `ending`, and `let_go` ends it
+routines; then the storage is put on the release list with the item of its last user in `link`, and `let_go` ends it
 after the commit. If somebody looks at the bytes, it is held until the last view goes, and ends then.
 Never knows the mbufs themselves.
 """
@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.packet.tag import TagList
 else:
     from mbuf.shadow import cython
 
@@ -35,7 +33,7 @@ from mbuf.const import (
     MJUM9BYTES,
     MJUMPAGESIZE,
 )
-from mbuf.uma.item import Item
+from mbuf.uma.item import Item, MbufItem
 
 if not cython.compiled:
     from mbuf.uma.item import send_home
@@ -43,13 +41,7 @@ if not cython.compiled:
 
     def lone_packet(storage: Storage) -> bool:
         """True for the cluster of a packet that one mbuf uses, that nobody looks at, and that has nothing to end."""
-        return (
-            storage.users == 1
-            and storage.type == EXT_PACKET
-            and storage.exports == 0
-            and storage.owner is None
-            and storage.tags is None
-        )
+        return storage.users == 1 and storage.type == EXT_PACKET and storage.exports == 0 and storage.owner is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +69,15 @@ class Ext:
 class Storage(Item):
     """A cluster: an item of a cluster zone, with what `struct m_ext` says of it while mbufs use it."""
 
-    #: `tags` are those of an owner that was freed before the last user; `users` is 0 for storage that is counted
-    #: elsewhere.
-    __slots__ = ("ending", "owner", "tags", "type", "users")
-    ending: Item | None
+    #: `users` is 0 for storage that is counted elsewhere.
+    __slots__ = ("owner", "type", "users")
     owner: Item | None
-    tags: TagList | None
     type: int
     users: int
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         Item.__init__(self, slab, start, size)
-        self.ending = None
         self.owner = None
-        self.tags = None
         self.type = 0
         self.users = 0
 
@@ -180,8 +167,8 @@ class Storage(Item):
             self.users -= 1
             if item is not self.owner:
                 send_home(item)
-        elif self.tags is not None:
-            self.ending = item
+        elif self.owner is not None and self.owner.link is not None:
+            self.link = item
             put(self)
         else:
             self.finish(item)
@@ -190,7 +177,7 @@ class Storage(Item):
         """In a commit: the last use has ended, and nobody is left to be told."""
         if self.type != EXT_PACKET:
             # An mbuf that came with this, out of the reserve, goes home without.
-            owner = item if self.owner is None else self.owner
+            owner = cython.cast(MbufItem, item if self.owner is None else self.owner)
             if owner.cluster is self:
                 owner.cluster = None
             send_home(self)
@@ -230,25 +217,28 @@ class Storage(Item):
 
     def let_go(self) -> int:
         """End, or go home."""
-        item = self.ending
+        item = cython.cast(Item, self.link)
         if self.gone or item is None:
             Item.let_go(self)
         else:
-            self.ending = None
+            self.link = None
             self.end(item)
         return 0
 
     def end(self, item: Item) -> None:
         """Free the tags of an owner that was freed before; then `finish`."""
         try:
-            self.untag()
+            untag(self.owner)
         finally:
             enter_commit()
             self.finish(item)
             leave_commit()
 
-    def untag(self) -> None:
-        """Free the tags of an owner that was freed before."""
-        tags, self.tags = self.tags, None
+
+def untag(owner: Item | None) -> None:
+    """Free the tags of an owner that was freed before; None owns nothing."""
+    if owner is not None:
+        tags: Any = owner.link
+        owner.link = None
         if tags is not None:
             tags.delete_chain(None)

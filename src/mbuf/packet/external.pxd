@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.ext cimport Storage
+from mbuf.packet.ext cimport Storage, untag
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, put
 from mbuf.vm.loan cimport Loan

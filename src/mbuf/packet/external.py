@@ -26,6 +26,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    from mbuf.packet.ext import untag
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, put
 
@@ -83,7 +84,7 @@ class External(Storage):
         self.refs = refs
         self.users = 1 if refs is None else 0
         if not cython.compiled:
-            self.handle = self.cluster = self.owner = self.tags = self.ending = None
+            self.owner = self.link = None
             self.home = cython.cast(Home, None)
             self.released = False
             self.free_cb: tuple[Any, ...] | None = None
@@ -160,22 +161,22 @@ class External(Storage):
         if self.exports and self.has_views():
             self.later(item)
         else:
-            self.ending = item
+            self.link = item
             put(self)
 
     def views_gone(self) -> None:
         owner = self.owner
         if owner is not None:
             owner.home.held -= 1
-            self.ending = owner
+            self.link = owner
         put(self)
 
     def let_go(self) -> int:
-        item = self.ending
+        item = cython.cast(Item, self.link)
         if self.gone:
             Item.let_go(self)
         elif item is not None:
-            self.ending = None
+            self.link = None
             self.end(item)
         elif self.uses == 0 and not self.released:
             self._leave()
@@ -186,8 +187,7 @@ class External(Storage):
         owner = item if self.owner is None else self.owner
         try:
             try:
-                if self.tags is not None:
-                    self.untag()
+                untag(owner)
             finally:
                 self.released = True
                 # From here on the memory is its owner's, who may do with it what he likes.
@@ -201,15 +201,12 @@ class External(Storage):
             self._forget()
 
     def _leave(self) -> None:
-        """Give the buffer back, and call no free routine; the tags of an owner that was freed before go first."""
+        """Give the buffer back, and call no free routine."""
+        self.released = True
         try:
-            self.untag()
+            self.give_back()
         finally:
-            self.released = True
-            try:
-                self.give_back()
-            finally:
-                self._forget()
+            self._forget()
 
     def _forget(self) -> None:
         """What was the owner's is not kept."""
@@ -230,6 +227,9 @@ class External(Storage):
         owner = self.owner
         self.owner = None
         if owner is not None and owner is not item:
+            if owner.link is not None:
+                put(owner.link)
+                owner.link = None
             send_home(owner)
         self.uses = 0
         put(self)

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.chain cimport Chain, headed, header_shared, last_of, length, next_checked
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, copy_header, is_laden, reset_header
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.tag cimport TagList
 from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle

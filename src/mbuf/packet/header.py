@@ -37,6 +37,7 @@ from mbuf.packet.tag import TagList
 
 if not cython.compiled:
     from mbuf.packet.chain import headed, header_shared, last_of, length, next_checked
+    from mbuf.packet.pkthdr import copy_header, is_laden, reset_header
     from mbuf.packet.segment import check_alive
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
@@ -110,7 +111,7 @@ def discard_header(held: HeaderCopy | None) -> int:
 def give_header(m: Chain, held: HeaderCopy | None, like: Chain) -> None:
     """In a commit: take over a packet header like that of `like`, clean here; the flags follow. See m_dup_pkthdr."""
     hdr: PktHdr = m.hdr
-    hdr.copy(like.hdr)
+    copy_header(hdr, like.hdr)
     if held is not None:
         hdr.tags = held.tags
         held.tags = None
@@ -128,7 +129,7 @@ def set_copied_flags(m: Chain, like: Chain) -> None:
 def drop_header(m: Chain) -> None:
     """In a commit: have no packet header any more. See m_demote_pkthdr."""
     m.bits &= ~M_PKTHDR
-    if m.hdr.laden():
+    if is_laden(m.hdr):
         hdr: PktHdr = m.hdr
         m.hdr = cython.cast(PktHdr, None)
         hdr.taken_off = True
@@ -146,7 +147,7 @@ def move_header(m: Chain, from_: Chain) -> None:
     m.hdr = from_.hdr
     set_copied_flags(m, from_)
     from_.bits &= ~M_PKTHDR
-    if had and spare.laden():
+    if had and is_laden(spare):
         from_.hdr = cython.cast(PktHdr, None)
         spare.taken_off = True
         put(spare)
@@ -248,7 +249,7 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
     had = m.bits & M_PKTHDR != 0
     m.hdr = fresh
     give_header(m, held, from_)
-    if had and spare.laden():
+    if had and is_laden(spare):
         spare.taken_off = True
         put(spare)
     leave_commit()
@@ -258,7 +259,7 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
 def new_header() -> PktHdr:
     """A clean header."""
     hdr: PktHdr = PktHdr.__new__(PktHdr)
-    hdr.reset()
+    reset_header(hdr)
     return hdr
 
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.ext cimport Storage
+from mbuf.packet.ext cimport Storage, untag
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Home, Item
 from mbuf.vm.commit cimport enter_commit, leave_commit, put

@@ -20,6 +20,7 @@ from mbuf.uma.item import Home, Item
 from mbuf.vm.page import Memory
 
 if not cython.compiled:
+    from mbuf.packet.ext import untag
     from mbuf.vm.commit import enter_commit, leave_commit, put
 
 
@@ -39,7 +40,7 @@ class Mapped(Storage):
     def begin(self, of: Unmapped, page: int, seen: Memory) -> None:
         """Be the storage of one mbuf; the window is taken over."""
         if not cython.compiled:
-            self.handle = self.cluster = self.owner = self.tags = self.ending = None
+            self.owner = self.link = None
             self.home = cython.cast(Home, None)
         self.mirror(seen)
         self.of = of
@@ -57,15 +58,16 @@ class Mapped(Storage):
         if self.exports and self.has_views():
             self.later(item)
         else:
-            self.ending = item
+            self.link = item
             put(self)
 
     def end(self, item: Item) -> None:
         """Nobody uses or sees the page any more. See mb_unmapped_free_mext."""
         of, self.of = self.of, cython.cast(Unmapped, None)
         seen, self.seen = self.seen, cython.cast(Memory, None)
+        owner = item if self.owner is None else self.owner
         try:
-            self.untag()
+            untag(owner)
         finally:
             # A freed mbuf still refers to this, and must not keep the window mapped.
             self.clear()

@@ -34,7 +34,7 @@ from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.format cimport Format, format_of
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, add_len, reset_header
 from mbuf.packet.chain cimport length as _length
 from mbuf.packet.segment cimport begin, bound, capacity, check_alive, space, start, store
 from mbuf.packet.segment cimport leading as _leading
@@ -42,7 +42,7 @@ from mbuf.packet.segment cimport writable as _writable
 from mbuf.packet.source cimport how_of, until
 from mbuf.packet.tag cimport TagList
 from mbuf.packet.unmapped cimport Unmapped
-from mbuf.uma.item cimport Item, send_home
+from mbuf.uma.item cimport Item, MbufItem, send_home
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan, loan
 from mbuf.vm.ints cimport clip, count
@@ -86,25 +86,25 @@ cdef int _check_adopt(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
 cdef int count_whole(Mbuf m) except -1
 
 
-cdef inline bint reusable(Item item) noexcept:
+cdef inline bint reusable(MbufItem item) noexcept:
     return mbuf_references(<PyObject *>item.handle) == 1
 
 
 @cython.locals(m=Mbuf)
-cdef Mbuf wrap(Item item, Memory buf, Py_ssize_t off, int kind, unsigned int bits)
+cdef Mbuf wrap(MbufItem item, Memory buf, Py_ssize_t off, int kind, unsigned int bits)
 
 
 cdef inline Mbuf wrap_item(Item item, int kind, unsigned int bits):
-    return wrap(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+    return wrap(<MbufItem>item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
 
 
 cdef inline Mbuf wrap_packet(Item item, int kind, unsigned int bits):
-    return wrap(item, <Memory>item.cluster, 0, kind, bits | M_EXT)
+    return wrap(<MbufItem>item, <Memory>(<MbufItem>item).cluster, 0, kind, bits | M_EXT)
 
 
 @cython.locals(fresh=Mbuf)
-cdef Mbuf _new_handle(Item item, Mbuf m, unsigned int bits)
+cdef Mbuf _new_handle(MbufItem item, Mbuf m, unsigned int bits)
 
 
 @cython.locals(m=Mbuf)
-cpdef show(Item item, Storage storage, free)
+cpdef show(MbufItem item, Storage storage, free)

@@ -68,6 +68,7 @@ from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import DOOMED, M_STRUCTURE
 from mbuf.packet.source import how_of, until
 from mbuf.packet.unmapped import Unmapped
+from mbuf.uma.item import MbufItem
 from mbuf.vm.ints import INT_MAX, clip, count
 from mbuf.vm.loan import loan
 from mbuf.vm.page import Memory, pane
@@ -90,6 +91,7 @@ if not cython.compiled:
     from mbuf.packet.chain import length as _length
     from mbuf.packet.external import external, freeable
     from mbuf.packet.format import format_of
+    from mbuf.packet.pkthdr import add_len, reset_header
     from mbuf.packet.segment import begin, bound, capacity, check_alive, space, start, store
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
@@ -361,7 +363,7 @@ class Mbuf(Chain):
             raise Inval(f"grow: {more} bytes; there is room for 0 to {most}")
         self.count += more
         if self.bits & M_PKTHDR:
-            self.hdr.add(more)
+            add_len(self.hdr, more)
 
     @cython.locals(first=cython.Py_ssize_t, more=cython.Py_ssize_t)
     def fill(self, data: Any, start: int, count: int) -> None:
@@ -382,7 +384,7 @@ class Mbuf(Chain):
             self.buf.store(self.off + self.count, lent, first, more)
             self.count += more
             if self.bits & M_PKTHDR:
-                self.hdr.add(more)
+                add_len(self.hdr, more)
             leave_commit()
         finally:
             lent.release()
@@ -743,7 +745,7 @@ class Mbuf(Chain):
             self.off += n
             self.count -= n
             if self.bits & M_PKTHDR:
-                self.hdr.add(-n)
+                add_len(self.hdr, -n)
         elif not -INT_MAX <= n <= INT_MAX:
             raise Inval(f"adj: {n} bytes: give at most {INT_MAX}, either way")
         else:
@@ -877,7 +879,7 @@ class Mbuf(Chain):
             self.off -= n
             self.count += n
             if self.bits & M_PKTHDR:
-                self.hdr.add(n)
+                add_len(self.hdr, n)
         return self
 
     def append(self, data: Any) -> Self:
@@ -1262,7 +1264,7 @@ def count_whole(m: Mbuf) -> None:
 # Handles.
 
 
-def wrap(item: Item, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
+def wrap(item: MbufItem, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
     """A live handle of an item, whose data is to be in `buf`: its last one if nobody else holds that, else a new one.
 
     It has a clean header if `bits` say so.
@@ -1273,7 +1275,7 @@ def wrap(item: Item, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
             item.handle = None
         elif m.hdr is not None and not header_shared(m):
             item.handle = None
-            m.hdr.reset()
+            reset_header(m.hdr)
         else:
             m = _new_handle(item, m, bits)
     else:
@@ -1288,7 +1290,7 @@ def wrap(item: Item, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
     return m
 
 
-def _new_handle(item: Item, m: Any, bits: int) -> Mbuf:
+def _new_handle(item: MbufItem, m: Any, bits: int) -> Mbuf:
     try:
         if m is None:
             m = Mbuf.__new__(Mbuf)
@@ -1307,7 +1309,7 @@ def _new_handle(item: Item, m: Any, bits: int) -> Mbuf:
     return fresh
 
 
-def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
+def show(item: MbufItem, storage: Storage, free: Callable[[Any], object]) -> None:
     """Call a free routine with an mbuf to look at, which stands for the one that the storage belonged to."""
     m: Mbuf = Mbuf.__new__(Mbuf)
     m.item = item
@@ -1324,17 +1326,18 @@ def show(item: Item, storage: Storage, free: Callable[[Any], object]) -> None:
 
 if not cython.compiled:
 
-    def reusable(item: Item) -> bool:
+    def reusable(item: MbufItem) -> bool:
         """True when nobody else holds the item's last handle."""
         return False
 
     def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
         """The handle of an item of the mbuf zone, which goes back there if that fails. See mb_ctor_mbuf."""
-        return wrap(item, item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
+        return wrap(cython.cast(MbufItem, item), item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
 
     def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
         """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
-        return wrap(item, cython.cast(Memory, item.cluster), 0, kind, bits | M_EXT)
+        packet = cython.cast(MbufItem, item)
+        return wrap(packet, cython.cast(Memory, packet.cluster), 0, kind, bits | M_EXT)
 
     def _refuse_subclass(cls: Any) -> None:
         raise TypeError("Mbuf can't be subclassed: its pool makes mbufs; keep what you add in an object of your own")

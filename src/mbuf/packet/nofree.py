@@ -13,7 +13,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import MSIZE
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Home, Item, MbufItem
 from mbuf.vm.loan import loan
 from mbuf.vm.probe import Probes
 
@@ -30,12 +30,12 @@ class NoFree(Home):
         self.source = None
         self.probes = Probes()
 
-    def item(self) -> Item:
+    def item(self) -> MbufItem:
         """An item of its own, for one mbuf."""
-        item: Item = Item.__new__(Item)
+        item: MbufItem = MbufItem.__new__(MbufItem)
         item.borrow(loan(bytearray(MSIZE)))
         item.home = self
-        item.handle = item.cluster = None
+        item.handle = item.cluster = item.link = None
         return item
 
     def free(self, item: Item) -> None:

@@ -10,23 +10,52 @@ cdef unsigned int CSUM_SND_TAG
 cdef class PktHdr(Releasable):
     cdef object place
     cdef TagList tags
-    cdef bint taken_off
     cdef public Py_ssize_t len
     cdef public unsigned int flowid
     cdef public unsigned int csum_flags
     cdef public unsigned short fibnum
     cdef public unsigned char numa_domain
     cdef public unsigned char rsstype
+    cdef unsigned char taken_off
     cdef public unsigned long long rcv_tstmp
     cdef public unsigned long long PH_per
     cdef public unsigned long long PH_loc
 
     @cython.locals(bits=cython.uint)
     cdef void hold(self, thing, unsigned int flag) noexcept
-    cdef void add(self, Py_ssize_t count) noexcept
-    cdef void reset(self) noexcept
-    cdef bint laden(self) noexcept
-    cdef void copy(self, PktHdr other) noexcept
 
     @cython.locals(tags=TagList)
     cdef int let_go(self) except -1
+
+
+cdef inline bint is_laden(PktHdr hdr) noexcept:
+    return hdr.place is not None or hdr.tags is not None
+
+
+cdef inline void add_len(PktHdr hdr, Py_ssize_t count) noexcept:
+    hdr.len += count
+
+
+cdef inline void reset_header(PktHdr hdr) noexcept:
+    hdr.len = 0
+    hdr.flowid = 0
+    hdr.csum_flags = 0
+    hdr.fibnum = 0
+    hdr.numa_domain = 0
+    hdr.rsstype = 0
+    hdr.rcv_tstmp = 0
+    hdr.PH_per = 0
+    hdr.PH_loc = 0
+
+
+cdef inline void copy_header(PktHdr hdr, PktHdr other) noexcept:
+    hdr.place = other.place
+    hdr.len = other.len
+    hdr.flowid = other.flowid
+    hdr.csum_flags = other.csum_flags
+    hdr.fibnum = other.fibnum
+    hdr.numa_domain = other.numa_domain
+    hdr.rsstype = other.rsstype
+    hdr.rcv_tstmp = other.rcv_tstmp
+    hdr.PH_per = other.PH_per
+    hdr.PH_loc = other.PH_loc

@@ -68,9 +68,16 @@ class PktHdr(Releasable):
         "taken_off",
     )
 
+    PH_loc: int
     PH_per: int
     csum_flags: int
+    fibnum: int
+    flowid: int
+    len: int
+    numa_domain: int
     place: Any
+    rcv_tstmp: int
+    rsstype: int
     tags: TagList | None
     taken_off: bool
 
@@ -150,32 +157,6 @@ class PktHdr(Releasable):
             object.__setattr__(self, "csum_flags", bits)
         del before
 
-    def add(self, count: int) -> None:
-        """Count bytes more, or less if negative, in `len`: below 0 too, where somebody had set it too low."""
-        if cython.compiled:
-            self.len += count
-        else:
-            object.__setattr__(self, "len", self.len + count)
-
-    def reset(self) -> None:
-        """As in a new packet: nothing known, no bytes; of a header that isn't laden. See m_pkthdr_init."""
-        self.len = 0
-        self.flowid = 0
-        if cython.compiled:
-            self.csum_flags = 0
-        else:
-            object.__setattr__(self, "csum_flags", 0)
-        self.fibnum = 0
-        self.numa_domain = 0
-        self.rsstype = 0
-        self.rcv_tstmp = 0
-        self.PH_per = 0
-        self.PH_loc = 0
-
-    def laden(self) -> bool:
-        """True when this holds something that must be let go of when its mbuf is freed."""
-        return self.place is not None or self.tags is not None
-
     def let_go(self) -> int:
         """Let go of the send tag, and free the tags. See m_demote_pkthdr.
 
@@ -197,7 +178,7 @@ class PktHdr(Releasable):
                 if self.taken_off:
                     self.taken_off = False
                     self.hold(None, 0)
-                    self.reset()
+                    reset_header(self)
         return 0
 
     def __del__(self) -> None:
@@ -206,28 +187,29 @@ class PktHdr(Releasable):
             put(self)
             finish_drop()
 
-    def copy(self, other: PktHdr) -> None:
-        """Take all fields over but the tags; the reference to a send tag is the caller's to take."""
-        if cython.compiled:
-            self.place = other.place
-            self.csum_flags = other.csum_flags
-            self.len = other.len
-        else:
-            self.hold(other.place, other.csum_flags & CSUM_SND_TAG)
-            self.csum_flags = other.csum_flags
-            # As it is, even below 0.
-            object.__setattr__(self, "len", other.len)
-        self.flowid = other.flowid
-        self.fibnum = other.fibnum
-        self.numa_domain = other.numa_domain
-        self.rsstype = other.rsstype
-        self.rcv_tstmp = other.rcv_tstmp
-        self.PH_per = other.PH_per
-        self.PH_loc = other.PH_loc
-
 
 if not cython.compiled:
     _new = Releasable.__new__
+
+    def is_laden(hdr: PktHdr) -> bool:
+        """True when a header holds something that must be let go of when its mbuf is freed."""
+        return hdr.place is not None or hdr.tags is not None
+
+    def add_len(hdr: PktHdr, count: int) -> None:
+        """Count bytes more, or less if negative, in `len`: below 0 too, where somebody had set it too low."""
+        object.__setattr__(hdr, "len", hdr.len + count)
+
+    def reset_header(hdr: PktHdr) -> None:
+        """As in a new packet: nothing known, no bytes; of a header that isn't laden. See m_pkthdr_init."""
+        for name in _BITS:
+            object.__setattr__(hdr, name, 0)
+
+    def copy_header(hdr: PktHdr, other: PktHdr) -> None:
+        """Take all fields over but the tags; the reference to a send tag is the caller's to take."""
+        object.__setattr__(hdr, "place", other.place)
+        for name in _BITS:
+            # As they are, a len below 0 too.
+            object.__setattr__(hdr, name, getattr(other, name))
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
         """Uncompiled, a new header is clean, as a compiled one is."""

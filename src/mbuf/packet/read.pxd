@@ -6,7 +6,7 @@ from mbuf.packet.segment cimport check_alive, writable
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.vm.ints cimport fold, swapped
 from mbuf.vm.page cimport pane
-from mbuf.vm.scan cimport Gather, Search, gather, pour, search, total
+from mbuf.vm.scan cimport Search, new_bytes, pour, search, set_bytes, total
 
 cdef unsigned int M_EXTPG
 
@@ -19,16 +19,12 @@ cdef list views(Chain m)
 cdef list pieces(Chain m)
 
 
-@cython.locals(mark=cython.ulonglong)
+@cython.locals(mark=cython.ulonglong, size=Py_ssize_t, data=bytes)
 cdef bytes excerpt(Chain m, str verb, Py_ssize_t at, Py_ssize_t count, bint rest)
 
 
-@cython.locals(n=Chain)
-cdef bint has_unmapped(Chain m) noexcept
-
-
-@cython.locals(n=Chain, whole=Gather, count=Py_ssize_t)
-cdef bytes _collect(Chain m, Py_ssize_t at, Py_ssize_t left)
+@cython.locals(n=Chain, whole=bytes, done=Py_ssize_t, count=Py_ssize_t)
+cdef bytes _collect(Chain m, Py_ssize_t at, Py_ssize_t size, bint map)
 
 
 @cython.locals(n=Chain, piece=Py_ssize_t, count=Py_ssize_t, left=Py_ssize_t)

@@ -21,12 +21,13 @@ from mbuf.packet.chain import Chain
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.ints import fold, swapped
 from mbuf.vm.page import pane
-from mbuf.vm.scan import gather, pour, search, total
+from mbuf.vm.scan import pour, search, total
 
 if not cython.compiled:
     from mbuf.packet.chain import fingerprint, length, next_checked, span
     from mbuf.packet.header import ROUNDS, changing
     from mbuf.packet.segment import check_alive, writable
+    from mbuf.vm.scan import new_bytes, set_bytes
 
 # Out.
 
@@ -57,39 +58,38 @@ def excerpt(m: Chain, verb: str, at: int, count: int, rest: bool) -> bytes:
     """A copy of `count` bytes from byte `at` of the packet on, or of all the rest."""
     for _ in range(ROUNDS):
         span(m, verb, at, 0 if rest else count)
-        mark = fingerprint(m) if has_unmapped(m) else 0
-        data: bytes = _collect(m, at, length(m) - at if rest else count)
-        # A page of a file had to be mapped, which may have let others in.
-        if mark == 0 or fingerprint(m) == mark:
-            return data
+        size = length(m) - at if rest else count
+        data: Any = _collect(m, at, size, False)
+        if data is None:
+            # A page of a file may have to be mapped, and then others may come in.
+            mark = fingerprint(m)
+            data = _collect(m, at, size, True)
+            if fingerprint(m) != mark:
+                continue
+        found: bytes = data
+        return found
     raise changing(verb)
 
 
-def has_unmapped(m: Chain) -> bool:
-    """True when some bytes of a live chain are in unmapped pages."""
+def _collect(m: Chain, at: int, size: int, map: bool) -> Any:
+    """A copy of bytes that are there; unless pages may be mapped, None where some are in unmapped ones."""
+    whole: Any = new_bytes(size)
+    done = 0
     n: Any = m
-    while n is not None:
-        if n.bits & M_EXTPG:
-            return True
-        n = n._next
-    return False
-
-
-def _collect(m: Chain, at: int, left: int) -> bytes:
-    whole = gather(left)
-    n: Any = m
-    while left and n is not None:
+    while done < size and n is not None:
         if at < n.count:
-            count = min(n.count - at, left)
-            whole.add(n.buf, n.off + at, count)
-            left -= count
+            if n.bits & M_EXTPG and not map:
+                return None
+            count = min(n.count - at, size - done)
+            set_bytes(whole, done, n.buf, n.off + at, count)
+            done += count
             at = 0
         else:
             at -= n.count
         n = n._next
-    if left:
+    if done < size:
         raise changing("copydata")
-    return whole.close()
+    return whole if cython.compiled else bytes(whole)
 
 
 def copyinto(m: Chain, view: memoryview, at: int, size: int) -> int:

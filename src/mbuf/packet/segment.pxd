@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport MbufItem
 from mbuf.vm.commit cimport check_latch
 from mbuf.vm.page cimport Memory, Window
 
@@ -11,13 +11,13 @@ cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MSIZE
 
 @cython.no_gc
 cdef class Segment(Window):
-    cdef Item item
+    cdef MbufItem item
     cdef unsigned int bits
     cdef unsigned char kind
     # 0, 1 for LIVE, 2 for DOOMED.
     cdef unsigned char alive
-    cdef bint held
-    cdef bint dropped
+    cdef unsigned char held
+    cdef unsigned char dropped
 
 
 cdef int raise_freed(Segment m) except -1

@@ -33,7 +33,7 @@ from mbuf.vm.page import Window
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.uma.item import Item
+    from mbuf.uma.item import MbufItem
 else:
     from mbuf.shadow import cython
 
@@ -54,7 +54,7 @@ class Segment(Window):
     bits: int
     dropped: bool
     held: bool
-    item: Item
+    item: MbufItem
     kind: int
 
 

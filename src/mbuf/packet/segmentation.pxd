@@ -10,9 +10,10 @@ from mbuf.packet.chain cimport (
     next_checked,
     own_header,
 )
-from mbuf.packet.copy cimport acquire_share, share, take
+from mbuf.packet.copy cimport acquire_share, take
+from mbuf.packet.ext cimport Storage
 from mbuf.packet.header cimport ROUNDS, changing
-from mbuf.packet.pkthdr cimport PktHdr
+from mbuf.packet.pkthdr cimport PktHdr, copy_header
 from mbuf.packet.segment cimport start
 from mbuf.packet.source cimport Source, origin
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
@@ -40,13 +41,18 @@ cdef Py_ssize_t _missing(Chain m, Py_ssize_t size) except -1
 cdef Py_ssize_t _lacking(Chain m, Py_ssize_t at, Py_ssize_t piece) noexcept
 
 
-@cython.locals(n=Chain, s=Chain, room=Py_ssize_t, at=Py_ssize_t, piece=Py_ssize_t)
+@cython.locals(n=Chain, unmapped=cython.bint, room=Py_ssize_t, last=Py_ssize_t)
 cdef int _prepare(Chain m, Py_ssize_t size, Chain spare) except -1
+
+
+@cython.locals(n=Chain, s=Chain, room=Py_ssize_t, at=Py_ssize_t, piece=Py_ssize_t)
+cdef int _prepare_shares(Chain m, Py_ssize_t size, Chain spare) except -1
 
 
 @cython.locals(
     hdr=PktHdr, bits=cython.uint, k=Py_ssize_t, top=Chain, last=Chain, n=Chain, rest=Chain,
-    room=Py_ssize_t, todo=Py_ssize_t, whole=Py_ssize_t, at=Py_ssize_t, piece=Py_ssize_t,
+    room=Py_ssize_t, todo=Py_ssize_t, whole=Py_ssize_t, at=Py_ssize_t, piece=Py_ssize_t, mapped=cython.bint,
+    storage=Storage,
 )
 cdef void _divide(Chain m, Py_ssize_t size, Chain spare, list packets) noexcept
 

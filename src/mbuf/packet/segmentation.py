@@ -1,3 +1,4 @@
+# cython: boundscheck=False, wraparound=False
 """A packet cut into many, all of one size.
 
 Shares what is cut through, and leaves whole mbufs where they are; asks the source for the mbufs that are missing,
@@ -16,12 +17,14 @@ else:
 from mbuf.const import CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY, MHLEN, MPKTHSIZE
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
+from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, headed, link, next_checked, own_header
-    from mbuf.packet.copy import acquire_share, share, take
+    from mbuf.packet.copy import acquire_share, take
     from mbuf.packet.header import ROUNDS, changing
+    from mbuf.packet.pkthdr import copy_header
     from mbuf.packet.segment import start
     from mbuf.packet.source import origin
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -122,16 +125,36 @@ def _prepare(m: Chain, size: int, spare: Any) -> None:
     while n is not None:
         own_header(n)
         n = n._next
+    unmapped = False
+    room = size
     n = m
+    while n is not None:
+        if n.bits & M_EXTPG:
+            unmapped = True
+        if n.count and room == 0:
+            # A packet that begins where this mbuf does.
+            if n is not m and n.bits & M_EXT and not n.bits & M_EXTPG:
+                own_header(n)
+            room = size
+        if n.count <= room:
+            room -= n.count
+        else:
+            last = (n.count - room) % size
+            room = size - last if last else 0
+        n = n._next
+    if unmapped:
+        _prepare_shares(m, size, spare)
+
+
+def _prepare_shares(m: Chain, size: int, spare: Any) -> None:
+    """Acquire what it takes to share unmapped pages, each for that one of the new mbufs that will have them."""
+    n: Any = m
     room = size
     s: Any = spare
     while n is not None:
         at = 0
         if n.count and room == 0:
-            # A packet that begins where this mbuf does.
-            if n is not m and n.bits & M_EXT and not n.bits & M_EXTPG:
-                own_header(n)
-            elif s is not None:
+            if s is not None and (n is m or not n.bits & M_EXT or n.bits & M_EXTPG):
                 s = s._next
             room = size
         at = min(room, n.count)
@@ -183,6 +206,8 @@ def _divide(m: Chain, size: int, spare: Any, packets: list[Any]) -> None:
         n.count = at
         last = n
         room -= at
+        mapped = n.bits & M_EXT and not n.bits & M_EXTPG
+        storage: Storage = cython.cast(Storage, n.buf)
         while at < whole:
             room = min(size, todo)
             todo -= room
@@ -190,10 +215,13 @@ def _divide(m: Chain, size: int, spare: Any, packets: list[Any]) -> None:
             top = last = spare
             spare = cut(top)
             begin_like(top, hdr, room, bits)
-            # The mbuf has fewer bytes than it had, but they are still where they were.
-            if n.bits & M_EXT and not n.bits & M_EXTPG:
-                top.buf = n.buf
-                share(top, n, n.off + at, piece)
+            if mapped:
+                # See `share`.
+                storage.join(n.item, storage)
+                top.buf = storage
+                top.bits |= n.bits & (M_RDONLY | M_EXT)
+                top.off = n.off + at
+                top.count = piece
             else:
                 if _lacking(n, at, piece) == 2:
                     last = spare
@@ -214,7 +242,7 @@ def begin_like(m: Chain, like: PktHdr, size: int, bits: int) -> None:
     The mbuf has a header object of its own that nobody else holds.
     """
     hdr: PktHdr = m.hdr
-    hdr.copy(like)
+    copy_header(hdr, like)
     hdr.len = size
     if not m.bits & M_EXT:
         # It has no bytes in itself yet, and those that it gets come after the header.

@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.packet.pkthdr cimport add_len
 from mbuf.packet.chain cimport Chain, cut, fingerprint, free_chain, length, link, next_checked
 from mbuf.packet.copy cimport acquire_share, halve
 from mbuf.packet.header cimport ROUNDS, changing, demote_all

@@ -20,6 +20,7 @@ if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, free_chain, length, link, next_checked
     from mbuf.packet.copy import acquire_share, halve
     from mbuf.packet.header import ROUNDS, changing, demote_all
+    from mbuf.packet.pkthdr import add_len
     from mbuf.packet.segment import check_alive, taken, writable
     from mbuf.packet.source import origin
     from mbuf.packet.trim import check_joined
@@ -54,7 +55,7 @@ def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> int:
                 last = last._next
             link(last, rest)
         if m.bits & M_PKTHDR:
-            m.hdr.add(more)
+            add_len(m.hdr, more)
         leave_commit()
         settle()
         return 0
@@ -86,7 +87,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> i
             _cut_through(p, half, at + size)
         _drop_bytes(p, at, size)
         if m.bits & M_PKTHDR:
-            m.hdr.add(-size)
+            add_len(m.hdr, -size)
         leave_commit()
         settle()
         return 0

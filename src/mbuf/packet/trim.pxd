@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.packet.pkthdr cimport add_len
 from mbuf.packet.chain cimport (
     Chain,
     check_link,

@@ -29,6 +29,7 @@ if not cython.compiled:
         release_chain,
     )
     from mbuf.packet.header import demote_all, drop_header
+    from mbuf.packet.pkthdr import add_len
     from mbuf.packet.segment import check_alive, space, writable
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
@@ -65,7 +66,7 @@ def drop_front(m: Chain, n: int) -> None:
         left -= piece
         p = p._next
     if m.bits & M_PKTHDR:
-        m.hdr.add(left - n)
+        add_len(m.hdr, left - n)
 
 
 def _adj_end(m: Chain, n: int) -> None:
@@ -78,7 +79,7 @@ def _adj_end(m: Chain, n: int) -> None:
     if p.count >= n:
         p.count -= n
         if m.bits & M_PKTHDR:
-            m.hdr.add(-n)
+            add_len(m.hdr, -n)
     else:
         left = max(total - n, 0)
         if m.bits & M_PKTHDR:
@@ -108,7 +109,7 @@ def catpkt(m: Chain, n: Any) -> None:
     check_joined(m, n, "catpkt")
     more = headed(n).len
     enter_commit()
-    m.hdr.add(more)
+    add_len(m.hdr, more)
     demote_all(n, 0)
     join(m, n)
     leave_commit()
@@ -203,5 +204,5 @@ def unlink(m: Chain, n: Any) -> None:
     if rest is not None:
         link(before, rest)
     if m.bits & M_PKTHDR:
-        m.hdr.add(-n.count)
+        add_len(m.hdr, -n.count)
     leave_commit()

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.epg cimport Epg, blank
-from mbuf.packet.ext cimport Storage
+from mbuf.packet.ext cimport Storage, untag
 from mbuf.packet.deferred_free cimport DeferredFree
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.uma.pages cimport Pages

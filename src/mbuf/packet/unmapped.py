@@ -29,6 +29,7 @@ from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, pane
 
 if not cython.compiled:
+    from mbuf.packet.ext import untag
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
@@ -68,7 +69,7 @@ class Unmapped(Storage):
         """A memory without bytes of its own."""
         self.clear()
         if not cython.compiled:
-            self.run = self.handle = self.cluster = self.owner = self.tags = self.ending = None
+            self.run = self.owner = self.link = None
             self.home = cython.cast(Home, None)
             self.start = self.exports = self.type = 0
             self.fixed = self.held = self.gone = False
@@ -299,7 +300,7 @@ class Unmapped(Storage):
     def leave_mbuf(self, item: Item) -> None:
         """In a commit: the mbuf of `item` uses the pages no more, and goes on without them; they have no other user."""
         root = self.whole()
-        root.ending = item
+        root.link = item
         root.emptied = True
         put(root)
 
@@ -307,8 +308,8 @@ class Unmapped(Storage):
         if not self.emptied:
             Storage.let_go(self)
             return 0
-        item: Item = cython.cast(Item, self.ending)
-        self.ending = None
+        item: Item = cython.cast(Item, self.link)
+        self.link = None
         owner: Item = item if self.owner is None else self.owner
         self.emptied = False
         self.owner = None
@@ -331,7 +332,7 @@ class Unmapped(Storage):
             if item is not self.owner:
                 send_home(item)
         else:
-            self.ending = item
+            self.link = item
             put(self)
 
     def end(self, item: Item) -> None:
@@ -361,7 +362,7 @@ class Unmapped(Storage):
         """Free the pages; before that, call the routine of whoever is to be told."""
         try:
             try:
-                self.untag()
+                untag(owner)
             finally:
                 self.released = True
             if self.free_cb is not None and self.free_cb[0] is not None:

@@ -64,7 +64,7 @@ cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, d
 cdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(m=Mbuf, first=Mbuf)
+@cython.locals(m=Mbuf, first=Mbuf, item=Item)
 cdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
 
 

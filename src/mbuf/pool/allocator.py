@@ -203,7 +203,8 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
     first: Mbuf = cython.cast(Mbuf, None)
     try:
         for _ in range(count):
-            m = get(a, how, type, 0, deadline)
+            item = None if a.probes.on else cached_item(a.zones.mbuf)
+            m = get(a, how, type, 0, deadline) if item is None else wrap_item(item, type, 0)
             if first is not None:
                 follow(m, first)
             first = m

@@ -3,7 +3,7 @@ cimport cython
 from mbuf.packet.ext cimport Storage
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, MbufItem, is_out
 from mbuf.uma.keg cimport Keg
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.poison cimport unpoison

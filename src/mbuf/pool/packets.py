@@ -12,7 +12,7 @@ from mbuf.const import M_NOWAIT
 from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.uma.backend import Backend
-from mbuf.uma.item import Item
+from mbuf.uma.item import Item, MbufItem
 
 if TYPE_CHECKING:
     import cython
@@ -25,6 +25,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    from mbuf.uma.item import is_out
     from mbuf.vm.poison import unpoison
 
 
@@ -66,17 +67,17 @@ class Packets(Backend):
     def _pair(self, item: Item, cluster: Item) -> None:
         storage = cython.cast(Storage, cluster)
         storage.pair()
-        item.cluster = storage
+        cython.cast(MbufItem, item).cluster = storage
 
     def give(self, item: Item) -> None:
         """Part a pair; each half goes where it came from. One that has no cluster yet, too."""
-        cluster = None if item is None else item.cluster
-        if not isinstance(cluster, Item):
-            if item is None or item.out:
+        cluster = None if item is None else cython.cast(Item, item.paired())
+        if cluster is None:
+            if item is None or is_out(item):
                 raise Inval("this is no packet")
             self._keg.give(item)
             return
-        item.cluster = None
+        cython.cast(MbufItem, item).cluster = None
         unpoison(cluster)
         try:
             self._clusters.free(cluster)

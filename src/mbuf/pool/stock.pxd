@@ -5,7 +5,7 @@ from mbuf.packet.source cimport serve
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Item, hand_out, take_home
+from mbuf.uma.item cimport Item, MbufItem, hand_out, is_out, take_home
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit
 
@@ -52,5 +52,5 @@ cdef class PairZone(Zone):
 cpdef pair(Item item, Item cluster)
 
 
-@cython.locals(cluster=Item)
+@cython.locals(cluster=Item, packet=MbufItem)
 cpdef Item part(Item item)

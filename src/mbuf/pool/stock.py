@@ -24,11 +24,11 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.source import serve
 from mbuf.pool.zones import Zones
 from mbuf.uma.backend import Backend
-from mbuf.uma.item import Item
+from mbuf.uma.item import Item, MbufItem
 from mbuf.uma.zone import Zone
 
 if not cython.compiled:
-    from mbuf.uma.item import hand_out, take_home
+    from mbuf.uma.item import hand_out, is_out, take_home
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
@@ -59,8 +59,8 @@ class Queue(Backend):
     def _pop(self) -> Item:
         """In a commit: the first in line. There is one."""
         item: Item = self._first
-        self._first = item.link
-        item.link = cython.cast(Item, None)
+        self._first = cython.cast(Item, item.link)
+        item.link = None
         if self._first is None:
             self._last = None
         self._count -= 1
@@ -80,7 +80,7 @@ class Queue(Backend):
 
     def give(self, item: Item) -> None:
         """To the end of the line."""
-        if item is None or item.out or item.link is not None or item is self._last:
+        if item is None or is_out(item) or item.link is not None or item is self._last:
             raise Inval("reserve: this item is in use, or in line")
         enter_commit()
         try:
@@ -106,10 +106,10 @@ class Queue(Backend):
         count = 0
         item = self._first
         while item is not None and count <= self._count:
-            if item.out:
+            if is_out(item):
                 raise Corrupt(f"reserve: a {self.what} is laid by, and handed out")
             count += 1
-            item = item.link
+            item = cython.cast(Item, item.link)
         if count != self._count:
             raise Corrupt(f"reserve: {self._count} of {self.what} count as laid by, and {count} are")
 
@@ -159,7 +159,7 @@ class Pairs(Backend):
 
     def give(self, item: Item) -> None:
         """Part a packet of the pool's own, which was freed while the reserve is in force."""
-        if item is None or not isinstance(item.cluster, Item):
+        if item is None or item.paired() is None:
             raise Inval("this is no packet")
         hand_out(item)
         cluster = part(item)
@@ -213,13 +213,14 @@ def pair(item: Item, cluster: Item) -> None:
     """An mbuf and a cluster, that will be freed one by one: no EXT_PACKET."""
     storage = cython.cast(Storage, cluster)
     storage.own()
-    item.cluster = storage
+    cython.cast(MbufItem, item).cluster = storage
 
 
 def part(item: Item) -> Item:
     """The cluster of a packet, which is none any more."""
-    cluster: Item = item.cluster
-    item.cluster = None
+    packet = cython.cast(MbufItem, item)
+    cluster: Item = packet.cluster
+    packet.cluster = None
     return cluster
 
 

@@ -13,7 +13,7 @@ from mbuf.packet.ext import Storage
 from mbuf.pool.limits import CLUSTERS, MBUF, Kind, Limits
 from mbuf.pool.packets import Packets
 from mbuf.uma.bucket import BUCKET_MAX
-from mbuf.uma.item import Item
+from mbuf.uma.item import MbufItem
 from mbuf.uma.keg import Keg
 from mbuf.uma.trash import TrashKeg, TrashZone
 from mbuf.uma.zone import Zone
@@ -68,7 +68,7 @@ def boot(vm: Vm, limits: Limits, cpus: Cpus, caching: bool, debug: bool) -> Zone
             made.set_max(limits.of(kind))
         return made
 
-    keg = keg_class(vm, MBUF.zone, MBUF.size, MBUF.align, Item)
+    keg = keg_class(vm, MBUF.zone, MBUF.size, MBUF.align, MbufItem)
     mbuf = zone(MBUF, keg, BUCKET_MAX)
     clusters = {k.attr: zone(k, keg_class(vm, k.zone, k.size, k.align, Storage), None) for k in CLUSTERS}
     backend = Packets(keg, clusters["clust"])

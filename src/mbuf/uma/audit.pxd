@@ -2,11 +2,11 @@ cimport cython
 
 from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
-from mbuf.uma.item cimport Item
+from mbuf.uma.item cimport Item, is_out
 from mbuf.uma.keg cimport Keg
 from mbuf.uma.slab cimport Slab, Slabs
 from mbuf.uma.counters cimport Counters
-from mbuf.vm.commit cimport enter_commit, leave_commit
+from mbuf.vm.commit cimport enter_commit, is_listed, leave_commit
 
 
 cpdef audit_zone(Counters zone)

@@ -20,7 +20,8 @@ from mbuf.errors import Corrupt
 from mbuf.uma.cache import Cache
 
 if not cython.compiled:
-    from mbuf.vm.commit import enter_commit, leave_commit
+    from mbuf.uma.item import is_out
+    from mbuf.vm.commit import enter_commit, is_listed, leave_commit
 
 
 def audit_zone(zone: Counters) -> None:
@@ -82,11 +83,11 @@ def _wrong_with(zone: Counters) -> str:
 def _wrong_in(bucket: Bucket, zone: Counters) -> str:
     for n in range(bucket.cnt):
         item = bucket.at(n)
-        if item.out:
+        if is_out(item):
             return "an item is cached, and handed out"
         if item.home is not zone:
             return "an item is cached that is not at home here"
-        if item.listed:
+        if is_listed(item):
             return "an item is cached, and on its way here"
     return ""
 

@@ -1,24 +1,33 @@
 cimport cython
 
-from mbuf.vm.commit cimport enter_commit, leave_commit, put_first
+from mbuf.vm.commit cimport Releasable, enter_commit, leave_commit, put_first
 from mbuf.vm.asan cimport MBUF_ASAN
 from mbuf.vm.page cimport Memory
 from mbuf.vm.poison cimport poison, unpoison
 from mbuf.vm.probe cimport Probes
 
 
+cdef enum:
+    # What `state` of an item says.
+    IN_SLAB, IN_ZONE, OUT
+
+
 @cython.no_gc
 cdef class Item(Memory):
     cdef Home home
-    cdef object handle
-    cdef object cluster
-    cdef Item link
-    cdef bint cut
-    cdef bint out
+    cdef Releasable link
 
     cdef void views_gone(self) noexcept
     cdef int let_go(self) except -1
+    cdef Memory paired(self)
     cpdef invalidate(self)
+
+
+@cython.final
+@cython.no_gc
+cdef class MbufItem(Item):
+    cdef object handle
+    cdef object cluster
 
 
 @cython.no_gc
@@ -43,17 +52,29 @@ cdef inline void send_home(Item item) noexcept:
         put_first(item)
 
 
+cdef inline bint is_out(Item item) noexcept:
+    return item.state == OUT
+
+
+cdef inline bint in_zone(Item item) noexcept:
+    return item.state == IN_ZONE
+
+
+cdef inline void leave_zone(Item item) noexcept:
+    item.state = IN_SLAB
+
+
 cdef inline void hand_out(Item item) noexcept:
-    item.out = True
+    item.state = OUT
     if MBUF_ASAN:
         unpoison(item)
-        if item.cluster is not None:
-            unpoison(<Memory>item.cluster)
+        if item.paired() is not None:
+            unpoison(item.paired())
 
 
 cdef inline void take_home(Item item) noexcept:
-    item.out = False
+    item.state = IN_ZONE
     if MBUF_ASAN:
         poison(item)
-        if item.cluster is not None:
-            poison(<Memory>item.cluster)
+        if item.paired() is not None:
+            poison(item.paired())

@@ -26,28 +26,24 @@ if not cython.compiled:
 class Item(Memory):
     """One thing of a zone.
 
-    Made by a keg, which cuts it from a slab; given back by `send_home`. `handle` and `cluster` are for the
-    layer above: what stood for the item last, and what is paired with it. `handle` never refers to
-    a handle in use, so that a handle dropped by its user dies.
+    Made by a keg, which cuts it from a slab; given back by `send_home`. Its `state` is IN_SLAB while its bytes are
+    free in the slab, IN_ZONE while a zone has it, OUT while a user has it.
     """
 
-    #: `cut` is true while the item's bytes are taken out of its slab, `out` while a user has it. `link` is for whoever
-    #: holds it meanwhile, to link it to the next.
-    __slots__ = ("cluster", "cut", "handle", "home", "link", "out")
+    #: `link` is for whoever holds the item meanwhile: the next item in a queue, or what has to be let go of with it.
+    __slots__ = ("home", "link")
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         self.carve(slab, start, size)
         self.home: Home = cython.cast(Home, None)
-        self.handle: Any = None
-        self.cluster: Any = None
-        self.link: Item = cython.cast(Item, None)
-        self.cut = False
-        self.out = False
+        self.link: Any = None
+
+    def paired(self) -> Memory | None:
+        """The memory that goes along with this item, if any."""
+        return None
 
     def invalidate(self) -> None:
         """Be no item any more: the bytes belong to the slab again."""
-        self.handle = None
-        self.cluster = None
 
     def views_gone(self) -> None:
         """In a commit: the last view went after the item was let go: now it may go home."""
@@ -68,6 +64,31 @@ class Item(Memory):
         return 0
 
 
+@cython.no_gc
+@cython.cclass
+class MbufItem(Item):
+    """The item of an mbuf. `cluster` is what it is paired with in the packet zone.
+
+    `handle` is what stood for the item last, for the layer above to use again. It never refers to a handle in use, so
+    that a handle dropped by its user dies.
+    """
+
+    __slots__ = ("cluster", "handle")
+
+    def __init__(self, slab: Any, start: int, size: int) -> None:
+        Item.__init__(self, slab, start, size)
+        self.handle: Any = None
+        self.cluster: Any = None
+
+    def paired(self) -> Memory | None:
+        cluster: Memory | None = self.cluster
+        return cluster
+
+    def invalidate(self) -> None:
+        self.handle = None
+        self.cluster = None
+
+
 def hold_home(item: Item) -> None:
     """In a commit: give back an item that somebody may look at: then it goes when the last view does."""
     if item.has_views():
@@ -86,13 +107,27 @@ if not cython.compiled:
         elif not item.home.keep(item):
             put_first(item)
 
+    IN_SLAB, IN_ZONE, OUT = range(3)
+
+    def is_out(item: Item) -> bool:
+        """True while a user has the item."""
+        return item.state == OUT
+
+    def in_zone(item: Item) -> bool:
+        """True while a zone has the item: cached, or on its way."""
+        return item.state == IN_ZONE
+
+    def leave_zone(item: Item) -> None:
+        """In a commit: the item's bytes are free in their slab again."""
+        item.state = IN_SLAB
+
     def hand_out(item: Item) -> None:
         """In a commit: a user has the item from now on, and what is paired with it, and may touch its bytes."""
-        item.out = True
+        item.state = OUT
 
     def take_home(item: Item) -> None:
         """In a commit: no user has the item any more: nobody may touch its bytes."""
-        item.out = False
+        item.state = IN_ZONE
 
 
 @cython.no_gc

@@ -2,8 +2,8 @@ cimport cython
 
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Item
-from mbuf.uma.slab cimport Slab, Slabs
+from mbuf.uma.item cimport Item, in_zone, leave_zone, take_home
+from mbuf.uma.slab cimport Slab, Slabs, begin_slab, give_place, lowest_free, take_place
 from mbuf.uma.waitq cimport Waiter, WaitQ, microseconds
 from mbuf.vm.commit cimport enter_commit, leave_commit, work_off_all
 from mbuf.vm.poison cimport poison_run, unpoison_run

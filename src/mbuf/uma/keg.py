@@ -29,6 +29,8 @@ from mbuf.uma.waitq import Waiter, WaitQ
 from mbuf.vm.vm import Vm
 
 if not cython.compiled:
+    from mbuf.uma.item import in_zone, leave_zone, take_home
+    from mbuf.uma.slab import begin_slab, give_place, lowest_free, take_place
     from mbuf.uma.waitq import microseconds
     from mbuf.vm.commit import enter_commit, leave_commit, work_off_all
     from mbuf.vm.poison import poison_run, unpoison_run
@@ -60,9 +62,9 @@ class Keg(Backend):
 
     def __cinit__(self, *_: object) -> None:
         # Slabs with some items free, with all free, and with none; the one added last is drawn from first.
-        self._partial = Slabs()
-        self._empty = Slabs()
-        self._full = Slabs()
+        self._partial = Slabs(1)
+        self._empty = Slabs(2)
+        self._full = Slabs(3)
         self._waiters = WaitQ()
 
     def __init__(self, vm: Vm, name: str, size: int, align: int, kind: type[Item] = Item) -> None:
@@ -131,12 +133,12 @@ class Keg(Backend):
                     slab.free = 0
                     self._settle(slab)
                     continue
-                n = slab.lowest()
+                n = lowest_free(slab)
                 # May fail; nothing has changed yet.
                 item = self._make(slab, n * self._rsize)
-                slab.take(n)
+                take_place(slab, n)
                 self._free -= 1
-                item.cut = True
+                take_home(item)
                 bucket.push(item)
                 self._settle(slab)
         finally:
@@ -154,7 +156,7 @@ class Keg(Backend):
     def _grow(self) -> bool:
         """Have one slab more; false when there is no page for it."""
         slab = Slab()
-        slab.begin(self._items)
+        begin_slab(slab, self._items)
         page = self.vm.map.take(self._pages)
         if page < 0:
             return False
@@ -220,9 +222,9 @@ class Keg(Backend):
     def _put(self, item: Item, slab: Slab, place: int) -> bool:
         if slab.keg != (cython.cast(cython.p_void, self) if cython.compiled else self):
             return False
-        if not item.cut or item.out or not slab.give(place // self._rsize):
+        if not in_zone(item) or not give_place(slab, place // self._rsize):
             return False
-        item.cut = False
+        leave_zone(item)
         self._free += 1
         self._settle(slab)
         return True

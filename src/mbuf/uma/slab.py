@@ -65,7 +65,8 @@ def _inline_items(bytes_: int, rsize: int) -> int:
 class Slab(Run):
     """Items in a row, `items` of them. `bits` has a one for each free item, bit 0 for the first.
 
-    `list` is that list of its keg in which it is, between `before` and `behind`.
+    `list` is the number of that list of its keg in which it is, between `before` and `behind`; 0 for none. It has
+    functions instead of methods, for there are many, and methods take 8 bytes of each.
     """
 
     __slots__ = ("before", "behind", "bits", "free", "items", "keg", "list")
@@ -73,58 +74,66 @@ class Slab(Run):
         before: Any
         behind: Any
         keg: Any
-        list: Any
 
     def __init__(self) -> None:
         self.free = 0
         self.items = 0
         self.bits = 0
         if not cython.compiled:
-            self.before = self.behind = self.keg = self.list = None
+            self.list = 0
+            self.before = self.behind = self.keg = None
 
-    def begin(self, items: int) -> None:
-        """Have so many items, all of them free; 1 to 64."""
-        self.items = self.free = items
-        # Not 1 << 64, which is no number of 64 bits.
-        self.bits = (((1 << (items - 1)) - 1) << 1) | 1
 
-    def lowest(self) -> int:
-        """The index of the free item with the lowest address. There is one."""
-        if cython.compiled:
-            lowest: int = __builtin_ctzll(self.bits)
-            return lowest
-        return (self.bits & -self.bits).bit_length() - 1
+def begin_slab(slab: Slab, items: int) -> None:
+    """Have so many items, all of them free; 1 to 64."""
+    slab.items = slab.free = items
+    # Not 1 << 64, which is no number of 64 bits.
+    slab.bits = (((1 << (items - 1)) - 1) << 1) | 1
 
-    def take(self, index: int) -> None:
-        """A free item is free no more."""
-        bit = 1
-        bit <<= index
-        self.bits ^= bit
-        self.free -= 1
 
-    def give(self, index: int) -> bool:
-        """The item is free again; false if it was free already, or there is none."""
-        if index < 0 or index >= self.items:
-            return False
-        bit = 1
-        bit <<= index
-        if self.bits & bit:
-            return False
-        self.bits |= bit
-        self.free += 1
-        return True
+def lowest_free(slab: Slab) -> int:
+    """The index of the free item with the lowest address. There is one."""
+    if cython.compiled:
+        lowest: int = __builtin_ctzll(slab.bits)
+        return lowest
+    return (slab.bits & -slab.bits).bit_length() - 1
+
+
+def take_place(slab: Slab, index: int) -> None:
+    """In a commit: a free item is free no more."""
+    bit = 1
+    bit <<= index
+    slab.bits ^= bit
+    slab.free -= 1
+
+
+def give_place(slab: Slab, index: int) -> bool:
+    """In a commit: the item is free again; false if it was free already, or there is none."""
+    if index < 0 or index >= slab.items:
+        return False
+    bit = 1
+    bit <<= index
+    if slab.bits & bit:
+        return False
+    slab.bits |= bit
+    slab.free += 1
+    return True
 
 
 @cython.no_gc
 @cython.cclass
 class Slabs:
-    """A list of slabs, linked through them, the one added last first. It owns a reference to each."""
+    """A list of slabs, linked through them, the one added last first. It owns a reference to each.
 
-    __slots__ = ("count", "first")
+    `id` is its number among the lists of its keg, from 1 on.
+    """
+
+    __slots__ = ("count", "first", "id")
     first: Any
 
-    def __init__(self) -> None:
+    def __init__(self, id: int) -> None:
         self.count = 0
+        self.id = id
         if not cython.compiled:
             self.first = None
 
@@ -141,13 +150,12 @@ class Slabs:
             if self.first != cython.NULL:
                 cython.cast(Slab, self.first).before = cython.cast(cython.p_void, slab)
             self.first = cython.cast(cython.p_void, slab)
-            slab.list = cython.cast(cython.p_void, self)
         else:
             slab.before, slab.behind = None, self.first
             if self.first is not None:
                 self.first.before = slab
             self.first = slab
-            slab.list = self
+        slab.list = self.id
         self.count += 1
 
     def remove(self, slab: Slab) -> None:
@@ -159,7 +167,8 @@ class Slabs:
                 cython.cast(Slab, slab.before).behind = slab.behind
             if slab.behind != cython.NULL:
                 cython.cast(Slab, slab.behind).before = slab.before
-            slab.before = slab.behind = slab.list = cython.NULL
+            slab.before = slab.behind = cython.NULL
+            slab.list = 0
             Py_DECREF(slab)
         else:
             if slab.before is None:
@@ -168,15 +177,13 @@ class Slabs:
                 slab.before.behind = slab.behind
             if slab.behind is not None:
                 slab.behind.before = slab.before
-            slab.before = slab.behind = slab.list = None
+            slab.before = slab.behind = None
+            slab.list = 0
         self.count -= 1
 
     def holds(self, slab: Slab) -> bool:
-        """True when the slab is in this list."""
-        if cython.compiled:
-            held: bool = slab.list == cython.cast(cython.p_void, self)
-            return held
-        return slab.list is self
+        """True when a slab of the keg is in this list."""
+        return slab.list == self.id
 
     def head(self) -> Slab | None:
         """The slab added last."""

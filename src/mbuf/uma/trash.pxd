@@ -23,4 +23,6 @@ cdef class TrashZone(Zone):
     cpdef int free(self, Item item) except -1
     cdef bint keep(self, Item item) noexcept
     cdef _check(self, Item item)
+
+    @cython.locals(cluster=Memory)
     cdef Memory _bytes_of(self, Item item)

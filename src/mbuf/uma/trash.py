@@ -100,8 +100,8 @@ class TrashZone(Zone):
 
     def _bytes_of(self, item: Item) -> Memory:
         """What a user of the item writes to: of a packet, its cluster."""
-        packet = not self.primary and item.cluster is not None
-        return item.cluster if packet else item
+        cluster = None if self.primary else item.paired()
+        return item if cluster is None else cluster
 
     def sites(self) -> Counter[str]:
         """How many items were asked for where and are still out."""

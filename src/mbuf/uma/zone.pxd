@@ -4,7 +4,7 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached, push_cached
 from mbuf.uma.cpu cimport Cpus
 from mbuf.uma.depot cimport Depot
-from mbuf.uma.item cimport Item, take_home
+from mbuf.uma.item cimport Item, is_out, take_home
 from mbuf.uma.limit cimport Limit
 from mbuf.uma.refill cimport alloc_item, drain, fill, from_depot, load, take_out
 from mbuf.uma.counters cimport Counters
@@ -73,4 +73,4 @@ cdef inline Item cached_item(Zone zone):
 
 
 cdef inline bint cache_item(Zone zone, Item item) noexcept:
-    return not zone.bypassed and item.out and push_cached(zone._cache, item)
+    return not zone.bypassed and is_out(item) and push_cached(zone._cache, item)

@@ -34,7 +34,7 @@ else:
 
 if not cython.compiled:
     from mbuf.uma.cache import pop_cached, push_cached
-    from mbuf.uma.item import take_home
+    from mbuf.uma.item import is_out, take_home
     from mbuf.uma.waitq import current_thread
     from mbuf.vm.commit import acquired, enter_commit, inside, leave_commit, put
 
@@ -97,7 +97,7 @@ class Zone(Counters):
         """Take an item back; None is no item. See uma_zfree_arg."""
         if item is None:
             pass
-        elif self._cache is None or self.bypassed or not item.out or item.home is not self:
+        elif self._cache is None or self.bypassed or not is_out(item) or item.home is not self:
             self._free_slow(item)
         elif not push_cached(self._cache, item):
             self._free_full(item)
@@ -110,7 +110,7 @@ class Zone(Counters):
 
     def _push(self, item: Item) -> bool:
         """In a commit: `keep`, whatever kind of zone this is."""
-        if self.bypassed or not item.out or item.home is not self or not self._count:
+        if self.bypassed or not is_out(item) or item.home is not self or not self._count:
             return False
         here = cython.cast(Cache, self._caches[0 if self._count == 1 else self.cpus.here()])
         kept: bool = push_cached(here, item)
@@ -167,7 +167,7 @@ class Zone(Counters):
         """Raise unless the item is one that this zone's user has."""
         if item.home is not self:
             raise Inval(f"{self.name}: this item is not at home here")
-        if not item.out:
+        if not is_out(item):
             raise Corrupt(f"duplicate free of an item of {self.name}")
 
     # Allocation when this CPU's cache is dry.
@@ -238,7 +238,7 @@ class Zone(Counters):
         """Count an item as given back, once."""
         enter_commit()
         try:
-            out = item.out
+            out = is_out(item)
             if out:
                 take_home(item)
                 self._frees += 1

@@ -17,6 +17,6 @@ cdef class Arena:
 @cython.no_gc
 cdef class Run:
     cdef Arena arena
-    cdef Py_ssize_t offset
     cdef readonly Py_ssize_t page
+    cdef unsigned int offset
     cdef readonly int count

@@ -35,12 +35,12 @@ cdef class Latch:
 
 
 cdef Latch LATCH
+cdef void *_END
 
 
 @cython.no_gc
 cdef class Releasable:
     cdef void *_behind
-    cdef bint listed
 
     cdef int let_go(self) except -1
 
@@ -52,6 +52,8 @@ cdef void _border(str phase) noexcept
 @cython.locals(last=Releasable)
 cdef void put(Releasable r) noexcept
 cdef void put_first(Releasable r) noexcept
+cpdef bint is_listed(Releasable r) noexcept
+cdef void _put_in_front(Releasable r) noexcept
 
 
 @cython.locals(rest=Py_ssize_t, sweeps=Py_ssize_t, mark=cython.p_void)

@@ -62,6 +62,9 @@ class Latch:
 
 LATCH = Latch()
 
+#: Behind the last object of a release list.
+_END: Any = cython.cast(cython.p_void, LATCH) if cython.compiled else LATCH
+
 
 def latch() -> Latch:
     """The latch of the process."""
@@ -73,9 +76,9 @@ def latch() -> Latch:
 class Releasable:
     """What can be put on a release list. `let_go` is called once for each time that it was put there."""
 
-    __slots__ = ("_behind", "listed")
+    #: The next one on the list, `_END` for the last; NULL, or None uncompiled, while this is on none.
+    __slots__ = ("_behind",)
     _behind: Any
-    listed: bool
 
     def let_go(self) -> int:
         """End what this holds. User code may run."""
@@ -98,9 +101,8 @@ def _border(phase: str) -> None:
 
 def put(r: Releasable) -> None:
     """Put an object on this thread's list, behind what the running verb has put there before."""
-    if r.listed:
+    if is_listed(r):
         return
-    r.listed = True
     LATCH.pending += 1
     if cython.compiled:
         Py_INCREF(r)
@@ -109,39 +111,43 @@ def put(r: Releasable) -> None:
             r._behind = last._behind
             last._behind = cython.cast(cython.p_void, r)
         else:
-            r._behind = mbuf_own_list.first
-            mbuf_own_list.first = cython.cast(cython.p_void, r)
+            _put_in_front(r)
         mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
     else:
         # Uncompiled, a finalizer may have come in between the two.
-        if mbuf_own_list.fresh and mbuf_own_list.last_fresh is not None:
-            last = mbuf_own_list.last_fresh
+        last = mbuf_own_list.last_fresh
+        if mbuf_own_list.fresh and last is not None and is_listed(last):
             r._behind = last._behind
             last._behind = r
         else:
-            r._behind = mbuf_own_list.first
-            mbuf_own_list.first = r
+            _put_in_front(r)
         mbuf_own_list.last_fresh = r
     mbuf_own_list.fresh += 1
 
 
 def put_first(r: Releasable) -> None:
     """Put an object in front of all others: an item on its way home, which calls nobody."""
-    if r.listed:
+    if is_listed(r):
         return
-    r.listed = True
     LATCH.pending += 1
-    r._behind = mbuf_own_list.first
+    _put_in_front(r)
     if cython.compiled:
         Py_INCREF(r)
-        mbuf_own_list.first = cython.cast(cython.p_void, r)
-        if not mbuf_own_list.fresh:
-            mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
-    else:
-        mbuf_own_list.first = r
-        if not mbuf_own_list.fresh:
-            mbuf_own_list.last_fresh = r
+    if not mbuf_own_list.fresh:
+        mbuf_own_list.last_fresh = mbuf_own_list.first
     mbuf_own_list.fresh += 1
+
+
+def _put_in_front(r: Releasable) -> None:
+    r._behind = mbuf_own_list.first if has_listed() else _END
+    mbuf_own_list.first = cython.cast(cython.p_void, r) if cython.compiled else r
+
+
+def is_listed(r: Releasable) -> bool:
+    """True while an object is on a release list."""
+    if cython.compiled:
+        return bool(r._behind != cython.NULL)
+    return r._behind is not None
 
 
 def work_off() -> None:
@@ -178,19 +184,18 @@ def _let_first_go() -> BaseException | None:
     if cython.compiled:
         r = cython.cast(Releasable, mbuf_own_list.first)
         Py_DECREF(r)
-        mbuf_own_list.first = r._behind
+        mbuf_own_list.first = cython.NULL if r._behind == _END else r._behind
         r._behind = cython.NULL
     else:
         r = mbuf_own_list.first
         if r is None:
             # Uncompiled, a finalizer may have let it go just now.
             return None
-        mbuf_own_list.first = r._behind
+        mbuf_own_list.first = None if r._behind is _END else r._behind
         r._behind = None
         if not mbuf_own_list.fresh:
             # Uncompiled, the mark is a reference.
             mbuf_own_list.last_fresh = None
-    r.listed = False
     LATCH.pending -= 1
     try:
         r.let_go()
@@ -217,13 +222,13 @@ def work_off_all() -> None:
     count = 1
     if cython.compiled:
         r = cython.cast(Releasable, mbuf_own_list.first)
-        while r._behind != cython.NULL:
+        while r._behind != _END:
             r = cython.cast(Releasable, r._behind)
             count += 1
         mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
     else:
         r = mbuf_own_list.first
-        while r._behind is not None:
+        while r._behind is not _END and r._behind is not None:
             r = r._behind
             count += 1
         mbuf_own_list.last_fresh = r
@@ -241,11 +246,13 @@ def _recount() -> None:
         while at != cython.NULL:
             count += 1
             at = cython.cast(Releasable, at)._behind
+            if at == _END:
+                break
     else:
         r = mbuf_own_list.first
         while r is not None:
             count += 1
-            r = r._behind
+            r = None if r._behind is _END else r._behind
     LATCH.pending = count
 
 
@@ -291,7 +298,6 @@ if not cython.compiled:
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
         """Uncompiled, a new object is on no list, as a compiled one is."""
         r = object.__new__(cls)
-        r.listed = False
         r._behind = None
         return r
 

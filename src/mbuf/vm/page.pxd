@@ -10,9 +10,10 @@ cdef class Memory(Releasable):
     cdef readonly object run
     cdef readonly Py_ssize_t size
     cdef int exports
-    cdef bint held
-    cdef bint gone
-    cdef bint fixed
+    cdef unsigned char held
+    cdef unsigned char gone
+    cdef unsigned char fixed
+    cdef unsigned char state
 
     cdef int borrow(self, Loan loan) except -1
     cdef int mirror(self, Memory other) except -1

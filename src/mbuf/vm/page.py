@@ -56,8 +56,8 @@ class Memory(Releasable):
     list, which then calls `views_gone`.
     """
 
-    #: `gone`: the last view has gone, which is still to be handled.
-    __slots__ = ("_watch", "exports", "fixed", "gone", "held", "raw", "run", "size", "start")
+    #: `gone`: the last view has gone, which is still to be handled. `state` is for the layer above, 0 at first.
+    __slots__ = ("_watch", "exports", "fixed", "gone", "held", "raw", "run", "size", "start", "state")
     if TYPE_CHECKING:
         ptr: Any
         size: int
@@ -75,6 +75,7 @@ class Memory(Releasable):
         self.fixed = fixed
         self.held = False
         self.gone = False
+        self.state = 0
         self.exports = 0
         if not cython.compiled:
             self.start: int = start

@@ -13,16 +13,6 @@ cdef bint _LITTLE
 
 @cython.final
 @cython.no_gc
-cdef class Gather:
-    cdef bytes whole
-    cdef Py_ssize_t left
-
-    cpdef add(self, Memory memory, Py_ssize_t off, Py_ssize_t count)
-    cpdef bytes close(self)
-
-
-@cython.final
-@cython.no_gc
 cdef class Search:
     cdef bytes pattern
     cdef bytearray tail
@@ -32,7 +22,8 @@ cdef class Search:
     cpdef Py_ssize_t rest(self) except -2
 
 
-cpdef Gather gather(Py_ssize_t size)
+cdef new_bytes(Py_ssize_t size)
+cdef int set_bytes(bytes whole, Py_ssize_t at, Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
 cpdef pour(Memory memory, Py_ssize_t off, Py_ssize_t count, target, Py_ssize_t at)
 cpdef Py_ssize_t total(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
 cpdef Search search(bytes pattern)

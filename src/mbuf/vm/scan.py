@@ -30,49 +30,24 @@ if cython.compiled:
 _LITTLE = sys.byteorder == "little"
 
 
-@cython.no_gc
-@cython.cclass
-class Gather:
-    """Pieces of memory that become one `bytes`, each of them copied once. Made by `gather`; ends with `close`."""
-
-    #: `left` bytes are still to be added.
-    __slots__ = ("left", "whole")
-    if TYPE_CHECKING:
-        left: int
-        whole: Any
-
-    def add(self, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Copy `count` bytes at `off` of a memory to the end."""
-        if not memory.is_contiguous():
-            memory, off = row(memory.read(off, count)), 0
-        _within(memory, off, count)
-        if count > self.left:
-            raise IndexError(f"{count} bytes, where {self.left} are left to be gathered")
-        if count == 0:
-            return
-        if cython.compiled:
-            target: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(self.whole))
-            memcpy(target + PyBytes_GET_SIZE(self.whole) - self.left, memory.ptr + off, count)
-        else:
-            self.whole += _bytes(memory)[off : off + count]
-        self.left -= count
-
-    def close(self) -> bytes:
-        """The bytes, of which none may be missing."""
-        if self.left:
-            raise IndexError(f"{self.left} bytes are still to be gathered")
-        whole: bytes = self.whole if cython.compiled else bytes(self.whole)
-        return whole
+def new_bytes(size: cython.Py_ssize_t) -> Any:
+    """A `bytes` of that size whose bytes are still to be set, by `set_bytes`; uncompiled, a bytearray."""
+    return PyBytes_FromStringAndSize(cython.NULL, size) if cython.compiled else bytearray(size)
 
 
-def gather(size: cython.Py_ssize_t) -> Gather:
-    """Make ready for pieces of `size` bytes in all."""
-    if size < 0:
-        raise IndexError(f"{size} bytes can't be gathered")
-    g: Gather = Gather.__new__(Gather)
-    g.left = size
-    g.whole = PyBytes_FromStringAndSize(cython.NULL, size) if cython.compiled else bytearray()
-    return g
+def set_bytes(
+    whole: Any, at: cython.Py_ssize_t, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t
+) -> None:
+    """Copy `count` bytes at `off` of a memory to byte `at` of what `new_bytes` gave, and nobody else has seen yet."""
+    if not memory.is_contiguous():
+        memory, off = row(memory.read(off, count)), 0
+    _within(memory, off, count)
+    if at < 0 or at > len(whole) - count:
+        raise IndexError(f"{count} bytes at {at} of {len(whole)}")
+    if cython.compiled:
+        memcpy(cython.cast(cython.p_uchar, PyBytes_AS_STRING(whole)) + at, memory.ptr + off, count)
+    else:
+        whole[at : at + count] = _bytes(memory)[off : off + count]
 
 
 def pour(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Any, at: cython.Py_ssize_t) -> None:
@@ -110,25 +85,31 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
         data = bytes(_bytes(memory)[off : off + count]) + bytes(count & 1)
         number = int.from_bytes(data, "big")
         return number % 0xFFFF or (0xFFFF if number else 0)
-    # 32 bits at a time leave the upper halves of the two sums for carries: enough for 32 GiB.
+    # Two sums that don't wait for each other, and their carries: 2 to the power of 64 is 1 in this arithmetic.
     p: cython.p_uchar = memory.ptr + off
     end: cython.p_uchar = p + count
     word: uint64_t = 0
+    other: uint64_t = 0
     low: uint64_t = 0
     high: uint64_t = 0
-    while end - p >= 8:
+    carries: uint64_t = 0
+    while end - p >= 16:
         memcpy(cython.address(word), p, 8)
-        low += cython.cast(uint32_t, word)
-        high += word >> 32
+        memcpy(cython.address(other), p + 8, 8)
+        low += word
+        carries += low < word
+        high += other
+        carries += high < other
+        p += 16
+    while p < end:
+        word = 0
+        memcpy(cython.address(word), p, min(end - p, 8))
+        low += word
+        carries += low < word
         p += 8
-    word = 0
-    if p < end:
-        memcpy(cython.address(word), p, end - p)
-    low += cython.cast(uint32_t, word)
-    high += word >> 32
     # Native halves add up to what big-endian ones do, but for the order of the two bytes.
-    low = (low >> 32) + cython.cast(uint32_t, low) + (high >> 32) + cython.cast(uint32_t, high)
-    sum: cython.Py_ssize_t = fold(low)
+    carries += (low >> 32) + cython.cast(uint32_t, low) + (high >> 32) + cython.cast(uint32_t, high)
+    sum: cython.Py_ssize_t = fold(carries)
     return int(swapped(sum) if _LITTLE else sum)
 
 
