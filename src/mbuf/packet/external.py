@@ -187,7 +187,8 @@ class External(Storage):
         owner = item if self.owner is None else self.owner
         try:
             try:
-                untag(owner)
+                if owner.link is not None:
+                    untag(owner)
             finally:
                 self.released = True
                 # From here on the memory is its owner's, who may do with it what he likes.

@@ -123,6 +123,7 @@ class Memory(Releasable):
         """End the loan: there are no bytes any more. Nobody may be looking at them."""
         loan: Loan = self.run
         self.clear()
+        self.run = None
         loan.release()
 
     def clear(self) -> None:
