@@ -26,7 +26,7 @@ cdef class Outbox:
     cdef Py_ssize_t *_marks
 
     @cython.locals(memory=Memory)
-    cdef hold(self, Window window)
+    cdef int hold(self, Window window) except -1
     cdef bint _goes_on(self, Memory memory, unsigned char *data)
     cdef int lend(self, Loan lent) except -1
     cdef int seal(self, Py_ssize_t segment, bytes name, Py_ssize_t end, Py_ssize_t size) except -1

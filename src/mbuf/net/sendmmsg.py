@@ -122,7 +122,7 @@ class Outbox:
         """Pieces that there is room for."""
         return self.pieces - self._used
 
-    def hold(self, window: Window) -> None:
+    def hold(self, window: Window) -> int:
         """Add the bytes of a window to the message."""
         if self._used >= self.pieces:
             raise IndexError("there is no room for another piece")
@@ -133,7 +133,7 @@ class Outbox:
             data: cython.p_uchar = memory.ptr + window.off
             if self._used > self._first and self._goes_on(memory, data):
                 self._iov[self._used - 1].iov_len += window.count
-                return
+                return 0
             memory.exports += 1
             Py_INCREF(memory)
             self._looks[self._used] = cython.cast(cython.pointer[PyObject], memory)
@@ -142,6 +142,7 @@ class Outbox:
         else:
             self._kept.append(pane(window.buf, window.off, window.count, True))
         self._used += 1
+        return 0
 
     def _goes_on(self, memory: Memory, data: cython.p_uchar) -> cython.bint:
         """Whether bytes begin where the last piece ends, in the same memory: a longer piece does as well then."""
