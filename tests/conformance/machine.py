@@ -9,12 +9,12 @@ from conformance.cards import Card, Plain
 from conformance.faults import ZONES, Faults, beset, beset_zones
 from conformance.look import Look, describe, look, pat
 from mbuf import PAGE_SIZE, Mbuf, Pool, Vm
+from mbuf.kinds import KINDS
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.external import RefCount
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import Tag
-from mbuf.pool.limits import KINDS
 from mbuf.pool.reserve import Reserve
 from mbuf.testing import enforce
 

@@ -26,7 +26,7 @@ from conformance.known import NOTHING, Difference, Known, expect, expect_same
 from conformance.machine import Machine
 from conformance.ops import OPS, unbuilt
 from mbuf import MbufError
-from mbuf.pool.limits import KINDS
+from mbuf.kinds import KINDS
 
 HERE = Path(__file__).parent
 TRACES = HERE / "traces"

@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[2] / "src"
 
 # From the ground up; "" is the package itself, the names that a user may rely on.
 FLOORS = (
-    ("const", "errors", "shadow"),
+    ("const", "errors", "kinds", "shadow"),
     ("vm",),
     ("uma",),
     ("packet",),
@@ -44,7 +44,7 @@ FORBIDDEN = (
     ("net", "uma", "ask the pool, which is the only one to read a zone"),
     ("net", "watch", "let the caller bring the two together"),
 )
-WATCHED = ("const", "errors", "watch", "uma.stat", "pool.stat")
+WATCHED = ("const", "errors", "kinds", "watch", "uma.stat", "pool.stat")
 
 POINTERS = ("vm/arena.*", "vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/*mmsg.*")
 RAW = {

@@ -126,7 +126,7 @@ def declared(module: str, name: str) -> bool:
         ("mbuf.pool.stat", True),
         ("mbuf.pool.stat:PoolStat", True),
         ("mbuf.pool.stat:PoolStat.zones", True),
-        ("mbuf.pool.stat:PoolStat.mbuf", True),
+        ("mbuf.pool.stat:PoolStat.drops", True),
         ("mbuf.errors:NoBufs.errno", True),
         ("mbuf.pool.stat:PoolStat.cluster", False),
         ("mbuf.pool.stat:Statistics", False),

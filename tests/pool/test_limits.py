@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mbuf import Inval, Limits, Pool, Vm
-from mbuf.pool.limits import KINDS, MBUF, SWITCHES, TUNABLES, Memory, tunable, written
+from mbuf.kinds import KINDS, MBUF
+from mbuf.pool.limits import SWITCHES, TUNABLES, Memory, tunable, written
 
 CASES = json.loads(Path(__file__).parents[1].joinpath("conformance/limits.json").read_text("utf-8"))["cases"]
 NAMES = ("maxmbufmem", "nmbclusters", "nmbjumbop", "nmbjumbo9", "nmbjumbo16", "nmbufs")

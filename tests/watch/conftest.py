@@ -10,9 +10,9 @@ from mbuf.pool.stat import PoolStat
 from mbuf.uma.stat import ZoneStat
 
 ZONES = {
+    "pack": ("mbuf_packet", 256),
     "mbuf": ("mbuf", 256),
     "clust": ("mbuf_cluster", 2048),
-    "pack": ("mbuf_packet", 256),
     "jumbop": ("mbuf_jumbo_page", 4096),
     "jumbo9": ("mbuf_jumbo_9k", 9216),
     "jumbo16": ("mbuf_jumbo_16k", 16384),
@@ -24,11 +24,11 @@ def snapshot() -> Callable[..., PoolStat]:
     """Makes a snapshot of the numbers given for each zone; all others are 0."""
 
     def make(tag_bytes: int = 0, **zones: dict[str, int]) -> PoolStat:
-        stats: dict[str, Any] = {
-            zone: ZoneStat(**zeros(ZoneStat) | {"name": name, "size": size, "sysctl": ""} | zones.get(zone, {}))
+        stats = [
+            ZoneStat(**zeros(ZoneStat) | {"name": name, "size": size, "sysctl": ""} | zones.get(zone, {}))
             for zone, (name, size) in ZONES.items()
-        }
-        return PoolStat(**zeros(PoolStat) | stats | {"tag_bytes": tag_bytes})
+        ]
+        return PoolStat(**zeros(PoolStat) | {"zones": tuple(stats), "tag_bytes": tag_bytes})
 
     return make
 

@@ -3,8 +3,11 @@ cimport cython
 from mbuf.uma.item cimport Home, Item, MbufItem, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, put
 
-cdef int EXT_CLUSTER, EXT_JUMBOP, EXT_JUMBO9, EXT_JUMBO16, EXT_PACKET
-cdef Py_ssize_t MCLBYTES, MJUMPAGESIZE, MJUM9BYTES
+cdef int EXT_PACKET
+cdef Py_ssize_t _COUNT
+# Room for as many kinds of cluster as there may be.
+cdef Py_ssize_t _SIZES[16]
+cdef unsigned char _TYPES[16]
 
 
 @cython.no_gc
@@ -13,6 +16,7 @@ cdef class Storage(Item):
     cdef unsigned int users
     cdef unsigned char type
 
+    @cython.locals(n=Py_ssize_t)
     cdef void own(self) noexcept
     cdef void pair(self) noexcept
     cdef Py_ssize_t counted(self) noexcept

@@ -23,17 +23,16 @@ else:
 
 from dataclasses import dataclass, field
 
-from mbuf.const import (
-    EXT_CLUSTER,
-    EXT_JUMBO9,
-    EXT_JUMBO16,
-    EXT_JUMBOP,
-    EXT_PACKET,
-    MCLBYTES,
-    MJUM9BYTES,
-    MJUMPAGESIZE,
-)
+from mbuf.const import EXT_PACKET
+from mbuf.kinds import CLUSTERS
 from mbuf.uma.item import Item, MbufItem
+
+#: How many sizes of cluster there are, their bytes, and their EXT_ types.
+_COUNT = len(CLUSTERS)
+if not cython.compiled:
+    _SIZES, _TYPES = [0] * _COUNT, [0] * _COUNT
+for _n, _kind in enumerate(CLUSTERS):
+    _SIZES[_n], _TYPES[_n] = _kind.size, _kind.ext_type
 
 if not cython.compiled:
     from mbuf.uma.item import send_home
@@ -85,14 +84,10 @@ class Storage(Item):
         """Become the storage of one mbuf, and of nobody else. See mb_ctor_clust."""
         self.owner = None
         self.users = 1
-        if self.size == MCLBYTES:
-            self.type = EXT_CLUSTER
-        elif self.size == MJUMPAGESIZE:
-            self.type = EXT_JUMBOP
-        elif self.size == MJUM9BYTES:
-            self.type = EXT_JUMBO9
-        else:
-            self.type = EXT_JUMBO16
+        n = 0
+        while n < _COUNT - 1 and _SIZES[n] != self.size:
+            n += 1
+        self.type = _TYPES[n]
 
     def pair(self) -> None:
         """Become the cluster of a packet. See mb_zinit_pack."""

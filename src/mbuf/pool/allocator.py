@@ -23,13 +23,13 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN_CPU,
 )
 from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.nofree import NoFree
 from mbuf.packet.source import Source
 from mbuf.pool import extpg
-from mbuf.pool.limits import CLUSTERS
 from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
 
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
     from mbuf.vm.sfbuf import SfBufs
 else:
     from mbuf.shadow import cython
-
-
-#: The zone whose items cached packets hold.
-_CLUSTERS = CLUSTERS[0].zone
 
 
 class Allocator(Source):
@@ -79,7 +75,7 @@ class Allocator(Source):
     def enforce(self, zones: Zones) -> None:
         """Have everything allocated from these zones."""
         if zones is None or None in zones.all():
-            raise TypeError("enforce: give six zones")
+            raise TypeError("enforce: give zones, as a pool has them")
         self.zones = zones
 
     def supply(self, pages: Pages, sfbufs: SfBufs) -> None:
@@ -386,7 +382,7 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
         raise TypeError("refusal: give a zone")
     a.refused += 1
     error = zone.denied()
-    if isinstance(error, NoBufs) and error.zone == _CLUSTERS and a.zones.pack.cached:
+    if isinstance(error, NoBufs) and error.zone == CLUSTER.zone and a.zones.pack.cached:
         # To the zone of clusters, those of cached packets are in use.
         packed = a.zones.pack.cached
         error = NoBufs(

@@ -81,8 +81,7 @@ def audit(pool: Pool, cycles: bool = False) -> PoolAudit:
     runs: list[tuple[int, int]] = list(audit_keg(pool.pages.keg))
     single = sum(count for _, count in runs)
     slabs = pinned = 0
-    kegs: list[Any] = [own.mbuf.backend, own.clust.backend, own.jumbop.backend]
-    kegs += [own.jumbo9.backend, own.jumbo16.backend]
+    kegs: list[Any] = [zone.backend for zone in (own.mbuf, *own.clusters)]
     for keg in kegs:
         found = audit_keg(keg)
         runs += found

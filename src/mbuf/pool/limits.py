@@ -6,75 +6,16 @@ Arithmetic only. The limit in force afterwards is the zone's.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
 
-from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, MSIZE, PAGE_SIZE
+from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
+from mbuf.kinds import CLUSTERS, KINDS, MBUF, Kind
 from mbuf.pool.suggest import unknown
-
-
-class Kind(NamedTuple):
-    """A zone that has a limit, and all that the boot code, the sysctls and the printers say of it."""
-
-    #: Attribute of `Zones`, and the zone's name.
-    attr: str
-    zone: str
-    #: Bytes of an item, and its alignment less one.
-    size: int
-    align: int
-    #: The tunable and sysctl of the limit, and its description.
-    sysctl: str
-    says: str
-    #: The default limit is maxmbufmem / size / divisor.
-    divisor: int
-
-
-MBUF = Kind("mbuf", "mbuf", MSIZE, MSIZE - 1, "kern.ipc.nmbufs", "Maximum number of mbufs allowed", 5)
-
-CLUSTERS = (
-    Kind(
-        "clust",
-        "mbuf_cluster",
-        MCLBYTES,
-        7,
-        "kern.ipc.nmbclusters",
-        "Maximum number of mbuf clusters allowed",
-        4,
-    ),
-    Kind(
-        "jumbop",
-        "mbuf_jumbo_page",
-        MJUMPAGESIZE,
-        7,
-        "kern.ipc.nmbjumbop",
-        "Maximum number of mbuf page size jumbo clusters allowed",
-        4,
-    ),
-    Kind(
-        "jumbo9",
-        "mbuf_jumbo_9k",
-        MJUM9BYTES,
-        7,
-        "kern.ipc.nmbjumbo9",
-        "Maximum number of mbuf 9k jumbo clusters allowed",
-        6,
-    ),
-    Kind(
-        "jumbo16",
-        "mbuf_jumbo_16k",
-        MJUM16BYTES,
-        7,
-        "kern.ipc.nmbjumbo16",
-        "Maximum number of mbuf 16k jumbo clusters allowed",
-        6,
-    ),
-)
-
-KINDS = (MBUF, *CLUSTERS)
 
 MAXMBUFMEM = "kern.ipc.maxmbufmem"
 
@@ -187,16 +128,38 @@ class Memory(NamedTuple):
         return cls(physmem, kmem, most, min(wrap(physmem, 64), wrap(kmem, 64)))
 
 
+def least_mbufs(clusters: Iterable[int]) -> int:
+    """The least limit of mbufs that goes with these limits of clusters: a cluster is of no use without an mbuf.
+
+    Boot raises a lower limit of mbufs to this, and sysctl refuses to raise a limit of clusters while that of mbufs
+    is lower. See tunable_mbinit and sysctl_nmbclusters.
+    """
+    return sum(clusters)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What tunable_mbinit leaves in its variables. A limit of 0 or less means no limit."""
+    """What tunable_mbinit leaves in its variables. A limit of 0 or less means no limit.
+
+    Each limit is an attribute by the name of the kernel's variable: `nmbufs`, `nmbclusters`, `nmbjumbop`, ...
+    """
 
     maxmbufmem: int
-    nmbufs: int
-    nmbclusters: int
-    nmbjumbop: int
-    nmbjumbo9: int
-    nmbjumbo16: int
+    #: The limits, in the order of `KINDS`.
+    counts: tuple[int, ...]
+
+    def __getattr__(self, name: str) -> int:
+        for kind in KINDS:
+            if kind.limit == name:
+                return self.of(kind)
+        raise AttributeError(f"there is no limit {name}")
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *(kind.limit for kind in KINDS)]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{kind.limit}={self.of(kind)}" for kind in KINDS)
+        return f"Limits(maxmbufmem={self.maxmbufmem}, {counts})"
 
     @classmethod
     def plan(
@@ -215,16 +178,15 @@ class Limits:
         for kind in CLUSTERS:
             count = wrap(given.get(kind.sysctl, 0), 32)
             counts.append(count or wrap(_quotient(_quotient(maxmbufmem, kind.size), kind.divisor), 32))
-        total = wrap(sum(counts), 32)
+        least = wrap(least_mbufs(counts), 32)
         nmbufs = wrap(given.get(MBUF.sysctl, 0), 32)
-        if nmbufs < total:
-            nmbufs = wrap(max(_quotient(_quotient(maxmbufmem, MBUF.size), MBUF.divisor), total), 32)
-        return cls(maxmbufmem, nmbufs, *counts)
+        if nmbufs < least:
+            nmbufs = wrap(max(_quotient(_quotient(maxmbufmem, MBUF.size), MBUF.divisor), least), 32)
+        return cls(maxmbufmem, (nmbufs, *counts))
 
     def of(self, kind: Kind) -> int:
         """The limit planned for a kind."""
-        value: int = getattr(self, kind.sysctl.rpartition(".")[2])
-        return value
+        return self.counts[KINDS.index(kind)]
 
 
 def numbers(tunables: Mapping[str, int | str]) -> dict[str, int]:

@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 
+from mbuf.kinds import KINDS
 from mbuf.uma.stat import ZoneStat
+
+#: The zones' names in `PoolStat`, in the order in which `vmstat -z` lists them.
+_ATTRS = ("pack", *(kind.attr for kind in KINDS))
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStat:
-    """What `netstat -m` and `vmstat -z` are printed from."""
+    """What `netstat -m` and `vmstat -z` are printed from.
 
-    mbuf: ZoneStat
-    clust: ZoneStat
-    pack: ZoneStat
-    jumbop: ZoneStat
-    jumbo9: ZoneStat
-    jumbo16: ZoneStat
+    Each zone is also an attribute by its name in `pool.zones`: `mbuf`, `pack`, `clust`, `jumbop`, `jumbo9`, `jumbo16`.
+    """
+
+    #: All zones, in the order in which `vmstat -z` lists them.
+    zones: tuple[ZoneStat, ...]
     #: Mbufs that were dropped instead of freed.
     drops: int
     #: Bytes of packet tags (the malloc type `mbuf_tag`).
@@ -44,7 +47,10 @@ class PoolStat:
         """Clusters of 2048 bytes handed out; `clust.used` counts those that cached packets keep as well."""
         return max(self.clust.used - self.pack.cached, 0)
 
-    @property
-    def zones(self) -> tuple[ZoneStat, ...]:
-        """All zones in the order in which `vmstat -z` lists them."""
-        return (self.pack, self.mbuf, self.clust, self.jumbop, self.jumbo9, self.jumbo16)
+    def __getattr__(self, name: str) -> ZoneStat:
+        if name not in _ATTRS:
+            raise AttributeError(f"there is no number or zone {name}")
+        return self.zones[_ATTRS.index(name)]
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *_ATTRS]

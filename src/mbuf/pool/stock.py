@@ -20,6 +20,7 @@ else:
 
 from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE
 from mbuf.errors import Corrupt, Inval, NoBufs
+from mbuf.kinds import CLUSTERS
 from mbuf.packet.ext import Storage
 from mbuf.packet.source import serve
 from mbuf.pool.zones import Zones
@@ -240,6 +241,6 @@ class Stock:
         for zone in (mbuf, clust, pack):
             serve(zone, own.source)
             zone.probes = own.probes
-        self.zones = Zones(mbuf, pack, clust, clust, clust, clust)
+        self.zones = Zones(mbuf, pack, **{kind.attr: clust for kind in CLUSTERS})
         #: True while its zones are in force.
         self.started = False

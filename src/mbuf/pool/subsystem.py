@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mbuf.kinds import CLUSTER, MBUF
 from mbuf.packet.sndtag import SndTags
 from mbuf.packet.source import serve
 from mbuf.pool.allocator import Allocator
@@ -84,7 +85,7 @@ class Subsystem:
         self.reserve = Reserve(self.allocator, self.cpus)
         self.snd_tags = SndTags()
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
-        self.changes = MappingProxyType({"kern.ipc.nmbclusters": Event(), "kern.ipc.nmbufs": Event()})
+        self.changes = MappingProxyType({kind.sysctl: Event() for kind in (CLUSTER, MBUF)})
         #: Whether and how often zones at their limit are logged.
         self.warnings = Warnings()
         self.warnings.on = switch(tunables, ZONE_WARNINGS, 1)
@@ -122,12 +123,7 @@ class Subsystem:
         """All numbers."""
         own, allocator = self.own, self.allocator
         return PoolStat(
-            mbuf=own.mbuf.stat(),
-            clust=own.clust.stat(),
-            pack=own.pack.stat(),
-            jumbop=own.jumbop.stat(),
-            jumbo9=own.jumbo9.stat(),
-            jumbo16=own.jumbo16.stat(),
+            zones=tuple([zone.stat() for zone in own.all()]),
             drops=allocator.drops,
             tag_bytes=allocator.tags.bytes,
             pages_used=self.vm.used,

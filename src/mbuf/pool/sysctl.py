@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import MHLEN, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Inval
+from mbuf.kinds import CLUSTERS, KINDS, MBUF, Kind
 from mbuf.pool.limits import (
-    CLUSTERS,
-    KINDS,
     KMEM_SIZE,
     KMEM_SIZE_MAX,
     MAXMBUFMEM,
-    MBUF,
     PHYSMEM,
     TUNABLES,
     USE_EXT_PGS,
-    Kind,
+    least_mbufs,
     wrap,
 )
 from mbuf.pool.oid import Node
@@ -126,7 +124,7 @@ def _enough_mbufs(pool: Subsystem, name: str) -> None:
     """The rule looks at the limits in force, not at the new one. See sysctl_nmbclusters."""
     clusters = [_in_force(pool, kind) for kind in CLUSTERS]
     mbufs = _in_force(pool, MBUF)
-    if mbufs < sum(clusters):
+    if mbufs < least_mbufs(clusters):
         plus = " + ".join(map(str, clusters))
         raise Inval(f"{name}: {MBUF.sysctl} is {mbufs}, less than {plus} clusters; raise that first")
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbuf.const import PAGE_SIZE
-from mbuf.pool.limits import KINDS, MBUF, ZONE_WARNINGS, Kind, wrap
+from mbuf.kinds import KINDS, MBUF, Kind
+from mbuf.pool.limits import ZONE_WARNINGS, wrap
 from mbuf.pool.oid import Node
 from mbuf.pool.zones import PACKET
 from mbuf.pool.zonestats import stream

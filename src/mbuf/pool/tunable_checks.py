@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
+from mbuf.kinds import CLUSTERS, MBUF
 from mbuf.pool.limits import (
-    CLUSTERS,
     KMEM_SIZE,
     MAXMBUFMEM,
-    MBUF,
     PHYSMEM,
     SIZES,
     SWITCHES,
     WIDE,
     Limits,
     Memory,
+    least_mbufs,
     numbers,
     tunable,
     wrap,
@@ -137,7 +137,7 @@ def _sums(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: L
             f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters)} clusters: "
             f"the kernel takes {limits.nmbufs} instead"
         )
-    if sum(clusters) >= 1 << 31:
+    if least_mbufs(clusters) >= 1 << 31:
         yield f"{_plus(clusters)} clusters are more than {(1 << 31) - 1}: the kernel takes {limits.nmbufs} mbufs"
 
 
@@ -145,7 +145,7 @@ def _agree(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: 
     """Refuse fewer mbufs than clusters, where both were given."""
     mbufs = given.get(MBUF.sysctl, 0)
     clusters = {kind.sysctl: given[kind.sysctl] for kind in CLUSTERS if given.get(kind.sysctl, 0) > 0}
-    if mbufs and clusters and mbufs < sum(clusters.values()):
+    if mbufs and clusters and mbufs < least_mbufs(clusters.values()):
         raise Inval(
             f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters.values())}, the "
             f"clusters of {', '.join(clusters)}; raise it, or leave it out (the kernel would take {limits.nmbufs})"

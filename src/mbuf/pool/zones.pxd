@@ -10,8 +10,8 @@ cdef class Zones:
     cdef readonly Zone pack
     cdef readonly Zone clust
     cdef readonly Zone jumbop
-    cdef readonly Zone jumbo9
-    cdef readonly Zone jumbo16
+    cdef readonly tuple clusters
+    cdef dict _by_size
 
-    @cython.locals(near=Py_ssize_t)
+    @cython.locals(zone=Zone)
     cpdef Zone of_size(self, size)

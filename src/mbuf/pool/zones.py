@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mbuf.const import MCLBYTES, MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE
+from mbuf.const import MCLBYTES, MJUMPAGESIZE
 from mbuf.errors import Inval
+from mbuf.kinds import CLUSTERS, MBUF, OF_SIZE, Kind
 from mbuf.packet.ext import Storage
-from mbuf.pool.limits import CLUSTERS, MBUF, Kind, Limits
 from mbuf.pool.packets import Packets
 from mbuf.uma.bucket import BUCKET_MAX
 from mbuf.uma.item import MbufItem
@@ -20,6 +20,7 @@ from mbuf.uma.zone import Zone
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
+    from mbuf.pool.limits import Limits
     from mbuf.uma.cpu import Cpus
     from mbuf.vm.vm import Vm
 
@@ -28,34 +29,44 @@ PACKET = "mbuf_packet"
 
 
 class Zones:
-    """Six zones: `mbuf`, `pack` that pairs mbufs of its keg with clusters, one for each size of cluster."""
+    """`mbuf`, `pack` (which pairs mbufs of the same keg with clusters), and a zone for each kind of cluster.
 
-    __slots__ = ("clust", "jumbo16", "jumbo9", "jumbop", "mbuf", "pack")
+    A zone of clusters is an attribute by the name that its kind has in `mbuf.kinds`: `clust`, `jumbop`, `jumbo9`,
+    `jumbo16`.
+    """
 
-    def __init__(self, mbuf: Zone, pack: Zone, clust: Zone, jumbop: Zone, jumbo9: Zone, jumbo16: Zone) -> None:
+    __slots__ = ("_by_size", "clust", "clusters", "jumbop", "mbuf", "pack")
+
+    def __init__(self, mbuf: Zone, pack: Zone, **clusters: Zone) -> None:
         self.mbuf = mbuf
         self.pack = pack
-        self.clust = clust
-        self.jumbop = jumbop
-        self.jumbo9 = jumbo9
-        self.jumbo16 = jumbo16
+        #: Zones of clusters, in the order of `CLUSTERS`.
+        self.clusters = tuple(clusters[kind.attr] for kind in CLUSTERS)
+        self._by_size = dict(zip(OF_SIZE, self.clusters, strict=True))
+        self.clust: Zone = self._by_size[MCLBYTES]
+        self.jumbop: Zone = self._by_size[MJUMPAGESIZE]
+
+    def __getattr__(self, name: str) -> Zone:
+        for kind, zone in zip(CLUSTERS, self.clusters, strict=True):
+            if kind.attr == name:
+                found: Zone = zone
+                return found
+        raise AttributeError(f"there is no zone {name}")
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *(kind.attr for kind in CLUSTERS)})
 
     def of_size(self, size: int) -> Zone:
         """The zone of clusters of `size` bytes. See m_getzone."""
-        near = clip(size)
-        if near == MCLBYTES:
-            return self.clust
-        if near == MJUMPAGESIZE:
-            return self.jumbop
-        if near == MJUM9BYTES:
-            return self.jumbo9
-        if near == MJUM16BYTES:
-            return self.jumbo16
-        raise Inval(f"cluster size {size}: give 2048, 4096, 9216 or 16384")
+        zone = self._by_size.get(clip(size))
+        if zone is None:
+            *sizes, last = OF_SIZE
+            raise Inval(f"cluster size {size}: give {', '.join(map(str, sizes))} or {last}")
+        return zone
 
     def all(self) -> tuple[Zone, ...]:
         """Every zone, those that draw from others first."""
-        return (self.pack, self.mbuf, self.clust, self.jumbop, self.jumbo9, self.jumbo16)
+        return (self.pack, self.mbuf, *self.clusters)
 
 
 def boot(vm: Vm, limits: Limits, cpus: Cpus, caching: bool, debug: bool) -> Zones:

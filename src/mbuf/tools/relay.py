@@ -17,6 +17,7 @@ from typing import cast
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
+from mbuf.kinds import MBUF, OF_SIZE
 from mbuf.net.address import Address, parse
 from mbuf.net.relay import StreamRelay
 from mbuf.net.relaystat import RelayStat
@@ -67,9 +68,9 @@ def relay(way: Way, say: Callable[[str], object], tell: Callable[[str], object])
 def limits(memory: int) -> dict[str, int | str]:
     """Limits that let each kind of buffer have all of the memory: what bounds is the memory itself."""
     return {
-        "kern.ipc.nmbclusters": memory // MCLBYTES,
-        "kern.ipc.nmbjumbo16": max(memory // MJUM16BYTES, 1),
-        "kern.ipc.nmbufs": memory // MSIZE,
+        OF_SIZE[MCLBYTES].sysctl: memory // MCLBYTES,
+        OF_SIZE[MJUM16BYTES].sysctl: max(memory // MJUM16BYTES, 1),
+        MBUF.sysctl: memory // MSIZE,
     }
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mbuf.const import MSIZE, PAGE_SIZE
 from mbuf.errors import NoBufs
-from mbuf.pool.limits import CLUSTERS, MBUF
+from mbuf.kinds import CLUSTERS, MBUF
+from mbuf.pool.limits import least_mbufs
 from mbuf.tools.highwater import Moment
 from mbuf.tools.replay import Denial, Outcome
 from mbuf.tools.words import count, moment, share, size
@@ -139,11 +140,11 @@ def _raises(outcome: Outcome, stat: ZoneStat, to: int) -> tuple[Raise, ...]:
     mbufs = outcome.stat.mbuf
     if stat.sysctl == MBUF.sysctl or not mbufs.limit:
         return (wanted,)
-    names = {kind.sysctl for kind in CLUSTERS}
-    total = sum(zone.limit for zone in outcome.stat.zones if zone.sysctl in names) - stat.limit + wanted.to
-    if mbufs.limit >= total:
+    limits = {kind.sysctl: getattr(outcome.stat, kind.attr).limit for kind in CLUSTERS} | {stat.sysctl: wanted.to}
+    least = least_mbufs(limits.values())
+    if mbufs.limit >= least:
         return (wanted,)
-    return (Raise(mbufs.sysctl, mbufs.limit, -(-total // ROUND) * ROUND), wanted)
+    return (Raise(mbufs.sysctl, mbufs.limit, -(-least // ROUND) * ROUND), wanted)
 
 
 def _mbufs_first(raises: tuple[Raise, ...]) -> str:

@@ -6,25 +6,41 @@ Counts are unsigned 64-bit, as the tool's: a snapshot that contradicts itself pr
 
 from string import Formatter
 
+from mbuf.kinds import JUMBOS, KINDS
 from mbuf.pool.stat import PoolStat
 
+
+def _jumbos_in_use() -> str:
+    """A line for each size of jumbo cluster."""
+    return "".join(
+        f"{{{name}-count}}/{{{name}-cache}}/{{{name}-total}}/{{{name}-{limit}}} {size}{note} jumbo clusters in use "
+        "(current/cache/total/max)\n"
+        for name, _, limit, size, note in (kind.netstat for kind in JUMBOS)
+    )
+
+
+def _jumbos_refused(what: str, word: str) -> str:
+    """A line with the requests of all sizes of jumbo clusters that were delayed or denied."""
+    names = "/".join(f"{{{kind.netstat.refusals}-{what}}}" for kind in JUMBOS)
+    return f"{names} requests for jumbo clusters {word} ({'/'.join(kind.netstat.size for kind in JUMBOS)})\n"
+
+
 # Jumbo clusters are first delayed, then denied: the tool's own order.
-_TEXT = """\
+_TEXT = (
+    """\
 {mbuf-current}/{mbuf-cache}/{mbuf-total} mbufs in use (current/cache/total)
 {cluster-current}/{cluster-cache}/{cluster-total}/{cluster-max} mbuf clusters in use (current/cache/total/max)
 {packet-count}/{packet-free} mbuf+clusters out of packet secondary zone in use (current/cache)
-{jumbo-count}/{jumbo-cache}/{jumbo-total}/{jumbo-max} {jumbo-page-size}k (page size) jumbo clusters in use \
-(current/cache/total/max)
-{jumbo9-count}/{jumbo9-cache}/{jumbo9-total}/{jumbo9-max} 9k jumbo clusters in use (current/cache/total/max)
-{jumbo16-count}/{jumbo16-cache}/{jumbo16-total}/{jumbo16-limit} 16k jumbo clusters in use \
-(current/cache/total/max)
+"""
+    + _jumbos_in_use()
+    + """\
 {bytes-in-use}K/{bytes-in-cache}K/{bytes-total}K bytes allocated to network (current/cache/total)
 {mbuf-failures}/{cluster-failures}/{packet-failures} requests for mbufs denied (mbufs/clusters/mbuf+clusters)
 {mbuf-sleeps}/{cluster-sleeps}/{packet-sleeps} requests for mbufs delayed (mbufs/clusters/mbuf+clusters)
-{jumbop-sleeps}/{jumbo9-sleeps}/{jumbo16-sleeps} requests for jumbo clusters delayed \
-({jumbo-page-size}k/9k/16k)
-{jumbop-failures}/{jumbo9-failures}/{jumbo16-failures} requests for jumbo clusters denied \
-({jumbo-page-size}k/9k/16k)
+"""
+    + _jumbos_refused("sleeps", "delayed")
+    + _jumbos_refused("failures", "denied")
+    + """\
 {sendfile-syscalls} sendfile syscalls
 {sendfile-no-io} sendfile syscalls completed without I/O request
 {sendfile-io-count} requests for I/O initiated by sendfile
@@ -37,6 +53,7 @@ _TEXT = """\
 {sfbufs-alloc-failed} requests for sfbufs denied
 {sfbufs-alloc-wait} requests for sfbufs delayed
 """
+)
 # libxo's names, in its order: that of the text.
 _NAMES = tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(_TEXT) if name))
 _SENDFILE = tuple(name for name in _NAMES if name.startswith(("sendfile-", "sfbufs-")))
@@ -75,18 +92,13 @@ def _items(stat: PoolStat) -> dict[str, int]:
         "packet-free": pack.free,
         "jumbo-page-size": stat.jumbop.size // 1024,
     }
-    # The last one's limit has another name than its fellows'.
-    jumbos = (
-        ("jumbo", "max", stat.jumbop),
-        ("jumbo9", "max", stat.jumbo9),
-        ("jumbo16", "limit", stat.jumbo16),
-    )
-    for kind, limit, zone in jumbos:
+    for kind in JUMBOS:
+        zone, name = getattr(stat, kind.attr), kind.netstat.items
         numbers |= {
-            f"{kind}-count": zone.used,
-            f"{kind}-cache": zone.free,
-            f"{kind}-total": zone.used + zone.free,
-            f"{kind}-{limit}": zone.limit,
+            f"{name}-count": zone.used,
+            f"{name}-cache": zone.free,
+            f"{name}-total": zone.used + zone.free,
+            f"{name}-{kind.netstat.limit}": zone.limit,
         }
     return numbers
 
@@ -94,7 +106,7 @@ def _items(stat: PoolStat) -> dict[str, int]:
 def _bytes(stat: PoolStat) -> dict[str, int]:
     """KiB in use and cached, each cut off only after summing."""
     mbuf, clust, pack = stat.mbuf, stat.clust, stat.pack
-    jumbos = (stat.jumbop, stat.jumbo9, stat.jumbo16)
+    jumbos = [getattr(stat, kind.attr) for kind in JUMBOS]
     used = mbuf.used * mbuf.size + pack.used * pack.size + (clust.used - pack.free) * clust.size + stat.tag_bytes
     used += sum(zone.used * zone.size for zone in jumbos)
     free = (mbuf.free + pack.free) * mbuf.size + (clust.free + pack.free) * clust.size
@@ -108,11 +120,11 @@ def _bytes(stat: PoolStat) -> dict[str, int]:
 
 def _refusals(stat: PoolStat) -> dict[str, int]:
     """Requests denied and delayed, by zone."""
-    kinds = ("packet", "mbuf", "cluster", "jumbop", "jumbo9", "jumbo16")
+    names = ("packet", *(kind.netstat.refusals for kind in KINDS))
     numbers = {}
-    for kind, zone in zip(kinds, stat.zones, strict=True):
-        numbers[f"{kind}-failures"] = zone.fails
-        numbers[f"{kind}-sleeps"] = zone.sleeps
+    for name, zone in zip(names, stat.zones, strict=True):
+        numbers[f"{name}-failures"] = zone.fails
+        numbers[f"{name}-sleeps"] = zone.sleeps
     return numbers
 
 
