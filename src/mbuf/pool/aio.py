@@ -1,7 +1,25 @@
 """The allocation calls that asyncio tasks wait in.
 
-A task waits in the zone's queue, together with threads that wait (M_WAITOK), first come, first served. Cancelled,
-a call holds nothing: what it was just given goes to the next in the queue.
+A task waits at a zone, in the same queue as threads that wait (M_WAITOK): first come, first served.
+
+1. The call is tried once, as with M_NOWAIT, and usually succeeds (`_attempt`).
+2. If the zone denies it, an `AsyncWaiter` enters the queue of what is missing (`Zone.obstacle`): room under the limit
+   of the zone, room under the limit of the clusters that its packets take, or pages. Room that becomes free is charged
+   to the first in the queue, so that nobody who comes later gets it. Pages are not set aside: the first in the queue
+   is only told that there may be some.
+3. The event loop wakes the task, and the task tries the call again, now with that charge. This may be denied too: a
+   packet takes a cluster and an mbuf, and the wait was for one of them. Then the task enters, at its end, the queue of
+   what is missing now.
+4. However the wait ends (success, timeout, cancellation), the waiter leaves the queue, and a charge that was not used
+   goes to the next in the queue.
+
+A call that takes from two zones one after the other (`agetjcl`, `agetm2`) keeps what it has while it waits for the
+rest, as the kernel does, under one deadline. If it is cancelled or times out, it frees all of it. Two such calls can
+each hold what the other one needs; a timeout, or any free of another user, ends that.
+
+What a call takes (packet zone or not, a page first or not) is decided by the same functions as where threads wait, in
+`allocator` and `chain`; only the waiting is here. A call counts as refused once, when it fails in the end: a try that
+was denied and came to wait is no refusal.
 """
 
 from __future__ import annotations
@@ -10,10 +28,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR, MCLBYTES, MINCLSIZE
+from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.source import left
-from mbuf.pool import allocator
+from mbuf.pool import allocator, chain
 from mbuf.pool.validate import validate
 from mbuf.uma.async_waiter import AsyncWaiter
 
@@ -42,14 +60,12 @@ async def agetcl(a: Allocator, type: int, flags: int, deadline: float | None) ->
 async def agetjcl(a: Allocator, type: int, flags: int, size: int, deadline: float | None) -> Mbuf:
     """`getjcl`: waits until there is an mbuf, and then until there is a cluster for it."""
     validate(M_NOWAIT, type, flags)
-    zone = a.zones.of_size(size)
-    if zone is a.zones.clust:
+    if allocator.is_packet(size):
         return await agetcl(a, type, flags, deadline)
-    refused = a.refused
-    try:
-        return allocator.getjcl(a, M_NOWAIT, type, flags, size, None)
-    except (NoBufs, NoMemory):
-        a.refused = refused
+    zone = a.zones.of_size(size)
+    whole = _attempt(a, lambda: allocator.jumbo(a, zone, M_NOWAIT, type, flags, None))
+    if whole is not None:
+        return whole
     m = await aget(a, type, flags, deadline)
     try:
         await _wait(a, zone, lambda: allocator.cljget(a, m, size, M_NOWAIT, None), deadline)
@@ -69,7 +85,7 @@ async def agetm2(a: Allocator, size: int, type: int, flags: int, deadline: float
     head = flags & M_PKTHDR
     try:
         while size > 0:
-            m = await _largest(a, size, type, head, deadline)
+            m = await _next(a, size, type, head, deadline)
             size -= m.size
             head = 0
             if first is None:
@@ -86,42 +102,42 @@ async def agetm2(a: Allocator, size: int, type: int, flags: int, deadline: float
     return whole
 
 
-async def _largest(a: Allocator, size: int, type: int, head: int, deadline: float | None) -> Mbuf:
+async def _next(a: Allocator, size: int, type: int, head: int, deadline: float | None) -> Mbuf:
     """The next mbuf of a chain that is to hold `size` bytes more."""
-    if size > MCLBYTES:
-        refused = a.refused
-        try:
-            return allocator.jumbo(a, a.zones.jumbop, M_NOWAIT, type, head, None)
-        except (NoBufs, NoMemory):
-            a.refused = refused
-    if size >= MINCLSIZE:
+    m = chain.try_page(a, size, type, head)
+    if m is not None:
+        return m
+    if chain.needs_cluster(size):
         return await agetcl(a, type, head, deadline)
     return await aget(a, type, head, deadline)
 
 
-async def _wait(a: Allocator, zone: Zone, ask: Callable[[], _Got], deadline: float | None) -> _Got:
-    """What `ask` returns, as soon as the zone has what it needs."""
+def _attempt(a: Allocator, request: Callable[[], _Got]) -> _Got | None:
+    """What `request` returns; None where it is denied, which doesn't count as refused."""
     refused = a.refused
     try:
-        return ask()
+        return request()
     except (NoBufs, NoMemory):
         a.refused = refused
+        return None
+
+
+async def _wait(a: Allocator, zone: Zone, request: Callable[[], _Got], deadline: float | None) -> _Got:
+    """What `request` returns, as soon as the zone has what it needs."""
+    got = _attempt(a, request)
     loop = asyncio.get_running_loop()
-    while True:
+    while got is None:
         granted: asyncio.Future[None] = loop.create_future()
-        turn = AsyncWaiter(zone, partial(_wake, loop, granted))
+        waiter = AsyncWaiter(zone, partial(_wake, loop, granted))
         try:
             async with asyncio.timeout(left(deadline)):
                 await granted
-            refused = a.refused
-            return turn.use(ask)
+            got = waiter.use(partial(_attempt, a, request))
         except TimeoutError:
             raise allocator.refusal(a, zone) from None
-        except (NoBufs, NoMemory):
-            # It needs more than its turn was for.
-            a.refused = refused
         finally:
-            turn.leave()
+            waiter.leave()
+    return got
 
 
 def _wake(loop: asyncio.AbstractEventLoop, granted: asyncio.Future[None]) -> bool:

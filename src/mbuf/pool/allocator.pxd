@@ -58,6 +58,7 @@ cdef Mbuf getjcl(Allocator a, int how, int type, unsigned int flags, Py_ssize_t 
 
 
 @cython.locals(m=Mbuf)
+cpdef bint is_packet(Py_ssize_t size) noexcept
 cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
 
 

@@ -164,9 +164,14 @@ def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None)
 def getjcl(a: Allocator, how: int, type: int, flags: int, size: int, deadline: float | None) -> Mbuf:
     """An mbuf with a cluster of that size. See m_getjcl."""
     ready(a)
-    if size == MCLBYTES:
+    if is_packet(size):
         return getcl(a, how, type, flags, deadline)
     return jumbo(a, a.zones.of_size(size), how, type, flags, deadline)
+
+
+def is_packet(size: int) -> bool:
+    """True if mbufs with clusters of that size come from the packet zone, with their cluster."""
+    return size == MCLBYTES
 
 
 def jumbo(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:

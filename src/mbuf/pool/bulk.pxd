@@ -12,7 +12,7 @@ from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned char DOOMED, LIVE
 cdef unsigned int _SEEN
-cdef Py_ssize_t MCLBYTES, _ROOM
+cdef Py_ssize_t _ROOM
 
 
 cdef extern from "Python.h":

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import MCLBYTES
 from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.segment import DOOMED, LIVE
@@ -71,7 +70,7 @@ def getjcl_bulk(
 ) -> list[Mbuf]:
     """`count` times `getjcl`; of 2048 bytes, `getcl`."""
     ready(a)
-    packet = size == MCLBYTES
+    packet = allocator.is_packet(size)
     zone = a.zones.pack if packet else a.zones.of_size(size)
     # Room for all, or for some of a number that there can't be.
     room = min(count, _ROOM)

@@ -21,5 +21,11 @@ cdef Mbuf getm2(Allocator a, Mbuf m, Py_ssize_t size, int how, int type, unsigne
 cdef Mbuf _chain(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
+@cython.locals(m=Mbuf)
+cdef Mbuf _next(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+
+
 @cython.locals(refused=cython.ulonglong)
-cdef Mbuf _largest(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
+cdef Mbuf try_page(Allocator a, Py_ssize_t size, int type, unsigned int flags)
+
+cdef bint needs_cluster(Py_ssize_t size) noexcept

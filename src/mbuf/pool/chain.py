@@ -67,7 +67,7 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
     last = cython.cast(Mbuf, None)
     try:
         while size > 0:
-            m: Mbuf = _largest(a, size, how, type, flags, deadline)
+            m: Mbuf = _next(a, size, how, type, flags, deadline)
             size -= capacity(m)
             flags = 0
             if last is None:
@@ -82,15 +82,32 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
     return first
 
 
-def _largest(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+def _next(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """The next mbuf of a chain that is to hold `size` bytes more."""
-    if size > MCLBYTES:
-        refused = a.refused
-        try:
-            # Pages in a row are worth a try, never a wait.
-            return allocator.jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
-        except (NoBufs, NoMemory):
-            a.refused = refused
-    if size >= MINCLSIZE:
+    m = try_page(a, size, type, flags)
+    if m is not None:
+        return m
+    if needs_cluster(size):
         return allocator.getcl(a, how, type, flags, deadline)
     return allocator.get(a, how, type, flags, deadline)
+
+
+# What the next mbuf of a chain is, here and in `aio`. See m_getm2.
+
+
+def try_page(a: Allocator, size: int, type: int, flags: int) -> Mbuf | None:
+    """An mbuf with a cluster of a page, if `size` bytes need one and there is one: nobody waits for it."""
+    if size <= MCLBYTES:
+        return None
+    refused = a.refused
+    try:
+        return allocator.jumbo(a, a.zones.jumbop, M_NOWAIT, type, flags, None)
+    except (NoBufs, NoMemory):
+        # A smaller one will do: this is no refusal of the request.
+        a.refused = refused
+        return None
+
+
+def needs_cluster(size: int) -> bool:
+    """True if `size` bytes, fewer than a page, take an mbuf with a cluster."""
+    return size >= MINCLSIZE
