@@ -1,4 +1,7 @@
-"""Writes docs/reference.md: every verb, from its docstring and docs/verbs.toml. See `make docs`."""
+"""Writes docs/reference.md: every verb and attribute, from its docstring and docs/verbs.toml. See `make docs`.
+
+Run it uncompiled: compiled methods don't tell their signatures.
+"""
 
 import inspect
 import re
@@ -8,28 +11,39 @@ from pathlib import Path
 from typing import Any
 
 import mbuf
+from mbuf.pool.audit import PoolAudit, ZoneAudit
+from mbuf.pool.drains import Drains
+from mbuf.pool.lowmem import MemoryWatch
+from mbuf.pool.probes import MbufProbes
+from mbuf.pool.reclaim import Reclaim
+from mbuf.pool.reserve import Reserve
+from mbuf.pool.stat import PoolStat
+from mbuf.pool.sysctl import Sysctl
+from mbuf.uma.limit import Warnings
+from mbuf.uma.stat import ZoneStat
 
 HERE = Path(__file__).parent
 
-HEAD = """# The verbs
+HEAD = """# Reference
 
-Written by `make docs` from the docstrings and from docs/verbs.toml; the tests hold the tables against the verbs.
+Every verb and attribute of mbufs, pools and what they return. Written by `make docs` from the docstrings and from
+docs/verbs.toml; the tests compare the tables with the verbs.
 
 The tables tell whether a verb may *allocate* (mbufs, or the memory of tags), whether it may copy *bytes* or share
-external storage, and what becomes of a failure. Whatever the verb and the error, failing changes nothing: chains,
-bytes, reference counts and the pool are as they were. Bad arguments raise `Inval`, whatever is asked of a freed
-mbuf `Freed`.
+external storage, and what it does when there is no memory; a verb that allocates nothing needs none. A verb that
+fails changes nothing, whatever the error: chains, bytes, reference counts and the pool are as before. Bad arguments
+raise `Inval`, and every verb of a freed mbuf raises `Freed`.
 
-`how` is M_NOWAIT or M_WAITOK, which waits for at most `timeout` seconds; where it isn't an argument, a verb doesn't
-wait.
+`how` is M_NOWAIT or M_WAITOK, which waits for at most `timeout` seconds. A verb without this argument doesn't wait.
 """
 
 PROBES = """## Probes
 
 `pool.probes.attach(name, fn)` calls `fn` with these arguments, by the thread that allocates or frees, until
-`pool.probes.detach(name, fn)`; `with pool.probes.attached(name, fn):` does both. Look at an mbuf, keep no name for it,
-and free nothing. What a listener does fires nothing; one that raises is told of in the log and detached. While nobody
-listens, a probe costs a look at a flag. `mbuf replay --trace` prints them all.
+`pool.probes.detach(name, fn)`; `with pool.probes.attached(name, fn):` does both. A listener may read an mbuf, but must
+not keep a reference to it, and must free nothing. What a listener does fires no probe. An exception that it raises is
+logged, and the listener is detached. A probe without listeners costs the test of a flag. `mbuf replay --trace` prints
+all probes.
 
 | probe | arguments | fires when |
 |---|---|---|"""
@@ -41,6 +55,7 @@ NAMES = (
     ("type: int = 1)", "type: int = MT_DATA)"),
     ("type: int = 1,", "type: int = MT_DATA,"),
     (f"type: int = {mbuf.EXT_NET_DRV}", "type: int = EXT_NET_DRV"),
+    (f"clsize: int = {mbuf.MCLBYTES}", "clsize: int = MCLBYTES"),
     (f"size: int = {mbuf.MJUMPAGESIZE}", "size: int = MJUMPAGESIZE"),
     ("flags: int = 2", "flags: int = M_PKTHDR"),
     (f"mlen: int = {mbuf.MBUF_PEXT_MAX_PGS * mbuf.PAGE_SIZE}", "mlen: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE"),
@@ -50,26 +65,94 @@ NAMES = (
 OWNERS = {
     **{"Mbuf": "m", "Pool": "pool", "Tag": "tag", "SndTag": "tag", "MbufQ": "queue", "File": "file"},
     **{"SockBuf": "buffer", "StreamBuffer": "buffer"},
+    **{"Limits": "limits", "Sysctl": "pool.sysctl", "Reserve": "pool.reserve", "Drains": "pool.drains"},
+    **{"Reclaim": "pool.reclaim", "MbufProbes": "pool.probes"},
+}
+
+#: Classes with parts of a pool, which `mbuf` itself doesn't have.
+PARTS: dict[str, Any] = {
+    part.__name__: part
+    for part in (
+        *(PoolStat, ZoneStat, PoolAudit, ZoneAudit, Sysctl, Reserve, Drains, Reclaim, MemoryWatch, Warnings),
+        MbufProbes,
+    )
 }
 
 #: Names of the kernel's functions and macros, where a docstring says "See ...".
 KERNEL = re.compile(r"\b(?:m_\w+|mb_\w+|mbufq_\w+|M_PREPEND|in_cksum\w*)\b")
 
 
-def groups() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tomllib.loads((HERE / "verbs.toml").read_text("utf-8"))["group"]
+def listed(what: str) -> list[dict[str, Any]]:
+    """The groups, or the classes, of docs/verbs.toml."""
+    found: list[dict[str, Any]] = tomllib.loads((HERE / "verbs.toml").read_text("utf-8"))[what]
     return found
 
 
 def page() -> str:
     parts = [HEAD]
-    for group in groups():
+    for group in listed("group"):
         parts.append(f"## {group['title']}\n\n{group['says']}\n")
         names = [*group["plain"], *group["asks"]]
-        rows = ["| verb | allocates | bytes | when memory runs out | the kernel's name |", "|---|---|---|---|---|"]
+        rows = ["| verb | allocates | bytes | without memory | the kernel's name |", "|---|---|---|---|---|"]
         parts.append("\n".join([*rows, *(row(group, name) for name in names)]) + "\n")
         parts += [entry(group["of"], name) for name in names]
+    for each in listed("class"):
+        parts.append(f"## {each['title']}\n\n{description(each)}")
     return "\n".join([*parts, probes()])
+
+
+def description(each: dict[str, Any]) -> str:
+    """A class: how it is made, its docstring, its methods that are in no group, and a table of its attributes."""
+    of = each["of"]
+    owner = class_of(of)
+    parts = [f"{inspect.getdoc(owner)}\n"]
+    if of == "Pool":
+        made = inspect.signature(owner.__init__).replace(return_annotation=inspect.Signature.empty)
+        parts.insert(0, f"```python\n{plain(str(made).replace('(self, ', 'Pool('))}\n```\n")
+    grouped = {name for group in listed("group") if group["of"] == of for name in (*group["plain"], *group["asks"])}
+    names = [name for name in each.get("names", public(owner)) if name not in grouped]
+    rows = [f"| `{name}` | {attribute(owner, name)} |" for name in names if not callable(getattr(owner, name, None))]
+    if rows:
+        parts.append("\n".join(["| attribute | what it is |", "|---|---|", *rows]) + "\n")
+    parts += [entry(of, name) for name in names if callable(getattr(owner, name, None))]
+    return "\n".join(parts)
+
+
+def class_of(of: str) -> Any:
+    return PARTS.get(of) or getattr(mbuf, of)
+
+
+def public(owner: Any) -> list[str]:
+    """Names of a class that begin with no underscore: methods, properties, fields of a dataclass.
+
+    An uncompiled class has slots that are not to be used; compiled, they don't show.
+    """
+    fields = list(getattr(owner, "__dataclass_fields__", ()))
+    found = [name for name in dir(owner) if isinstance(inspect.getattr_static(owner, name), property)]
+    if owner is not mbuf.Mbuf:
+        found += [name for name in dir(owner) if inspect.isroutine(getattr(owner, name))]
+    return [name for name in (*fields, *found) if not name.startswith("_")]
+
+
+def attribute(owner: Any, name: str) -> str:
+    """What an attribute is: the docstring of a property, or the comment above a field of a dataclass."""
+    fields = getattr(owner, "__dataclass_fields__", {})
+    text = comments(owner)[name] if name in fields else inspect.getdoc(getattr(owner, name)) or ""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def comments(owner: Any) -> dict[str, str]:
+    """The comment (`#:`) above each field of a dataclass; fields that follow one another share it."""
+    found: dict[str, str] = {}
+    text, fresh = "", True
+    for line in inspect.getsource(owner).splitlines():
+        if comment := re.fullmatch(r" +#: (.*)", line):
+            text = f"{text} {comment[1]}" if not fresh else comment[1]
+            fresh = False
+        elif field := re.match(r"    (\w+): ", line):
+            found[field[1]] = text
+            fresh = True
+    return found
 
 
 def probes() -> str:
@@ -81,7 +164,7 @@ def probes() -> str:
 def row(group: dict[str, Any], name: str) -> str:
     """A verb's line in the table of its group."""
     asks = name in group["asks"]
-    failing = "`NoBufs` or `NoMemory`; all is as before" if asks else "never"
+    failing = "raises `NoBufs` or `NoMemory`" if asks else "needs none"
     does = [word for word, key in (("copied", "copies"), ("shared", "shares")) if name in group[key]]
     names = ", ".join(kernel(verb(group["of"], name)))
     return f"| `{name}` | {'yes' if asks else 'no'} | {' or '.join(does) or 'stay'} | {failing} | {names} |"
@@ -94,14 +177,15 @@ def kernel(fn: Any) -> list[str]:
 
 
 def verb(of: str, name: str) -> Any:
-    return getattr(getattr(mbuf, of), name)
+    return getattr(class_of(of), name)
 
 
 def entry(of: str, name: str) -> str:
     """A verb's signature, and its docstring."""
     fn = verb(of, name)
     signature = inspect.signature(fn)
-    shown = signature.replace(parameters=list(signature.parameters.values())[1:])
+    bound = list(signature.parameters.values())[not inspect.ismethod(fn) :]
+    shown = signature.replace(parameters=bound)
     owner = OWNERS[of]
     text = inspect.getdoc(fn) or ""
     return f"### {owner}.{name}\n\n```python\n{owner}.{name}{plain(str(shown))}\n```\n\n{text}\n"
@@ -109,7 +193,7 @@ def entry(of: str, name: str) -> str:
 
 def plain(signature: str) -> str:
     """As a reader wants it: constants by name, no quotes."""
-    signature = signature.replace("'", "")
+    signature = signature.replace("= ''", '= ""').replace("'", "").replace("mappingproxy({})", "{}")
     for value, name in NAMES:
         signature = signature.replace(value, name)
     return signature

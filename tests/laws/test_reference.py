@@ -1,6 +1,7 @@
 """docs/reference.md lists every verb, and what it says of memory, bytes and failing is so."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import mbuf
-from mbuf import Inval, Mbuf, NoBufs, Pool
+from mbuf import Inval, Mbuf, NoBufs, Pool, compiled
 from packet.failing import Scarce
 from packet.picture import mbufs, picture
 from packet.verbs import ARGUMENTS, packet, public, resolved
@@ -60,6 +61,35 @@ def test_the_page_is_what_make_docs_writes_now() -> None:
 def test_every_verb_is_on_the_page_once() -> None:
     listed = [name for group in OF_MBUF for name in (*group["plain"], *group["asks"])]
     assert sorted(listed) == sorted(name for name in public() if callable(getattr(Mbuf, name)))
+
+
+@pytest.mark.parametrize(("cls", "owner"), [(Mbuf, "m"), (Pool, "pool")])
+def test_every_public_name_is_on_the_page_and_says_what_it_is(cls: type, owner: str) -> None:
+    text = (DOCS / "reference.md").read_text("utf-8")
+    names = public() if cls is Mbuf else [name for name in dir(Pool) if not name.startswith("_")]
+    title = {"m": "An mbuf", "pool": "The pool"}[owner]
+    section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    for name in names:
+        assert getattr(cls, name).__doc__, name
+        if callable(getattr(cls, name)):
+            assert text.count(f"\n### {owner}.{name}\n") == 1, name
+        else:
+            assert section.count(f"\n| `{name}` | ") == 1, name
+
+
+def test_no_name_on_the_page_is_without_words() -> None:
+    text = (DOCS / "reference.md").read_text("utf-8")
+    assert not re.search(r"\| `\w+` \|\s*\|\n", text)
+    assert not re.search(r"```\n\n\n", text)
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, an mbuf has slots that are not for users")
+def test_an_mbuf_and_a_pool_show_what_a_user_may_call() -> None:
+    with Pool(worker=False) as pool, pool.get() as m:
+        assert [name for name in dir(m) if not name.startswith("_")] == public()
+        assert [name for name in dir(pool) if not name.startswith("_")] == [
+            name for name in dir(Pool) if not name.startswith("_")
+        ]
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group["title"])

@@ -38,15 +38,19 @@ _FAR = 20_000
 class ZoneAudit:
     """Where the items of a zone are."""
 
+    #: The zone's name.
     name: str
-    #: Handed out, kept free in caches, and free in slabs (those of the keg, told by its first zone).
+    #: Items that are out.
     out: int
+    #: Free items in caches and in the bucket list.
     cached: int
+    #: Free items in slabs; those of a keg that two zones share count in the first.
     free: int
-    #: Freed while somebody looked at the bytes: they are out until the last view has gone.
+    #: Items freed while a view of their bytes existed: they are out until the last view is released.
     held: int
-    #: Items that count for the limit, and who waits there.
+    #: Items that count against the limit.
     charged: int
+    #: Threads and tasks that wait at the limit.
     waiting: int
 
 
@@ -54,22 +58,27 @@ class ZoneAudit:
 class PoolAudit:
     """What an audit has found of a pool whose books agree."""
 
+    #: All zones, in the order of `pool.zones.all()`.
     zones: tuple[ZoneAudit, ...]
-    #: Pages in slabs; single pages that are out; pages of the Vm that are handed out, to other pools too.
+    #: Pages in slabs.
     slab_pages: int
+    #: Single pages that are out.
     single_pages: int
+    #: Pages of the Vm that are in use, also by other pools.
     vm_pages: int
-    #: Pages that would be free if the items that are out lay together.
+    #: Pages that would be free if the items that are out were in as few slabs as possible.
     pinned: int
-    #: Windows onto pages of files: in use, and mapped.
+    #: Mappings of pages of files that are in use.
     windows: int
+    #: Pages of files that are mapped, in use or not.
     mapped: int
-    #: Mbufs and clusters laid by in the reserve.
+    #: Mbufs and clusters in the reserve.
     reserved: tuple[int, int]
-    #: Tags, and send tags, that are out.
+    #: Tags that are out.
     tags: int
+    #: Send tags that are out.
     send_tags: int
-    #: One line for each mbuf that holds itself through an object of the program; None if they weren't looked for.
+    #: One line for each mbuf that refers to itself through an object of the program; None without `cycles`.
     cycles: tuple[str, ...] | None
 
 

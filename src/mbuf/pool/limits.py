@@ -144,6 +144,7 @@ class Limits:
     Each limit is an attribute by the name of the kernel's variable: `nmbufs`, `nmbclusters`, `nmbjumbop`, ...
     """
 
+    #: Bytes that mbufs and clusters may take together; the default limits are parts of it.
     maxmbufmem: int
     #: The limits, in the order of `KINDS`.
     counts: tuple[int, ...]

@@ -1,7 +1,8 @@
 """`Pool`: every method of a pool of network buffers, on one page.
 
-A method converts its arguments, which may run user code, and calls a function of the module on its topic:
-`allocator`, `bulk`, `build`, `extpg`, `aio`. What a pool is made of is a `Subsystem`. There is no default pool.
+A method converts its arguments to checked numbers, which may run user code, and calls a function of the module on its
+topic: `allocator`, `chain`, `bulk`, `build`, `extpg`, `aio`. A pool is made of the parts of a `Subsystem`. There is
+no default pool.
 """
 
 from __future__ import annotations
@@ -79,25 +80,28 @@ PKTHDR: int = M_PKTHDR
 
 @cython.cclass
 class Pool:
-    """Network buffers, as many as its limits allow, and no more.
+    """A bounded supply of network buffers: mbufs and clusters, each with a limit.
 
-    `Pool()` has the memory of this machine (or of its control group) and the kernel's default limits. `vm` sets the
-    memory: a `Vm`, or a number of bytes. `tunables` sets any of kern.ipc.nmbclusters, nmbufs, ..., vm.kmem_size and
-    hw.physmem (numbers, or texts as in loader.conf): those that contradict each other are refused, and odd ones
-    warned of, but with `strict=False` they do what they do to the kernel. `ncpu` is the number of caches. `debug`
-    checks for writes to freed memory and remembers who asked for what; `caching=False` keeps nothing in caches, as
-    the kernel when it is short of pages. With `worker=False` drains run only when `reclaim.run()` is called.
-    `max_linkhdr` and `max_protohdr` are the bytes of the largest headers that packets get, 0 to 168, for which verbs
-    leave room and gather bytes; `nsfbufs` is how many pages of files may be mapped at once.
+    `vm` is the memory: a `Vm`, a number of bytes, or None for the memory of this machine or of its control group.
+    `tunables` maps names (kern.ipc.nmbclusters, kern.ipc.nmbufs, ..., vm.kmem_size, hw.physmem) to numbers, or to
+    texts as in loader.conf; limits that are not given are the kernel's defaults for that memory. With `strict`,
+    contradictory tunables raise `Inval`, and a `TunableWarning` tells of each that the kernel ignores or changes;
+    without, they do silently what they do to the kernel. An unknown name always raises `Inval`.
 
-    The methods that allocate have some arguments in common. `how` is M_NOWAIT (raise `NoBufs` when a limit is
-    reached, `NoMemory` when pages are out) or M_WAITOK (wait, for at most `timeout` seconds, then raise the same);
-    `type` is an MT_ number; `flags` are those of M_COPYFLAGS. An argument that can't be right raises `Inval`, and
-    what fails has taken nothing. The mbuf is the caller's.
+    `ncpu` is the number of CPUs, each with its caches. `debug` finds writes to freed memory and remembers where each
+    mbuf was allocated. `caching=False` caches nothing, as a kernel that is short of pages. `worker=False` starts no
+    thread: drains run only when `reclaim.run()` is called. `max_linkhdr` and `max_protohdr` (0 to 168) are the bytes
+    of the largest headers of the link layer and of the protocols above it, for which verbs leave room. `nsfbufs` is
+    how many pages of files can be mapped at once.
 
-    Close it with `close`, or use it in a `with` statement; one that is dropped closes by itself. Mbufs that are out
-    stay what they are. Any thread may use it. It may be subclassed; before its `__init__` has run, every method
-    raises `Inval`.
+    Methods that allocate have these arguments in common. `how` is M_NOWAIT (raise `NoBufs` at a limit, `NoMemory`
+    without free pages) or M_WAITOK (wait, for at most `timeout` seconds, then raise the same; None waits without
+    end). `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong argument raises `Inval`. A call that
+    fails takes nothing. The mbuf that is returned belongs to the caller.
+
+    Close a pool with `close`, or use it in a `with` statement; a pool that is dropped closes itself. Mbufs that are
+    out at that time stay valid until they are freed. Any thread may use a pool. `Pool` may be subclassed; every
+    method raises `Inval` until its `__init__` has run.
     """
 
     __slots__ = ("_allocator", "_parts", "_sysctl")
@@ -139,7 +143,7 @@ class Pool:
     # One mbuf.
 
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
-        """An mbuf that holds up to 224 bytes in itself. See m_get."""
+        """Allocate an mbuf without a cluster and without a packet header: room for 224 bytes. See m_get."""
         check_latch()
         if how is NOWAIT and type is DATA:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, None)
@@ -152,7 +156,7 @@ class Pool:
             settle()
 
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
-        """An mbuf with a packet header, and room for 168 bytes in itself. See m_gethdr."""
+        """Allocate an mbuf with a packet header and without a cluster: room for 168 bytes. See m_gethdr."""
         check_latch()
         if how is NOWAIT and type is DATA:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
@@ -167,7 +171,10 @@ class Pool:
     def getcl(
         self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
     ) -> Mbuf:
-        """An mbuf with a cluster of 2048 bytes, by default the first of a packet. See m_getcl."""
+        """Allocate an mbuf with a cluster of 2048 bytes, by default with a packet header. See m_getcl.
+
+        It comes from the packet zone, which keeps mbufs and clusters together in its caches.
+        """
         check_latch()
         if how is NOWAIT and type is DATA and flags is PKTHDR:
             return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
@@ -187,9 +194,9 @@ class Pool:
         size: int = MJUMPAGESIZE,
         timeout: float | None = None,
     ) -> Mbuf:
-        """An mbuf with a cluster of 2048, 4096, 9216 or 16384 bytes. See m_getjcl.
+        """Allocate an mbuf with a cluster of `size` bytes: 2048, 4096, 9216 or 16384. See m_getjcl.
 
-        One of 9216 or 16384 bytes takes pages in a row, which may be out while single pages are free (`NoMemory`).
+        A cluster of 9216 or 16384 bytes takes contiguous pages: it may raise `NoMemory` while single pages are free.
         """
         check_latch()
         wait, kind, bits, count = clip(how), clip(type), clip(flags), clip(size)
@@ -208,9 +215,10 @@ class Pool:
         flags: int = M_PKTHDR,
         timeout: float | None = None,
     ) -> Mbuf:
-        """The smallest mbuf, with or without a cluster, that holds `size` bytes, at most 4096. See m_get2.
+        """Allocate the smallest mbuf, with or without a cluster, that holds `size` bytes, at most 4096. See m_get2.
 
-        A size of 0, or less, gives an mbuf without a cluster, as in the kernel.
+        A size of 0 or less gives an mbuf without a cluster, as in the kernel. A larger size raises `Inval`, where the
+        kernel returns NULL.
         """
         check_latch()
         count, wait, kind, bits = clip(size), clip(how), clip(type), clip(flags)
@@ -232,10 +240,11 @@ class Pool:
         m: Mbuf | None = None,
         timeout: float | None = None,
     ) -> Mbuf:
-        """A chain that holds `len` bytes, of mbufs as large as fit; appended to `m` if that is given.
+        """Allocate a chain that holds `len` bytes, of mbufs as large as possible. See m_getm2.
 
-        Returns the head. Of the flags, M_PKTHDR (for a new chain) and M_EOR (moved to the new tail) count. If `m` is
-        freed while this waits, it raises `Freed`, and the new mbufs go back. See m_getm2.
+        With `m`, append the new mbufs to its chain and return `m`; otherwise return the first new mbuf. Of the flags,
+        only M_PKTHDR (for a new chain) and M_EOR (set in the last mbuf, and cleared in the one that was last) have an
+        effect. If `m` is freed while this waits, it raises `Freed` and frees the new mbufs.
         """
         check_latch()
         count, wait, kind, bits = clip(len), clip(how), clip(type), clip(flags)
@@ -249,7 +258,7 @@ class Pool:
             settle()
 
     def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
-        """A chain of `n` mbufs, 1 or more, as `get` gives them: all of them, or an exception and none."""
+        """Allocate a chain of `n` mbufs, 1 or more, as `get` does: all of them, or it raises and takes none."""
         check_latch()
         count, wait, kind = clip(n), clip(how), clip(type)
         validate(wait, kind, 0)
@@ -260,7 +269,7 @@ class Pool:
             settle()
 
     def freem(self, m: Mbuf | None) -> None:
-        """Free a packet, or nothing if there is None. See m_freem."""
+        """Free a packet: `m` and all mbufs that follow it by `next`. None is allowed and frees nothing. See m_freem."""
         check_latch()
         ready(self._allocator)
         try:
@@ -275,11 +284,12 @@ class Pool:
     # Clusters.
 
     def clget(self, m: Mbuf, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """Attach a cluster of 2048 bytes to an mbuf without one; what the mbuf held is gone. See m_clget.
+        """Attach a cluster of 2048 bytes to an mbuf without external storage; return `m`. See m_clget.
 
-        At the limit, clusters of packets that the zone has listed are set free for a second try; in a pool with
-        several CPUs, those in their caches too. Returns `m`. If `m` was freed, or given storage, while this waited,
-        it raises `Freed` or `Inval`, and the cluster goes back.
+        The bytes that `m` held are lost. With M_NOWAIT, if there is no cluster, it frees those of packets in the
+        zone's bucket list and tries again, as the kernel does, and then, in a pool with several CPUs, those in the
+        caches of all CPUs. If `m` was freed, or got storage, while this waited, it raises `Freed` or `Inval`, and
+        gives the cluster back.
         """
         check_latch()
         wait = clip(how)
@@ -294,10 +304,10 @@ class Pool:
     def cljget(
         self, m: Mbuf | None, how: int = M_NOWAIT, size: int = MJUMPAGESIZE, timeout: float | None = None
     ) -> Mbuf | Cluster:
-        """Attach a cluster of 2048, 4096, 9216 or 16384 bytes to an mbuf without one; returns `m`.
+        """Attach a cluster of `size` bytes (2048, 4096, 9216, 16384) to an mbuf without external storage; return `m`.
 
-        Without an mbuf, returns the cluster itself, which is then the caller's. If `m` was freed, or given storage,
-        while this waited, it raises `Freed` or `Inval`, and the cluster goes back. See m_cljget.
+        With None for `m`, return the `Cluster` itself, which belongs to the caller. If `m` was freed, or got storage,
+        while this waited, it raises `Freed` or `Inval`, and gives the cluster back. See m_cljget.
         """
         check_latch()
         wait, count = clip(how), clip(size)
@@ -321,7 +331,7 @@ class Pool:
         flags: int = M_PKTHDR,
         timeout: float | None = None,
     ) -> list[Mbuf]:
-        """`n` times `getcl` in one call: all of them, or an exception and none."""
+        """Allocate a list of `n` mbufs as `getcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
         count, wait, kind, bits = clip(n), clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
@@ -341,7 +351,7 @@ class Pool:
         size: int = MJUMPAGESIZE,
         timeout: float | None = None,
     ) -> list[Mbuf]:
-        """`n` times `getjcl` in one call: all of them, or an exception and none."""
+        """Allocate a list of `n` mbufs as `getjcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
         count, wait, kind, bits, each = clip(n), clip(how), clip(type), clip(flags), clip(size)
         validate(wait, kind, bits)
@@ -353,11 +363,11 @@ class Pool:
             settle()
 
     def free_bulk(self, packets: list[Mbuf]) -> None:
-        """Free every packet of a list, which is taken over, and empty afterwards.
+        """Free every packet of a list, and empty the list.
 
-        A list that has something else in it, a packet that was freed, or one twice, raises `Inval` or `Freed`, and
-        nothing has happened then. What a free routine puts into the list meanwhile stays there. If a routine frees a
-        packet of the list itself, all others are freed, and then `Freed` is raised.
+        It raises `Inval` if the list has something else in it or the same packet twice, and `Freed` if a packet of it
+        was freed before; then nothing was freed. What a free routine adds to the list meanwhile stays in it. If a
+        free routine frees a packet of the list, the others are freed, and then it raises `Freed`.
         """
         check_latch()
         ready(self._allocator)
@@ -376,10 +386,10 @@ class Pool:
         arg1: Any = None,
         timeout: float | None = None,
     ) -> Mbuf:
-        """An mbuf of unmapped pages that has none yet: see `m.addpages` and `m.epg`. See mb_alloc_ext_pgs.
+        """Allocate an mbuf of unmapped pages that has no pages yet; see `m.addpages` and `m.epg`. See mb_alloc_ext_pgs.
 
-        When the last mbuf that shares them lets go, `free(m)` is called once, with an mbuf whose `epg`, and `ext`
-        with `arg1`, still tell of them; then the pages are freed.
+        When the last mbuf that shares the pages is freed, `free(m)` is called once, with an mbuf whose `epg` and
+        `ext` (`ext.arg1` is `arg1`) still describe them; then the pages are freed.
         """
         check_latch()
         wait = clip(how)
@@ -392,9 +402,9 @@ class Pool:
             settle()
 
     def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """An mbuf of unmapped pages in memory, as many as hold `len` bytes, at most 20480; it has no bytes yet.
+        """Allocate an mbuf of as many unmapped pages of memory as hold `len` bytes, at most 20480; its length is 0.
 
-        Raises `NoMemory` when pages are out. Write to the pages with `m.page`. See mb_alloc_ext_plus_pages.
+        Write to the pages with `m.page`. See mb_alloc_ext_plus_pages.
         """
         check_latch()
         size, wait = clip(len), clip(how)
@@ -407,9 +417,9 @@ class Pool:
             settle()
 
     def init(self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = 0) -> Mbuf:
-        """An mbuf that lives in no zone, with M_NOFREE: it counts against no limit. See m_init.
+        """Make an mbuf that belongs to no zone, with M_NOFREE: no limit counts it. See m_init.
 
-        Give it storage with `extaddref`, or `extadd` of a receive ring (EXT_RXRING).
+        Give it storage with `extaddref`, or with `extadd` of a receive ring (EXT_RXRING).
         """
         check_latch()
         wait, kind, bits = clip(how), clip(type), clip(flags)
@@ -429,10 +439,11 @@ class Pool:
         flags: int = M_PKTHDR,
         timeout: float | None = None,
     ) -> Mbuf:
-        """A chain that holds a copy of data's bytes, of mbufs as large as fit. See m_uiotombuf.
+        """Allocate a chain and copy the bytes of `data`, any object with a buffer, into it. See m_uiotombuf.
 
-        `align` bytes of room, fewer than 168, come before them. Data may be empty. With M_EXTPG, and without
-        M_PKTHDR, the bytes are in unmapped pages, `align` at most in each mbuf, or as many as fit if that is 0.
+        The mbufs are as large as possible. `align` (0 to 167) bytes of room are left before the data. `data` may be
+        empty. With M_EXTPG and without M_PKTHDR the bytes are copied to unmapped pages, at most `align` bytes in each
+        mbuf, or as many as possible if it is 0.
         """
         check_latch()
         wait, room, bits = clip(how), clip(align), clip(flags)
@@ -452,11 +463,12 @@ class Pool:
         rcvif: Any = None,
         copy: Callable[[memoryview, memoryview], object] | None = None,
     ) -> Mbuf:
-        """A packet that holds a copy of data's bytes, as a card's driver makes it. See m_devget.
+        """Allocate a packet and copy the bytes of `data` into it, as the driver of a network card does. See m_devget.
 
-        `off` bytes of room, at most 168, come before them, and the room of a link layer header if all fits
-        into one mbuf then. `copy(source, target)` copies each piece, if it is given, once all mbufs are there; what
-        it raises is raised here, and the packet is freed.
+        `off` (0 to 168) bytes of room are left before the data, and room for a link layer header if all of it then
+        fits into one mbuf. `rcvif` becomes the packet's receive interface. With `copy`, `copy(source, target)` is
+        called for each piece instead of copying, after all mbufs were allocated; if it raises, the packet is freed
+        and the exception passed on.
         """
         check_latch()
         room = clip(off)
@@ -471,10 +483,10 @@ class Pool:
             settle()
 
     def wrap(self, obj: Any, on_free: Callable[[Any], object] | None = None) -> Mbuf:
-        """A packet whose bytes are those of any object with a buffer; nothing is copied.
+        """Allocate a packet whose bytes are those of `obj`, any object with a buffer; nothing is copied.
 
-        `on_free(obj)` is called once, when the last packet that shares them has let go and nobody looks at
-        them. `m.detach()` gives the object back before that.
+        `on_free(obj)` is called once, when the last mbuf that shares the bytes was freed and the last view of them
+        was released. `m.detach()` gives the object back before that.
         """
         check_latch()
         if on_free is not None and not callable(on_free):
@@ -485,9 +497,9 @@ class Pool:
             settle()
 
     def file(self, file: Any) -> File:
-        """A regular file, by its path or a descriptor, whose pages packets can hold: see `File`.
+        """Open a regular file, by path or descriptor, whose pages packets can hold without a copy; return a `File`.
 
-        A descriptor stays the caller's.
+        A descriptor stays open and belongs to the caller. Raises `OSError` if the file can't be opened.
         """
         check_latch()
         ready(self._allocator)
@@ -496,23 +508,23 @@ class Pool:
     # What packets carry along.
 
     def tag_alloc(self, cookie: int, type: int, value: Any = None, how: int = M_NOWAIT) -> Tag:
-        """A tag to put on a packet with `m.tag_prepend`; the caller's until then. See m_tag_alloc."""
+        """Allocate a tag for `m.tag_prepend`, which takes it over; until then it is the caller's. See m_tag_alloc."""
         check_latch()
         ready(self._allocator)
         tag: Tag = self._allocator.tags.alloc(cookie, type, value, how)
         return tag
 
     def tag_get(self, type: int, value: Any = None, how: int = M_NOWAIT) -> Tag:
-        """`tag_alloc` with cookie MTAG_ABI_COMPAT. See m_tag_get."""
+        """Allocate a tag with the cookie MTAG_ABI_COMPAT. See `tag_alloc`, and m_tag_get."""
         check_latch()
         ready(self._allocator)
         tag: Tag = self._allocator.tags.alloc(MTAG_ABI_COMPAT, type, value, how)
         return tag
 
     def snd_tag_alloc(self, ifp: Any, params: Any = None) -> SndTag:
-        """Ask an interface for a send tag; the reference is the caller's. See m_snd_tag_alloc.
+        """Ask an interface for a send tag, with one reference, which is the caller's. See m_snd_tag_alloc.
 
-        Raises `NotSupported` if the interface has none to give, and whatever it raises itself.
+        Raises `NotSupported` if the interface has no send tags, and what the interface raises.
         """
         check_latch()
         tag: SndTag = _made(self._parts).snd_tags.alloc(ifp, params)
@@ -521,7 +533,7 @@ class Pool:
     # In asyncio. With a `timeout`, in seconds, these raise like those that don't wait.
 
     async def aget(self, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
-        """`get`, in asyncio: waits until there is one."""
+        """Do what `get` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
         kind = clip(type)
@@ -532,7 +544,7 @@ class Pool:
             settle()
 
     async def agethdr(self, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
-        """`gethdr`, in asyncio: waits until there is one."""
+        """Do what `gethdr` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
         kind = clip(type)
@@ -543,7 +555,7 @@ class Pool:
             settle()
 
     async def agetcl(self, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None) -> Mbuf:
-        """`getcl`, in asyncio: waits until there is one."""
+        """Do what `getcl` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
         kind, bits = clip(type), clip(flags)
@@ -556,7 +568,10 @@ class Pool:
     async def agetjcl(
         self, type: int = MT_DATA, flags: int = M_PKTHDR, size: int = MJUMPAGESIZE, timeout: float | None = None
     ) -> Mbuf:
-        """`getjcl`, in asyncio: waits until there is an mbuf, and then until there is a cluster for it."""
+        """Do what `getjcl` does, and wait for it as an asyncio task: first for the mbuf, then for its cluster.
+
+        While it waits for the cluster it holds the mbuf.
+        """
         check_latch()
         ready(self._allocator)
         kind, bits, count = clip(type), clip(flags), clip(size)
@@ -567,7 +582,10 @@ class Pool:
             settle()
 
     async def agetm2(self, len: int, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None) -> Mbuf:
-        """`getm2` of a new chain, in asyncio: waits for one mbuf after the other, and holds those that it has."""
+        """Do what `getm2` does for a new chain, and wait for it as an asyncio task, for one mbuf after the other.
+
+        It holds the mbufs that it has while it waits for the next.
+        """
         check_latch()
         ready(self._allocator)
         count, kind, bits = clip(len), clip(type), clip(flags)
@@ -580,16 +598,19 @@ class Pool:
     # The pool as a whole.
 
     def watch_memory(self) -> MemoryWatch:
-        """Within it, drains run and caches are trimmed when Linux says that memory is short.
+        """Return a context in which drains run and caches are trimmed whenever Linux says that memory is short.
 
-        In a `with` statement from a thread of its own, in an `async with` by the event loop.
+        Drains run in a thread of their own in a `with` statement, and in the event loop in an `async with`.
         """
         check_latch()
         return MemoryWatch(_made(self._parts).vm)
 
     @contextmanager
     def cpu(self, number: int) -> Iterator[None]:
-        """Within it, the calling thread uses the caches of CPU `number`."""
+        """Return a context in which the calling thread uses the caches of CPU `number`.
+
+        Raises `Inval` unless it is from 0 to `cpus.count` - 1.
+        """
         check_latch()
         cpus = _made(self._parts).cpus
         before = cpus.move(clip(number))
@@ -599,7 +620,10 @@ class Pool:
             cpus.move(before)
 
     def drain(self) -> None:
-        """Give all free items back to the operating system, those in the caches of all CPUs too."""
+        """Give the pages of all free items back to the operating system, also of those in the caches of all CPUs.
+
+        See uma_reclaim with UMA_RECLAIM_DRAIN_CPU.
+        """
         check_latch()
         try:
             _made(self._parts).reclaim.drain()
@@ -607,30 +631,34 @@ class Pool:
             settle()
 
     def stat(self) -> PoolStat:
-        """All numbers of all zones, for printers and reports."""
+        """Return a snapshot of all numbers of all zones."""
         check_latch()
         return _made(self._parts).stat()
 
     def audit(self, cycles: bool = False) -> PoolAudit:
-        """Compare all that the pool knows of its memory; raises `Corrupt`, naming the first contradiction.
+        """Compare all that the pool records of its memory, and return where everything is; it changes nothing.
 
-        Call it while no other call of the pool is under way, but for those that wait. Returns where everything is: see
-        `PoolAudit` and `ZoneAudit`. With `cycles`, the mbufs of all pools to which an object of the program refers are
-        looked at, and those named that hold themselves through a tag's value, an interface or lent memory: nobody
-        collects those. That takes a while.
+        Raises `Corrupt`, which names the first contradiction. Call it while no other call of the pool is in progress,
+        except calls that wait. With `cycles`, it also searches all objects of the program, which takes a while, for
+        mbufs of any pool that refer to themselves through a tag's value, an interface or lent memory: those are never
+        collected.
         """
         check_latch()
         return audit(self, bool(cycles))
 
     def sites(self) -> Counter[str]:
-        """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""
+        """Return, for each place in the program, how many mbufs allocated there are out.
+
+        Empty unless the pool was made with `debug`.
+        """
         check_latch()
         return _made(self._parts).sites()
 
     def close(self) -> int:
-        """Hand out no more, and give all free memory back; returns how many mbufs are still out.
+        """Allocate nothing from now on, give all free memory back, and return how many mbufs are still out.
 
-        Those stay what they are until they are freed. If there are any, a `ResourceWarning` says so.
+        Those stay valid until they are freed. If there are any, the first call warns with a `ResourceWarning`. Calls
+        that wait raise.
         """
         check_latch()
         parts = _made(self._parts)
@@ -664,7 +692,9 @@ class Pool:
 
     @property
     def zones(self) -> Zones:
-        """The zones in force: `mbuf`, `pack`, `clust`, `jumbop`, `jumbo9`, `jumbo16`."""
+        """The zones in force: `mbuf`, `pack`, `clust`, `jumbop`, `jumbo9`, `jumbo16`; those of the reserve while it
+        is started.
+        """
         ready(self._allocator)
         return self._allocator.zones
 
@@ -675,32 +705,32 @@ class Pool:
 
     @property
     def vm(self) -> Vm:
-        """The budget of pages."""
+        """The budget of pages, which several pools can share."""
         return _made(self._parts).vm
 
     @property
     def limits(self) -> Limits:
-        """The limits planned when the pool was made; those in force are the zones'."""
+        """The limits planned when the pool was made; the limits in force are those of the zones."""
         return _made(self._parts).limits
 
     @property
     def cpus(self) -> Cpus:
-        """Which CPU a thread stands for."""
+        """The CPUs of the pool, and which of them each thread uses."""
         return _made(self._parts).cpus
 
     @property
     def debug(self) -> bool:
-        """True if freed memory is checked for writes, and who asked for what is remembered."""
+        """True if writes to freed memory are found, and it is remembered where each mbuf was allocated."""
         return _made(self._parts).debug
 
     @property
     def out(self) -> int:
-        """Mbufs handed out, with or without cluster."""
+        """Mbufs handed out, with or without a cluster."""
         return _made(self._parts).out
 
     @property
     def closed(self) -> bool:
-        """True when nothing is handed out any more."""
+        """True once `close` was called."""
         return not _made(self._parts).alive
 
     @property
@@ -717,32 +747,32 @@ class Pool:
 
     @property
     def pages(self) -> Pages:
-        """The supply of single pages, for mbufs of unmapped pages."""
+        """The supply of single pages for mbufs of unmapped pages."""
         ready(self._allocator)
         return self._allocator.pages
 
     @property
     def sfbufs(self) -> SfBufs:
-        """Windows onto pages of files."""
+        """The mappings of pages of files, at most `nsfbufs` of them. See sf_buf(9)."""
         ready(self._allocator)
         windows: SfBufs = self._allocator.sfbufs
         return windows
 
     @property
     def tags(self) -> TagZone:
-        """The memory of packet tags."""
+        """The memory of packet tags: how many are out, and their bytes."""
         ready(self._allocator)
         tags: TagZone = self._allocator.tags
         return tags
 
     @property
     def snd_tags(self) -> SndTags:
-        """The count of send tags."""
+        """How many send tags are out. See kern.ipc.num_snd_tags."""
         return _made(self._parts).snd_tags
 
     @property
     def probes(self) -> MbufProbes:
-        """Who is told what is allocated and freed: `pool.probes.attach(name, fn)`."""
+        """The probes of allocating and freeing: `pool.probes.attach(name, fn)` calls `fn` whenever the probe fires."""
         ready(self._allocator)
         probes: Any = self._allocator.probes
         listening: MbufProbes = probes
@@ -750,46 +780,48 @@ class Pool:
 
     @property
     def reserve(self) -> Reserve:
-        """Mbufs and clusters laid by for bad times. See debugnet_mbuf_reinit."""
+        """Mbufs and clusters set aside for when memory is out. See debugnet_mbuf_reinit."""
         return _made(self._parts).reserve
 
     @property
     def sysctl(self) -> Sysctl:
-        """Limits and numbers by the kernel's names: `pool.sysctl["kern.ipc.nmbclusters"]`."""
+        """Limits and numbers by the names of sysctl(8): `pool.sysctl["kern.ipc.nmbclusters"]`. Setting one raises a
+        limit.
+        """
         _made(self._parts)
         tree: Sysctl = self._sysctl
         return tree
 
     @property
     def reclaim(self) -> Reclaim:
-        """What is done when memory runs out. See mb_reclaim."""
+        """What runs the drains and trims caches when memory is short. See mb_reclaim."""
         return _made(self._parts).reclaim
 
     @property
     def drains(self) -> Drains:
-        """What is called when a limit is hit or memory is low: `pool.drains.register(fn, name)`. See pr_drain."""
+        """Functions called when a limit is reached or memory is low: `pool.drains.register(fn, name)`. See pr_drain."""
         return _made(self._parts).reclaim.drains
 
     @property
     def changes(self) -> Mapping[str, Event]:
-        """By the name of a limit, the event invoked after a sysctl has raised it. See nmbclusters_change."""
+        """Events by the name of a limit, each invoked after a sysctl has raised that limit. See nmbclusters_change."""
         return _made(self._parts).changes
 
     @property
     def warnings(self) -> Warnings:
-        """Whether and how often zones at their limit are logged."""
+        """Whether a zone at its limit logs that, and how often."""
         return _made(self._parts).warnings
 
     @property
     def mb_use_ext_pgs(self) -> bool:
-        """A switch for those who send files: nothing here reads it. It is set by its sysctl."""
+        """The value of kern.ipc.mb_use_ext_pgs, for code that sends files; the pool itself does not read it."""
         return _made(self._parts).mb_use_ext_pgs
 
 
 if not cython.compiled:
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a new pool has nothing, as a compiled one."""
+        """Uncompiled, a pool whose `__init__` has not run has no parts, as a compiled one has none."""
         pool = object.__new__(cls)
         pool._allocator = pool._parts = pool._sysctl = None
         return pool
@@ -798,7 +830,7 @@ if not cython.compiled:
 
 
 def _made(parts: Any) -> Subsystem:
-    """The parts of a pool; refuses one whose `__init__` has not run."""
+    """The parts of a pool; refuses a pool whose `__init__` has not run."""
     if parts is None:
         nothing: Allocator = cython.cast(Allocator, None)
         ready(nothing)
@@ -807,13 +839,13 @@ def _made(parts: Any) -> Subsystem:
 
 
 def _mbuf(verb: str, m: Any) -> None:
-    """Refuse what is no mbuf."""
+    """Refuse anything but an mbuf."""
     if not isinstance(m, Mbuf):
         raise TypeError(f"{verb}: give an mbuf, not {_kind(m)}")
 
 
 def _list(packets: Any) -> None:
-    """Refuse what is no list; a subclass's own methods would not be called, so that is refused too."""
+    """Refuse anything but a list, also subclasses: their own methods would not be called."""
     if type(packets) is not list:
         raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {_kind(packets)}")
 
@@ -823,14 +855,14 @@ def _kind(thing: Any) -> str:
 
 
 def _header(name: str, count: int) -> int:
-    """The bytes of a header, which an mbuf with a packet header must hold."""
+    """The bytes of a header, which must fit into an mbuf with a packet header."""
     if not 0 <= count <= MHLEN:
         raise Inval(f"{name} {count}: give the bytes of the largest header, 0 to {MHLEN}")
     return count
 
 
 def _bytes(vm: Any) -> int:
-    """Bytes of memory: those of a Vm, so many, or by default this machine's."""
+    """Bytes of memory: those of a Vm, a number, or by default those of this machine."""
     if vm is None:
         return host_memory()
     if isinstance(vm, Vm):

@@ -1,4 +1,4 @@
-"""A pool in numbers, at one moment."""
+"""A snapshot of a pool in numbers: what printers and reports read."""
 
 from dataclasses import dataclass
 
@@ -18,33 +18,34 @@ class PoolStat:
 
     #: All zones, in the order in which `vmstat -z` lists them.
     zones: tuple[ZoneStat, ...]
-    #: Mbufs that were dropped instead of freed.
+    #: Mbufs that were dropped and not freed.
     drops: int
     #: Bytes of packet tags (the malloc type `mbuf_tag`).
     tag_bytes: int
-    #: Pages handed out to slabs, and to mbufs of unmapped pages, of `pages_total`.
+    #: Pages in use, by slabs and by mbufs of unmapped pages.
     pages_used: int
+    #: Pages that there are.
     pages_total: int
-    #: Windows onto pages of files that were wanted when all were in use.
+    #: Requests to map a page of a file that were denied, because all mappings were in use.
     sfbufs_denied: int = 0
-    #: Requests that got nothing: each call of the pool, or of an mbuf's verb for another mbuf, once. (A zone's `fails`
-    #: counts, as the kernel does, every try: one refused `getcl` counts there for the packets and for the clusters,
-    #: each once for the bucketful and once for the item.)
+    #: Calls of the pool that raised `NoBufs` or `NoMemory`, and requests for mbufs by verbs of mbufs that were denied;
+    #: each counts once. A zone's `fails` counts, as in the kernel, every try: one refused `getcl` counts in the packet
+    #: zone and in the zone of clusters, in each for a full bucket and then for one item.
     refused: int = 0
 
     @property
     def packets_in_use(self) -> int:
-        """Mbufs of the packet zone that are handed out: those that `getcl` gives, with their cluster."""
+        """Mbufs of the packet zone that are out: those that `getcl` allocates, with their clusters."""
         return self.pack.used
 
     @property
     def mbufs_in_use(self) -> int:
-        """Mbufs handed out, with or without a cluster."""
+        """Mbufs that are out, with or without a cluster."""
         return self.mbuf.used + self.pack.used
 
     @property
     def clusters_in_use(self) -> int:
-        """Clusters of 2048 bytes handed out; `clust.used` counts those that cached packets keep as well."""
+        """Clusters of 2048 bytes that are out; `clust.used` also counts those of cached packets."""
         return max(self.clust.used - self.pack.cached, 0)
 
     def __getattr__(self, name: str) -> ZoneStat:

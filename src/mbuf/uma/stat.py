@@ -10,6 +10,7 @@ from dataclasses import dataclass
 class ZoneStat:
     """What `vm.zone_stats` tells of a zone, and what libmemstat makes of it."""
 
+    #: The zone's name, as in `vmstat -z`.
     name: str
     #: Bytes of one item, as asked for.
     size: int
@@ -23,7 +24,9 @@ class ZoneStat:
     free: int
     #: Free items in caches and bucket lists alone; with `used`, what the limit is charged for.
     cached: int
+    #: Items allocated since the zone was made.
     allocs: int
+    #: Items freed since the zone was made.
     frees: int
     #: Requests denied.
     fails: int
