@@ -31,7 +31,9 @@ IGNORED = "the kernel ignores this: give digits, and after them at most one of k
         (MEMORY, "9223372036854775808", f"too large for the kernel, which makes {2**63 - 1} of it"),
         (MEMORY, "16777216t", "too large for the kernel, which makes 0 of it"),
         (NMB, 5, ""),
-        (NMB, -1, ""),
+        (NMB, -1, "the kernel takes -1 as it is, and that for no limit"),
+        (NMB, Given(-1, "loader.conf:1"), ""),
+        (BUFS, -1, ""),
         (NMB, 1 << 32, "too large for the kernel, which makes 0 of it, and that for automatic"),
         ("vm.zone_warnings", "0", ""),
         ("kern.ipc.mb_use_ext_pgs", "1, ", ""),
@@ -65,6 +67,19 @@ def test_more_memory_than_three_quarters_is_cut_and_that_is_said() -> None:
         "kern.ipc.maxmbufmem=1073741824 is more than three quarters of 1073741824 bytes of memory: "
         "the kernel takes 805306368"
     ]
+
+
+def test_memory_for_less_than_a_cluster_is_refused_unless_clusters_are_given() -> None:
+    with pytest.raises(
+        Inval, match="^kern.ipc.maxmbufmem=4096 is too little for one cluster: give the pool 16384 bytes"
+    ):
+        Pool(8192, worker=False)
+    with Pool(8192, {NMB: 2}, worker=False) as pool:
+        assert pool.zones.clust.limit == 2
+    with Pool(16384, worker=False) as pool:
+        assert pool.zones.clust.limit == 1
+    with Pool(8192, strict=False, worker=False) as pool:
+        assert pool.zones.clust.limit == 0
 
 
 @pytest.mark.parametrize("memory", [0, -1])
@@ -134,7 +149,7 @@ def test_where_the_sum_wraps_it_is_refused_all_the_same() -> None:
         said({NMB: 2**31 - 1, "kern.ipc.nmbjumbop": 2**31 - 1, BUFS: 5})
 
 
-@pytest.mark.parametrize("given", [{NMB: 10, BUFS: 0}, {NMB: -1, BUFS: 120000}, {NMB: 0, BUFS: 113474}])
+@pytest.mark.parametrize("given", [{NMB: 10, BUFS: 0}, {NMB: Given(-1), BUFS: 120000}, {NMB: 0, BUFS: 113474}])
 def test_what_is_automatic_or_no_limit_contradicts_nothing(given: dict[str, int | str]) -> None:
     assert said(given) == []
 

@@ -38,5 +38,7 @@ def unknown(what: str, name: str, names: Iterable[str]) -> str:
     meant = near(name, known)
     if meant is not None:
         return f"unknown {what} {name!r}: did you mean {meant}?"
-    listed = f": there are {', '.join(known)}" if len(known) <= _FEW else ""
-    return f"unknown {what} {name!r}{listed}"
+    listed = known if len(known) <= _FEW else [each for each in known if name and name.lower() in each.lower()]
+    if not 0 < len(listed) <= _FEW:
+        return f"unknown {what} {name!r}"
+    return f"unknown {what} {name!r}: there are {', '.join(listed)}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
-from mbuf.kinds import CLUSTERS, MBUF
+from mbuf.kinds import CLUSTER, CLUSTERS, MBUF
 from mbuf.pool.limits import (
     KMEM_SIZE,
     MAXMBUFMEM,
@@ -56,7 +56,8 @@ def remark(name: str, value: int | str) -> str:
         return f"too large for the kernel, which makes {number} of it{_meaning(name, number)}"
     if isinstance(value, str) and re.match(r"\s*[+-]?0[0-7]", value):
         return f"with a 0 in front this is octal, so {number}"
-    if isinstance(value, str) and number < 0 and _meaning(name, number):
+    # A number that was read from a file or a variable was remarked on there.
+    if number < 0 and not isinstance(value, Given) and _meaning(name, number):
         return f"the kernel takes {number} as it is{_meaning(name, number)}"
     return ""
 
@@ -105,6 +106,7 @@ def remarks(tunables: Mapping[str, int | str], physmem: int, limits: Limits) -> 
     _agree(tunables, given, limits)
     realmem = Memory.plan(physmem, tunables).realmem
     yield from _sizes(tunables, given, physmem)
+    _enough(limits)
     memory = given.get(MAXMBUFMEM, limits.maxmbufmem)
     if memory != limits.maxmbufmem:
         yield (
@@ -149,6 +151,16 @@ def _agree(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: 
         raise Inval(
             f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters.values())}, the "
             f"clusters of {', '.join(clusters)}; raise it, or leave it out (the kernel would take {limits.nmbufs})"
+        )
+
+
+def _enough(limits: Limits) -> None:
+    """Refuse memory of which the kernel would plan no cluster, which it takes for no limit."""
+    if limits.maxmbufmem > 0 and limits.of(CLUSTER) == 0:
+        least = 2 * CLUSTER.divisor * CLUSTER.size
+        raise Inval(
+            f"{MAXMBUFMEM}={limits.maxmbufmem} is too little for one cluster: give the pool {least} bytes of memory "
+            f"or more, or set {CLUSTER.sysctl} (the kernel would have no limit)"
         )
 
 
