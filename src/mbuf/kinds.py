@@ -46,7 +46,7 @@ class Kind(NamedTuple):
     align: int
     #: The tunable and sysctl of the limit, and its description.
     sysctl: str
-    says: str
+    description: str
     #: The default limit is maxmbufmem / size / divisor.
     divisor: int
     #: `m.ext.type` of its items; 0 for mbufs.

@@ -27,10 +27,7 @@ def test_without_a_guess_a_few_names_are_listed_and_many_are_not() -> None:
     assert unknown("thing", "nmbuf", NAMES) == "unknown thing 'nmbuf': did you mean kern.ipc.nmbufs?"
     assert unknown("thing", "x", ("one", "two")) == "unknown thing 'x': there are one, two"
     assert unknown("thing", "x", map(str, range(100, 200))) == "unknown thing 'x'"
-    many = (*map(str, range(100, 200)), "zone.of_large_clusters", "zone.of_small_clusters")
-    assert (
-        unknown("thing", "clus", many)
-        == "unknown thing 'clus': there are zone.of_large_clusters, zone.of_small_clusters"
-    )
+    many = (*map(str, range(100, 200)), "zone.of_large_items", "zone.of_small_items")
+    assert unknown("thing", "of_", many) == "unknown thing 'of_': there are zone.of_large_items, zone.of_small_items"
     assert unknown("thing", "", ()) == "unknown thing ''"
     assert unknown("variable", "MBUF_NMBUF", ("MBUF_NMBUFS",)).endswith("did you mean MBUF_NMBUFS?")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Inval, Limits, Pool, TunableWarning, Vm
-from mbuf.pool.tunable_checks import Given, remark, remarks
+from mbuf.pool.tunable_checks import Given, check_tunables, check_value
 
 GIB = 1 << 30
 NMB = "kern.ipc.nmbclusters"
@@ -43,11 +43,11 @@ IGNORED = "the kernel ignores this: give digits, and after them at most one of k
     ],
 )
 def test_a_value_that_is_not_what_it_seems_to_be_is_remarked_on(name: str, value: int | str, said: str) -> None:
-    assert remark(name, value) == said
+    assert check_value(name, value) == said
 
 
 def said(tunables: dict[str, int | str]) -> list[str]:
-    return list(remarks(tunables, GIB, Limits.plan(GIB, tunables)))
+    return list(check_tunables(tunables, GIB, Limits.plan(GIB, tunables)))
 
 
 def test_nothing_is_said_of_tunables_that_are_in_order() -> None:
@@ -70,9 +70,7 @@ def test_more_memory_than_three_quarters_is_cut_and_that_is_said() -> None:
 
 
 def test_memory_for_less_than_a_cluster_is_refused_unless_clusters_are_given() -> None:
-    with pytest.raises(
-        Inval, match="^kern.ipc.maxmbufmem=4096 is too little for one cluster: give the pool 16384 bytes"
-    ):
+    with pytest.raises(Inval, match="maxmbufmem=4096 is too little for one cluster: give the pool 16384 bytes"):
         Pool(8192, worker=False)
     with Pool(8192, {NMB: 2}, worker=False) as pool:
         assert pool.zones.clust.limit == 2
@@ -140,8 +138,8 @@ def test_more_memory_than_there_is_is_remarked_on() -> None:
     assert said({"vm.kmem_size": "256M", MEMORY: "512M"}) == [
         f"{MEMORY}={512 << 20} is more than three quarters of {256 << 20} bytes of memory: the kernel takes {192 << 20}"
     ]
-    assert remark("vm.kmem_size", "-1") == "the kernel takes -1 as it is, and that for more than there is"
-    assert remark("vm.kmem_size", "8g") == ""
+    assert check_value("vm.kmem_size", "-1") == "the kernel takes -1 as it is, and that for more than there is"
+    assert check_value("vm.kmem_size", "8g") == ""
 
 
 def test_where_the_sum_wraps_it_is_refused_all_the_same() -> None:

@@ -77,7 +77,7 @@ cdef Mbuf clget(Allocator a, Mbuf m, int how, deadline)
 cdef cljget(Allocator a, Mbuf m, Py_ssize_t size, int how, deadline)
 
 
-cdef Mbuf begun(Allocator a, Mbuf m, int how, int type, unsigned int flags)
+cdef Mbuf fire_init(Allocator a, Mbuf m, int how, int type, unsigned int flags)
 
 
 cdef Mbuf _plain(Allocator a, int how, int type, unsigned int flags, deadline)

@@ -1,9 +1,14 @@
-"""mbuf(9)'s allocation calls: items of the zones in force, made mbufs.
+"""mbuf(9)'s allocation calls: they take items from the zones in force and make mbufs of them.
 
-Arguments are checked numbers here. Whatever fails gives back what it had got; counts of failures are all that
-changes. Probes are told once an mbuf is what it is to be. Never touches bytes.
+Arguments are checked numbers here. A call that fails gives back what it took; only counters of failures change. A
+probe fires once the mbuf is complete. No bytes are read or written.
 
-A call may wait, and run drains and listeners of probes: whatever it was given is looked at again afterwards.
+A call may wait, and may run drains and listeners of probes, which can free or change what the call was given. So it
+checks its arguments again after that.
+
+When a zone denies a request, other CPUs may cache what its limit is short of. If the pool has several CPUs and the
+request may not wait, their caches are drained and the zone is asked once more (`_from_others`); then the request is
+refused (`refusal`).
 """
 
 from __future__ import annotations
@@ -48,9 +53,9 @@ else:
 
 
 class Allocator(Source):
-    """Gives what the zones in force have: to the methods of a pool, and, as their `Source`, to the verbs of mbufs.
+    """The source of mbufs for the methods of a pool and, as their `Source`, for the verbs of mbufs.
 
-    A pool has one. It doesn't refer to the pool, which closes when it is dropped; its mbufs go on as they are.
+    A pool has one. It does not refer to the pool, so a pool that is dropped closes, and its mbufs stay valid.
     """
 
     __slots__ = ("drops", "nofree", "pages", "probes", "refused", "several", "sfbufs", "zones")
@@ -61,25 +66,25 @@ class Allocator(Source):
         Source.__init__(self, max_linkhdr, max_protohdr)
         self.supply(pages, sfbufs)
         self.enforce(zones)
-        #: Who is told what is allocated and freed.
+        #: The probes that fire when mbufs are allocated and freed.
         self.probes = zones.mbuf.probes
-        #: True where an item may be in a cache that this CPU can't reach.
+        #: True if there are several CPUs, so that an item may be in a cache that this CPU does not use.
         self.several = zones.mbuf.cpus.count > 1
         #: The home of mbufs with M_NOFREE.
         self.nofree = NoFree()
         self.nofree.probes = self.probes
-        #: Mbufs that were dropped instead of freed, and requests that got nothing.
+        #: Mbufs that were dropped and not freed; requests that were refused.
         self.drops = 0
         self.refused = 0
 
     def enforce(self, zones: Zones) -> None:
-        """Have everything allocated from these zones."""
+        """Put zones in force: every allocation from now on takes from them."""
         if zones is None or None in zones.all():
             raise TypeError("enforce: give zones, as a pool has them")
         self.zones = zones
 
     def supply(self, pages: Pages, sfbufs: SfBufs) -> None:
-        """Have single pages, and windows onto pages of files, from these."""
+        """Take single pages, and mappings of pages of files, from these from now on."""
         if pages is None:
             raise TypeError("supply: give a supply of pages")
         self.pages = pages
@@ -108,7 +113,7 @@ class Allocator(Source):
         return extpg.alloc_ext_plus_pages(self, self.pages, size, how, deadline)
 
     def dropped(self, item: Item) -> None:
-        """Count an mbuf that was dropped; in a debug pool, warn and say where it came from."""
+        """Count an mbuf that was dropped, not freed; in a debug pool, warn and name the place of its allocation."""
         if item is None:
             raise Inval("dropped: there is no item")
         self.drops += 1
@@ -127,7 +132,7 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def ready(a: Allocator) -> None:
-        """Refuse what is no allocator, and one whose `__init__` has not run."""
+        """Refuse anything but an allocator whose `__init__` has run."""
         if a is None or getattr(a, "zones", None) is None:
             _unmade()
 
@@ -175,7 +180,7 @@ def is_packet(size: int) -> bool:
 
 
 def jumbo(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf with a cluster of that zone, and probes are told."""
+    """An mbuf with a cluster of that zone; fires its probe."""
     ready(a)
     if zone is None:
         raise TypeError("jumbo: give a zone")
@@ -191,14 +196,14 @@ def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: flo
     if size > MJUMPAGESIZE:
         raise Inval(f"get2: one mbuf holds at most {MJUMPAGESIZE} bytes, not {size}: use getm2 or getjcl")
     if size <= MHLEN or (size <= MLEN and not flags & M_PKTHDR):
-        return begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
+        return fire_init(a, _plain(a, how, type, flags, deadline), how, type, flags)
     if size <= MCLBYTES:
-        return begun(a, wrap_packet(_item(a, a.zones.pack, how, deadline), type, flags), how, type, flags)
+        return fire_init(a, wrap_packet(_item(a, a.zones.pack, how, deadline), type, flags), how, type, flags)
     return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
 
 
 def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
-    """A chain of `count` mbufs, or none at all."""
+    """A chain of `count` mbufs, or an exception and no mbuf."""
     ready(a)
     at_least(1, count, "get_row")
     first: Mbuf = cython.cast(Mbuf, None)
@@ -216,7 +221,7 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
     return first
 
 
-# Clusters for mbufs that are there.
+# Clusters for existing mbufs.
 
 
 def clget(a: Allocator, m: Mbuf, how: int, deadline: float | None) -> Mbuf:
@@ -240,7 +245,7 @@ def clget(a: Allocator, m: Mbuf, how: int, deadline: float | None) -> Mbuf:
 
 
 def cljget(a: Allocator, m: Mbuf | None, size: int, how: int, deadline: float | None) -> Mbuf | Cluster:
-    """Attach a cluster of that size, or, where there is no mbuf, return it. See m_cljget."""
+    """Attach a cluster of that size; without an mbuf, return the cluster. See m_cljget."""
     ready(a)
     if m is not None:
         attachable(m)
@@ -261,7 +266,7 @@ def cljget(a: Allocator, m: Mbuf | None, size: int, how: int, deadline: float | 
 
 
 def attachable(m: Mbuf) -> None:
-    """Refuse what has storage already, and what is no mbuf or was freed."""
+    """Refuse an mbuf that has external storage or was freed, and None."""
     if m is None:
         raise Inval("clget: give an mbuf to attach a cluster to")
     check_alive(m)
@@ -269,18 +274,18 @@ def attachable(m: Mbuf) -> None:
         raise Inval("this mbuf has external storage already")
 
 
-# What these are made of.
+# Steps of these.
 
 
-def begun(a: Allocator, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
-    """Tell m-init of a new mbuf."""
+def fire_init(a: Allocator, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
+    """Fire m-init for a new mbuf, and return it."""
     if a.probes.on:
         fire(a, "m-init", m, m, how, type, flags, 0)
     return m
 
 
 def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
-    """Fire a probe while an mbuf is nobody's yet: it is freed if a listener ends the program."""
+    """Fire a probe for an mbuf that no caller has yet; if a listener ends the program, free the mbuf."""
     try:
         a.probes.fire(name, *args)
     except BaseException:
@@ -292,25 +297,25 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
 
 
 def _plain(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf without a cluster; probes are not told."""
+    """An mbuf without a cluster; fires no probe."""
     return wrap_item(_item(a, a.zones.mbuf, how, deadline), type, flags)
 
 
 def _get_probed(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """`get`, and probes are told whether there was one."""
+    """`get` with probes, which fire also when there is no mbuf."""
     m = cython.cast(Mbuf, None)
     try:
-        m = begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
+        m = fire_init(a, _plain(a, how, type, flags, deadline), how, type, flags)
     finally:
         fire(a, "m-gethdr" if flags & M_PKTHDR else "m-get", m, how, type, m)
     return m
 
 
 def _getcl_probed(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """`getcl`, and probes are told whether there was one."""
+    """`getcl` with probes, which fire also when there is no mbuf."""
     m = cython.cast(Mbuf, None)
     try:
-        m = begun(a, wrap_packet(_item(a, a.zones.pack, how, deadline), type, flags), how, type, flags)
+        m = fire_init(a, wrap_packet(_item(a, a.zones.pack, how, deadline), type, flags), how, type, flags)
     finally:
         fire(a, "m-getcl", m, how, type, flags, m)
     return m
@@ -324,8 +329,11 @@ def _item(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
 
 
 def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf with a cluster of that zone; where there is none, no probe is told of the mbuf, as in the kernel."""
-    m = begun(a, _plain(a, how, type, flags, deadline), how, type, flags)
+    """An mbuf with a cluster of that zone.
+
+    Without a cluster the mbuf is freed without a probe, as in the kernel.
+    """
+    m = fire_init(a, _plain(a, how, type, flags, deadline), how, type, flags)
     try:
         item = _item(a, zone, how, deadline)
     except BaseException:
@@ -339,7 +347,7 @@ def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, dea
 
 
 def _attach(m: Mbuf, item: Item) -> None:
-    """Give an mbuf a cluster of its own, if nobody has freed it or given it storage meanwhile."""
+    """Attach a cluster to an mbuf; if that was freed or got storage meanwhile, give the cluster back and raise."""
     storage = cython.cast(Storage, item)
     enter_commit()
     fits = m.alive and not m.bits & M_EXT
@@ -353,11 +361,11 @@ def _attach(m: Mbuf, item: Item) -> None:
         attachable(m)
 
 
-# Where a zone has denied a request.
+# After a zone has denied a request.
 
 
 def second_try(a: Allocator, zone: Zone, how: int) -> Item:
-    """An item that a zone has denied, if other CPUs have what its limit is short of; else raises why not."""
+    """An item of a zone that has denied a request, if draining other CPUs frees one; else raises the refusal."""
     if zone is None:
         raise TypeError("second_try: give a zone")
     item = _from_others(zone) if a.several and how == M_NOWAIT else None
@@ -367,7 +375,7 @@ def second_try(a: Allocator, zone: Zone, how: int) -> Item:
 
 
 def _from_others(zone: Zone) -> Item | None:
-    """Drain what other CPUs cache of the zone that is at its limit, and ask once more."""
+    """Drain the caches of all CPUs of the zone that is at its limit, and ask the zone once more."""
     denier: Zone = zone.obstacle()[0]
     zones = (denier,) if denier.feeds is None else (denier.feeds, denier)
     cached = 0
@@ -381,14 +389,14 @@ def _from_others(zone: Zone) -> Item | None:
 
 
 def refusal(a: Allocator, zone: Zone) -> MbufError:
-    """The error for a request that a zone has denied, which is counted."""
+    """Count a request that a zone has denied, and return the error to raise."""
     ready(a)
     if zone is None:
         raise TypeError("refusal: give a zone")
     a.refused += 1
     error = zone.denied()
     if isinstance(error, NoBufs) and error.zone == CLUSTER.zone and a.zones.pack.cached:
-        # To the zone of clusters, those of cached packets are in use.
+        # In the numbers of the cluster zone, clusters of cached packets are in use.
         packed = a.zones.pack.cached
         error = NoBufs(
             f"{error.zone} at its limit of {error.limit}: {error.used - packed} in use, {error.cached} cached, "

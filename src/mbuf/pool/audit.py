@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mbuf.uma.zone import Zone
 
 #: Objects to follow from an mbuf before a search for a circle is given up.
-_FAR = 20_000
+_MAX_STEPS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def _pages(pool: Pool, runs: list[tuple[int, int]]) -> None:
 def _cycles(pool: Pool) -> Iterator[str]:
     """The mbufs that objects of the program hold, and that hold those."""
     for m in _held_mbufs(pool):
-        path = _way_back(m)
+        path = _path_back(m)
         if path:
             yield f"mbuf at {id(m):#x} holds itself through {path}"
 
@@ -235,11 +235,11 @@ def _header_holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
         yield "the value of a tag", tag.value
 
 
-def _way_back(m: Mbuf) -> str:
+def _path_back(m: Mbuf) -> str:
     """As what an mbuf holds itself; nothing if it doesn't."""
     todo: list[tuple[Any, str]] = [(held, name) for name, held in _holds(m)]
     seen: set[int] = set()
-    while todo and len(seen) < _FAR:
+    while todo and len(seen) < _MAX_STEPS:
         thing, name = todo.pop()
         if thing is m:
             return name

@@ -1,6 +1,7 @@
-"""Mbufs that come with something in them: bytes, or somebody's memory.
+"""Mbufs that are allocated with contents: copied bytes, or memory of the caller.
 
-Asks the allocator for the mbufs, and never touches bytes itself. Data is a buffer that was taken before (`Loan`).
+Takes mbufs from the allocator; the bytes are copied by `packet.build` and `packet.pages`. Data is a buffer whose
+export is held by the façade (`Loan`).
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ if not cython.compiled:
 
 
 def init(a: Allocator, how: int, type: int, flags: int) -> Mbuf:
-    """An mbuf that lives in no zone. See m_init."""
+    """An mbuf that belongs to no zone. See m_init."""
     ready(a)
-    return allocator.begun(a, wrap_item(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
+    return allocator.fire_init(a, wrap_item(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
 
 
 def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
-    """A chain that holds a copy of data's bytes. See m_uiotombuf."""
+    """A chain with a copy of the bytes of data. See m_uiotombuf."""
     ready(a)
     size = data.size
     if flags & M_EXTPG:
@@ -71,7 +72,7 @@ def devget(
     copy: Callable[[memoryview, memoryview], object] | None,
     view: memoryview | None,
 ) -> Mbuf:
-    """A packet that holds a copy of data's bytes. See m_devget."""
+    """A packet with a copy of the bytes of data. See m_devget."""
     ready(a)
     size = data.size
     if not 0 <= off <= MHLEN:
@@ -82,7 +83,7 @@ def devget(
 
 
 def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbuf:
-    """A packet whose bytes are those of any object with a buffer."""
+    """A packet whose bytes are those of any object with a buffer, not copied."""
     m = allocator.get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
         if on_free is None:

@@ -1,9 +1,9 @@
 # cython: boundscheck=False, wraparound=False
-"""Many mbufs in one call, got or let go: all of them, or none.
+"""Many mbufs in one call, allocated or freed: all of them, or none.
 
-A list that is to be freed is looked at as a whole first. Each mbuf of each packet is marked, and whatever is met
-a second time was listed twice, or is part of another packet that is listed; then the marks are taken off again.
-Never touches bytes.
+Before any packet of a list is freed, the whole list is checked. Each mbuf of each packet is marked; an mbuf that is
+marked already is in the list twice, or is part of another packet of the list. Then all marks are removed. No bytes
+are read or written.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from mbuf.pool import allocator
 if not cython.compiled:
 
     def taken(packets: list[Any]) -> list[Any]:
-        """All that is in a list, which is empty then."""
+        """All that is in a list; empties the list."""
         mine = packets[:]
         del packets[: len(mine)]
         return mine
 
     def put_back(packets: list[Any], mine: list[Any]) -> None:
-        """Have in a list what was taken from it."""
+        """Put back into a list what was taken out of it."""
         packets[:0] = mine
 
     from mbuf.packet.chain import free_chain, release, release_chain
@@ -42,7 +42,7 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
     def singles(packets: list[Any]) -> int:
-        """How many packets, from the first on, are one mbuf each and can be freed at once; the others need a look."""
+        """How many packets, from the first on, are one mbuf each and need no further check before they are freed."""
         enter_commit()
         n = 0
         for m in packets:
@@ -68,11 +68,11 @@ _ROOM = 1024
 def getjcl_bulk(
     a: Allocator, count: int, how: int, type: int, flags: int, size: int, deadline: float | None
 ) -> list[Mbuf]:
-    """`count` times `getjcl`; of 2048 bytes, `getcl`."""
+    """A list of `count` mbufs as `getjcl` allocates them."""
     ready(a)
     packet = allocator.is_packet(size)
     zone = a.zones.pack if packet else a.zones.of_size(size)
-    # Room for all, or for some of a number that there can't be.
+    # Room for all, up to a bound: `count` may be far more than there can be.
     room = min(count, _ROOM)
     packets: list[Any] = [None] * room
     n = 0
@@ -102,8 +102,8 @@ def getjcl_bulk(
 
 
 def free_bulk(packets: list[Mbuf]) -> None:
-    """Free every packet of a list, which is taken over and emptied; refuse it as a whole, or free it as a whole."""
-    # From here on nobody else can change it: no collection, and nothing that is called in the end.
+    """Check a list; then empty it and free every packet of it, or refuse it and free none."""
+    # In a list of its own, which no callback can change.
     mine = taken(packets)
     if singles(mine) == len(mine):
         _free_singles(mine)
@@ -117,7 +117,7 @@ def free_bulk(packets: list[Mbuf]) -> None:
 
 
 def _free(packets: list[Mbuf]) -> None:
-    """Free every packet, whatever routines and listeners raise; what ends the program is raised at the end."""
+    """Free every packet, also after a free routine or a listener has raised; its exception is raised at the end."""
     count = len(packets)
     failure: BaseException | None = None
     n = lost = 0
@@ -143,7 +143,7 @@ def _free(packets: list[Mbuf]) -> None:
 
 
 def _free_singles(packets: list[Mbuf]) -> None:
-    """Free packets of one mbuf each, all in one step; then routines are called, and listeners."""
+    """Free packets of one mbuf each in one commit; free routines and listeners are called after it."""
     lost = 0
     enter_commit()
     for n in range(len(packets)):
@@ -162,11 +162,11 @@ def _free_singles(packets: list[Mbuf]) -> None:
 
 
 def _lost(lost: int, count: int) -> Freed:
-    return Freed(f"free_bulk: {lost} of {count} packets were freed by what the end of another one has called")
+    return Freed(f"free_bulk: {lost} of {count} packets were freed by a free routine or a listener of another one")
 
 
 def _look(packets: list[Any]) -> int:
-    """The first thing in a list that can't be freed after those before it, or -1."""
+    """The index of the first element that can't be freed, or -1."""
     count = len(packets)
     n = marked = 0
     enter_commit()
@@ -182,7 +182,7 @@ def _look(packets: list[Any]) -> int:
 
 
 def _mark(m: Chain) -> bool:
-    """Mark a packet's mbufs; false if it was freed or one of them is marked already."""
+    """Mark the mbufs of a packet; false if it was freed or one of its mbufs is marked already."""
     if m.alive != LIVE:
         return False
     while m is not None and m.alive:
@@ -200,10 +200,10 @@ def _unmark(m: Chain) -> None:
 
 
 def _unfit(packets: list[Any], n: int) -> MbufError:
-    """Why the thing at index `n` can't be freed."""
+    """The error for the element at index `n`, which can't be freed."""
     m = packets[n]
     if not isinstance(m, Mbuf):
-        return Inval(f"free_bulk: a list of mbufs is wanted, but there is a {type(m).__name__} in it")
+        return Inval(f"free_bulk: give a list of mbufs: element {n} is a {type(m).__name__}")
     if not cython.cast(Mbuf, m).alive:
         return Freed(f"free_bulk: packet {n} of the list was freed already; nothing was freed now")
     if cython.cast(Mbuf, m).alive == DOOMED:

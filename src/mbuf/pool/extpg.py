@@ -1,6 +1,6 @@
-"""Mbufs of unmapped pages: mbuf(9)'s allocation calls for them.
+"""mbuf(9)'s allocation calls for mbufs of unmapped pages.
 
-Asks a source for the mbufs, and a supply for the pages. Never touches bytes.
+Takes mbufs from a source and pages from a supply. No bytes are read or written.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def alloc_ext_pgs(
     arg1: Any,
     deadline: float | None,
 ) -> Mbuf:
-    """An mbuf of unmapped pages that has none yet. See mb_alloc_ext_pgs."""
+    """An mbuf of unmapped pages, without any page yet. See mb_alloc_ext_pgs."""
     if source is None or supply is None:
         raise TypeError("alloc_ext_pgs: give a source of mbufs and a supply of pages")
     if free is not None and not callable(free):
@@ -50,7 +50,7 @@ def alloc_ext_pgs(
 
 
 def alloc_ext_plus_pages(source: Source, supply: Pages, size: int, how: int, deadline: float | None) -> Mbuf:
-    """An mbuf of as many pages of memory as hold `size` bytes. See mb_alloc_ext_plus_pages."""
+    """An mbuf with as many pages of memory as hold `size` bytes. See mb_alloc_ext_plus_pages."""
     if size < 0:
         raise Inval(f"alloc_ext_plus_pages: {size} bytes: give 0 or more")
     count = size // PAGE_SIZE + (size % PAGE_SIZE > 0)

@@ -30,7 +30,7 @@ class MemoryWatch:
     `pool.watch_memory()` makes one. In a `with` statement, listeners are called from its thread; in an
     `async with`, from the event loop. What they raise goes to `sys.unraisablehook`, or to the loop's handler, and
     it goes on. It looks at `has_views`, by default what this machine has, every `interval` seconds where Linux
-    doesn't tell of itself.
+    doesn't low of itself.
     At the end of the statement no thread and no descriptor is left; one that is dropped ends by itself.
     """
 
@@ -52,8 +52,8 @@ class MemoryWatch:
         if self._pressure is not None:
             raise Busy("this watch is on already: use another for another `with`")
         pressure = Pressure(gauges() if self._watched is None else self._watched, self._interval)
-        tell = partial(call, partial(_tell, pressure, self._vm))
-        thread = threading.Thread(target=_watch, args=(pressure, tell), name="mbuf memory", daemon=True)
+        low = partial(call, partial(_low, pressure, self._vm))
+        thread = threading.Thread(target=_watch, args=(pressure, low), name="mbuf memory", daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -106,16 +106,16 @@ def _call(fn: Callable[..., object], *args: Any) -> None:
         report(error, fn)
 
 
-def _watch(pressure: Pressure, tell: Callable[[int], object]) -> None:
+def _watch(pressure: Pressure, low: Callable[[int], object]) -> None:
     """What the thread does. It doesn't refer to the watch, which may be dropped."""
     try:
         while why := pressure.wait():
-            tell(why)
+            low(why)
     finally:
         pressure.close()
 
 
-def _tell(pressure: Pressure, vm: Vm, why: int) -> None:
+def _low(pressure: Pressure, vm: Vm, why: int) -> None:
     # What the event loop was still to do when the watch ended.
     if pressure.stopped:
         return

@@ -13,7 +13,7 @@ class Node(NamedTuple):
     """A value of the tree. What has no `write` can only be read."""
 
     #: In the kernel's words: what it is, and its type as `sysctl -t` prints it.
-    says: str
+    description: str
     type: str
     #: A number; a text where the type is `string`, bytes where it is `opaque`.
     read: Callable[[Subsystem], Any]

@@ -1,7 +1,7 @@
 # cython: nonecheck=True
-"""Where packets come from: an mbuf of the keg, paired with a cluster of the cluster zone.
+"""The backend of the packet zone: it pairs an mbuf of the keg of mbufs with a cluster of the cluster zone.
 
-The backend of the packet zone. A packet that is cached keeps its cluster.
+A packet keeps its cluster while it is cached.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ class Packets(Backend):
         self._short = False
 
     def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
-        """Mbufs of the keg as far as there are clusters for them. Only the first may wait for its cluster."""
+        """Take mbufs from the keg, and a cluster for each; without a cluster the mbuf goes back to the keg.
+
+        Only the first request for a cluster may wait.
+        """
         if bucket is None or self._keg is None:
-            raise Inval("packets: there is no bucket for them")
+            raise Inval("packets: give a bucket")
         n = first = bucket.cnt
         try:
             self._keg.take(bucket, count, how, deadline)
@@ -55,12 +58,12 @@ class Packets(Backend):
                 self._pair(bucket.at(n), cluster)
                 n += 1
         finally:
-            # Also where a wait was interrupted, the pool closed, or a free cluster was written to.
+            # Also if a wait was interrupted, the pool was closed, or a free cluster was found written to.
             if n < bucket.cnt:
                 self._give_rest(bucket, n)
 
     def _give_rest(self, bucket: Bucket, end: int) -> None:
-        """Give the mbufs from a slot on back to their keg, the lowest first."""
+        """Give the mbufs from a slot on back to their keg, beginning with the lowest slot."""
         while bucket.cnt > end:
             self._keg.give(bucket.remove(end))
 
@@ -70,7 +73,7 @@ class Packets(Backend):
         cython.cast(MbufItem, item).cluster = storage
 
     def give(self, item: Item) -> None:
-        """Part a pair; each half goes where it came from. One that has no cluster yet, too."""
+        """Give the mbuf and the cluster of a packet back, each to where it was taken from."""
         cluster = None if item is None else cython.cast(Item, item.paired())
         if cluster is None:
             if item is None or is_out(item):
@@ -85,25 +88,25 @@ class Packets(Backend):
             self._keg.give(item)
 
     def drain(self) -> int:
-        """Free slabs of the shared keg go."""
+        """Give back the free slabs of the keg of mbufs."""
         return self._keg.drain()
 
     def denied(self) -> MbufError:
-        """It was the clusters if there were mbufs."""
+        """The error of the clusters if there were mbufs, else of the keg."""
         short: Any = self._clusters if self._short else self._keg
         error: MbufError = short.denied()
         return error
 
     def obstacle(self, zone: Any) -> tuple[Any, Any]:
-        """It was the clusters if there were mbufs."""
+        """What was missing: clusters if there were mbufs, else mbufs."""
         return self._clusters.obstacle() if self._short else self._keg.obstacle(zone)
 
     @property
     def free(self) -> int:
-        """The keg's primary zone counts these."""
+        """Free mbufs of the keg; they count in the mbuf zone."""
         return self._keg.free
 
     @property
     def pages(self) -> int:
-        """Pages of the shared keg."""
+        """Pages of the keg of mbufs."""
         return self._keg.pages

@@ -39,7 +39,7 @@ from mbuf.pool.limits import Limits, Memory
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.subsystem import Subsystem
 from mbuf.pool.sysctl import Sysctl
-from mbuf.pool.tunable_checks import Given, remarks
+from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
 from mbuf.vm.ints import clip
 from mbuf.vm.loan import loan
@@ -126,8 +126,8 @@ class Pool:
         size = _bytes(vm)
         memory = Memory.plan(size, given)
         limits = Limits.plan(size, given)
-        for said in remarks(given, size, limits) if strict else ():
-            warnings.warn(said, TunableWarning, stacklevel=1 if compiled() else 2)
+        for warning in check_tunables(given, size, limits) if strict else ():
+            warnings.warn(warning, TunableWarning, stacklevel=1 if compiled() else 2)
         budget = vm if isinstance(vm, Vm) else Vm(memory.physmem)
         parts = Subsystem(
             budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows

@@ -1,8 +1,8 @@
 # cython: nonecheck=True
-"""What the reserve has laid by, and the zones that give it: see `Reserve`.
+"""The items in the reserve, and the zones that hand them out: see `Reserve`.
 
-Items wait in queues, linked to each other; each step is a commit. A packet is put together of both queues when it is
-asked for, and comes back in two.
+The items are in two queues, linked through `Item.link`; each step is a commit. A packet is made of an item of each
+queue when it is allocated, and taken apart when it is freed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ if not cython.compiled:
 
 @cython.cclass
 class Queue(Backend):
-    """Items that wait for their turn, linked to each other. See dn_buf_import and dn_buf_release."""
+    """Items in the reserve, linked to each other; the first in is the first out. See dn_buf_import and
+    dn_buf_release.
+    """
 
     __slots__ = ("_count", "_first", "_last", "what")
 
@@ -46,7 +48,7 @@ class Queue(Backend):
         self._last: Any = None
 
     def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
-        """The first in line."""
+        """Move up to `count` items, from the first on, into a bucket."""
         if bucket is None or count > bucket.entries - bucket.cnt:
             raise Inval(f"reserve: there is no bucket with room for {count} items")
         enter_commit()
@@ -58,7 +60,7 @@ class Queue(Backend):
             leave_commit()
 
     def _pop(self) -> Item:
-        """In a commit: the first in line. There is one."""
+        """In a commit: remove the first item. There is one."""
         item: Item = self._first
         self._first = cython.cast(Item, item.link)
         item.link = None
@@ -68,7 +70,7 @@ class Queue(Backend):
         return item
 
     def remove(self) -> Item | None:
-        """The first in line, as an item that is handed out; None if there is none."""
+        """Remove the first item and return it as handed out; None if there is none."""
         enter_commit()
         try:
             if self._first is None:
@@ -80,9 +82,9 @@ class Queue(Backend):
             leave_commit()
 
     def give(self, item: Item) -> None:
-        """To the end of the line."""
+        """Append an item."""
         if item is None or is_out(item) or item.link is not None or item is self._last:
-            raise Inval("reserve: this item is in use, or in line")
+            raise Inval("reserve: this item is in use, or in the queue already")
         enter_commit()
         try:
             if self._last is None:
@@ -95,12 +97,12 @@ class Queue(Backend):
             leave_commit()
 
     def drain(self) -> int:
-        """Nothing here has pages to give back."""
+        """Has no pages to give back: returns 0."""
         return 0
 
     def denied(self) -> MbufError:
-        """There is no more than was laid by."""
-        return NoBufs(f"the reserve has no {self.what} left: lay more by with pool.reserve.reinit")
+        """The error for an empty queue."""
+        return NoBufs(f"the reserve has no {self.what} left: set more aside with pool.reserve.reinit")
 
     def audit(self) -> None:
         """Raise `Corrupt`, naming the first contradiction."""
@@ -108,37 +110,37 @@ class Queue(Backend):
         item = self._first
         while item is not None and count <= self._count:
             if is_out(item):
-                raise Corrupt(f"reserve: a {self.what} is laid by, and handed out")
+                raise Corrupt(f"reserve: a {self.what} is in the queue, and handed out")
             count += 1
             item = cython.cast(Item, item.link)
         if count != self._count:
-            raise Corrupt(f"reserve: {self._count} of {self.what} count as laid by, and {count} are")
+            raise Corrupt(f"reserve: the {self.what} queue counts {self._count} items, and has {count}")
 
     @property
     def free(self) -> int:
-        """Those in line."""
+        """Items in the queue."""
         return self._count
 
     @property
     def pages(self) -> int:
-        """The zones that they come from count those."""
+        """0: the pages count in the zones that the items were taken from."""
         return 0
 
 
 @cython.cclass
 class Pairs(Backend):
-    """Packets put together of both queues. See dn_pack_import and dn_pack_release."""
+    """Packets made of the items of both queues. See dn_pack_import and dn_pack_release."""
 
     __slots__ = ("_clust", "_own", "mbuf")
 
     def __init__(self, mbuf: Zone, clust: Zone, own: Zone) -> None:
         self.mbuf = mbuf
         self._clust = clust
-        #: To whom the mbufs will be given in the end.
+        #: The pool's own zone of mbufs, to which the mbufs go back in the end.
         self._own = own
 
     def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
-        """As many pairs as there are."""
+        """Make up to `count` packets."""
         if bucket is None or count > bucket.entries - bucket.cnt:
             raise Inval(f"reserve: there is no bucket with room for {count} items")
         most = bucket.cnt + count
@@ -159,12 +161,12 @@ class Pairs(Backend):
             bucket.push(item)
 
     def give(self, item: Item) -> None:
-        """Part a packet of the pool's own, which was freed while the reserve is in force."""
+        """Take a packet of the pool's own packet zone apart, which was freed while the reserve is in force."""
         if item is None or item.paired() is None:
             raise Inval("this is no packet")
         hand_out(item)
         cluster = part(item)
-        # It was no packet's mbuf that this zone counted, and will be one that it gets.
+        # `_own` did not count the mbuf of this packet, and will get it back in the end.
         self._own.adopt()
         try:
             self.mbuf.receive(item)
@@ -172,38 +174,38 @@ class Pairs(Backend):
             if cluster.size == self._clust.size:
                 self._clust.receive(cluster)
             else:
-                # One of another size would be too small for whoever gets it next, or a waste.
+                # The queue has clusters of one size only.
                 cluster.home.free(cluster)
 
     def drain(self) -> int:
-        """Nothing here has pages to give back."""
+        """Has no pages to give back: returns 0."""
         return 0
 
     def denied(self) -> MbufError:
-        """It was the clusters if there are mbufs."""
+        """The error of the clusters if there are mbufs, else of the mbufs."""
         short: Any = self._clust if self.mbuf.backend.free else self.mbuf
         error: MbufError = short.denied()
         return error
 
     @property
     def free(self) -> int:
-        """Counted where they are."""
+        """0: the items count in the queues."""
         return 0
 
     @property
     def pages(self) -> int:
-        """The zones that they come from count those."""
+        """0: the pages count in the zones that the items were taken from."""
         return 0
 
 
 class PairZone(Zone):
-    """Packets that come back in two: as a cluster, and as an mbuf, to the zone of those."""
+    """The packet zone of the reserve. A packet of it is freed as a cluster and an mbuf, to the zones of those."""
 
     __slots__ = ("mbuf",)
     mbuf: Zone
 
     def alloc(self, how: int, deadline: float | None) -> Item | None:
-        """As `Zone.alloc`; the item is at home with the mbufs."""
+        """As `Zone.alloc`; the item belongs to the zone of mbufs."""
         item: Item | None = Zone.alloc(self, how, deadline)
         if item is not None:
             item.home = self.mbuf
@@ -211,14 +213,14 @@ class PairZone(Zone):
 
 
 def pair(item: Item, cluster: Item) -> None:
-    """An mbuf and a cluster, that will be freed one by one: no EXT_PACKET."""
+    """Pair an mbuf with a cluster. They will be freed one by one, so the storage's type is not EXT_PACKET."""
     storage = cython.cast(Storage, cluster)
     storage.own()
     cython.cast(MbufItem, item).cluster = storage
 
 
 def part(item: Item) -> Item:
-    """The cluster of a packet, which is none any more."""
+    """Take the cluster from a packet, and return it."""
     packet = cython.cast(MbufItem, item)
     cluster: Item = packet.cluster
     packet.cluster = None
@@ -226,7 +228,7 @@ def part(item: Item) -> Item:
 
 
 class Stock:
-    """What was laid by: queues of mbufs and of clusters of `clsize` bytes, and the zones that give them."""
+    """The items in the reserve: queues of mbufs and of clusters of `clsize` bytes, and the zones that hand them out."""
 
     __slots__ = ("clsize", "clusters", "mbufs", "started", "zones")
 

@@ -69,7 +69,7 @@ class Sysctl(MutableMapping[str, Any]):
 
     def describe(self, name: str) -> str:
         """What the value is, in the kernel's words."""
-        return _node(name).says
+        return _node(name).description
 
     def type(self, name: str) -> str:
         """The value's type, as `sysctl -t` prints it."""
@@ -105,13 +105,13 @@ def _limit(kind: Kind) -> Node:
         if not now < value < 1 << 31:
             raise Inval(f"{name} is {now} and can only go up, to less than {1 << 31}: {value} can't be")
         if kind is not MBUF:
-            _enough_mbufs(pool, name)
+            _check_mbufs(pool, name)
         getattr(pool.own, kind.attr).set_max(value)
         event = pool.changes.get(kind.sysctl)
         if event is not None:
             event.invoke()
 
-    return Node(kind.says, "integer", partial(_in_force, kind=kind), write)
+    return Node(kind.description, "integer", partial(_in_force, kind=kind), write)
 
 
 def _in_force(pool: Subsystem, kind: Kind) -> int:
@@ -120,7 +120,7 @@ def _in_force(pool: Subsystem, kind: Kind) -> int:
     return limit or pool.limits.of(kind)
 
 
-def _enough_mbufs(pool: Subsystem, name: str) -> None:
+def _check_mbufs(pool: Subsystem, name: str) -> None:
     """The rule looks at the limits in force, not at the new one. See sysctl_nmbclusters."""
     clusters = [_in_force(pool, kind) for kind in CLUSTERS]
     mbufs = _in_force(pool, MBUF)
@@ -134,28 +134,28 @@ def _snd_tags(pool: Subsystem) -> int:
     return count
 
 
-def _count_anew(pool: Subsystem, name: str, value: int) -> None:
+def _reset_snd_tags(pool: Subsystem, name: str, value: int) -> None:
     pool.snd_tags.count = 0
 
 
-def _switched(pool: Subsystem) -> int:
+def _ext_pgs(pool: Subsystem) -> int:
     return 1 if pool.mb_use_ext_pgs else 0
 
 
-def _switch(pool: Subsystem, name: str, value: int) -> None:
+def _set_ext_pgs(pool: Subsystem, name: str, value: int) -> None:
     pool.mb_use_ext_pgs = value != 0
 
 
 def _period(pool: Subsystem) -> int:
-    return wrap(int(min(pool.vm.lowmem_period, _NEVER)), 32)
+    return wrap(int(min(pool.vm.lowmem_period, _UINT_MAX)), 32)
 
 
 def _set_period(pool: Subsystem, name: str, value: int) -> None:
     # The kernel compares it with an unsigned number of seconds: less than 0 is more than a hundred years.
-    pool.vm.lowmem_period = value & _NEVER
+    pool.vm.lowmem_period = value & _UINT_MAX
 
 
-def _lowmem(pool: Subsystem, name: str, value: int) -> None:
+def _set_lowmem(pool: Subsystem, name: str, value: int) -> None:
     """Ask protocols by hand; no cache is trimmed. See debug_vm_lowmem."""
     why = wrap(value, 32)
     if why & ~(VM_LOW_KMEM | VM_LOW_PAGES):
@@ -169,7 +169,7 @@ def _divisor(pool: Subsystem) -> int:
 
 
 #: The largest unsigned int.
-_NEVER = (1 << 32) - 1
+_UINT_MAX = (1 << 32) - 1
 
 NODES: Mapping[str, Node] = MappingProxyType(
     {
@@ -192,8 +192,8 @@ NODES: Mapping[str, Node] = MappingProxyType(
             "integer",
             lambda pool: MHLEN - pool.allocator.max_linkhdr - pool.allocator.max_protohdr,
         ),
-        "kern.ipc.num_snd_tags": Node("# of active mbuf send tags", "uint64_t", _snd_tags, _count_anew),
-        USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _switched, _switch),
+        "kern.ipc.num_snd_tags": Node("# of active mbuf send tags", "uint64_t", _snd_tags, _reset_snd_tags),
+        USE_EXT_PGS: Node("Use unmapped mbufs for sendfile(2) and TLS offload", "uint8_t", _ext_pgs, _set_ext_pgs),
         **{kind.sysctl: _limit(kind) for kind in KINDS},
         **VM_NODES,
         KMEM_SIZE: Node("Size of kernel memory", "unsigned long", lambda pool: pool.memory.kmem_size),
@@ -203,7 +203,9 @@ NODES: Mapping[str, Node] = MappingProxyType(
         # They count only where the divisor is 2 or more.
         "vm.debug.trashed": Node("memory items debugged", "uint64_t", lambda pool: 0),
         "vm.debug.skipped": Node("memory items skipped, not debugged", "uint64_t", lambda pool: 0),
-        "debug.vm_lowmem": Node("set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _lowmem),
+        "debug.vm_lowmem": Node(
+            "set to trigger vm_lowmem event with given flags", "integer", lambda pool: 0, _set_lowmem
+        ),
         PHYSMEM: Node("Amount of physical memory (in bytes)", "unsigned long", lambda pool: pool.memory.physmem),
     }
 )

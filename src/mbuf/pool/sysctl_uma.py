@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mbuf.uma.zone import Zone
 
 
-class Place(NamedTuple):
+class PoolZone(NamedTuple):
     """A zone of a pool, and the keg that its items are cut from."""
 
     pool: Subsystem
@@ -57,77 +57,77 @@ _FLAGS = (
 )
 
 
-def _flags(at: Place) -> str:
+def _flags(z: PoolZone) -> str:
     """As on a kernel that knows NUMA (FIRSTTOUCH), for zones that all have a constructor."""
     has = {"CTORDTOR", "FIRSTTOUCH"}
-    if at.pool.debug and at.zone.primary:
+    if z.pool.debug and z.zone.primary:
         has.add("TRASH")
-    if at.zone.limit:
+    if z.zone.limit:
         has.add("LIMIT")
-    if not at.keg.cut.inline:
+    if not z.keg.cut.inline:
         has |= {"VTOSLAB", "OFFPAGE"}
-    if not at.zone.primary:
+    if not z.zone.primary:
         has.add("SECONDARY")
     bits = sum(bit for bit, name in _FLAGS if name in has)
     return f"{bits:#x}<{','.join(name for _, name in _FLAGS if name in has)}>"
 
 
-def _efficiency(at: Place) -> int:
+def _efficiency(z: PoolZone) -> int:
     """Per cent of a slab, and of its header where that lies elsewhere, that is items."""
-    cut = at.keg.cut
-    header = OFFPAGE_HEADER_DEBUG if at.pool.debug else OFFPAGE_HEADER
+    cut = z.keg.cut
+    header = OFFPAGE_HEADER_DEBUG if z.pool.debug else OFFPAGE_HEADER
     return 100 * cut.items * cut.rsize // (cut.pages * PAGE_SIZE + (0 if cut.inline else header))
 
 
-_ZONE: tuple[tuple[str, str, str, Callable[[Place], Any]], ...] = (
-    ("size", "uint32_t", "Allocation size", lambda at: at.zone.size),
+_ZONE: tuple[tuple[str, str, str, Callable[[PoolZone], Any]], ...] = (
+    ("size", "uint32_t", "Allocation size", lambda z: z.zone.size),
     ("flags", "string", "Allocator configuration flags", _flags),
-    ("bucket_size", "uint16_t", "Desired per-cpu cache size", lambda at: at.zone.depot.bucket_size),
-    ("bucket_size_max", "uint16_t", "Maximum allowed per-cpu cache size", lambda at: at.zone.depot.bucket_max),
-    ("keg.name", "string", "Keg name", lambda at: at.keg.name),
-    ("keg.rsize", "uint32_t", "Real object size with alignment", lambda at: at.keg.cut.rsize),
-    ("keg.ppera", "uint16_t", "pages per-slab allocation", lambda at: at.keg.cut.pages),
-    ("keg.ipers", "uint16_t", "items available per-slab", lambda at: at.keg.cut.items),
-    ("keg.align", "uint32_t", "item alignment mask", lambda at: at.kind.align),
-    ("keg.reserve", "uint32_t", "number of reserved items", lambda at: 0),
+    ("bucket_size", "uint16_t", "Desired per-cpu cache size", lambda z: z.zone.depot.bucket_size),
+    ("bucket_size_max", "uint16_t", "Maximum allowed per-cpu cache size", lambda z: z.zone.depot.bucket_max),
+    ("keg.name", "string", "Keg name", lambda z: z.keg.name),
+    ("keg.rsize", "uint32_t", "Real object size with alignment", lambda z: z.keg.cut.rsize),
+    ("keg.ppera", "uint16_t", "pages per-slab allocation", lambda z: z.keg.cut.pages),
+    ("keg.ipers", "uint16_t", "items available per-slab", lambda z: z.keg.cut.items),
+    ("keg.align", "uint32_t", "item alignment mask", lambda z: z.kind.align),
+    ("keg.reserve", "uint32_t", "number of reserved items", lambda z: 0),
     ("keg.efficiency", "integer", "Slab utilization (100 - internal fragmentation %)", _efficiency),
-    ("keg.domain.0.pages", "uint32_t", "Total pages currently allocated from VM", lambda at: at.keg.pages),
-    ("keg.domain.0.free_items", "uint32_t", "Items free in the slab layer", lambda at: at.keg.free),
+    ("keg.domain.0.pages", "uint32_t", "Total pages currently allocated from VM", lambda z: z.keg.pages),
+    ("keg.domain.0.free_items", "uint32_t", "Items free in the slab layer", lambda z: z.keg.free),
     (
         "limit.items",
         "uint64_t",
         "Current number of allocated items if limit is set",
-        lambda at: at.zone.limiter.items,
+        lambda z: z.zone.limiter.items,
     ),
-    ("limit.max_items", "uint64_t", "Maximum number of allocated and cached items", lambda at: at.zone.limit),
-    ("limit.sleepers", "uint32_t", "Number of threads sleeping at limit", lambda at: len(at.zone.limiter.waiters)),
-    ("limit.sleeps", "uint64_t", "Total zone limit sleeps", lambda at: at.zone.limiter.sleeps),
+    ("limit.max_items", "uint64_t", "Maximum number of allocated and cached items", lambda z: z.zone.limit),
+    ("limit.sleepers", "uint32_t", "Number of threads sleeping at limit", lambda z: len(z.zone.limiter.waiters)),
+    ("limit.sleeps", "uint64_t", "Total zone limit sleeps", lambda z: z.zone.limiter.sleeps),
     (
         "limit.bucket_max",
         "uint64_t",
         "Maximum number of items in each domain's bucket cache",
-        lambda at: at.zone.depot.most,
+        lambda z: z.zone.depot.most,
     ),
-    ("domain.0.nitems", "long integer", "number of items in this domain", lambda at: at.zone.depot.nitems),
-    ("domain.0.imax", "long integer", "maximum item count in this period", lambda at: at.zone.depot.work().imax),
-    ("domain.0.imin", "long integer", "minimum item count in this period", lambda at: at.zone.depot.work().imin),
-    ("domain.0.wss", "long integer", "Working set size", lambda at: at.zone.depot.work().wss),
-    ("stats.current", "integer", "Current number of allocated items", lambda at: at.zone.used),
-    ("stats.allocs", "uint64_t", "Total allocation calls", lambda at: at.zone.stat().allocs),
-    ("stats.frees", "uint64_t", "Total free calls", lambda at: at.zone.stat().frees),
-    ("stats.fails", "uint64_t", "Number of allocation failures", lambda at: at.zone.stat().fails),
-    ("stats.xdomain", "uint64_t", "Free calls from the wrong domain", lambda at: at.zone.stat().xdomain),
+    ("domain.0.nitems", "long integer", "number of items in this domain", lambda z: z.zone.depot.nitems),
+    ("domain.0.imax", "long integer", "maximum item count in this period", lambda z: z.zone.depot.work().imax),
+    ("domain.0.imin", "long integer", "minimum item count in this period", lambda z: z.zone.depot.work().imin),
+    ("domain.0.wss", "long integer", "Working set size", lambda z: z.zone.depot.work().wss),
+    ("stats.current", "integer", "Current number of allocated items", lambda z: z.zone.used),
+    ("stats.allocs", "uint64_t", "Total allocation calls", lambda z: z.zone.stat().allocs),
+    ("stats.frees", "uint64_t", "Total free calls", lambda z: z.zone.stat().frees),
+    ("stats.fails", "uint64_t", "Number of allocation failures", lambda z: z.zone.stat().fails),
+    ("stats.xdomain", "uint64_t", "Free calls from the wrong domain", lambda z: z.zone.stat().xdomain),
 )
 
 
 def _kegs(pool: Subsystem) -> int:
     """Bytes of all slabs."""
-    return sum(Place(pool, kind.attr, kind).keg.pages for kind in KINDS) * PAGE_SIZE
+    return sum(PoolZone(pool, kind.attr, kind).keg.pages for kind in KINDS) * PAGE_SIZE
 
 
 def _stream(pool: Subsystem) -> bytes:
     """All zones, those made last first; a keg's primary zone before its secondary."""
-    return stream([*(Place(pool, kind.attr, kind) for kind in reversed(KINDS)), Place(pool, "pack", MBUF)])
+    return stream([*(PoolZone(pool, kind.attr, kind) for kind in reversed(KINDS)), PoolZone(pool, "pack", MBUF)])
 
 
 def _warn(pool: Subsystem, name: str, value: int) -> None:
@@ -137,8 +137,8 @@ def _warn(pool: Subsystem, name: str, value: int) -> None:
 def _nodes() -> Iterator[tuple[str, Node]]:
     zones = (("pack", PACKET, MBUF), *((kind.attr, kind.zone, kind) for kind in KINDS))
     for attr, zone, kind in zones:
-        for name, type_, says, read in _ZONE:
-            yield f"vm.uma.{zone}.{name}", Node(says, type_, partial(_read, attr, kind, read))
+        for name, type_, description, read in _ZONE:
+            yield f"vm.uma.{zone}.{name}", Node(description, type_, partial(_read, attr, kind, read))
     yield "vm.uma_kmem_limit", Node("UMA kernel memory soft limit", "unsigned long", lambda pool: pool.memory.kmem_size)
     yield "vm.uma_kmem_total", Node("UMA kernel memory usage", "unsigned long", _kegs)
     yield "vm.zone_count", Node("Number of UMA zones", "integer", lambda pool: len(zones))
@@ -152,8 +152,8 @@ def _nodes() -> Iterator[tuple[str, Node]]:
     )
 
 
-def _read(attr: str, kind: Kind, read: Callable[[Place], Any], pool: Subsystem) -> Any:
-    return read(Place(pool, attr, kind))
+def _read(attr: str, kind: Kind, read: Callable[[PoolZone], Any], pool: Subsystem) -> Any:
+    return read(PoolZone(pool, attr, kind))
 
 
 VM_NODES: Mapping[str, Node] = MappingProxyType(dict(_nodes()))

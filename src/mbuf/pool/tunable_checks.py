@@ -1,4 +1,4 @@
-"""What is to be said of tunables: those that the kernel ignores or takes for something else, and contradictions.
+"""What is to be warning of tunables: those that the kernel ignores or takes for something else, and contradictions.
 
 The kernel does all this without a word. Sees numbers and texts; changes nothing.
 """
@@ -39,12 +39,12 @@ class Given(int):
         return given
 
 
-def at(where: object) -> str:
+def prefix(where: object) -> str:
     """The beginning of a line about something given there."""
     return f"{where}: " if where else ""
 
 
-def remark(name: str, value: int | str) -> str:
+def check_value(name: str, value: int | str) -> str:
     """What the kernel makes of a value, if that isn't what it seems to say; else nothing."""
     number = read(name, value)
     if number is None:
@@ -93,68 +93,68 @@ def switch(tunables: Mapping[str, int | str], name: str, default: int) -> int:
     return default if number is None else number
 
 
-def remarks(tunables: Mapping[str, int | str], physmem: int, limits: Limits) -> Iterator[str]:
-    """What is to be said of tunables and of the limits planned with them, line by line.
+def check_tunables(tunables: Mapping[str, int | str], physmem: int, limits: Limits) -> Iterator[str]:
+    """What is to be warning of tunables and of the limits planned with them, line by line.
 
     Raises `Inval` for limits given that can't all be, and for memory that is none.
     """
     for name, value in tunables.items():
-        said = remark(name, value)
-        if said:
-            yield f'{_whence(tunables, name)}{name}="{value}": {said}'
+        warning = check_value(name, value)
+        if warning:
+            yield f'{_where(tunables, name)}{name}="{value}": {warning}'
     given = {name: number if name in WIDE else wrap(number, 32) for name, number in numbers(tunables).items()}
-    _agree(tunables, given, limits)
+    _check_sum(tunables, given, limits)
     realmem = Memory.plan(physmem, tunables).realmem
-    yield from _sizes(tunables, given, physmem)
-    _enough(limits)
+    yield from _check_sizes(tunables, given, physmem)
+    _check_memory(limits)
     memory = given.get(MAXMBUFMEM, limits.maxmbufmem)
     if memory != limits.maxmbufmem:
         yield (
-            f"{_whence(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} is more than three quarters of {realmem} bytes "
+            f"{_where(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} is more than three quarters of {realmem} bytes "
             f"of memory: the kernel takes {limits.maxmbufmem}"
         )
     if MAXMBUFMEM in given and memory <= 0:
-        yield f"{_whence(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} leaves no limit but those that are given"
-    yield from _sums(tunables, given, limits)
+        yield f"{_where(tunables, MAXMBUFMEM)}{MAXMBUFMEM}={memory} leaves no limit but those that are given"
+    yield from _check_limits(tunables, given, limits)
 
 
-def _sizes(tunables: Mapping[str, int | str], given: Mapping[str, int], physmem: int) -> Iterator[str]:
-    """What is to be said of the memory that tunables tell of."""
+def _check_sizes(tunables: Mapping[str, int | str], given: Mapping[str, int], physmem: int) -> Iterator[str]:
+    """What is to be warning of the memory that tunables tell of."""
     for name in (PHYSMEM, KMEM_SIZE):
         size = given.get(name, 0)
         if 0 < size < PAGE_SIZE or (name == PHYSMEM and size == 0 and name in given):
-            raise Inval(f"{_whence(tunables, name)}{name}={size}: give bytes of memory, {PAGE_SIZE} or more")
+            raise Inval(f"{_where(tunables, name)}{name}={size}: give bytes of memory, {PAGE_SIZE} or more")
     if given.get(PHYSMEM, 0) > physmem:
         yield (
-            f"{_whence(tunables, PHYSMEM)}{PHYSMEM}={given[PHYSMEM]} is more than there is: "
+            f"{_where(tunables, PHYSMEM)}{PHYSMEM}={given[PHYSMEM]} is more than there is: "
             f"the {physmem} bytes of memory are used"
         )
 
 
-def _sums(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> Iterator[str]:
+def _check_limits(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> Iterator[str]:
     clusters = [limits.of(kind) for kind in CLUSTERS]
     mbufs = given.get(MBUF.sysctl, 0)
     if mbufs and mbufs != limits.nmbufs:
         yield (
-            f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters)} clusters: "
+            f"{_where(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_sum_text(clusters)} clusters: "
             f"the kernel takes {limits.nmbufs} instead"
         )
     if least_mbufs(clusters) >= 1 << 31:
-        yield f"{_plus(clusters)} clusters are more than {(1 << 31) - 1}: the kernel takes {limits.nmbufs} mbufs"
+        yield f"{_sum_text(clusters)} clusters are more than {(1 << 31) - 1}: the kernel takes {limits.nmbufs} mbufs"
 
 
-def _agree(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> None:
+def _check_sum(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> None:
     """Refuse fewer mbufs than clusters, where both were given."""
     mbufs = given.get(MBUF.sysctl, 0)
     clusters = {kind.sysctl: given[kind.sysctl] for kind in CLUSTERS if given.get(kind.sysctl, 0) > 0}
     if mbufs and clusters and mbufs < least_mbufs(clusters.values()):
         raise Inval(
-            f"{_whence(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_plus(clusters.values())}, the "
+            f"{_where(tunables, MBUF.sysctl)}{MBUF.sysctl}={mbufs} is less than {_sum_text(clusters.values())}, the "
             f"clusters of {', '.join(clusters)}; raise it, or leave it out (the kernel would take {limits.nmbufs})"
         )
 
 
-def _enough(limits: Limits) -> None:
+def _check_memory(limits: Limits) -> None:
     """Refuse memory of which the kernel would plan no cluster, which it takes for no limit."""
     if limits.maxmbufmem > 0 and limits.of(CLUSTER) == 0:
         least = 2 * CLUSTER.divisor * CLUSTER.size
@@ -164,11 +164,11 @@ def _enough(limits: Limits) -> None:
         )
 
 
-def _plus(counts: Iterable[int]) -> str:
+def _sum_text(counts: Iterable[int]) -> str:
     """`1 + 2 = 3`."""
     terms = list(counts)
     return " + ".join(map(str, terms)) + (f" = {sum(terms)}" if len(terms) > 1 else "")
 
 
-def _whence(tunables: Mapping[str, int | str], name: str) -> str:
-    return at(getattr(tunables[name], "where", ""))
+def _where(tunables: Mapping[str, int | str], name: str) -> str:
+    return prefix(getattr(tunables[name], "where", ""))

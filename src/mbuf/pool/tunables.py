@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from mbuf.errors import Inval, TunableWarning
 from mbuf.pool.limits import SWITCHES, TUNABLES
 from mbuf.pool.suggest import near, unknown
-from mbuf.pool.tunable_checks import Given, at, read, remark
+from mbuf.pool.tunable_checks import Given, check_value, prefix, read
 
 #: Every tunable there is.
 NAMES = (*TUNABLES, *SWITCHES)
@@ -27,13 +27,13 @@ _PREFIX = "MBUF_"
 _OURS = ("MBUF_FUZZ_SECONDS", "MBUF_PURE", "MBUF_SOAK")
 
 #: Characters of a loader.conf, at most: devices have no end.
-_MOST = 1 << 20
+_MAX_CHARS = 1 << 20
 
 _LINE = re.compile(r'\s*([^\s="#]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"#]+))\s*(?:#.*)?')
 _BLANK = re.compile(r"\s*(?:#.*)?")
 
 #: loader.conf has names of everything: those so much like one of ours are ours, misspelt.
-_MISSPELT = 0.92
+_MISSPELT_CUTOFF = 0.92
 
 
 class Setting(NamedTuple):
@@ -51,10 +51,10 @@ def read_loader_conf(path: str | os.PathLike[str]) -> dict[str, int]:
     name of ours that is misspelt, `OSError` if there is no reading the file.
     """
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        text = file.read(_MOST + 1)
-    if len(text) > _MOST:
-        raise Inval(f"{os.fspath(path)}: more than {_MOST} characters: this is no loader.conf")
-    return _told(_loader_settings(text.split("\n"), os.fspath(path)))
+        text = file.read(_MAX_CHARS + 1)
+    if len(text) > _MAX_CHARS:
+        raise Inval(f"{os.fspath(path)}: more than {_MAX_CHARS} characters: this is no loader.conf")
+    return _checked(_loader_settings(text.split("\n"), os.fspath(path)))
 
 
 def _loader_settings(lines: Iterable[str], path: str) -> Iterator[Setting]:
@@ -68,7 +68,7 @@ def _loader_settings(lines: Iterable[str], path: str) -> Iterator[Setting]:
         name, quoted, bare = match.groups()
         if name in NAMES:
             yield Setting(name, bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted), where)
-        elif name.lower().startswith("kern.ipc.nm") or near(name, NAMES, _MISSPELT):
+        elif name.lower().startswith("kern.ipc.nm") or near(name, NAMES, _MISSPELT_CUTOFF):
             raise Inval(f"{where}: {unknown('tunable', name, NAMES)}")
 
 
@@ -88,7 +88,7 @@ def read_toml(path: str | os.PathLike[str], table: str = "") -> dict[str, int]:
 
 def from_mapping(mapping: Mapping[str, Any], where: str = "") -> dict[str, int]:
     """The tunables of a mapping of names to numbers or texts; mappings in it make dotted names."""
-    return _told(_flat(mapping, "", where))
+    return _checked(_flat(mapping, "", where))
 
 
 def _flat(mapping: Mapping[str, Any], above: str, where: str) -> Iterator[Setting]:
@@ -99,7 +99,7 @@ def _flat(mapping: Mapping[str, Any], above: str, where: str) -> Iterator[Settin
         elif isinstance(value, str | int) and (not isinstance(value, bool) or name in SWITCHES):
             yield Setting(name, value, where)
         else:
-            raise Inval(f"{at(where)}{name}: give a whole number or a text, not {value!r}")
+            raise Inval(f"{prefix(where)}{name}: give a whole number or a text, not {value!r}")
 
 
 def from_environ(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
@@ -109,18 +109,18 @@ def from_environ(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
     for name in ours:
         if name not in names:
             raise Inval(unknown("variable", name, names))
-    return _told(Setting(names[name], environ[name], name) for name in ours)
+    return _checked(Setting(names[name], environ[name], name) for name in ours)
 
 
-def _told(settings: Iterable[Setting]) -> dict[str, int]:
+def _checked(settings: Iterable[Setting]) -> dict[str, int]:
     """The numbers of settings, the last of a name, with a warning for each that isn't what it seems to be."""
     found: dict[str, int] = {}
     for name, value, where in settings:
         if name not in NAMES:
-            raise Inval(f"{at(where)}{unknown('tunable', name, NAMES)}")
-        said = remark(name, value)
-        if said:
-            warnings.warn(f'{at(where)}{name}="{value}": {said}', TunableWarning, stacklevel=3)
+            raise Inval(f"{prefix(where)}{unknown('tunable', name, NAMES)}")
+        warning = check_value(name, value)
+        if warning:
+            warnings.warn(f'{prefix(where)}{name}="{value}": {warning}', TunableWarning, stacklevel=3)
         number = read(name, value)
         found.pop(name, None)
         if number is not None:

@@ -1,6 +1,6 @@
-"""What an allocation may be asked for.
+"""Checks of the arguments that allocation calls have in common.
 
-Refuses arguments, which are numbers already; knows no zone.
+The arguments are numbers already.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from mbuf.errors import Inval
 
 
 def validate(how: int, type: int, flags: int) -> None:
-    """Refuse what no allocation can be asked for."""
+    """Raise `Inval` for values of `how`, `type` or `flags` that no allocation accepts."""
     if how != M_NOWAIT and how != M_WAITOK:
         raise Inval(f"how {how}: give M_NOWAIT or M_WAITOK")
     if type <= 0 or type >= MT_NOINIT:
@@ -20,6 +20,6 @@ def validate(how: int, type: int, flags: int) -> None:
 
 
 def at_least(least: int, n: int, verb: str) -> None:
-    """Refuse a number of mbufs below `least`."""
+    """Raise `Inval` for a number of mbufs below `least`."""
     if n < least:
         raise Inval(f"{verb}: n {n}: give {least} or more")

@@ -1,6 +1,6 @@
-"""The zones of the subsystem, which stand and fall together.
+"""The zones of a pool, as one object.
 
-Which zones are in force is a choice of the pool: replacing this object replaces them all.
+The zones in force are replaced all at once, by replacing this object (`Allocator.enforce`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Zones:
         return zone
 
     def all(self) -> tuple[Zone, ...]:
-        """Every zone, those that draw from others first."""
+        """Every zone; a zone that takes items from others comes before them."""
         return (self.pack, self.mbuf, *self.clusters)
 
 

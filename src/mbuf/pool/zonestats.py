@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mbuf.pool.sysctl_uma import Place
+    from mbuf.pool.sysctl_uma import PoolZone
 
 VERSION = 1
 #: Of a zone that draws from another's keg.
@@ -28,25 +28,25 @@ CPU = Struct("<8Q")
 _UINT = (1 << 32) - 1
 
 
-def stream(places: list[Place]) -> bytes:
+def stream(zones: list[PoolZone]) -> bytes:
     """The zones' numbers, in the order given. See sysctl_vm_zone_stats."""
-    cpus = places[0].pool.cpus.count
-    return STREAM.pack(VERSION, cpus, len(places), 0) + b"".join(part for at in places for part in _zone(at))
+    cpus = zones[0].pool.cpus.count
+    return STREAM.pack(VERSION, cpus, len(zones), 0) + b"".join(part for z in zones for part in _zone(z))
 
 
-def _zone(at: Place) -> Iterator[bytes]:
-    zone, cut = at.zone, at.keg.cut
+def _zone(z: PoolZone) -> Iterator[bytes]:
+    zone, cut = z.zone, z.keg.cut
     (allocs, frees, listed), *cpus = zone.books()
     # The kernel reckons the pages of a zone from its limit's count, and has none where there is no limit.
     items = zone.limiter.items if zone.limit else 0
     numbers = (
-        at.kind.align,
+        z.kind.align,
         zone.size,
         cut.rsize,
         zone.limit // cut.items * cut.pages,
         zone.limit,
         items // cut.items * cut.pages,
-        at.keg.free,
+        z.keg.free,
         listed,
         0,
         0 if zone.primary else SECONDARY,
