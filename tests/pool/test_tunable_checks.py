@@ -21,20 +21,20 @@ IGNORED = "the kernel ignores this: give digits, and after them at most one of k
         *((NMB, text, IGNORED) for text in ("1.5k", "64kb", "", "abc", "10 ", "- 1", "k")),
         *((NMB, text, "") for text in ("0", "64k", "0x10000", "1M", " \t42", "+7", "2147483647")),
         (NMB, "010", "with a 0 in front this is octal, so 8"),
-        (NMB, "4g", "too large for the kernel, which makes 0 of it, and that for automatic"),
-        (NMB, "2g", "too large for the kernel, which makes -2147483648 of it, and that for no limit"),
-        (NMB, "4294967297", "too large for the kernel, which makes 1 of it"),
-        (NMB, "-1", "the kernel takes -1 as it is, and that for no limit"),
+        (NMB, "4g", "too large for the kernel, which reads it as 0: that means automatic"),
+        (NMB, "2g", "too large for the kernel, which reads it as -2147483648: that means no limit"),
+        (NMB, "4294967297", "too large for the kernel, which reads it as 1"),
+        (NMB, "-1", "the kernel reads it as -1: that means no limit"),
         (BUFS, "-1", ""),
-        (BUFS, "2g", "too large for the kernel, which makes -2147483648 of it"),
+        (BUFS, "2g", "too large for the kernel, which reads it as -2147483648"),
         (MEMORY, "4g", ""),
-        (MEMORY, "9223372036854775808", f"too large for the kernel, which makes {2**63 - 1} of it"),
-        (MEMORY, "16777216t", "too large for the kernel, which makes 0 of it"),
+        (MEMORY, "9223372036854775808", f"too large for the kernel, which reads it as {2**63 - 1}"),
+        (MEMORY, "16777216t", "too large for the kernel, which reads it as 0"),
         (NMB, 5, ""),
-        (NMB, -1, "the kernel takes -1 as it is, and that for no limit"),
+        (NMB, -1, "the kernel reads it as -1: that means no limit"),
         (NMB, Given(-1, "loader.conf:1"), ""),
         (BUFS, -1, ""),
-        (NMB, 1 << 32, "too large for the kernel, which makes 0 of it, and that for automatic"),
+        (NMB, 1 << 32, "too large for the kernel, which reads it as 0: that means automatic"),
         ("vm.zone_warnings", "0", ""),
         ("kern.ipc.mb_use_ext_pgs", "1, ", ""),
         ("kern.ipc.mb_use_ext_pgs", "true", IGNORED),
@@ -138,7 +138,7 @@ def test_more_memory_than_there_is_is_remarked_on() -> None:
     assert said({"vm.kmem_size": "256M", MEMORY: "512M"}) == [
         f"{MEMORY}={512 << 20} is more than three quarters of {256 << 20} bytes of memory: the kernel takes {192 << 20}"
     ]
-    assert check_value("vm.kmem_size", "-1") == "the kernel takes -1 as it is, and that for more than there is"
+    assert check_value("vm.kmem_size", "-1") == "the kernel reads it as -1: that means all memory"
     assert check_value("vm.kmem_size", "8g") == ""
 
 

@@ -70,9 +70,9 @@ def test_a_file_about_other_things_says_nothing(write: Callable[..., str], text:
         ("64kb", None, "the kernel ignores this: give digits, and after them at most one of k, m, g, t"),
         ("1.5k", None, "the kernel ignores this: give digits, and after them at most one of k, m, g, t"),
         ("", None, "the kernel ignores this: give digits, and after them at most one of k, m, g, t"),
-        ("4g", 0, "too large for the kernel, which makes 0 of it, and that for automatic"),
-        ("2g", -(1 << 31), "too large for the kernel, which makes -2147483648 of it, and that for no limit"),
-        ("-1", -1, "the kernel takes -1 as it is, and that for no limit"),
+        ("4g", 0, "too large for the kernel, which reads it as 0: that means automatic"),
+        ("2g", -(1 << 31), "too large for the kernel, which reads it as -2147483648: that means no limit"),
+        ("-1", -1, "the kernel reads it as -1: that means no limit"),
         ("010", 8, "with a 0 in front this is octal, so 8"),
     ],
 )
@@ -125,7 +125,7 @@ def test_what_has_no_end_is_no_loader_conf() -> None:
 
 
 def test_a_number_of_any_length_is_a_number(write: Callable[..., str]) -> None:
-    with pytest.warns(TunableWarning, match="too large for the kernel, which makes -1 of it"):
+    with pytest.warns(TunableWarning, match="too large for the kernel, which reads it as -1"):
         assert read_loader_conf(write(f"{NMB}={'9' * 5000}")) == {NMB: -1}
 
 

@@ -5,8 +5,8 @@ A task waits at a zone, in the same queue as threads that wait (M_WAITOK): first
 1. The call is tried once, as with M_NOWAIT, and usually succeeds (`_attempt`).
 2. If the zone denies it, an `AsyncWaiter` enters the queue of what is missing (`Zone.obstacle`): room under the limit
    of the zone, room under the limit of the clusters that its packets take, or pages. Room that becomes free is charged
-   to the first in the queue, so that nobody who comes later gets it. Pages are not set aside: the first in the queue
-   is only told that there may be some.
+   to the first in the queue, so that no later request gets it. Pages are not set aside: the first in the queue is only
+   woken when there may be some.
 3. The event loop wakes the task, and the task tries the call again, now with that charge. This may be denied too: a
    packet takes a cluster and an mbuf, and the wait was for one of them. Then the task enters, at its end, the queue of
    what is missing now.

@@ -1,15 +1,15 @@
-"""Whether the books of a pool agree with each other: every page, item, bucket, count, waiter and window.
+"""Checks that all records of a pool agree with each other: pages, items, buckets, counts, waiters and mappings.
 
-Each structure looks at itself: a zone at its caches, list and limit, a keg at its slabs, the windows, the reserve, the
-map of pages. Here what several of them know of the same thing is compared:
+Each structure checks itself: a zone its caches, bucket list and limit, a keg its slabs, and likewise the mappings of
+files, the reserve, and the map of pages. This module compares what several of them record of the same thing:
 
-    pages of the map  =  pages of all slabs  +  single pages
-    items cut from a keg  =  those that its zones have out  +  those that they cache
-    clusters that are out  >=  those that packets have, out or cached
+    pages of the map            =  pages of all slabs  +  single pages
+    items taken from a keg      =  those that its zones have handed out  +  those that they cache
+    clusters handed out        >=  those of cached packets
 
-Reads all of it, changes nothing; an allocation that is under way, in another thread or further up the stack, may look
-like a contradiction. Mbufs are no part of Python's collector, so a circle through one is never collected: those are
-looked for only if asked, since that reads every object of the program.
+It reads everything and changes nothing. An allocation in progress, in another thread or further up the stack, may
+look like a contradiction. Python's garbage collector does not know mbufs, so a reference cycle through an mbuf is
+never collected; such cycles are searched for on request only, since that reads every object of the program.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ZoneAudit:
 
 @dataclass(frozen=True, slots=True)
 class PoolAudit:
-    """What an audit has found of a pool whose books agree."""
+    """What an audit finds in a pool whose records agree."""
 
     #: All zones, in the order of `pool.zones.all()`.
     zones: tuple[ZoneAudit, ...]
@@ -83,7 +83,7 @@ class PoolAudit:
 
 
 def audit(pool: Pool, cycles: bool = False) -> PoolAudit:
-    """Raise `Corrupt`, naming the first contradiction; what was found, if there is none. See `Pool.audit`."""
+    """Raise `Corrupt`, which names the first contradiction, or return where everything is. See `Pool.audit`."""
     own = pool.own
     for zone in own.all():
         audit_zone(zone)
@@ -135,7 +135,7 @@ def _zone(zone: Zone) -> ZoneAudit:
 
 
 def _pinned(keg: Any, zones: list[Zone]) -> int:
-    """Compare what is cut from a keg with what its zones have; the pages that scattered items keep."""
+    """Compare the items taken from a keg with those of its zones; return the pages that scattered items keep."""
     cut = keg.slabs * keg.cut.items - keg.free
     known = sum(zone.balance + zone.cached for zone in zones)
     # What is on its way may be cut already, or not yet.
@@ -146,14 +146,14 @@ def _pinned(keg: Any, zones: list[Zone]) -> int:
 
 
 def _packets(pack: Zone, clust: Zone) -> None:
-    """Each packet, cached or out, has a cluster that its zone has handed out."""
+    """Check that each cached packet has a cluster that the cluster zone has handed out."""
     paired = pack.cached
     if clust.balance < paired:
         raise Corrupt(f"{paired} packets are cached, each with a cluster, and {clust.balance} clusters are out")
 
 
 def _reserve(pool: Pool) -> tuple[int, int]:
-    """Look at what is laid by."""
+    """Check the queues of the reserve; return how many mbufs and clusters they have."""
     zones = pool.reserve.zones
     if zones is None:
         return 0, 0
@@ -165,7 +165,7 @@ def _reserve(pool: Pool) -> tuple[int, int]:
 
 
 def _pages(pool: Pool, runs: list[tuple[int, int]]) -> None:
-    """Compare the map of pages with those that are held. Other pools may hold pages of the same Vm."""
+    """Compare the map of pages with the pages that are held. Other pools can hold pages of the same Vm."""
     held = sum(count for _, count in runs)
     used = pool.vm.used
     if held > used:
@@ -182,7 +182,7 @@ def _pages(pool: Pool, runs: list[tuple[int, int]]) -> None:
 
 
 def _cycles(pool: Pool) -> Iterator[str]:
-    """The mbufs that objects of the program hold, and that hold those."""
+    """A line for each mbuf that refers to itself through an object of the program."""
     for m in _held_mbufs(pool):
         path = _path_back(m)
         if path:
@@ -190,7 +190,7 @@ def _cycles(pool: Pool) -> Iterator[str]:
 
 
 def _held_mbufs(pool: Pool) -> list[Mbuf]:
-    """Live mbufs to which some object refers that the collector knows."""
+    """Live mbufs that an object known to the garbage collector refers to."""
     found: dict[int, Mbuf] = {}
     for thing in gc.get_objects():
         if isinstance(thing, FrameType):
@@ -203,7 +203,7 @@ def _held_mbufs(pool: Pool) -> list[Mbuf]:
 
 
 def _inside(thing: Any) -> Any:
-    """What is in a dictionary or tuple that the collector doesn't know, as it knows nothing in it; else the thing."""
+    """The elements of a dictionary or tuple that the garbage collector does not track; else the object itself."""
     if not gc.is_tracked(thing):
         if type(thing) is dict:
             return list(thing.values())
@@ -213,7 +213,7 @@ def _inside(thing: Any) -> Any:
 
 
 def _holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
-    """What an mbuf holds, and as what."""
+    """The objects that an mbuf refers to, each with a name."""
     try:
         yield "next", m.next
         yield "nextpkt", m.nextpkt
@@ -236,7 +236,7 @@ def _header_holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
 
 
 def _path_back(m: Mbuf) -> str:
-    """As what an mbuf holds itself; nothing if it doesn't."""
+    """The name of the reference through which an mbuf refers to itself; empty if there is none."""
     todo: list[tuple[Any, str]] = [(held, name) for name, held in _holds(m)]
     seen: set[int] = set()
     while todo and len(seen) < _MAX_STEPS:
@@ -258,5 +258,5 @@ def _path_back(m: Mbuf) -> str:
 
 
 def _is_globals(thing: Any) -> bool:
-    """True for the names of a module, by which everything leads to everything."""
+    """True for the namespace of a module, which leads to everything."""
     return isinstance(thing, dict) and "__name__" in thing and "__builtins__" in thing

@@ -63,7 +63,7 @@ cdef inline Py_ssize_t singles(list packets) noexcept:
             break
         if (<Mbuf>m).alive != 1 or (<Mbuf>m).bits & _SEEN or (<Mbuf>m)._next is not None:
             break
-        # Whose listeners are to be told of each packet.
+        # Listeners are called for each packet.
         if (<Mbuf>m).item.home.probes.on:
             break
         (<Mbuf>m).bits |= _SEEN

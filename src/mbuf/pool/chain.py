@@ -1,6 +1,7 @@
-"""Chains of new mbufs, as large as fit.
+"""Chains of as many mbufs as hold a number of bytes: m_getm2.
 
-Links what it gets to an mbuf that somebody else may change while this waits. Never touches bytes.
+While it waits for an mbuf, others may change or free the chain that it is to extend, so it checks that again. No
+bytes are read or written.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: i
 
 
 def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """Mbufs that hold `size` bytes, or none at all."""
+    """Mbufs that hold `size` bytes, or an exception and none."""
     first: Mbuf = cython.cast(Mbuf, None)
     last = cython.cast(Mbuf, None)
     try:
@@ -96,7 +97,7 @@ def _next(a: Allocator, size: int, how: int, type: int, flags: int, deadline: fl
 
 
 def try_page(a: Allocator, size: int, type: int, flags: int) -> Mbuf | None:
-    """An mbuf with a cluster of a page, if `size` bytes need one and there is one: nobody waits for it."""
+    """An mbuf with a cluster of a page if `size` bytes need one and there is one, else None. It never waits."""
     if size <= MCLBYTES:
         return None
     refused = a.refused

@@ -1,7 +1,7 @@
-"""Protocols' drain functions: what lets go of memory that somebody can spare.
+"""Protocols' drain functions, which free memory that a protocol can spare.
 
-An exception in one is for the log, with the drain's name; the others run, and so does whoever asked for
-them. Called with no lock held, and never from inside an allocation.
+An exception in a drain is logged with the drain's name; the others are called all the same, and the caller goes on.
+Drains are called with no lock held, and never inside an allocation.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from mbuf.vm.log_errors import LogErrors
 
 
 class Drains:
-    """Drains in order of priority, first come first served among equals. See pr_drain and mb_reclaim.
+    """Drain functions in order of priority; those of equal priority in the order of registration. See pr_drain,
+    mb_reclaim.
 
-    One may do anything: register and deregister drains, from the next time on, allocate and free. One that
-    waits for memory waits for what it should let go of.
+    A drain may allocate, free, and register or deregister drains, which has an effect from the next time on. It
+    should not wait for memory: that may be memory that it should free.
     """
 
     __slots__ = ("_event",)
@@ -26,34 +27,34 @@ class Drains:
         self._event = Event()
 
     def register(self, fn: Callable[[], object], name: str = "", priority: int = EVENTHANDLER_PRI_ANY) -> None:
-        """Call `fn()` when a limit is hit or memory is low; the log calls it `name`, or by its own name.
+        """Call `fn()` whenever a limit is reached or memory is low. Raises `Inval` if it can't be called.
 
-        Raises `Inval` for what can't be called.
+        Lower priorities are called first. The log calls the drain `name`, or by the function's own name.
         """
         if not callable(fn):
             raise Inval(f"drains: give a function to call, not {fn!r}")
         self._event.register(_Drain(fn, name or getattr(fn, "__qualname__", repr(fn))), priority)
 
     def deregister(self, fn: Callable[[], object]) -> None:
-        """Forget `fn`; raises `Inval` if it isn't registered."""
+        """Stop calling `fn`. Raises `Inval` if it isn't registered."""
         self._event.deregister(fn)
 
     @property
     def count(self) -> int:
-        """How often they were invoked."""
+        """How often the drains were called."""
         return self._event.count
 
     def __bool__(self) -> bool:
-        """True when there are any."""
+        """True if any drain is registered."""
         return bool(self._event)
 
     def invoke(self) -> None:
-        """Call every drain; what ends a program (KeyboardInterrupt, SystemExit) goes through after that."""
+        """Call every drain. KeyboardInterrupt and SystemExit of a drain are raised after all were called."""
         self._event.invoke()
 
 
 class _Drain:
-    """One drain; equal to its function, so that it is found by that."""
+    """One drain; equal to its function, so that it can be found by that."""
 
     __slots__ = ("_fn", "_name")
 

@@ -1,6 +1,6 @@
-"""Files as packets: their pages, not their bytes.
+"""Files whose pages packets hold.
 
-Hands out chains that name pages of a file. Never reads one.
+Makes chains that refer to pages of a file. No byte of the file is read.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class File:
-    """A regular file, from `pool.file`: `getm` gives its pages as a chain.
+    """A regular file, from `pool.file`, whose pages `getm` returns as a chain.
 
-    Close it with `close`, or use it in a `with` statement; packets that have its pages keep the file open
-    until they are freed. It must not be cut shorter meanwhile: what is then looked for raises `Inval`.
+    Close it with `close`, or use it in a `with` statement; the file stays open until the packets that hold its pages
+    are freed. It must not be truncated meanwhile: reading a missing page raises `Inval`.
     """
 
     __slots__ = ("_file", "_source")
@@ -40,12 +40,12 @@ class File:
 
     @property
     def users(self) -> int:
-        """Mbufs that have pages of it, those that share them counted once."""
+        """Mbufs that hold pages of the file; those that share the same storage count once."""
         return self._file.users
 
     @property
     def name(self) -> str:
-        """The path, or the number of the descriptor that was given."""
+        """The path, or the number of the descriptor."""
         return self._file.name
 
     def getm(
@@ -56,10 +56,11 @@ class File:
         timeout: float | None = None,
         maxseg: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE,
     ) -> Mbuf:
-        """A chain of unmapped pages that has `len` bytes of the file from `off` on, by default all; no packet header.
+        """Allocate a chain of unmapped pages with `len` bytes of the file from `off` on, by default all.
 
-        The file is not mapped and not read. Put a header in front with `head.cat(chain)`. Each mbuf has at most
-        `maxseg` bytes, 20480 or fewer. Raises `NoBufs` when mbufs are out, and `Inval` if the file has fewer bytes.
+        Nothing is mapped, read or copied, and there is no packet header: put one in front with `head.cat(chain)`.
+        Each mbuf has at most `maxseg` bytes, which is at most 20480. Raises `NoBufs` at the limit of mbufs, and
+        `Inval` if the file has fewer bytes.
         """
         start = clip(off)
         size = max(self._file.size - start, 0) if len is None else clip(len)
@@ -72,7 +73,7 @@ class File:
         return chain
 
     def close(self) -> None:
-        """Give no pages any more; those given stay good."""
+        """Return no more pages; packets that hold pages keep them."""
         self._file.close()
 
     def __enter__(self) -> File:

@@ -1,6 +1,24 @@
-"""How many mbufs and clusters there may be: the plan made at boot.
+"""How many mbufs and clusters there may be: the plan that is made before the zones, with the kernel's arithmetic.
 
-Arithmetic only. The limit in force afterwards is the zone's.
+    physmem, hw.physmem ---------+
+                                 +-> realmem = the smaller of the two
+    vm.kmem_size, kmem_size_max -+        |
+                                          v
+    maxmbufmem = kern.ipc.maxmbufmem, or realmem / 2; at most realmem / 4 * 3
+                                          |
+                                          v
+    each kind of cluster:  its tunable, or maxmbufmem / size / divisor
+    mbufs:                 their tunable, unless it is less than all clusters together (`least_mbufs`);
+                           then the larger of maxmbufmem / 256 / 5 and all clusters together
+
+A tunable of 0 means that it is not given. The sum of the clusters and the limits have 32 bits, and wrap around as in
+the kernel; maxmbufmem has 64. Division is that of C, towards zero, so that negative numbers give the kernel's results
+too. A limit of 0 or less is no limit: the zone is made without one.
+
+Texts are read as the kernel's getenv_quad reads them: a number in decimal, octal (0) or hexadecimal (0x), and at most
+one suffix. A text that it can't read leaves the default in place. See kmeminit and tunable_mbinit.
+
+After boot the limit in force is the zone's (`Zone.limit`), and only a sysctl changes it.
 """
 
 from __future__ import annotations
@@ -23,7 +41,7 @@ PHYSMEM = "hw.physmem"
 KMEM_SIZE = "vm.kmem_size"
 KMEM_SIZE_MAX = "vm.kmem_size_max"
 
-#: Tunables that say how much memory there is: bytes, which the kernel reads as unsigned numbers.
+#: Tunables that set how much memory there is, in bytes; the kernel reads them as unsigned numbers.
 SIZES = (PHYSMEM, KMEM_SIZE, KMEM_SIZE_MAX)
 
 #: Tunables that have 64 bits; the others have 32.
@@ -38,7 +56,7 @@ _KMEM_MOST = 1319413950874
 USE_EXT_PGS = "kern.ipc.mb_use_ext_pgs"
 ZONE_WARNINGS = "vm.zone_warnings"
 
-#: What else can be set at boot; the plan passes over it.
+#: Other tunables that are read at boot; the plan ignores them.
 SWITCHES = (USE_EXT_PGS, ZONE_WARNINGS)
 
 _SUFFIX = MappingProxyType({"": 0, "k": 10, "m": 20, "g": 30, "t": 40})
@@ -47,26 +65,23 @@ _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9
 
 
 def tunable(text: str) -> int | None:
-    """The number that the kernel reads from a tunable's text; None where it ignores the tunable.
-
-    Decimal, 0x hexadecimal or 0 octal, with one suffix of k, m, g or t. See getenv_quad.
-    """
+    """The number that the kernel reads from the text of a tunable; None if it ignores the text. See getenv_quad."""
     parts = _parts(text)
     if parts is None:
         return None
-    # strtoq stops at the ends of its range; the suffix then shifts without looking.
+    # strtoq stops at the ends of its range; the suffix then shifts without a check.
     value = min(max(parts[0], -(1 << 63)), (1 << 63) - 1)
     return wrap(value << parts[1], 64)
 
 
 def written(text: str) -> int | None:
-    """The number that a tunable's text says, however large; None where it says none."""
+    """The number that the text of a tunable says, however large; None if it says none."""
     parts = _parts(text)
     return None if parts is None else parts[0] << parts[1]
 
 
 def _parts(text: str) -> tuple[int, int] | None:
-    """The digits of a tunable's text as a number, and by how much its suffix shifts it."""
+    """The digits of a text as a number, and the bits by which its suffix shifts it."""
     match = _NUMBER.fullmatch(text)
     if match is None or match[3].lower() not in _SUFFIX:
         return None
@@ -78,7 +93,7 @@ def _parts(text: str) -> tuple[int, int] | None:
 
 
 def wrap(value: int, bits: int) -> int:
-    """The value as a signed number of so many bits."""
+    """The value as a signed number of that many bits."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
 
@@ -97,7 +112,7 @@ def _round_page(size: int) -> int:
 
 
 class Memory(NamedTuple):
-    """How much memory there is, in bytes: what kmeminit and tunable_mbinit start from."""
+    """How much memory there is, in bytes: the start of the plan. See kmeminit."""
 
     physmem: int
     kmem_size: int
@@ -109,10 +124,11 @@ class Memory(NamedTuple):
     def plan(
         cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int | None = None
     ) -> Memory:
-        """The memory of a machine of `physmem` bytes, and `kmem` bytes of kernel memory unless tunables say how many.
+        """The memory of a machine with `physmem` bytes, and `kmem` bytes of kernel memory unless tunables set that.
 
-        hw.physmem makes it smaller, by whole pages. vm.kmem_size is rounded up to pages, and at most twice the
-        physical memory; where it is 0 or not set, it is all memory, up to vm.kmem_size_max. See kmeminit.
+        hw.physmem can make physical memory smaller, in whole pages. vm.kmem_size is rounded up to pages, and is at
+        most twice the physical memory; if it is 0 or not given, kernel memory is all memory, up to vm.kmem_size_max.
+        See kmeminit.
         """
         given = numbers(tunables)
         most = _unsigned(given.get(KMEM_SIZE_MAX, _KMEM_MOST))
@@ -139,7 +155,7 @@ def least_mbufs(clusters: Iterable[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What tunable_mbinit leaves in its variables. A limit of 0 or less means no limit.
+    """The limits planned when a pool is made, as tunable_mbinit computes them. A limit of 0 or less means no limit.
 
     Each limit is an attribute by the name of the kernel's variable: `nmbufs`, `nmbclusters`, `nmbjumbop`, ...
     """
@@ -166,10 +182,9 @@ class Limits:
     def plan(
         cls, physmem: int, tunables: Mapping[str, int | str] = MappingProxyType({}), kmem: int | None = None
     ) -> Limits:
-        """The limits for `physmem` bytes of memory, of which the kernel may address `kmem`: see `Memory`.
+        """Plan the limits for `physmem` bytes of memory, of which the kernel can address `kmem`. See tunable_mbinit.
 
-        `tunables` maps names to numbers or to texts as in loader.conf; an unknown name raises `Inval`.
-        See tunable_mbinit.
+        `tunables` maps names to numbers, or to texts as in loader.conf; an unknown name raises `Inval`.
         """
         given = numbers(tunables)
         realmem = Memory.plan(physmem, tunables, kmem).realmem
@@ -186,12 +201,12 @@ class Limits:
         return cls(maxmbufmem, (nmbufs, *counts))
 
     def of(self, kind: Kind) -> int:
-        """The limit planned for a kind."""
+        """Return the limit planned for a kind of zone."""
         return self.counts[KINDS.index(kind)]
 
 
 def numbers(tunables: Mapping[str, int | str]) -> dict[str, int]:
-    """The tunables of limits that the kernel would read, as numbers. An unknown one raises `Inval`."""
+    """The tunables of the plan, as the numbers that the kernel reads. An unknown name raises `Inval`."""
     found = {}
     for name, value in tunables.items():
         if name in SWITCHES:

@@ -1,7 +1,7 @@
-"""Watches Linux for pressure on memory, and says so to the Vm: vm_lowmem.
+"""Watches Linux for pressure on memory, and reports it to the Vm: vm_lowmem.
 
-The kernel's page daemon knows of itself when memory is short; we have to ask. Knows neither zones nor
-mbufs, takes none, and holds no lock while anybody is called.
+A kernel's page daemon sees by itself that memory is low; a program has to ask the kernel. This takes no mbuf, and
+holds no lock while it calls a listener.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 
 class MemoryWatch:
-    """Says to a Vm that memory is low whenever it is: once in its `lowmem_period`, however long it is.
+    """A context, from `pool.watch_memory()`, that reports to a Vm when the machine's memory is low or severely low.
 
-    And that it is severely low, at most once a second, where all tasks stand still for want of it or a control
-    group has nothing left: then nothing stays in caches.
+    Low memory is reported at most once in `vm.lowmem_period` seconds: then drains run and caches are trimmed.
+    Severely low memory (all tasks are stalled for want of memory, or a control group has nothing left) is reported at
+    most once a second: then all caches are emptied.
 
-    `pool.watch_memory()` makes one. In a `with` statement, listeners are called from its thread; in an
-    `async with`, from the event loop. What they raise goes to `sys.unraisablehook`, or to the loop's handler, and
-    it goes on. It looks at `has_views`, by default what this machine has, every `interval` seconds where Linux
-    doesn't low of itself.
-    At the end of the statement no thread and no descriptor is left; one that is dropped ends by itself.
+    In a `with` statement, listeners are called from a thread of its own; in an `async with`, from the event loop.
+    What a listener raises goes to `sys.unraisablehook`, or to the loop's exception handler, and watching goes on.
+    `watched` are the files to watch, by default those that this machine has; those that can't wake a waiting thread
+    are read every `interval` seconds. When the statement ends, no thread and no descriptor is left. A watch that is
+    dropped ends.
     """
 
     __slots__ = ("_interval", "_pressure", "_thread", "_vm", "_watched")
@@ -45,12 +46,12 @@ class MemoryWatch:
 
     @property
     def source(self) -> str:
-        """What it hears of pressure from: each file, after `trigger` or `poll`. Empty when it doesn't watch."""
+        """The files that are watched, each after `trigger` or `poll`; empty while it doesn't watch."""
         return self._pressure.source if self._pressure is not None else ""
 
     def _start(self, call: Callable[[Callable[[int], object], int], object]) -> None:
         if self._pressure is not None:
-            raise Busy("this watch is on already: use another for another `with`")
+            raise Busy("this watch is on already: make another one with pool.watch_memory()")
         pressure = Pressure(gauges() if self._watched is None else self._watched, self._interval)
         low = partial(call, partial(_low, pressure, self._vm))
         thread = threading.Thread(target=_watch, args=(pressure, low), name="mbuf memory", daemon=True)
@@ -67,7 +68,7 @@ class MemoryWatch:
         if pressure is None or thread is None:
             return
         if not thread.is_alive():
-            # It isn't in a child of this process: there, these are descriptors of the parent's watch.
+            # In a child of a fork the thread does not exist, and the descriptors are those of the parent's watch.
             pressure.close()
             return
         pressure.stop()
@@ -82,7 +83,7 @@ class MemoryWatch:
         self._stop()
 
     async def __aenter__(self) -> MemoryWatch:
-        # Only who runs a loop needs this, and has it already.
+        # Imported here: a program without an event loop does not need asyncio.
         from asyncio import get_running_loop
 
         self._start(partial(_call, get_running_loop().call_soon_threadsafe))
@@ -92,22 +93,22 @@ class MemoryWatch:
         self._stop()
 
     def __del__(self) -> None:
-        # Wherever this is, it must not wait; the thread knows what to close.
+        # This must not wait; the thread closes what there is to close.
         pressure = getattr(self, "_pressure", None)
         if pressure is not None:
             pressure.stop()
 
 
 def _call(fn: Callable[..., object], *args: Any) -> None:
-    """Call `fn(*args)`; whatever it raises goes to `sys.unraisablehook`: the thread goes on."""
+    """Call `fn(*args)`; report an exception to `sys.unraisablehook`, so that the thread goes on."""
     try:
         fn(*args)
-    except BaseException as error:  # nobody else can catch it
+    except BaseException as error:  # there is no caller to catch it
         report(error, fn)
 
 
 def _watch(pressure: Pressure, low: Callable[[int], object]) -> None:
-    """What the thread does. It doesn't refer to the watch, which may be dropped."""
+    """The function of the thread. It doesn't refer to the watch, which may be dropped."""
     try:
         while why := pressure.wait():
             low(why)
@@ -116,7 +117,7 @@ def _watch(pressure: Pressure, low: Callable[[int], object]) -> None:
 
 
 def _low(pressure: Pressure, vm: Vm, why: int) -> None:
-    # What the event loop was still to do when the watch ended.
+    # The event loop may call this after the watch has ended.
     if pressure.stopped:
         return
     try:

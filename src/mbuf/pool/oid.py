@@ -1,4 +1,4 @@
-"""A name in the sysctl tree: what it is, where its value lives, and how it is set."""
+"""A name in the sysctl tree: its description, and how its value is read and set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Node(NamedTuple):
-    """A value of the tree. What has no `write` can only be read."""
+    """A name of the tree. Without `write` it is read only."""
 
     #: In the kernel's words: what it is, and its type as `sysctl -t` prints it.
     description: str

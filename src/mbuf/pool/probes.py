@@ -1,6 +1,6 @@
-"""The probes of mbufs: the kernel's table of them, and who may listen.
+"""The probes of mbufs: the kernel's table of them, and how listeners are attached.
 
-Names, arguments and where each fires are those of DTrace's sdt provider, as kern_mbuf.c has it.
+Names, arguments and the places where they fire are those of DTrace's sdt provider in kern_mbuf.c.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Probe(NamedTuple):
     """One probe."""
 
     name: str
-    #: What listeners are given, in order. `m` is an mbuf, or None where there is none.
+    #: The arguments of listeners, in order. `m` is an mbuf or None.
     args: tuple[str, ...]
     sentence: str
 
@@ -28,45 +28,49 @@ PROBES = MappingProxyType(
     {
         name: Probe(name, tuple(args.split()), sentence)
         for name, args, sentence in (
-            ("m-init", "m how type flags error", "An mbuf is dressed: has its type and flags, and no bytes yet."),
-            ("m-get", "how type m", "An mbuf was asked for; m is None if the pool refused."),
-            ("m-gethdr", "how type m", "An mbuf with a packet header was asked for; m is None if the pool refused."),
-            ("m-getcl", "how type flags m", "An mbuf with a 2 KiB cluster was asked for; m is None if refused."),
-            ("m-getjcl", "how type flags size m", "An mbuf with a cluster of 4, 9 or 16 KiB was handed out."),
-            ("m-clget", "m how", "A 2 KiB cluster was asked for an mbuf; without M_EXT in its flags, it was refused."),
-            ("m-cljget", "m how size cl", "A cluster was asked for, m may be None; cl is what holds it, or None."),
+            ("m-init", "m how type flags error", "An mbuf was initialized: it has a type and flags, and no bytes yet."),
+            ("m-get", "how type m", "An mbuf was requested; m is None if there was none."),
+            ("m-gethdr", "how type m", "An mbuf with a packet header was requested; m is None if there was none."),
+            ("m-getcl", "how type flags m", "An mbuf with a 2 KiB cluster was requested; m is None if there was none."),
+            ("m-getjcl", "how type flags size m", "An mbuf with a larger cluster was allocated."),
+            ("m-clget", "m how", "A 2 KiB cluster was requested for an mbuf, which has M_EXT if it got one."),
+            (
+                "m-cljget",
+                "m how size cl",
+                "A cluster was requested; m may be None. cl is the mbuf or the cluster.",
+            ),
             ("m-cljset", "m cl type", "A raw cluster was attached to an mbuf; type is its EXT_ number."),
             ("m-free", "m", "An mbuf is about to be freed."),
-            ("m-freem", "m", "A chain is about to be freed, which may be None; m-free follows for each mbuf."),
+            ("m-freem", "m", "A chain is about to be freed; m may be None. m-free follows for each mbuf."),
         )
     }
 )
 
 
 class MbufProbes(Probes):
-    """`pool.probes`: call a function when mbufs are allocated and freed.
+    """`pool.probes`: functions that are called when mbufs are allocated and freed.
 
-    A listener is called with the probe's arguments (`PROBES` has them), by the thread that allocates or frees,
-    with no lock held. Mbufs stay the program's: look, keep no name, free nothing. What it does itself fires
-    nothing; if it raises an exception, the log has that, and it is detached.
+    A listener is called with the probe's arguments (see `PROBES`), in the thread that allocates or frees, with no
+    lock held. It may read the mbufs that it gets, but must not keep a reference to them or free them. What it does
+    fires no probe. If it raises, the exception is logged and the listener is detached.
     """
 
     __slots__ = ()
 
     def attach(self, name: str, fn: Callable[..., object]) -> None:
-        """Call `fn` whenever that probe fires. Raises `Inval` for an unknown name, and for what can't be called."""
+        """Call `fn` whenever the probe fires. Raises `Inval` for an unknown name, and if `fn` can't be called."""
         _known(name)
         self.listen(name, fn)
 
     def detach(self, name: str, fn: Callable[..., object]) -> None:
-        """Call it no more. Raises `Inval` for an unknown name, and for a function that isn't attached."""
+        """Stop calling `fn`. Raises `Inval` for an unknown name, and for a function that isn't attached."""
         _known(name)
         if not self.ignore(name, fn):
             raise Inval(f"probe {name}: {fn!r} is not attached to it")
 
     @contextmanager
     def attached(self, name: str, fn: Callable[..., object]) -> Iterator[None]:
-        """Within it, `fn` is called whenever that probe fires."""
+        """Return a context in which `fn` is called whenever the probe fires."""
         self.attach(name, fn)
         try:
             yield

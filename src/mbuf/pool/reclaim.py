@@ -1,7 +1,7 @@
-"""What is done when memory runs out: protocols are asked to let go of what they can spare.
+"""Frees memory when a limit is reached or pages are out: calls protocols' drain functions, and empties caches.
 
-Runs in a thread of its own or by hand, never inside an allocation and never with a lock held. Requests
-that come before the last one was served are one with it.
+This runs in a thread of its own, or by hand (`run`); never inside an allocation, and never with a lock held. Several
+requests that come before they are served are served together.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PAGES = "pages"
 
 
 class Reclaim:
-    """Drains, and which zones have asked for them. See mb_reclaim."""
+    """Runs the drains for the zones that requested it. See mb_reclaim."""
 
     __slots__ = ("_busy", "_lock", "_on_shortage", "_pending", "by_hand", "drains", "vm", "zones")
 
     def __init__(self, vm: Vm, zones: Zones, by_hand: bool) -> None:
-        # Memory calls this back, and zones do: it knows them, not the pool, which goes when nobody holds it.
+        # The Vm and the zones refer to this, so this must not refer to the pool, which closes when it is dropped.
         self.vm = vm
         self.zones = zones
         #: Protocols' drain functions, called without arguments.
@@ -48,51 +48,48 @@ class Reclaim:
         vm.shortage.register(self._on_shortage)
 
     def close(self) -> None:
-        """Stop listening to memory."""
+        """Listen to memory no longer."""
         self.vm.lowmem.forget(self.lowmem)
         self.vm.reclaim.forget(self.reclaim)
         self.vm.shortage.forget(self._on_shortage)
-        # Which refers to this, and this to it.
+        # It refers to this, and this to it.
         self._on_shortage = nothing
 
     def lowmem(self, why: int) -> None:
-        """Memory is low: protocols let go of what they can spare. See mb_reclaim."""
+        """The listener of vm_lowmem: call the drains. See mb_reclaim."""
         self.drains.invoke()
 
     def reclaim(self, why: int) -> None:
-        """Give back what nobody will miss in the caches, or all of it where memory is severely low.
-
-        See uma_reclaim.
-        """
+        """Trim the caches; if memory is severely low, empty them. See uma_reclaim."""
         if why & VM_LOW_KMEM:
             self.drain()
         else:
             self._trim()
 
     def _trim(self) -> None:
-        # What packets let go of goes past the caches of its zone, which would keep it until the next time.
+        # Clusters that packets free go past the caches of their zone, which would keep them until the next time.
         trim(self.zones.all(), self.zones.clust)
 
     def shortage(self) -> None:
-        """A request found no page: memory is low, and if that is no news or no help, severely low."""
+        """A request found no page: memory is low; if that was known or did not help, it is severely low."""
         if (not self.vm.low() or not self.vm.free) and not self.vm.low(VM_LOW_KMEM):
-            # Protocols have been asked within this second; who wants a page doesn't wait for the next.
+            # Drains were called within this second; a request for a page can't wait until they may be called again.
             self.drain()
 
     def drain(self) -> None:
-        """Give all free items back to the operating system, those in the caches of all CPUs too."""
+        """Give the pages of all free items back to the operating system, also of those in the caches of all CPUs."""
         for zone in self.zones.all():
             zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
-        # Packets let go of clusters, which those zones cached again.
+        # Packets have freed clusters, which their zone has cached.
         for zone in self.zones.all():
             zone.reclaim(UMA_RECLAIM_DRAIN)
 
     def trigger_for(self, zone: str) -> Callable[[], None]:
-        """What a zone calls when it hits its limit."""
+        """The function that a zone calls when it reaches its limit."""
         return partial(self.trigger, zone)
 
     def trigger(self, zone: str) -> None:
-        """Ask for the drains on behalf of a zone, or of PAGES; returns at once."""
+        """Request the drains for a zone, or for PAGES; returns at once."""
         self._pending[zone] = self._pending.get(zone, 0) + 1
         if self.by_hand or self._busy or not (self.drains or zone == PAGES):
             return
@@ -103,11 +100,11 @@ class Reclaim:
         try:
             threading.Thread(target=self._serve, name="mbuf reclaim", daemon=True).start()
         except RuntimeError:
-            # No thread to be had, or the interpreter ends: the next trigger tries again.
+            # There is no thread, or the interpreter ends: the next trigger tries again.
             self._busy = False
 
     def forked(self) -> None:
-        """In the child of a fork: the thread that ran drains isn't here. The next trigger does what is pending."""
+        """In the child of a fork: the thread that ran drains does not exist. The next trigger starts one."""
         self._lock = threading.Lock()
         self._busy = False
 
@@ -120,12 +117,12 @@ class Reclaim:
             finally:
                 self._busy = False
             with self._lock:
-                # A trigger in between took this one for busy.
+                # A trigger that came in between has started no thread.
                 again = bool(self._pending) and not self._busy
                 self._busy |= again
 
     def run(self) -> int:
-        """Do what is pending: drains, once for each zone. Returns how many zones had asked."""
+        """Serve the pending requests: call the drains once for each zone that asked. Returns how many zones did."""
         pending, self._pending = self._pending, {}
         count = len(pending)
         try:
@@ -136,6 +133,6 @@ class Reclaim:
                 else:
                     self.drains.invoke()
         finally:
-            # A drain has raised what ends the program, or this thread: the others are still pending.
+            # A drain has raised KeyboardInterrupt or the like: the other requests are still pending.
             self._pending.update(pending)
         return count

@@ -1,7 +1,26 @@
-"""Mbufs and clusters laid by for bad times: the kernel's debugnet reserve.
+"""Mbufs and clusters set aside for when memory is out: the kernel's debugnet reserve.
 
-Puts zones of its own in force that know nothing but what was laid by. Never waits while they are; gives all
-back in the end. Never touches bytes.
+`reinit` allocates them from the pool's own zones and puts them into two queues (`stock`). While the reserve is in
+force, these zones serve every request:
+
+    own zones         mbuf    pack    clust (of clsize)      the other zones of clusters
+                       |       |        |
+    freed items        v       v        v                    unchanged
+    reserve's zones   mbuf    pack    clust                  (all of them are clust)
+
+- The allocator takes from the reserve's zones (`Allocator.enforce`). They have no caches, and their backends are the
+  queues. They never wait: an empty queue raises `NoBufs`, whatever `how` says.
+- Items that the own zones handed out before are diverted when they are freed (`Zone.divert`), so that they become
+  part of the reserve. A packet is taken apart. A cluster of another size goes back to its own zone.
+- `finish` puts the own zones in force again. Items that the reserve's zones handed out are diverted to the own zones
+  when they are freed. Items in the queues stay there until `drain` or the next `reinit`.
+
+An item can thus be freed to another zone than the one that handed it out (`Zone.receive`). As in the kernel, the
+numbers of one zone then show more frees than allocations, and those of the other fewer; their sum is right.
+
+A method that changes the reserve sets `_changing`, and raises `Busy` if it is set: a free routine, a log handler or
+another thread can call a method in the middle of another. `reinit` may wait, so it checks again, after it has
+allocated all it needs, that the reserve is the one it began with; only then it changes anything.
 """
 
 from __future__ import annotations
@@ -38,10 +57,10 @@ _log = logging.getLogger("mbuf")
 
 
 class Reserve:
-    """`pool.reserve`: what is left when nothing else is.
+    """`pool.reserve`: mbufs and clusters that are set aside, to send a last report when memory is out. See debugnet(4).
 
-    `reinit` lays mbufs and clusters by; between `start` and `finish` every allocation of the pool comes from
-    them alone, and what is freed goes to them, so that a last report can be sent. See debugnet(4).
+    `reinit` sets them aside. Between `start` and `finish`, every allocation of the pool takes from them alone, and
+    what is freed is added to them.
     """
 
     __slots__ = ("_allocator", "_changing", "_cpus", "_own", "_stock")
@@ -49,10 +68,10 @@ class Reserve:
     def __init__(self, source: Allocator, cpus: Cpus) -> None:
         self._allocator = source
         self._cpus = cpus
-        # The pool's own zones, and what is laid by.
+        # The pool's own zones, and what is set aside.
         self._own: Zones = source.zones
         self._stock: Stock | None = None
-        # True while a method changes it: what that calls, or another thread, doesn't come in.
+        # True while a method changes the reserve.
         self._changing = False
 
     def __reduce__(self) -> Any:
@@ -60,41 +79,42 @@ class Reserve:
 
     @property
     def own(self) -> Zones:
-        """The pool's own zones, whichever are in force."""
+        """The pool's own zones, also while the reserve is in force."""
         return self._own if self.started else self._allocator.zones
 
     @property
     def started(self) -> bool:
-        """True while its zones are in force."""
+        """True while the reserve is in force."""
         return self._stock is not None and self._stock.started
 
     @property
     def zones(self) -> Zones | None:
-        """Its zones; None before `reinit`."""
+        """The zones of the reserve; None before `reinit`."""
         return None if self._stock is None else self._stock.zones
 
     @property
     def clsize(self) -> int:
-        """Bytes of each cluster laid by; 0 before `reinit`."""
+        """Bytes of each cluster in the reserve; 0 before `reinit`."""
         return 0 if self._stock is None else self._stock.clsize
 
     @property
     def mbufs(self) -> int:
-        """Mbufs in it at this moment."""
+        """Mbufs in the reserve now."""
         return 0 if self._stock is None else self._stock.mbufs.free
 
     @property
     def clusters(self) -> int:
-        """Clusters in it at this moment."""
+        """Clusters in the reserve now."""
         return 0 if self._stock is None else self._stock.clusters.free
 
     def reinit(
         self, nmbuf: int, nclust: int, clsize: int = MCLBYTES, how: int = M_NOWAIT, timeout: float | None = None
     ) -> None:
-        """Lay `nmbuf` mbufs and `nclust` clusters of `clsize` bytes by; what was before is given back.
+        """Set `nmbuf` mbufs and `nclust` clusters of `clsize` bytes aside, in place of what was set aside before.
 
-        They count as in use. Raises `NoBufs` when they can't be had, `Busy` while the reserve is in force, and
-        then nothing has changed. See debugnet_mbuf_reinit.
+        They count as in use in the pool's own zones. Raises `NoBufs` or `NoMemory` if there are too few, and `Busy`
+        while the reserve is in force; then nothing has changed. See debugnet_mbuf_reinit, which does not report what
+        it failed to allocate.
         """
         check_latch()
         counts = [clip(nmbuf), clip(nclust)]
@@ -120,7 +140,7 @@ class Reserve:
                 while len(items) < count:
                     item = zone.alloc(how, deadline)
                     if item is None and not drained:
-                        # Clusters of cached packets do as well.
+                        # Then clusters of cached packets are free.
                         drained = True
                         zones.pack.reclaim(UMA_RECLAIM_DRAIN_CPU)
                         item = zone.alloc(how, deadline)
@@ -153,7 +173,7 @@ class Reserve:
         zones = self._allocator.zones
         self._stock = made
         if stock is not None:
-            # What was laid by before serves again; what is too much of it goes back.
+            # What was set aside before is used again, and the rest of it given back.
             for n, (zone, queue) in enumerate(_origins(stock, zones)):
                 while (item := queue.remove()) is not None:
                     if zone is own[n] and len(fresh[n]) < counts[n]:
@@ -165,10 +185,13 @@ class Reserve:
                 zone.receive(item)
 
     def start(self) -> None:
-        """Put the reserve's zones in force. See debugnet_mbuf_start."""
+        """Put the reserve in force. See debugnet_mbuf_start.
+
+        Raises `Inval` before `reinit`, and `Busy` if it is in force already.
+        """
         check_latch()
         if self._stock is None:
-            raise Inval("reserve: nothing was laid by: call reinit first")
+            raise Inval("reserve: nothing was set aside: call reinit first")
         self._idle("start")
         _log.info("debugnet: overwriting mbuf zone pointers")
         stock, own = self._stock, self._allocator.zones
@@ -185,14 +208,17 @@ class Reserve:
             zone.divert(None)
         own.mbuf.divert(stock.zones.mbuf)
         own.pack.divert(stock.zones.pack)
-        # One of another size would be too small for whoever gets it next, or a waste.
+        # Clusters of other sizes stay out of it: its zone has clusters of one size.
         own.of_size(stock.clsize).divert(stock.zones.clust)
         self._own = own
         stock.started = True
         self._allocator.enforce(stock.zones)
 
     def finish(self) -> None:
-        """Put the pool's own zones in force again. See debugnet_mbuf_finish."""
+        """Put the pool's own zones in force again. See debugnet_mbuf_finish.
+
+        Raises `Inval` if the reserve is not in force.
+        """
         check_latch()
         if not self.started:
             raise Inval("reserve: it is not in force: call start first")
@@ -209,7 +235,7 @@ class Reserve:
     def _finish(self, stock: Stock, own: Zones) -> None:
         for zone in (own.mbuf, own.pack, own.of_size(stock.clsize)):
             zone.divert(None)
-        # What is still out goes to where it came from in the beginning.
+        # What is still out goes back to the own zones when it is freed.
         stock.zones.mbuf.divert(own.mbuf)
         stock.zones.clust.divert(own.of_size(stock.clsize))
         stock.started = False
@@ -217,7 +243,7 @@ class Reserve:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within it, the reserve is in force."""
+        """Return a context in which the reserve is in force."""
         self.start()
         try:
             yield
@@ -225,7 +251,10 @@ class Reserve:
             self.finish()
 
     def drain(self) -> None:
-        """Give all back that is laid by; there is no reserve then. See debugnet_mbuf_drain."""
+        """Give all items of the reserve back to their zones. See debugnet_mbuf_drain.
+
+        Raises `Busy` while the reserve is in force.
+        """
         check_latch()
         self._idle("drain")
         stock = self._stock
@@ -243,7 +272,7 @@ class Reserve:
 
     def _begin(self, verb: str) -> None:
         if self._changing:
-            raise Busy(f"reserve: {verb} while another call changes it: call it again when that is over")
+            raise Busy(f"reserve: {verb} while another call changes it: call {verb} again after that")
         self._changing = True
 
     def _idle(self, verb: str) -> None:
@@ -252,12 +281,12 @@ class Reserve:
 
 
 def _free(zones: tuple[Zone, Zone], fresh: list[list[Any]]) -> None:
-    """Give back what a reinit has taken for nothing."""
+    """Free what a reinit that failed has allocated."""
     for zone, items in zip(zones, fresh, strict=True):
         for item in items:
             zone.free(item)
 
 
 def _origins(stock: Stock, own: Zones) -> tuple[tuple[Zone, Queue], ...]:
-    """Where what was laid by belongs."""
+    """Each queue, and the zone that its items go back to."""
     return (own.mbuf, stock.mbufs), (own.of_size(stock.clsize), stock.clusters)

@@ -1,7 +1,7 @@
 """What a pool is made of: memory, limits, zones, the allocator, the reserve, events.
 
-`Pool` shows it to the user; what outlives a pool, or is made once for it (sysctl), refers to this. Nothing in here
-refers to the pool, which closes when nobody holds it any more.
+`Pool` shows it to the user. What lives longer than the pool, or is made once for it (its sysctl tree), refers to
+this. Nothing in here refers to the pool, so that a pool closes when the last reference to it is dropped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Subsystem:
-    """All parts of a pool, wired together. See mbuf_init."""
+    """All parts of a pool, connected. See mbuf_init."""
 
     __slots__ = (
         "__weakref__",
@@ -89,7 +89,7 @@ class Subsystem:
         #: Whether and how often zones at their limit are logged.
         self.warnings = Warnings()
         self.warnings.on = switch(tunables, ZONE_WARNINGS, 1)
-        #: A switch for those who send files: nothing here reads it, nor does the kernel's allocator.
+        #: The value of kern.ipc.mb_use_ext_pgs, for code that sends files; as in the kernel, no allocation reads it.
         self.mb_use_ext_pgs = switch(tunables, USE_EXT_PGS, 0) != 0
         self.reclaim = Reclaim(vm, zones, by_hand=not worker)
         serve(self.allocator.nofree, self.allocator)
@@ -104,23 +104,23 @@ class Subsystem:
 
     @property
     def own(self) -> Zones:
-        """The pool's own zones, whichever are in force."""
+        """The pool's own zones, also while the reserve is in force."""
         return self.reserve.own
 
     @property
     def out(self) -> int:
-        """Mbufs handed out, with or without cluster."""
+        """Mbufs that are out, with or without a cluster."""
         own = self.own
-        # Together: the mbuf of a packet may have come back as one, through the reserve.
+        # The sum: through the reserve, the mbuf of a packet may have been freed to the mbuf zone.
         return own.mbuf.balance + own.pack.balance
 
     def sites(self) -> Counter[str]:
-        """Where the mbufs that are out were asked for, and how many there; known in a debug pool only."""
+        """How many mbufs of each place of allocation are out; empty unless the pool was made with `debug`."""
         zones = (self.own.mbuf, self.own.pack)
         return sum((zone.sites() for zone in zones if isinstance(zone, TrashZone)), Counter())
 
     def stat(self) -> PoolStat:
-        """All numbers."""
+        """A snapshot of all numbers."""
         own, allocator = self.own, self.allocator
         return PoolStat(
             zones=tuple([zone.stat() for zone in own.all()]),
@@ -133,7 +133,7 @@ class Subsystem:
         )
 
     def _forked(self) -> None:
-        """In the child of a fork: other threads, which waited or ran drains, aren't here."""
+        """In the child of a fork: the other threads, which waited or ran drains, do not exist here."""
         self.reclaim.forked()
         for zone in {*self.own.all(), *self.allocator.zones.all()}:
             forked(zone)
@@ -141,9 +141,9 @@ class Subsystem:
         self.allocator.pages.keg.forked()
 
     def close(self) -> bool:
-        """Hand out no more, and give all free memory back; false if that was done before.
+        """Allocate nothing from now on, and give all free memory back; false if that was done before.
 
-        Interrupted, it is finished by the next call.
+        If it is interrupted, the next call finishes it.
         """
         if self._closed:
             return False

@@ -1,7 +1,7 @@
-"""The sysctl tree of a pool, to be read and set as sysctl(8) would, and the names in it but those of zones.
+"""The sysctl tree of a pool, read and set as sysctl(8) does: the names, their rules, and where each value is stored.
 
-A limit goes only up, and a cluster limit only while there are mbufs for all clusters; whatever is refused
-changes nothing. The numbers live elsewhere: here are their names and rules.
+A limit can only be raised, and a limit of clusters only while there are mbufs for all clusters. A refused change
+changes nothing. The names of single zones are in `sysctl_uma`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 class Sysctl(MutableMapping[str, Any]):
-    """`pool.sysctl["kern.ipc.nmbclusters"]`: reads the value in force, or raises it.
+    """A mapping of names to values: `pool.sysctl["kern.ipc.nmbclusters"]`.
 
-    Values are whole numbers; of a few names of vm.uma, texts; of vm.zone_stats, bytes. An unknown name is
-    a `KeyError`.
+    Reading gives the value in force, setting a limit raises it. Values are numbers, some of vm.uma are texts, and
+    vm.zone_stats is bytes. An unknown name raises `KeyError`.
     """
 
     def __init__(self, pool: Subsystem) -> None:
@@ -53,9 +53,9 @@ class Sysctl(MutableMapping[str, Any]):
         return _node(name).read(self._pool)
 
     def __setitem__(self, name: str, value: int) -> None:
-        """Set a value. Raises `Inval` when the kernel would answer EINVAL, with the arithmetic.
+        """Set a value. Raises `Inval`, with the numbers, where the kernel returns EINVAL or EPERM.
 
-        Limits go up only. Whatever kern.ipc.num_snd_tags is set to, it counts from 0 then.
+        A limit can only be raised. Setting kern.ipc.num_snd_tags to any value sets it to 0, as in the kernel.
         """
         write = _node(name).write
         if write is None:
@@ -68,19 +68,19 @@ class Sysctl(MutableMapping[str, Any]):
         raise Inval(f"{name} can't be deleted: set it instead")
 
     def describe(self, name: str) -> str:
-        """What the value is, in the kernel's words."""
+        """Return the description of a name, in the kernel's words."""
         return _node(name).description
 
     def type(self, name: str) -> str:
-        """The value's type, as `sysctl -t` prints it."""
+        """Return the type of a value, as `sysctl -t` prints it."""
         return _node(name).type
 
     def format(self, name: str) -> str:
-        """Of an opaque value, what its bytes are, as `sysctl -o` prints it; empty for any other."""
+        """Return the format of an opaque value, as `sysctl -o` prints it; an empty text for other values."""
         return _node(name).format
 
     def under(self, name: str) -> tuple[str, ...]:
-        """The name itself, or all names below it: `kern.ipc`, `vm.uma.mbuf`. None of them is a `KeyError`."""
+        """Return the name itself, or all names below it (`kern.ipc`, `vm.uma.mbuf`); raises `KeyError` for none."""
         if name in NODES:
             return (name,)
         below = tuple(each for each in NODES if each.startswith(f"{name}."))
@@ -121,7 +121,10 @@ def _in_force(pool: Subsystem, kind: Kind) -> int:
 
 
 def _check_mbufs(pool: Subsystem, name: str) -> None:
-    """The rule looks at the limits in force, not at the new one. See sysctl_nmbclusters."""
+    """Refuse if there are fewer mbufs than clusters by the limits in force. See sysctl_nmbclusters.
+
+    As in the kernel, the new limit is not part of the sum.
+    """
     clusters = [_in_force(pool, kind) for kind in CLUSTERS]
     mbufs = _in_force(pool, MBUF)
     if mbufs < least_mbufs(clusters):
@@ -156,7 +159,7 @@ def _set_period(pool: Subsystem, name: str, value: int) -> None:
 
 
 def _set_lowmem(pool: Subsystem, name: str, value: int) -> None:
-    """Ask protocols by hand; no cache is trimmed. See debug_vm_lowmem."""
+    """Call the listeners of vm_lowmem; no cache is trimmed. See debug_vm_lowmem."""
     why = wrap(value, 32)
     if why & ~(VM_LOW_KMEM | VM_LOW_PAGES):
         raise Inval(f"{name}: give {VM_LOW_KMEM} (kernel memory is low), {VM_LOW_PAGES} (pages are), their sum, or 0")

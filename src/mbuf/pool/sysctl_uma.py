@@ -1,7 +1,6 @@
-"""The `vm.uma` and `vm.zone` names of a pool's zones.
+"""The `vm.uma` and `vm.zone` names of the sysctl tree: numbers of the pool's zones.
 
-What the allocator tells of itself, zone by zone, with one memory domain. Nothing here can be set but whether
-zones at their limit say so.
+There is one memory domain. All of them are read only, except whether zones at their limit log that.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ class PoolZone(NamedTuple):
 
     @property
     def zone(self) -> Zone:
-        """The pool's own zone, whichever are in force."""
+        """The pool's own zone, also while the reserve is in force."""
         zone: Zone = getattr(self.pool.own, self.attr)
         return zone
 
     @property
     def keg(self) -> Keg:
-        """Packets have that of the mbufs."""
+        """The keg; packets are from the keg of mbufs."""
         keg: Keg = getattr(self.pool.own, self.kind.attr).backend
         return keg
 
@@ -58,7 +57,7 @@ _FLAGS = (
 
 
 def _flags(z: PoolZone) -> str:
-    """As on a kernel that knows NUMA (FIRSTTOUCH), for zones that all have a constructor."""
+    """The flags of a zone on a kernel with NUMA (FIRSTTOUCH); all of these zones have a constructor."""
     has = {"CTORDTOR", "FIRSTTOUCH"}
     if z.pool.debug and z.zone.primary:
         has.add("TRASH")
@@ -73,7 +72,7 @@ def _flags(z: PoolZone) -> str:
 
 
 def _efficiency(z: PoolZone) -> int:
-    """Per cent of a slab, and of its header where that lies elsewhere, that is items."""
+    """Per cent of a slab, and of its header if that is elsewhere, that are items."""
     cut = z.keg.cut
     header = OFFPAGE_HEADER_DEBUG if z.pool.debug else OFFPAGE_HEADER
     return 100 * cut.items * cut.rsize // (cut.pages * PAGE_SIZE + (0 if cut.inline else header))
@@ -121,12 +120,12 @@ _ZONE: tuple[tuple[str, str, str, Callable[[PoolZone], Any]], ...] = (
 
 
 def _kegs(pool: Subsystem) -> int:
-    """Bytes of all slabs."""
+    """Bytes of the slabs of all kegs."""
     return sum(PoolZone(pool, kind.attr, kind).keg.pages for kind in KINDS) * PAGE_SIZE
 
 
 def _stream(pool: Subsystem) -> bytes:
-    """All zones, those made last first; a keg's primary zone before its secondary."""
+    """The numbers of all zones, the one made last first; a keg's primary zone before its secondary zone."""
     return stream([*(PoolZone(pool, kind.attr, kind) for kind in reversed(KINDS)), PoolZone(pool, "pack", MBUF)])
 
 

@@ -1,6 +1,6 @@
-"""What is to be warning of tunables: those that the kernel ignores or takes for something else, and contradictions.
+"""Checks of tunables: values that the kernel ignores or reads differently, and limits that contradict each other.
 
-The kernel does all this without a word. Sees numbers and texts; changes nothing.
+The kernel reports none of this. Works on numbers and texts; changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mbuf.pool.limits import (
 
 
 class Given(int):
-    """A number, and where it was given: a file and its line, a variable."""
+    """A number, and where it was read: a file and its line, or a variable."""
 
     where: str
 
@@ -40,12 +40,12 @@ class Given(int):
 
 
 def prefix(where: object) -> str:
-    """The beginning of a line about something given there."""
+    """The beginning of a message about something that was read there."""
     return f"{where}: " if where else ""
 
 
 def check_value(name: str, value: int | str) -> str:
-    """What the kernel makes of a value, if that isn't what it seems to say; else nothing."""
+    """A warning, if the kernel does not read a value as it is written; else an empty text."""
     number = read(name, value)
     if number is None:
         return "the kernel ignores this: give digits, and after them at most one of k, m, g, t"
@@ -53,12 +53,12 @@ def check_value(name: str, value: int | str) -> str:
         return ""
     wanted = written(value) if isinstance(value, str) else value
     if number != wanted:
-        return f"too large for the kernel, which makes {number} of it{_meaning(name, number)}"
+        return f"too large for the kernel, which reads it as {number}{_meaning(name, number)}"
     if isinstance(value, str) and re.match(r"\s*[+-]?0[0-7]", value):
         return f"with a 0 in front this is octal, so {number}"
     # A number that was read from a file or a variable was remarked on there.
     if number < 0 and not isinstance(value, Given) and _meaning(name, number):
-        return f"the kernel takes {number} as it is{_meaning(name, number)}"
+        return f"the kernel reads it as {number}{_meaning(name, number)}"
     return ""
 
 
@@ -66,15 +66,15 @@ def _meaning(name: str, number: int) -> str:
     if name == MAXMBUFMEM or number > 0:
         return ""
     if name in SIZES and number < 0:
-        return ", and that for more than there is"
+        return ": that means all memory"
     if number == 0:
-        return ", and that for automatic"
+        return ": that means automatic"
     # Fewer mbufs than clusters are too few, and -1 is fewer.
-    return "" if name == MBUF.sysctl else ", and that for no limit"
+    return "" if name == MBUF.sysctl else ": that means no limit"
 
 
 def read(name: str, value: int | str) -> int | None:
-    """The number that the kernel keeps of a tunable; None where it ignores it."""
+    """The number that the kernel reads from a tunable; None if it ignores the tunable."""
     if name in SWITCHES:
         return _switch(value)
     number = tunable(value) if isinstance(value, str) else wrap(int(value), 64)
@@ -82,21 +82,21 @@ def read(name: str, value: int | str) -> int | None:
 
 
 def _switch(value: int | str) -> int | None:
-    """A byte, which may stand between blanks and commas. See getenv_array."""
+    """The number of a one-byte tunable, which may be surrounded by blanks and commas. See getenv_array."""
     number = written(value.strip(" \t,")) if isinstance(value, str) else value
     return number if number is not None and 0 <= number < 256 else None
 
 
 def switch(tunables: Mapping[str, int | str], name: str, default: int) -> int:
-    """What a switch was set to."""
+    """The value of a switch, or the default."""
     number = read(name, tunables[name]) if name in tunables else None
     return default if number is None else number
 
 
 def check_tunables(tunables: Mapping[str, int | str], physmem: int, limits: Limits) -> Iterator[str]:
-    """What is to be warning of tunables and of the limits planned with them, line by line.
+    """Warnings about tunables and about the limits planned with them, one line each.
 
-    Raises `Inval` for limits given that can't all be, and for memory that is none.
+    Raises `Inval` for limits that contradict each other, and for too little memory.
     """
     for name, value in tunables.items():
         warning = check_value(name, value)
@@ -119,7 +119,7 @@ def check_tunables(tunables: Mapping[str, int | str], physmem: int, limits: Limi
 
 
 def _check_sizes(tunables: Mapping[str, int | str], given: Mapping[str, int], physmem: int) -> Iterator[str]:
-    """What is to be warning of the memory that tunables tell of."""
+    """Warnings about the tunables that set how much memory there is."""
     for name in (PHYSMEM, KMEM_SIZE):
         size = given.get(name, 0)
         if 0 < size < PAGE_SIZE or (name == PHYSMEM and size == 0 and name in given):
@@ -132,6 +132,7 @@ def _check_sizes(tunables: Mapping[str, int | str], given: Mapping[str, int], ph
 
 
 def _check_limits(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> Iterator[str]:
+    """Warnings about limits that the kernel replaces."""
     clusters = [limits.of(kind) for kind in CLUSTERS]
     mbufs = given.get(MBUF.sysctl, 0)
     if mbufs and mbufs != limits.nmbufs:
@@ -144,7 +145,7 @@ def _check_limits(tunables: Mapping[str, int | str], given: Mapping[str, int], l
 
 
 def _check_sum(tunables: Mapping[str, int | str], given: Mapping[str, int], limits: Limits) -> None:
-    """Refuse fewer mbufs than clusters, where both were given."""
+    """Refuse fewer mbufs than clusters, if both were given."""
     mbufs = given.get(MBUF.sysctl, 0)
     clusters = {kind.sysctl: given[kind.sysctl] for kind in CLUSTERS if given.get(kind.sysctl, 0) > 0}
     if mbufs and clusters and mbufs < least_mbufs(clusters.values()):
@@ -155,7 +156,7 @@ def _check_sum(tunables: Mapping[str, int | str], given: Mapping[str, int], limi
 
 
 def _check_memory(limits: Limits) -> None:
-    """Refuse memory of which the kernel would plan no cluster, which it takes for no limit."""
+    """Refuse memory for which the kernel would plan 0 clusters, which it reads as no limit."""
     if limits.maxmbufmem > 0 and limits.of(CLUSTER) == 0:
         least = 2 * CLUSTER.divisor * CLUSTER.size
         raise Inval(

@@ -1,7 +1,8 @@
-"""Where tunables are written: loader.conf, TOML, a mapping, the environment.
+"""Reads tunables: from loader.conf, TOML, a mapping, or the environment.
 
-Each function returns what `Pool(tunables=...)` takes: numbers, as the kernel would read them. What it would
-ignore is left out, and told in a `TunableWarning`, as is what it would read otherwise than people do.
+Each function returns what `Pool(tunables=...)` takes: numbers, as the kernel would read them. A value that the kernel
+ignores is left out. A `TunableWarning` tells of each of those, and of each value that the kernel reads differently
+from how it is written.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ NAMES = (*TUNABLES, *SWITCHES)
 
 _PREFIX = "MBUF_"
 
-#: Variables of this package that are no tunables: how it is installed, and tested.
+#: Variables with that prefix that are no tunables.
 _OURS = ("MBUF_FUZZ_SECONDS", "MBUF_PURE", "MBUF_SOAK")
 
-#: Characters of a loader.conf, at most: devices have no end.
+#: Most characters of a loader.conf: a device that is given by mistake has no end.
 _MAX_CHARS = 1 << 20
 
 _LINE = re.compile(r'\s*([^\s="#]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"#]+))\s*(?:#.*)?')
 _BLANK = re.compile(r"\s*(?:#.*)?")
 
-#: loader.conf has names of everything: those so much like one of ours are ours, misspelt.
+#: A loader.conf has other names too: one this similar to a tunable is taken for a misspelt tunable.
 _MISSPELT_CUTOFF = 0.92
 
 
 class Setting(NamedTuple):
-    """A name, its value, and where it says so."""
+    """A name, its value, and where it was read."""
 
     name: str
     value: int | str
@@ -45,10 +46,10 @@ class Setting(NamedTuple):
 
 
 def read_loader_conf(path: str | os.PathLike[str]) -> dict[str, int]:
-    """The tunables of a loader.conf file. See loader.conf(5).
+    """Read the tunables in a loader.conf file, as numbers by name. See loader.conf(5).
 
-    What the file says of other things is passed over. Raises `Inval` for a line that can't be read and for a
-    name of ours that is misspelt, `OSError` if there is no reading the file.
+    Names of other things are skipped. Raises `Inval` for a line that can't be parsed and for a misspelt name of a
+    tunable, and `OSError` if the file can't be read.
     """
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         text = file.read(_MAX_CHARS + 1)
@@ -73,7 +74,10 @@ def _loader_settings(lines: Iterable[str], path: str) -> Iterator[Setting]:
 
 
 def read_toml(path: str | os.PathLike[str], table: str = "") -> dict[str, int]:
-    """The tunables of a TOML file, or of a table in it, as in `tool.server`; all that is there must be tunables."""
+    """Read the tunables in a TOML file, or in one table of it, such as `tool.server`, as numbers by name.
+
+    Raises `Inval` if the table is missing or has anything but tunables, and `OSError` if the file can't be read.
+    """
     with open(path, "rb") as file:
         try:
             found: Any = tomllib.load(file)
@@ -87,7 +91,10 @@ def read_toml(path: str | os.PathLike[str], table: str = "") -> dict[str, int]:
 
 
 def from_mapping(mapping: Mapping[str, Any], where: str = "") -> dict[str, int]:
-    """The tunables of a mapping of names to numbers or texts; mappings in it make dotted names."""
+    """Read tunables from a mapping of names to numbers or texts; a mapping inside it adds a part to dotted names.
+
+    `where` is put in front of warnings and errors. Raises `Inval` for an unknown name or another type of value.
+    """
     return _checked(_flat(mapping, "", where))
 
 
@@ -103,7 +110,10 @@ def _flat(mapping: Mapping[str, Any], above: str, where: str) -> Iterator[Settin
 
 
 def from_environ(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """The tunables of an environment: MBUF_NMBCLUSTERS is kern.ipc.nmbclusters, and so on."""
+    """Read tunables from the environment: MBUF_NMBCLUSTERS is kern.ipc.nmbclusters, and so on.
+
+    Raises `Inval` for another variable that begins with MBUF_.
+    """
     names = {_PREFIX + name.rpartition(".")[2].upper(): name for name in NAMES}
     ours = sorted(name for name in environ if name.startswith(_PREFIX) and name not in _OURS)
     for name in ours:
@@ -113,7 +123,7 @@ def from_environ(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
 
 
 def _checked(settings: Iterable[Setting]) -> dict[str, int]:
-    """The numbers of settings, the last of a name, with a warning for each that isn't what it seems to be."""
+    """The numbers of settings, the last one of each name; warns of each that isn't read as it is written."""
     found: dict[str, int] = {}
     for name, value, where in settings:
         if name not in NAMES:

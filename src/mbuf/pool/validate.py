@@ -16,7 +16,7 @@ def validate(how: int, type: int, flags: int) -> None:
     if type <= 0 or type >= MT_NOINIT:
         raise Inval(f"type {type}: give MT_DATA or another MT_ number from 1 to 254")
     if flags & ~M_COPYFLAGS:
-        raise Inval(f"flags {flags:#x}: only M_PKTHDR, M_EOR, M_RDONLY, ... (M_COPYFLAGS) can be asked for")
+        raise Inval(f"flags {flags:#x}: only M_PKTHDR, M_EOR, M_RDONLY, ... (M_COPYFLAGS) are allowed")
 
 
 def at_least(least: int, n: int, verb: str) -> None:

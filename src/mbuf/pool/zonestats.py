@@ -1,7 +1,7 @@
-"""`vm.zone_stats`: the numbers of all zones as the bytes that libmemstat reads.
+"""`vm.zone_stats`: the numbers of all zones, as the bytes that libmemstat reads.
 
-A header, then for each zone its numbers and those of each CPU's cache, as a little-endian machine lays
-them out. See uma_stream_header, uma_type_header and uma_percpu_stat in uma.h.
+A header is followed, for each zone, by its numbers and those of each CPU's cache, little-endian. See
+uma_stream_header, uma_type_header and uma_percpu_stat in uma.h.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mbuf.pool.sysctl_uma import PoolZone
 
 VERSION = 1
-#: Of a zone that draws from another's keg.
+#: Flag of a zone that takes items from the keg of another.
 SECONDARY = 1
 
 #: version, CPUs, zones; padding.
@@ -29,7 +29,7 @@ _UINT = (1 << 32) - 1
 
 
 def stream(zones: list[PoolZone]) -> bytes:
-    """The zones' numbers, in the order given. See sysctl_vm_zone_stats."""
+    """The numbers of zones, in the order given. See sysctl_vm_zone_stats."""
     cpus = zones[0].pool.cpus.count
     return STREAM.pack(VERSION, cpus, len(zones), 0) + b"".join(part for z in zones for part in _zone(z))
 
@@ -37,7 +37,7 @@ def stream(zones: list[PoolZone]) -> bytes:
 def _zone(z: PoolZone) -> Iterator[bytes]:
     zone, cut = z.zone, z.keg.cut
     (allocs, frees, listed), *cpus = zone.books()
-    # The kernel reckons the pages of a zone from its limit's count, and has none where there is no limit.
+    # The kernel computes the pages of a zone from the count of its limit; without a limit they are 0.
     items = zone.limiter.items if zone.limit else 0
     numbers = (
         z.kind.align,
