@@ -38,6 +38,17 @@ def test_the_plan_follows_the_memory(gibs, planned):
     assert numbers(Limits.plan(gibs * GIB)) == dict(zip(NAMES, planned, strict=True))
 
 
+def test_limits_are_attributes_by_the_names_of_the_kernels_variables():
+    limits = Limits.plan(GIB)
+    assert set(NAMES) <= set(dir(limits))
+    assert repr(limits) == (
+        "Limits(maxmbufmem=536870912, nmbufs=419430, nmbclusters=65536, nmbjumbop=32768, nmbjumbo9=9709, "
+        "nmbjumbo16=5461)"
+    )
+    with pytest.raises(AttributeError, match="there is no limit nmbeans"):
+        _ = limits.nmbeans
+
+
 def test_memory_that_the_kernel_cannot_address_does_not_count():
     assert Limits.plan(16 * GIB, kmem=GIB) == Limits.plan(GIB, kmem=16 * GIB) == Limits.plan(GIB)
 

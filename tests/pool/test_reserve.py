@@ -1,5 +1,6 @@
-"""What was laid by is there when nothing else is, and nothing is lost by it."""
+"""What was set aside is there when nothing else is, and nothing is lost by it."""
 
+import asyncio
 import copy
 import gc
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ Few = Callable[..., dict[str, int]]
 
 @pytest.fixture
 def pool(make: Callable[..., Pool], few: Few) -> Iterator[Pool]:
-    """40 mbufs and 10 clusters at most; what is laid by in the end goes back."""
+    """40 mbufs and 10 clusters at most; what is set aside in the end goes back."""
     pool = make(few())
     yield pool
     pool.reserve.drain()
@@ -324,3 +325,13 @@ def test_an_mbuf_out_of_the_reserve_forgets_the_cluster_that_it_came_with() -> N
     pool.reserve.drain()
     pool.audit()
     pool.close()
+
+
+def test_a_task_gets_the_same_kind_of_mbuf_as_a_thread(pool: Pool) -> None:
+    pool.reserve.reinit(2, 2, 4096)
+    with pool.reserve.active():
+        m = pool.getjcl(size=4096)
+        n = asyncio.run(pool.agetjcl(size=4096))
+    assert [each.ext.type for each in (m, n)] == [EXT_JUMBOP, EXT_JUMBOP]
+    n.freem()
+    m.freem()

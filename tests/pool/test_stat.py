@@ -25,6 +25,14 @@ def test_a_new_pool_has_nothing(make: Callable[..., Pool]) -> None:
     assert (stat.drops, stat.tag_bytes, stat.pages_used, stat.pages_total) == (0, 0, 0, (1 << 30) // PAGE_SIZE)
 
 
+def test_each_zone_is_an_attribute(make: Callable[..., Pool]) -> None:
+    stat = make().stat()
+    assert [stat.pack, stat.mbuf, stat.clust, stat.jumbop, stat.jumbo9, stat.jumbo16] == list(stat.zones)
+    assert {"pack", "jumbo16", "drops"} <= set(dir(stat))
+    with pytest.raises(AttributeError, match="there is no number or zone beans"):
+        _ = stat.beans
+
+
 def test_the_limits_are_in_it(make: Callable[..., Pool], few: Few) -> None:
     assert [zone.limit for zone in make(few()).stat().zones] == [0, 40, 10, 4, 2, 2]
 

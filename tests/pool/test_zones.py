@@ -40,3 +40,9 @@ def test_zones_of_mbufs_start_with_the_largest_buckets(make: Callable[..., Pool]
 def test_zones_cannot_be_exchanged_one_by_one(pool: Pool) -> None:
     with pytest.raises(AttributeError):
         pool.zones.colour = pool.zones.mbuf  # type: ignore[attr-defined]
+
+
+def test_zones_of_clusters_are_attributes_by_name(pool: Pool) -> None:
+    assert {"mbuf", "pack", "clust", "jumbop", "jumbo9", "jumbo16"} <= set(dir(pool.zones))
+    with pytest.raises(AttributeError, match="there is no zone colour"):
+        _ = pool.zones.colour
