@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mbuf import Pool
+from mbuf import Pool, TunableWarning
 from mbuf.net.pcap import Listed
 from mbuf.tools.clock import CaptureClock
 from mbuf.tools.highwater import START, Moment
@@ -51,7 +51,9 @@ def test_four_fifths_is_near(pool: Callable[..., Pool], descriptors: int, kind: 
 
 def test_a_machine_without_limits_has_none_to_reach(pool: Callable[..., Pool]) -> None:
     unlimited = dict.fromkeys(("nmbclusters", "nmbufs", "nmbjumbop", "nmbjumbo9", "nmbjumbo16"), -1)
-    verdict, _ = played(pool(**unlimited), Settings(), 9)
+    with pytest.warns(TunableWarning, match="that means no limit"):
+        machine = pool(**unlimited)
+    verdict, _ = played(machine, Settings(), 9)
     assert (verdict.kind, verdict.text) == ("enough", "No limit was reached: there is none.")
 
 
