@@ -145,11 +145,11 @@ class Pump:
     def readable(self) -> None:
         m = self.source.recv(self.buffer.space)
         if m is not None:
-            self.buffer.append(m, settle=False)
+            self.buffer.append(m, check_full=False)
         elif self.source.eof:
             self.pause()
         self.writable()
-        self.buffer.settle()
+        self.buffer.check_full()
 
     def writable(self) -> None:
         self.sink.send(self.buffer)

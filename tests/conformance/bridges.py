@@ -26,7 +26,7 @@ NULL: Mapping[str, Callable[[Op], bool]] = {
 NULLS: Mapping[str, Callable[[Op], Any]] = {
     "pulldown": lambda op: [-1, -1],
     "getptr": lambda op: [-1, -1],
-    # Loose pages that were filled before have taken their bytes.
+    # Unmapped pages that were filled before have taken their bytes.
     "uiotombuf": lambda op: [0, op["r"][1] if op["flags"] & M_EXTPG else op["resid"]],
     "copyback": lambda op: None,
     "m2u": lambda op: -1,

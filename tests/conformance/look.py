@@ -23,7 +23,7 @@ HEADER = {
     "loc": "PH_loc",
 }
 
-#: Fields of an mbuf of loose pages that are numbers, by their names in traces.
+#: Fields of an mbuf of unmapped pages that are numbers, by their names in traces.
 EPG = {"sz": "ext_size", "nr": "nrdy", "fo": "first_off", "ll": "last_len", "fl": "flags"}
 
 #: All that is seen of an mbuf: two looks are equal when nothing that a trace tells has changed.

@@ -108,7 +108,7 @@ class Machine:
         )
 
     def pages_freed(self, m: Mbuf) -> None:
-        """The free routine of loose pages."""
+        """The free routine of unmapped pages."""
         self.ev.append({"k": "epgfree", "npgs": m.epg.npgs, **m.ext.arg1})
 
     def at(self, op: Op) -> Mbuf:

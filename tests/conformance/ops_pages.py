@@ -1,4 +1,4 @@
-"""The operations on mbufs of loose pages."""
+"""The operations on mbufs of unmapped pages."""
 
 from conformance.look import EPG, pat
 from conformance.machine import Machine, Op, Perform

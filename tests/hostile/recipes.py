@@ -65,7 +65,7 @@ RECIPES: dict[str, Make] = {
     "runs": lambda s: None,
     "sanitize": lambda s: False,
     "sep": lambda s: b"\n",
-    "settle": lambda s: True,
+    "check_full": lambda s: True,
     "size": lambda s: 100,
     "skip": lambda s: 20,
     "start": lambda s: 1,

@@ -25,7 +25,7 @@ from mbuf import (
     Vm,
 )
 from mbuf.packet.cluster import Cluster
-from packet.conftest import LOOSE, WAYS, filed
+from packet.conftest import UNMAPPED, WAYS, filed
 
 DATA = bytes(range(200)) + b"line\nline\n" * 10
 
@@ -71,7 +71,7 @@ STORAGE: dict[str, Callable[[Pool, bytes], list[Mbuf]]] = {
     "windows": windows,
 }
 assert EXT_EXTREF
-assert LOOSE
+assert UNMAPPED
 
 
 class Clock:

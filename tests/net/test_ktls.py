@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[Pool, Mbuf], object]]] 
     "a record too long": (Inval, "maxseg", lambda pool, m: m.cat(pool.frombytes(bytes(16385), flags=M_EXTPG))),
     "no byte": (Inval, "0 bytes", lambda pool, m: m.cat(pool.alloc_ext_pgs())),
     "a header": (Inval, "header", lambda pool, m: setattr(m.last().epg, "hdr", b"x") or setattr(m.last(), "len", 849)),
-    "cut bytes": (Inval, "cut off", lambda pool, m: m.adj(-1)),
+    "cut bytes": (Inval, "was trimmed", lambda pool, m: m.adj(-1)),
 }
 
 
@@ -193,9 +193,9 @@ def test_framing_twice_or_what_is_shared_is_refused(pool: Pool, chain: Mbuf, tls
     assert (state(pool, chain), tls.refs) == (before, 5)
 
 
-def test_framing_wants_loose_pages_a_type_and_numbers(pool: Pool, chain: Mbuf, worker: KtlsWorker) -> None:
+def test_framing_wants_unmapped_pages_a_type_and_numbers(pool: Pool, chain: Mbuf, worker: KtlsWorker) -> None:
     with TlsSession(KEY, IV, worker, (1 << 64) - 4) as tls, pool.get() as plain:
-        with pytest.raises(Inval, match="no loose pages"):
+        with pytest.raises(Inval, match="no unmapped pages"):
             tls.frame(plain)
         with pytest.raises(Inval, match="no mbuf"):
             tls.frame(None)  # type: ignore[arg-type]
@@ -321,10 +321,10 @@ def test_a_chain_that_changes_meanwhile_is_left_as_it_is_now(
 
     def changing(m: Mbuf, *rest: Any) -> Any:
         mbufs(chain)[2].next = None
-        return renewed(m, *rest)
+        return new_pages(m, *rest)
 
-    renewed = ktls.renewed
-    monkeypatch.setattr(ktls, "renewed", changing)
+    new_pages = ktls.new_pages
+    monkeypatch.setattr(ktls, "new_pages", changing)
     with pytest.raises(Busy, match="meanwhile"):
         tls.encrypt(chain)
     monkeypatch.undo()

@@ -65,7 +65,7 @@ def sent(spawn: Spawn, pair: Pair, m: Mbuf, offset: int = 0) -> bytes:
 
 
 def packet(pool: Pool, path: Path, off: int, len: int) -> Mbuf:
-    """A head in two mbufs, bytes of a file, and a tail in loose pages of memory."""
+    """A head in two mbufs, bytes of a file, and a tail in unmapped pages of memory."""
     head = pool.gethdr().append(b"h" * 100)
     head.cat(pool.getcl(flags=0).append(b"H" * 2000))
     with pool.file(path) as file:
@@ -358,7 +358,7 @@ def test_waking_whoever_was_cancelled_does_nothing() -> None:
     asyncio.run(run())
 
 
-def test_loose_pages_of_memory_go_as_they_are(pool: Pool) -> None:
+def test_unmapped_pages_of_memory_go_as_they_are(pool: Pool) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pool.frombytes(DATA[: 3 * PAGE_SIZE], flags=M_EXTPG) as m:
         assert sendfile(ours, m, 100) == 3 * PAGE_SIZE - 100

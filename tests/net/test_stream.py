@@ -275,7 +275,7 @@ def test_more_pieces_than_one_call_takes(port: StreamPort, far: socket.socket, p
 
 
 @pytest.mark.parametrize("way", ["push", "send"])
-def test_loose_pages_at_the_end_are_no_piece_too_many(
+def test_unmapped_pages_at_the_end_are_no_piece_too_many(
     port: StreamPort, far: socket.socket, pool: Pool, way: str
 ) -> None:
     with pool.frombytes(bytes(range(250)) * 80) as m:

@@ -111,7 +111,7 @@ def test_a_packet_goes_in_as_many_pieces_as_it_has(pool: Pool, sock: Sock, piece
         assert peer.recv(9999) == data
 
 
-def test_loose_pages_and_shared_bytes_go_as_any_others(pool: Pool, sock: Sock) -> None:
+def test_unmapped_pages_and_shared_bytes_go_as_any_others(pool: Pool, sock: Sock) -> None:
     with ready(TunPort(pool)) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
@@ -121,11 +121,11 @@ def test_loose_pages_and_shared_bytes_go_as_any_others(pool: Pool, sock: Sock) -
         whole = answered(m)
         m.freem()
         head = pool.frombytes(whole[:HEADERS])
-        loose = pool.alloc_ext_plus_pages(1000)
-        loose.epg.last_len = 1000
-        loose.len = 1000
-        loose.page(0)[:1000] = whole[HEADERS:]
-        head.cat(loose)
+        pages = pool.alloc_ext_plus_pages(1000)
+        pages.epg.last_len = 1000
+        pages.len = 1000
+        pages.page(0)[:1000] = whole[HEADERS:]
+        head.cat(pages)
         head.pkthdr.len = len(whole)
         other = head.copypacket()
         assert port.push([head, other]) == 2

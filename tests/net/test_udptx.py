@@ -79,7 +79,7 @@ def test_one_packet_of_more_pieces_than_a_call_takes_is_copied(pool: Pool, udp: 
     assert [udp[1].recv(9999) for _ in range(3)] == [b"few", data, b"after"]
 
 
-def test_loose_pages_go_without_being_copied(pool: Pool, udp: Pair) -> None:
+def test_unmapped_pages_go_without_being_copied(pool: Pool, udp: Pair) -> None:
     tx = sender(pool, udp[0], True)
     data = bytes(n % 251 for n in range(9000))
 

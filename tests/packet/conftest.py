@@ -92,8 +92,8 @@ def parts(pool: Pool, data: bytes) -> list[Mbuf]:
     return chained([pool.get(), pool.get(), pool.getcl(flags=0), pool.get()], data)
 
 
-def loose(pool: Pool, data: bytes) -> list[Mbuf]:
-    """Nothing but loose pages."""
+def unmapped(pool: Pool, data: bytes) -> list[Mbuf]:
+    """Nothing but unmapped pages."""
     return [pool.frombytes(data, flags=M_EXTPG, align=len(data) // 2 + 1)]
 
 
@@ -112,14 +112,14 @@ def record(pool: Pool, data: bytes) -> Mbuf:
 
 
 def headed(pool: Pool, data: bytes) -> list[Mbuf]:
-    """Loose pages behind a packet header."""
+    """Unmapped pages behind a packet header."""
     m = pool.gethdr().cat(record(pool, data))
     m.fixhdr()
     return [m]
 
 
 def between(pool: Pool, data: bytes) -> list[Mbuf]:
-    """Loose pages between mbufs, and at the end."""
+    """Unmapped pages between mbufs, and at the end."""
     share = len(data) // 4
     m = pool.getcl().append(data[:share]).cat(pool.frombytes(data[share : 2 * share], flags=M_EXTPG))
     m.cat(pool.getcl(flags=0).append(data[2 * share : 3 * share])).cat(pool.frombytes(data[3 * share :], flags=M_EXTPG))
@@ -127,13 +127,13 @@ def between(pool: Pool, data: bytes) -> list[Mbuf]:
     return [m]
 
 
-def loose_shared(pool: Pool, data: bytes) -> list[Mbuf]:
+def unmapped_shared(pool: Pool, data: bytes) -> list[Mbuf]:
     (m,) = headed(pool, data)
     return [m, m.copypacket()]
 
 
-def loose_sharer(pool: Pool, data: bytes) -> list[Mbuf]:
-    m, n = loose_shared(pool, data)
+def unmapped_sharer(pool: Pool, data: bytes) -> list[Mbuf]:
+    m, n = unmapped_shared(pool, data)
     return [n, m]
 
 
@@ -164,8 +164,9 @@ def file_shared(pool: Pool, data: bytes) -> list[Mbuf]:
 
 
 #: The ways whose bytes are in unmapped pages, or some of them.
-LOOSE: dict[str, Build] = {
-    made.__name__: made for made in (loose, headed, between, loose_shared, loose_sharer, file_pages, file_shared)
+UNMAPPED: dict[str, Build] = {
+    made.__name__: made
+    for made in (unmapped, headed, between, unmapped_shared, unmapped_sharer, file_pages, file_shared)
 }
 WAYS: dict[str, Build] = {
     made.__name__: made
@@ -173,7 +174,7 @@ WAYS: dict[str, Build] = {
         *(inside, headless, packet, cluster, jumbo, tiny, shared, sharer, fixed),
         *(lent, borrowed, clusters, parts),
     )
-} | LOOSE
+} | UNMAPPED
 
 
 @pytest.fixture(params=WAYS)

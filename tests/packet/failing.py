@@ -19,7 +19,7 @@ from mbuf.uma.pages import Pages
 from mbuf.uma.zone import Zone
 from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import SfBuf, SfBufs
-from packet.conftest import LOOSE
+from packet.conftest import UNMAPPED
 from packet.picture import header, picture
 from packet.rows import EVERYWHERE, Row, Words, agree, built, refusal
 
@@ -173,7 +173,7 @@ def fail_each(scarce: Scarce, row: Row, way: str, size: int, words: Words, rest:
                 result = row.call(m, words)
         except (Inval, ReadOnly):
             assert row.rowed
-            assert way in LOOSE
+            assert way in UNMAPPED
             assert picture(pool, *chains) == before
             pool.free_bulk(chains)
             return

@@ -7,7 +7,7 @@ import pytest
 
 from mbuf import M_NOWAIT, M_PKTHDR, MT_DATA, Inval, Mbuf, Pool, ReadOnly
 from mbuf.testing import identity
-from packet.conftest import LOOSE, WAYS
+from packet.conftest import UNMAPPED, WAYS
 from packet.onebyte import BYTES, split
 from packet.picture import adorn, header, mbufs, picture
 
@@ -91,7 +91,7 @@ def try_row(pool: Pool, row: Row, way: str, size: int) -> None:
     m = chains[0]
     if error := refusal(row, way, m):
         refused(pool, row, chains, error)
-    elif row.rowed and way in LOOSE:
+    elif row.rowed and way in UNMAPPED:
         before, whole = header(m), picture(pool, *chains)
         try:
             result = row.call(m, {})

@@ -290,7 +290,7 @@ def test_makespace_stays_inside_the_packet(pool: Pool) -> None:
     m = chain(pool, 10, 10)
     before = picture(pool, m)
     for skip, hlen, said in (
-        (21, 1, "only 20 bytes"),
+        (21, 1, "give 0 to 20"),
         (0, 168, "0 to 167"),
         (0, -1, "0 to 167"),
         (-1, 0, "makespace at"),

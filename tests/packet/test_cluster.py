@@ -33,7 +33,7 @@ def test_an_mbuf_takes_a_cluster_over_with_its_bytes(pool: Pool, size: int) -> N
     assert (m.size, m.refcnt, m.offset) == (size, 1, 0)
     assert m.ext is not None
     assert m.ext.embedded
-    with pytest.raises(Freed, match="given away or freed"):
+    with pytest.raises(Freed, match="freed or given to an mbuf"):
         cluster.data  # noqa: B018
     m.free()
 

@@ -25,8 +25,8 @@ def laid(verb: str, *args: int) -> Row:
 
 def frags(m: Mbuf) -> int:
     """Pieces that the bytes are in: those of unmapped pages are counted."""
-    loose = [n.epg for n in mbufs(m) if n.flags & M_EXTPG]
-    return len(mbufs(m)) - len(loose) + sum(epg.npgs + bool(epg.hdr) + bool(epg.trail) for epg in loose)
+    unmapped = [n.epg for n in mbufs(m) if n.flags & M_EXTPG]
+    return len(mbufs(m)) - len(unmapped) + sum(epg.npgs + bool(epg.hdr) + bool(epg.trail) for epg in unmapped)
 
 
 def collapsed(name: str, most: Callable[[int], int]) -> Row:

@@ -154,7 +154,7 @@ def test_an_mbuf_that_says_it_has_more_bytes_than_the_memory_is_refused(pool: Po
     m = pool.gethdr().append(b"x" * 100)
     memory, refs = bytearray(99), RefCount()
     for add in (lambda: m.extadd(memory), lambda: m.extaddref(memory, refs), lambda: m.extadd(b"")):
-        with pytest.raises(Inval, match="this mbuf takes 100 to"):
+        with pytest.raises(Inval, match="give 100 "):
             add()
     assert (bytes(m), m.ext, refs.count) == (b"x" * 100, None, 0)
     memory += b"!"
@@ -326,7 +326,7 @@ def test_the_routine_is_called_after_the_pool_was_closed(make: Callable[..., Poo
 def test_a_receive_ring_has_no_routine(pool: Pool) -> None:
     memory = bytearray(10)
     m = pool.gethdr()
-    with pytest.raises(Inval, match="a receive ring has none"):
+    with pytest.raises(Inval, match="None for EXT_RXRING"):
         m.extadd(memory, print, type=EXT_RXRING)
     m.extadd(memory, type=EXT_RXRING)
     n = m.copypacket()
@@ -387,7 +387,7 @@ def test_nothing_that_a_routine_keeps_of_its_mbuf_can_be_used(pool: Pool) -> Non
     kept: list[Any] = []
 
     def keep(m: Mbuf) -> None:
-        with pytest.raises(Busy, match="may only look at it"):
+        with pytest.raises(Busy, match="may only read it"):
             m.prepend(50)
         kept.extend((m, m.next))
 
@@ -947,7 +947,7 @@ def test_detach_waits_until_nobody_shares_or_looks(pool: Pool, type: int) -> Non
             user.detach()
     n.freem()
     view = m.data
-    with pytest.raises(Busy, match="looks"):
+    with pytest.raises(Busy, match="there is a view"):
         m.detach()
     assert (bytes(m), bytes(view), m.refcnt) == (b"lent", b"lent", 1)
     view.release()
@@ -969,7 +969,7 @@ def test_a_sharer_left_alone_may_detach(make: Callable[..., Pool]) -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_detach_is_refused_where_uses_are_counted_elsewhere(pool: Pool, count: int) -> None:
     m = pool.get().extaddref(bytearray(10), RefCount(count))
-    with pytest.raises(Busy, match="elsewhere"):
+    with pytest.raises(Busy, match="a RefCount counts"):
         m.detach()
     m.free()
 
@@ -1031,9 +1031,9 @@ def test_flags_that_say_how_an_mbuf_is_built_are_refused(pool: Pool, flags: int)
 @pytest.mark.parametrize("free", [1, "free", b"", ()])
 def test_a_routine_can_be_called(pool: Pool, free: Any) -> None:
     m = pool.get()
-    with pytest.raises(Inval, match="free must be a function"):
+    with pytest.raises(Inval, match="free: give a callable"):
         m.extadd(bytearray(1), free)
-    with pytest.raises(Inval, match="free must be a function"):
+    with pytest.raises(Inval, match="free: give a callable"):
         m.extaddref(bytearray(1), RefCount(), free)
     assert m.ext is None
     m.free()

@@ -1,4 +1,4 @@
-"""One loose page as the storage of an mbuf whose bytes have an address."""
+"""One unmapped page as the storage of an mbuf whose bytes have an address."""
 
 import os
 from typing import Any

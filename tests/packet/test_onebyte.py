@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Inval, Pool, ReadOnly
-from packet.conftest import LOOSE
+from packet.conftest import UNMAPPED
 from packet.failing import Scarce, failing_at_random, stubborn
 from packet.onebyte import BYTES
 from packet.picture import header, picture
@@ -39,7 +39,7 @@ def test_refused_at_random_the_bytes_are_right_in_the_end(make: Callable[..., Po
                     result = stubborn(lambda m=m: row.call(m, {}), unchanged)
             except (Inval, ReadOnly):
                 assert row.rowed
-                assert way.removesuffix(BYTES) in LOOSE
+                assert way.removesuffix(BYTES) in UNMAPPED
                 unchanged()
             else:
                 agree(row, chains, size, before, result)

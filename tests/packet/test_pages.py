@@ -7,7 +7,7 @@ import pytest
 
 from mbuf import M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, M_WAITOK, PAGE_SIZE, Inval, NoBufs, Pool, ReadOnly
 from mbuf.const import EPG_FLAG_ANON
-from mbuf.packet.pages import file_run, pages_of
+from mbuf.packet.pages import file_run, views_outside_file
 from packet.conftest import filed, record
 from packet.failing import Scarce, attempt
 from packet.picture import lens, mbufs
@@ -51,7 +51,7 @@ def test_an_mbuf_has_no_more_than_five_pages(pool: Pool, align: int) -> None:
 
 
 @pytest.mark.parametrize("flags", [M_PKTHDR, M_RDONLY, 1 << 24, M_EXT])
-def test_flags_are_those_of_loose_pages_alone(pool: Pool, flags: int) -> None:
+def test_flags_are_those_of_unmapped_pages_alone(pool: Pool, flags: int) -> None:
     with pytest.raises(Inval, match="M_EXTPG alone"):
         pool.frombytes(b"x", flags=M_EXTPG | flags)
     assert pool.out == 0
@@ -153,7 +153,7 @@ def test_a_header_that_was_added_is_in_no_file(pool: Pool) -> None:
 @pytest.mark.parametrize("at", [0, 3, 50, 99])
 def test_views_are_of_what_is_left(pool: Pool, at: int) -> None:
     m = record(pool, sample(100))
-    views = pages_of(m, at)
+    views = views_outside_file(m, at)
     assert b"".join(views) == sample(100)[at:]
     assert all(view.readonly for view in views)
     m.freem()
@@ -163,7 +163,7 @@ def test_views_are_of_what_is_left(pool: Pool, at: int) -> None:
 @pytest.mark.parametrize("at", [0, 3, 50, 99])
 def test_what_is_in_a_file_is_not_looked_at(pool: Pool, at: int) -> None:
     m = filed(pool, sample(100), 4050)
-    assert (pages_of(m, at), pool.sfbufs.mapped) == ([], 0)
+    assert (views_outside_file(m, at), pool.sfbufs.mapped) == ([], 0)
     views = list(m.adj(at))
     assert b"".join(views) == sample(100)[at:]
     assert all(view.readonly for view in views)

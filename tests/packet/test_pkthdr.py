@@ -62,11 +62,11 @@ def test_the_highest_checksum_flag_follows_the_send_tag(pool: Pool) -> None:
     m = pool.gethdr()
     hdr = m.pkthdr
     hdr.csum_flags = 5
-    with pytest.raises(Inval, match="CSUM_SND_TAG follows the send tag"):
+    with pytest.raises(Inval, match="CSUM_SND_TAG can.t be set or cleared"):
         hdr.csum_flags = CSUM_SND_TAG
     hdr.snd_tag = SndTag(pool.snd_tags, Interface(), 0)
     assert hdr.csum_flags == CSUM_SND_TAG | 5
-    with pytest.raises(Inval, match="CSUM_SND_TAG follows the send tag"):
+    with pytest.raises(Inval, match="CSUM_SND_TAG can.t be set or cleared"):
         hdr.csum_flags = 5
     hdr.csum_flags = CSUM_SND_TAG | 6
     assert hdr.csum_flags == CSUM_SND_TAG | 6
@@ -198,7 +198,7 @@ def test_the_flag_follows_the_send_tag(pool: Pool, card: Card, flags: int) -> No
     if not flags & CSUM_SND_TAG:
         m.pkthdr.snd_tag = pool.snd_tag_alloc(card)
     before = m.pkthdr.csum_flags
-    with pytest.raises(Inval, match="CSUM_SND_TAG follows"):
+    with pytest.raises(Inval, match="CSUM_SND_TAG can.t be set"):
         m.pkthdr.csum_flags = flags
     assert m.pkthdr.csum_flags == before
     m.pkthdr.csum_flags = before | 0x400

@@ -237,7 +237,7 @@ def test_copyup_always_makes_a_new_front_with_room_before_it(
 def test_copyup_holds_room_and_bytes_in_one_mbuf(pool: Pool, n: int, room: int) -> None:
     m = chain(pool, 168, 10)
     before = picture(pool, m)
-    with pytest.raises(Inval, match="holds 168 together"):
+    with pytest.raises(Inval, match="holds 168 beside its header"):
         m.copyup(n, room)
     assert picture(pool, m) == before
     m.freem()

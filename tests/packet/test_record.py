@@ -10,7 +10,7 @@ import pytest
 
 from mbuf import M_EXTPG, M_NOWAIT, Busy, Freed, Inval, Mbuf, NoMemory, Pool, Vm
 from mbuf.const import EPG_FLAG_2FREE, EPG_FLAG_ANON
-from mbuf.packet.record import exchange, forget, hold, payload, renewed
+from mbuf.packet.record import exchange, free_pages, hold, new_pages, payload
 
 
 class Session:
@@ -37,12 +37,12 @@ class Session:
         self.remains.append(remains)
 
 
-def loose(pool: Pool, data: bytes = b"0123456789") -> Mbuf:
+def unmapped(pool: Pool, data: bytes = b"0123456789") -> Mbuf:
     return pool.frombytes(data, flags=M_EXTPG)
 
 
-def test_an_mbuf_without_loose_pages_or_session_has_no_tls(pool: Pool) -> None:
-    with pool.get() as plain, loose(pool) as m:
+def test_an_mbuf_without_unmapped_pages_or_session_has_no_tls(pool: Pool) -> None:
+    with pool.get() as plain, unmapped(pool) as m:
         assert plain.tls is None
         assert m.tls is None
     with pytest.raises(Freed):
@@ -51,7 +51,7 @@ def test_an_mbuf_without_loose_pages_or_session_has_no_tls(pool: Pool) -> None:
 
 def test_the_owner_takes_a_reference_and_sharers_name_the_session_without(pool: Pool) -> None:
     session = Session(pool)
-    m = loose(pool)
+    m = unmapped(pool)
     hold(m, session)
     assert (m.tls, session.refs) == (session, 1)
     n = m.copym()
@@ -67,7 +67,7 @@ def test_the_owner_takes_a_reference_and_sharers_name_the_session_without(pool: 
 @pytest.mark.parametrize("first", ["owner", "sharer"])
 def test_the_last_reference_is_handed_over_when_the_pages_are_gone(pool: Pool, first: str) -> None:
     session = Session(pool)
-    m = loose(pool)
+    m = unmapped(pool)
     hold(m, session)
     n = m.copym()
     one, other = (m, n) if first == "owner" else (n, m)
@@ -85,7 +85,7 @@ def test_the_last_reference_is_handed_over_when_the_pages_are_gone(pool: Pool, f
 
 def test_what_is_left_of_an_mbuf_goes_home_when_it_is_dropped(pool: Pool) -> None:
     session = Session(pool)
-    m = loose(pool)
+    m = unmapped(pool)
     hold(m, session)
     epg = m.epg
     m.free()
@@ -97,7 +97,7 @@ def test_what_is_left_of_an_mbuf_goes_home_when_it_is_dropped(pool: Pool) -> Non
 
 def test_views_of_the_bytes_outlive_the_record(pool: Pool) -> None:
     session = Session(pool)
-    m = loose(pool)
+    m = unmapped(pool)
     hold(m, session)
     (view,) = m
     m.free()
@@ -108,9 +108,9 @@ def test_views_of_the_bytes_outlive_the_record(pool: Pool) -> None:
     assert pool.pages.used == 0
 
 
-def test_a_session_is_for_unshared_loose_pages_with_bytes(pool: Pool) -> None:
+def test_a_session_is_for_unshared_unmapped_pages_with_bytes(pool: Pool) -> None:
     session: Any = Session(pool)
-    with pool.get() as plain, loose(pool) as m, loose(pool, b"") as empty:
+    with pool.get() as plain, unmapped(pool) as m, unmapped(pool, b"") as empty:
         for bad in (plain, empty, None):
             with pytest.raises(Inval):
                 hold(bad, session)  # type: ignore[arg-type]
@@ -122,9 +122,9 @@ def test_a_session_is_for_unshared_loose_pages_with_bytes(pool: Pool) -> None:
             # The pages are another's, though nobody else looks at them any more.
             with pytest.raises(Busy):
                 hold(n, session)
-        with loose(pool) as cut:
+        with unmapped(pool) as cut:
             cut.adj(2)
-            with pytest.raises(Inval, match="cut off"):
+            with pytest.raises(Inval, match="was trimmed"):
                 hold(cut, session)
     assert session.refs == 0
 
@@ -132,7 +132,7 @@ def test_a_session_is_for_unshared_loose_pages_with_bytes(pool: Pool) -> None:
 def test_an_mbuf_has_one_session_at_most(pool: Pool) -> None:
     session = Session(pool)
     session.ref()
-    with loose(pool) as m:
+    with unmapped(pool) as m:
         hold(m, session)
         with pytest.raises(Inval, match="record"):
             hold(m, session)
@@ -152,12 +152,12 @@ def test_pages_of_a_file_give_way_to_pages_in_memory(pool: Pool, tmp_path: Path)
         data = payload(m)
         assert data == path.read_bytes()[100:9100]
         view = list(m)[1]
-        fresh = renewed(m, data[::-1], M_NOWAIT, None)
+        fresh = new_pages(m, data[::-1], M_NOWAIT, None)
         assert (file.users, pool.pages.used) == (1, 3)
         before = m.epg.pages
         exchange(m, fresh, b"===")
-        forget(fresh)
-        forget(fresh)
+        free_pages(fresh)
+        free_pages(fresh)
         assert bytes(m) == b"<" + data[::-1] + b"==="
         assert (file.users, pool.pages.used, m.epg.flags, m.epg.nrdy) == (0, 3, EPG_FLAG_ANON, 0)
         assert (m.epg.npgs, m.epg.first_off, m.epg.last_len, m.epg.pages != before) == (3, 100, 908, True)
@@ -184,34 +184,34 @@ def test_the_free_routine_sees_the_old_pages_once(pool: Pool) -> None:
     mine.epg.last_len = 4
     mine.len = 4
     pages = mine.epg.pages
-    fresh = renewed(mine, b"wxyz", M_NOWAIT, None)
+    fresh = new_pages(mine, b"wxyz", M_NOWAIT, None)
     exchange(mine, fresh, b"")
     assert (bytes(mine), seen) == (b"wxyz", [])
-    forget(fresh)
+    free_pages(fresh)
     assert seen == [(pages, "mine", 2)]
     assert (pool.out, pool.pages.used) == (0, 0)
 
 
 def test_pages_that_were_not_put_anywhere_are_freed(pool: Pool) -> None:
-    with loose(pool) as m, loose(pool, bytes(5000)) as other:
-        fresh = renewed(m, b"abcdefghij", M_NOWAIT, None)
+    with unmapped(pool) as m, unmapped(pool, bytes(5000)) as other:
+        fresh = new_pages(m, b"abcdefghij", M_NOWAIT, None)
         for target, trail in ((other, b""), (m, b"more")):
             with pytest.raises(Inval, match="other pages"):
                 exchange(target, fresh, trail)
         with pytest.raises(IndexError):
-            renewed(m, b"short", M_NOWAIT, None)
+            new_pages(m, b"short", M_NOWAIT, None)
         assert (bytes(m), pool.pages.used) == (b"0123456789", 4)
-        forget(fresh)
+        free_pages(fresh)
         for gone in (fresh, None):
-            with pytest.raises(Inval, match="renewed"):
+            with pytest.raises(Inval, match="new_pages"):
                 exchange(m, gone, b"")  # type: ignore[arg-type]
-        forget(None)  # type: ignore[arg-type]
+        free_pages(None)  # type: ignore[arg-type]
         assert pool.pages.used == 3
 
 
 def test_out_of_pages_nothing_is_left_behind(make: Callable[..., Pool]) -> None:
     pool = make(vm=Vm(realmem=4 << 20))
-    with loose(pool, bytes(20000)) as m:
+    with unmapped(pool, bytes(20000)) as m:
         rest = []
         while True:
             try:
@@ -222,10 +222,10 @@ def test_out_of_pages_nothing_is_left_behind(make: Callable[..., Pool]) -> None:
             rest.pop().free()
             used = pool.pages.used
             with pytest.raises(NoMemory):
-                renewed(m, bytes(20000), M_NOWAIT, None)
+                new_pages(m, bytes(20000), M_NOWAIT, None)
             assert pool.pages.used == used, k
         rest.pop().free()
-        forget(renewed(m, bytes(20000), M_NOWAIT, None))
+        free_pages(new_pages(m, bytes(20000), M_NOWAIT, None))
         pool.free_bulk(rest)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mbuf import Mbuf, Pool
-from mbuf.packet.source import Source, serve
+from mbuf.packet.source import Source, set_source
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ def test_a_source_is_a_door_without_a_house_behind(pool: Pool, ask: Callable[[Mb
     with pool.gethdr().append(bytes(150)) as m:
         home: Any = pool.zones.mbuf
         source = home.source
-        serve(home, Source())
+        set_source(home, Source())
         with pytest.raises(NotImplementedError):
             ask(m)
-        serve(home, source)
+        set_source(home, source)
         assert bytes(m) == bytes(150)
 
 
@@ -33,5 +33,5 @@ def test_only_a_source_serves_a_home(pool: Pool, at: Any, source: Any) -> None:
     home: Any = pool.zones.mbuf
     before = home.source
     with pytest.raises(TypeError):
-        serve(home if at == "home" else at, source)
+        set_source(home if at == "home" else at, source)
     assert home.source is before

@@ -104,7 +104,7 @@ def test_a_buffer_that_is_full_without_a_separator_says_so(pool: Pool) -> None:
 def test_no_more_than_the_limit_goes_in(pool: Pool) -> None:
     buffer = fed(pool, b"x" * 60, limit=100)
     m = pool.getcl().append(b"y" * 41)
-    with pytest.raises(NoBufs, match="41 bytes don't fit: the stream buffer has 60, and a limit of 100") as caught:
+    with pytest.raises(NoBufs, match="41 bytes don't fit: the stream buffer has 60, and its limit is 100") as caught:
         buffer.append(m)
     assert (caught.value.limit, caught.value.used, len(m), len(buffer)) == (100, 60, 41, 60)
     buffer.append(m.adj(1))

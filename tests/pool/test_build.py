@@ -1,4 +1,4 @@
-"""Mbufs that come with something in them; those of bytes are in packet/test_build.py, loose ones in test_loose.py."""
+"""Mbufs that come with something in them; those of bytes are in packet/test_build.py."""
 
 import mmap
 import os

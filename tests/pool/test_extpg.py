@@ -1,4 +1,4 @@
-"""mbuf(9)'s allocation calls for mbufs of loose pages."""
+"""mbuf(9)'s allocation calls for mbufs of unmapped pages."""
 
 from collections.abc import Callable
 from typing import Any

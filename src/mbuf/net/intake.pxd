@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.chain cimport Chain, cut, free_chain, link
-from mbuf.packet.mbuf cimport Mbuf, count_whole
+from mbuf.packet.mbuf cimport Mbuf, use_whole_storage
 from mbuf.packet.segment cimport capacity, check_alive, space
 from mbuf.pool.pool cimport Pool
 from mbuf.vm.commit cimport settle

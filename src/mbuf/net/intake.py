@@ -20,7 +20,7 @@ from mbuf.vm.page import pane
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, free_chain, link
-    from mbuf.packet.mbuf import count_whole
+    from mbuf.packet.mbuf import use_whole_storage
     from mbuf.packet.segment import capacity, check_alive, space
     from mbuf.vm.commit import settle
 
@@ -101,7 +101,7 @@ class Intake:
         last: Any = m
         while got > capacity(last) and last._next is not None:
             got -= capacity(last)
-            count_whole(last)
+            use_whole_storage(last)
             before = last
             last = last._next
         last.grow(got)

@@ -1,4 +1,4 @@
-"""Loose pages as TLS 1.3 records: files go out encrypted, and are read only for that.
+"""Unmapped pages as TLS 1.3 records: files go out encrypted, and are read only for that.
 
 A session numbers, frames and encrypts what one side of a connection sends; it never sees a socket. Its
 references are counted as refcount(9) does. The last one goes to a worker, which destroys the session.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_EXTPG, M_NOTREADY, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, NotSupported
-from mbuf.packet.record import alone, exchange, forget, hold, payload, renewed
+from mbuf.packet.record import check_sole_user, exchange, free_pages, hold, new_pages, payload
 from mbuf.packet.source import until
 from mbuf.vm.ints import clip
 from mbuf.vm.lock import Lock
@@ -127,7 +127,7 @@ class TlsSession:
     # Records.
 
     def frame(self, m: Mbuf, record_type: int = APPLICATION_DATA) -> Mbuf:
-        """Make each mbuf of loose pages of the chain a record, with header and trailer. See ktls_frame.
+        """Make each mbuf of unmapped pages of the chain a record, with header and trailer. See ktls_frame.
 
         These count in the mbufs' lengths and the packet's. The records wait for `encrypt`, with M_NOTREADY: don't
         send them before. Mbufs of other kinds must be empty: add headers later. Raises `Inval`, or `Busy` where
@@ -141,7 +141,7 @@ class TlsSession:
                 raise Freed("frame: this TLS session was closed")
             records = [n for n in _mbufs(m) if _framable(n)]
             if not records:
-                raise Inval("frame: there are no loose pages: get them from a file, or with M_EXTPG")
+                raise Inval("frame: there are no unmapped pages: get them from a file, or with M_EXTPG")
             if self.seqno > (1 << 64) - 1 - len(records):
                 raise Inval("frame: this TLS session has used up its numbers: change the key")
             if m.flags & M_PKTHDR:
@@ -176,7 +176,7 @@ class TlsSession:
         try:
             for n in records:
                 sealed = self._seal(n)
-                pages.append(renewed(n, sealed, clip(how), deadline))
+                pages.append(new_pages(n, sealed, clip(how), deadline))
                 trails.append(sealed[-TRAILER:])
             with self._lock:
                 if self._framed(m) != records:
@@ -187,14 +187,14 @@ class TlsSession:
         finally:
             # The new pages, or if all went well, the old ones.
             for fresh in pages:
-                forget(fresh)
+                free_pages(fresh)
         return m
 
     def _framed(self, m: Mbuf) -> list[Mbuf]:
         """The records of the chain, each as `frame` left it."""
         records = [n for n in _mbufs(m) if n.flags & M_EXTPG]
         for n in records:
-            alone(n, "encrypt")
+            check_sole_user(n, "encrypt")
             epg = n.epg
             if n.tls is not self:
                 raise Inval("encrypt: an mbuf is no record of this session: frame the chain first")
@@ -242,9 +242,11 @@ def _framable(m: Mbuf) -> bool:
     """Whether an mbuf will be a record; false for an empty one of another kind."""
     if not m.flags & M_EXTPG:
         if m.len:
-            raise Inval("frame: bytes that are not in loose pages would go out unencrypted: frame first, then prepend")
+            raise Inval(
+                "frame: bytes that are not in unmapped pages would go out unencrypted: frame first, then prepend"
+            )
         return False
-    alone(m, "frame")
+    check_sole_user(m, "frame")
     if m.tls is not None or m.epg.hdr or m.epg.trail:
         raise Inval("frame: an mbuf is a record already, or has a header or trailer")
     if not 0 < m.len <= MAX_FRAME:

@@ -229,10 +229,10 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if self.transport is None or self._closing or self._ending or self.transport.is_closing():
             m.freem()
             return
-        self.out.append(m, settle=False)
+        self.out.append(m, check_full=False)
         if not self._stuck:
             self._flush()
-        self.out.settle()
+        self.out.check_full()
 
     async def drain(self) -> None:
         """Wait until less than `out.lowat` bytes wait to be sent, if they are too many now.

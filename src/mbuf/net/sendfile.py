@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.const import M_EXTPG, M_NOTREADY
 from mbuf.errors import Inval, MbufError, NotSupported
-from mbuf.packet.pages import file_run, pages_of
+from mbuf.packet.pages import file_run, views_outside_file
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
@@ -136,7 +136,7 @@ class Transfer:
         m, at, size = self._m, self._at, 0
         while m is not None and size < _BATCH:
             _ready(m)
-            pieces = pages_of(m, at) if m.flags & M_EXTPG else [m.data[at:]] if at < m.len else []
+            pieces = views_outside_file(m, at) if m.flags & M_EXTPG else [m.data[at:]] if at < m.len else []
             if len(views) + len(pieces) > _IOV_MAX:
                 break
             views += pieces

@@ -94,7 +94,7 @@ class Receiver(Arms):
         #: What the headers of the packets of a message are like.
         self._like: PktHdr = PktHdr.__new__(PktHdr)
         reset_header(self._like)
-        self._like.place = interface
+        self._like.rcvif_or_tag = interface
         self.busy = False
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._truncated = self._faults = 0
@@ -208,7 +208,7 @@ class Receiver(Arms):
         like.rcv_tstmp = inbox.stamp(i)
         like.PH_loc = self._dropped
         if self._named:
-            like.hold(self._whom(inbox.name(i)), 0)
+            like.set_rcvif_or_tag(self._whom(inbox.name(i)), 0)
         like.PH_per = inbox.tag(i)
         bits = (M_TSTMP if like.rcv_tstmp else 0) | (M_VLANTAG if like.PH_per else 0)
         self._bytes += size

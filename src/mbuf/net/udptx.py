@@ -247,7 +247,7 @@ class Sender:
         """The name of the peer that a packet goes to; None if the socket knows."""
         if self._connected or self._to is not None or not m.bits & M_PKTHDR:
             return self._to
-        whom = m.hdr.place
+        whom = m.hdr.rcvif_or_tag
         return cython.cast(Peer, whom).name if isinstance(whom, Peer) else None
 
 

@@ -6,16 +6,17 @@ from mbuf.packet.chain cimport (
     cut,
     fingerprint,
     free_chain,
-    headed,
     last_of,
     length,
     link,
+    link_last,
     next_checked,
+    pkthdr_of,
     swap,
 )
-from mbuf.packet.header cimport ROUNDS, changing, move_header
+from mbuf.packet.header cimport ROUNDS, chain_changed, move_header
 from mbuf.packet.segment cimport capacity, check_alive, space, start, writable
-from mbuf.packet.source cimport Source, origin
+from mbuf.packet.source cimport Source, source_of
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan
 
@@ -38,7 +39,7 @@ cdef void _commit_append(Chain m, Chain last, Loan data, Py_ssize_t count, Chain
 
 
 @cython.locals(first=Chain, last=Chain, m=Chain, gap=Py_ssize_t, piece=Py_ssize_t)
-cdef Chain plain(
+cdef Chain chain_of_bytes(
     Source source, int kind, Py_ssize_t zeros, Loan data, Py_ssize_t at, Py_ssize_t size
 )
 
@@ -65,11 +66,11 @@ cdef tuple makespace(Chain m, Py_ssize_t skip, Py_ssize_t size)
 
 
 @cython.locals(rest=Py_ssize_t)
-cdef Chain _part_here(Chain m, Chain p, Py_ssize_t at, Py_ssize_t size)
+cdef Chain _open_gap_in_place(Chain m, Chain p, Py_ssize_t at, Py_ssize_t size)
 
 
 @cython.locals(after=Chain, found=Chain, last=Chain)
-cdef Chain _part_after(Chain m, Chain p, Py_ssize_t at, Py_ssize_t size, Chain top, Chain fresh)
+cdef Chain _open_gap_in_new(Chain m, Chain p, Py_ssize_t at, Py_ssize_t size, Chain top, Chain fresh)
 
 
 @cython.locals(top=Chain, last=Chain, n=Chain, piece=Py_ssize_t)

@@ -1,8 +1,8 @@
-"""Chains made longer: bytes before, after and between those that there are.
+"""Chains made longer: prepend, append, copyback, makespace.
 
-Uses the room that mbufs have, and asks the source for more mbufs. What is to be written comes as a buffer that was
-taken before (`Loan`). A verb looks how many mbufs it needs, gets them and fills them where nobody sees them, looks
-again, and links them in one step with the bytes that go into the room that there was.
+The room in the mbufs of the chain is used first; the source gives more mbufs. Data is a buffer that the caller has
+exported before. Each function allocates the mbufs that it needs and fills them while they aren't linked yet. Then it
+checks that the chain is still the same, and in one commit links them and writes to the room in the old mbufs.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ if not cython.compiled:
         cut,
         fingerprint,
         free_chain,
-        headed,
         last_of,
         length,
         link,
+        link_last,
         next_checked,
+        pkthdr_of,
         swap,
     )
-    from mbuf.packet.header import ROUNDS, changing, move_header
+    from mbuf.packet.header import ROUNDS, chain_changed, move_header
     from mbuf.packet.pkthdr import add_len
     from mbuf.packet.segment import capacity, check_alive, space, start, writable
-    from mbuf.packet.source import origin
+    from mbuf.packet.source import source_of
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
-#: What a gap is filled with.
+#: The bytes of a gap.
 ZEROS = bytes(MLEN)
 
 
 def prepend(m: Chain, n: int, how: int, deadline: float | None) -> int:
-    """Have n bytes more at the front, for which there is no room."""
+    """Add n bytes at the front, in a new mbuf. See m_prepend."""
     check_alive(m)
     for _ in range(ROUNDS):
         head = m.bits & M_PKTHDR
         most = MHLEN if head else MLEN
         if not 0 <= n <= most:
-            raise Inval(f"prepend: {n} bytes: a new mbuf in front of this one holds 0 to {most}")
-        p: Chain = origin(m).get(how, m.kind, head, deadline)
+            raise Inval(f"prepend: {n} bytes: give 0 to {most}, which a new mbuf in front of this one holds")
+        p: Chain = source_of(m).get(how, m.kind, head, deadline)
         if m.alive and m.bits & M_PKTHDR == head:
             enter_commit()
             put_front(m, p)
@@ -66,11 +67,11 @@ def prepend(m: Chain, n: int, how: int, deadline: float | None) -> int:
         free_chain(p)
         settle()
         check_alive(m)
-    raise changing("prepend")
+    raise chain_changed("prepend")
 
 
 def put_front(m: Chain, n: Chain) -> None:
-    """In a commit: put the body of a new mbuf in front, with this one's header; the old body comes next."""
+    """In a commit: put a new mbuf in front, under the old handle: `m` has its contents then, `n` those of `m`."""
     if m.bits & M_PKTHDR:
         move_header(n, m)
     swap(m, n)
@@ -90,7 +91,7 @@ def append(m: Chain, data: Loan) -> int:
         _commit_append(m, last, data, size, None)
         return 0
     for _ in range(ROUNDS):
-        more: Any = plain(origin(m), last.kind, 0, data, room, size - room)
+        more: Any = chain_of_bytes(source_of(m), last.kind, 0, data, room, size - room)
         if not m.alive or not last.alive or last is not last_of(m) or space(last) != room:
             free_chain(more)
             settle()
@@ -102,11 +103,11 @@ def append(m: Chain, data: Loan) -> int:
             more = None
         _commit_append(m, last, data, min(room, size), more)
         return 0
-    raise changing("append")
+    raise chain_changed("append")
 
 
 def _commit_append(m: Chain, last: Chain, data: Loan, count: int, more: Any) -> None:
-    """Write the first bytes of data to the room after the last mbuf's, and link the mbufs that hold the others."""
+    """Write the first `count` bytes of data to the end of the last mbuf, and link the mbufs that hold the rest."""
     enter_commit()
     last.buf.store(last.off + last.count, data, 0, count)
     last.count += count
@@ -117,17 +118,14 @@ def _commit_append(m: Chain, last: Chain, data: Loan, count: int, more: Any) -> 
     leave_commit()
 
 
-def plain(source: Source, kind: int, zeros: int, data: Loan, at: int, size: int) -> Any:
-    """A chain of plain mbufs that holds some zeros, and then `size` bytes of data from `at` on."""
+def chain_of_bytes(source: Source, kind: int, zeros: int, data: Loan, at: int, size: int) -> Any:
+    """Return a new chain of mbufs without clusters: `zeros` zeros, then `size` bytes of data from byte `at` on."""
     first: Chain = cython.cast(Chain, None)
     last: Chain = cython.cast(Chain, None)
     try:
         while last is None or zeros or size:
             m: Chain = cython.cast(Chain, source.get(M_NOWAIT, kind, 0, None))
-            if last is None:
-                first = m
-            else:
-                link(last, m)
+            first = link_last(first, last, m)
             last = m
             gap = min(zeros, MLEN)
             m.buf.write(m.off, ZEROS, 0, gap)
@@ -159,18 +157,18 @@ def copyback(m: Chain, off: int, data: Loan) -> int:
         zeros = max(skip - p.count, 0)
         there = 0 if zeros else _overlap(p, skip, size)
         last: Any = last_of(p)
-        # The room after the last mbuf's data is used where data goes on into it, not by a gap.
+        # The room in the last mbuf is used for data, but not for a gap.
         room = 0 if zeros else min(size - there, space(last))
         more: Any = None
         if zeros or there + room < size:
-            more = plain(origin(m), last.kind, zeros, data, there + room, size - there - room)
+            more = chain_of_bytes(source_of(m), last.kind, zeros, data, there + room, size - there - room)
             if not m.alive or fingerprint(m) != mark or (room and space(last) < room):
                 free_chain(more)
                 settle()
                 continue
         end = before + skip + size
         if not size:
-            # The kernel counts whole mbufs only when there is nothing to write.
+            # If there is nothing to write, the kernel counts only whole mbufs.
             end = before + p.count + (zeros - 1) // MLEN * MLEN if zeros else before
         enter_commit()
         if more is not None:
@@ -181,17 +179,17 @@ def copyback(m: Chain, off: int, data: Loan) -> int:
             m.hdr.len = end
         leave_commit()
         return 0
-    raise changing("copyback")
+    raise chain_changed("copyback")
 
 
 def _overlap(m: Chain, skip: int, size: int) -> int:
-    """How many of `size` bytes from byte `skip` of this mbuf on are there already; they may be written."""
+    """Return how many of `size` bytes from byte `skip` of `m` on exist; `ReadOnly` if they can't be written."""
     done = 0
     n: Any = m
     while n is not None and done < size:
         piece = min(n.count - skip, size - done)
         if piece and (n.buf.fixed or n.bits & M_EXTPG):
-            raise ReadOnly("copyback: the bytes are in unmapped pages, or in memory that was lent for reading only")
+            raise ReadOnly("copyback: the bytes are in unmapped pages, or lent for reading only: write to m.dup()")
         done += piece
         skip = 0
         n = next_checked(n)
@@ -199,7 +197,7 @@ def _overlap(m: Chain, skip: int, size: int) -> int:
 
 
 def _overwrite(m: Chain, skip: int, data: Loan, size: int) -> None:
-    """In a commit: write the first `size` bytes of data from byte `skip` of this mbuf on."""
+    """In a commit: write the first `size` bytes of data over the chain, from byte `skip` of `m` on."""
     at = 0
     n: Any = m
     while at < size and n is not None:
@@ -211,11 +209,11 @@ def _overwrite(m: Chain, skip: int, data: Loan, size: int) -> None:
 
 
 def makespace(m: Chain, skip: int, size: int) -> tuple[Any, int]:
-    """Make room after the first `skip` bytes of the packet. See m_makespace."""
+    """Make room for `size` bytes after the first `skip` bytes of the packet. See m_makespace."""
     top: Chain = cython.cast(Chain, None)
     fresh: Chain = cython.cast(Chain, None)
     for _ in range(ROUNDS):
-        headed(m)
+        pkthdr_of(m)
         if not 0 <= size < MHLEN:
             raise Inval(f"makespace: {size} bytes: give 0 to {MHLEN - 1}")
         mark = fingerprint(m)
@@ -225,20 +223,20 @@ def makespace(m: Chain, skip: int, size: int) -> tuple[Any, int]:
             at -= p.count
             p = next_checked(p)
         if p is None:
-            raise Inval(f"makespace at {skip}: the packet has only {length(m)} bytes")
+            raise Inval(f"makespace at {skip}: give 0 to {length(m)}, the bytes of the packet")
         if p.bits & M_EXTPG:
-            raise Inval("makespace: the bytes are in unmapped pages: see unmapped_to_ext")
+            raise Inval("makespace: the bytes are in unmapped pages: call unmapped_to_ext() first")
         rest = p.count - at
         if (rest > at and writable(p) and size <= p.off - start(p)) or size <= space(p):
-            return _part_here(m, p, at, size), at
-        source = origin(m)
+            return _open_gap_in_place(m, p, at, size), at
+        source = source_of(m)
         try:
             top = _tail_copy(source, p, at, rest)
             fresh = cython.cast(Chain, None)
             if not writable(p) or size > space(p) + rest:
                 fresh = cython.cast(Chain, source.get(M_NOWAIT, p.kind, 0, None))
             if m.alive and fingerprint(m) == mark and (fresh is not None or writable(p)):
-                return _part_after(m, p, at, size, top, fresh), 0 if fresh is not None else at
+                return _open_gap_in_new(m, p, at, size, top, fresh), 0 if fresh is not None else at
         except BaseException:
             free_chain(top)
             free_chain(fresh)
@@ -247,11 +245,11 @@ def makespace(m: Chain, skip: int, size: int) -> tuple[Any, int]:
         free_chain(top)
         free_chain(fresh)
         settle()
-    raise changing("makespace")
+    raise chain_changed("makespace")
 
 
-def _part_here(m: Chain, p: Chain, at: int, size: int) -> Chain:
-    """Part the bytes of one mbuf at `at`, in the room that it has."""
+def _open_gap_in_place(m: Chain, p: Chain, at: int, size: int) -> Chain:
+    """Make the gap inside mbuf `p`, by moving its bytes before or after `at`."""
     enter_commit()
     rest = p.count - at
     if rest > at and writable(p) and size <= p.off - start(p):
@@ -266,8 +264,8 @@ def _part_here(m: Chain, p: Chain, at: int, size: int) -> Chain:
     return p
 
 
-def _part_after(m: Chain, p: Chain, at: int, size: int, top: Any, fresh: Any) -> Any:
-    """Part the bytes of one mbuf at `at`; those after it are copied in `top`, and the room may be in `fresh`."""
+def _open_gap_in_new(m: Chain, p: Chain, at: int, size: int, top: Any, fresh: Any) -> Any:
+    """End `p` at `at`; the gap is at its end, or in `fresh` if given; `top` has copies of the bytes after it."""
     enter_commit()
     after: Any = cut(p)
     p.count = at
@@ -289,7 +287,7 @@ def _part_after(m: Chain, p: Chain, at: int, size: int, top: Any, fresh: Any) ->
 
 
 def _tail_copy(source: Source, m: Chain, at: int, rest: int) -> Any:
-    """The last `rest` bytes of an mbuf, from `at` on, in new mbufs; None if there are none."""
+    """Copy the last `rest` bytes of an mbuf, from `at` on, to new mbufs; None if there are none."""
     top: Chain = cython.cast(Chain, None)
     last: Chain = cython.cast(Chain, None)
     try:
@@ -300,10 +298,7 @@ def _tail_copy(source: Source, m: Chain, at: int, rest: int) -> Any:
             else:
                 n = cython.cast(Chain, source.get(M_NOWAIT, m.kind, 0, None))
                 piece = rest
-            if last is None:
-                top = n
-            else:
-                link(last, n)
+            top = link_last(top, last, n)
             last = n
             check_alive(m)
             n.buf.move(n.off, m.buf, m.off + at, piece)

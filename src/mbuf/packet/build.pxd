@@ -1,10 +1,10 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, fingerprint, free_chain, link, own_header
+from mbuf.packet.chain cimport Chain, fingerprint, free_chain, link, link_last, own_header
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
 from mbuf.packet.segment cimport check_alive, space
-from mbuf.packet.segmentation cimport begin_like
+from mbuf.packet.segmentation cimport init_pkthdr_like
 from mbuf.packet.source cimport Source
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False
-"""Chains made of bytes that come from outside.
+"""Chains made of bytes from outside: copied in, or received into posted mbufs.
 
-Asks a source for the mbufs, or fills those that it is given. Nothing is left of what fails.
+The mbufs come from a source, or from the caller. After an error, all that was allocated is freed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from mbuf.packet.pkthdr import PktHdr
 from mbuf.vm.page import pane
 
 if not cython.compiled:
-    from mbuf.packet.chain import fingerprint, free_chain, link, own_header
+    from mbuf.packet.chain import fingerprint, free_chain, link, link_last, own_header
     from mbuf.packet.pkthdr import reset_header
     from mbuf.packet.segment import check_alive, space
-    from mbuf.packet.segmentation import begin_like
+    from mbuf.packet.segmentation import init_pkthdr_like
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def fill_chain(m: Mbuf, data: Loan, align: int) -> Mbuf:
-    """Fill a new chain, from byte `align` of its first mbuf on, with the bytes of data. See m_uiotombuf."""
+    """Copy data to a new chain, which has room for it; `align` bytes stay free before it. See m_uiotombuf."""
     if m is None or data is None:
         raise TypeError("fill_chain: give the chain to fill, and what to fill it with")
     n: Chain | None = m
@@ -61,9 +61,10 @@ def from_device(
     copy: Callable[[memoryview, memoryview], object] | None,
     view: memoryview | None,
 ) -> Mbuf:
-    """A packet of the bytes of data, with `off` bytes of room before them. See m_devget.
+    """Return a packet with a copy of data, and `off` bytes of room before it. See m_devget.
 
-    All mbufs are there before the first byte is copied; `copy`, if given, is then called with each piece of `view`.
+    Without `copy` the bytes are copied here. With it, all mbufs are allocated first, and then `copy(source, target)` is
+    called with each piece of `view` and the bytes of the mbuf for it.
     """
     if source is None or data is None:
         raise TypeError("from_device: give a source, and the bytes")
@@ -78,14 +79,12 @@ def from_device(
                 m = source.getcl(M_NOWAIT, MT_DATA, 0 if at else M_PKTHDR, None)
             else:
                 m = source.get(M_NOWAIT, MT_DATA, 0 if at else M_PKTHDR, None)
+            top = link_last(top, last, m)
             if last is None:
-                top = m
-                m.hdr.hold(rcvif, 0)
+                m.hdr.set_rcvif_or_tag(rcvif, 0)
                 m.hdr.len = size
                 if not large and size + off + source.max_linkhdr <= MHLEN:
                     off += source.max_linkhdr
-            else:
-                link(last, m)
             last = m
             m.off += off
             off = 0
@@ -100,7 +99,7 @@ def from_device(
             while m is not None:
                 copy(view[at : at + m.count], pane(m.buf, m.off, m.count, False))
                 if fingerprint(top) != mark:
-                    raise Freed("devget: the copy routine has changed the packet")
+                    raise Freed("devget: the copy routine has changed the packet: it may only write bytes")
                 at += m.count
                 m = m._next
     except BaseException:
@@ -112,10 +111,10 @@ def from_device(
 
 
 def from_rx(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int = 0) -> Mbuf:
-    """The packet of `size` bytes that somebody has written to the last mbufs of a list, the very last one first.
+    """Return the packet of `size` bytes that was written to the last mbufs of a list, beginning with the very last.
 
-    To each up to its end; the last that it takes has what is left. They are taken out of the list. The packet has
-    flags `bits`, and a header `like` that, if one is given.
+    Each of these mbufs is full, except the last of the packet. They are removed from the list, and linked. With `like`,
+    the packet has the fields of that header, and the flags `bits`.
     """
     if size < 0:
         raise IndexError(f"from_rx: {size} bytes")
@@ -126,7 +125,7 @@ def from_rx(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int =
         top.bits |= M_PKTHDR
         top.hdr.len = size
     else:
-        begin_like(top, like, size, bits)
+        init_pkthdr_like(top, like, size, bits)
     last: Mbuf = top
     rest = size - top.count
     while rest > 0:
@@ -139,7 +138,7 @@ def from_rx(mbufs: list[Any], size: int, like: PktHdr | None = None, bits: int =
 
 
 def from_rx_each(mbufs: list[Any], size: int, each: int, like: PktHdr, bits: int) -> list[Mbuf]:
-    """`from_rx`, of packets that have one mbuf and `each` bytes; the last one has what is left."""
+    """`from_rx` of many packets, each with one mbuf and `each` bytes; the last has the remaining bytes."""
     if size < 1 or each < 1 or like is None or -(-size // each) > len(mbufs):
         raise IndexError(f"from_rx_each: {size} bytes, {each} to each of {len(mbufs)}")
     start = len(mbufs) + (-size // each)
@@ -151,13 +150,13 @@ def from_rx_each(mbufs: list[Any], size: int, each: int, like: PktHdr, bits: int
         if size < each:
             m.count = size
         own_header(m)
-        begin_like(m, like, m.count, bits)
+        init_pkthdr_like(m, like, m.count, bits)
         size -= each
     return packets
 
 
 def _posted(thing: Any) -> Mbuf:
-    """An mbuf that was written to. Who listens to probes may have freed it since."""
+    """Return an mbuf that was posted for receiving. `Freed` if a listener of a probe has freed it."""
     if not isinstance(thing, Mbuf):
         raise TypeError(f"an mbuf was to be posted for receiving, not a {type(thing).__name__}")
     m: Mbuf = cython.cast(Mbuf, thing)

@@ -2,15 +2,15 @@ cimport cython
 from cpython.object cimport PyObject
 
 from mbuf.packet.ext cimport Storage, lone_packet
-from mbuf.packet.pkthdr cimport PktHdr, is_laden, reset_header
+from mbuf.packet.pkthdr cimport PktHdr, has_references, reset_header
 from mbuf.packet.segment cimport (
     Segment,
     capacity,
     check_alive,
     raise_freed,
-    raise_unfit,
+    raise_not_live,
     start,
-    store,
+    storage_of,
     writable,
 )
 from mbuf.uma.item cimport Item, MbufItem, send_home
@@ -53,7 +53,7 @@ cdef Chain last_of(Chain m)
 
 
 @cython.locals(n=Chain, there=Py_ssize_t)
-cdef int span(Chain m, str verb, Py_ssize_t at, Py_ssize_t count) except -1
+cdef int check_range(Chain m, str verb, Py_ssize_t at, Py_ssize_t count) except -1
 
 
 @cython.locals(n=Chain, mark=cython.ulonglong)
@@ -72,7 +72,14 @@ cdef int set_next(Chain m, Chain n) except -1
 @cython.locals(before=Chain)
 cdef int set_nextpkt(Chain m, Chain n) except -1
 cdef void link(Chain m, Chain n) noexcept
-cdef int follow(Chain m, Chain n) except -1
+cdef int link_new(Chain m, Chain n) except -1
+
+
+cdef inline Chain link_last(Chain first, Chain last, Chain m):
+    if last is None:
+        return m
+    link(last, m)
+    return first
 
 
 @cython.locals(n=Chain)
@@ -115,9 +122,9 @@ cdef inline bint header_shared(Chain m) noexcept:
 
 @cython.locals(hdr=PktHdr)
 cdef int own_header(Chain m) except -1
-cdef PktHdr headed(Chain m)
+cdef PktHdr pkthdr_of(Chain m)
 
-cdef size_t _name(thing) noexcept
+cdef size_t _address(thing) noexcept
 
 
 cdef inline unsigned long long _mixed(

@@ -1,14 +1,14 @@
-"""Linked mbufs: the state of an mbuf's links, and the steps of which commits are made.
+"""Linked mbufs: the links of an mbuf, and the operations that commits consist of.
 
-`next` leads through the mbufs of a packet, `nextpkt` from packet to packet. An mbuf has at most one holder: it is the
-`next` of one mbuf, or the `nextpkt` of one, or in one queue or buffer (`held`). So a chain can only lead back to an
-mbuf that is itself held, and chains never share a tail.
+`next` links the mbufs of a packet, `nextpkt` links packets. An mbuf has at most one holder: it is the `next` of one
+mbuf, or the `nextpkt` of one, or in one queue or buffer (`held`). Therefore chains never share a tail, and linking can
+only close a circle if the mbuf that is linked to is itself held; only then `check_link` walks the chain.
 
-Freeing an mbuf is a commit. `release` marks it freed, counts its storage down and sends its item home, or puts on the
-release list what has finalizers or routines: its header, its storage. Links are cut before. An mbuf that was dropped,
-not freed, is put on the list itself, and freed from there; its links are cut last, so that what was linked to it is
-dropped after it, and however long the chain is, nothing recurses.
-Reads, cuts and links what is there; never allocates.
+Freeing an mbuf is a commit. `release` marks it freed, takes it off the users of its storage, and gives its item back.
+A header or storage whose end may run user code is put on the release list instead. Links are cut before.
+An mbuf that is dropped instead of freed is put on the release list itself, and freed from there. Its links are cut
+last: the next mbuf is then dropped in its turn, so nothing recurses, however long the chain is.
+This module links, cuts and frees mbufs; it never allocates one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from mbuf.packet.segment import DOOMED, LIVE, Segment
 
 if not cython.compiled:
     from mbuf.packet.ext import lone_packet
-    from mbuf.packet.pkthdr import is_laden, reset_header
-    from mbuf.packet.segment import check_alive, raise_freed, raise_unfit, store, writable
+    from mbuf.packet.pkthdr import has_references, reset_header
+    from mbuf.packet.segment import check_alive, raise_freed, raise_not_live, storage_of, writable
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
 
@@ -39,7 +39,7 @@ if not cython.compiled:
 @cython.no_gc
 @cython.cclass
 class Chain(Segment):
-    """The state of an mbuf and of its links. `hdr` means nothing without M_PKTHDR."""
+    """The fields of an mbuf with its links. `hdr` is the packet header only if `bits` has M_PKTHDR."""
 
     __slots__ = ("_next", "_nextpkt", "hdr")
     _next: Any
@@ -47,16 +47,16 @@ class Chain(Segment):
     hdr: PktHdr
 
     def before_export(self) -> bool:
-        """Whoever wants one buffer gets it where one mbuf holds the whole packet."""
+        """Export the bytes as one buffer, if this mbuf holds the whole packet."""
         check_alive(self)
         if length(self) != self.count or self.bits & M_EXTPG:
             raise BufferError(
-                "the packet is in several pieces: sendmsg(m) takes them all, pullup() joins the first bytes"
+                "the packet is in several pieces: sendmsg(m) sends all, pullup() makes the first bytes contiguous"
             )
         return not writable(self)
 
     def let_go(self) -> int:
-        """From the release list: free this mbuf if it was dropped, or if its probe is to be told before it is freed."""
+        """From the release list: free this mbuf if it was dropped, or waits for its m-free probe."""
         if not self.dropped and self.alive != DOOMED:
             return 0
         dropped = self.dropped
@@ -71,16 +71,16 @@ class Chain(Segment):
                 if item.home.probes.on and self.alive:
                     self.alive = DOOMED
                     item.home.probes.fire("m-free", self)
-            except BaseException as error:  # a warning made an error; raised below, when all is free
+            except BaseException as error:  # a warning that is an error; raised below, when all is freed
                 failure = error
             enter_commit()
             if self.alive:
                 release_now(self)
                 if dropped:
-                    # The handle is about to die.
+                    # The handle is about to be deallocated, so it can't be used again.
                     item.handle = None
             leave_commit()
-        # A listener may have put something behind it.
+        # A listener may have linked something to it.
         unlink_all(self)
         if failure is not None:
             raise failure
@@ -88,14 +88,14 @@ class Chain(Segment):
 
 
 def drop(m: Chain) -> None:
-    """Nobody holds a live mbuf any more: free it, as soon as no verb is half done."""
+    """Free a live mbuf whose last reference is gone, as soon as no commit runs."""
     m.dropped = True
     put(m)
     finish_drop()
 
 
 def unlink_all(m: Chain) -> None:
-    """Let the neighbours go, outside of a commit: what nobody else holds is dropped."""
+    """Cut both links, outside of a commit: a neighbour without other references is dropped."""
     n: Any = m._next
     p: Any = m._nextpkt
     if n is not None:
@@ -106,11 +106,11 @@ def unlink_all(m: Chain) -> None:
         m._nextpkt = None
 
 
-# Looking.
+# Reading.
 
 
 def next_checked(m: Chain) -> Any:
-    """The next mbuf, of a live one, or None; raises `Freed` if it was freed where it is linked."""
+    """Return the next mbuf of a live one, or None; `Freed` if it was freed while it was linked."""
     n: Any = m._next
     if n is not None and not n.alive:
         raise_freed(n)
@@ -118,7 +118,7 @@ def next_checked(m: Chain) -> Any:
 
 
 def length(m: Chain) -> int:
-    """Bytes in all mbufs of the packet from a live mbuf on."""
+    """Return the bytes in all mbufs from a live one on."""
     total = 0
     n: Any = m
     while n is not None:
@@ -128,15 +128,15 @@ def length(m: Chain) -> int:
 
 
 def last_of(m: Chain) -> Any:
-    """The last mbuf of the packet, from a live mbuf on."""
+    """Return the last mbuf of the packet, from a live one on."""
     n: Any = m
     while n._next is not None:
         n = next_checked(n)
     return n
 
 
-def span(m: Chain, verb: str, at: int, count: int) -> None:
-    """Raise `Inval` unless the packet has `count` bytes from `at` on, and `Freed` if their mbufs are."""
+def check_range(m: Chain, verb: str, at: int, count: int) -> None:
+    """Raise `Inval` unless the packet has `count` bytes from byte `at` on; `Freed` for a freed mbuf among them."""
     check_alive(m)
     if at < 0 or count < 0:
         raise Inval(f"{verb}: {count} bytes at {at}: neither can be negative")
@@ -145,34 +145,34 @@ def span(m: Chain, verb: str, at: int, count: int) -> None:
     while there < count:
         n = next_checked(n)
         if n is None:
-            raise Inval(f"{verb}: {count} bytes at {at}, of a packet of {length(m)}")
+            raise Inval(f"{verb}: {count} bytes at {at}: the packet has {length(m)}")
         there += n.count
 
 
 def fingerprint(m: Chain) -> int:
-    """A number that changes when a live chain does: its mbufs, their flags and types, and where their bytes are.
+    """Return a hash of a live chain: its mbufs, their flags and types, and where their data is.
 
-    What a verb computed from a chain still holds, after it has waited for memory, if the number is the same.
+    If it is the same after an allocation, what was computed from the chain before is still true.
     """
     mark = 14695981039346656037
     n: Any = m
     while n is not None:
         check_alive(n)
-        # Two numbers that change apart from each other are mixed at once, the second above most values of the first.
-        mark = _mixed(mark, _name(n), n.bits)
-        mark = _mixed(mark, _name(n.buf), n.kind)
+        # Each step mixes two numbers. The second is shifted by 32 bits, so that it doesn't cancel out the first.
+        mark = _mixed(mark, _address(n), n.bits)
+        mark = _mixed(mark, _address(n.buf), n.kind)
         mark = _mixed(mark, n.off, n.count)
         n = n._next
     return mark
 
 
 def check_link(m: Chain, n: Any, verb: str) -> None:
-    """Refuse to link `n` behind `m`: what was freed, has a holder, or would lead back to `m`."""
+    """Raise an error if `n` can't be linked behind `m`: it is freed, has a holder, or leads back to `m`."""
     if n is m:
         raise Inval(f"{verb}: an mbuf can't be linked to itself")
     check_alive(n)
     if n.alive == DOOMED:
-        raise_unfit(n)
+        raise_not_live(n)
     if n.held:
         raise Inval(
             f"{verb}: this mbuf is linked to another one already, or in a queue: take it out first, "
@@ -183,7 +183,7 @@ def check_link(m: Chain, n: Any, verb: str) -> None:
 
 
 def _check_circle(m: Chain, n: Chain, verb: str) -> None:
-    """Refuse a chain that leads back to `m`."""
+    """Raise `Inval` if chain `n` leads back to `m`."""
     p: Any = n
     while p is not None:
         q: Any = p
@@ -197,9 +197,9 @@ def _check_circle(m: Chain, n: Chain, verb: str) -> None:
 
 
 def set_next(m: Chain, n: Any) -> None:
-    """Link a chain, or nothing, behind an mbuf."""
+    """Make `n`, a chain or None, the next of `m`; what was linked there is dropped."""
     check_alive(m)
-    # What was linked there goes at the end, when all is as it should be.
+    # Keeps what was linked there until the change is complete.
     before: Any = m._next
     if n is not None and n is not before:
         check_link(m, n, "next")
@@ -213,7 +213,7 @@ def set_next(m: Chain, n: Any) -> None:
 
 
 def set_nextpkt(m: Chain, n: Any) -> None:
-    """Link a packet, or nothing, behind a packet."""
+    """Make `n`, a packet or None, the next packet of `m`; what was linked there is dropped."""
     check_alive(m)
     before: Any = m._nextpkt
     if n is not None and n is not before:
@@ -230,24 +230,24 @@ def set_nextpkt(m: Chain, n: Any) -> None:
     leave_commit()
 
 
-# Steps of commits.
+# Operations of commits.
 
 
 def link(m: Chain, n: Chain) -> None:
-    """In a commit: put `n`, which nobody holds, after an mbuf that has no next."""
+    """In a commit: link `n`, which has no holder, behind an mbuf that has no next."""
     n.held = True
     m._next = n
 
 
-def follow(m: Chain, n: Chain) -> None:
-    """Put one new mbuf after another, both nobody's yet; `Busy` if a listener of a probe did more than look."""
+def link_new(m: Chain, n: Chain) -> None:
+    """Link one new mbuf behind another; `Busy` if a listener of a probe has freed or linked one of them."""
     if m.alive != LIVE or m._next is not None or n.alive != LIVE or n.held:
-        raise Busy("a listener of a probe has freed or linked an mbuf that was just being allocated: it may only look")
+        raise Busy("a listener of a probe has freed or linked an mbuf during its allocation: it may only read it")
     link(m, n)
 
 
 def cut(m: Chain) -> Any:
-    """In a commit: unlink what comes after an mbuf; returns it, or None."""
+    """In a commit: unlink what comes after an mbuf, and return it, or None."""
     n: Any = m._next
     if n is not None:
         n.held = False
@@ -256,7 +256,7 @@ def cut(m: Chain) -> Any:
 
 
 def swap(m: Chain, n: Chain) -> None:
-    """In a commit: exchange bodies: all but the links. So the mbuf that a user holds stays the head of its chain."""
+    """In a commit: exchange all but the links, so that the user's handle stays the head of its chain."""
     m.item, n.item = n.item, m.item
     m.buf, n.buf = n.buf, m.buf
     m.off, n.off = n.off, m.off
@@ -267,21 +267,21 @@ def swap(m: Chain, n: Chain) -> None:
 
 
 def attach(m: Chain, storage: Storage) -> None:
-    """In a commit: hold data in `storage` from now on. What the mbuf held in itself is gone. See m_cljset."""
+    """In a commit: make `storage` the storage of the mbuf. Data inside the mbuf is lost. See m_cljset."""
     m.buf = storage
     m.off = 0
     m.bits |= M_EXT
 
 
 def release_probed(m: Chain) -> None:
-    """In a commit: have an mbuf freed from the release list, after its probe has fired."""
+    """In a commit: put an mbuf on the release list, which fires its m-free probe and then frees it."""
     if m.alive != DOOMED:
         m.alive = DOOMED
         put(m)
 
 
 def release_now(m: Chain) -> None:
-    """In a commit: free one mbuf that nobody is to be told of any more. See m_free and mb_dtor_mbuf."""
+    """In a commit: free one mbuf; its probe has fired, or there are no listeners. See m_free and mb_dtor_mbuf."""
     item: MbufItem = m.item
     item.handle = m
     m.alive = False
@@ -289,16 +289,16 @@ def release_now(m: Chain) -> None:
         LATCH.cuts += 1
     if m._nextpkt is not None:
         _release_nextpkt(m)
-    if m.bits & M_PKTHDR and (m.hdr.place is not None or m.hdr.tags is not None or header_shared(m)):
+    if m.bits & M_PKTHDR and (m.hdr.rcvif_or_tag is not None or m.hdr.tags is not None or header_shared(m)):
         _release_header(m, item, m.bits)
     if m.bits & M_EXT and not lone_packet(cython.cast(Storage, m.buf)):
-        store(m).unref(item)
+        storage_of(m).unref(item)
     else:
         send_home(item)
 
 
 def _release_nextpkt(m: Chain) -> None:
-    """The next packet is nobody's from now on."""
+    """Unlink the next packet, and drop it after the commit."""
     p: Any = m._nextpkt
     p.held = False
     m._nextpkt = None
@@ -306,15 +306,15 @@ def _release_nextpkt(m: Chain) -> None:
 
 
 def _release_header(m: Chain, item: Item, bits: int) -> None:
-    """Have a header leave its mbuf, since it holds something, or somebody else holds it."""
+    """Separate a header from its mbuf: it has references to release, or the program refers to it."""
     hdr: PktHdr = m.hdr
-    if not is_laden(hdr):
+    if not has_references(hdr):
         m.hdr = cython.cast(PktHdr, None)
         return
     if hdr.tags is not None and bits & M_EXT and not bits & M_NOFREE:
-        storage: Storage = store(m)
+        storage: Storage = storage_of(m)
         if storage.defers(item):
-            # The owner stays out, and so do its tags.
+            # The owner's item waits for the last user, and so do its tags.
             item.link = hdr.tags
             hdr.tags = None
     m.hdr = cython.cast(PktHdr, None)
@@ -322,7 +322,7 @@ def _release_header(m: Chain, item: Item, bits: int) -> None:
 
 
 def release_chain(m: Any) -> None:
-    """In a commit: free a chain that is nobody's any more, or nothing."""
+    """In a commit: free a chain that has no holder; None is no chain."""
     while m is not None and m.alive:
         n: Any = cut(m)
         release(m)
@@ -330,7 +330,7 @@ def release_chain(m: Any) -> None:
 
 
 def free_chain(m: Any) -> None:
-    """Free a chain that is nobody's any more, or nothing, in a commit of its own; the caller settles."""
+    """Free a chain that has no holder, or None, in a commit; the caller calls `settle` afterwards."""
     enter_commit()
     release_chain(m)
     leave_commit()
@@ -340,22 +340,22 @@ def free_chain(m: Any) -> None:
 
 
 def own_header(m: Chain) -> None:
-    """See to it that the mbuf has a header object that nobody else holds."""
+    """Make sure that `hdr` is a header object to which nothing else refers."""
     if m.hdr is None or header_shared(m):
         hdr: PktHdr = PktHdr.__new__(PktHdr)
         reset_header(hdr)
         m.hdr = hdr
 
 
-def headed(m: Chain) -> PktHdr:
-    """The packet header of an mbuf; raises `Inval` where there is none, and `Freed`."""
+def pkthdr_of(m: Chain) -> PktHdr:
+    """Return the packet header of an mbuf; `Inval` if it has none, `Freed` if it was freed."""
     check_alive(m)
     if not m.bits & M_PKTHDR:
-        raise Inval("this mbuf has no packet header: it is not the first of a packet")
+        raise Inval("this mbuf has no packet header: call this on the first mbuf of a packet")
     return m.hdr
 
 
-def _name(thing: Any) -> Any:
+def _address(thing: Any) -> Any:
     if cython.compiled:
         return cython.cast(cython.size_t, cython.cast(cython.p_void, thing))
     return id(thing)
@@ -363,21 +363,28 @@ def _name(thing: Any) -> Any:
 
 if not cython.compiled:
 
+    def link_last(first: Any, last: Any, m: Chain) -> Any:
+        """Link a new mbuf behind the last of a new chain; return the first, which is `m` if `last` is None."""
+        if last is None:
+            return m
+        link(last, m)
+        return first
+
     def release(m: Chain) -> None:
-        """In a commit: free one live mbuf, whose `next` was cut; where probes are told, later."""
+        """In a commit: free one live mbuf, whose `next` was cut; if its probe has listeners, after the commit."""
         if m.alive == DOOMED or m.item.home.probes.on:
             release_probed(m)
         else:
             release_now(m)
 
     def header_shared(m: Chain) -> bool:
-        """True when somebody else may hold the header object of the mbuf."""
+        """True if something else may refer to the header object of the mbuf."""
         return True
 
     _new = Segment.__new__
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, an mbuf that was never made is as good as freed."""
+        """Uncompiled, make an mbuf that counts as freed until a pool initializes it."""
         m = _new(cls)
         m.alive = 0
         m.held = m.dropped = False

@@ -1,7 +1,4 @@
-"""A cluster that belongs to no mbuf yet.
-
-Holds raw storage for whoever will attach it; never looks at the bytes.
-"""
+"""The handle of a cluster that isn't attached to an mbuf."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ if not cython.compiled:
 @cython.no_gc
 @cython.cclass
 class Cluster(Window):
-    """A raw cluster, from `pool.cljget(None, ...)`.
+    """A cluster without an mbuf. Get one from `pool.cljget(None, ...)`. See m_cljget in mbuf(9).
 
-    Give it to an mbuf with `m.cljset(cluster)`, which takes it over, or let it go with `free`, or just drop
-    it. Let go, it raises `Freed` whatever is asked of it.
+    `m.cljset(cluster)` gives it to an mbuf; `free`, or dropping it, gives it back to its zone. After either, each
+    method raises `Freed`.
     """
 
     __slots__ = ()
@@ -37,39 +34,39 @@ class Cluster(Window):
 
     @property
     def size(self) -> int:
-        """Bytes of the cluster."""
+        """The bytes of the cluster: 2048, 4096, 9216 or 16384. Raises `Freed`."""
         self.before_export()
         return self.count
 
     @property
     def data(self) -> memoryview:
-        """All bytes, to be read and written."""
+        """A writable view of all bytes, which keeps the memory. Nothing is copied. Raises `Freed`."""
         return self.view()
 
     def free(self) -> None:
-        """Give the cluster back to its zone."""
+        """Give the cluster back to its zone; if there are views, when the last is released. Raises `Freed`."""
         check_latch()
         self.before_export()
         self.end()
         settle()
 
     def end(self) -> None:
-        """Give the cluster back, in a commit."""
+        """Give the cluster back to its zone."""
         storage = self.take()
         enter_commit()
         send_home(storage)
         leave_commit()
 
     def take(self) -> Storage:
-        """The storage, of a live cluster; it is the caller's from now on, and this handle freed."""
+        """Return the storage, which belongs to the caller then, and end this handle; the cluster must be live."""
         storage: Storage = self.buf
         self.buf = None
         return storage
 
     def before_export(self) -> bool:
-        """Any live cluster may be looked at, and written."""
+        """Raise `Freed` unless the cluster is live; its bytes are writable."""
         if self.buf is None:
-            raise Freed(f"cluster at {id(self):#x} was given away or freed")
+            raise Freed(f"cluster at {id(self):#x} was freed or given to an mbuf: get another one from the pool")
         return False
 
     def __del__(self) -> None:
@@ -78,14 +75,14 @@ class Cluster(Window):
             finish_drop()
 
     def let_go(self) -> int:
-        """Dropped: go home, unless somebody has freed or attached it meanwhile."""
+        """From the release list: give back a dropped cluster, unless it was freed or attached meanwhile."""
         if self.buf is not None:
             self.end()
         return 0
 
 
 def cluster(storage: Storage) -> Cluster:
-    """The handle of a cluster just taken from its zone."""
+    """Return the handle of a cluster that was just allocated."""
     c: Cluster = Cluster.__new__(Cluster)
     c.buf = storage
     c.off = 0
@@ -97,7 +94,7 @@ if not cython.compiled:
     _new = Cluster.__new__
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a cluster that was never made is as good as freed."""
+        """Uncompiled, make a handle that counts as freed."""
         c = _new(cls)
         c.buf = None
         return c

@@ -2,30 +2,30 @@ cimport cython
 
 from mbuf.packet.chain cimport (
     Chain,
+    check_range,
     cut,
     fingerprint,
     free_chain,
-    headed,
     length,
     link,
     next_checked,
     own_header,
-    span,
+    pkthdr_of,
 )
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.header cimport (
     ROUNDS,
     HeaderCopy,
     acquire_header,
-    changing,
+    chain_changed,
     discard_header,
     fits_header,
     give_header,
     set_copied_flags,
 )
-from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, is_laden, reset_header
-from mbuf.packet.segment cimport capacity, check_alive, store
-from mbuf.packet.source cimport Source, origin
+from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, has_references, reset_header
+from mbuf.packet.segment cimport capacity, check_alive, storage_of
+from mbuf.packet.source cimport Source, source_of
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY
@@ -38,7 +38,7 @@ cdef int acquire_share(Chain n, Chain m) except -1
 
 @cython.locals(made=Storage)
 cdef void share(Chain n, Chain m, Py_ssize_t off, Py_ssize_t count) noexcept
-cdef void take(Chain n, Chain m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t off) noexcept
+cdef void share_or_copy(Chain n, Chain m, Py_ssize_t skip, Py_ssize_t count, Py_ssize_t off) noexcept
 
 
 @cython.locals(storage=Storage, made=Storage)
@@ -79,12 +79,12 @@ cdef void _commit_copy(
 )
 cdef Chain dup(Chain m, int how, deadline)
 cdef void _commit_dup(Chain m, Chain n, HeaderCopy held) noexcept
-cdef Chain _room_for(Source source, Chain m, Py_ssize_t todo, int how, deadline)
-cdef int _begin_like(Chain n) except -1
+cdef Chain _alloc_for(Source source, Chain m, Py_ssize_t todo, int how, deadline)
+cdef int _add_pkthdr(Chain n) except -1
 
 
 @cython.locals(p=Chain, at=Py_ssize_t, room=Py_ssize_t, piece=Py_ssize_t)
-cdef int _fill(Chain n, Chain m) except -1
+cdef int _copy_bytes(Chain n, Chain m) except -1
 
 
 @cython.locals(
@@ -101,4 +101,4 @@ cdef void _commit_split(
 
 
 @cython.locals(rest=Py_ssize_t)
-cdef void halve(Chain n, Chain m, Py_ssize_t keep) noexcept
+cdef void move_tail(Chain n, Chain m, Py_ssize_t keep) noexcept

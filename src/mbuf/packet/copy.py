@@ -1,12 +1,12 @@
-"""New chains of the same bytes.
+"""Copies of chains: dupcl, copym, copypacket, dup, split.
 
-Shares external storage where that will do, else copies; asks the source for the mbufs. Leaves the chain
-that it copies as it is, but for `split`, which divides it.
+External storage is shared; bytes inside mbufs are copied; `dup` copies everything. The chain that is copied stays as
+it is; only `split` divides it.
 
-A copy is made in rounds. First the chain's `fingerprint` is taken; then all is acquired that the copy needs: an mbuf
-for each that is copied, tags, and what it takes to share unmapped pages. If the fingerprint is the same afterwards,
-the copy is made in one step. Otherwise somebody has changed the chain meanwhile: what was acquired is freed, and the
-next round begins.
+A copy is made in rounds. A round takes the chain's `fingerprint`, then acquires all that the copy needs: an mbuf for
+each mbuf that is copied, copies of the tags, and the objects that sharing unmapped pages needs. User code may run
+meanwhile. If the fingerprint is the same afterwards, one commit makes the copy. Otherwise the chain was changed: what
+was acquired is freed, and the next round begins. After `ROUNDS` rounds the method raises `Busy`.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from mbuf.packet.header import HeaderCopy
 
 if not cython.compiled:
     from mbuf.packet.chain import (
+        check_range,
         cut,
         fingerprint,
         free_chain,
-        headed,
         length,
         link,
         next_checked,
         own_header,
-        span,
+        pkthdr_of,
     )
     from mbuf.packet.header import (
         ROUNDS,
         acquire_header,
-        changing,
+        chain_changed,
         discard_header,
         fits_header,
         give_header,
         set_copied_flags,
     )
-    from mbuf.packet.pkthdr import add_len, copy_header, is_laden, reset_header
-    from mbuf.packet.segment import capacity, check_alive, store
-    from mbuf.packet.source import origin
+    from mbuf.packet.pkthdr import add_len, copy_header, has_references, reset_header
+    from mbuf.packet.segment import capacity, check_alive, storage_of
+    from mbuf.packet.source import source_of
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
@@ -57,9 +57,9 @@ if not cython.compiled:
 
 
 def acquire_share(n: Chain, m: Chain) -> None:
-    """Get what the new mbuf `n` needs to share the storage of `m`: put by in its `buf`, where nobody looks yet."""
+    """Acquire what the new mbuf `n` needs to share the storage of `m`: its `buf` refers to that until `share`."""
     if m.bits & M_EXT:
-        storage: Storage = store(m)
+        storage: Storage = storage_of(m)
         storage.check_share()
         if m.bits & M_EXTPG and n.bits & M_PKTHDR:
             raise Inval("an mbuf with a packet header can't have unmapped pages: put it in front of one that has them")
@@ -67,16 +67,16 @@ def acquire_share(n: Chain, m: Chain) -> None:
 
 
 def share(n: Chain, m: Chain, off: int, count: int) -> None:
-    """In a commit: have `count` bytes at `off` of the storage of `m`, with what was put by in `buf`. See mb_dupcl."""
+    """In a commit: share the storage of `m` after `acquire_share`, and show `count` bytes at `off`. See mb_dupcl."""
     made: Storage = cython.cast(Storage, n.buf)
-    store(m).join(m.item, made)
+    storage_of(m).ref(m.item, made)
     n.bits |= m.bits & (M_RDONLY | M_EXT | M_EXTPG)
     n.off = off
     n.count = count
 
 
-def take(n: Chain, m: Chain, skip: int, count: int, off: int) -> None:
-    """In a commit: have `count` bytes of `m` from `skip` on: shared if external, else copied to `off`."""
+def share_or_copy(n: Chain, m: Chain, skip: int, count: int, off: int) -> None:
+    """In a commit: give `n` `count` bytes of `m` from `skip` on: shared if external, else copied to `off`."""
     if m.bits & M_EXT:
         share(n, m, m.off + skip, count)
     else:
@@ -96,7 +96,7 @@ def dupcl(n: Chain, m: Any) -> None:
             raise Inval("dupcl: this mbuf has external storage already")
         if not m.bits & M_EXT:
             raise Inval("dupcl: the other mbuf has no external storage to share")
-        storage: Storage = store(m)
+        storage: Storage = storage_of(m)
         storage.check_share()
         if m.bits & M_EXTPG and n.bits & M_PKTHDR:
             raise Inval("an mbuf with a packet header can't have unmapped pages: put it in front of one that has them")
@@ -104,7 +104,7 @@ def dupcl(n: Chain, m: Any) -> None:
         if n.alive and m.alive and m.buf is storage and not n.bits & M_EXT:
             break
     else:
-        raise changing("dupcl")
+        raise chain_changed("dupcl")
     enter_commit()
     n.buf = made
     share(n, m, m.off, m.count)
@@ -115,10 +115,10 @@ def dupcl(n: Chain, m: Any) -> None:
 
 
 def copym(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> Any:
-    """A new chain of `count` bytes, or M_COPYALL, from byte `skip` on. See m_copym."""
+    """Return a new chain of `count` bytes, or M_COPYALL, from byte `skip` on. See m_copym."""
     check_alive(m)
     if skip or count != M_COPYALL:
-        span(m, "copym", skip, 0 if count == M_COPYALL else count)
+        check_range(m, "copym", skip, 0 if count == M_COPYALL else count)
     if count == 0:
         return None
     n = _share_one(m, skip, count, how, deadline) if m._next is None else None
@@ -126,30 +126,30 @@ def copym(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> 
 
 
 def copypacket(m: Chain, how: int, deadline: float | None) -> Any:
-    """A new packet of the same bytes, that keeps the room before them. See m_copypacket."""
+    """Return a new packet of the same bytes, with the same room before them. See m_copypacket."""
     check_alive(m)
     n = _share_one(m, 0, M_COPYALL, how, deadline) if m._next is None else None
     return _duplicate(m, 0, M_COPYALL, True, how, deadline) if n is None else n
 
 
 def _share_one(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> Any:
-    """`_duplicate` of the usual packet: one mbuf whose storage can be shared, with no tags in its header.
+    """`_duplicate` of the common packet: one mbuf whose storage can be shared, and no references in its header.
 
-    None where it is another one, or has become one meanwhile.
+    Returns None for another packet, or if it was changed during the allocation.
     """
     bits = m.bits
     head = 0 if skip else bits & M_PKTHDR
     hdr = m.hdr
-    if not bits & M_EXT or bits & M_EXTPG or skip >= m.count or (head and is_laden(hdr)):
+    if not bits & M_EXT or bits & M_EXTPG or skip >= m.count or (head and has_references(hdr)):
         return None
-    storage: Storage = store(m)
+    storage: Storage = storage_of(m)
     storage.check_share()
     off, size = m.off, m.count
-    n: Chain = origin(m).get(how, m.kind, head, deadline)
+    n: Chain = source_of(m).get(how, m.kind, head, deadline)
     enter_commit()
-    # To get one may have taken a wait.
+    # During the allocation the packet may have been changed.
     same = m.alive and m.bits == bits and m.buf is storage and m.off == off and m.count == size and m._next is None
-    if same and (not head or (m.hdr is hdr and not is_laden(hdr))):
+    if same and (not head or (m.hdr is hdr and not has_references(hdr))):
         if head:
             copy_header(n.hdr, hdr)
             set_copied_flags(n, m)
@@ -166,7 +166,7 @@ def _share_one(m: Chain, skip: int, count: int, how: int, deadline: float | None
 
 
 def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline: float | None) -> Any:
-    source = origin(m)
+    source = source_of(m)
     first: Chain = cython.cast(Chain, None)
     held: HeaderCopy | None = None
     for _ in range(ROUNDS):
@@ -174,9 +174,9 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
         try:
             mark = fingerprint(m)
             if whole:
-                headed(m)
+                pkthdr_of(m)
             elif skip or count != M_COPYALL:
-                span(m, "copym", skip, 0 if count == M_COPYALL else count)
+                check_range(m, "copym", skip, 0 if count == M_COPYALL else count)
             at = skip
             p: Any = m
             while p is not None and at > 0 and at >= p.count:
@@ -185,9 +185,9 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
             if p is None:
                 return None
             first = source.get(how, p.kind, 0 if skip else m.bits & M_PKTHDR, deadline)
-            # To get one may have taken a wait, in which another thread freed the chain or took its header off.
+            # During the allocation another thread may have freed the chain, or removed its header.
             check_alive(m)
-            if first.bits & M_PKTHDR and m.bits & M_PKTHDR and is_laden(m.hdr):
+            if first.bits & M_PKTHDR and m.bits & M_PKTHDR and has_references(m.hdr):
                 held = acquire_header(held, m.hdr, how)
             last: Chain = first
             todo = count
@@ -212,11 +212,11 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
         free_chain(first)
         settle()
     discard_header(held)
-    raise changing("copym")
+    raise chain_changed("copym")
 
 
 def _commit_copy(m: Chain, skip: int, count: int, whole: bool, n: Chain, held: HeaderCopy | None) -> None:
-    """Make the new mbufs from `n` on a copy."""
+    """Give the bytes and the header of `m` to the new mbufs from `n` on."""
     enter_commit()
     p: Any = m
     while p is not None and skip > 0 and skip >= p.count:
@@ -228,7 +228,7 @@ def _commit_copy(m: Chain, skip: int, count: int, whole: bool, n: Chain, held: H
             n.hdr.len = count
     while n is not None and p is not None:
         piece = min(count, p.count - skip)
-        take(n, p, skip, piece, p.off if whole and p is m else n.off)
+        share_or_copy(n, p, skip, piece, p.off if whole and p is m else n.off)
         if count != M_COPYALL:
             count -= piece
         skip = 0
@@ -238,32 +238,32 @@ def _commit_copy(m: Chain, skip: int, count: int, whole: bool, n: Chain, held: H
 
 
 def dup(m: Chain, how: int, deadline: float | None) -> Any:
-    """A new packet of the same bytes, copied, so that they can be written. See m_dup."""
-    headed(m)
-    source = origin(m)
+    """Return a new packet with a writable copy of the bytes. See m_dup."""
+    pkthdr_of(m)
+    source = source_of(m)
     first: Chain = cython.cast(Chain, None)
     held: HeaderCopy | None = None
     for _ in range(ROUNDS):
         first = cython.cast(Chain, None)
         try:
             mark = fingerprint(m)
-            hdr = headed(m)
+            hdr = pkthdr_of(m)
             todo = length(m)
             if hdr.len != todo:
                 raise Inval(f"dup: the packet header says {hdr.len} bytes, the mbufs have {todo}: see fixhdr")
-            first = _room_for(source, m, todo, how, deadline)
-            if is_laden(hdr):
+            first = _alloc_for(source, m, todo, how, deadline)
+            if has_references(hdr):
                 held = acquire_header(held, hdr, how)
-            _begin_like(first)
+            _add_pkthdr(first)
             last: Chain = first
             todo -= min(todo, capacity(last))
             while todo > 0:
-                n: Chain = _room_for(source, m, todo, how, deadline)
+                n: Chain = _alloc_for(source, m, todo, how, deadline)
                 link(last, n)
                 last = n
                 todo -= min(todo, capacity(last))
-            _fill(first, m)
-            if fingerprint(m) == mark and fits_header(held, headed(m)):
+            _copy_bytes(first, m)
+            if fingerprint(m) == mark and fits_header(held, pkthdr_of(m)):
                 _commit_dup(m, first, held)
                 return first
         except BaseException:
@@ -274,26 +274,26 @@ def dup(m: Chain, how: int, deadline: float | None) -> Any:
         free_chain(first)
         settle()
     discard_header(held)
-    raise changing("dup")
+    raise chain_changed("dup")
 
 
 def _commit_dup(m: Chain, n: Chain, held: HeaderCopy | None) -> None:
-    """Give a copy of the bytes the packet header too; it is never read-only."""
+    """Give the packet header of `m` to the copy, and clear M_RDONLY."""
     enter_commit()
     give_header(n, held, m)
     n.bits &= ~M_RDONLY
     leave_commit()
 
 
-def _room_for(source: Source, m: Chain, todo: int, how: int, deadline: float | None) -> Any:
-    """A new mbuf for as many of the bytes as one should have."""
+def _alloc_for(source: Source, m: Chain, todo: int, how: int, deadline: float | None) -> Any:
+    """Allocate an mbuf for `todo` bytes: with a cluster if they are at least MINCLSIZE."""
     if todo >= MINCLSIZE:
         return source.getcl(how, m.kind, 0, deadline)
     return source.get(how, m.kind, 0, deadline)
 
 
-def _begin_like(n: Chain) -> None:
-    """Give a new mbuf a clean packet header, behind which its data begins."""
+def _add_pkthdr(n: Chain) -> None:
+    """Give a new mbuf an empty packet header; the data begins behind it."""
     own_header(n)
     reset_header(n.hdr)
     n.bits |= M_PKTHDR
@@ -301,8 +301,8 @@ def _begin_like(n: Chain) -> None:
         n.off = MPKTHSIZE
 
 
-def _fill(n: Chain, m: Chain) -> None:
-    """Copy the bytes of a chain into new mbufs that have room for them, and their types."""
+def _copy_bytes(n: Chain, m: Chain) -> None:
+    """Copy the bytes of chain `m`, and the types of its mbufs, to the new chain `n`, which has room for them."""
     p: Any = m
     at = 0
     while n is not None:
@@ -323,7 +323,7 @@ def _fill(n: Chain, m: Chain) -> None:
 
 
 def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
-    """Keep some bytes; returns a new chain of the rest, which is the caller's. See m_split."""
+    """Keep the first `keep` bytes; return a new chain of the rest, which belongs to the caller. See m_split."""
     n: Chain = cython.cast(Chain, None)
     for _ in range(ROUNDS):
         mark = fingerprint(m)
@@ -333,7 +333,7 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
             at -= p.count
             p = next_checked(p)
         if p is None:
-            raise Inval(f"split at {keep}: the chain has only {length(m)} bytes")
+            raise Inval(f"split at {keep}: give 0 to {length(m)}, the bytes of the chain")
         rest = p.count - at
         head = m.bits & M_PKTHDR != 0
         if not head and rest == 0:
@@ -341,13 +341,13 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
             n = cut(p)
             leave_commit()
             return n
-        source = origin(m)
+        source = source_of(m)
         tag: Any = None
         try:
             n = source.get(how, m.kind if head else p.kind, m.bits & M_PKTHDR, deadline)
             part: Chain = n
             if head and ((rest > MHLEN and not p.bits & M_EXT) or (rest and p.bits & M_EXTPG)):
-                # The rest can't be where a header is, so an empty mbuf goes before it.
+                # An mbuf with a header can't hold the rest, so it stays empty, and another one follows.
                 part = source.get(how, p.kind, 0, deadline)
                 n.off += MHLEN
                 link(n, part)
@@ -355,10 +355,10 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
                 acquire_share(part, p)
             check_alive(m)
             if head and m.bits & M_PKTHDR and m.hdr.csum_flags & CSUM_SND_TAG:
-                place = m.hdr.place
+                place = m.hdr.rcvif_or_tag
                 place.ref()
                 tag = place
-            if fingerprint(m) == mark and (tag is None or m.hdr.place is tag):
+            if fingerprint(m) == mark and (tag is None or m.hdr.rcvif_or_tag is tag):
                 _commit_split(m, keep, p, at, n, part if rest else cython.cast(Chain, None), tag)
                 return n
         except BaseException:
@@ -371,31 +371,31 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
         if tag is not None:
             tag.rele()
         settle()
-    raise changing("split")
+    raise chain_changed("split")
 
 
 def _commit_split(m: Chain, keep: int, p: Chain, at: int, n: Chain, part: Any, tag: Any) -> None:
-    """Divide a chain in mbuf `p`; `part` gets the bytes from `at` on, if any."""
+    """Divide a chain inside mbuf `p`: `n` is the head of the rest, `part` gets the bytes of `p` from `at` on."""
     enter_commit()
     rest: Any = cut(p)
     if part is not None:
-        halve(part, p, at)
+        move_tail(part, p, at)
         if rest is not None:
             link(part, rest)
     elif rest is not None:
         link(n, rest)
     if m.bits & M_PKTHDR:
         if tag is not None:
-            n.hdr.hold(tag, CSUM_SND_TAG)
+            n.hdr.set_rcvif_or_tag(tag, CSUM_SND_TAG)
         elif not m.hdr.csum_flags & CSUM_SND_TAG:
-            n.hdr.hold(m.hdr.place, 0)
+            n.hdr.set_rcvif_or_tag(m.hdr.rcvif_or_tag, 0)
         add_len(n.hdr, m.hdr.len - keep)
         m.hdr.len = keep
     leave_commit()
 
 
-def halve(n: Chain, m: Chain, keep: int) -> None:
-    """In a commit: keep the first bytes of an mbuf; the others become those of `n`."""
+def move_tail(n: Chain, m: Chain, keep: int) -> None:
+    """In a commit: keep the first `keep` bytes of `m`, and give the others to the new mbuf `n`."""
     rest = m.count - keep
-    take(n, m, keep, rest, n.off + ((capacity(n) - rest) & ~7))
+    share_or_copy(n, m, keep, rest, n.off + ((capacity(n) - rest) & ~7))
     m.count = keep

@@ -1,7 +1,4 @@
-"""What is left of an mbuf whose pages are gone before it may go itself.
-
-Knows the mbuf's item, and sends it home. Never looks at what it is.
-"""
+"""The free of an mbuf that is deferred until its TLS session has ended."""
 
 from __future__ import annotations
 
@@ -23,9 +20,10 @@ if not cython.compiled:
 @cython.no_gc
 @cython.cclass
 class DeferredFree(Releasable):
-    """What is left of an mbuf whose pages are gone, until its TLS session has been let go of too.
+    """The item of an mbuf of unmapped pages, whose pages are freed, but whose reference to a TLS session is the last.
 
-    `free` sends it home; dropped, it goes by itself. See ktls_enqueue_to_free.
+    The session's `enqueue_to_free` gets it, releases the session outside of the commit that freed the mbuf, and then
+    calls `free`, which gives the item back to its zone. Dropping it does the same. See ktls_enqueue_to_free.
     """
 
     __slots__ = ("item",)
@@ -35,13 +33,13 @@ class DeferredFree(Releasable):
         raise TypeError("a DeferredFree is made by the library: a TLS session gets it, and frees it")
 
     def free(self) -> None:
-        """Give the mbuf back, once."""
+        """Give the item back to its zone. Calling it again has no effect."""
         check_latch()
         self.let_go()
         settle()
 
     def let_go(self) -> int:
-        """Give the mbuf back, once."""
+        """Give the item back to its zone, if that wasn't done."""
         item, self.item = self.item, cython.cast(Item, None)
         if item is not None:
             enter_commit()
@@ -59,7 +57,7 @@ if not cython.compiled:
     _new = DeferredFree.__new__
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, one that was never made holds nothing."""
+        """Uncompiled, make one without an item."""
         r = _new(cls)
         r.item = None
         return r

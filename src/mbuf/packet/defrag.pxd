@@ -1,15 +1,15 @@
 cimport cython
 
-from mbuf.packet.pkthdr cimport is_laden
+from mbuf.packet.pkthdr cimport has_references
 from mbuf.packet.chain cimport (
     Chain,
     cut,
     fingerprint,
     free_chain,
-    headed,
     length,
     link,
     next_checked,
+    pkthdr_of,
     release_chain,
     swap,
 )
@@ -17,14 +17,14 @@ from mbuf.packet.header cimport (
     ROUNDS,
     HeaderCopy,
     acquire_header,
-    changing,
+    chain_changed,
     discard_header,
     fits_header,
     give_header,
 )
 from mbuf.packet.plan cimport Plan, free_all, plan
 from mbuf.packet.segment cimport check_alive
-from mbuf.packet.source cimport Source, origin
+from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.trim cimport join
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
@@ -44,11 +44,11 @@ cdef void _commit_join(Chain last, Chain n) noexcept
 
 
 @cython.locals(src=Chain, piece=Py_ssize_t)
-cdef tuple _feed(Chain p, Py_ssize_t skip, Py_ssize_t n, Chain m)
+cdef tuple _copy_into(Chain p, Py_ssize_t skip, Py_ssize_t n, Chain m)
 
 
 @cython.locals(old=Chain, new=Chain)
-cdef int _become(Chain m, Chain top, HeaderCopy held, Py_ssize_t size) except -1
+cdef int _replace_with(Chain m, Chain top, HeaderCopy held, Py_ssize_t size) except -1
 
 
 @cython.locals(

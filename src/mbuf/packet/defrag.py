@@ -1,7 +1,7 @@
-"""The same bytes in other mbufs: fewer of them, larger ones, or such as can be written.
+"""The bytes of a chain in other mbufs: defrag, fragment, collapse, unshare.
 
-Asks the source for the mbufs that it needs, and looks again, by the chain's fingerprint, before it exchanges the old
-ones for the new. The head that its user holds stays the head. See `plan` for `collapse` and `unshare`.
+The new mbufs are allocated and filled first. If the fingerprint says that the old chain is still the same, one commit
+replaces it; the caller's mbuf stays the head. `collapse` and `unshare` are planned by packet/plan.py.
 """
 
 from __future__ import annotations
@@ -20,18 +20,28 @@ from mbuf.packet.chain import Chain
 from mbuf.packet.header import HeaderCopy
 
 if not cython.compiled:
-    from mbuf.packet.chain import cut, fingerprint, free_chain, headed, length, link, next_checked, release_chain, swap
-    from mbuf.packet.header import ROUNDS, acquire_header, changing, discard_header, fits_header, give_header
-    from mbuf.packet.pkthdr import is_laden
+    from mbuf.packet.chain import (
+        cut,
+        fingerprint,
+        free_chain,
+        length,
+        link,
+        next_checked,
+        pkthdr_of,
+        release_chain,
+        swap,
+    )
+    from mbuf.packet.header import ROUNDS, acquire_header, chain_changed, discard_header, fits_header, give_header
+    from mbuf.packet.pkthdr import has_references
     from mbuf.packet.plan import free_all, plan
     from mbuf.packet.segment import check_alive
-    from mbuf.packet.source import origin
+    from mbuf.packet.source import source_of
     from mbuf.packet.trim import join
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def defrag(m: Chain, how: int, deadline: float | None) -> int:
-    """Have the packet in as few mbufs and clusters as it needs. See m_defrag."""
+    """Move the packet to as few new mbufs and clusters as possible. See m_defrag."""
     check_alive(m)
     held: HeaderCopy | None = None
     for _ in range(ROUNDS):
@@ -41,15 +51,15 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
         try:
             mark = fingerprint(m)
             todo = whole = length(m)
-            source = origin(m)
+            source = source_of(m)
             if todo > MHLEN:
                 top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
             else:
                 top = cython.cast(Chain, source.get(how, MT_DATA, M_PKTHDR, deadline))
-            if m.alive and m.bits & M_PKTHDR and is_laden(m.hdr):
+            if m.alive and m.bits & M_PKTHDR and has_references(m.hdr):
                 held = acquire_header(held, m.hdr, how)
             piece = min(todo, MCLBYTES)
-            p, skip = _feed(m, 0, piece, top)
+            p, skip = _copy_into(m, 0, piece, top)
             todo -= piece
             last: Chain = top
             while todo > 0:
@@ -59,14 +69,14 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
                 else:
                     n = cython.cast(Chain, source.get(how, MT_DATA, 0, deadline))
                 link(last, n)
-                p, skip = _feed(p, skip, piece, n)
+                p, skip = _copy_into(p, skip, piece, n)
                 cut(last)
                 _commit_join(last, n)
                 while last._next is not None:
                     last = last._next
                 todo -= piece
             if fingerprint(m) == mark and m.bits & M_PKTHDR and fits_header(held, m.hdr):
-                _become(m, top, held, whole)
+                _replace_with(m, top, held, whole)
                 return 0
         except BaseException:
             free_chain(top)
@@ -77,20 +87,20 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
         settle()
     else:
         discard_header(held)
-        raise changing("defrag")
+        raise chain_changed("defrag")
     discard_header(held)
     return 0
 
 
 def _commit_join(last: Chain, n: Chain) -> None:
-    """Put new mbufs behind others, joined where they fit."""
+    """Link new mbufs behind others; their bytes are copied where there is room."""
     enter_commit()
     join(last, n)
     leave_commit()
 
 
-def _feed(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:
-    """Copy `n` bytes from byte `skip` of a chain on to a new mbuf; where the next bytes are."""
+def _copy_into(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:
+    """Copy `n` bytes, from byte `skip` of mbuf `p` on, to a new mbuf `m`; return mbuf and offset after them."""
     src: Any = p
     while n > 0:
         check_alive(src)
@@ -103,15 +113,15 @@ def _feed(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:
         if skip >= src.count:
             if src._next is None:
                 if n > 0:
-                    raise changing("defrag")
+                    raise chain_changed("defrag")
                 break
             src = next_checked(src)
             skip = 0
     return src, skip
 
 
-def _become(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> None:
-    """Stand for a new chain from now on, with a header like that of the old one, which is freed."""
+def _replace_with(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> None:
+    """Replace the contents of a chain by a new one, with a copy of the header; the old mbufs are freed."""
     enter_commit()
     give_header(top, held, m)
     top.hdr.len = size
@@ -128,7 +138,7 @@ def _become(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> None:
 
 
 def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
-    """Have the packet in new clusters of `size` bytes each. See m_fragment."""
+    """Move the packet to new clusters with `size` bytes in each. See m_fragment."""
     check_alive(m)
     if size == 0 or not -2 <= size <= MCLBYTES:
         raise Inval(f"fragment: {size} bytes: give 1 to {MCLBYTES}, -1 or -2")
@@ -141,11 +151,11 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
         top: Chain = cython.cast(Chain, None)
         try:
             mark = fingerprint(m)
-            headed(m)
+            pkthdr_of(m)
             todo = whole = length(m)
-            source = origin(m)
+            source = source_of(m)
             top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
-            if is_laden(headed(m)):
+            if has_references(pkthdr_of(m)):
                 held = acquire_header(held, m.hdr, how)
             last: Chain = top
             p: Any = m
@@ -156,10 +166,10 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
                     n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
                     link(last, n)
                     last = n
-                p, skip = _feed(p, skip, piece, last)
+                p, skip = _copy_into(p, skip, piece, last)
                 todo -= piece
-            if fingerprint(m) == mark and fits_header(held, headed(m)):
-                _become(m, top, held, whole)
+            if fingerprint(m) == mark and fits_header(held, pkthdr_of(m)):
+                _replace_with(m, top, held, whole)
                 return 0
         except BaseException:
             free_chain(top)
@@ -169,11 +179,11 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
         free_chain(top)
         settle()
     discard_header(held)
-    raise changing("fragment")
+    raise chain_changed("fragment")
 
 
 def collapse(m: Chain, most: int, how: int, deadline: float | None) -> int:
-    """Have the packet in at most `most` mbufs, by merging neighbours. See m_collapse."""
+    """Merge mbufs until the packet has at most `most`. See m_collapse."""
     check_alive(m)
     if most < 1:
         raise Inval(f"collapse: {most} mbufs: give 1 or more")
@@ -181,34 +191,34 @@ def collapse(m: Chain, most: int, how: int, deadline: float | None) -> int:
         made = plan(m)
         enough = made.collapse(most)
         try:
-            reserved = _clusters(m, made.wants, how, deadline)
+            reserved = _clusters(m, made.requests, how, deadline)
         except (NoBufs, NoMemory):
             if enough:
                 return 0
             raise
         if made.execute(reserved):
             return 0
-    raise changing("collapse")
+    raise chain_changed("collapse")
 
 
 def unshare(m: Chain, how: int, deadline: float | None) -> int:
-    """Have all bytes writable. See m_unshare."""
+    """Replace shared and read-only storage by copies. See m_unshare."""
     check_alive(m)
     for _ in range(ROUNDS):
         made = plan(m)
         made.unshare()
-        if made.execute(_clusters(m, made.wants, how, deadline)):
+        if made.execute(_clusters(m, made.requests, how, deadline)):
             return 0
-    raise changing("unshare")
+    raise chain_changed("unshare")
 
 
-def _clusters(m: Chain, wants: list[tuple[int, int]], how: int, deadline: float | None) -> list[Any]:
-    """Packets of those types and flags: all of them, or none and an exception."""
+def _clusters(m: Chain, requests: list[tuple[int, int]], how: int, deadline: float | None) -> list[Any]:
+    """Allocate packets with clusters, of those types and flags: all of them, or none and an exception."""
     reserved: list[Any] = []
     try:
-        for kind, flags in wants:
+        for kind, flags in requests:
             check_alive(m)
-            reserved.append(origin(m).getcl(how, kind, flags, deadline))
+            reserved.append(source_of(m).getcl(how, kind, flags, deadline))
     except BaseException:
         free_all(reserved)
         settle()

@@ -1,7 +1,4 @@
-"""Mbufs and their bytes as text, for people.
-
-Reads what anybody may read of an mbuf, and changes nothing.
-"""
+"""Mbufs and their bytes as text. Uses only the public properties of an mbuf, and changes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ _FIELDS = (
 
 
 def rows(data: bytes, first: int) -> Iterator[str]:
-    """Lines of 16 bytes each: where they are if the data is at `first`, in hexadecimal, as far as they are ASCII."""
+    """Yield lines of 16 bytes each: offset (the data begins at `first`), hexadecimal, ASCII."""
     for at in range(0, len(data), _ROW):
         row = data[at : at + _ROW]
         left, right = row[: _ROW // 2].hex(" "), row[_ROW // 2 :].hex(" ")
@@ -41,12 +38,12 @@ def rows(data: bytes, first: int) -> Iterator[str]:
 
 
 def write_chain(m: Mbuf, most: int, file: TextIO | None) -> None:
-    """Write some lines for each mbuf, with at most `most` bytes of data in all; to standard output if no file."""
+    """Write some lines for each mbuf, and at most `most` bytes of data in all, to a file or standard output."""
     out = sys.stdout if file is None else file
     at = number = 0
     n: Mbuf | None = m
     while n is not None:
-        out.write(f"mbuf {number}: {_shape(n)}\n")
+        out.write(f"mbuf {number}: {_summary(n)}\n")
         if n.flags & M_PKTHDR:
             out.write(f"    {_packet(n)}\n")
             for tag in n.tags:
@@ -61,14 +58,14 @@ def write_chain(m: Mbuf, most: int, file: TextIO | None) -> None:
         n = n.next
 
 
-def _shape(m: Mbuf) -> str:
-    """What an mbuf is, where its data is, and who else uses the storage."""
+def _summary(m: Mbuf) -> str:
+    """Return type, flags, position of the data, and number of users of the storage."""
     ext = m.ext
     users = "" if ext is None else "1 user" if ext.count == 1 else f"{ext.count} users"
     if ext is None:
         place = f"{m.len} of {m.size} bytes at {m.offset}"
     elif m.flags & M_EXTPG:
-        pages = f"{m.epg.npgs} loose page{'s' * (m.epg.npgs != 1)}{' of a file' * (ext.obj is not None)}"
+        pages = f"{m.epg.npgs} unmapped page{'s' * (m.epg.npgs != 1)}{' of a file' * (ext.obj is not None)}"
         place = f"{m.len} bytes at {m.offset}, {pages} with {users}"
     else:
         place = f"{m.len} of {m.size} bytes at {m.offset}, {ext_name(ext.type)} with {users}"
@@ -77,7 +74,7 @@ def _shape(m: Mbuf) -> str:
 
 
 def _packet(m: Mbuf) -> str:
-    """What a packet header says, and where it is wrong."""
+    """Return the fields of a packet header that aren't 0, and the length if `len` is wrong."""
     hdr = m.pkthdr
     length = m.length()
     text = f"packet of {hdr.len} bytes"

@@ -39,4 +39,4 @@ cdef class Epg:
 
 
 @cython.locals(epg=Epg)
-cpdef Epg blank()
+cpdef Epg new_epg()

@@ -1,7 +1,6 @@
-"""What an mbuf of unmapped pages knows of itself.
+"""The description of unmapped pages: the m_epg_ fields, with the kernel's names and widths.
 
-Fields only, with the kernel's names and widths, and where that puts each byte: first the header, then what is
-used of the pages, then the trailer. Knows nothing of the mbuf, nor of the bytes in the pages.
+The bytes are, in this order, the header, the used part of the pages, and the trailer.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from mbuf.errors import Inval
 if cython.compiled:
     from cython.cimports.cpython.object import PyObject_GenericSetAttr
 
-#: The most that each number can be.
-_MOST = MappingProxyType(
+#: The maximum of each number.
+_MAX = MappingProxyType(
     {
         "nrdy": 255,
         "first_off": PAGE_SIZE - 1,
@@ -40,15 +39,16 @@ _BYTES = MappingProxyType({"hdr": MBUF_PEXT_HDR_LEN, "trail": MBUF_PEXT_TRAIL_LE
 @cython.no_gc
 @cython.cclass
 class Epg:
-    """The `m_epg_` fields of an mbuf, from `m.epg`.
+    """The `m_epg_` fields of an mbuf of unmapped pages. Get it from `m.epg`; it isn't a copy. See mbuf(9).
 
-    `hdr` and `trail` are bytes, at most 23 and 64, before and behind those in the pages: of the first page,
-    from `first_off` on; of the last, `last_len`. `nrdy` pages are still to be read or encrypted. `pages` tells the
-    `npgs` pages apart: the numbers of those in memory, or for pages of a file, where they are in it. `ext_size` is
-    what the mbuf counts for in a socket's buffer, beside its own size. Set what you like; then set `m.len`.
+    `hdr` and `trail` are the bytes before and after those in the pages, at most 23 and 64. `npgs` is the number of
+    pages; it can't be set. The first page is used from byte `first_off` on, and the last has `last_len` bytes of data.
+    `nrdy` pages are still to be read or encrypted. `ext_size` is the memory in bytes for which a socket buffer counts
+    the pages. `record_type`, `seqno`, `enc_cnt`, `flags` and `so` are those of a TLS record. A value out of range
+    raises `Inval`. The length of the mbuf doesn't follow: set `m.len` after a change.
     """
 
-    #: The pages are `first` and those after it, or `numbers` where those don't follow each other.
+    #: The page numbers are `first`, `first` + 1, ... or, if `numbers` isn't None, those in it.
     __slots__ = (
         "enc_cnt",
         "ext_size",
@@ -72,10 +72,10 @@ class Epg:
     numbers: tuple[int, ...] | None
 
     def __init__(self) -> None:
-        raise TypeError("m.epg tells of an mbuf of unmapped pages; there is no other way to get one")
+        raise TypeError("an Epg can't be made directly: m.epg of an mbuf of unmapped pages is one")
 
     def reset(self) -> None:
-        """As in a new mbuf: no page, no byte. See mb_alloc_ext_pgs."""
+        """Set all fields for no page and no byte. See mb_alloc_ext_pgs."""
         self.hdr = self.trail = b""
         self.so: Any = None
         self.nrdy = self.first_off = self.last_len = self.flags = self.record_type = 0
@@ -83,12 +83,12 @@ class Epg:
         self.set_run(0, 0)
 
     def set_pages(self, pages: tuple[int, ...]) -> None:
-        """Tell of other pages."""
+        """Set the page numbers."""
         self.set_run(0, len(pages))
         self.numbers = pages
 
     def set_run(self, first: int, count: int) -> None:
-        """Tell of other pages, that follow each other."""
+        """Set `count` consecutive page numbers, from `first` on."""
         self.numbers = None
         self.first = first
         if cython.compiled:
@@ -97,9 +97,9 @@ class Epg:
             object.__setattr__(self, "npgs", count)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        most = _MOST.get(name)
+        most = _MAX.get(name)
         if most is not None:
-            # A number of its own: a subclass of int may compare and convert as it likes.
+            # A plain int: a subclass may redefine comparison and conversion.
             number = int.__index__(value) if isinstance(value, int) else -1
             if not 0 <= number <= most:
                 raise Inval(f"epg.{name} = {value!r}: give a number from 0 to {most}")
@@ -108,7 +108,7 @@ class Epg:
         if size is not None and not (type(value) is bytes and len(value) <= size):
             raise Inval(f"epg.{name} = {value!r}: give at most {size} bytes")
         if name == "npgs":
-            raise AttributeError("epg.npgs can't be set: see addpages")
+            raise AttributeError("epg.npgs can't be set: call m.addpages()")
         if cython.compiled:
             PyObject_GenericSetAttr(self, name, value)
         else:
@@ -116,17 +116,17 @@ class Epg:
 
     @property
     def pages(self) -> tuple[int, ...]:
-        """The number of each page."""
+        """The number of each page: an identifier for memory, the page offset in the file for pages of a file."""
         return tuple(range(self.first, self.first + self.npgs)) if self.numbers is None else self.numbers
 
     def number(self, page: int) -> int:
-        """That of a page, counted from 0."""
+        """Return the number of a page, counted from 0; `Inval` if there is no such page."""
         if not 0 <= page < self.npgs:
             raise Inval(f"epg: there is no page {page}, of {self.npgs}")
         return self.first + page if self.numbers is None else self.numbers[page]
 
     def pagelen(self, page: int) -> int:
-        """Bytes of data in a page, counted from 0. See m_epg_pagelen."""
+        """Return the bytes of data in a page, counted from 0; `Inval` if there is none. See m_epg_pagelen."""
         if not 0 <= page < self.npgs:
             raise Inval(f"epg: there is no page {page}, of {self.npgs}")
         if page == self.npgs - 1:
@@ -134,20 +134,20 @@ class Epg:
         return PAGE_SIZE - (self.first_off if page == 0 else 0)
 
     def total(self) -> int:
-        """Bytes of header, pages and trailer."""
+        """Return the bytes of header, pages and trailer."""
         count = len(self.hdr) + len(self.trail)
         for page in range(self.npgs):
             count += self.pagelen(page)
         return count
 
     def frags(self) -> int:
-        """Pieces that the bytes are in. See frags_per_mbuf."""
+        """Return the number of pieces: pages, and header and trailer if they have bytes. See frags_per_mbuf."""
         return self.npgs + (len(self.hdr) > 0) + (len(self.trail) > 0)
 
     def spans(self, off: int, count: int) -> list[Any]:
-        """Where `count` bytes from `off` on are: (page, first byte in it, how many), in order.
+        """Return where `count` bytes from `off` on are: a list of (page, first byte in it, number of bytes).
 
-        Page -1 is the header, one more than the last the trailer.
+        Page -1 is the header, page `npgs` the trailer. `Inval` if there are fewer bytes.
         """
         found: list[Any] = []
         pages = self.npgs
@@ -171,11 +171,13 @@ class Epg:
             off -= there
             page += 1
         if count > 0:
-            raise Inval(f"epg: {count} bytes more are asked for than there are in header, pages and trailer")
+            raise Inval(
+                f"epg: {count} bytes too few in header, pages and trailer: set first_off, last_len and m.len right"
+            )
         return found
 
     def copy(self, other: Epg) -> None:
-        """Take all fields over."""
+        """Copy all fields."""
         self.hdr = other.hdr
         self.trail = other.trail
         self.so = other.so
@@ -191,8 +193,8 @@ class Epg:
         self.numbers = other.numbers
 
 
-def blank() -> Epg:
-    """Of an mbuf without a page."""
+def new_epg() -> Epg:
+    """Return the description of no page and no byte."""
     epg: Epg = Epg.__new__(Epg)
     epg.reset()
     return epg

@@ -17,10 +17,10 @@ cdef class Storage(Item):
     cdef unsigned char type
 
     @cython.locals(n=Py_ssize_t)
-    cdef void own(self) noexcept
-    cdef void pair(self) noexcept
-    cdef Py_ssize_t counted(self) noexcept
-    cdef bint sole(self) noexcept
+    cdef void init_cluster(self) noexcept
+    cdef void init_packet(self) noexcept
+    cdef Py_ssize_t refcnt(self) noexcept
+    cdef bint is_writable(self) noexcept
     cdef describe(self, Item item)
     cdef bint defers(self, Item item) noexcept
     cdef Py_ssize_t ext_size(self) noexcept
@@ -29,18 +29,17 @@ cdef class Storage(Item):
     cdef object counter(self)
     cdef int check_share(self) except -1
     cdef Storage make_sharer(self)
-    cdef bint fits_sharer(self, made) noexcept
-    cdef void join(self, Item item, Storage made) noexcept
+    cdef void ref(self, Item item, Storage made) noexcept
     cdef void unref(self, Item item) noexcept
 
     @cython.locals(owner=MbufItem)
     cdef void finish(self, Item item) noexcept
 
     @cython.locals(owner=Item)
-    cdef void later(self, Item item) noexcept
+    cdef void wait_for_views(self, Item item) noexcept
 
     @cython.locals(owner=Item)
-    cdef void part(self, Item item) noexcept
+    cdef void free_items(self, Item item) noexcept
 
     @cython.locals(owner=Item)
     cdef void views_gone(self) noexcept
@@ -59,4 +58,4 @@ cdef inline bint lone_packet(Storage storage) noexcept:
     )
 
 
-cdef int untag(Item owner) except -1
+cdef int free_tags(Item owner) except -1

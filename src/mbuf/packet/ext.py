@@ -1,15 +1,42 @@
-"""External storage: bytes that several mbufs may share.
+"""External storage: bytes that several mbufs may share, and the count of its users.
 
-Storage counts the mbufs that use it. One of them is its *owner*: the one whose struct mbuf would hold the count in
-the kernel. An owner that is freed before the last user stays out of its zone until that one lets go, and so do its
-tags, in its `link`. `owner` is None while one mbuf uses the storage alone; sharing names it.
+    m ---buf--> storage <--buf--- n        users = 2, owner = the item of m
 
-    m ---buf--> storage <--buf--- n        users = 2, owner = item of m
+Copy on write. An mbuf with M_EXT has its data in a storage. `users` counts these mbufs. The bytes may be written while
+one mbuf uses them, unless they are memory lent for reading only (`is_writable`); M_RDONLY forbids it, too
+(`segment.writable`). To share storage copies no byte: the count goes up, and no sharer may write any more. No method
+copies behind the caller's back. A method that needs room in an mbuf (`append`, `prepend`) takes a new mbuf where the
+old one isn't writable; `unshare`, `dup` and `defrag` make copies that are; `copyback` writes all the same, as the
+kernel does. When the other users are freed, the last one may write again.
 
-Counting up (`join`) and down (`unref`) are parts of commits. What the last use ends may have finalizers and free
-routines; then the storage is put on the release list with the item of its last user in `link`, and `let_go` ends it
-after the commit. If somebody looks at the bytes, it is held until the last view goes, and ends then.
-Never knows the mbufs themselves.
+The owner. In the kernel the count lies in the struct mbuf of one user, whose memory must therefore stay until the last
+user is freed. Limits and statistics show that, so it is the same here. `owner` is None while the storage was never
+shared; sharing sets it to the item of the mbuf that had the storage. It is an item, not an mbuf, because
+`chain.swap` exchanges item and storage of two mbufs together.
+
+    which mbuf is freed      users     what is given back to its zone
+    another than the owner   2 -> 1    its item
+    the owner                2 -> 1    nothing: its item waits, and its packet tags, in its `link`
+    the last user            1         the cluster, the item of the owner, the item of the last user
+
+A cluster of the packet zone (EXT_PACKET) stays paired with its mbuf, also while the packet is cached, and its count
+stays 1 then. It goes back with that mbuf's item, which is the owner, and is never given back alone.
+
+Counting. `ref` and `unref` are parts of commits, so they can't fail, and call nothing that may run user code. What can
+fail is done before: `check_share` refuses, and `make_sharer` makes what the new mbuf will refer to (the storage
+itself; for unmapped pages, an object for each mbuf). `unref` of the last user calls `finish` in the same commit if
+nothing of the storage can run user code. Otherwise (it has tags, or in a subclass a lent buffer, a free routine,
+pages) it notes the item in `link` and puts the storage on the release list; after the commit `let_go` calls
+`end`, which does what may run user code, and then gives back the items.
+
+Views. A memoryview of the bytes isn't a user; `exports` counts views. If there are views when the last user is freed,
+the memory stays as it is and counts as held. `views_gone` gives it back when the last view is released.
+
+Why each item is given back once: an mbuf is counted in the commit that sets its M_EXT (a packet, when its zone pairs
+it), and `chain.release_now` counts it off in the commit that marks it freed. No user code sees a state between the
+two changes. The item of an mbuf that isn't the owner goes back when that is freed, the owner's with the last user.
+
+This module doesn't refer to mbufs, only to their items.
 """
 
 from __future__ import annotations
@@ -39,25 +66,25 @@ if not cython.compiled:
     from mbuf.vm.commit import enter_commit, leave_commit, put
 
     def lone_packet(storage: Storage) -> bool:
-        """True for the cluster of a packet that one mbuf uses, that nobody looks at, and that has nothing to end."""
+        """True for the cluster of a packet with one user, no owner and no view: its mbuf can be freed in one step."""
         return storage.users == 1 and storage.type == EXT_PACKET and storage.exports == 0 and storage.owner is None
 
 
 @dataclass(frozen=True, slots=True)
 class Ext:
-    """What `m.ext` tells of an mbuf's storage, at that moment."""
+    """The external storage of an mbuf, as it was when `m.ext` was read. See struct m_ext in mbuf(9)."""
 
     #: EXT_CLUSTER, EXT_PACKET, ...
     type: int
     #: Bytes of the storage.
     size: int
-    #: Mbufs that use it.
+    #: Mbufs that use it, or the count of its `RefCount`. See m_extrefcnt.
     count: int
-    #: True when this mbuf is the owner: the one that carries the count.
+    #: True when this mbuf is the owner, which holds the count. See EXT_FLAG_EMBREF.
     embedded: bool
-    #: A number that tells this storage from any other in use.
+    #: A number that no other storage in use has. Mbufs that share storage have the same.
     id: int
-    #: Whose memory it is, if somebody lent it with `extadd`, and the two arguments given with it.
+    #: The object given to `extadd`, None for other storage, and the two arguments given with it.
     obj: Any = field(default=None, repr=False)
     arg1: Any = field(default=None, repr=False)
     arg2: Any = field(default=None, repr=False)
@@ -66,9 +93,10 @@ class Ext:
 @cython.no_gc
 @cython.cclass
 class Storage(Item):
-    """A cluster: an item of a cluster zone, with what `struct m_ext` says of it while mbufs use it."""
+    """A cluster: an item of a cluster zone, and the fields of `struct m_ext` that its users share."""
 
-    #: `users` is 0 for storage that is counted elsewhere.
+    #: `users` is 0 for storage whose uses something else counts. `link` (see `Item`) is the item of the mbuf with which
+    #: the use ended, until `let_go`.
     __slots__ = ("owner", "type", "users")
     owner: Item | None
     type: int
@@ -80,8 +108,8 @@ class Storage(Item):
         self.type = 0
         self.users = 0
 
-    def own(self) -> None:
-        """Become the storage of one mbuf, and of nobody else. See mb_ctor_clust."""
+    def init_cluster(self) -> None:
+        """Set the fields for a cluster with one user. See mb_ctor_clust."""
         self.owner = None
         self.users = 1
         n = 0
@@ -89,74 +117,66 @@ class Storage(Item):
             n += 1
         self.type = _TYPES[n]
 
-    def pair(self) -> None:
-        """Become the cluster of a packet. See mb_zinit_pack."""
-        self.own()
+    def init_packet(self) -> None:
+        """Set the fields for the cluster of an item of the packet zone. See mb_zinit_pack."""
+        self.init_cluster()
         self.type = EXT_PACKET
 
-    # What is known.
+    # Reading.
 
-    def counted(self) -> int:
-        """Mbufs that use this. See m_extrefcnt."""
+    def refcnt(self) -> int:
+        """Return how many mbufs use this. See m_extrefcnt."""
         return self.users
 
-    def sole(self) -> bool:
+    def is_writable(self) -> bool:
         """True when one mbuf uses this, and its bytes may be written."""
         return self.users == 1 and not self.fixed
 
     def describe(self, item: Item) -> Ext:
-        """What the mbuf of `item` may say of this."""
+        """Return what `m.ext` says, for the mbuf of `item`."""
         return Ext(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
 
     def defers(self, item: Item) -> bool:
-        """True when the mbuf of `item`, freed now, would stay out of its zone for others' sake."""
+        """True when `item` is the owner and has to stay out of its zone until the other users are freed."""
         return self.users > 1 and (self.owner is None or self.owner is item)
 
     def ext_size(self) -> int:
-        """What `struct m_ext` says of the size. See M_SIZE."""
+        """Return the size that `struct m_ext` has: M_SIZE of an mbuf with this storage."""
         return self.size
 
     def frags(self) -> int:
-        """Pieces that the bytes of an mbuf are in. See frags_per_mbuf."""
+        """Return the number of pieces that the bytes of an mbuf lie in. See frags_per_mbuf."""
         return 1
 
     def bound(self) -> int:
-        """How far the data of an mbuf may reach."""
+        """Return the offset that the end of an mbuf's data must not exceed."""
         return self.size
 
     def counter(self) -> object:
-        """What counts the users: the same for all whose writing depends on one another."""
+        """Return the object that counts the users. Storages with the same counter share their bytes."""
         return self
 
-    # One user more. See mb_dupcl.
+    # One more user. See mb_dupcl.
 
     def check_share(self) -> None:
-        """Raise `Inval` where no other mbuf may use this."""
+        """Raise `Inval` if no other mbuf may use this."""
 
     def make_sharer(self) -> Storage:
-        """What one mbuf more would hold; `join` makes it true."""
+        """Return the storage that one more mbuf would refer to. It is counted by `ref`."""
         return self
 
-    def fits_sharer(self, made: Any) -> bool:
-        """True when `made` is what `make_sharer` would give now."""
-        return made is self
-
-    def join(self, item: Item, made: Storage) -> None:
-        """In a commit: one mbuf more uses this, beside that of `item`; it holds `made`."""
+    def ref(self, item: Item, made: Storage) -> None:
+        """In a commit: count one more user, which refers to `made`. `item` is of the mbuf that is shared from."""
         if self.owner is None:
             self.owner = item
         self.users += 1
 
-    # One user less. See mb_free_ext.
+    # One user fewer. See mb_free_ext.
 
     def unref(self, item: Item) -> None:
-        """In a commit: the mbuf of `item` uses this no more.
-
-        The last use sends storage and owner home. Until then the owner stays out, even if it is the
-        owner that lets go.
-        """
+        """In a commit: count off the mbuf of `item`, which is freed. See the table above."""
         if lone_packet(self):
-            # A packet goes home whole: its mbuf keeps its cluster.
+            # The cluster stays paired with its mbuf.
             send_home(item)
         elif self.users > 1:
             self.users -= 1
@@ -169,21 +189,21 @@ class Storage(Item):
             self.finish(item)
 
     def finish(self, item: Item) -> None:
-        """In a commit: the last use has ended, and nobody is left to be told."""
+        """In a commit: give back storage without users, of which nothing can run user code any more."""
         if self.type != EXT_PACKET:
-            # An mbuf that came with this, out of the reserve, goes home without.
+            # The reserve gives out mbufs that are paired with such a cluster. The pair ends here.
             owner = cython.cast(MbufItem, item if self.owner is None else self.owner)
             if owner.cluster is self:
                 owner.cluster = None
             send_home(self)
-            self.part(item)
+            self.free_items(item)
         elif self.exports and self.has_views():
-            self.later(item)
+            self.wait_for_views(item)
         else:
-            self.part(item)
+            self.free_items(item)
 
-    def later(self, item: Item) -> None:
-        """In a commit: somebody looks at bytes whose last user lets go: all goes home when the last view does."""
+    def wait_for_views(self, item: Item) -> None:
+        """In a commit: the last user is freed while there are views: keep owner and bytes until `views_gone`."""
         owner = item if self.owner is None else self.owner
         self.owner = owner
         owner.home.held += 1
@@ -191,8 +211,8 @@ class Storage(Item):
         if item is not owner:
             send_home(item)
 
-    def part(self, item: Item) -> None:
-        """In a commit: storage that is used no more lets its owner go, and its last user if that is another."""
+    def free_items(self, item: Item) -> None:
+        """In a commit: give back the item of the last user, and that of the owner if it is another."""
         owner = self.owner
         self.owner = None
         if owner is not None and owner is not item:
@@ -200,7 +220,7 @@ class Storage(Item):
         send_home(item)
 
     def views_gone(self) -> None:
-        """In a commit: the last view went after the last mbuf had let go."""
+        """In a commit: the last view was released after the last user was freed."""
         owner = self.owner
         if owner is None:
             Item.views_gone(self)
@@ -208,10 +228,10 @@ class Storage(Item):
             owner.home.held -= 1
             self.unref(owner)
 
-    # What calls others, from the release list.
+    # Called from the release list: may run user code.
 
     def let_go(self) -> int:
-        """End, or go home."""
+        """End the use if there was a last user; otherwise this is a cluster to be given back."""
         item = cython.cast(Item, self.link)
         if self.gone or item is None:
             Item.let_go(self)
@@ -221,17 +241,17 @@ class Storage(Item):
         return 0
 
     def end(self, item: Item) -> None:
-        """Free the tags of an owner that was freed before; then `finish`."""
+        """Free the tags; then `finish`."""
         try:
-            untag(self.owner)
+            free_tags(self.owner)
         finally:
             enter_commit()
             self.finish(item)
             leave_commit()
 
 
-def untag(owner: Item | None) -> None:
-    """Free the tags of an owner that was freed before; None owns nothing."""
+def free_tags(owner: Item | None) -> None:
+    """Free the tags of an owner that was freed before the last user. `owner` may be None."""
     if owner is not None:
         tags: Any = owner.link
         owner.link = None

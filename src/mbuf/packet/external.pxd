@@ -1,12 +1,12 @@
 cimport cython
 
-from mbuf.packet.ext cimport Storage, untag
+from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, put
 from mbuf.vm.loan cimport Loan
 from mbuf.vm.ints cimport clip
 
-cdef unsigned int _MOST
+cdef unsigned int _MAX_USES
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 
 
@@ -24,13 +24,13 @@ cdef class External(Storage):
     cdef Py_ssize_t uses
     cdef bint released
 
-    cdef int begin(self, Loan of, int type, RefCount refs) except -1
+    cdef int init(self, Loan of, int type, RefCount refs) except -1
     cdef int check_refs(self) except -1
     cdef void attached(self) noexcept
-    cdef int call_on_free(self, free, arg1, arg2, show) except -1
+    cdef int set_free_cb(self, free, arg1, arg2, call) except -1
 
-    cdef int _forget(self) except -1
-    cdef int _leave(self) except -1
+    cdef int _drop_references(self) except -1
+    cdef int _release_buffer(self) except -1
     cdef int check_detach(self, Item item) except -1
 
     @cython.locals(owner=Item)

@@ -1,8 +1,8 @@
-"""External storage that is somebody else's memory.
+"""External storage in memory of the program, through the buffer of an object.
 
-Holds the owner's object while mbufs use it. When the last of them lets go and nobody looks at the bytes, the buffer is
-given back, then the owner's free routine is called, once, with an mbuf to look at; all that from the release list,
-when nothing is half done.
+The object and its buffer are held while mbufs use the memory. After the last user is freed and the last view is
+released, the buffer is released, and then the free routine is called, once, with an mbuf that it can read. This is
+done from the release list, never in a commit.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.ext import untag
+    from mbuf.packet.ext import free_tags
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, put
 
-#: Uses that a count can tell of.
-_MOST = (1 << 32) - 1
+#: The largest count of uses.
+_MAX_USES = (1 << 32) - 1
 
 
 class RefCount:
-    """A count of uses that lies outside all mbufs, for EXT_EXTREF storage: `m.extaddref(buffer, refs)`.
+    """A count of uses for EXT_EXTREF storage, given to `m.extaddref(buffer, refs)`. See m_extaddref in mbuf(9).
 
-    `count` goes up with each mbuf that uses the storage, and down with each that lets go, but for the
-    last: that leaves 1. Begin with 1 to count a use of your own: then no routine is called, and `count` is 1
-    when all mbufs have let go.
+    `count` goes up by 1 for each mbuf that uses the storage, and down by 1 when such an mbuf is freed; the last one
+    leaves it at 1. To keep the memory yourself, begin with `RefCount(1)`: no free routine is called then, and `count`
+    is 1 again when all mbufs are freed. Raises `Inval` for a negative count or one of 2**32 - 1 or more.
     """
 
     __slots__ = ("uses",)
@@ -47,35 +47,35 @@ class RefCount:
 
     def __init__(self, count: int = 0) -> None:
         uses = clip(count)
-        if not 0 <= uses < _MOST:
-            raise Inval(f"RefCount({count}): give a count from 0 on")
+        if not 0 <= uses < _MAX_USES:
+            raise Inval(f"RefCount({count}): give 0 to {_MAX_USES - 1}")
         if self.uses:
-            raise Inval("a RefCount can't be made a second time: it counts uses that there are")
+            raise Inval("a RefCount can't be initialized again while it counts uses: make another one")
         self.uses = uses
 
     @property
     def count(self) -> int:
-        """Uses at this moment; 1 too when the last was let go of."""
+        """Return the uses now; 1 also after the last mbuf was freed."""
         return self.uses
 
 
 @cython.no_gc
 @cython.cclass
 class External(Storage):
-    """Somebody's memory, until its last user lets go; or, with EXT_EXTREF, until `refs` says so."""
+    """Memory of the program as storage, until its last user is freed. With EXT_EXTREF, `refs` counts the users."""
 
-    #: `free_cb` is what the owner gave to be called: the routine, its two arguments, and who shows it an mbuf.
-    #: `uses` counts the mbufs that use the memory through this; `released`: it is its owner's again.
+    #: `free_cb` is the free routine, its two arguments, and the function that calls it. `uses` counts the mbufs whose
+    #: storage this object is. `released`: the buffer was released.
     __slots__ = ("extent", "free_cb", "obj", "refs", "released", "uses")
     extent: int
     released: bool
     uses: int
 
     def __init__(self) -> None:
-        raise TypeError("external storage is made by m.extadd and pool.wrap")
+        raise TypeError("external storage can't be made directly: call m.extadd or pool.wrap")
 
-    def begin(self, of: Loan, type: int, refs: RefCount | None) -> None:
-        """Be the storage of one mbuf, once that is attached: see `attach_to_refs`."""
+    def init(self, of: Loan, type: int, refs: RefCount | None) -> None:
+        """Set the fields for a storage with one user, which `attached` counts in `refs`."""
         self.borrow(of)
         self.obj = of.obj
         self.extent = of.size
@@ -90,31 +90,31 @@ class External(Storage):
             self.free_cb: tuple[Any, ...] | None = None
 
     def check_refs(self) -> None:
-        """Raise `Inval` where the count of uses is full."""
-        if self.refs is not None and self.refs.uses == _MOST:
-            raise Inval(f"a RefCount tells of {_MOST} uses at most")
+        """Raise `Inval` if the RefCount can't count one more use."""
+        if self.refs is not None and self.refs.uses == _MAX_USES:
+            raise Inval(f"a RefCount counts {_MAX_USES} uses at most: use another one")
 
     def attached(self) -> None:
-        """In a commit: an mbuf holds this; the count outside, if any, has one use more."""
+        """In a commit: count the first user in `refs`, if there is one."""
         if self.refs is not None:
             self.refs.uses += 1
 
-    def call_on_free(
-        self, free: Callable[[Mbuf], object] | None, arg1: Any, arg2: Any, show: Callable[..., None]
+    def set_free_cb(
+        self, free: Callable[[Mbuf], object] | None, arg1: Any, arg2: Any, call: Callable[..., None]
     ) -> None:
-        """In the end `show` calls `free`, if any, with an mbuf on which it can see the arguments."""
-        self.free_cb = (free, arg1, arg2, show)
+        """Set the free routine and its two arguments; `call` calls it with an mbuf whose `ext` has the arguments."""
+        self.free_cb = (free, arg1, arg2, call)
 
-    def counted(self) -> int:
+    def refcnt(self) -> int:
         return self.users if self.refs is None else self.refs.uses
 
-    def sole(self) -> bool:
-        return self.counted() == 1 and not self.fixed
+    def is_writable(self) -> bool:
+        return self.refcnt() == 1 and not self.fixed
 
     def describe(self, item: Item) -> Ext:
         embedded = self.refs is None and self.owner in (None, item)
         arg1, arg2 = (None, None) if self.free_cb is None else self.free_cb[1:3]
-        return Ext(self.type, self.extent, self.counted(), embedded, id(self.obj), self.obj, arg1, arg2)
+        return Ext(self.type, self.extent, self.refcnt(), embedded, id(self.obj), self.obj, arg1, arg2)
 
     def defers(self, item: Item) -> bool:
         return self.refs is None and self.users > 1 and (self.owner is None or self.owner is item)
@@ -124,10 +124,10 @@ class External(Storage):
 
     def check_share(self) -> None:
         if self.released:
-            raise Inval("the memory is its owner's again: what a free routine gets can only be looked at")
+            raise Inval("the memory was released: a free routine may only read the mbuf that it gets")
         self.check_refs()
 
-    def join(self, item: Item, made: Storage) -> None:
+    def ref(self, item: Item, made: Storage) -> None:
         if self.refs is None:
             if self.owner is None:
                 self.owner = item
@@ -138,7 +138,7 @@ class External(Storage):
 
     def unref(self, item: Item) -> None:
         if self.released:
-            # What its own free routine has got.
+            # This is the mbuf that the free routine was called with.
             return
         if self.refs is None:
             if self.users > 1:
@@ -152,14 +152,14 @@ class External(Storage):
             self.uses -= 1
             send_home(item)
             if self.uses == 0:
-                # Others use the memory still, though not through this: give the buffer back when nobody looks.
+                # Other storages use the memory still. This one releases its buffer when there are no views.
                 if self.exports and self.has_views():
                     self.hold()
                 else:
                     put(self)
             return
         if self.exports and self.has_views():
-            self.later(item)
+            self.wait_for_views(item)
         else:
             self.link = item
             put(self)
@@ -179,52 +179,52 @@ class External(Storage):
             self.link = None
             self.end(item)
         elif self.uses == 0 and not self.released:
-            self._leave()
+            self._release_buffer()
         return 0
 
     def end(self, item: Item) -> None:
-        """Nobody uses or sees the memory any more: back to its owner with it. See mb_free_ext."""
+        """Release the buffer, call the free routine, and give back the items. See mb_free_ext."""
         owner = item if self.owner is None else self.owner
         try:
             try:
                 if owner.link is not None:
-                    untag(owner)
+                    free_tags(owner)
             finally:
                 self.released = True
-                # From here on the memory is its owner's, who may do with it what he likes.
+                # From here on the program may do anything with the memory.
                 self.give_back()
             if self.free_cb is not None and self.free_cb[0] is not None:
                 self.free_cb[3](owner, self, self.free_cb[0])
         finally:
             enter_commit()
-            self.part(item)
+            self.free_items(item)
             leave_commit()
-            self._forget()
+            self._drop_references()
 
-    def _leave(self) -> None:
-        """Give the buffer back, and call no free routine."""
+    def _release_buffer(self) -> None:
+        """Release the buffer; no free routine is called."""
         self.released = True
         try:
             self.give_back()
         finally:
-            self._forget()
+            self._drop_references()
 
-    def _forget(self) -> None:
-        """What was the owner's is not kept."""
+    def _drop_references(self) -> None:
+        """Drop the references to objects of the program."""
         self.free_cb = None
         self.obj = None
 
     def check_detach(self, item: Item) -> None:
-        """Raise `Busy` unless the mbuf of `item` is the only user, and nobody looks at the bytes."""
+        """Raise `Busy` unless the mbuf of `item` is the only user, and there are no views."""
         if self.released:
-            raise Inval("detach: the memory is its owner's again already")
+            raise Inval("detach: the memory was released already")
         if self.refs is not None or self.users != 1:
-            raise Busy(f"detach: {self.counted()} mbufs use the memory, or count its uses elsewhere")
+            raise Busy(f"detach: {self.refcnt()} mbufs use the memory, or a RefCount counts its uses")
         if self.exports and self.has_views():
-            raise Busy("detach: somebody looks at the bytes: release the memoryview first")
+            raise Busy("detach: there is a view of the bytes: release that memoryview first")
 
     def detach(self, item: Item) -> None:
-        """In a commit: the only user lets go; the free routine is not called."""
+        """In a commit: end the only use without a call of the free routine."""
         owner = self.owner
         self.owner = None
         if owner is not None and owner is not item:
@@ -237,21 +237,21 @@ class External(Storage):
 
 
 def external(of: Loan, type: int, refs: RefCount | None) -> External:
-    """The storage of somebody's memory."""
+    """Return a storage in the memory of a buffer."""
     made: External = External.__new__(External)
-    made.begin(of, type, refs)
+    made.init(of, type, refs)
     return made
 
 
 def freeable(type: int) -> bool:
-    """True for the types of storage that know how to be freed, of those that an mbuf can be given."""
+    """True if a user may give storage of that type to an mbuf."""
     return EXT_NET_DRV <= type <= EXT_EXTREF or type in (EXT_SFBUF, EXT_RXRING)
 
 
 if not cython.compiled:
 
     def _blank_count(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a count begins with 0, as a compiled one does."""
+        """Uncompiled, a count is 0 before `__init__`, as compiled."""
         refs = object.__new__(cls)
         refs.uses = 0
         return refs

@@ -2,21 +2,22 @@ cimport cython
 
 from mbuf.packet.chain cimport (
     Chain,
+    check_range,
     cut,
     fingerprint,
     free_chain,
     link,
+    link_last,
     next_checked,
     release,
-    span,
     swap,
 )
 from mbuf.packet.epg cimport Epg
-from mbuf.packet.header cimport ROUNDS, changing
-from mbuf.packet.mapped cimport Mapped, forget, join_root, mapped
+from mbuf.packet.header cimport ROUNDS, chain_changed
+from mbuf.packet.mapped cimport Mapped, discard, mapped, ref_root
 from mbuf.packet.segment cimport check_alive
-from mbuf.packet.source cimport Source, origin
-from mbuf.packet.unmapped cimport Unmapped, few_enough, give_frames, take_frames
+from mbuf.packet.source cimport Source, source_of
+from mbuf.packet.unmapped cimport Unmapped, alloc_frames, check_page_count, free_frames
 from mbuf.uma.item cimport Item, send_home
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.loan cimport Loan, loan
@@ -43,19 +44,19 @@ cdef int unmapped_to_ext(Chain m) except -1
 
 
 @cython.locals(n=Chain, seen=Mapped)
-cdef int _forget_all(Chain first) except -1
+cdef int _discard_all(Chain first) except -1
 
 
 @cython.locals(
     pages=Unmapped, epg=Epg, source=Source, first=Chain, last=Chain, fresh=Chain,
     page=Py_ssize_t, at=Py_ssize_t, n=Py_ssize_t,
 )
-cdef Chain _expand(Chain m, Chain p)
-cdef bytes _beside(Epg epg, Py_ssize_t page)
+cdef Chain _map_pages(Chain m, Chain p)
+cdef bytes _hdr_or_trail(Epg epg, Py_ssize_t page)
 
 
 @cython.locals(before=Chain, p=Chain, rest=Chain, first=Chain, last=Chain, after=Chain, k=Py_ssize_t)
-cdef int _exchange(Chain m, list made) except -1
+cdef int _replace_unmapped(Chain m, list made) except -1
 
 
 @cython.locals(n=Chain, seen=Mapped)

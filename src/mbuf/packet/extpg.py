@@ -1,7 +1,7 @@
-"""Unmapped pages: mbufs that have them (M_EXTPG), turned into mapped ones and back.
+"""Mbufs of unmapped pages (M_EXTPG) turned into mapped ones, and back.
 
-Asks the source for mbufs and pages; the head that its user holds stays the head. What it makes of pages of a file is
-made where nobody looks yet; then it looks again, by the chain's fingerprint, and links it in one step.
+The source gives mbufs and pages. New mbufs are made completely before the old chain changes; if the fingerprint says
+that it is still the same, one commit replaces its mbufs. The caller's mbuf stays the head.
 """
 
 from __future__ import annotations
@@ -36,62 +36,63 @@ from mbuf.vm.ints import INT_MAX
 
 if not cython.compiled:
     from mbuf.packet.chain import (
+        check_range,
         cut,
         fingerprint,
         free_chain,
         link,
+        link_last,
         next_checked,
         release,
-        span,
         swap,
     )
-    from mbuf.packet.header import ROUNDS, changing
-    from mbuf.packet.mapped import forget, join_root, mapped
+    from mbuf.packet.header import ROUNDS, chain_changed
+    from mbuf.packet.mapped import discard, mapped, ref_root
     from mbuf.packet.segment import check_alive
-    from mbuf.packet.source import origin
-    from mbuf.packet.unmapped import few_enough, give_frames, take_frames
+    from mbuf.packet.source import source_of
+    from mbuf.packet.unmapped import alloc_frames, check_page_count, free_frames
     from mbuf.vm.commit import enter_commit, leave_commit, settle
     from mbuf.vm.loan import loan
 
 
 def pages_of(m: Chain, verb: str) -> Unmapped:
-    """The unmapped pages of an mbuf; raises `Inval` where there are none, and `Freed`. See M_ASSERTEXTPG."""
+    """Return the unmapped pages of an mbuf; `Inval` if it has none, `Freed` if it was freed. See M_ASSERTEXTPG."""
     check_alive(m)
     if not m.bits & M_EXTPG:
-        raise Inval(f"{verb}: this mbuf has no unmapped pages")
+        raise Inval(f"{verb}: this mbuf has no unmapped pages: give one with M_EXTPG")
     pages: Unmapped = cython.cast(Unmapped, m.buf)
     return pages
 
 
 def view_page(m: Chain, at: int) -> memoryview:
-    """A view of a whole page, which keeps it."""
+    """Return a view of a whole page, which keeps the page."""
     pages: Unmapped = pages_of(m, "page")
     if not 0 <= at < pages.epg.npgs:
-        raise Inval(f"page {at}: there are {pages.epg.npgs}")
+        raise Inval(f"page {at}: give a number below {pages.epg.npgs}, the pages of this mbuf")
     seen = pages.window(at)
     try:
-        return pages.look(at, 0, seen.size, pages.file is not None or pages.counted() != 1)
+        return pages.page_view(at, 0, seen.size, pages.file is not None or pages.refcnt() != 1)
     finally:
-        pages.leave(seen)
+        pages.release_window(seen)
 
 
 def addpages(m: Chain, count: int, how: int, deadline: float | None) -> None:
-    """Have more pages of memory."""
+    """Add `count` pages of memory."""
     pages: Unmapped = pages_of(m, "addpages")
     if how != M_NOWAIT and how != M_WAITOK:
         raise Inval(f"addpages: how {how}: give M_NOWAIT or M_WAITOK")
     if count < 0 or pages.file is not None:
         raise Inval(f"addpages: {count} pages: give 0 or more, to an mbuf without pages of a file")
-    few_enough(pages.epg.npgs + min(count, INT_MAX), "addpages")
-    frames = take_frames(pages.supply, count, how, deadline)
+    check_page_count(pages.epg.npgs + min(count, INT_MAX), "addpages")
+    frames = alloc_frames(pages.supply, count, how, deadline)
     try:
         check_alive(m)
-        if m.buf is not pages or pages.counted() != 1 or pages.root is not None:
+        if m.buf is not pages or pages.refcnt() != 1 or pages.root is not None:
             raise Busy("addpages: other mbufs use the pages too")
-        few_enough(len(pages.frames) + count, "addpages")
+        check_page_count(len(pages.frames) + count, "addpages")
         pages.add_frames(tuple(frames))
     except BaseException:
-        give_frames(frames)
+        free_frames(frames)
         raise
 
 
@@ -99,7 +100,7 @@ def addpages(m: Chain, count: int, how: int, deadline: float | None) -> None:
 
 
 def unmapped_to_ext(m: Chain) -> int:
-    """Have no unmapped pages in the chain. See mb_unmapped_to_ext."""
+    """Replace mbufs of unmapped pages by mapped ones. See mb_unmapped_to_ext."""
     for _ in range(ROUNDS):
         made: list[Any] = []
         done = False
@@ -108,61 +109,58 @@ def unmapped_to_ext(m: Chain) -> int:
             p: Any = m
             while p is not None:
                 if p.bits & M_EXTPG:
-                    made.append(_expand(m, p))
+                    made.append(_map_pages(m, p))
                 p = next_checked(p)
             if fingerprint(m) == mark:
                 done = True
-                _exchange(m, made)
+                _replace_unmapped(m, made)
                 settle()
                 return 0
         finally:
             if not done:
                 for first in made:
-                    _forget_all(first)
+                    _discard_all(first)
                 settle()
-    raise changing("unmapped_to_ext")
+    raise chain_changed("unmapped_to_ext")
 
 
-def _forget_all(first: Any) -> None:
-    """Let go of a chain of mapped mbufs that was not used, and of its windows."""
+def _discard_all(first: Any) -> None:
+    """Free a chain of mapped mbufs that was not used, and its windows."""
     n: Any = first
     while n is not None:
         if n.buf is not n.item:
             seen: Mapped = n.buf
             n.buf = n.item
-            forget(seen)
+            discard(seen)
         n = n._next
     free_chain(first)
 
 
-def _expand(m: Chain, p: Chain) -> Any:
-    """A chain of mbufs that shows what is in one of unmapped pages; `buf` holds windows that aren't attached yet.
+def _map_pages(m: Chain, p: Chain) -> Any:
+    """Return a chain of new mbufs with the bytes of `p`, an mbuf of unmapped pages. See _mb_unmapped_to_ext.
 
-    See _mb_unmapped_to_ext.
+    For each page the `buf` of an mbuf is a window, which isn't attached yet (see `_attach_all`).
     """
     pages: Unmapped = cython.cast(Unmapped, p.buf)
     epg: Epg = pages.epg
     if pages.tls is not None:
         raise Inval("unmapped_to_ext: an mbuf with a TLS session can't be mapped")
     if p.count == 0:
-        raise Inval("unmapped_to_ext: an mbuf of unmapped pages without a byte: free it instead")
-    source = origin(m)
+        raise Inval("unmapped_to_ext: an mbuf of unmapped pages has no bytes: take it out of the chain first")
+    source = source_of(m)
     first: Chain = cython.cast(Chain, None)
     last: Chain = cython.cast(Chain, None)
     try:
         for page, at, n in epg.spans(p.off, p.count):
             fresh: Chain = cython.cast(Chain, source.get(M_NOWAIT, MT_DATA, 0, None))
-            if last is None:
-                first = fresh
-            else:
-                link(last, fresh)
+            first = link_last(first, last, fresh)
             last = fresh
-            # To get one may have let others in.
+            # During the allocation other code may have run.
             check_alive(p)
-            if p.buf is not pages or at + n > (PAGE_SIZE if 0 <= page < epg.npgs else len(_beside(epg, page))):
-                raise changing("unmapped_to_ext")
+            if p.buf is not pages or at + n > (PAGE_SIZE if 0 <= page < epg.npgs else len(_hdr_or_trail(epg, page))):
+                raise chain_changed("unmapped_to_ext")
             if page < 0 or page >= epg.npgs:
-                fresh.buf.write(fresh.off, _beside(epg, page), at, n)
+                fresh.buf.write(fresh.off, _hdr_or_trail(epg, page), at, n)
             else:
                 fresh.buf = mapped(pages, page)
                 fresh.off = at
@@ -170,18 +168,18 @@ def _expand(m: Chain, p: Chain) -> Any:
                     raise Inval("unmapped_to_ext: the file ends before the data does")
             fresh.count = n
     except BaseException:
-        _forget_all(first)
+        _discard_all(first)
         raise
     return first
 
 
-def _beside(epg: Epg, page: int) -> bytes:
-    """The bytes before the pages, or behind them."""
+def _hdr_or_trail(epg: Epg, page: int) -> bytes:
+    """Return the header, for page -1, or the trailer."""
     return epg.hdr if page < 0 else epg.trail
 
 
-def _exchange(m: Chain, made: list[Any]) -> None:
-    """Put chains in the place of the mbufs of unmapped pages, one for each, and free those."""
+def _replace_unmapped(m: Chain, made: list[Any]) -> None:
+    """Replace each mbuf of unmapped pages by one of the new chains, in order, and free it."""
     enter_commit()
     try:
         k = 0
@@ -194,7 +192,7 @@ def _exchange(m: Chain, made: list[Any]) -> None:
                 k += 1
                 last: Chain = cython.cast(Chain, _attach_all(first, p.item))
                 if before is None:
-                    # The head stays: what it was goes with the handle of what is new.
+                    # The caller's mbuf stays the head: it exchanges its contents with the first new one.
                     swap(p, first)
                     after: Any = cut(first)
                     if after is not None:
@@ -216,12 +214,12 @@ def _exchange(m: Chain, made: list[Any]) -> None:
 
 
 def _attach_all(first: Chain, item: Item) -> Any:
-    """In a commit: attach the windows of a new chain, which uses the pages of the mbuf of `item`; the last mbuf."""
+    """In a commit: attach the windows of a new chain to the pages of the mbuf of `item`; return the last mbuf."""
     n: Any = first
     while True:
         if n.buf is not n.item:
             seen: Mapped = cython.cast(Mapped, n.buf)
-            join_root(seen, item)
+            ref_root(seen, item)
             n.bits |= M_EXT | M_RDONLY
         if n._next is None:
             return n
@@ -229,23 +227,23 @@ def _attach_all(first: Chain, item: Item) -> Any:
 
 
 def unmapped_compress(m: Chain) -> None:
-    """Have the bytes inside the mbuf, and free its pages. See mb_unmapped_compress."""
+    """Copy the bytes into the mbuf itself, and free its pages. See mb_unmapped_compress."""
     for _ in range(ROUNDS):
         pages: Unmapped = pages_of(m, "unmapped_compress")
         if m.count > MLEN:
             raise Inval(f"unmapped_compress: {m.count} bytes: an mbuf holds {MLEN} in itself")
-        pages.kept()
-        if pages.counted() != 1 or pages.tls is not None:
-            raise Busy("unmapped_compress: other mbufs use the pages too, or a TLS session")
+        pages.live_root()
+        if pages.refcnt() != 1 or pages.tls is not None:
+            raise Busy("unmapped_compress: another mbuf or a TLS session uses the pages too")
         mark = fingerprint(m)
         data: Loan = loan(pages.read(m.off, m.count))
-        if m.alive and fingerprint(m) == mark and pages.counted() == 1 and pages.tls is None:
+        if m.alive and fingerprint(m) == mark and pages.refcnt() == 1 and pages.tls is None:
             break
     else:
-        raise changing("unmapped_compress")
+        raise chain_changed("unmapped_compress")
     enter_commit()
     try:
-        pages.leave_mbuf(m.item)
+        pages.detach_mbuf(m.item)
         m.bits &= ~(M_EXT | M_RDONLY | M_EXTPG)
         m.buf = m.item
         m.off = MHSIZE
@@ -256,7 +254,7 @@ def unmapped_compress(m: Chain) -> None:
 
 
 def free_notready(m: Chain, todo: int) -> Any:
-    """Free what reads were to fill that will never end; what is left of the chain. See mb_free_notready."""
+    """Free mbufs for `todo` reads that will not complete; return the rest of the chain. See mb_free_notready."""
     check_alive(m)
     count = todo
     units = 0
@@ -266,11 +264,11 @@ def free_notready(m: Chain, todo: int) -> Any:
         if p.bits & M_EXTPG:
             ready = pages_of(p, "free_notready").epg.nrdy
             if ready == 0:
-                raise Inval("free_notready: nobody waits for a page of this mbuf")
+                raise Inval("free_notready: an mbuf in the chain has no page that waits for a read: its epg.nrdy is 0")
         units += ready
         p = next_checked(p)
     if todo < 0 or units < todo:
-        raise Inval(f"free_notready: {count} reads: there are {units}")
+        raise Inval(f"free_notready: {count} reads: give 0 to {units}, which the chain waits for")
     enter_commit()
     p = m
     while todo > 0 and p is not None:
@@ -295,25 +293,22 @@ def free_notready(m: Chain, todo: int) -> Any:
 
 
 def mapped_to_unmapped(m: Chain, size: int, most: int, how: int, deadline: float | None) -> Any:
-    """A copy of some bytes of the chain, in mbufs of unmapped pages. See mb_mapped_to_unmapped."""
+    """Return a copy of the first `size` bytes in mbufs of unmapped pages. See mb_mapped_to_unmapped."""
     if most < 1:
-        raise Inval(f"mapped_to_unmapped: mlen {most}: give the bytes of an mbuf")
+        raise Inval(f"mapped_to_unmapped: mlen {most}: give 1 or more, the bytes of each mbuf")
     for _ in range(ROUNDS):
         top: Chain = cython.cast(Chain, None)
         last: Chain = cython.cast(Chain, None)
         try:
-            span(m, "mapped_to_unmapped", 0, size)
+            check_range(m, "mapped_to_unmapped", 0, size)
             mark = fingerprint(m)
-            source = origin(m)
+            source = source_of(m)
             p: Any = m
             at = 0
             todo = size
             while todo > 0:
                 n: Chain = cython.cast(Chain, source.alloc_ext_plus_pages(min(most, todo), how, deadline))
-                if last is None:
-                    top = n
-                else:
-                    link(last, n)
+                top = link_last(top, last, n)
                 last = n
                 pages: Unmapped = cython.cast(Unmapped, n.buf)
                 for frame in pages.frames:
@@ -324,7 +319,7 @@ def mapped_to_unmapped(m: Chain, size: int, most: int, how: int, deadline: float
                             p = next_checked(p)
                             at = 0
                         if p is None:
-                            raise changing("mapped_to_unmapped")
+                            raise chain_changed("mapped_to_unmapped")
                         check_alive(p)
                         if p.bits & M_EXTPG:
                             raise Inval("mapped_to_unmapped: the bytes are in unmapped pages already")
@@ -343,4 +338,4 @@ def mapped_to_unmapped(m: Chain, size: int, most: int, how: int, deadline: float
             raise
         free_chain(top)
         settle()
-    raise changing("mapped_to_unmapped")
+    raise chain_changed("mapped_to_unmapped")

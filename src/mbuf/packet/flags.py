@@ -1,4 +1,4 @@
-"""Flags and kinds by name, for people."""
+"""The names of flags, mbuf types and storage types."""
 
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ _STORAGE = MappingProxyType(
 
 
 def flag_names(bits: int) -> str:
-    """`M_EXT|M_PKTHDR`; `0` for none."""
+    """Return names like `M_EXT|M_PKTHDR`; `0` for no flag."""
     names: list[str] = []
     # (No generator: where memory runs out, Python 3.12 crashes on making one.)
     for value, name in _NAMES:
@@ -29,10 +29,10 @@ def flag_names(bits: int) -> str:
 
 
 def type_name(kind: int) -> str:
-    """`MT_DATA`; the number where it has no name."""
+    """Return a name like `MT_DATA`, or the number if it has none."""
     return _TYPES.get(kind, f"type {kind}")
 
 
 def ext_name(type: int) -> str:
-    """`EXT_CLUSTER`; the number where it has no name."""
+    """Return a name like `EXT_CLUSTER`, or the number if it has none."""
     return _STORAGE.get(type, f"storage {type}")

@@ -1,6 +1,6 @@
 cimport cython
 
-cdef Py_ssize_t _MOST, _PLACES
+cdef Py_ssize_t _MAX, _SLOTS
 
 
 @cython.final
@@ -17,18 +17,18 @@ cdef class Formats:
 
     @cython.locals(found=Format)
     cdef Format find(self, text)
-    cdef Format last_at(self, Py_ssize_t place)
+    cdef Format last_at(self, Py_ssize_t slot)
 
 
 cdef Formats FORMATS
 
 
-cdef inline Py_ssize_t place_of(object text) noexcept:
-    return (<size_t><void *>text >> 4) & (_PLACES - 1)
+cdef inline Py_ssize_t slot_of(object text) noexcept:
+    return (<size_t><void *>text >> 4) & (_SLOTS - 1)
 
 
 cdef inline Format format_of(object text):
-    cdef Format found = FORMATS.last_at(place_of(text))
+    cdef Format found = FORMATS.last_at(slot_of(text))
     if found is not None and found.text is text:
         return found
     return FORMATS.find(text)

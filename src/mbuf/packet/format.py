@@ -1,7 +1,7 @@
-"""Formats of `struct`, parsed once.
+"""A cache of parsed `struct` formats.
 
-A program mostly uses a few formats, and each is the same string object every time: it is found by its address. An
-equal string that is another object is found by its text. Never sees an mbuf.
+A program mostly uses few formats, and each of them is the same string object every time, so it is found by its
+address. An equal string that is another object is found by its text.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-#: Formats that are remembered by text, and by address: a power of two.
-_MOST, _PLACES = 256, 64
+#: Formats that are cached by text, and slots of the cache by address, a power of two.
+_MAX, _SLOTS = 256, 64
 
 
 @cython.cclass
 class Format:
-    """How many bytes a format has, and what takes the values out of them."""
+    """A parsed format: its size in bytes, and its `unpack` function."""
 
     __slots__ = ("size", "text", "unpack")
     size: int
@@ -38,31 +38,31 @@ class Format:
 
 @cython.cclass
 class Formats:
-    """The formats in use: up to 256 by text, and the last one of each of 64 places by address."""
+    """The cache: up to 256 formats by text, and the last one used of each of 64 slots by address."""
 
     __slots__ = ("_known", "_recent")
 
     def __init__(self) -> None:
         self._known: dict[str, Format] = {}
-        self._recent: list[Any] = [None] * _PLACES
+        self._recent: list[Any] = [None] * _SLOTS
 
     def find(self, text: Any) -> Format:
-        """The `Format` of a text; raises what `Struct` does."""
+        """Return the `Format` of a text; raises what `Struct` raises."""
         if type(text) is not str:
             return Format(text)
         found = self._known.get(text)
         if found is None:
             found = Format(text)
-            if len(self._known) >= _MOST:
+            if len(self._known) >= _MAX:
                 self._known.clear()
             self._known[text] = found
         found.text = text
-        self._recent[place_of(text)] = found
+        self._recent[slot_of(text)] = found
         return found
 
-    def last_at(self, place: int) -> Format | None:
-        """The format that was asked for last of those with that place."""
-        format: Format | None = self._recent[place]
+    def last_at(self, slot: int) -> Format | None:
+        """Return the format of that slot that was used last, or None."""
+        format: Format | None = self._recent[slot]
         return format
 
 
@@ -71,11 +71,11 @@ FORMATS = Formats()
 
 if not cython.compiled:
 
-    def place_of(text: object) -> int:
-        """Where a text is looked for: by its address."""
-        return (id(text) >> 4) & (_PLACES - 1)
+    def slot_of(text: object) -> int:
+        """Return the slot of a text, by its address."""
+        return (id(text) >> 4) & (_SLOTS - 1)
 
     def format_of(text: Any) -> Format:
-        """The `Format` of a text. See `struct` for what it may say."""
-        found = FORMATS.last_at(place_of(text))
+        """Return the `Format` of a text, in the syntax of `struct`."""
+        found = FORMATS.last_at(slot_of(text))
         return found if found is not None and found.text is text else FORMATS.find(text)

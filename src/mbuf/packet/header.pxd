@@ -1,7 +1,7 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, headed, header_shared, last_of, length, next_checked
-from mbuf.packet.pkthdr cimport PktHdr, copy_header, is_laden, reset_header
+from mbuf.packet.chain cimport Chain, header_shared, last_of, length, next_checked, pkthdr_of
+from mbuf.packet.pkthdr cimport PktHdr, copy_header, has_references, reset_header
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.tag cimport TagList
 from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
@@ -39,7 +39,7 @@ cdef void drop_header(Chain m) noexcept
 
 @cython.locals(spare=PktHdr, had=cython.bint, shared=cython.bint)
 cdef void move_header(Chain m, Chain from_) noexcept
-cdef int check_other(Chain m, Chain from_, str verb) except -1
+cdef int check_header_source(Chain m, Chain from_, str verb) except -1
 
 
 @cython.locals(hdr=PktHdr)
@@ -63,7 +63,7 @@ cdef int dup_pkthdr(Chain m, Chain from_, int how) except -1
 
 @cython.locals(hdr=PktHdr)
 cdef PktHdr new_header()
-cdef changing(str verb)
+cdef chain_changed(str verb)
 
 
 @cython.locals(tags=TagList)
@@ -76,4 +76,4 @@ cdef int tag_prepend(Chain m, t) except -1
 
 @cython.locals(hdr=PktHdr, tags=TagList, theirs=TagList, before=TagList)
 cdef int tag_copy_chain(Chain m, Chain from_, int how) except -1
-cdef TagList some_tags(Chain m)
+cdef TagList tags_or_empty(Chain m)

@@ -1,10 +1,8 @@
-"""The packet header, as a part of an mbuf that comes and goes.
+"""Packet headers, and the tags in them: moved, copied and removed. Never touches data.
 
-Moves, copies and ends headers and the tags in them; copying tags needs their memory. Never touches bytes.
-
-A header with tags or a send tag is copied in two steps. `HeaderCopy` gets what that needs before the commit: copies of
-the tags, and a reference to the send tag, whose driver may do anything. In the commit, `fits` says whether they are
-still those of the header, and `give` puts them into the new one.
+A header with tags or a send tag is copied in two steps. Before the commit, `acquire_header` makes a `HeaderCopy`, with
+copies of the tags and a reference to the send tag; both may run user code. Then `fits_header` tells whether the header
+still has the same tags. If so, `give_header` moves them to the new header, in the commit.
 """
 
 from __future__ import annotations
@@ -36,20 +34,20 @@ from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import TagList
 
 if not cython.compiled:
-    from mbuf.packet.chain import headed, header_shared, last_of, length, next_checked
-    from mbuf.packet.pkthdr import copy_header, is_laden, reset_header
+    from mbuf.packet.chain import header_shared, last_of, length, next_checked, pkthdr_of
+    from mbuf.packet.pkthdr import copy_header, has_references, reset_header
     from mbuf.packet.segment import check_alive
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
-#: How often a verb looks again at what changes under it before it gives up.
+#: How many times a method tries to change a chain that is changed by other code meanwhile, before it raises `Busy`.
 ROUNDS = 8
 
 
 @cython.cclass
 class HeaderCopy:
-    """What a copy of a laden header needs, acquired in advance. See `acquire_header`; ends in `give` or `discard`."""
+    """What a copy of a header needs, acquired in advance. Consumed by `give_header` or `discard_header`."""
 
-    #: `tags` are copies of those of `source` when that had `stamp`; `snd_tag` is one with one reference more.
+    #: `tags` are copies of the tags that `source` had when its stamp was `stamp`. `snd_tag` is a reference to be given.
     __slots__ = ("snd_tag", "source", "stamp", "tags")
     snd_tag: Any
     source: TagList | None
@@ -58,7 +56,7 @@ class HeaderCopy:
 
 
 def acquire_header(held: HeaderCopy | None, hdr: PktHdr, how: int) -> HeaderCopy | None:
-    """Copy tags, and reference a send tag, as far as that isn't done yet; None where a header has neither."""
+    """Return copies of the tags and a reference to the send tag; `held` if it still fits; None if there are none."""
     if fits_header(held, hdr):
         return held
     if held is not None:
@@ -83,8 +81,8 @@ def acquire_header(held: HeaderCopy | None, hdr: PktHdr, how: int) -> HeaderCopy
 
 
 def fits_header(held: HeaderCopy | None, hdr: PktHdr) -> bool:
-    """True when what was acquired is what a copy of the header needs now."""
-    tag = hdr.place if hdr.csum_flags & CSUM_SND_TAG else None
+    """True if what was acquired is still what a copy of the header needs."""
+    tag = hdr.rcvif_or_tag if hdr.csum_flags & CSUM_SND_TAG else None
     if held is None:
         return hdr.tags is None and tag is None
     if held.source is not hdr.tags or held.snd_tag is not tag:
@@ -93,7 +91,7 @@ def fits_header(held: HeaderCopy | None, hdr: PktHdr) -> bool:
 
 
 def discard_header(held: HeaderCopy | None) -> int:
-    """Let go of what was acquired and isn't needed."""
+    """Release what was acquired and isn't used."""
     if held is None:
         return 0
     tags, held.tags = held.tags, None
@@ -109,7 +107,7 @@ def discard_header(held: HeaderCopy | None) -> int:
 
 
 def give_header(m: Chain, held: HeaderCopy | None, like: Chain) -> None:
-    """In a commit: take over a packet header like that of `like`, clean here; the flags follow. See m_dup_pkthdr."""
+    """In a commit: copy header and flags of `like` to `m`, whose header is empty. See m_dup_pkthdr."""
     hdr: PktHdr = m.hdr
     copy_header(hdr, like.hdr)
     if held is not None:
@@ -120,36 +118,36 @@ def give_header(m: Chain, held: HeaderCopy | None, like: Chain) -> None:
 
 
 def set_copied_flags(m: Chain, like: Chain) -> None:
-    """In a commit: have the flags of another mbuf that a copy has, and the data where a header leaves it."""
+    """In a commit: copy the flags of M_COPYFLAGS; data inside the mbuf begins behind the header then."""
     m.bits = (like.bits & M_COPYFLAGS) | (m.bits & (M_EXT | M_EXTPG | M_NOFREE))
     if not m.bits & M_EXT:
         m.off = MPKTHSIZE
 
 
 def drop_header(m: Chain) -> None:
-    """In a commit: have no packet header any more. See m_demote_pkthdr."""
+    """In a commit: remove the packet header. See m_demote_pkthdr."""
     m.bits &= ~M_PKTHDR
-    if is_laden(m.hdr):
+    if has_references(m.hdr):
         hdr: PktHdr = m.hdr
         m.hdr = cython.cast(PktHdr, None)
-        hdr.taken_off = True
+        hdr.removed = True
         put(hdr)
     elif header_shared(m):
-        # Somebody else holds it, and may give it things to hold.
+        # The program refers to it, and may set references in it.
         m.hdr = cython.cast(PktHdr, None)
 
 
 def move_header(m: Chain, from_: Chain) -> None:
-    """In a commit: take over the header of another mbuf. See m_move_pkthdr."""
+    """In a commit: move the header of `from_` to `m`. See m_move_pkthdr."""
     shared = header_shared(m)
     spare: PktHdr = m.hdr
     had = m.bits & M_PKTHDR != 0
     m.hdr = from_.hdr
     set_copied_flags(m, from_)
     from_.bits &= ~M_PKTHDR
-    if had and is_laden(spare):
+    if had and has_references(spare):
         from_.hdr = cython.cast(PktHdr, None)
-        spare.taken_off = True
+        spare.removed = True
         put(spare)
     elif shared:
         from_.hdr = cython.cast(PktHdr, None)
@@ -157,29 +155,29 @@ def move_header(m: Chain, from_: Chain) -> None:
         from_.hdr = spare
 
 
-def check_other(m: Chain, from_: Any, verb: str) -> None:
-    """Refuse to take a header from what has none to give, or to where bytes would be beyond the end."""
+def check_header_source(m: Chain, from_: Any, verb: str) -> None:
+    """Raise `Inval` if the header of `from_` can't be moved or copied to `m`."""
     check_alive(m)
     if m.bits & M_EXTPG:
-        raise Inval(f"{verb}: an mbuf of unmapped pages can't have a packet header: put one in front, with cat")
+        raise Inval(f"{verb}: an mbuf of unmapped pages can't have a packet header: put an mbuf with one in front")
     if from_ is None or from_ is m:
-        raise Inval(f"{verb}: give another mbuf, the one to take the header from")
-    headed(from_)
+        raise Inval(f"{verb}: give another mbuf, which has the header")
+    pkthdr_of(from_)
     if not m.bits & M_EXT and m.count > MHLEN:
-        raise Inval(f"{verb}: {m.count} bytes don't fit beside a packet header")
+        raise Inval(f"{verb}: {m.count} bytes don't fit beside a packet header, which leaves {MHLEN}")
 
 
-# The verbs.
+# Methods of an mbuf.
 
 
 def fixhdr(m: Chain) -> int:
-    hdr: PktHdr = headed(m)
+    hdr: PktHdr = pkthdr_of(m)
     hdr.len = length(m)
     return hdr.len
 
 
 def demote_pkthdr(m: Chain) -> None:
-    headed(m)
+    pkthdr_of(m)
     enter_commit()
     drop_header(m)
     leave_commit()
@@ -202,7 +200,7 @@ def demote(m: Chain, all: bool, keep: int) -> None:
 
 
 def demote_all(m: Any, keep: int) -> None:
-    """In a commit: make mbufs mere parts of a packet."""
+    """In a commit: remove headers and flags of a chain, but the flags that describe the storage, and `keep`."""
     while m is not None:
         if m.bits & M_PKTHDR:
             drop_header(m)
@@ -212,7 +210,7 @@ def demote_all(m: Any, keep: int) -> None:
 
 def clrprotoflags(m: Chain) -> None:
     check_alive(m)
-    # Finds one that was freed before anything has changed.
+    # Raises `Freed` for a freed mbuf before anything changes.
     last_of(m)
     n: Any = m
     while n is not None:
@@ -221,7 +219,7 @@ def clrprotoflags(m: Chain) -> None:
 
 
 def move_pkthdr(m: Chain, from_: Any) -> None:
-    check_other(m, from_, "move_pkthdr")
+    check_header_source(m, from_, "move_pkthdr")
     enter_commit()
     move_header(m, from_)
     leave_commit()
@@ -231,15 +229,15 @@ def move_pkthdr(m: Chain, from_: Any) -> None:
 def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
     held: HeaderCopy | None = None
     try:
-        check_other(m, from_, "dup_pkthdr")
+        check_header_source(m, from_, "dup_pkthdr")
         for _ in range(ROUNDS):
             held = acquire_header(held, from_.hdr, how)
             fresh: PktHdr = new_header()
-            check_other(m, from_, "dup_pkthdr")
+            check_header_source(m, from_, "dup_pkthdr")
             if fits_header(held, from_.hdr):
                 break
         else:
-            raise changing("dup_pkthdr")
+            raise chain_changed("dup_pkthdr")
     except BaseException:
         discard_header(held)
         settle()
@@ -249,53 +247,53 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
     had = m.bits & M_PKTHDR != 0
     m.hdr = fresh
     give_header(m, held, from_)
-    if had and is_laden(spare):
-        spare.taken_off = True
+    if had and has_references(spare):
+        spare.removed = True
         put(spare)
     leave_commit()
     settle()
 
 
 def new_header() -> PktHdr:
-    """A clean header."""
+    """Return an empty header."""
     hdr: PktHdr = PktHdr.__new__(PktHdr)
     reset_header(hdr)
     return hdr
 
 
-def changing(verb: str) -> Busy:
-    """The error of a verb under which a chain changes again and again."""
-    return Busy(f"{verb}: the chain is changed by others all the time: call again")
+def chain_changed(verb: str) -> Busy:
+    """Return the error for a chain that other code changed during a call."""
+    return Busy(f"{verb}: other code changed the chain during the call: call again")
 
 
 # Tags.
 
 
 def tags_of(m: Chain) -> tuple[Tag, ...]:
-    tags = headed(m).tags
+    tags = pkthdr_of(m).tags
     return () if tags is None else tuple(tags)
 
 
 def tag_prepend(m: Chain, t: Any) -> None:
-    hdr: PktHdr = headed(m)
+    hdr: PktHdr = pkthdr_of(m)
     if hdr.tags is None:
         tags = TagList()
-        # Making it may have run anything.
-        hdr = headed(m)
+        # Making the list may have run user code.
+        hdr = pkthdr_of(m)
         if hdr.tags is None:
             hdr.tags = tags
     hdr.tags.prepend(t)
 
 
 def tag_copy_chain(m: Chain, from_: Any, how: int) -> None:
-    headed(m)
-    check_other(m, from_, "tag_copy_chain")
+    pkthdr_of(m)
+    check_header_source(m, from_, "tag_copy_chain")
     tags: TagList | None = None
     theirs: TagList | None = from_.hdr.tags
     if theirs is not None:
         tags = theirs.copy(how)
     try:
-        hdr: PktHdr = headed(m)
+        hdr: PktHdr = pkthdr_of(m)
     except BaseException:
         if tags is not None:
             tags.release()
@@ -310,7 +308,7 @@ def tag_copy_chain(m: Chain, from_: Any, how: int) -> None:
     settle()
 
 
-def some_tags(m: Chain) -> TagList:
-    """The packet's tags; a list of none if it has none."""
-    tags = headed(m).tags
+def tags_or_empty(m: Chain) -> TagList:
+    """Return the list of the packet's tags; an empty one if it has none."""
+    tags = pkthdr_of(m).tags
     return TagList() if tags is None else tags

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.ext cimport Storage, untag
+from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Home, Item
 from mbuf.vm.commit cimport enter_commit, leave_commit, put
@@ -15,7 +15,7 @@ cdef class Mapped(Storage):
     cdef Memory seen
     cdef object number
 
-    cdef int begin(self, Unmapped of, Py_ssize_t page, Memory seen) except -1
+    cdef int init(self, Unmapped of, Py_ssize_t page, Memory seen) except -1
     cdef void finish(self, Item item) noexcept
 
     @cython.locals(of=Unmapped, seen=Memory)
@@ -24,8 +24,8 @@ cdef class Mapped(Storage):
 
 @cython.locals(made=Mapped, root=Unmapped)
 cdef Mapped mapped(Unmapped of, Py_ssize_t page)
-cdef void join_root(Mapped made, Item item) noexcept
+cdef void ref_root(Mapped made, Item item) noexcept
 
 
 @cython.locals(of=Unmapped, seen=Memory)
-cdef int forget(Mapped made) except -1
+cdef int discard(Mapped made) except -1

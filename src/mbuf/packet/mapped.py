@@ -1,7 +1,7 @@
 """One unmapped page as the storage of an mbuf whose bytes have an address.
 
-Shows the page through a window, and has the mbuf of unmapped pages that it belongs to kept for as long.
-Never knows the mbufs.
+The page is seen through a window, and the storage is a user of the unmapped pages that it belongs to: see
+packet/unmapped.py.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from mbuf.uma.item import Home, Item
 from mbuf.vm.page import Memory
 
 if not cython.compiled:
-    from mbuf.packet.ext import untag
+    from mbuf.packet.ext import free_tags
     from mbuf.vm.commit import enter_commit, leave_commit, put
 
 
 @cython.no_gc
 @cython.cclass
 class Mapped(Storage):
-    """A window, for reading. Made by `mapped`."""
+    """A read-only window of one page. Made by `mapped`."""
 
     __slots__ = ("number", "of", "seen")
     number: int
@@ -37,8 +37,8 @@ class Mapped(Storage):
     def __init__(self) -> None:
         raise TypeError("a mapped page is made by mapped(unmapped, page)")
 
-    def begin(self, of: Unmapped, page: int, seen: Memory) -> None:
-        """Be the storage of one mbuf; the window is taken over."""
+    def init(self, of: Unmapped, page: int, seen: Memory) -> None:
+        """Set the fields for a storage with one user, which owns the window `seen`."""
         if not cython.compiled:
             self.owner = self.link = None
             self.home = cython.cast(Home, None)
@@ -56,46 +56,46 @@ class Mapped(Storage):
 
     def finish(self, item: Item) -> None:
         if self.exports and self.has_views():
-            self.later(item)
+            self.wait_for_views(item)
         else:
             self.link = item
             put(self)
 
     def end(self, item: Item) -> None:
-        """Nobody uses or sees the page any more. See mb_unmapped_free_mext."""
+        """Release the window and the unmapped pages after the last use. See mb_unmapped_free_mext."""
         of, self.of = self.of, cython.cast(Unmapped, None)
         seen, self.seen = self.seen, cython.cast(Memory, None)
         owner = item if self.owner is None else self.owner
         try:
-            untag(owner)
+            free_tags(owner)
         finally:
-            # A freed mbuf still refers to this, and must not keep the window mapped.
+            # A freed handle may still refer to this object, which must not keep the window.
             self.clear()
             self.run = None
             enter_commit()
-            of.release_pages(cython.cast(Item, of.owner))
-            self.part(item)
+            of.remove_user(cython.cast(Item, of.owner))
+            self.free_items(item)
             leave_commit()
-            of.leave(seen)
+            of.release_window(seen)
 
 
 def mapped(of: Unmapped, page: int) -> Mapped:
-    """One of the unmapped pages, for `join_root`. `NoBufs` when no window is left."""
+    """Return one of the unmapped pages, for `ref_root` or `discard`. `NoBufs` if no window is free."""
     made: Mapped = Mapped.__new__(Mapped)
-    root: Unmapped = of.kept()
-    made.begin(root, page, of.window(page))
+    root: Unmapped = of.live_root()
+    made.init(root, page, of.window(page))
     return made
 
 
-def join_root(made: Mapped, item: Item) -> None:
-    """In a commit: a mapped page uses the pages that it is one of; `item` is of the mbuf whose pages they are."""
-    made.of.take(item)
+def ref_root(made: Mapped, item: Item) -> None:
+    """In a commit: count a mapped page as a user of its unmapped pages; `item` is of the mbuf that has them."""
+    made.of.add_user(item)
 
 
-def forget(made: Mapped) -> None:
-    """Let go of a mapped page that was not attached."""
+def discard(made: Mapped) -> None:
+    """Release a mapped page that was not attached."""
     of, made.of = made.of, cython.cast(Unmapped, None)
     seen, made.seen = made.seen, cython.cast(Memory, None)
     made.clear()
     made.run = None
-    of.leave(seen)
+    of.release_window(seen)

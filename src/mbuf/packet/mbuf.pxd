@@ -15,18 +15,18 @@ from mbuf.packet.chain cimport (
     Chain,
     attach,
     check_link,
+    check_range,
     cut,
     drop,
-    headed,
     header_shared,
     last_of,
     link,
     own_header,
+    pkthdr_of,
     release_chain,
     release_now,
     set_next,
     set_nextpkt,
-    span,
     unlink_all,
 )
 from mbuf.packet.cluster cimport Cluster
@@ -36,10 +36,10 @@ from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.format cimport Format, format_of
 from mbuf.packet.pkthdr cimport PktHdr, add_len, reset_header
 from mbuf.packet.chain cimport length as _length
-from mbuf.packet.segment cimport begin, bound, capacity, check_alive, space, start, store
+from mbuf.packet.segment cimport bound, capacity, check_alive, check_mutable, space, start, storage_of
 from mbuf.packet.segment cimport leading as _leading
 from mbuf.packet.segment cimport writable as _writable
-from mbuf.packet.source cimport how_of, until
+from mbuf.packet.source cimport check_how, until
 from mbuf.packet.tag cimport TagList
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Item, MbufItem, send_home
@@ -79,11 +79,11 @@ cdef _detach(Mbuf m)
 
 
 @cython.locals(memory=Loan, storage=External)
-cdef int adopt(
+cdef int attach_buffer(
     Mbuf m, buffer, Py_ssize_t kind, RefCount refs, Py_ssize_t bits, free, arg1, arg2
 ) except -1
-cdef int _check_adopt(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
-cdef int count_whole(Mbuf m) except -1
+cdef int _check_attach(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
+cdef int use_whole_storage(Mbuf m) except -1
 
 
 cdef inline bint reusable(MbufItem item) noexcept:
@@ -107,4 +107,4 @@ cdef Mbuf _new_handle(MbufItem item, Mbuf m, unsigned int bits)
 
 
 @cython.locals(m=Mbuf)
-cpdef show(MbufItem item, Storage storage, free)
+cpdef call_free_routine(MbufItem item, Storage storage, free)

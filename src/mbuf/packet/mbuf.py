@@ -1,8 +1,8 @@
-"""The mbuf: what a user holds, with every method of it on this page.
+"""The mbuf: the class that a program uses, with all its methods.
 
-A method converts its arguments, looks at the latch, and calls the function that does the work; what those functions do
-is in the modules by topic. A method that frees ends by working off the release list. A handle is made, or used again,
-here: none that somebody holds is ever handed out a second time.
+A method converts its arguments, which may run user code, checks the latch (`vm/commit.py`), and calls a function that
+does the work, in the module of its topic. A method that frees something ends with `settle`, which works off the
+release list. `wrap` makes the handle of an item, or uses its last one again if nothing refers to that.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ from mbuf.packet.flags import flag_names
 from mbuf.packet.format import Format
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import DOOMED, M_STRUCTURE
-from mbuf.packet.source import how_of, until
+from mbuf.packet.source import check_how, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import MbufItem
 from mbuf.vm.ints import INT_MAX, clip, count
@@ -79,10 +79,10 @@ if not cython.compiled:
         attach,
         cut,
         drop,
-        headed,
         header_shared,
         last_of,
         own_header,
+        pkthdr_of,
         release_chain,
         release_now,
         set_next,
@@ -92,13 +92,13 @@ if not cython.compiled:
     from mbuf.packet.external import external, freeable
     from mbuf.packet.format import format_of
     from mbuf.packet.pkthdr import add_len, reset_header
-    from mbuf.packet.segment import begin, bound, capacity, check_alive, space, start, store
+    from mbuf.packet.segment import bound, capacity, check_alive, check_mutable, space, start, storage_of
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import check_latch, enter_commit, leave_commit, settle
 
-#: Defaults as objects: to find that an argument is the default takes no more than a look.
+#: Defaults as objects: `is` tells whether an argument is the default, without a conversion.
 ALL: int = M_COPYALL
 DRIVER: int = EXT_NET_DRV
 NONE: int = 0
@@ -107,23 +107,25 @@ NONE: int = 0
 @cython.no_gc
 @cython.cclass
 class Mbuf(Chain):
-    """A network buffer: some bytes of a packet, linked to the next of them.
+    """A network buffer: some bytes of a packet, and links to the next mbuf and the next packet. See mbuf(9).
 
-    Get one from a `Pool`; let it go with `free` (this mbuf) or `freem` (the packet from here on), or just
-    drop it. Freed, it raises `Freed` whatever is asked of it. The kernel's names (`m.len`, `m.next`) speak of
-    this mbuf, Python's protocols (`len(m)`, `bytes(m)`, `iter(m)`) of the packet from here on.
+    Get one from a `Pool`. `free` frees this mbuf, `freem` this one and all linked by `next`; an mbuf that is dropped is
+    freed, too. After that every method raises `Freed`. While a free routine or a listener of m-free is called with an
+    mbuf, methods that change it raise `Busy`. The kernel's names (`m.len`, `m.next`) are about this mbuf, Python's
+    protocols (`len(m)`, `bytes(m)`, `iter(m)`) about the packet from this mbuf on. A method that fails changes nothing.
+    `how` is M_NOWAIT, which doesn't wait for memory, or M_WAITOK, which waits, for at most `timeout` seconds if given.
     """
 
     __slots__ = ()
 
     def __init__(self) -> None:
-        raise TypeError("an mbuf comes from a pool: pool.getcl(), pool.get(), ...")
+        raise TypeError("an mbuf can't be made directly: call pool.getcl(), pool.get(), ...")
 
-    # Letting go.
+    # Freeing.
 
     def free(self) -> Mbuf | None:
-        """Free this mbuf alone; returns the next one, which is then the caller's. See m_free."""
-        begin(self)
+        """Free this mbuf alone; return the next one or None, which belongs to the caller then. See m_free."""
+        check_mutable(self)
         if self.item.home.probes.on:
             return self._free_probed()
         n: Mbuf | None = None
@@ -136,12 +138,12 @@ class Mbuf(Chain):
         return n
 
     def _free_probed(self) -> Mbuf | None:
-        """`free`, and probes are told first."""
+        """`free`, after the m-free probe has fired."""
         failure: BaseException | None = None
         self.alive = DOOMED
         try:
             self.item.home.probes.fire("m-free", self)
-        except BaseException as error:  # what ends a program; raised below, when all is free
+        except BaseException as error:  # such as KeyboardInterrupt; raised below, when all is freed
             failure = error
         enter_commit()
         n: Mbuf | None = cut(self)
@@ -154,8 +156,8 @@ class Mbuf(Chain):
         return n
 
     def freem(self) -> None:
-        """Free the packet from here on: this mbuf and all linked by `next`. See m_freem."""
-        begin(self)
+        """Free this mbuf and all that follow by `next`; not the next packet. See m_freem."""
+        check_mutable(self)
         if self.item.home.probes.on:
             self._freem_probed()
             return
@@ -165,14 +167,14 @@ class Mbuf(Chain):
         settle()
 
     def _freem_probed(self) -> None:
-        """`freem`, and probes are told. All is freed, whatever they raise."""
+        """`freem`, with probes. All mbufs are freed, whatever a listener raises."""
         failure: BaseException | None = None
         try:
             self.item.home.probes.fire("m-freem", self)
-        except BaseException as error:  # what ends a program; raised below, when all is free
+        except BaseException as error:  # such as KeyboardInterrupt; raised below, when all is freed
             failure = error
         if failure is None:
-            begin(self)
+            check_mutable(self)
         enter_commit()
         release_chain(self)
         leave_commit()
@@ -183,13 +185,13 @@ class Mbuf(Chain):
                 raise failure
 
     def __enter__(self) -> Mbuf:
-        begin(self)
+        check_mutable(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Free the packet, if that wasn't done inside."""
+        """Free the packet, unless it was freed inside."""
         if self.alive:
             self.freem()
 
@@ -211,175 +213,188 @@ class Mbuf(Chain):
         head = f", packet of {self.hdr.len}" if self.bits & M_PKTHDR else ""
         return f"<Mbuf {id(self):#x} {flag_names(self.bits)} {where}{head}>"
 
-    # What is known of this mbuf.
+    # Properties of this mbuf.
 
     @property
     def size(self) -> int:
-        """Bytes of the storage. See M_SIZE."""
+        """Bytes of the storage, used or not. See M_SIZE."""
         check_latch()
         check_alive(self)
         return capacity(self)
 
     @property
     def offset(self) -> int:
-        """Bytes between the start of the storage and the data."""
+        """Bytes between the start of the storage and the data. See M_START."""
         check_latch()
         check_alive(self)
         return self.off - start(self)
 
     @property
     def writable(self) -> bool:
-        """True when the bytes may be written: neither read-only nor shared. See M_WRITABLE."""
+        """True if the bytes may be written: they are neither read-only, nor shared, nor in unmapped pages.
+
+        See M_WRITABLE.
+        """
         check_latch()
         check_alive(self)
         return _writable(self)
 
     @property
     def leading(self) -> int:
-        """Bytes that can be added in front of the data. See M_LEADINGSPACE."""
+        """Bytes of room before the data; 0 if it isn't writable. See M_LEADINGSPACE."""
         check_latch()
         check_alive(self)
         return _leading(self)
 
     @property
     def trailing(self) -> int:
-        """Bytes that can be added after the data. See M_TRAILINGSPACE."""
+        """Bytes of room after the data; 0 if it isn't writable. See M_TRAILINGSPACE."""
         check_latch()
         check_alive(self)
         return space(self)
 
     @property
     def len(self) -> int:
-        """Bytes of data in this mbuf; `len(m)` is the packet's. Set it to any part of the storage's rest."""
+        """Bytes of data in this mbuf; `len(m)` is those of the packet. See m_len in mbuf(9).
+
+        Set, the data begins where it did, and has that length; the packet header doesn't follow. Raises `Inval` if the
+        storage has fewer bytes from `offset` on.
+        """
         check_latch()
         check_alive(self)
         return self.count
 
     @len.setter
-    @cython.locals(most=cython.Py_ssize_t, near=cython.Py_ssize_t)
+    @cython.locals(most=cython.Py_ssize_t, number=cython.Py_ssize_t)
     def len(self, count: int) -> None:
-        near = clip(count)
+        number = clip(count)
         check_latch()
         check_alive(self)
         most = bound(self) - self.off
-        if not 0 <= near <= most:
-            raise Inval(f"len {near}: this mbuf can have 0 to {most} bytes from its offset on")
-        self.count = near
+        if not 0 <= number <= most:
+            raise Inval(f"len {number}: give 0 to {most}, the bytes of the storage from the offset on")
+        self.count = number
 
     @property
     def flags(self) -> int:
-        """M_EXT, M_PKTHDR, ... Those that say how the mbuf is built can't be set by hand."""
+        """The flags as a number. Set: `Inval` if M_EXT, M_PKTHDR, M_EXTPG or M_NOFREE would change. See mbuf(9)."""
         check_latch()
         check_alive(self)
         return self.bits
 
     @flags.setter
-    @cython.locals(near=cython.Py_ssize_t)
+    @cython.locals(number=cython.Py_ssize_t)
     def flags(self, bits: int) -> None:
-        near = clip(bits)
-        begin(self)
-        if not 0 <= near < 1 << 24:
-            raise Inval(f"flags {near:#x}: they have 24 bits")
-        if (near ^ self.bits) & M_STRUCTURE:
-            raise Inval(f"flags {near:#x}: M_EXT, M_PKTHDR, M_EXTPG and M_NOFREE follow the storage: leave them be")
-        self.bits = near
+        number = clip(bits)
+        check_mutable(self)
+        if not 0 <= number < 1 << 24:
+            raise Inval(f"flags {number:#x}: give a number of 24 bits")
+        if (number ^ self.bits) & M_STRUCTURE:
+            raise Inval(f"flags {number:#x}: M_EXT, M_PKTHDR, M_EXTPG and M_NOFREE can't be set or cleared by hand")
+        self.bits = number
 
     @property
     def type(self) -> int:
-        """MT_DATA, ..."""
+        """The type of the mbuf: MT_DATA, ... Set by `chtype`. See m_type in mbuf(9)."""
         check_latch()
         check_alive(self)
         return self.kind
 
     @cython.locals(kind=cython.Py_ssize_t)
     def chtype(self, type: int) -> Self:
-        """Be of another type from now on: an MT_ number from 1 to 254. See m_chtype."""
+        """Set the type to an MT_ number from 1 to 254, and return this mbuf. Raises `Inval`. See m_chtype."""
         kind = clip(type)
-        begin(self)
+        check_mutable(self)
         if not MT_NOTMBUF < kind < MT_NOINIT:
-            raise Inval(f"chtype {kind}: give MT_DATA or another MT_ number from 1 to 254")
+            raise Inval(f"chtype {kind}: give MT_DATA or another MT_ number, from 1 to 254")
         self.kind = kind
         return self
 
     @property
     def ext(self) -> Ext | None:
-        """What the external storage is at this moment; None when the data is in the mbuf itself."""
+        """A description of the external storage as it is now; None if the data is in the mbuf itself. See m_ext."""
         check_latch()
         check_alive(self)
-        return store(self).describe(self.item) if self.bits & M_EXT else None
+        return storage_of(self).describe(self.item) if self.bits & M_EXT else None
 
     @property
     def refcnt(self) -> int:
-        """Mbufs that share the external storage. See m_extrefcnt."""
+        """The number of mbufs that use the external storage; `Inval` if there is none. See m_extrefcnt."""
         check_latch()
         check_alive(self)
         if not self.bits & M_EXT:
-            raise Inval("this mbuf has no external storage to count references of")
-        return store(self).counted()
+            raise Inval("refcnt: this mbuf has no external storage: m.ext is None")
+        return storage_of(self).refcnt()
 
     @property
     def data(self) -> memoryview:
-        """The bytes of this mbuf, for reading only if they are not `writable`. See mtod.
+        """A view of the bytes of this mbuf, read-only if they aren't `writable`; nothing is copied. See mtod.
 
-        A view keeps the memory: freed meanwhile, it goes back to its zone when the view is released.
+        The view keeps the memory: if the mbuf is freed, that goes back to its zone when the view is released. Raises
+        `Inval` for unmapped pages.
         """
         check_latch()
         check_alive(self)
         if self.bits & M_EXTPG:
-            raise Inval("the bytes are in unmapped pages, not in a row: iterate, copydata(), or unmapped_to_ext()")
+            raise Inval("data: the bytes are in unmapped pages: iterate, or call copydata() or unmapped_to_ext()")
         return pane(self.buf, self.off, self.count, not _writable(self))
 
     @property
     def room(self) -> memoryview:
-        """The `trailing` bytes, to be written; then `grow(n)` by as many as were. Raises `ReadOnly`."""
+        """A writable view of the `trailing` bytes; `grow(n)` makes bytes written there data. Raises `ReadOnly`."""
         check_latch()
         check_alive(self)
         if not _writable(self):
-            raise ReadOnly("the storage is shared or read-only, so there is no room to write to")
+            raise ReadOnly("room: the storage is shared or read-only: write to a copy, m.dup(), or call m.unshare()")
         return pane(self.buf, self.off + self.count, space(self), False)
 
     @cython.locals(first=cython.Py_ssize_t, most=cython.Py_ssize_t, room=cython.Py_ssize_t)
     def align(self, count: int) -> None:
-        """Move the empty data to the end of the storage, so that `count` bytes fit. See m_align."""
+        """Move the offset so that `count` bytes fit between it and the end of the storage. See m_align.
+
+        The offset is rounded down to a multiple of 8 from the start. Bytes that are there don't move. Raises `Inval` if
+        the data isn't at the start, or `count` is less than `len` or more than the storage has.
+        """
         room = clip(count)
-        begin(self)
+        check_mutable(self)
         first = start(self)
         if self.off != first or self.bits & M_EXTPG:
-            raise Inval("align: the data must be at the start of the storage")
+            raise Inval("align: the data isn't at the start of the storage: call align on a new mbuf")
         most = capacity(self)
         if not 0 <= room <= most:
-            raise Inval(f"align: {room} bytes don't fit; the storage has {most}")
+            raise Inval(f"align: {room} bytes: give 0 to {most}, the bytes of the storage")
         if room < self.count:
-            raise Inval(f"align: {room} bytes: {self.count} are in it; align an mbuf before it is filled")
+            raise Inval(f"align: {room} bytes: the mbuf has {self.count} already: call align before it is filled")
         self.off = first + ((most - room) & ~7)
 
     @cython.locals(more=cython.Py_ssize_t, most=cython.Py_ssize_t)
     def grow(self, count: int) -> None:
-        """Count `count` bytes written to `room` as data, here and in the packet header."""
+        """Add `count` bytes, written to `room`, to the data, and to `pkthdr.len` if there is one. Raises `Inval`."""
         more = clip(count)
-        begin(self)
+        check_mutable(self)
         most = space(self)
         if not 0 <= more <= most:
-            raise Inval(f"grow: {more} bytes; there is room for 0 to {most}")
+            raise Inval(f"grow: {more} bytes: give 0 to {most}, the room after the data")
         self.count += more
         if self.bits & M_PKTHDR:
             add_len(self.hdr, more)
 
     @cython.locals(first=cython.Py_ssize_t, more=cython.Py_ssize_t)
     def fill(self, data: Any, start: int, count: int) -> None:
-        """Copy `count` bytes of data, from its byte `start`, to the end of this mbuf, as a card would.
+        """Copy `count` bytes of data, from its byte `start` on, to the end of this mbuf, as a network card does.
 
-        They must be in data, and fit in `room`. The packet header, if this mbuf has it, counts them too.
+        The packet header, if this mbuf has it, counts them, too. No mbuf is added: `Inval` if they don't fit in `room`,
+        or data has fewer.
         """
         first, more = clip(start), clip(count)
         lent = loan(data)
         try:
-            begin(self)
+            check_mutable(self)
             most = space(self)
             if not 0 <= more <= most:
-                raise Inval(f"fill: {more} bytes; there is room for 0 to {most}")
+                raise Inval(f"fill: {more} bytes: give 0 to {most}, the room after the data")
             if not 0 <= first <= lent.size - more:
-                raise Inval(f"fill: data has no {more} bytes at {first}")
+                raise Inval(f"fill: {more} bytes from byte {first} on: data has {lent.size}")
             enter_commit()
             self.buf.store(self.off + self.count, lent, first, more)
             self.count += more
@@ -393,10 +408,11 @@ class Mbuf(Chain):
 
     @property
     def next(self) -> Mbuf | None:
-        """The next mbuf of the packet. Set, it links another chain there, which is then part of this one.
+        """The next mbuf of the packet, or None. See m_next in mbuf(9).
 
-        An mbuf has one holder: linked already, or in a queue, it raises `Inval`, as does a chain that leads back here.
-        See also `insert`, `remove` and `unlink`.
+        Set to a chain, that is part of this one then; what was linked before is dropped, and so freed, unless the
+        program refers to it. Packet headers don't change. Raises `Inval` for an mbuf that is linked or in a queue
+        already, or a chain that leads back to this mbuf. See also `insert`, `remove` and `unlink`.
         """
         check_latch()
         check_alive(self)
@@ -405,12 +421,12 @@ class Mbuf(Chain):
 
     @next.setter
     def next(self, m: Mbuf | None) -> None:
-        begin(self)
+        check_mutable(self)
         set_next(self, _mbuf(m, "next"))
 
     @property
     def nextpkt(self) -> Mbuf | None:
-        """The first mbuf of the next packet, or None. What is said of `next` is so here too."""
+        """The first mbuf of the next packet, or None. It can be set as `next` can. See m_nextpkt in mbuf(9)."""
         check_latch()
         check_alive(self)
         n: Mbuf | None = self._nextpkt
@@ -418,51 +434,55 @@ class Mbuf(Chain):
 
     @nextpkt.setter
     def nextpkt(self, m: Mbuf | None) -> None:
-        begin(self)
+        check_mutable(self)
         set_nextpkt(self, _mbuf(m, "nextpkt"))
 
     def length(self) -> int:
-        """Bytes in all mbufs of the packet from here on. See m_length."""
+        """Return the bytes in all mbufs of the packet from this one on. See m_length."""
         check_latch()
         check_alive(self)
         return _length(self)
 
     def last(self) -> Mbuf:
-        """The last mbuf of the packet. See m_last."""
+        """Return the last mbuf of the packet. See m_last."""
         check_latch()
         check_alive(self)
         found: Mbuf = last_of(self)
         return found
 
-    @cython.locals(at=cython.Py_ssize_t, may=cython.int)
+    @cython.locals(at=cython.Py_ssize_t, wait=cython.int)
     def insert(self, off: int, chain: Mbuf, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Put another chain in after byte `off` of the packet, which counts its bytes; it is part of this one then.
+        """Insert another chain after the first `off` bytes of the packet, and return this mbuf.
 
-        Headers of the other chain go. Inside an mbuf, its storage is shared, or up to 224 bytes are copied, which
-        takes an mbuf. Raises `NoBufs`, and then nothing has changed.
+        The other chain is part of this one then: its packet headers are removed, and this packet's header counts its
+        bytes. If the place is inside an mbuf, that is divided with one new mbuf, which shares its storage, or has a
+        copy of up to 224 bytes. Raises `Inval`, or `NoBufs`, and then both chains are as before.
         """
-        at, may = clip(off), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _splice.insert(self, at, _mbuf(chain, "insert"), may, deadline)
+        at, wait = clip(off), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _splice.insert(self, at, _mbuf(chain, "insert"), wait, deadline)
         return self
 
-    @cython.locals(at=cython.Py_ssize_t, may=cython.int, size=cython.Py_ssize_t)
+    @cython.locals(at=cython.Py_ssize_t, wait=cython.int, size=cython.Py_ssize_t)
     def remove(self, off: int, n: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Drop `n` bytes from byte `off` of the packet on; mbufs that are emptied stay, as with `adj`.
+        """Remove `n` bytes from byte `off` of the packet on, and return this mbuf; emptied mbufs stay, as with `adj`.
 
-        Out of the middle of one mbuf, what comes after them is moved, or if it is shared or read-only, gets an mbuf of
-        its own. Raises `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed.
+        If they are in the middle of one mbuf, its last bytes are moved; if it isn't writable, one new mbuf shares them.
+        Raises `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed.
         """
-        at, size, may = clip(off), clip(n), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _splice.remove(self, at, size, may, deadline)
+        at, size, wait = clip(off), clip(n), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _splice.remove(self, at, size, wait, deadline)
         return self
 
     def unlink(self, n: Mbuf) -> Mbuf:
-        """Take one mbuf out of the chain after this one; it is the caller's. The packet header counts its bytes off."""
-        begin(self)
+        """Take mbuf `n`, which comes after this one, out of the chain, and return it. It belongs to the caller.
+
+        The packet header counts its bytes off. Raises `Inval` if it isn't in the chain.
+        """
+        check_mutable(self)
         _trim.unlink(self, _mbuf(n, "unlink"))
         return n
 
@@ -470,133 +490,134 @@ class Mbuf(Chain):
 
     @property
     def pkthdr(self) -> PktHdr:
-        """The packet header; only an mbuf with M_PKTHDR has one."""
+        """The packet header, not a copy; `Inval` for an mbuf without M_PKTHDR. See m_pkthdr in mbuf(9)."""
         check_latch()
-        return headed(self)
+        return pkthdr_of(self)
 
     def fixhdr(self) -> int:
-        """Set the packet header's len to the bytes that there are; returns them. See m_fixhdr."""
-        begin(self)
+        """Set the packet header's `len` to the bytes in the mbufs, and return that. See m_fixhdr."""
+        check_mutable(self)
         return _header.fixhdr(self)
 
     def demote_pkthdr(self) -> Self:
-        """Have no packet header any more: its tags are freed, a send tag is let go of. See m_demote_pkthdr.
+        """Remove the packet header: its tags are freed, the reference to a send tag is released. See m_demote_pkthdr.
 
-        The kernel forgets the send tag's reference. Where the header was is leading space then.
+        Its 56 bytes become leading space of data inside the mbuf. The kernel doesn't release the send tag.
         """
-        begin(self)
+        check_mutable(self)
         _header.demote_pkthdr(self)
         return self
 
     @cython.locals(keep=cython.Py_ssize_t)
     def demote(self, all: bool = False, flags: int = 0) -> Self:
-        """Make the mbufs after this one (with `all`, this one too) mere parts of a packet. See m_demote.
+        """Remove the packet headers of the mbufs after this one, and with `all` of this one. See m_demote.
 
-        They lose their headers, and the flags but for those that say how they are built and `flags`.
+        Their flags are cleared, except those that describe the storage, and those in `flags`.
         """
         keep = clip(flags)
         whole = bool(all)
-        begin(self)
+        check_mutable(self)
         if not 0 <= keep < 1 << 24:
-            raise Inval(f"demote: flags {keep}: they have 24 bits")
+            raise Inval(f"demote: flags {keep}: give a number of 24 bits")
         _header.demote(self, whole, keep)
         return self
 
     def clrprotoflags(self) -> Self:
-        """Clear the flags M_PROTO1 to M_PROTO11 of the mbufs from here on. See m_clrprotoflags."""
-        begin(self)
+        """Clear the flags M_PROTO1 to M_PROTO11 of all mbufs from this one on. See m_clrprotoflags."""
+        check_mutable(self)
         _header.clrprotoflags(self)
         return self
 
     def move_pkthdr(self, from_: Mbuf) -> Self:
-        """Take over the packet header of another mbuf, tags and all. See m_move_pkthdr.
+        """Move the packet header of another mbuf, with its tags, to this one. See m_move_pkthdr.
 
-        A header that was here goes. The data of an mbuf without external storage begins behind the header
-        then, whatever bytes are there.
+        A header of this mbuf is released. Without external storage, the data begins behind the header then, so its
+        bytes aren't those that were there. Raises `Inval` if `from_` has no header, or the data doesn't fit.
         """
-        begin(self)
+        check_mutable(self)
         _header.move_pkthdr(self, _mbuf(from_, "move_pkthdr"))
         return self
 
-    @cython.locals(may=cython.int)
+    @cython.locals(wait=cython.int)
     def dup_pkthdr(self, from_: Mbuf, how: int = M_NOWAIT) -> Self:
-        """Have a packet header like another mbuf's, with copies of its tags. See m_dup_pkthdr.
+        """Copy the packet header of another mbuf, with copies of its tags, to this one. See m_dup_pkthdr.
 
-        What `move_pkthdr` says of the data is so here too. Raises `NoBufs` when there is no memory for the
-        tags, and then nothing has changed.
+        The data is treated as by `move_pkthdr`. Raises `Inval` as that does, or `NoBufs` if there is no memory for a
+        tag, and then nothing has changed.
         """
-        may = how_of(how)
-        begin(self)
-        _header.dup_pkthdr(self, _mbuf(from_, "dup_pkthdr"), may)
+        wait = check_how(how)
+        check_mutable(self)
+        _header.dup_pkthdr(self, _mbuf(from_, "dup_pkthdr"), wait)
         return self
 
     @property
     def tags(self) -> tuple[Tag, ...]:
-        """The packet's tags, first to last."""
+        """The tags of the packet, first to last, which stay on it; `Inval` without a packet header."""
         check_latch()
         return _header.tags_of(self)
 
     def tag_prepend(self, tag: Tag) -> Self:
-        """Put a tag before the packet's others; it is the packet's then. See m_tag_prepend."""
-        begin(self)
+        """Add a tag before the others; it belongs to the packet then. `Inval` if it is on one already.
+
+        See m_tag_prepend.
+        """
+        check_mutable(self)
         _header.tag_prepend(self, tag)
         return self
 
     def tag_unlink(self, tag: Tag) -> Self:
-        """Take a tag out; it is the caller's then. See m_tag_unlink."""
-        begin(self)
-        _header.some_tags(self).unlink(tag)
+        """Take a tag off the packet; it belongs to the caller then. `Inval` if it isn't on it. See m_tag_unlink."""
+        check_mutable(self)
+        _header.tags_or_empty(self).unlink(tag)
         return self
 
     def tag_delete(self, tag: Tag) -> Self:
-        """Take a tag out and free it. See m_tag_delete."""
-        begin(self)
-        _header.some_tags(self).delete(tag)
+        """Take a tag off the packet, and free it. `Inval` if it isn't on it. See m_tag_delete."""
+        check_mutable(self)
+        _header.tags_or_empty(self).delete(tag)
         return self
 
     def tag_delete_chain(self, tag: Tag | None = None) -> Self:
-        """Take out and free a tag and all after it; without one, all. See m_tag_delete_chain."""
-        begin(self)
-        tags = _header.some_tags(self)
+        """Free `tag` and all tags after it; without `tag`, all tags of the packet. See m_tag_delete_chain."""
+        check_mutable(self)
+        tags = _header.tags_or_empty(self)
         if tag is not None or tags.count:
             tags.delete_chain(tag)
         return self
 
     def tag_delete_nonpersistent(self) -> Self:
-        """Take out and free the tags whose id lacks MTAG_PERSISTENT. See m_tag_delete_nonpersistent."""
-        begin(self)
-        _header.some_tags(self).delete_nonpersistent()
+        """Free the tags whose id doesn't have MTAG_PERSISTENT. See m_tag_delete_nonpersistent."""
+        check_mutable(self)
+        _header.tags_or_empty(self).delete_nonpersistent()
         return self
 
-    @cython.locals(id=cython.Py_ssize_t, near=cython.Py_ssize_t)
+    @cython.locals(id=cython.Py_ssize_t, number=cython.Py_ssize_t)
     def tag_locate(self, cookie: int, type: int, tag: Tag | None = None) -> Tag | None:
-        """The first tag with this cookie and id, after `tag` if that is given; None if there is none.
-
-        See m_tag_locate.
-        """
-        near, id = clip(cookie), clip(type)
+        """Return the first tag with this cookie and id, after `tag` if given; None if none. See m_tag_locate."""
+        number, id = clip(cookie), clip(type)
         check_latch()
-        return _header.some_tags(self).locate(near, id, tag)
+        return _header.tags_or_empty(self).locate(number, id, tag)
 
     @cython.locals(id=cython.Py_ssize_t)
     def tag_find(self, type: int, tag: Tag | None = None) -> Tag | None:
-        """`tag_locate` of cookie MTAG_ABI_COMPAT. See m_tag_find."""
+        """Return `tag_locate(MTAG_ABI_COMPAT, type, tag)`. See m_tag_find."""
         id = clip(type)
         check_latch()
-        return _header.some_tags(self).locate(MTAG_ABI_COMPAT, id, tag)
+        return _header.tags_or_empty(self).locate(MTAG_ABI_COMPAT, id, tag)
 
-    @cython.locals(may=cython.int)
+    @cython.locals(wait=cython.int)
     def tag_copy_chain(self, from_: Mbuf, how: int = M_NOWAIT) -> Self:
-        """Have copies of another packet's tags instead of those here. See m_tag_copy_chain.
+        """Replace the tags of this packet by copies of those of another one. See m_tag_copy_chain.
 
-        Raises `NoBufs` when there is no memory for them, and then nothing has changed.
+        The old tags are freed. Raises `Inval` if one of the mbufs has no packet header, or `NoBufs` if there is no
+        memory for a tag, and then nothing has changed.
         """
-        may = how_of(how)
-        begin(self)
-        _header.tag_copy_chain(self, _mbuf(from_, "tag_copy_chain"), may)
+        wait = check_how(how)
+        check_mutable(self)
+        _header.tag_copy_chain(self, _mbuf(from_, "tag_copy_chain"), wait)
         return self
 
-    # Bytes, out.
+    # Reading bytes.
 
     def __len__(self) -> int:
         check_latch()
@@ -607,35 +628,36 @@ class Mbuf(Chain):
         return True
 
     def __iter__(self) -> Iterator[memoryview]:
-        """One memoryview for each mbuf that has data; of unmapped pages, for each piece of them."""
+        """Iterate over views: one for each mbuf with data, or for unmapped pages for each piece. Nothing is copied."""
         check_latch()
         return iter(_read.views(self))
 
     def __bytes__(self) -> bytes:
-        """A copy of all bytes of the packet."""
+        """Return a copy of all bytes of the packet."""
         check_latch()
         check_alive(self)
         return _read.excerpt(self, "bytes", 0, 0, True)
 
     @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def copydata(self, off: int, len: int) -> bytes:
-        """A copy of `len` bytes from byte `off` of the packet on. See m_copydata."""
+        """Return a copy of `len` bytes from byte `off` of the packet on; `Inval` if there are fewer. See m_copydata."""
         at, left = clip(off), clip(len)
         check_latch()
         return _read.excerpt(self, "copydata", at, left, False)
 
     @cython.locals(at=cython.Py_ssize_t)
     def copyinto(self, buffer: Any, off: int = 0) -> int:
-        """Copy the packet, from byte `off` on, into a writable buffer, as far as it goes; how many bytes went.
+        """Copy the packet, from byte `off` on, to a writable buffer, as far as that goes; return how many bytes.
 
-        See m_mbuftouio.
+        Raises `BufferError` if the buffer isn't writable and contiguous, `Inval` if `off` is past the end. See
+        m_mbuftouio.
         """
         at = clip(off)
         view = memoryview(buffer)
         # (The compiler's `with` crashes where memory runs out.)
         try:
             if view.readonly or not view.c_contiguous:
-                raise BufferError("copyinto: give a buffer that can be written, and lies in one piece")
+                raise BufferError("copyinto: give a writable, contiguous buffer")
             check_latch()
             return _read.copyinto(self, view, at, view.nbytes)
         finally:
@@ -643,10 +665,10 @@ class Mbuf(Chain):
 
     @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def apply(self, off: int, len: int, fn: Callable[[memoryview], Any]) -> Any:
-        """Call fn with a view of each piece of `len` bytes from byte `off` on; its first true result, or 0.
+        """Call `fn` with a view of each piece of `len` bytes from byte `off` on; stop at the first true result.
 
-        An mbuf without bytes between two pieces is a piece of none; bytes in unmapped pages are copied into one.
-        See m_apply.
+        Returns that result, or 0. An empty mbuf among them is a piece of 0 bytes; bytes in unmapped pages are a copy.
+        Raises `Inval` if there are fewer bytes. See m_apply.
         """
         at, left = clip(off), clip(len)
         check_latch()
@@ -654,9 +676,9 @@ class Mbuf(Chain):
 
     @cython.locals(at=cython.Py_ssize_t)
     def getptr(self, loc: int) -> tuple[Mbuf, int]:
-        """The mbuf with byte `loc` of the packet, and where in its data that is. See m_getptr.
+        """Return the mbuf with byte `loc` of the packet, and the offset of the byte in its data. See m_getptr.
 
-        The end of the packet is the end of its last mbuf.
+        For the end of the packet, that is the end of its last mbuf. Raises `Inval` past the end.
         """
         at = clip(loc)
         check_latch()
@@ -665,7 +687,10 @@ class Mbuf(Chain):
     @cython.locals(at=cython.Py_ssize_t)
     @cython.locals(at=cython.Py_ssize_t, layout=Format)
     def unpack(self, fmt: str, offset: int = 0) -> tuple[Any, ...]:
-        """The values that bytes from `offset` on hold; `fmt` as in `struct`. They may lie in several mbufs."""
+        """Return the values that the bytes from `offset` on hold, with `fmt` as in `struct`.
+
+        They may lie in several mbufs. Raises `Inval` if there are fewer bytes, and `struct.error`.
+        """
         at = clip(offset)
         layout: Format = format_of(fmt)
         check_latch()
@@ -674,26 +699,27 @@ class Mbuf(Chain):
             return layout.unpack(self.buf.read(self.off + at, layout.size))
         return layout.unpack(_read.excerpt(self, "unpack", at, layout.size, False))
 
-    # Bytes, in.
+    # Writing bytes.
 
     @cython.locals(at=cython.Py_ssize_t)
     def pack(self, fmt: str, offset: int, *values: Any) -> None:
-        """Write values over the bytes from `offset` on; `fmt` as in `struct`. They may lie in several mbufs.
+        """Write values over the bytes from `offset` on, with `fmt` as in `struct`. They may lie in several mbufs.
 
-        Raises `ReadOnly` when one of those is shared or read-only, and then nothing was written.
+        Raises `ReadOnly` if one of these mbufs isn't `writable`, `Inval` if there are fewer bytes, and then nothing was
+        written; `struct.error`.
         """
         at, data = clip(offset), pack_values(fmt, *values)
-        begin(self)
+        check_mutable(self)
         _read.rewrite(self, "pack", at, data)
 
-    # Bytes, looked through.
+    # Checksums and searches.
 
     @cython.locals(at=cython.Py_ssize_t, end=cython.Py_ssize_t)
     def in_cksum(self, len: int = M_COPYALL, skip: int = 0) -> int:
-        """The Internet checksum of the first `len` bytes but for `skip`: pack("!H", off, ...) puts it right.
+        """Return the Internet checksum (RFC 1071) of the first `len` bytes without the first `skip`.
 
-        A number, whose upper byte goes first: the kernel's is the one that its machine stores that way. See
-        in_cksum_skip.
+        `m.pack("!H", off, m.in_cksum())` stores it; the kernel returns it in network byte order. Without `len`, all
+        bytes of the packet. Raises `Inval` if there are fewer bytes. See in_cksum_skip.
         """
         at, end = clip(skip), clip(len)
         check_latch()
@@ -701,20 +727,23 @@ class Mbuf(Chain):
         if end == M_COPYALL:
             end = max(_length(self), at)
         if not 0 <= at <= end:
-            raise Inval(f"in_cksum: {end} bytes, {at} of them skipped: that leaves none to look at")
+            raise Inval(f"in_cksum: the first {end} bytes without {at}: give 0 <= skip <= len")
         return _read.in_cksum(self, at, end - at)
 
     def find(self, pattern: Any, start: int = 0) -> int:
-        """Where the bytes of `pattern` are first found from `start` on, or -1. They may lie across mbufs."""
+        """Return the offset at which the bytes of `pattern` are first found from `start` on, or -1.
+
+        A match may span mbufs. Raises `Inval` if `start` is past the end.
+        """
         sought, at = memoryview(pattern).tobytes(), clip(start)
         check_latch()
         return _read.find(self, sought, at)
 
-    # Bytes, shown.
+    # Text.
 
     @cython.locals(at=cython.Py_ssize_t, size=cython.Py_ssize_t)
     def hexdump(self, off: int = 0, len: int | None = None) -> str:
-        """The bytes from `off` on as text: 16 to a line, in hexadecimal and as far as they are ASCII."""
+        """Return `len` bytes, or all, from `off` on as text: lines of 16 bytes in hexadecimal and ASCII."""
         at = clip(off)
         size = 0 if len is None else clip(len)
         check_latch()
@@ -722,159 +751,165 @@ class Mbuf(Chain):
 
     @cython.locals(most=cython.Py_ssize_t)
     def print(self, maxlen: int = -1, file: TextIO | None = None) -> None:
-        """Write what each mbuf of the packet is, with at most `maxlen` bytes of data in all. See m_print."""
+        """Write a description of each mbuf, with at most `maxlen` bytes of data in all (-1: all). See m_print."""
         most = clip(maxlen)
         check_latch()
         check_alive(self)
         if most < -1:
-            raise Inval(f"print: {most} bytes; give a number, or -1 for all")
+            raise Inval(f"print: {most} bytes: give 0 or more, or -1 for all")
         write_chain(self, _length(self) if most < 0 else most, file)
 
-    # Cut and joined.
+    # Trimming and joining.
 
     @cython.locals(n=cython.Py_ssize_t)
     def adj(self, len: int) -> Self:
-        """Drop `len` bytes from the front of the packet, or from its end if `len` is negative. See m_adj.
+        """Drop `len` bytes from the front of the packet, or -`len` from its end if negative; return this mbuf.
 
-        More than there are drops all. From the front, mbufs are emptied and stay; from the end, those
-        that are wholly cut off are freed, but one that is emptied exactly stays, as in the kernel.
+        If there are fewer, all are dropped. At the front, emptied mbufs stay. At the end, emptied mbufs are freed,
+        except the first, and as in the kernel a last one that has exactly these bytes. Never allocates. See m_adj.
         """
         n = clip(len)
-        begin(self)
+        check_mutable(self)
         if 0 <= n < self.count:
             self.off += n
             self.count -= n
             if self.bits & M_PKTHDR:
                 add_len(self.hdr, -n)
         elif not -INT_MAX <= n <= INT_MAX:
-            raise Inval(f"adj: {n} bytes: give at most {INT_MAX}, either way")
+            raise Inval(f"adj: {n} bytes: give -{INT_MAX} to {INT_MAX}")
         else:
             _trim.adj(self, n)
         return self
 
     def cat(self, n: Mbuf) -> Self:
-        """Add another chain at the end, which is part of this one from then on. See m_cat.
+        """Add another chain at the end, which is part of this one then; return this mbuf. See m_cat.
 
-        Bytes that fit into the last mbuf are copied, and the mbuf that they were in freed. No packet
-        header changes: `catpkt` joins packets. `Inval` where the other is linked, or in a queue, already.
+        If the bytes of an mbuf fit into the last one, they are copied, and that mbuf is freed. No packet header
+        changes: `catpkt` joins packets. Raises `Inval` if the other chain is linked or in a queue already. Never
+        allocates.
         """
-        begin(self)
+        check_mutable(self)
         _trim.cat(self, _mbuf(n, "cat"))
         return self
 
     def catpkt(self, n: Mbuf) -> Self:
-        """Add another packet at the end; its header goes. See m_catpkt.
+        """Add another packet at the end, and its length to this header; return this mbuf. See m_catpkt.
 
-        A send tag of the other packet is let go of, where the kernel forgets it.
+        As `cat`, but the other packet's header is removed: its tags are freed, and the reference to a send tag is
+        released; the kernel doesn't release it. Raises `Inval` if one of the two has no header.
         """
-        begin(self)
+        check_mutable(self)
         _trim.catpkt(self, _mbuf(n, "catpkt"))
         return self
 
     def sanity(self, sanitize: bool = False) -> bool:
-        """Find what is wrong with a chain: `Inval` says what, and True that nothing is. See m_sanity.
+        """Return True if the chain is consistent; raise `Inval` with the first fault if it isn't. See m_sanity.
 
-        With `sanitize`, what is wrong is put right instead: headers and next packets inside the chain go,
-        and a packet's len that isn't its mbufs' becomes 0.
+        With `sanitize`, faults are corrected instead: headers inside the chain are removed, next packets inside it are
+        freed, and a `pkthdr.len` that isn't the bytes in the mbufs becomes 0.
         """
         mend = bool(sanitize)
         check_latch()
         _trim.sanity(self, mend)
         return True
 
-    # Copies.
+    # Copying.
 
     def dupcl(self, m: Mbuf) -> Self:
-        """Share the external storage of another mbuf, and show the same bytes of it. See mb_dupcl.
+        """Share the external storage of another mbuf, with the same data; return this mbuf. See mb_dupcl.
 
-        What this mbuf held in itself is gone. While the storage is shared, nobody may write to it.
+        Data inside this mbuf is lost. While the storage is shared, it isn't writable. Raises `Inval` if the other mbuf
+        has no external storage, or this one has.
         """
-        begin(self)
+        check_mutable(self)
         _copy.dupcl(self, _mbuf(m, "dupcl"))
         return self
 
-    @cython.locals(may=cython.int, size=cython.Py_ssize_t, skip=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, size=cython.Py_ssize_t, skip=cython.Py_ssize_t)
     def copym(self, off: int = 0, len: int = ALL, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf | None:
-        """A new chain of `len` bytes from byte `off` on, by default of all. See m_copym.
+        """Return a new chain of `len` bytes from byte `off` on (default: all), which belongs to the caller.
 
-        External storage is shared, and read-only for all who share it; bytes inside mbufs are copied. The
-        packet header is copied if `off` is 0. None if no byte is asked for. Raises `NoBufs`, and then
-        nothing has changed.
+        External storage is shared, so it isn't writable until one mbuf is left; bytes inside mbufs are copied. If `off`
+        is 0, the packet header is copied. None for 0 bytes. Raises `NoBufs`, or `Inval` if there are fewer bytes. See
+        m_copym.
         """
-        skip, may = clip(off), how_of(how)
+        skip, wait = clip(off), check_how(how)
         size = M_COPYALL if len is ALL else clip(len)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        made: Mbuf | None = _copy.copym(self, skip, size, may, deadline)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        made: Mbuf | None = _copy.copym(self, skip, size, wait, deadline)
         return made
 
-    @cython.locals(may=cython.int)
+    @cython.locals(wait=cython.int)
     def copypacket(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """A new packet of the same bytes: `copym` of all that keeps the room before them. See m_copypacket."""
-        may = how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        made: Mbuf = _copy.copypacket(self, may, deadline)
+        """Return a new packet of the same bytes, which belongs to the caller: `copym` of all. See m_copypacket.
+
+        Bytes inside the first mbuf keep the room before them. Raises `Inval` without a packet header, and `NoBufs`.
+        """
+        wait = check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        made: Mbuf = _copy.copypacket(self, wait, deadline)
         return made
 
-    @cython.locals(may=cython.int)
+    @cython.locals(wait=cython.int)
     def dup(self, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """A new packet of the same bytes, copied, so that they can be written. See m_dup.
+        """Return a new packet with a copy of all bytes, which is writable and belongs to the caller. See m_dup.
 
-        Raises `NoBufs`, and then nothing has changed; `Inval` if the header's len isn't the mbufs', or if there is no
-        packet header: put one in front first, pool.gethdr().cat(m), then fixhdr().
+        Raises `NoBufs`, or `Inval` if `pkthdr.len` isn't the bytes in the mbufs, or there is no packet header: put one
+        in front with `pool.gethdr().cat(m)`, then call `fixhdr()`.
         """
-        may = how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
+        wait = check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
         check_latch()
-        made: Mbuf = _copy.dup(self, may, deadline)
+        made: Mbuf = _copy.dup(self, wait, deadline)
         return made
 
-    @cython.locals(keep=cython.Py_ssize_t, may=cython.int)
+    @cython.locals(keep=cython.Py_ssize_t, wait=cython.int)
     def split(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf | None:
-        """Keep `len` bytes; returns a new chain of the rest, which is the caller's. See m_split.
+        """Keep `len` bytes; return a new chain of the rest, which belongs to the caller. See m_split.
 
-        External storage that is cut through is shared by both. A packet's rest has a header with length
-        and interface (or send tag), nothing else of it. None if there is no rest of a chain without a
-        header. Raises `NoBufs`, or `Inval` if the chain is shorter, and then nothing has changed.
+        If the place is inside an mbuf, both share its external storage, and other bytes are copied. The rest of a
+        packet has a header with its length and the interface (or send tag), but no other field. The rest of a chain
+        without a header is None if there are no bytes. Raises `NoBufs`, or `Inval` if the chain is shorter.
         """
-        keep, may = clip(len), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
+        keep, wait = clip(len), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
         if not 0 <= keep <= INT_MAX:
-            raise Inval(f"split at {keep}: give a number of bytes from 0 on")
-        rest: Mbuf | None = _copy.split(self, keep, may, deadline)
+            raise Inval(f"split at {keep}: give 0 or more, at most the bytes of the chain")
+        rest: Mbuf | None = _copy.split(self, keep, wait, deadline)
         return rest
 
-    @cython.locals(may=cython.int, most=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, most=cython.Py_ssize_t)
     def segment(self, size: int, how: int = M_NOWAIT, timeout: float | None = None) -> list[Mbuf]:
-        """Cut the packet into packets of `size` bytes, the last of what is left; all of them, this one first.
+        """Cut the packet into packets of `size` bytes; the last may be shorter. Return all of them, this one first.
 
-        They are the caller's. External storage that is cut through is shared, bytes inside mbufs are copied.
-        Each has the header's fields, but the tags stay with the first. Raises `NoBufs`, or `Inval` if the
-        header's len isn't the mbufs', and then nothing has changed. As m_split would, again and again.
+        They belong to the caller. External storage of an mbuf at a boundary is shared, bytes inside mbufs are copied.
+        Each packet has the fields of the header, but the tags stay with the first. Raises `NoBufs`, or `Inval` if
+        `pkthdr.len` isn't the bytes in the mbufs. The kernel has no such function; it calls m_split repeatedly.
         """
-        most, may = clip(size), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
+        most, wait = clip(size), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
         if not 0 < most <= INT_MAX:
             raise Inval(f"segment: packets of {most} bytes: give 1 to {INT_MAX}")
-        return _segmentation.segment(self, most, may, deadline)
+        return _segmentation.segment(self, most, wait, deadline)
 
-    # Longer.
+    # Adding bytes.
 
-    @cython.locals(may=cython.int, n=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, n=cython.Py_ssize_t)
     def prepend(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have `len` bytes more at the front, whatever is in them. See M_PREPEND and m_prepend.
+        """Add `len` bytes at the front, with undefined contents; return this mbuf. See M_PREPEND and m_prepend.
 
-        In the room before the data if it has that many, else in a new mbuf, which holds 168 with a packet
-        header and 224 without. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
+        They are in the room before the data if it is writable and large enough, else in a new mbuf, which holds 168
+        with a packet header and 224 without (`Inval` for more). Raises `NoBufs`; the kernel frees the chain then.
         """
         n = clip(len)
-        begin(self)
+        check_mutable(self)
         if n < 0 or n > self.off - start(self) or (n and not _writable(self)):
-            may = how_of(how)
-            _append.prepend(self, n, may, None if timeout is None else until(may, timeout))
+            wait = check_how(how)
+            _append.prepend(self, n, wait, None if timeout is None else until(wait, timeout))
         else:
             self.off -= n
             self.count += n
@@ -883,13 +918,14 @@ class Mbuf(Chain):
         return self
 
     def append(self, data: Any) -> Self:
-        """Copy bytes to the end of the packet, adding mbufs for what doesn't fit. See m_append.
+        """Copy bytes to the end of the packet, with new mbufs for those that don't fit; return this mbuf. See m_append.
 
-        Raises `NoBufs`, and then nothing was appended; the kernel keeps what fitted.
+        Raises `NoBufs`, and then nothing was appended; the kernel keeps what fits. `BufferError` if data isn't a
+        contiguous buffer.
         """
         lent = loan(data)
         try:
-            begin(self)
+            check_mutable(self)
             _append.append(self, lent)
         finally:
             lent.release()
@@ -897,16 +933,16 @@ class Mbuf(Chain):
 
     @cython.locals(skip=cython.Py_ssize_t)
     def copyback(self, off: int, data: Any) -> Self:
-        """Write data over the packet from byte `off` on, adding mbufs for what is beyond its end. See m_copyback.
+        """Write data over the packet from byte `off` on, with new mbufs beyond its end; return this mbuf.
 
-        A gap is filled with zeros. Bytes are written even where storage is shared or marked M_RDONLY, as in
-        the kernel: all who share it see them. Raises `NoBufs`, and then nothing was written; `ReadOnly`
-        where memory was lent for reading only, or is unmapped pages.
+        A gap is filled with zeros. As in the kernel, storage that is shared or marked M_RDONLY is written, too, and all
+        its users see that. Raises `NoBufs`, or `ReadOnly` for memory lent for reading only and for unmapped pages, and
+        then nothing was written. See m_copyback.
         """
         skip = count(off, "copyback at")
         lent = loan(data)
         try:
-            begin(self)
+            check_mutable(self)
             _append.copyback(self, skip, lent)
         finally:
             lent.release()
@@ -914,116 +950,120 @@ class Mbuf(Chain):
 
     @cython.locals(at=cython.Py_ssize_t, size=cython.Py_ssize_t)
     def makespace(self, skip: int, hlen: int) -> tuple[Mbuf, int]:
-        """Make room for `hlen` bytes, fewer than 168, after the first `skip` bytes of the packet.
+        """Insert `hlen` bytes (0 to 167), with undefined contents, after the first `skip` bytes of the packet.
 
-        Returns the mbuf that has them, and where in it they begin; the packet counts them. Raises `NoBufs`,
-        and then nothing has changed. See m_makespace.
+        Returns the mbuf that has them, and their offset in its data; the packet header counts them. Bytes are moved or
+        copied within one mbuf. Raises `NoBufs`, or `Inval` past the end. See m_makespace.
         """
         at, size = count(skip, "makespace at"), clip(hlen)
-        begin(self)
+        check_mutable(self)
         return _append.makespace(self, at, size)
 
-    # Brought together.
+    # Contiguous bytes.
 
     @cython.locals(n=cython.Py_ssize_t)
     def pullup(self, len: int) -> Self:
-        """Have the first `len` bytes of the packet, at most 168, in this mbuf, inside it. See m_pullup.
+        """Make the first `len` bytes of the packet contiguous inside this mbuf; return it. See m_pullup.
 
-        Up to `max_protohdr` bytes come along. Raises `NoBufs`, or `Inval` if there are fewer bytes, and
-        then nothing has changed; the kernel frees the chain.
+        `len` is at most 168. If bytes must be moved, up to `max_protohdr` are, even if fewer are needed. Raises
+        `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed; the kernel frees the chain.
         """
         n = clip(len)
-        begin(self)
+        check_mutable(self)
         _pullup.pullup(self, n)
         return self
 
     @cython.locals(n=cython.Py_ssize_t, room=cython.Py_ssize_t)
     def copyup(self, len: int, dstoff: int = 0) -> Self:
-        """Have the first `len` bytes in a new mbuf in front, with `dstoff` bytes of room before them.
+        """Move the first `len` bytes to a new mbuf in front, with `dstoff` bytes of room before them; return this mbuf.
 
-        Both together at most 168. Raises like `pullup`. See m_copyup.
+        Both together are at most 168. Raises as `pullup` does. See m_copyup.
         """
         n, room = clip(len), clip(dstoff)
-        begin(self)
+        check_mutable(self)
         _pullup.copyup(self, n, room)
         return self
 
     @cython.locals(n=cython.Py_ssize_t, skip=cython.Py_ssize_t)
     def pulldown(self, off: int, len: int, at_start: bool = False) -> tuple[Mbuf, int]:
-        """Have `len` bytes from byte `off` on, at most 2048, in one mbuf; what is before them stays put.
+        """Make `len` bytes (at most 2048) from byte `off` on contiguous in one mbuf; the bytes before them don't move.
 
-        Returns that mbuf, and where in its data they begin: at 0 with `at_start`. Raises `NoBufs`, or
-        `Inval` if there are fewer bytes, and then nothing has changed; the kernel frees the chain. See
+        Returns that mbuf, and their offset in its data, which is 0 with `at_start`. It stays in the chain. Raises
+        `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed; the kernel frees the chain. See
         m_pulldown.
         """
         skip, n, first = count(off, "pulldown at"), clip(len), bool(at_start)
-        begin(self)
+        check_mutable(self)
         return _pullup.pulldown(self, skip, n, first)
 
-    # Laid out anew.
+    # Other mbufs for the same bytes.
 
-    @cython.locals(may=cython.int)
+    @cython.locals(wait=cython.int)
     def defrag(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have the packet in as few mbufs and clusters as it needs, all new. See m_defrag.
+        """Copy the packet to as few new mbufs and clusters as possible; return this mbuf, the first of them.
 
-        The header's len becomes what there is. A chain without a header is left alone. Raises `NoBufs`,
-        and then nothing has changed.
+        `pkthdr.len` becomes the bytes in the mbufs. A chain without a packet header doesn't change. Raises `NoBufs`.
+        See m_defrag.
         """
-        may = how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _defrag.defrag(self, may, deadline)
+        wait = check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _defrag.defrag(self, wait, deadline)
         return self
 
-    @cython.locals(may=cython.int, size=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, size=cython.Py_ssize_t)
     def fragment(self, length: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have the packet in new clusters of `length` bytes each; to try code on. See m_fragment.
+        """Copy the packet to new clusters with `length` bytes in each, to test other code; return this mbuf.
 
-        With -1 the length is chosen at random, from 1 to 255, with -2 it is chosen anew for each cluster. A
-        chain without a header is left alone. Raises `NoBufs`, and then nothing has changed.
+        For -1, the length is a random number from 1 to 255; for -2, another one for each cluster. A chain without a
+        packet header doesn't change. Raises `NoBufs`, or `Inval` for another length that isn't 1 to 2048. See
+        m_fragment.
         """
-        size, may = clip(length), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _defrag.fragment(self, size, may, deadline)
+        size, wait = clip(length), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _defrag.fragment(self, size, wait, deadline)
         return self
 
-    @cython.locals(may=cython.int, most=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, most=cython.Py_ssize_t)
     def collapse(self, maxfrags: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have the packet in at most `maxfrags` mbufs, by merging neighbours. See m_collapse.
+        """Merge neighbours until the packet has at most `maxfrags` mbufs; return this mbuf. See m_collapse.
 
-        An mbuf of unmapped pages counts as many times as it has pages, header and trailer.
-        First into the room that there is, which must be more than the neighbour's bytes, as in the kernel; then two by
-        two into new clusters; the first mbuf stays. Raises `NoBufs`, or `Inval` if that isn't enough, and then nothing
-        has changed. If there are no more to begin with, two are merged all the same if they can be; if not, the kernel
-        fails, and we don't.
+        An mbuf of unmapped pages counts once for each page, and for header and trailer. Bytes are copied into the room
+        of the mbuf before them, if that has more than they need, as in the kernel; then two mbufs at a time into a new
+        cluster, but never the first mbuf. Raises `NoBufs`, or `Inval` if that isn't enough. A packet that already has
+        few enough mbufs is merged once more, if that is possible; if it isn't, the kernel fails, and this doesn't.
         """
-        most, may = clip(maxfrags), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _defrag.collapse(self, most, may, deadline)
+        most, wait = clip(maxfrags), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _defrag.collapse(self, most, wait, deadline)
         return self
 
-    @cython.locals(may=cython.int)
+    @cython.locals(wait=cython.int)
     def unshare(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have all bytes writable: storage that is shared or read-only is replaced by copies. See m_unshare.
+        """Replace storage that is shared or read-only by copies, so that bytes can be written; return this mbuf.
 
-        Small neighbours are merged on the way. A copy of what was marked M_RDONLY is so marked again, as
-        in the kernel. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain.
+        Small mbufs are merged with the one before. As in the kernel, the copy of an mbuf with M_RDONLY has that flag,
+        except for unmapped pages. Raises `NoBufs`, and then nothing has changed; the kernel frees the chain. See
+        m_unshare.
         """
-        may = how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _defrag.unshare(self, may, deadline)
+        wait = check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _defrag.unshare(self, wait, deadline)
         return self
 
     # Storage.
 
     def cljset(self, cluster: Cluster) -> Mbuf:
-        """Hold data in a raw cluster from now on, which is taken over. See m_cljset."""
-        begin(self)
+        """Make a raw cluster the storage, which belongs to this mbuf then; return this mbuf. Data inside it is lost.
+
+        Raises `Inval` if it has external storage, and `Freed` for the cluster. See m_cljset.
+        """
+        check_mutable(self)
         if cluster is None:
-            raise Inval("cljset: give a cluster, from pool.cljget(None, ...)")
+            raise Inval("cljset: give a Cluster, from pool.cljget(None, ...)")
         _take_cluster(self, cluster)
         return self
 
@@ -1037,18 +1077,20 @@ class Mbuf(Chain):
         flags: int = NONE,
         type: int = DRIVER,
     ) -> Mbuf:
-        """Hold data in somebody's memory from now on: any object with a buffer, in one piece. See m_extadd.
+        """Make the memory of an object with a contiguous buffer the storage; return this mbuf. Nothing is copied.
 
-        The object is kept, and its buffer held in place, until the last mbuf that shares it lets go and
-        nobody looks at the bytes; then `free(m)` is called once, with an mbuf whose `ext` still tells of it.
-        Memory that is for reading only is never written. `type` is EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE,
-        EXT_SFBUF, EXT_RXRING (without `free`) or EXT_EXTREF. What the mbuf held in itself is gone.
+        The object and its buffer are held until the last mbuf that shares them is freed and the last view is released.
+        Then `free(m)` is called once, with an mbuf whose `ext` has the object, `arg1` and `arg2`. A read-only buffer is
+        never written. `type` is EXT_NET_DRV (default), EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_SFBUF, EXT_RXRING (without
+        `free`) or EXT_EXTREF. `flags` of M_COPYFLAGS, such as M_RDONLY, are added. `len` stays, but data inside the
+        mbuf is lost. Raises `Inval` if it has external storage, or `len` is more than the memory, and `BufferError`.
+        See m_extadd.
         """
         kind = EXT_NET_DRV if type is DRIVER else clip(type)
         bits = 0 if flags is NONE else clip(flags)
         if free is not None and (kind == EXT_RXRING or not callable(free)):
-            raise Inval("extadd: free must be a function to call, or None; a receive ring has none")
-        adopt(self, buffer, kind, None, bits, free, arg1, arg2)
+            raise Inval("extadd: free: give a callable or None, and None for EXT_RXRING")
+        attach_buffer(self, buffer, kind, None, bits, free, arg1, arg2)
         return self
 
     def extaddref(
@@ -1059,129 +1101,130 @@ class Mbuf(Chain):
         arg1: Any = None,
         arg2: Any = None,
     ) -> Mbuf:
-        """`extadd` of memory whose uses `refs` counts, in as many mbufs as you like. See m_extaddref.
+        """`extadd` of EXT_EXTREF memory, whose uses in all mbufs `refs` counts; return this mbuf. See m_extaddref.
 
-        When the last of them all lets go, the routine that was given with it is called.
+        The last mbuf of all that is freed calls its own `free`.
         """
         if not isinstance(refs, RefCount):
-            raise Inval("extaddref: give the RefCount that counts the uses of this memory")
+            raise Inval("extaddref: give a RefCount, which counts the uses of this memory")
         if free is not None and not callable(free):
-            raise Inval("extaddref: free must be a function to call, or None")
-        adopt(self, buffer, EXT_EXTREF, refs, 0, free, arg1, arg2)
+            raise Inval("extaddref: free: give a callable or None")
+        attach_buffer(self, buffer, EXT_EXTREF, refs, 0, free, arg1, arg2)
         return self
 
     def detach(self) -> Any:
-        """Give somebody's memory back to the caller, who gets the object; no routine is called.
+        """End the use of memory from `extadd`, and return its object; the free routine isn't called.
 
-        The mbuf holds no bytes then. Raises `Busy` while another mbuf shares the memory or somebody looks
-        at it.
+        The mbuf has no bytes then. Raises `Busy` if another mbuf shares the memory, or there is a view of it, and
+        `Inval` for other storage. The kernel has no such function.
         """
-        begin(self)
+        check_mutable(self)
         return _detach(self)
 
     # Unmapped pages.
 
     @property
     def epg(self) -> Epg:
-        """What an mbuf of unmapped pages knows of itself: the m_epg_ fields."""
+        """The m_epg_ fields of an mbuf of unmapped pages, not a copy; `Inval` for another mbuf. See mbuf(9)."""
         check_latch()
         return _extpg.pages_of(self, "epg").epg
 
     @property
     def tls(self) -> Any:
-        """The TLS session whose record the unmapped pages are, or None. See mbuf_has_tls_session."""
+        """The TLS session of a record in unmapped pages, or None. See mbuf_has_tls_session."""
         check_latch()
         check_alive(self)
         return _extpg.pages_of(self, "tls").tls if self.bits & M_EXTPG else None
 
     @cython.locals(at=cython.Py_ssize_t)
     def page(self, page: int) -> memoryview:
-        """A view of a whole page, counted from 0, which keeps it; for reading only if others may see it too.
+        """Return a view of a whole page, counted from 0; it keeps the page, and is read-only if that is shared.
 
-        That of a file is as long as what the file has of it, and is mapped: `NoBufs` when no window is left.
+        A page of a file is mapped, always read-only, and ends where the file does: `NoBufs` if no window is free.
+        Raises `Inval` if there is no such page.
         """
         at = clip(page)
         check_latch()
         return _extpg.view_page(self, at)
 
-    @cython.locals(may=cython.int, more=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, more=cython.Py_ssize_t)
     def addpages(self, n: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
-        """Have `n` pages of memory more, at most 5 in all, with anything in them; `len` stays.
+        """Add `n` pages of memory, with undefined contents, to at most 5 in all; return this mbuf. `len` stays.
 
-        Raises `NoMemory`, or `Busy` where the pages are shared, and then nothing has changed.
+        Raises `NoMemory`, `Busy` if the pages are shared, or `Inval` for too many, or pages of a file.
         """
-        more, may = clip(n), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        _extpg.addpages(self, more, may, deadline)
+        more, wait = clip(n), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _extpg.addpages(self, more, wait, deadline)
         return self
 
     def unmapped_to_ext(self) -> Self:
-        """Have no unmapped pages in the chain: an mbuf for each page, for reading only. See mb_unmapped_to_ext.
+        """Replace unmapped pages in the chain by a read-only mbuf for each page; return this mbuf.
 
-        Nothing is copied but the bytes before and behind the pages; pages of a file are mapped. The flags of
-        what was there are not kept, in the kernel neither. Raises `NoBufs` when there are no mbufs or windows
-        left, `Inval` where an mbuf of unmapped pages is empty or has a TLS session, and then nothing has changed.
+        Only header and trailer are copied; pages of a file are mapped. As in the kernel, the flags of the mbufs of
+        unmapped pages are lost. Raises `NoBufs` if there are no mbufs or windows, or `Inval` if an mbuf of unmapped
+        pages is empty or has a TLS session, and then nothing has changed. See mb_unmapped_to_ext.
         """
-        begin(self)
+        check_mutable(self)
         _extpg.unmapped_to_ext(self)
         return self
 
     def unmapped_compress(self) -> Self:
-        """Have the bytes, at most 224, inside the mbuf, and free its pages. See mb_unmapped_compress.
+        """Copy the bytes of unmapped pages, at most 224, into the mbuf itself, and free the pages; return this mbuf.
 
-        They are copied. Raises `Busy` where the pages are shared, and then nothing has changed.
+        Raises `Inval` for more bytes, and `Busy` if the pages are shared. See mb_unmapped_compress.
         """
-        begin(self)
+        check_mutable(self)
         _extpg.unmapped_compress(self)
         return self
 
     @cython.locals(todo=cython.Py_ssize_t)
     def free_notready(self, count: int) -> Mbuf | None:
-        """Free what `count` reads were to fill that will never end: a page is one, a mapped mbuf too.
+        """Free the mbufs at the front that wait for `count` reads, which will not complete. See mb_free_notready.
 
-        An mbuf of unmapped pages goes when none of its `epg.nrdy` is waited for any more. Returns what is left of
-        the chain, which is the caller's. `Inval` if there are fewer, and then nothing has changed. See
-        mb_free_notready.
+        An mbuf of unmapped pages waits for `epg.nrdy` reads, another mbuf for one. An mbuf is freed when it waits for
+        none. Returns the rest of the chain or None, which belongs to the caller. Raises `Inval` if the chain waits for
+        fewer.
         """
         todo = clip(count)
-        begin(self)
+        check_mutable(self)
         rest: Mbuf | None = _extpg.free_notready(self, todo)
         return rest
 
-    @cython.locals(may=cython.int, most=cython.Py_ssize_t, todo=cython.Py_ssize_t)
+    @cython.locals(wait=cython.int, most=cython.Py_ssize_t, todo=cython.Py_ssize_t)
     def mapped_to_unmapped(
         self, len: int, mlen: int = MBUF_PEXT_MAX_PGS * PAGE_SIZE, how: int = M_NOWAIT, timeout: float | None = None
     ) -> Mbuf | None:
-        """A copy of `len` bytes of the chain, in mbufs of unmapped pages of up to `mlen` bytes each; None for none.
+        """Return a copy of `len` bytes of the chain, in mbufs of unmapped pages of up to `mlen` bytes.
 
-        As in the kernel, `mlen` is as many pages as hold it, and the copy ends where an mbuf or a page does: it
-        may have more bytes than `len`. The chain stays as it is. Raises `NoBufs`, `NoMemory`, or `Inval` if there are
-        fewer bytes, and then nothing has changed. See mb_mapped_to_unmapped.
+        It belongs to the caller; for 0 bytes it is None. As in the kernel, `mlen` is rounded up to pages, and the copy
+        ends at the end of an mbuf or a page, so it may have more bytes than `len`. Raises `NoBufs`, `NoMemory`, or
+        `Inval` if there are fewer bytes, or they are in unmapped pages already. See mb_mapped_to_unmapped.
         """
-        todo, most, may = clip(len), clip(mlen), how_of(how)
-        deadline = None if timeout is None else until(may, timeout)
-        begin(self)
-        made: Mbuf | None = _extpg.mapped_to_unmapped(self, todo, most, may, deadline)
+        todo, most, wait = clip(len), clip(mlen), check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        made: Mbuf | None = _extpg.mapped_to_unmapped(self, todo, most, wait, deadline)
         return made
 
 
 def _mbuf(m: Any, verb: str) -> Any:
-    """An argument that must be an mbuf, or None."""
+    """Return an argument that must be an mbuf or None; `TypeError` if it isn't."""
     if m is not None and not isinstance(m, Mbuf):
         raise TypeError(f"{verb}: give an mbuf, not a {type(m).__name__}")
     return m
 
 
 def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
-    """Have a raw cluster as storage. See m_cljset."""
+    """Make a raw cluster the storage of an mbuf. See m_cljset."""
     check_alive(m)
     if m.bits & M_EXT:
         raise Inval("cljset: this mbuf has external storage already")
     cluster.before_export()
     enter_commit()
     storage: Storage = cluster.take()
-    storage.own()
+    storage.init_cluster()
     attach(m, storage)
     leave_commit()
     probes = m.item.home.probes
@@ -1190,10 +1233,10 @@ def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
 
 
 def _detach(m: Mbuf) -> Any:
-    """Give somebody's memory back; returns the object."""
+    """End the use of memory of the program; return its object."""
     check_alive(m)
     if not m.bits & M_EXT or not isinstance(m.buf, External):
-        raise Inval("detach: the bytes are not in memory that was added with extadd")
+        raise Inval("detach: this mbuf has no memory from extadd or wrap: see m.ext")
     storage: External = cython.cast(External, m.buf)
     storage.check_detach(m.item)
     obj = storage.obj
@@ -1210,7 +1253,7 @@ def _detach(m: Mbuf) -> Any:
     return obj
 
 
-def adopt(
+def attach_buffer(
     m: Mbuf,
     buffer: Any,
     kind: int,
@@ -1220,21 +1263,21 @@ def adopt(
     arg1: Any,
     arg2: Any,
 ) -> None:
-    """Have somebody's memory as storage. See m_extadd."""
+    """Make the memory of a buffer the storage of an mbuf. See m_extadd."""
     check_latch()
-    _check_adopt(m, kind, bits)
+    _check_attach(m, kind, bits)
     if kind == EXT_EXTREF and refs is None:
         refs = RefCount()
     memory = loan(buffer)
     storage: External = external(memory, kind, refs)
     if free is not None or arg1 is not None or arg2 is not None:
-        storage.call_on_free(free, arg1, arg2, show)
-    # To take the buffer may have run anything.
+        storage.set_free_cb(free, arg1, arg2, call_free_routine)
+    # The export of the buffer may have run user code.
     if not m.alive or m.bits & M_EXT:
-        _check_adopt(m, kind, bits)
+        _check_attach(m, kind, bits)
     storage.check_refs()
     if not m.count <= memory.size <= INT_MAX:
-        raise Inval(f"extadd: memory of {memory.size} bytes: this mbuf takes {m.count} to {INT_MAX}")
+        raise Inval(f"extadd: memory of {memory.size} bytes: give {m.count} (the len of this mbuf) to {INT_MAX}")
     enter_commit()
     storage.attached()
     attach(m, storage)
@@ -1242,20 +1285,21 @@ def adopt(
     leave_commit()
 
 
-def _check_adopt(m: Mbuf, kind: int, bits: int) -> None:
+def _check_attach(m: Mbuf, kind: int, bits: int) -> None:
+    """Raise `Inval` if that type of memory can't be attached to the mbuf."""
     check_alive(m)
     if m.bits & M_EXT:
         raise Inval("extadd: this mbuf has external storage already")
     if not freeable(kind):
-        raise Inval(f"extadd: type {kind}: give EXT_NET_DRV or another whose storage can be freed again")
+        raise Inval(f"extadd: type {kind}: give EXT_NET_DRV, or another type that extadd takes")
     if m.bits & M_NOFREE and kind != EXT_RXRING and kind != EXT_EXTREF:
         raise Inval("extadd: an mbuf with M_NOFREE takes EXT_RXRING or EXT_EXTREF")
     if bits & M_PKTHDR or bits | M_COPYFLAGS != M_COPYFLAGS:
-        raise Inval(f"extadd: flags {bits:#x}: give M_RDONLY and others of M_COPYFLAGS, but M_PKTHDR")
+        raise Inval(f"extadd: flags {bits:#x}: give M_RDONLY or others of M_COPYFLAGS, without M_PKTHDR")
 
 
-def count_whole(m: Mbuf) -> None:
-    """Count all bytes of the storage of a live mbuf as data, read-only ones too."""
+def use_whole_storage(m: Mbuf) -> None:
+    """Make all bytes of the storage of a live mbuf, from its offset on, its data."""
     m.count = bound(m) - m.off
     if m.bits & M_PKTHDR:
         m.hdr.len = m.count
@@ -1265,9 +1309,9 @@ def count_whole(m: Mbuf) -> None:
 
 
 def wrap(item: MbufItem, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
-    """A live handle of an item, whose data is to be in `buf`: its last one if nobody else holds that, else a new one.
+    """Return a live handle of an item, with storage `buf`: its last one if nothing refers to that, else a new one.
 
-    It has a clean header if `bits` say so.
+    It has an empty packet header if `bits` has M_PKTHDR.
     """
     if reusable(item):
         m: Mbuf = cython.cast(Mbuf, item.handle)
@@ -1291,6 +1335,7 @@ def wrap(item: MbufItem, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
 
 
 def _new_handle(item: MbufItem, m: Any, bits: int) -> Mbuf:
+    """Make a handle, or the header of `m`; if there is no memory, the item is given back."""
     try:
         if m is None:
             m = Mbuf.__new__(Mbuf)
@@ -1309,8 +1354,8 @@ def _new_handle(item: MbufItem, m: Any, bits: int) -> Mbuf:
     return fresh
 
 
-def show(item: MbufItem, storage: Storage, free: Callable[[Any], object]) -> None:
-    """Call a free routine with an mbuf to look at, which stands for the one that the storage belonged to."""
+def call_free_routine(item: MbufItem, storage: Storage, free: Callable[[Any], object]) -> None:
+    """Call a free routine with an mbuf that it can read, in place of the freed owner of the storage."""
     m: Mbuf = Mbuf.__new__(Mbuf)
     m.item = item
     m.buf = storage
@@ -1320,22 +1365,22 @@ def show(item: MbufItem, storage: Storage, free: Callable[[Any], object]) -> Non
     try:
         run(free, m)
     finally:
-        # What it stood for goes by itself.
+        # The caller gives back the item.
         m.alive = 0
 
 
 if not cython.compiled:
 
     def reusable(item: MbufItem) -> bool:
-        """True when nobody else holds the item's last handle."""
+        """True if nothing else refers to the item's last handle."""
         return False
 
     def wrap_item(item: Item, kind: int, bits: int) -> Mbuf:
-        """The handle of an item of the mbuf zone, which goes back there if that fails. See mb_ctor_mbuf."""
+        """Return a handle of an item of the mbuf zone, which is given back on failure. See mb_ctor_mbuf."""
         return wrap(cython.cast(MbufItem, item), item, MPKTHSIZE if bits & M_PKTHDR else MHSIZE, kind, bits)
 
     def wrap_packet(item: Item, kind: int, bits: int) -> Mbuf:
-        """The handle of an item of the packet zone, with the cluster that it is paired with. See mb_ctor_pack."""
+        """Return a handle of an item of the packet zone, with its cluster as storage. See mb_ctor_pack."""
         packet = cython.cast(MbufItem, item)
         return wrap(packet, cython.cast(Memory, packet.cluster), 0, kind, bits | M_EXT)
 

@@ -1,7 +1,4 @@
-"""Mbufs that live in no zone: with M_NOFREE.
-
-Their memory is their own, and goes when they do; there is nothing to give back to anybody.
-"""
+"""Mbufs with M_NOFREE, which are not in a zone: each has memory of its own, which is freed with it."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from mbuf.vm.probe import Probes
 @cython.no_gc
 @cython.cclass
 class NoFree(Home):
-    """The home of items that have none."""
+    """Takes the place of a zone for items that are in none."""
 
     __slots__ = ()
 
@@ -31,7 +28,7 @@ class NoFree(Home):
         self.probes = Probes()
 
     def item(self) -> MbufItem:
-        """An item of its own, for one mbuf."""
+        """Return a new item, in memory of its own."""
         item: MbufItem = MbufItem.__new__(MbufItem)
         item.borrow(loan(bytearray(MSIZE)))
         item.home = self
@@ -39,7 +36,7 @@ class NoFree(Home):
         return item
 
     def free(self, item: Item) -> None:
-        """The memory goes."""
+        """Free the memory of an item."""
         if item is not None and item.home is self:
             item.home = cython.cast(Home, None)
             item.give_back()

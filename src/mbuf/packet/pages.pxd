@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, attach, free_chain, link, next_checked
+from mbuf.packet.chain cimport Chain, attach, free_chain, link_last, next_checked
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source
@@ -41,4 +41,4 @@ cpdef file_run(Chain m, Py_ssize_t at)
 
 
 @cython.locals(pages=Unmapped, off=Py_ssize_t)
-cpdef list pages_of(Chain m, Py_ssize_t at)
+cpdef list views_outside_file(Chain m, Py_ssize_t at)

@@ -1,6 +1,6 @@
-"""Chains of unmapped pages: made of bytes, or of files, and found again.
+"""Chains of unmapped pages made of bytes or of files, and their data as `sendfile` needs it.
 
-Asks a source for the mbufs. Nothing is left of what fails. Never looks at a byte of a file.
+The mbufs come from a source. After an error, all that was allocated is freed. No byte of a file is read here.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from mbuf.uma.item import Item
 from mbuf.uma.pages import Pages
 
 if not cython.compiled:
-    from mbuf.packet.chain import attach, free_chain, link, next_checked
+    from mbuf.packet.chain import attach, free_chain, link_last, next_checked
     from mbuf.packet.segment import check_alive
     from mbuf.packet.unmapped import unmapped
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def make_unmapped(m: Any, supply: Pages) -> Any:
-    """Make a new mbuf one of unmapped pages, without any yet."""
+    """Make a new mbuf one of unmapped pages; it has no page yet."""
     storage = unmapped(supply)
     check_alive(m)
     enter_commit()
@@ -43,7 +43,7 @@ def make_unmapped(m: Any, supply: Pages) -> Any:
 
 
 def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: float | None) -> Any:
-    """A chain of unmapped pages that hold a copy of data. See m_uiotombuf_nomap."""
+    """Return a chain of unmapped pages with a copy of data, `maxseg` bytes in each mbuf. See m_uiotombuf_nomap."""
     size = data.size
     top: Chain = cython.cast(Chain, None)
     last = top
@@ -52,10 +52,7 @@ def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: floa
         while last is None or at < size:
             piece = min(maxseg, size - at)
             m = cython.cast(Chain, source.alloc_ext_plus_pages(piece, how, deadline))
-            if last is None:
-                top = m
-            else:
-                link(last, m)
+            top = link_last(top, last, m)
             last = m
             pages: Unmapped = cython.cast(Unmapped, m.buf)
             m.count = piece
@@ -77,16 +74,13 @@ def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: floa
 def file_chain(
     source: Source, file: PageFile, off: int, size: int, maxseg: int, how: int, deadline: float | None
 ) -> Any:
-    """A chain of the pages of a file that hold `size` bytes from `off` on, up to `maxseg` in each mbuf, unread."""
+    """Return a chain of pages of a file, with `size` bytes from `off` on, up to `maxseg` in each mbuf; none is read."""
     top: Chain = cython.cast(Chain, None)
     last = top
     try:
         while last is None or size > 0:
             m = cython.cast(Chain, source.alloc_ext_pgs(how, None, None, deadline))
-            if last is None:
-                top = m
-            else:
-                link(last, m)
+            top = link_last(top, last, m)
             last = m
             start = off % PAGE_SIZE
             piece = min(size, maxseg, MBUF_PEXT_MAX_PGS * PAGE_SIZE - start)
@@ -108,22 +102,23 @@ def file_chain(
 
 
 def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None, int] | None:
-    """Which bytes of a file those from byte `at` of this mbuf on are, and of as many after it as go on there.
+    """Find the bytes of a file that begin with byte `at` of an mbuf, and continue in the next mbufs.
 
-    (file, first byte, how many, mbuf after those, byte of it); None where the byte isn't in a file.
+    Returns (file, offset in the file, number of bytes, mbuf after them, offset in it), or None if the byte isn't in a
+    file.
     """
     file: Any = None
     start = count = 0
     n: Any = m
     while n is not None and n.bits & M_EXTPG:
         pages: Unmapped = cython.cast(Unmapped, n.buf)
-        place = pages.in_file(n.off + at)
+        place = pages.file_offset(n.off + at)
         if place < 0 or (file is not None and (pages.file is not file or place != start + count)):
             break
         if file is None:
             file = pages.file
             start = place
-        mine = pages.to_go(n.off + at, n.count - at)
+        mine = pages.run_length(n.off + at, n.count - at)
         count += mine
         at += mine
         if at < n.count:
@@ -133,8 +128,8 @@ def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None, int] | 
     return None if file is None else (file, start, count, n, at)
 
 
-def pages_of(m: Mbuf, at: int) -> list[memoryview]:
-    """Views of the bytes from byte `at` of an mbuf of unmapped pages on, as far as they aren't in a file."""
+def views_outside_file(m: Mbuf, at: int) -> list[memoryview]:
+    """Return views of the bytes from byte `at` of an mbuf of unmapped pages to the first that is in a file."""
     pages: Unmapped = cython.cast(Unmapped, m.buf)
     off = m.off + at
-    return [] if pages.in_file(off) >= 0 else pages.views(off, pages.to_go(off, m.count - at))
+    return [] if pages.file_offset(off) >= 0 else pages.views(off, pages.run_length(off, m.count - at))

@@ -8,7 +8,7 @@ cdef unsigned int CSUM_SND_TAG
 
 @cython.no_gc
 cdef class PktHdr(Releasable):
-    cdef object place
+    cdef object rcvif_or_tag
     cdef TagList tags
     cdef public Py_ssize_t len
     cdef public unsigned int flowid
@@ -16,20 +16,20 @@ cdef class PktHdr(Releasable):
     cdef public unsigned short fibnum
     cdef public unsigned char numa_domain
     cdef public unsigned char rsstype
-    cdef unsigned char taken_off
+    cdef unsigned char removed
     cdef public unsigned long long rcv_tstmp
     cdef public unsigned long long PH_per
     cdef public unsigned long long PH_loc
 
     @cython.locals(bits=cython.uint)
-    cdef void hold(self, thing, unsigned int flag) noexcept
+    cdef void set_rcvif_or_tag(self, thing, unsigned int flag) noexcept
 
     @cython.locals(tags=TagList)
     cdef int let_go(self) except -1
 
 
-cdef inline bint is_laden(PktHdr hdr) noexcept:
-    return hdr.place is not None or hdr.tags is not None
+cdef inline bint has_references(PktHdr hdr) noexcept:
+    return hdr.rcvif_or_tag is not None or hdr.tags is not None
 
 
 cdef inline void add_len(PktHdr hdr, Py_ssize_t count) noexcept:
@@ -49,7 +49,7 @@ cdef inline void reset_header(PktHdr hdr) noexcept:
 
 
 cdef inline void copy_header(PktHdr hdr, PktHdr other) noexcept:
-    hdr.place = other.place
+    hdr.rcvif_or_tag = other.rcvif_or_tag
     hdr.len = other.len
     hdr.flowid = other.flowid
     hdr.csum_flags = other.csum_flags

@@ -1,7 +1,6 @@
-"""What a packet carries about itself, beside its bytes.
+"""The packet header: fields of a packet beside its bytes, with the kernel's names and widths.
 
-Fields only, with the kernel's names and widths; knows nothing of the mbuf that it belongs to. A send tag
-takes the place of the receive interface, and its reference goes where the header goes.
+A send tag and the receive interface use the same field. The header owns one reference to the send tag.
 """
 
 from __future__ import annotations
@@ -46,13 +45,17 @@ _BITS = MappingProxyType(
 @cython.no_gc
 @cython.cclass
 class PktHdr(Releasable):
-    """The packet header of the first mbuf of a packet. See struct pkthdr in mbuf(9).
+    """The packet header of the first mbuf of a packet. Get it from `m.pkthdr`; it isn't a copy. See mbuf(9).
 
-    `rcvif` is whatever stands for the receiving interface, `len` the bytes of the whole packet,
-    `rcv_tstmp` nanoseconds, `PH_per` and `PH_loc` scratch space of 64 bits each.
+    `len` is the bytes of the whole packet (31 bits); `rcvif` any object for the receiving interface; `flowid` (32 bits)
+    and `rsstype` (8) the flow hash and its type; `csum_flags` (32) the CSUM_ flags; `fibnum` (16) the routing table;
+    `numa_domain` (8); `rcv_tstmp` (64) a time in nanoseconds; `PH_per` and `PH_loc` (64 each) scratch space of protocol
+    layers, the latter for one layer. A number out of range raises `Inval`. When the mbuf is freed, tags are freed, and
+    the reference to a send tag is released.
     """
 
-    #: `place` is the receive interface or, with CSUM_SND_TAG, the send tag; `taken_off`: its mbuf goes on without it.
+    #: `rcvif_or_tag` is the send tag if `csum_flags` has CSUM_SND_TAG, else the receive interface. `removed` is true if
+    #: the header was taken off an mbuf that lives on.
     __slots__ = (
         "PH_loc",
         "PH_per",
@@ -61,11 +64,11 @@ class PktHdr(Releasable):
         "flowid",
         "len",
         "numa_domain",
-        "place",
+        "rcvif_or_tag",
         "rcv_tstmp",
         "rsstype",
         "tags",
-        "taken_off",
+        "removed",
     )
 
     PH_loc: int
@@ -75,23 +78,25 @@ class PktHdr(Releasable):
     flowid: int
     len: int
     numa_domain: int
-    place: Any
+    rcvif_or_tag: Any
     rcv_tstmp: int
     rsstype: int
     tags: TagList | None
-    taken_off: bool
+    removed: bool
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The name that is set most often isn't looked for among the numbers.
+        # Fast path for `rcvif`, which is set most often.
         bits = None if name == "rcvif" else _BITS.get(name)
         if bits is not None:
-            # A number of its own: a subclass of int may compare and convert as it likes.
+            # A plain int: a subclass may redefine comparison and conversion.
             number = int.__index__(value) if isinstance(value, int) else -1
             if not 0 <= number < 1 << bits:
                 raise Inval(f"pkthdr.{name} = {value!r}: give a number from 0 to 2**{bits} - 1")
             value = number
             if name == "csum_flags" and (number ^ self.csum_flags) & CSUM_SND_TAG:
-                raise Inval("pkthdr.csum_flags: CSUM_SND_TAG follows the send tag: set snd_tag")
+                raise Inval(
+                    "pkthdr.csum_flags: CSUM_SND_TAG can't be set or cleared here: set snd_tag to a tag or None"
+                )
         if cython.compiled:
             PyObject_GenericSetAttr(self, name, value)
         else:
@@ -99,42 +104,43 @@ class PktHdr(Releasable):
 
     @property
     def rcvif(self) -> Any:
-        """The receive interface; None while a send tag is in its place. See m_rcvif."""
-        return None if self.csum_flags & CSUM_SND_TAG else self.place
+        """The receive interface, any object; None if there is a send tag. Set: `Inval` if there is one. See m_rcvif."""
+        return None if self.csum_flags & CSUM_SND_TAG else self.rcvif_or_tag
 
     @rcvif.setter
     def rcvif(self, interface: Any) -> None:
         if self.csum_flags & CSUM_SND_TAG:
-            raise Inval("pkthdr.rcvif: a send tag is in its place: set snd_tag to None first")
-        self.hold(interface, 0)
+            raise Inval("pkthdr.rcvif: there is a send tag, which uses the same field: set snd_tag to None first")
+        self.set_rcvif_or_tag(interface, 0)
 
     @property
     def snd_tag(self) -> SndTag | None:
-        """The send tag, None if there is none.
+        """The send tag, or None.
 
-        Set it to a tag, or None: the header takes over a reference that is the caller's, and lets go of
-        the one that it had. See CSUM_SND_TAG in mbuf(9).
+        Set to a tag, the header owns a reference that belonged to the caller, and `rcvif` is None. The reference to the
+        previous tag is released. Raises `Inval` for another object, `Freed` for a tag without references. See
+        CSUM_SND_TAG in mbuf(9).
         """
-        return self.place if self.csum_flags & CSUM_SND_TAG else None
+        return self.rcvif_or_tag if self.csum_flags & CSUM_SND_TAG else None
 
     @snd_tag.setter
     def snd_tag(self, tag: SndTag | None) -> None:
         if tag is not None and not isinstance(tag, SndTag):
             raise Inval(f"pkthdr.snd_tag: give a SndTag or None, not a {type(tag).__name__}")
         if tag is not None and tag.refs <= 0:
-            raise Freed("pkthdr.snd_tag: the last reference to this send tag was let go")
+            raise Freed("pkthdr.snd_tag: the last reference to this send tag was released")
         before = self.snd_tag
         if tag is None:
             if before is not None:
-                self.hold(None, 0)
+                self.set_rcvif_or_tag(None, 0)
         else:
-            self.hold(tag, CSUM_SND_TAG)
+            self.set_rcvif_or_tag(tag, CSUM_SND_TAG)
         if before is not None:
             before.rele()
 
     @property
     def ether_vtag(self) -> int:
-        """The VLAN tag of a frame with M_VLANTAG: 16 bits, which are the lowest of `PH_per`. See ether_vtag."""
+        """The VLAN tag of a frame with M_VLANTAG: the lowest 16 bits of `PH_per`. See ether_vtag in mbuf(9)."""
         return self.PH_per & 0xFFFF
 
     @ether_vtag.setter
@@ -144,29 +150,29 @@ class PktHdr(Releasable):
             raise Inval(f"pkthdr.ether_vtag = {tag!r}: give a number from 0 to 2**16 - 1")
         self.PH_per = self.PH_per & ~0xFFFF | number
 
-    def hold(self, thing: Any, flag: int) -> None:
-        """Put a receive interface, or with CSUM_SND_TAG a send tag, into its place."""
+    def set_rcvif_or_tag(self, thing: Any, flag: int) -> None:
+        """Set the receive interface, or with `flag` CSUM_SND_TAG the send tag."""
         bits = (self.csum_flags & ~CSUM_SND_TAG) | flag
-        # What was there goes at the end, when all is as it should be.
-        before = self.place
+        # Keeps the old object until the change is complete.
+        before = self.rcvif_or_tag
         if cython.compiled:
-            self.place = thing
+            self.rcvif_or_tag = thing
             self.csum_flags = bits
         else:
-            object.__setattr__(self, "place", thing)
+            object.__setattr__(self, "rcvif_or_tag", thing)
             object.__setattr__(self, "csum_flags", bits)
         del before
 
     def let_go(self) -> int:
-        """Let go of the send tag, and free the tags. See m_demote_pkthdr.
+        """Release the send tag, and free the tags. See m_demote_pkthdr.
 
-        The header has left its mbuf. Who still holds it keeps the receive interface of one that was freed, and sees
-        that one which was taken off is clean.
+        The header isn't part of an mbuf any more, but the program may refer to it. If its mbuf was freed, it keeps
+        `rcvif`; if it was removed from a live mbuf, it becomes empty.
         """
         tags, self.tags = self.tags, None
-        tag = self.place if self.csum_flags & CSUM_SND_TAG else None
+        tag = self.rcvif_or_tag if self.csum_flags & CSUM_SND_TAG else None
         if tag is not None:
-            self.hold(None, 0)
+            self.set_rcvif_or_tag(None, 0)
         try:
             if tag is not None:
                 tag.rele()
@@ -175,14 +181,14 @@ class PktHdr(Releasable):
                 if tags is not None:
                     tags.release()
             finally:
-                if self.taken_off:
-                    self.taken_off = False
-                    self.hold(None, 0)
+                if self.removed:
+                    self.removed = False
+                    self.set_rcvif_or_tag(None, 0)
                     reset_header(self)
         return 0
 
     def __del__(self) -> None:
-        # One that its mbuf has no longer, into which somebody has put a send tag.
+        # A header without an mbuf in which the program has set a send tag.
         if self.csum_flags & CSUM_SND_TAG:
             put(self)
             finish_drop()
@@ -191,31 +197,31 @@ class PktHdr(Releasable):
 if not cython.compiled:
     _new = Releasable.__new__
 
-    def is_laden(hdr: PktHdr) -> bool:
-        """True when a header holds something that must be let go of when its mbuf is freed."""
-        return hdr.place is not None or hdr.tags is not None
+    def has_references(hdr: PktHdr) -> bool:
+        """True if it refers to tags, a send tag or an interface, which are released when its mbuf is freed."""
+        return hdr.rcvif_or_tag is not None or hdr.tags is not None
 
     def add_len(hdr: PktHdr, count: int) -> None:
-        """Count bytes more, or less if negative, in `len`: below 0 too, where somebody had set it too low."""
+        """Add `count`, which may be negative, to `len`. The sum is negative if `len` was set too low."""
         object.__setattr__(hdr, "len", hdr.len + count)
 
     def reset_header(hdr: PktHdr) -> None:
-        """As in a new packet: nothing known, no bytes; of a header that isn't laden. See m_pkthdr_init."""
+        """Set all numbers to 0; the header must have no tags and no interface. See m_pkthdr_init."""
         for name in _BITS:
             object.__setattr__(hdr, name, 0)
 
     def copy_header(hdr: PktHdr, other: PktHdr) -> None:
-        """Take all fields over but the tags; the reference to a send tag is the caller's to take."""
-        object.__setattr__(hdr, "place", other.place)
+        """Copy all fields but the tags; the caller has taken the reference to a send tag."""
+        object.__setattr__(hdr, "rcvif_or_tag", other.rcvif_or_tag)
         for name in _BITS:
-            # As they are, a len below 0 too.
+            # Without a check: len may be negative.
             object.__setattr__(hdr, name, getattr(other, name))
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a new header is clean, as a compiled one is."""
+        """Uncompiled, a header is empty before `reset`, as compiled."""
         hdr = _new(cls)
         for name in PktHdr.__slots__:
-            object.__setattr__(hdr, name, None if name in ("place", "tags") else 0)
+            object.__setattr__(hdr, name, None if name in ("rcvif_or_tag", "tags") else 0)
         return hdr
 
     type.__setattr__(PktHdr, "__new__", _blank)

@@ -1,10 +1,10 @@
 cimport cython
 
 from mbuf.packet.append cimport put_front
-from mbuf.packet.chain cimport Chain, cut, fingerprint, free_chain, link, next_checked, release, span
-from mbuf.packet.header cimport ROUNDS, changing
-from mbuf.packet.segment cimport check_alive, leading, space, store, writable
-from mbuf.packet.source cimport Source, origin
+from mbuf.packet.chain cimport Chain, check_range, cut, fingerprint, free_chain, link, next_checked, release
+from mbuf.packet.header cimport ROUNDS, chain_changed
+from mbuf.packet.segment cimport check_alive, leading, space, storage_of, writable
+from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.trim cimport drop_front
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 from mbuf.vm.page cimport Memory
@@ -20,7 +20,7 @@ cdef int copyup(Chain m, Py_ssize_t n, Py_ssize_t room) except -1
 
 
 @cython.locals(p=Chain, left=Py_ssize_t)
-cdef int check_gatherable(Chain m, Py_ssize_t n, str verb) except -1
+cdef int check_pullup(Chain m, Py_ssize_t n, str verb) except -1
 
 
 @cython.locals(p=Chain, mark=cython.ulonglong, at=Py_ssize_t, taken=Py_ssize_t)
@@ -32,7 +32,7 @@ cdef Py_ssize_t _collect(Chain m, Py_ssize_t need, Py_ssize_t most, Memory targe
 
 
 @cython.locals(n=Chain, rest=Chain, piece=Py_ssize_t)
-cdef void swallow(Chain m, Py_ssize_t taken) noexcept
+cdef void drop_copied(Chain m, Py_ssize_t taken) noexcept
 
 
 @cython.locals(p=Chain, found=Chain, skip=Py_ssize_t)
@@ -44,20 +44,20 @@ cdef int _check_mapped(Chain m, Py_ssize_t n) except -1
 
 
 @cython.locals(n=Chain, after=Chain, mark=cython.ulonglong, rest=Py_ssize_t)
-cdef Chain _chop(Chain m, Chain p, Py_ssize_t keep)
+cdef Chain _move_tail_to_new(Chain m, Chain p, Py_ssize_t keep)
 
 
 @cython.locals(source=Source)
-cdef Chain _fresh(Chain m, int kind, Py_ssize_t size, Py_ssize_t most)
+cdef Chain _alloc(Chain m, int kind, Py_ssize_t size, Py_ssize_t most)
 
 
 @cython.locals(after=Chain, here=Py_ssize_t, there=Py_ssize_t, owned=cython.bint)
-cdef Chain _bring_here(Chain p, Py_ssize_t skip, Py_ssize_t n, bint anywhere)
+cdef Chain _pull_in_place(Chain p, Py_ssize_t skip, Py_ssize_t n, bint anywhere)
 
 
 @cython.locals(fresh=Chain, after=Chain, mark=cython.ulonglong, here=Py_ssize_t)
-cdef Chain _bring_new(Chain m, Chain p, Py_ssize_t skip, Py_ssize_t n)
+cdef Chain _pull_into_new(Chain m, Chain p, Py_ssize_t skip, Py_ssize_t n)
 
 
 @cython.locals(end=Py_ssize_t, piece=Py_ssize_t)
-cdef void lift(Chain src, Py_ssize_t skip, Py_ssize_t n, Chain m) noexcept
+cdef void append_from(Chain src, Py_ssize_t skip, Py_ssize_t n, Chain m) noexcept

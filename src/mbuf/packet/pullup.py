@@ -1,7 +1,7 @@
-"""Bytes brought together: in one mbuf, in a row, for whoever reads headers.
+"""Bytes made contiguous, in one mbuf: pullup, copyup, pulldown.
 
-Moves no more than it must, and asks the source for at most one mbuf. It looks whether one is needed, gets it, looks
-again, and does the rest in one step. The head that its user holds stays the head.
+Each function needs at most one new mbuf. It finds out whether it needs one, allocates it, checks by the fingerprint
+that the chain is still the same, and does the rest in one commit. The caller's mbuf stays the head of the chain.
 """
 
 from __future__ import annotations
@@ -33,54 +33,54 @@ from mbuf.packet.chain import Chain
 
 if not cython.compiled:
     from mbuf.packet.append import put_front
-    from mbuf.packet.chain import cut, fingerprint, free_chain, link, next_checked, release, span
-    from mbuf.packet.header import ROUNDS, changing
-    from mbuf.packet.segment import check_alive, leading, space, store, writable
-    from mbuf.packet.source import origin
+    from mbuf.packet.chain import check_range, cut, fingerprint, free_chain, link, next_checked, release
+    from mbuf.packet.header import ROUNDS, chain_changed
+    from mbuf.packet.segment import check_alive, leading, space, storage_of, writable
+    from mbuf.packet.source import source_of
     from mbuf.packet.trim import drop_front
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def pullup(m: Chain, n: int) -> int:
-    """Have the first bytes of the packet inside this mbuf. See m_pullup."""
+    """Make the first `n` bytes of the packet contiguous inside this mbuf. See m_pullup."""
     for _ in range(ROUNDS):
-        check_gatherable(m, n, "pullup")
-        most = origin(m).max_protohdr
+        check_pullup(m, n, "pullup")
+        most = source_of(m).max_protohdr
         if not m.bits & M_EXT and m._next is not None and m.off + n < MSIZE:
             if m.count < n:
                 enter_commit()
                 rest: Any = m._next
-                swallow(m, _collect(rest, n - m.count, most, m.buf, m.off + m.count))
+                drop_copied(m, _collect(rest, n - m.count, most, m.buf, m.off + m.count))
                 leave_commit()
                 settle()
             return 0
         if n > MHLEN:
-            raise Inval(f"pullup: {n} bytes: an mbuf holds {MHLEN} of them: see pulldown")
+            raise Inval(f"pullup: {n} bytes: an mbuf holds {MHLEN} beside its header; see pulldown for more")
         if _new_front(m, n, 0, most):
             return 0
-    raise changing("pullup")
+    raise chain_changed("pullup")
 
 
 def copyup(m: Chain, n: int, room: int) -> int:
-    """Have the first bytes in a new mbuf in front, with room before them. See m_copyup."""
+    """Move the first `n` bytes to a new mbuf in front, with `room` bytes before them. See m_copyup."""
     for _ in range(ROUNDS):
-        check_gatherable(m, n, "copyup")
+        check_pullup(m, n, "copyup")
         if not 0 <= room <= MHLEN or n > MHLEN - room:
-            raise Inval(f"copyup: {n} bytes behind {room}: an mbuf holds {MHLEN} together")
-        if _new_front(m, n, room, origin(m).max_protohdr):
+            raise Inval(f"copyup: {n} bytes and {room} of room: an mbuf holds {MHLEN} beside its header")
+        if _new_front(m, n, room, source_of(m).max_protohdr):
             return 0
-    raise changing("copyup")
+    raise chain_changed("copyup")
 
 
-def check_gatherable(m: Chain, n: int, verb: str) -> None:
-    """Refuse bytes that there aren't, or that can't be copied."""
+def check_pullup(m: Chain, n: int, verb: str) -> None:
+    """Raise `Inval` if the first `n` bytes don't all exist, or are in unmapped pages."""
     check_alive(m)
-    span(m, verb, 0, n)
+    check_range(m, verb, 0, n)
     left = n
     p: Any = m
     while p is not None:
         if p.bits & M_EXTPG and (left > 0 or p is m):
-            raise Inval(f"{verb}: the bytes are in unmapped pages: see unmapped_to_ext")
+            raise Inval(f"{verb}: the bytes are in unmapped pages: call unmapped_to_ext() first")
         left -= p.count
         if left <= 0:
             break
@@ -88,9 +88,9 @@ def check_gatherable(m: Chain, n: int, verb: str) -> None:
 
 
 def _new_front(m: Chain, n: int, room: int, most: int) -> bool:
-    """Bring bytes together in a new mbuf in front; false if the chain has changed while that was got."""
+    """Copy the first bytes to a new mbuf in front; false if the chain has changed during the allocation."""
     mark = fingerprint(m)
-    p: Chain = cython.cast(Chain, origin(m).get(M_NOWAIT, m.kind, 0, None))
+    p: Chain = cython.cast(Chain, source_of(m).get(M_NOWAIT, m.kind, 0, None))
     if not m.alive or fingerprint(m) != mark:
         free_chain(p)
         settle()
@@ -101,14 +101,14 @@ def _new_front(m: Chain, n: int, room: int, most: int) -> bool:
     taken = _collect(m, n, most, p.buf, at)
     put_front(m, p)
     m.off = at
-    swallow(m, taken)
+    drop_copied(m, taken)
     leave_commit()
     settle()
     return True
 
 
 def _collect(m: Chain, need: int, most: int, target: Memory, at: int) -> int:
-    """In a commit: copy `need` bytes from here on to `at` of an mbuf's memory, and more while at hand; how many."""
+    """In a commit: copy `need` bytes of a chain, and up to `most` where they follow, to `at`; return how many."""
     taken = 0
     n: Any = m
     while n is not None and not n.bits & M_EXTPG:
@@ -122,8 +122,8 @@ def _collect(m: Chain, need: int, most: int, target: Memory, at: int) -> int:
     return taken
 
 
-def swallow(m: Chain, taken: int) -> None:
-    """In a commit: have so many bytes of the next mbufs, which were copied behind those here."""
+def drop_copied(m: Chain, taken: int) -> None:
+    """In a commit: count `taken` bytes, copied to the end of `m`, as its own, and drop them from the next mbufs."""
     m.count += taken
     n: Any = m._next
     while n is not None:
@@ -143,12 +143,12 @@ def swallow(m: Chain, taken: int) -> None:
 
 
 def pulldown(m: Chain, off: int, n: int, at_start: bool) -> tuple[Any, int]:
-    """Have bytes of the middle in one mbuf; what is before them stays put. See m_pulldown."""
+    """Make `n` bytes from byte `off` on contiguous in one mbuf; the bytes before them don't move. See m_pulldown."""
     for _ in range(ROUNDS):
         check_alive(m)
         if not 0 <= n <= MCLBYTES:
             raise Inval(f"pulldown: {n} bytes: give 0 to {MCLBYTES}")
-        span(m, "pulldown", off, n)
+        check_range(m, "pulldown", off, n)
         skip = off
         p: Any = m
         while p is not None and skip > 0 and p.count <= skip:
@@ -157,45 +157,45 @@ def pulldown(m: Chain, off: int, n: int, at_start: bool) -> tuple[Any, int]:
         while p is not None and p.count == 0:
             p = next_checked(p)
         if p is None:
-            raise Inval(f"pulldown at {off}: there are no bytes")
+            raise Inval(f"pulldown at {off}: there are no bytes: give an offset below the length")
         next_checked(p)
         if n > p.count - skip:
             _check_mapped(p, n + skip)
-            found: Any = _bring_here(p, skip, n, skip == 0 or not at_start)
+            found: Any = _pull_in_place(p, skip, n, skip == 0 or not at_start)
             if found is not None:
                 settle()
                 return found, skip if found is p else 0
-            found = _bring_new(m, p, skip, n)
+            found = _pull_into_new(m, p, skip, n)
             if found is not None:
                 return found, 0
             continue
         if p.bits & M_EXTPG:
-            raise Inval("pulldown: the bytes are in unmapped pages: see unmapped_to_ext")
+            raise Inval("pulldown: the bytes are in unmapped pages: call unmapped_to_ext() first")
         if not skip or not at_start:
             return p, skip
-        found = _chop(m, p, skip)
+        found = _move_tail_to_new(m, p, skip)
         if found is not None:
             return found, 0
-    raise changing("pulldown")
+    raise chain_changed("pulldown")
 
 
 def _check_mapped(m: Chain, n: int) -> None:
-    """Refuse bytes in unmapped pages among the next n."""
+    """Raise `Inval` if some of the next `n` bytes are in unmapped pages."""
     p: Any = m
     while p is not None and n > 0:
         if p.bits & M_EXTPG:
-            raise Inval("pulldown: the bytes are in unmapped pages: see unmapped_to_ext")
+            raise Inval("pulldown: the bytes are in unmapped pages: call unmapped_to_ext() first")
         n -= p.count
         p = next_checked(p)
 
 
-def _chop(m: Chain, p: Chain, keep: int) -> Any:
-    """Move the bytes from `keep` on into a new mbuf after this one; None if the chain has changed. See m_dup1."""
+def _move_tail_to_new(m: Chain, p: Chain, keep: int) -> Any:
+    """Move the bytes of `p` from `keep` on to a new mbuf after it; None if the chain has changed. See m_dup1."""
     rest = p.count - keep
     if rest > MCLBYTES:
-        raise Inval(f"pulldown: {rest} bytes would have to move into one cluster: see split")
+        raise Inval(f"pulldown: {rest} bytes would have to move, a cluster holds {MCLBYTES}: see split")
     mark = fingerprint(m)
-    n: Chain = _fresh(m, p.kind, rest, MHLEN)
+    n: Chain = _alloc(m, p.kind, rest, MHLEN)
     if not m.alive or fingerprint(m) != mark:
         free_chain(n)
         settle()
@@ -212,25 +212,25 @@ def _chop(m: Chain, p: Chain, keep: int) -> Any:
     return n
 
 
-def _fresh(m: Chain, kind: int, size: int, most: int) -> Any:
-    """A new mbuf for `size` bytes, with a cluster if they are more than `most`."""
-    source = origin(m)
+def _alloc(m: Chain, kind: int, size: int, most: int) -> Any:
+    """Allocate an mbuf for `size` bytes, with a cluster if they are more than `most`."""
+    source = source_of(m)
     if size > most:
         return cython.cast(Chain, source.getcl(M_NOWAIT, kind, 0, None))
     return cython.cast(Chain, source.get(M_NOWAIT, kind, 0, None))
 
 
-def _bring_here(p: Chain, skip: int, n: int, anywhere: bool) -> Any:
-    """Bring bytes together that begin in `p` and end in another mbuf, in one of the two; None if none has the room."""
+def _pull_in_place(p: Chain, skip: int, n: int, anywhere: bool) -> Any:
+    """Make bytes contiguous that begin in `p`, in `p` or in the next mbuf; None if neither has room for them."""
     here = p.count - skip
     there = n - here
     after: Chain = p._next
-    owned = not p.bits & M_EXT or (store(p).type == EXT_CLUSTER and writable(p))
+    owned = not p.bits & M_EXT or (storage_of(p).type == EXT_CLUSTER and writable(p))
     if not anywhere or not owned:
         return None
     if space(p) >= there:
         enter_commit()
-        lift(after, 0, there, p)
+        append_from(after, 0, there, p)
         drop_front(after, there)
         leave_commit()
         return p
@@ -245,10 +245,10 @@ def _bring_here(p: Chain, skip: int, n: int, anywhere: bool) -> Any:
     return None
 
 
-def _bring_new(m: Chain, p: Chain, skip: int, n: int) -> Any:
-    """Bring bytes together that begin in `p`, in a new mbuf after it; None if the chain has changed."""
+def _pull_into_new(m: Chain, p: Chain, skip: int, n: int) -> Any:
+    """Make bytes contiguous that begin in `p`, in a new mbuf after it; None if the chain has changed."""
     mark = fingerprint(m)
-    fresh: Chain = _fresh(m, m.kind, n, MLEN)
+    fresh: Chain = _alloc(m, m.kind, n, MLEN)
     if not m.alive or fingerprint(m) != mark:
         free_chain(fresh)
         settle()
@@ -258,7 +258,7 @@ def _bring_new(m: Chain, p: Chain, skip: int, n: int) -> Any:
     enter_commit()
     fresh.buf.move(fresh.off, p.buf, p.off + skip, here)
     fresh.count = here
-    lift(after, 0, n - here, fresh)
+    append_from(after, 0, n - here, fresh)
     p.count -= here
     drop_front(after, n - here)
     cut(p)
@@ -268,8 +268,8 @@ def _bring_new(m: Chain, p: Chain, skip: int, n: int) -> Any:
     return fresh
 
 
-def lift(src: Any, skip: int, n: int, m: Chain) -> None:
-    """In a commit: append `n` bytes of a chain, from byte `skip` on, to what `m` holds; all lie in a row."""
+def append_from(src: Any, skip: int, n: int, m: Chain) -> None:
+    """In a commit: copy `n` bytes of a chain, from byte `skip` on, to the end of the data of `m`."""
     end = m.count
     while n > 0 and src is not None:
         piece = min(src.count - skip, n)

@@ -34,4 +34,4 @@ cdef class MbufQ:
     cdef int _check(self, Mbuf m) except -1
 
     @cython.locals(last=Mbuf, m=Mbuf, n=Mbuf, gone=Mbuf)
-    cdef int _look(self) except -1
+    cdef int _refresh(self) except -1

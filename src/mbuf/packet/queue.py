@@ -1,8 +1,9 @@
-"""Packets in a line, linked by `nextpkt`.
+"""Queues of packets, linked by `nextpkt`.
 
-Owns what is in it: a packet is in one queue at a time. Never allocates, never looks into a packet.
-Whoever frees a packet in the queue, or unlinks one by hand, cuts the line there: what came after it is in the queue
-no more. The queue notices by `LATCH.cuts`, and looks for its end again.
+A packet is in one queue at a time, and the queue owns it. Nothing is allocated, and no packet is read.
+A program may free a packet that is in a queue, or set its `nextpkt`. Then the queue ends there: the packets behind
+that one are in the queue no longer. `LATCH.cuts` counts such events in the process; if it has changed since the last
+call, the queue is walked to find its end and its length again.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ if not cython.compiled:
 
 @cython.cclass
 class MbufQ:
-    """First in, first out. See mbufq in mbuf.h.
+    """A first-in, first-out queue of packets: `MbufQ(maxlen)`. See mbufq in mbuf.h.
 
-    Dropped, it drops its packets; `drain` frees them.
+    `maxlen` is the number of packets at which the queue is full; with 0 or less, it never is. Packets in the queue
+    belong to it: `dequeue`, `flush` and `drain` take them out. If the queue is dropped, its packets are dropped.
     """
 
     __slots__ = ("_count", "_cuts", "_first", "_last", "maxlen")
@@ -39,7 +41,7 @@ class MbufQ:
     _last: Mbuf | None
 
     def __init__(self, maxlen: int = 0) -> None:
-        #: How many packets make it full; 0 or less: any number doesn't. See mbufq_init.
+        #: The number of packets at which the queue is full; 0 or less for no limit. See mbufq_init.
         self.maxlen = clip(maxlen)
 
     def __del__(self) -> None:
@@ -50,52 +52,53 @@ class MbufQ:
 
     @property
     def first(self) -> Mbuf | None:
-        """The packet to go first, None if there is none. See mbufq_first."""
-        self._look()
+        """The first packet, which stays in the queue; None if the queue is empty. See mbufq_first."""
+        self._refresh()
         return self._first
 
     @property
     def last(self) -> Mbuf | None:
-        """The packet to go last, None if there is none. See mbufq_last."""
-        self._look()
+        """The last packet, which stays in the queue; None if the queue is empty. See mbufq_last."""
+        self._refresh()
         return self._last
 
     @property
     def count(self) -> int:
-        """How many packets there are."""
-        self._look()
+        """The number of packets in the queue. See mbufq_len."""
+        self._refresh()
         return self._count
 
     @property
     def full(self) -> bool:
-        """True when `enqueue` takes no more. See mbufq_full."""
-        self._look()
+        """True if `enqueue` would raise `NoBufs`. See mbufq_full."""
+        self._refresh()
         return 0 < self.maxlen <= self._count
 
     def __len__(self) -> int:
-        self._look()
+        self._refresh()
         return self._count
 
     def length(self) -> int:
-        """`count`."""
-        self._look()
+        """Return `count`."""
+        self._refresh()
         return self._count
 
     def peek(self) -> Mbuf | None:
-        """`first`."""
-        self._look()
+        """Return `first`."""
+        self._refresh()
         return self._first
 
     def __bool__(self) -> bool:
-        self._look()
+        self._refresh()
         return self._count > 0
 
     def __iter__(self) -> Iterator[Mbuf]:
-        """The packets that are there now, in order; they stay the queue's."""
-        self._look()
+        """Iterate over the packets that are in the queue now, in order; they stay in it."""
+        self._refresh()
         return iter(self._packets())
 
     def _packets(self) -> list[Any]:
+        """Return the packets in order."""
         packets: list[Any] = []
         m: Any = self._first
         while m is not None and m.alive:
@@ -104,15 +107,21 @@ class MbufQ:
         return packets
 
     def enqueue(self, m: Mbuf) -> None:
-        """Put a packet last; it is the queue's from then on. See mbufq_enqueue.
+        """Add a packet at the end; it belongs to the queue then. See mbufq_enqueue.
 
-        Raises `NoBufs` when the queue is full: the packet stays the caller's.
+        Raises `NoBufs` if the queue is full, and `Inval` if the packet is linked or in a queue; then the packet still
+        belongs to the caller.
         """
         check_latch()
         self._check(m)
-        self._look()
+        self._refresh()
         if 0 < self.maxlen <= self._count:
-            raise NoBufs(f"the queue is full: it has {self.maxlen} packets", "", self.maxlen, self._count)
+            raise NoBufs(
+                f"the queue is full: {self._count} packets, and maxlen is {self.maxlen}: dequeue some, or raise maxlen",
+                "",
+                self.maxlen,
+                self._count,
+            )
         enter_commit()
         m.held = True
         if self._last is None:
@@ -124,10 +133,13 @@ class MbufQ:
         leave_commit()
 
     def prepend(self, m: Mbuf) -> None:
-        """Put a packet first, even if the queue is full; it is the queue's from then on. See mbufq_prepend."""
+        """Add a packet at the front, even if the queue is full; it belongs to the queue then. See mbufq_prepend.
+
+        Raises `Inval` if the packet is linked or in a queue.
+        """
         check_latch()
         self._check(m)
-        self._look()
+        self._refresh()
         enter_commit()
         m.held = True
         m._nextpkt = self._first
@@ -138,12 +150,13 @@ class MbufQ:
         leave_commit()
 
     def dequeue(self) -> Mbuf | None:
-        """Take the first packet, None if there is none; it is the caller's. See mbufq_dequeue."""
+        """Take out the first packet, which belongs to the caller; None if the queue is empty. See mbufq_dequeue."""
         check_latch()
-        self._look()
+        self._refresh()
         return self._take()
 
     def _take(self) -> Mbuf | None:
+        """Take out the first packet, without a check for the end."""
         m: Any = self._first
         if m is None:
             return None
@@ -159,22 +172,25 @@ class MbufQ:
         return found
 
     def drain(self) -> None:
-        """Free all packets, whatever is raised meanwhile. See mbufq_drain."""
+        """Free all packets. What a callback raises is raised when all are freed. See mbufq_drain."""
         failure: BaseException | None = None
         m: Any = self.dequeue()
         while m is not None:
             try:
                 m.freem()
-            except BaseException as error:  # ends a program; raised when all is free
+            except BaseException as error:  # such as KeyboardInterrupt; raised when all are freed
                 failure = error
             m = self.dequeue()
         if failure is not None:
             raise failure
 
     def flush(self) -> Mbuf | None:
-        """Take all packets, linked by `nextpkt`: the first, or None; they are the caller's. See mbufq_flush."""
+        """Take out all packets, linked by `nextpkt`, and return the first, or None. See mbufq_flush.
+
+        They belong to the caller.
+        """
         check_latch()
-        self._look()
+        self._refresh()
         m: Any = self._first
         enter_commit()
         if m is not None:
@@ -186,12 +202,12 @@ class MbufQ:
         return first
 
     def concat(self, other: MbufQ) -> None:
-        """Take all packets of another queue behind one's own, even if that is too many. See mbufq_concat."""
+        """Move all packets of another queue to the end of this one, even if it is full then. See mbufq_concat."""
         if other is None or other is self or not isinstance(other, MbufQ):
-            raise Inval("concat: give another queue")
+            raise Inval("concat: give another MbufQ")
         check_latch()
-        self._look()
-        other._look()
+        self._refresh()
+        other._refresh()
         if other._first is None:
             return
         enter_commit()
@@ -206,15 +222,15 @@ class MbufQ:
         leave_commit()
 
     def _check(self, m: Mbuf) -> None:
-        """Refuse what is no packet, or what is in a queue, or linked to another mbuf, already."""
+        """Raise `Inval` for what isn't an mbuf, or is linked or in a queue; `Freed` for a freed one."""
         if m is None or not isinstance(m, Mbuf):
-            raise Inval("give a packet")
+            raise Inval("give an mbuf, the first of a packet")
         check_alive(m)
         if m._nextpkt is not None or taken(m):
-            raise Inval("this packet is in a queue, or linked, already: dequeue it, or set nextpkt to None")
+            raise Inval("this packet is linked or in a queue already: dequeue it, or set nextpkt to None")
 
-    def _look(self) -> int:
-        """Find the end again if the line was cut, or something was linked behind it."""
+    def _refresh(self) -> int:
+        """Find the end again, and count, if a packet was freed or unlinked, or one was linked behind the last."""
         last = self._last
         if self._cuts == LATCH.cuts and (last is None or (last.alive and last._nextpkt is None)):
             return 0
@@ -223,7 +239,7 @@ class MbufQ:
         enter_commit()
         m: Any = self._first
         if m is not None and not m.alive:
-            # Freed, it leads nowhere.
+            # A freed packet has no next one.
             gone = m  # noqa: F841 (its last reference, until the commit is over)
             m.held = False
             m = self._first = None
@@ -239,7 +255,7 @@ class MbufQ:
                 n = None
             m = n
         if last is not None and last is not self._last:
-            # May be the last reference.
+            # This may be the last reference: drop it after the commit.
             put(last)
         leave_commit()
         settle()
@@ -249,7 +265,7 @@ class MbufQ:
 if not cython.compiled:
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a new queue is empty, as a compiled one is."""
+        """Uncompiled, a queue is empty before `__init__`, as compiled."""
         q = object.__new__(cls)
         q._first = q._last = None
         q._count = q._cuts = q.maxlen = 0

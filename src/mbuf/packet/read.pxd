@@ -1,7 +1,7 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, fingerprint, length, next_checked, span
-from mbuf.packet.header cimport ROUNDS, changing
+from mbuf.packet.chain cimport Chain, check_range, fingerprint, length, next_checked
+from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.segment cimport check_alive, writable
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.vm.ints cimport fold, swapped
@@ -51,5 +51,5 @@ cdef int _check_writable(Chain m, str verb, Py_ssize_t at, Py_ssize_t left) exce
 cdef Py_ssize_t in_cksum(Chain m, Py_ssize_t at, Py_ssize_t left) except -1
 
 
-@cython.locals(n=Chain, looking=Search, at=Py_ssize_t, found=Py_ssize_t)
+@cython.locals(n=Chain, matcher=Search, at=Py_ssize_t, found=Py_ssize_t)
 cdef Py_ssize_t find(Chain m, bytes sought, Py_ssize_t first) except -2

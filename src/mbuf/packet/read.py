@@ -1,7 +1,7 @@
-"""The bytes of a chain, read and written where they are.
+"""The bytes of a chain, read and written in place.
 
-Sees a packet as one row of bytes, however its mbufs cut it. Never allocates an mbuf, never changes a link
-or a length. Bytes of several mbufs are copied together where somebody asks for them in one piece.
+These functions treat a packet as one sequence of bytes, whatever its mbufs are. They never allocate an mbuf, and never
+change a link or a length. Bytes that are returned as one object are copied.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from mbuf.vm.page import pane
 from mbuf.vm.scan import pour, search, total
 
 if not cython.compiled:
-    from mbuf.packet.chain import fingerprint, length, next_checked, span
-    from mbuf.packet.header import ROUNDS, changing
+    from mbuf.packet.chain import check_range, fingerprint, length, next_checked
+    from mbuf.packet.header import ROUNDS, chain_changed
     from mbuf.packet.segment import check_alive, writable
     from mbuf.vm.scan import new_bytes, set_bytes
 
-# Out.
+# Reading.
 
 
 def views(m: Chain) -> list[memoryview]:
@@ -42,37 +42,37 @@ def views(m: Chain) -> list[memoryview]:
             found += pieces(n)
         elif n.count:
             found.append(pane(n.buf, n.off, n.count, not writable(n)))
-        # Making a view may start a collection, after which nothing is sure.
+        # Making a view may start a garbage collection, which may run any code.
         check_alive(n)
         n = next_checked(n)
     return found
 
 
 def pieces(m: Chain) -> list[memoryview]:
-    """Views of the bytes of unmapped pages, of an mbuf known to have some."""
+    """Return views of the data of an mbuf, which must have unmapped pages."""
     pages: Unmapped = cython.cast(Unmapped, m.buf)
     return pages.views(m.off, m.count)
 
 
 def excerpt(m: Chain, verb: str, at: int, count: int, rest: bool) -> bytes:
-    """A copy of `count` bytes from byte `at` of the packet on, or of all the rest."""
+    """Return a copy of `count` bytes from byte `at` of the packet on, or with `rest` of all that follow."""
     for _ in range(ROUNDS):
-        span(m, verb, at, 0 if rest else count)
+        check_range(m, verb, at, 0 if rest else count)
         size = length(m) - at if rest else count
         data: Any = _collect(m, at, size, False)
         if data is None:
-            # A page of a file may have to be mapped, and then others may come in.
+            # Pages must be read, and perhaps mapped, which may run other code.
             mark = fingerprint(m)
             data = _collect(m, at, size, True)
             if fingerprint(m) != mark:
                 continue
         found: bytes = data
         return found
-    raise changing(verb)
+    raise chain_changed(verb)
 
 
 def _collect(m: Chain, at: int, size: int, map: bool) -> Any:
-    """A copy of bytes that are there; unless pages may be mapped, None where some are in unmapped ones."""
+    """Return a copy of bytes that exist; without `map`, None if some of them are in unmapped pages."""
     whole: Any = new_bytes(size)
     done = 0
     n: Any = m
@@ -88,13 +88,13 @@ def _collect(m: Chain, at: int, size: int, map: bool) -> Any:
             at -= n.count
         n = n._next
     if done < size:
-        raise changing("copydata")
+        raise chain_changed("copydata")
     return whole if cython.compiled else bytes(whole)
 
 
 def copyinto(m: Chain, view: memoryview, at: int, size: int) -> int:
-    """Copy the packet, from byte `at` on, into a writable view of `size` bytes; how many bytes went."""
-    span(m, "copyinto", at, 0)
+    """Copy the packet, from byte `at` on, to a writable view of `size` bytes; return how many were copied."""
+    check_range(m, "copyinto", at, 0)
     count = left = min(length(m) - at, size)
     n: Any = m
     while left and n is not None:
@@ -111,19 +111,19 @@ def copyinto(m: Chain, view: memoryview, at: int, size: int) -> int:
 
 def apply(m: Chain, at: int, left: int, fn: Callable[[memoryview], Any]) -> Any:
     """Call fn with a view of each piece of `left` bytes from byte `at` on; its first true result, or 0."""
-    span(m, "apply", at, left)
+    check_range(m, "apply", at, left)
     n: Any = m
     while at and at >= n.count:
         at -= n.count
         n = n._next
     while left:
         if n is None:
-            raise Inval("apply: the packet became shorter while it was looked at")
-        # What fn did to the packet can't be known.
+            raise Inval("apply: the packet became shorter during the call")
+        # `fn` may have changed the packet.
         check_alive(n)
         count = min(n.count - at, left)
         if count < 0:
-            raise Inval("apply: the packet became shorter while it was looked at")
+            raise Inval("apply: the packet became shorter during the call")
         if n.bits & M_EXTPG:
             result = fn(memoryview(n.buf.read(n.off + at, count)))
         else:
@@ -138,8 +138,8 @@ def apply(m: Chain, at: int, left: int, fn: Callable[[memoryview], Any]) -> Any:
 
 
 def getptr(m: Chain, at: int) -> tuple[Any, int]:
-    """The mbuf with byte `at` of the packet, and where in its data that is."""
-    span(m, "getptr", at, 0)
+    """Return the mbuf with byte `at` of the packet, and the offset in its data."""
+    check_range(m, "getptr", at, 0)
     n: Any = m
     while at >= n.count and n._next is not None:
         at -= n.count
@@ -147,13 +147,13 @@ def getptr(m: Chain, at: int) -> tuple[Any, int]:
     return n, at
 
 
-# In.
+# Writing.
 
 
 def rewrite(m: Chain, verb: str, at: int, data: bytes) -> None:
-    """Write over the bytes from `at` on; they must all be there, and writable."""
+    """Write data over the bytes from `at` on, which must exist and be writable."""
     left = len(data)
-    span(m, verb, at, left)
+    check_range(m, verb, at, left)
     _check_writable(m, verb, at, left)
     n: Any = m
     skip = 0
@@ -170,7 +170,7 @@ def rewrite(m: Chain, verb: str, at: int, data: bytes) -> None:
 
 
 def _check_writable(m: Chain, verb: str, at: int, left: int) -> None:
-    """Raise `ReadOnly` unless these bytes, which are there, may be written."""
+    """Raise `ReadOnly` unless these bytes, which exist, may be written."""
     n: Any = m
     while left:
         if at < n.count:
@@ -183,12 +183,12 @@ def _check_writable(m: Chain, verb: str, at: int, left: int) -> None:
         n = n._next
 
 
-# Looked through.
+# Checksums and searches.
 
 
 def in_cksum(m: Chain, at: int, left: int) -> int:
-    """The Internet checksum of `left` bytes from byte `at` on."""
-    span(m, "in_cksum", at, left)
+    """Return the Internet checksum of `left` bytes from byte `at` on. See RFC 1071."""
+    check_range(m, "in_cksum", at, left)
     sum = 0
     odd = 0
     n: Any = m
@@ -207,22 +207,22 @@ def in_cksum(m: Chain, at: int, left: int) -> int:
 
 
 def find(m: Chain, sought: bytes, first: int) -> int:
-    """Where some bytes are first found from byte `first` on, or -1. They may lie across mbufs."""
+    """Return the offset at which `sought` is first found from byte `first` on, or -1. A match may span mbufs."""
     at = first
-    span(m, "find", at, 0)
+    check_range(m, "find", at, 0)
     if not sought:
         return first
-    looking = search(sought)
+    matcher = search(sought)
     n: Any = m
     while n is not None:
         check_alive(n)
         if at < n.count:
-            found = looking.feed(n.buf, n.off + at, n.count - at)
+            found = matcher.feed(n.buf, n.off + at, n.count - at)
             if found >= 0:
                 return first + found
             at = 0
         else:
             at -= n.count
         n = n._next
-    found = looking.rest()
+    found = matcher.rest()
     return found if found < 0 else first + found

@@ -3,7 +3,7 @@ cimport cython
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.extpg cimport pages_of
-from mbuf.packet.unmapped cimport Unmapped, give_frames, take_frames, unmapped
+from mbuf.packet.unmapped cimport Unmapped, alloc_frames, free_frames, unmapped
 from mbuf.uma.item cimport Item
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
@@ -11,7 +11,7 @@ cdef int EPG_FLAG_ANON
 
 
 @cython.locals(pages=Unmapped)
-cpdef Unmapped alone(Chain m, str verb)
+cpdef Unmapped check_sole_user(Chain m, str verb)
 
 
 @cython.locals(pages=Unmapped)
@@ -26,7 +26,7 @@ cpdef bytes payload(Chain m)
     pages=Unmapped, fresh=Unmapped, epg=Epg, at=Py_ssize_t, page=Py_ssize_t, start=Py_ssize_t, n=Py_ssize_t,
     frame=Item, frames=list
 )
-cpdef Unmapped renewed(Chain m, data, int how, deadline)
+cpdef Unmapped new_pages(Chain m, data, int how, deadline)
 
 
 @cython.locals(pages=Unmapped, epg=Epg, lies=tuple, numbers=tuple)
@@ -34,4 +34,4 @@ cpdef int exchange(Chain m, Unmapped fresh, bytes trail) except -1
 
 
 @cython.locals(owner=Item)
-cpdef int forget(Unmapped fresh) except -1
+cpdef int free_pages(Unmapped fresh) except -1

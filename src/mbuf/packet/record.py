@@ -1,7 +1,7 @@
-"""Unmapped pages as a TLS record: whose session they belong to, and the pages that take their place.
+"""Unmapped pages as a TLS record: the session of an mbuf, and the exchange of its pages for encrypted ones.
 
-The session is anything that counts its references: `ref`, `release_if_not_last`, and `enqueue_to_free`, which
-gets what is left of the mbuf whose reference was the last. Never knows what a record looks like.
+A session is any object that counts references to it. It has `ref`, `release_if_not_last`, and `enqueue_to_free`, which
+takes the `DeferredFree` of the mbuf whose reference is the last. The format of a record is not known here.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from mbuf.uma.item import Item
 
 if not cython.compiled:
     from mbuf.packet.extpg import pages_of
-    from mbuf.packet.unmapped import give_frames, take_frames, unmapped
+    from mbuf.packet.unmapped import alloc_frames, free_frames, unmapped
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
-def alone(m: Mbuf, verb: str) -> Unmapped:
-    """The unmapped pages of an mbuf that uses all their bytes, and is the only one to; `Inval` or `Busy` if not."""
+def check_sole_user(m: Mbuf, verb: str) -> Unmapped:
+    """Return the pages of an mbuf; `Busy` if another mbuf uses them too, `Inval` if it doesn't use all their bytes."""
     if m is None:
-        raise Inval(f"{verb}: there is no mbuf")
+        raise Inval(f"{verb}: give an mbuf of unmapped pages, not None")
     pages: Unmapped = pages_of(m, verb)
-    if pages.counted() != 1 or pages.root is not None:
+    if pages.refcnt() != 1 or pages.root is not None:
         raise Busy(f"{verb}: other mbufs use the pages too")
     if m.off or m.count != pages.epg.total():
-        raise Inval(f"{verb}: bytes were cut off the mbuf: say which are meant with epg.first_off and epg.last_len")
+        raise Inval(f"{verb}: the mbuf was trimmed: set epg.first_off and epg.last_len so that all bytes are used")
     return pages
 
 
 def hold(m: Mbuf, tls: Any) -> None:
-    """Make the mbuf a record of a session, of which its owner takes a reference. See ktls_hold.
+    """Make the mbuf a record of a session, and take a reference to that. See ktls_hold.
 
-    Those that share the pages later name the session too, and take none. Raises `Inval` if there is a session, or no
-    byte, and `Busy` where the pages are shared.
+    Mbufs that share the pages later have the same `tls`, but no reference of their own. Raises `Inval` if the mbuf has
+    a session already, or no byte, and `Busy` if the pages are shared.
     """
-    pages: Unmapped = alone(m, "hold")
+    pages: Unmapped = check_sole_user(m, "hold")
     if pages.tls is not None:
-        raise Inval("hold: the mbuf is a record of a TLS session")
+        raise Inval("hold: the mbuf is a record of a TLS session already")
     if not m.count:
-        raise Inval("hold: an mbuf of unmapped pages without a byte is no record")
+        raise Inval("hold: the mbuf has no bytes: a record needs at least one")
     tls.ref()
     try:
-        if alone(m, "hold") is not pages or pages.tls is not None:
-            raise Busy("hold: the mbuf was used by somebody else meanwhile")
+        if check_sole_user(m, "hold") is not pages or pages.tls is not None:
+            raise Busy("hold: the mbuf was changed during the call: call again")
     except BaseException:
         tls.release_if_not_last()
         raise
@@ -61,29 +61,29 @@ def hold(m: Mbuf, tls: Any) -> None:
 
 
 def payload(m: Mbuf) -> bytes:
-    """A copy of the bytes in the pages, without what is before and behind them; those of a file are mapped for it."""
-    pages: Unmapped = alone(m, "payload")
+    """Return a copy of the bytes in the pages, without header and trailer; pages of a file are mapped for it."""
+    pages: Unmapped = check_sole_user(m, "payload")
     epg: Epg = pages.epg
     first = len(epg.hdr)
     return pages.read(first, m.count - first - len(epg.trail))
 
 
-def renewed(m: Mbuf, data: Any, how: int, deadline: float | None) -> Unmapped:
-    """New pages in memory that lie as those of the mbuf do, and hold as many bytes of data; for `exchange` or `forget`.
+def new_pages(m: Mbuf, data: Any, how: int, deadline: float | None) -> Unmapped:
+    """New pages in memory, with the layout of the mbuf's pages and the bytes of data; for `exchange` or `free_pages`.
 
-    Raises `NoMemory` when pages are out.
+    Raises `NoMemory` if there are no pages.
     """
-    pages: Unmapped = alone(m, "renewed")
+    pages: Unmapped = check_sole_user(m, "new_pages")
     fresh = unmapped(pages.supply)
     epg: Epg = fresh.epg
     epg.first_off = pages.epg.first_off
     epg.last_len = pages.epg.last_len
     at = 0
-    frames = take_frames(pages.supply, pages.epg.npgs, how, deadline)
+    frames = alloc_frames(pages.supply, pages.epg.npgs, how, deadline)
     try:
         fresh.add_frames(tuple(frames))
     except BaseException:
-        give_frames(frames)
+        free_frames(frames)
         raise
     try:
         for page, start, n in epg.spans(0, epg.total()):
@@ -91,24 +91,24 @@ def renewed(m: Mbuf, data: Any, how: int, deadline: float | None) -> Unmapped:
             frame.write(start, data, at, n)
             at += n
     except BaseException:
-        forget(fresh)
+        free_pages(fresh)
         raise
     return fresh
 
 
 def exchange(m: Mbuf, fresh: Unmapped, trail: bytes) -> None:
-    """Give the mbuf the new pages, and another trailer as long as its own; `fresh` has its old ones from then on."""
-    pages: Unmapped = alone(m, "exchange")
+    """Give the mbuf the new pages, and a trailer as long as its own; `fresh` has the old pages then."""
+    pages: Unmapped = check_sole_user(m, "exchange")
     epg: Epg = pages.epg
     if fresh is None or fresh.released:
-        raise Inval("exchange: give what renewed(m) made")
-    lies = (len(fresh.frames), fresh.epg.first_off, fresh.epg.last_len)
-    if lies != (epg.npgs, epg.first_off, epg.last_len) or len(trail) != len(epg.trail):
-        raise Inval("exchange: the mbuf has other pages or another trailer than these are for")
+        raise Inval("exchange: give the result of new_pages(m), and use it once")
+    layout = (len(fresh.frames), fresh.epg.first_off, fresh.epg.last_len)
+    if layout != (epg.npgs, epg.first_off, epg.last_len) or len(trail) != len(epg.trail):
+        raise Inval("exchange: the mbuf has other pages or another trailer than when new_pages(m) was called")
     numbers = fresh.epg.pages
     enter_commit()
     try:
-        pages.trade(fresh, numbers)
+        pages.exchange_pages(fresh, numbers)
         fresh.owner = m.item
         epg.trail = trail
         epg.nrdy = 0
@@ -117,10 +117,10 @@ def exchange(m: Mbuf, fresh: Unmapped, trail: bytes) -> None:
         leave_commit()
 
 
-def forget(fresh: Unmapped) -> None:
-    """Free the pages, after a call of the free routine that was theirs. See mb_free_mext_pgs."""
+def free_pages(fresh: Unmapped) -> None:
+    """Call the free routine of these pages, if any, and free them. See mb_free_mext_pgs."""
     if fresh is not None and not fresh.released:
         owner = cython.cast(Item, fresh.owner)
         fresh.owner = None
-        fresh.empty(owner)
+        fresh.free_pages(owner)
         settle()

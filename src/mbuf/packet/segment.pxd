@@ -21,8 +21,8 @@ cdef class Segment(Window):
 
 
 cdef int raise_freed(Segment m) except -1
-cdef int raise_unfit(Segment m) except -1
-cdef Storage store(Segment m)
+cdef int raise_not_live(Segment m) except -1
+cdef Storage storage_of(Segment m)
 cdef Py_ssize_t bound(Segment m) except -1
 cdef bint _shared_writable(Segment m) noexcept
 cdef Py_ssize_t _ext_capacity(Segment m) noexcept
@@ -34,10 +34,10 @@ cdef inline int check_alive(Segment m) except -1:
     return 0
 
 
-cdef inline int begin(Segment m) except -1:
+cdef inline int check_mutable(Segment m) except -1:
     check_latch()
     if m.alive != 1:
-        raise_unfit(m)
+        raise_not_live(m)
     return 0
 
 

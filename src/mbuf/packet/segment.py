@@ -1,13 +1,14 @@
-"""One mbuf, by itself: where its bytes are and what is known of them.
+"""One mbuf without its links: where its data is, and what may be done to it.
 
-`Segment` is its state; the functions read it, of an mbuf known to be live. Offsets in `off` count from the start of
-the memory in `buf`; for data inside the mbuf that is the kernel's struct mbuf, so m_dat is at 32 and m_pktdat at 88.
+`Segment` has the fields; the functions read them, and expect a live mbuf. `off` counts from the start of the memory
+`buf`. For data inside the mbuf, that memory is the kernel's struct mbuf, so m_dat is at 32 and m_pktdat at 88.
 
     buf  |....off....|== count bytes ==|..space..|        the item itself, or its external storage (M_EXT)
 
-An mbuf is `alive` from its allocation until it is freed: LIVE, then DOOMED while probes are told of its end, who may
-look at it but not change it. That is no flag in `bits`, so no verb that masks flags can bring back one that was freed.
-`held` says that it is the `next` or `nextpkt` of an mbuf, or in a queue or buffer.
+`alive` is LIVE from the allocation on, DOOMED while listeners of m-free or a free routine are called with the mbuf,
+which can be read but not changed then, and 0 when the mbuf is freed. It isn't a flag in `bits`, so an operation on
+flags can't make a freed mbuf live. `held` is true while the mbuf is the `next` or `nextpkt` of another, or in a queue
+or buffer.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-#: Flags that say what an mbuf is made of: set by verbs, never by hand.
+#: Flags that say where the data and the header are. A user can't set them.
 M_STRUCTURE = M_EXT | M_PKTHDR | M_EXTPG | M_NOFREE
 
-# States of an mbuf that was not freed.
+# Values of `alive` for an mbuf that isn't freed.
 LIVE, DOOMED = 1, 2
 
 
 @cython.no_gc
 @cython.cclass
 class Segment(Window):
-    """The state of an mbuf that stands alone. `dropped`: nobody holds it any more, so it is about to be freed."""
+    """The fields of an mbuf but its links. `dropped`: the last reference is gone, and it is about to be freed."""
 
     __slots__ = ("alive", "bits", "dropped", "held", "item", "kind")
     alive: int
@@ -59,37 +60,37 @@ class Segment(Window):
 
 
 def raise_freed(m: Segment) -> None:
-    """Say that an mbuf was freed."""
-    raise Freed(f"mbuf at {id(m):#x} was freed: keep no name for an mbuf that you have let go")
+    """Raise `Freed`."""
+    raise Freed(f"mbuf at {id(m):#x} was freed: don't use an mbuf after free, or after you gave it away")
 
 
-def raise_unfit(m: Segment) -> None:
-    """Say that an mbuf was freed, or is about to be."""
+def raise_not_live(m: Segment) -> None:
+    """Raise `Freed` for a freed mbuf, `Busy` for one that is being freed."""
     if not m.alive:
         raise_freed(m)
-    raise Busy("this mbuf is about to be freed: a free routine, or a listener of m-free, may only look at it")
+    raise Busy("this mbuf is being freed: a free routine, or a listener of m-free, may only read it")
 
 
-def store(m: Segment) -> Storage:
-    """The external storage, of an mbuf known to have some."""
+def storage_of(m: Segment) -> Storage:
+    """Return the external storage; the mbuf must have M_EXT."""
     storage: Storage = cython.cast(Storage, m.buf)
     return storage
 
 
 def bound(m: Segment) -> int:
-    """Where the data must end, in its memory."""
+    """Return the offset in `buf` that the end of the data must not exceed."""
     if m.bits & M_EXT:
-        return store(m).bound()
+        return storage_of(m).bound()
     return MSIZE
 
 
 def _shared_writable(m: Segment) -> bool:
-    """`writable`, of an mbuf with external storage."""
-    return store(m).sole()
+    """`writable` for an mbuf with external storage."""
+    return storage_of(m).is_writable()
 
 
 def _ext_capacity(m: Segment) -> int:
-    return store(m).ext_size()
+    return storage_of(m).ext_size()
 
 
 if not cython.compiled:
@@ -100,24 +101,24 @@ if not cython.compiled:
         if not m.alive:
             raise_freed(m)
 
-    def begin(m: Segment) -> None:
-        """What every method begins with that changes the mbuf, or shares its storage."""
+    def check_mutable(m: Segment) -> None:
+        """Raise `Busy` or `Freed` if the mbuf can't be changed now. Methods that change or share it begin so."""
         check_latch()
         if m.alive != LIVE:
-            raise_unfit(m)
+            raise_not_live(m)
 
     def taken(m: Segment) -> bool:
-        """True when nobody else can take the mbuf over: it is linked, or in a queue, or about to be freed."""
+        """True if the mbuf can't be linked or queued: it is already, or it is being freed."""
         return m.held or m.alive == DOOMED
 
     def start(m: Segment) -> int:
-        """Where the storage begins, in its memory. See M_START."""
+        """Return the offset in `buf` where the storage begins. See M_START."""
         if m.bits & M_EXT:
             return 0
         return MPKTHSIZE if m.bits & M_PKTHDR else MHSIZE
 
     def capacity(m: Segment) -> int:
-        """Bytes of the storage. See M_SIZE."""
+        """Return the bytes of the storage. See M_SIZE."""
         if m.bits & M_EXT:
             return _ext_capacity(m)
         return MHLEN if m.bits & M_PKTHDR else MLEN
@@ -129,11 +130,11 @@ if not cython.compiled:
         return not m.bits & M_EXT or _shared_writable(m)
 
     def leading(m: Segment) -> int:
-        """Bytes that can be added in front of the data. See M_LEADINGSPACE."""
+        """Return the bytes of room before the data, 0 if it isn't writable. See M_LEADINGSPACE."""
         return m.off - start(m) if writable(m) else 0
 
     def space(m: Segment) -> int:
-        """Bytes that can be added after the data. See M_TRAILINGSPACE."""
+        """Return the bytes of room after the data, 0 if it isn't writable. See M_TRAILINGSPACE."""
         if writable(m):
             return start(m) + capacity(m) - m.off - m.count
         return 0

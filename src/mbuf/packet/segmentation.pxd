@@ -5,17 +5,17 @@ from mbuf.packet.chain cimport (
     cut,
     fingerprint,
     free_chain,
-    headed,
     link,
     next_checked,
     own_header,
+    pkthdr_of,
 )
-from mbuf.packet.copy cimport acquire_share, take
+from mbuf.packet.copy cimport acquire_share, share_or_copy
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.header cimport ROUNDS, changing
+from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.pkthdr cimport PktHdr, copy_header
 from mbuf.packet.segment cimport start
-from mbuf.packet.source cimport Source, origin
+from mbuf.packet.source cimport Source, source_of
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
 cdef unsigned int CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
@@ -37,8 +37,8 @@ cdef Py_ssize_t _bytes(Chain m) noexcept
     n=Chain, need=Py_ssize_t, total=Py_ssize_t, room=Py_ssize_t, count=Py_ssize_t, at=Py_ssize_t,
     piece=Py_ssize_t,
 )
-cdef Py_ssize_t _missing(Chain m, Py_ssize_t size) except -1
-cdef Py_ssize_t _lacking(Chain m, Py_ssize_t at, Py_ssize_t piece) noexcept
+cdef Py_ssize_t _count_new(Chain m, Py_ssize_t size) except -1
+cdef Py_ssize_t _new_at(Chain m, Py_ssize_t at, Py_ssize_t piece) noexcept
 
 
 @cython.locals(n=Chain, unmapped=cython.bint, room=Py_ssize_t, last=Py_ssize_t)
@@ -58,4 +58,4 @@ cdef void _divide(Chain m, Py_ssize_t size, Chain spare, list packets) noexcept
 
 
 @cython.locals(hdr=PktHdr)
-cdef void begin_like(Chain m, PktHdr like, Py_ssize_t size, unsigned int bits) noexcept
+cdef void init_pkthdr_like(Chain m, PktHdr like, Py_ssize_t size, unsigned int bits) noexcept

@@ -1,8 +1,9 @@
 # cython: boundscheck=False, wraparound=False
-"""A packet cut into many, all of one size.
+"""Segmentation: a packet cut into packets of one size.
 
-Shares what is cut through, and leaves whole mbufs where they are; asks the source for the mbufs that are missing,
-all of them before anything changes.
+The packets keep the mbufs of the original. Where a boundary is inside an mbuf, the next packet begins with a new mbuf,
+which shares external storage, or has a copy of bytes inside the mbuf. `_count_new` says how many new mbufs that takes;
+they are allocated together before anything changes.
 """
 
 from __future__ import annotations
@@ -21,39 +22,39 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
 
 if not cython.compiled:
-    from mbuf.packet.chain import cut, fingerprint, free_chain, headed, link, next_checked, own_header
-    from mbuf.packet.copy import acquire_share, take
-    from mbuf.packet.header import ROUNDS, changing
+    from mbuf.packet.chain import cut, fingerprint, free_chain, link, next_checked, own_header, pkthdr_of
+    from mbuf.packet.copy import acquire_share, share_or_copy
+    from mbuf.packet.header import ROUNDS, chain_changed
     from mbuf.packet.pkthdr import copy_header
     from mbuf.packet.segment import start
-    from mbuf.packet.source import origin
+    from mbuf.packet.source import source_of
     from mbuf.vm.commit import enter_commit, leave_commit, settle
 
 
 def segment(m: Chain, size: int, how: int, deadline: float | None) -> list[Any]:
-    """Cut a packet into packets of `size` bytes; all of them, the first first."""
+    """Cut a packet into packets of `size` bytes; return all of them in order."""
     for _ in range(ROUNDS):
         spare: Any = None
         tag: Any = None
         taken = 0
         done = False
         try:
-            headed(m)
+            pkthdr_of(m)
             mark = fingerprint(m)
-            need = _missing(m, size)
+            need = _count_new(m, size)
             hdr: PktHdr = m.hdr
             count = max((hdr.len + size - 1) // size, 1)
             if need:
-                spare = origin(m).get_row(need, how, m.kind, deadline)
+                spare = source_of(m).get_row(need, how, m.kind, deadline)
             _prepare(m, size, spare)
             if hdr.csum_flags & CSUM_SND_TAG and count > 1:
-                place = hdr.place
+                place = hdr.rcvif_or_tag
                 while taken < count - 1:
                     place.ref()
                     tag = place
                     taken += 1
             packets: list[Any] = [m] * count
-            same = fingerprint(m) == mark and m.hdr is hdr and (tag is None or hdr.place is tag)
+            same = fingerprint(m) == mark and m.hdr is hdr and (tag is None or hdr.rcvif_or_tag is tag)
             tagged = tag is not None or not hdr.csum_flags & CSUM_SND_TAG or count == 1
             if same and tagged and hdr.len == _bytes(m):
                 done = True
@@ -65,10 +66,11 @@ def segment(m: Chain, size: int, how: int, deadline: float | None) -> list[Any]:
                 for _ in range(taken):
                     tag.rele()
                 settle()
-    raise changing("segment")
+    raise chain_changed("segment")
 
 
 def _bytes(m: Chain) -> int:
+    """Return the bytes in all mbufs of a chain."""
     total = 0
     n: Any = m
     while n is not None:
@@ -77,8 +79,8 @@ def _bytes(m: Chain) -> int:
     return total
 
 
-def _missing(m: Chain, size: int) -> int:
-    """How many mbufs packets of `size` bytes need beside those that there are; refuses what isn't one packet."""
+def _count_new(m: Chain, size: int) -> int:
+    """Return how many new mbufs packets of `size` bytes need; `Inval` if the chain isn't one packet."""
     need = 0
     total = 0
     room = size
@@ -88,7 +90,7 @@ def _missing(m: Chain, size: int) -> int:
         total += count
         if n.bits & M_EXT and not n.bits & M_EXTPG:
             if count > room:
-                # One for each packet that begins in it, but not for one that begins where it does.
+                # One for each packet that begins inside it; a packet that begins with it needs none.
                 need += (count - room - 1) // size + (room > 0)
                 room += ((count - room - 1) // size + 1) * size
             room -= count
@@ -97,7 +99,7 @@ def _missing(m: Chain, size: int) -> int:
             while at < count:
                 if room == 0:
                     room = size
-                    need += _lacking(n, at, min(size, count - at))
+                    need += _new_at(n, at, min(size, count - at))
                 piece = min(room, count - at)
                 at += piece
                 room -= piece
@@ -109,18 +111,18 @@ def _missing(m: Chain, size: int) -> int:
     return need
 
 
-def _lacking(m: Chain, at: int, piece: int) -> int:
-    """How many mbufs a packet needs that begins with this one's byte `at`, and has a `piece` of it."""
+def _new_at(m: Chain, at: int, piece: int) -> int:
+    """Return how many new mbufs a packet needs that begins with byte `at` of `m`, and has `piece` bytes of it."""
     if m.bits & M_EXT and not m.bits & M_EXTPG:
         return 1 if at else 0
     if at == 0 or (piece <= MHLEN and not m.bits & M_EXTPG):
         return 1
-    # What comes can't be where a header is, so an empty mbuf goes before it.
+    # An mbuf with a header can't hold these bytes, so it stays empty, and another one follows.
     return 2
 
 
 def _prepare(m: Chain, size: int, spare: Any) -> None:
-    """Acquire what the mbufs need beside themselves: header objects, and what it takes to share unmapped pages."""
+    """Acquire what the commit needs beside mbufs: header objects, and what sharing unmapped pages takes."""
     n: Any = spare
     while n is not None:
         own_header(n)
@@ -132,7 +134,7 @@ def _prepare(m: Chain, size: int, spare: Any) -> None:
         if n.bits & M_EXTPG:
             unmapped = True
         if n.count and room == 0:
-            # A packet that begins where this mbuf does.
+            # A packet begins with this mbuf.
             if n is not m and n.bits & M_EXT and not n.bits & M_EXTPG:
                 own_header(n)
             room = size
@@ -147,7 +149,7 @@ def _prepare(m: Chain, size: int, spare: Any) -> None:
 
 
 def _prepare_shares(m: Chain, size: int, spare: Any) -> None:
-    """Acquire what it takes to share unmapped pages, each for that one of the new mbufs that will have them."""
+    """Acquire what sharing unmapped pages takes, for each of the new mbufs that will have some."""
     n: Any = m
     room = size
     s: Any = spare
@@ -168,14 +170,14 @@ def _prepare_shares(m: Chain, size: int, spare: Any) -> None:
                     acquire_share(s, n)
                     s = s._next
             elif s is not None:
-                s = s._next if _lacking(n, at, piece) < 2 or s._next is None else s._next._next
+                s = s._next if _new_at(n, at, piece) < 2 or s._next is None else s._next._next
             at += piece
             room -= piece
         n = n._next
 
 
 def _divide(m: Chain, size: int, spare: Any, packets: list[Any]) -> None:
-    """Cut the packet, with all the mbufs that it takes; the packets go into a list that has room for them."""
+    """Cut the packet, with the new mbufs `spare`; the packets are stored in a list of the right length."""
     enter_commit()
     hdr: PktHdr = m.hdr
     bits = m.bits
@@ -197,7 +199,7 @@ def _divide(m: Chain, size: int, spare: Any, packets: list[Any]) -> None:
                 top = spare
                 spare = cut(top)
                 link(top, n)
-            begin_like(top, hdr, room, bits)
+            init_pkthdr_like(top, hdr, room, bits)
             k += 1
             packets[k] = top
         elif n is not m:
@@ -214,20 +216,20 @@ def _divide(m: Chain, size: int, spare: Any, packets: list[Any]) -> None:
             piece = min(room, whole - at)
             top = last = spare
             spare = cut(top)
-            begin_like(top, hdr, room, bits)
+            init_pkthdr_like(top, hdr, room, bits)
             if mapped:
                 # See `share`.
-                storage.join(n.item, storage)
+                storage.ref(n.item, storage)
                 top.buf = storage
                 top.bits |= n.bits & (M_RDONLY | M_EXT)
                 top.off = n.off + at
                 top.count = piece
             else:
-                if _lacking(n, at, piece) == 2:
+                if _new_at(n, at, piece) == 2:
                     last = spare
                     spare = cut(last)
                     link(top, last)
-                take(last, n, at, piece, start(last))
+                share_or_copy(last, n, at, piece, start(last))
             k += 1
             packets[k] = top
             at += piece
@@ -236,15 +238,15 @@ def _divide(m: Chain, size: int, spare: Any, packets: list[Any]) -> None:
     leave_commit()
 
 
-def begin_like(m: Chain, like: PktHdr, size: int, bits: int) -> None:
-    """In a commit: begin a packet of `size` bytes, with a header like another but for the tags, and its flags.
+def init_pkthdr_like(m: Chain, like: PktHdr, size: int, bits: int) -> None:
+    """In a commit: make `m` the first mbuf of a packet of `size` bytes, with the fields of header `like`, but no tags.
 
-    The mbuf has a header object of its own that nobody else holds.
+    `hdr` of the mbuf must be an object to which nothing else refers (see `own_header`). The flags are those in `bits`.
     """
     hdr: PktHdr = m.hdr
     copy_header(hdr, like)
     hdr.len = size
     if not m.bits & M_EXT:
-        # It has no bytes in itself yet, and those that it gets come after the header.
+        # The mbuf is empty; its data will begin behind the header.
         m.off = MPKTHSIZE
     m.bits = (m.bits & (M_EXT | M_EXTPG | M_NOFREE | M_RDONLY)) | (bits & M_COPYFLAGS & ~M_RDONLY) | M_PKTHDR

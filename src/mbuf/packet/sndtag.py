@@ -1,6 +1,6 @@
-"""Send tags: what an interface has set up for the packets of one sender.
+"""Send tags: the state of an interface for the packets of one sender, such as a rate limit.
 
-Tags and the references to them are counted by hand, as in the kernel. Knows neither mbufs nor pools.
+References to a tag are counted by calls of `ref` and `rele`, as in the kernel.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from mbuf.vm.unraisable import report, run
 
 
 class Interface:
-    """What an interface of one's own may begin with: a name, and who holds it.
+    """A base class for interfaces, with a name and a count of references.
 
-    Anything may be an interface; one that has `ref` and `rele` is told by send tags that they hold it. To
-    have send tags, it needs `snd_tag_alloc(tags, params)`, which returns a new `SndTag`, made with `tags`,
-    or raises; and, if a tag that ends leaves it something to do, `snd_tag_free(tag)`.
+    Any object may be an interface. If it has `ref` and `rele`, a send tag calls them when it begins and ends to use the
+    interface. For send tags it needs a method `snd_tag_alloc(tags, params)`, which returns a new `SndTag`, made with
+    `tags`, or raises an exception. Its method `snd_tag_free(tag)`, if any, is called when a tag ends.
     """
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        #: References held by others.
+        #: References to this interface.
         self.refs = 0
 
     def ref(self) -> None:
-        """Hold it. See if_ref."""
+        """Take a reference. See if_ref."""
         self.refs += 1
 
     def rele(self) -> None:
-        """Hold it no more. See if_rele."""
+        """Release a reference. Raises `Inval` if there is none. See if_rele."""
         if self.refs <= 0:
-            raise Inval(f"interface {self.name!r}: nobody holds it")
+            raise Inval(f"interface {self.name!r}: there are no references to release")
         self.refs -= 1
 
     def __repr__(self) -> str:
@@ -41,45 +41,45 @@ class Interface:
 
 
 class SndTags:
-    """The send tags of a pool."""
+    """The send tags of a pool: counts them. See m_snd_tag_alloc."""
 
     __slots__ = ("count",)
 
     def __init__(self) -> None:
-        #: Those alive. (A sysctl may set it to 0, and it goes below that then, as in the kernel.)
+        #: The number of send tags. A sysctl may set it to 0; then it may become negative, as in the kernel.
         self.count = 0
 
     def alloc(self, ifp: Any, params: Any = None) -> SndTag:
-        """A send tag, with one reference, which is the caller's. See m_snd_tag_alloc.
+        """Return a send tag of interface `ifp`, with one reference, which belongs to the caller. See m_snd_tag_alloc.
 
-        Raises `NotSupported` where the interface has none to give, and whatever its driver raises.
+        `params` is passed to the driver. Raises `NotSupported` if the interface has no send tags, and what its
+        `snd_tag_alloc` raises.
         """
         ask = getattr(ifp, "snd_tag_alloc", None)
         if ask is None:
-            raise NotSupported(f"{ifp!r} has no send tags: it would need a method snd_tag_alloc(tags, params)")
+            raise NotSupported(f"{ifp!r} has no send tags: give it a method snd_tag_alloc(tags, params)")
         tag = ask(self, params)
         if not isinstance(tag, SndTag):
-            raise TypeError(f"snd_tag_alloc of {ifp!r} returned {tag!r}, which is no SndTag")
+            raise TypeError(f"snd_tag_alloc of {ifp!r} returned {tag!r}, which isn't a SndTag")
         return tag
 
 
 class SndTag:
-    """What an interface has set up for a sender; a driver's own kind of it may be a subclass.
+    """The state of an interface for one sender. A driver may subclass it. See struct m_snd_tag in mbuf(9).
 
-    A driver makes one, with one reference. Whoever keeps it holds a reference: `ref` takes one more, `rele`
-    lets one go, the last of them ends the tag. A tag that is merely dropped doesn't end: references are
-    counted by hand, and the interface is held until the last is let go.
+    `SndTag(tags, ifp, type)` has one reference, which belongs to the caller. `ref` takes one more, `rele` releases one;
+    the last release ends the tag, and its reference to the interface. Dropping the object doesn't release anything.
     """
 
     __slots__ = ("_refs", "_tags", "ifp", "type")
 
     def __init__(self, tags: SndTags, ifp: Any, type: int) -> None:
-        """See m_snd_tag_init."""
+        """Take a reference to the interface, and count the tag in `tags`. See m_snd_tag_init."""
         if self.refs:
-            raise TypeError("a send tag is made once: make another one")
+            raise TypeError("a send tag can't be initialized again: make another one")
         if not 0 <= clip(type) < IF_SND_TAG_TYPE_MAX:
-            raise Inval(f"type {type}: give IF_SND_TAG_TYPE_RATE_LIMIT or another of those")
-        #: The interface, which it holds, and what it is asked for: IF_SND_TAG_TYPE_...
+            raise Inval(f"type {type}: give an IF_SND_TAG_TYPE_ constant, 0 to {IF_SND_TAG_TYPE_MAX - 1}")
+        #: The interface, and the type of the tag: IF_SND_TAG_TYPE_...
         self.ifp = ifp
         self.type = type
         self._tell("ref")
@@ -89,21 +89,21 @@ class SndTag:
 
     @property
     def refs(self) -> int:
-        """References to it; 0 when it has ended."""
+        """The number of references; 0 if the tag has ended."""
         return getattr(self, "_refs", 0)
 
     def ref(self) -> SndTag:
-        """Take one more reference; returns the tag. See m_snd_tag_ref."""
+        """Take one more reference, and return the tag. Raises `Freed` if it has ended. See m_snd_tag_ref."""
         if self.refs <= 0:
             raise self._ended()
         self._refs += 1
         return self
 
     def rele(self) -> None:
-        """Let one reference go; the last ends the tag. See m_snd_tag_rele."""
+        """Release one reference; the last one ends the tag. Raises `Freed` if it has ended. See m_snd_tag_rele."""
         if not hasattr(self, "_refs"):
             raise self._ended()
-        # No call in between: two threads must not both find theirs the last.
+        # There is no call between here and the test below, so only one thread releases the last reference.
         if self._refs <= 0:
             raise self._ended()
         self._refs -= 1
@@ -111,19 +111,19 @@ class SndTag:
             self._destroy()
 
     def _destroy(self) -> None:
-        """See m_snd_tag_destroy. What the interface raises goes to `sys.unraisablehook`."""
+        """End the tag. Exceptions of the interface go to `sys.unraisablehook`. See m_snd_tag_destroy."""
         try:
             try:
                 run(self._tell, "snd_tag_free", self)
             finally:
                 run(self._tell, "rele")
-        except MemoryError as error:  # even to call them takes some
+        except MemoryError as error:  # the calls themselves may need memory
             report(error, self)
         finally:
             self._tags.count -= 1
 
     def _tell(self, verb: str, *args: object) -> None:
-        """Call that method of the interface, if it has it."""
+        """Call a method of the interface, if it has it."""
         fn = getattr(self.ifp, verb, None)
         if fn is not None:
             fn(*args)
@@ -135,4 +135,5 @@ class SndTag:
         return f"<send tag type={self.type} of {self.ifp!r} refs={self._refs}>"
 
     def _ended(self) -> Freed:
-        return Freed("the last reference to the send tag was let go: keep no name for it after that")
+        """Return the error for a tag that has ended."""
+        return Freed("the last reference to the send tag was released: don't use it after that")

@@ -10,14 +10,13 @@ from mbuf.packet.chain cimport (
     release_chain,
 )
 from mbuf.packet.copy cimport acquire_share, share
-from mbuf.packet.header cimport ROUNDS, changing, demote_all
+from mbuf.packet.header cimport ROUNDS, chain_changed, demote_all
 from mbuf.packet.watermarks cimport Watermarks
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.read cimport excerpt, pieces, views
-from mbuf.packet.segment cimport check_alive, space, store, taken, writable
-from mbuf.packet.source cimport origin
-from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put
-from mbuf.vm.commit cimport settle as settle_list
+from mbuf.packet.segment cimport check_alive, space, storage_of, taken, writable
+from mbuf.packet.source cimport source_of
+from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put, settle
 from mbuf.vm.ints cimport clip
 from mbuf.vm.page cimport pane
 
@@ -32,21 +31,21 @@ cdef class SockBuf(Watermarks):
     cdef Mbuf _first
     cdef Mbuf _last
     cdef unsigned long long _cuts
-    cdef Py_ssize_t _into
+    cdef Py_ssize_t _partial
 
-    @cython.locals(rest=Mbuf, n=Mbuf, ending=cython.bint)
-    cpdef append(self, Mbuf m, settle=*)
+    @cython.locals(rest=Mbuf, n=Mbuf, checked=cython.bint)
+    cpdef append(self, Mbuf m, check_full=*)
 
     @cython.locals(total=Py_ssize_t, n=Chain)
-    cdef Py_ssize_t admit(self, Mbuf m) except -1
+    cdef Py_ssize_t check_append(self, Mbuf m) except -1
 
     @cython.locals(last=Mbuf, m=Mbuf, n=Mbuf, gone=Mbuf, before=Py_ssize_t)
-    cdef int _look(self) except -1
+    cdef int _refresh(self) except -1
 
     @cython.locals(last=Mbuf, more=Py_ssize_t)
     cdef void _add(self, Mbuf m) noexcept
     cdef bint _fits(self, Mbuf last, Mbuf m) noexcept
-    cdef void _charge(self, Mbuf m, Py_ssize_t sign) noexcept
+    cdef void _account(self, Mbuf m, Py_ssize_t sign) noexcept
 
     @cython.locals(size=Py_ssize_t, left=Py_ssize_t, m=Mbuf, rest=Mbuf)
     cpdef drop(self, n)
@@ -61,13 +60,13 @@ cdef class SockBuf(Watermarks):
     cpdef Mbuf take(self, n)
 
     @cython.locals(left=Py_ssize_t, m=Mbuf)
-    cdef Mbuf _reached(self, Py_ssize_t size)
+    cdef Mbuf _find_end(self, Py_ssize_t size)
 
     @cython.locals(head=Mbuf, last=Mbuf, m=Mbuf, end=Mbuf, left=Py_ssize_t)
-    cdef Mbuf _take_out(self, Py_ssize_t size, Mbuf piece)
+    cdef Mbuf _detach_front(self, Py_ssize_t size, Mbuf piece)
 
     @cython.locals(rest=Py_ssize_t, whole=cython.bint, after=Mbuf)
-    cdef Mbuf _cut(self, Mbuf m, Mbuf piece, Py_ssize_t left)
+    cdef Mbuf _split_first(self, Mbuf m, Mbuf piece, Py_ssize_t left)
 
     @cython.locals(most=Py_ssize_t, size=Py_ssize_t)
     cpdef bytes peek(self, n)
@@ -76,8 +75,8 @@ cdef class SockBuf(Watermarks):
 
     @cython.locals(m=Mbuf)
     cpdef clear(self)
-    cdef Py_ssize_t within(self, Py_ssize_t size, str verb) except -1
-    cdef int gone(self, Py_ssize_t size) except -1
+    cdef Py_ssize_t check_size(self, Py_ssize_t size, str verb) except -1
+    cdef int before_drop(self, Py_ssize_t size) except -1
 
 
 @cython.locals(found=list, left=Py_ssize_t, n=Mbuf)

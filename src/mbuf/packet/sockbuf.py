@@ -1,7 +1,24 @@
-"""Bytes between two sides: a chain that grows at its end and shrinks at its front.
+"""Socket buffers: a chain of mbufs that grows at its end and shrinks at its front.
 
-Owns its mbufs, and counts their bytes and memory as the kernel's struct sockbuf does. What a verb costs depends
-on the mbufs that it moves, never on those that stay. Allocates one mbuf at most, for one that `take` cuts through.
+    take, drop  <-  [first] -> [mbuf] -> ... -> [last]  <-  append        cc bytes, mcnt mbufs, mbcnt bytes of memory
+
+The buffer owns its mbufs. It refers to the first and the last, and keeps the kernel's counts, so the cost of a method
+depends on the mbufs that it moves, not on those that stay. The mbufs have no packet headers, and none is empty when it
+is appended. `append` copies few bytes into the room of the last mbuf, as sbcompress does, so many small pieces don't
+need an mbuf each.
+
+`take` returns whole mbufs; where its last byte is inside an mbuf, that is divided, with one new mbuf:
+
+    bytes taken of it    bytes that stay    the new mbuf
+    up to 224            any                gets a copy of the bytes taken
+    more                 up to 224          gets a copy of the bytes that stay
+    more                 more               shares the storage, as always for unmapped pages
+
+So a line of 40 bytes doesn't keep a cluster of 16 KiB. The allocation may run user code: afterwards everything is
+checked again, and the rest is one commit. If it fails, nothing has changed.
+
+A program may refer to an mbuf in the buffer, and free or unlink it. Then the buffer ends there. `LATCH.cuts` counts
+such events in the process; if it has changed since the last call, `_refresh` walks the chain, and counts again.
 """
 
 from __future__ import annotations
@@ -25,32 +42,33 @@ from mbuf.vm.page import pane
 if not cython.compiled:
     from mbuf.packet.chain import cut, free_chain, link, next_checked, release, release_chain
     from mbuf.packet.copy import acquire_share, share
-    from mbuf.packet.header import ROUNDS, changing, demote_all
+    from mbuf.packet.header import ROUNDS, chain_changed, demote_all
     from mbuf.packet.read import excerpt, pieces, views
-    from mbuf.packet.segment import check_alive, space, store, taken, writable
-    from mbuf.packet.source import origin
-    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put
-    from mbuf.vm.commit import settle as settle_list
+    from mbuf.packet.segment import check_alive, space, storage_of, taken, writable
+    from mbuf.packet.source import source_of
+    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put, settle
 
-#: Flags of an mbuf that stay when it becomes part of a stream.
+#: Flags that an mbuf keeps when it is appended.
 _KEPT = M_EXT | M_RDONLY | M_NOFREE | M_EXTPG
 
 
 @cython.cclass
 class SockBuf(Watermarks):
-    """A queue of bytes with marks. See struct sockbuf in socket(9).
+    """A queue of bytes in mbufs, with a high and a low mark. See struct sockbuf in socket(9).
 
-    `full` from the moment that `hiwat` bytes, or `mbmax` bytes of memory, are in it, until no more than `lowat` (by
-    default a quarter) of both are left. `pause` is called, without arguments, when it becomes full, `resume`
-    when it is full no longer, each after the verb has done its work. For one thread, or loop, at a time. Dropped,
-    it drops its mbufs; `clear` frees them. An mbuf that somebody frees in it, or unlinks by hand, ends it there.
+    The buffer becomes `full` when it has `hiwat` bytes (default 65536), or `mbmax` bytes of memory (default 8 times
+    `hiwat`). It stays full until it has no more than `lowat` bytes (default a quarter of `hiwat`), and the same part of
+    `mbmax`. `pause` and `resume` are called without arguments when it becomes full, and when it isn't full any more,
+    after the method has done its work. `cc`, `mbcnt`, `mcnt` and `ccnt` count bytes, bytes of memory, mbufs and mbufs
+    with external storage. Use it from one thread or event loop at a time. `clear` frees the mbufs; dropping the buffer
+    drops them. If an mbuf in it is freed or unlinked by the program, the buffer ends there.
     """
 
-    #: `mcnt` mbufs, `ccnt` of them with external storage.
-    __slots__ = ("_cuts", "_first", "_into", "_last", "ccnt", "mcnt")
+    #: `mcnt` mbufs, of which `ccnt` have external storage. `_partial` is a second result of `_find_end`.
+    __slots__ = ("_cuts", "_first", "_partial", "_last", "ccnt", "mcnt")
     _cuts: int
     _first: Mbuf | None
-    _into: int
+    _partial: int
     _last: Mbuf | None
 
     def __init__(
@@ -71,38 +89,39 @@ class SockBuf(Watermarks):
 
     @property
     def first(self) -> Mbuf | None:
-        """The mbuf with the first byte, None if there is none."""
-        self._look()
+        """The first mbuf, which stays in the buffer; None if the buffer is empty."""
+        self._refresh()
         return self._first
 
     def __len__(self) -> int:
-        self._look()
+        self._refresh()
         return self.cc
 
     def __bool__(self) -> bool:
-        self._look()
+        self._refresh()
         return self.cc > 0
 
     def __iter__(self) -> Iterator[memoryview]:
-        """One memoryview for each piece of the bytes: `sock.sendmsg(buffer)` works. They stay the buffer's."""
-        self._look()
+        """Iterate over views of the bytes, which stay in the buffer: `sock.sendmsg(buffer)` sends them all."""
+        self._refresh()
         return iter(()) if self._first is None else iter(views(self._first))
 
     def __bytes__(self) -> bytes:
-        """A copy of all bytes."""
+        """Return a copy of all bytes, which stay in the buffer."""
         return self.peek(self.cc)
 
-    def append(self, m: Mbuf, settle: bool = True) -> None:
-        """Put a chain at the end; it is the buffer's from then on. See sbappendstream.
+    def append(self, m: Mbuf, check_full: bool = True) -> None:
+        """Add a chain at the end; it belongs to the buffer then. See sbappendstream.
 
-        Its packet headers go. Up to 512 bytes are copied if they fit behind the last ones, and the mbuf that they
-        were in freed, as sbcompress does. A full buffer takes what is appended all the same: see `space`. Who is
-        about to send it at once says `settle=False`, and calls `settle` when it has: most often it is not full then.
+        Its packet headers are removed. Up to 512 bytes are copied if they fit into the last mbuf, and their mbuf is
+        freed, as sbcompress does. A full buffer accepts the chain, too: see `space`. A caller that is about to send
+        the bytes passes `check_full=False`, and calls `check_full()` afterwards. Raises `Inval` if the chain is linked
+        or in a queue, and `Freed`; then it still belongs to the caller.
         """
-        ending = bool(settle)
+        checked = bool(check_full)
         check_latch()
-        self._look()
-        self.admit(m)
+        self._refresh()
+        self.check_append(m)
         enter_commit()
         if m.bits & ~_KEPT or m._next is not None:
             demote_all(m, 0)
@@ -112,17 +131,17 @@ class SockBuf(Watermarks):
             self._add(n)
             n = rest
         leave_commit()
-        settle_list()
-        if ending:
-            self.settle()
+        settle()
+        if checked:
+            self.check_full()
 
-    def admit(self, m: Mbuf) -> int:
-        """Refuse what can't be appended; how many bytes it has."""
+    def check_append(self, m: Mbuf) -> int:
+        """Return the bytes of a chain; raise an error if it can't be appended."""
         if m is None:
             raise Inval("append: give the chain to append")
         check_alive(m)
         if taken(m):
-            raise Inval("append: this chain is linked, or in a buffer or queue, already: take it out first")
+            raise Inval("append: this chain is linked, or in a buffer or queue already: take it out first")
         total = 0
         n: Any = m
         while n is not None:
@@ -134,10 +153,10 @@ class SockBuf(Watermarks):
             n = next_checked(n)
         return total
 
-    def _look(self) -> int:
-        """Count anew, and find the end again, if mbufs were freed or unlinked where they were."""
+    def _refresh(self) -> int:
+        """Find the end again, and count, if mbufs were freed or unlinked, or one was linked behind the last."""
         if not self.hiwat:
-            raise Inval("this buffer was never made: call super().__init__() in a subclass")
+            raise Inval("this buffer isn't initialized: call super().__init__() in a subclass")
         last = self._last
         if self._cuts == LATCH.cuts and (last is None or (last.alive and last._next is None)):
             return 0
@@ -155,22 +174,22 @@ class SockBuf(Watermarks):
         while m is not None:
             self._last = m
             self.cc += m.count
-            self._charge(m, 1)
+            self._account(m, 1)
             n: Any = m._next
             if n is not None and not n.alive:
                 cut(m)
                 n = None
             m = n
         if last is not None and last is not self._last:
-            # May be the last reference.
+            # This may be the last reference: drop it after the commit.
             put(last)
         leave_commit()
-        self.gone(before)
-        settle_list()
+        self.before_drop(before)
+        settle()
         return 0
 
     def _add(self, m: Mbuf) -> None:
-        """In a commit: one mbuf more at the end. See sbcompress and sballoc."""
+        """In a commit: add one mbuf at the end. See sbcompress and sballoc."""
         last = self._last
         more = m.count
         if more == 0:
@@ -189,27 +208,28 @@ class SockBuf(Watermarks):
             link(last, m)
         self._last = m
         self.cc += more
-        self._charge(m, 1)
+        self._account(m, 1)
 
     def _fits(self, last: Mbuf, m: Mbuf) -> bool:
+        """True if the bytes of `m` are to be copied into the last mbuf."""
         if m.count > MCLBYTES // 4 or (m.bits | last.bits) & M_EXTPG or last.kind != m.kind:
             return False
         return m.count <= space(last)
 
-    def _charge(self, m: Mbuf, sign: int) -> None:
-        """Count an mbuf's memory in, or with -1 out. See sballoc and sbfree."""
+    def _account(self, m: Mbuf, sign: int) -> None:
+        """Add the memory of an mbuf to the counts, or with `sign` -1 subtract it. See sballoc and sbfree."""
         self.mcnt += sign
         self.mbcnt += sign * MSIZE
         if m.bits & M_EXT:
             self.ccnt += sign
-            self.mbcnt += sign * store(m).ext_size()
+            self.mbcnt += sign * storage_of(m).ext_size()
 
     def drop(self, n: int) -> None:
-        """Free the first `n` bytes. See sbdrop."""
+        """Free the first `n` bytes. Raises `Inval` if there are fewer. See sbdrop."""
         size = clip(n)
         check_latch()
-        left = self.within(size, "drop")
-        self.gone(left)
+        left = self.check_size(size, "drop")
+        self.before_drop(left)
         enter_commit()
         m: Any = self._first
         while left and m is not None:
@@ -220,18 +240,18 @@ class SockBuf(Watermarks):
                 break
             left -= m.count
             self.cc -= m.count
-            self._charge(m, -1)
+            self._account(m, -1)
             rest: Any = self._pop()
             release(m)
             m = rest
         if self._first is None:
             self.cc = self.mbcnt = self.mcnt = self.ccnt = 0
         leave_commit()
-        settle_list()
-        self.fell()
+        settle()
+        self.check_drained()
 
     def _pop(self) -> Any:
-        """In a commit: take the first mbuf out; the next one, which is the first now."""
+        """In a commit: take the first mbuf out, and return the new first one."""
         m: Any = self._first
         m.held = False
         rest: Any = cut(m)
@@ -243,50 +263,53 @@ class SockBuf(Watermarks):
         return rest
 
     def take(self, n: int) -> Mbuf | None:
-        """The first `n` bytes, as a chain without a packet header, which is the caller's; None for no bytes.
+        """Take out the first `n` bytes, as a chain without a packet header; None for 0 bytes.
 
-        Where an mbuf is cut through, its storage is shared, but up to 224 bytes are copied into the one mbuf
-        that is needed for it: so that a few bytes don't hold a large cluster. Raises `NoBufs` when there is none,
-        and then nothing has changed: `peek` and `drop` need none.
+        The chain belongs to the caller. If the last byte is inside an mbuf, that takes one new mbuf: external storage
+        is shared, but up to 224 bytes are copied, so that few bytes don't keep a large cluster. Raises `NoBufs` if
+        there is no mbuf, and `Inval` if there are fewer bytes, and then nothing has changed; `peek` and `drop` need no
+        mbuf.
         """
         asked = clip(n)
         check_latch()
         for _ in range(ROUNDS):
-            size = self.within(asked, "take")
+            size = self.check_size(asked, "take")
             if size == 0:
                 return None
-            m: Any = self._reached(size)
-            left = self._into
+            m: Any = self._find_end(size)
+            left = self._partial
             piece: Any = None
             if left:
                 first = self._first
-                piece = origin(m).get(M_NOWAIT, m.kind, 0, None)
+                piece = source_of(m).get(M_NOWAIT, m.kind, 0, None)
                 try:
                     if m.bits & M_EXTPG or (m.bits & M_EXT and left > MLEN and m.count - left > MLEN):
                         acquire_share(piece, m)
-                    # To ask for an mbuf may have run anything.
-                    self._look()
-                    same = first is self._first and size <= self.cc and self._reached(size) is m and self._into == left
+                    # The allocation may have run other code.
+                    self._refresh()
+                    same = (
+                        first is self._first and size <= self.cc and self._find_end(size) is m and self._partial == left
+                    )
                 except BaseException:
                     free_chain(piece)
-                    settle_list()
+                    settle()
                     raise
                 if not same:
                     free_chain(piece)
-                    settle_list()
+                    settle()
                     continue
-            self.gone(size)
+            self.before_drop(size)
             enter_commit()
-            head: Any = self._take_out(size, piece)
+            head: Any = self._detach_front(size, piece)
             leave_commit()
-            settle_list()
-            self.fell()
+            settle()
+            self.check_drained()
             taken: Mbuf | None = head
             return taken
-        raise changing("take")
+        raise chain_changed("take")
 
-    def _reached(self, size: int) -> Any:
-        """The mbuf that the first `size` bytes end in, or None at the end; `_into` of its bytes are among them."""
+    def _find_end(self, size: int) -> Any:
+        """Return the mbuf with byte `size`, or None; `_partial` is how many of its bytes come before that."""
         left = size
         m: Any = self._first
         while m is not None and m.count <= left:
@@ -294,12 +317,12 @@ class SockBuf(Watermarks):
             m = m._next
         if m is None and left:
             self._cuts -= 1
-            raise Busy("the mbufs of this buffer have other lengths than when they were appended: leave them be")
-        self._into = left
+            raise Busy("mbufs in this buffer have another length than when they were appended: don't change them")
+        self._partial = left
         return m
 
-    def _take_out(self, size: int, piece: Any) -> Any:
-        """In a commit: the first bytes as a chain; `piece` is the mbuf for one that is cut through."""
+    def _detach_front(self, size: int, piece: Any) -> Any:
+        """In a commit: take out the first `size` bytes; `piece` is the new mbuf if one is divided."""
         head: Any = None
         last: Any = None
         left = size
@@ -308,11 +331,11 @@ class SockBuf(Watermarks):
             m: Any = self._first
             if m.count <= left:
                 left -= m.count
-                self._charge(m, -1)
+                self._account(m, -1)
                 self._pop()
                 end: Any = m
             else:
-                end = self._cut(m, piece, left)
+                end = self._split_first(m, piece, left)
                 left = 0
             if last is None:
                 head = end
@@ -321,15 +344,15 @@ class SockBuf(Watermarks):
             last = end
         return head
 
-    def _cut(self, m: Mbuf, piece: Mbuf, left: int) -> Mbuf:
-        """In a commit: divide the first mbuf with another, `left` of its bytes go; the one of the two that goes."""
+    def _split_first(self, m: Mbuf, piece: Mbuf, left: int) -> Mbuf:
+        """In a commit: divide the first mbuf after `left` bytes, with the new mbuf; return the one that has them."""
         rest = m.count - left
         whole = (m.bits & M_EXTPG) != 0
         if left > MLEN and rest <= MLEN and not whole:
-            # The few bytes that stay are copied.
+            # The bytes that stay are few: copy them.
             piece.buf.move(piece.off, m.buf, m.off + left, rest)
             piece.count = rest
-            self._charge(m, -1)
+            self._account(m, -1)
             after: Any = self._pop()
             m.count = left
             piece.held = True
@@ -339,7 +362,7 @@ class SockBuf(Watermarks):
             else:
                 self._last = piece
             self._first = piece
-            self._charge(piece, 1)
+            self._account(piece, 1)
             return m
         if left <= MLEN and not whole:
             piece.buf.move(piece.off, m.buf, m.off, left)
@@ -351,23 +374,23 @@ class SockBuf(Watermarks):
         return piece
 
     def peek(self, n: int) -> bytes:
-        """A copy of the first `n` bytes, or of all if there are fewer; they stay."""
+        """Return a copy of the first `n` bytes, or of all if there are fewer; they stay in the buffer."""
         most = clip(n)
         check_latch()
-        self._look()
+        self._refresh()
         size = min(max(most, 0), self.cc)
         return b"" if self._first is None else excerpt(self._first, "peek", 0, size, False)
 
     def views(self, count: int, size: int) -> list[memoryview]:
-        """Views of the first bytes, for one call of sendmsg: see `views_of`."""
-        self._look()
+        """Return at most `count` views for one call of sendmsg, of mbufs that begin before byte `size`."""
+        self._refresh()
         return [] if self._first is None else views_of(self._first, count, size)
 
     def clear(self) -> None:
-        """Free all. See sbflush."""
+        """Free all mbufs. See sbflush."""
         check_latch()
-        self._look()
-        self.gone(self.cc)
+        self._refresh()
+        self.before_drop(self.cc)
         enter_commit()
         m: Any = self._first
         self._first = self._last = None
@@ -376,22 +399,22 @@ class SockBuf(Watermarks):
             m.held = False
             release_chain(m)
         leave_commit()
-        settle_list()
-        self.fell()
+        settle()
+        self.check_drained()
 
-    def within(self, size: int, verb: str) -> int:
-        """The number of bytes to move from the front, if there are as many."""
-        self._look()
+    def check_size(self, size: int, verb: str) -> int:
+        """Return `size`; `Inval` if the buffer has fewer bytes."""
+        self._refresh()
         if not 0 <= size <= self.cc:
-            raise Inval(f"{verb} {size} bytes: the buffer has {self.cc}")
+            raise Inval(f"{verb} {size} bytes: give 0 to {self.cc}, the bytes in the buffer")
         return size
 
-    def gone(self, size: int) -> None:
-        """So many bytes are about to leave at the front: for who keeps places in the buffer."""
+    def before_drop(self, size: int) -> None:
+        """Called before `size` bytes are removed at the front. A subclass adjusts its offsets."""
 
 
 def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
-    """Views of a chain's first bytes: at most `count` pieces, and of no mbuf that begins after `size` bytes."""
+    """Return views of a chain's first bytes: at most `count`, of mbufs that begin before byte `size`."""
     found: list[memoryview] = []
     left = size
     n: Any = m
@@ -400,7 +423,7 @@ def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
         left -= n.count
         if n.bits & M_EXTPG:
             found += pieces(n)
-            # They may be cut off, for what goes is counted in bytes.
+            # A part of an mbuf may be sent: what was sent is counted in bytes.
             del found[count:]
         elif n.count:
             found.append(pane(n.buf, n.off, n.count, not writable(n)))
@@ -412,10 +435,10 @@ def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
 if not cython.compiled:
 
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a new buffer is empty, as a compiled one is."""
+        """Uncompiled, a buffer is empty before `__init__`, as compiled."""
         sb = object.__new__(cls)
         sb._first = sb._last = None
-        sb._cuts = sb._into = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
+        sb._cuts = sb._partial = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
         sb.full = False
         return sb
 

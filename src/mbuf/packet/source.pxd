@@ -20,17 +20,17 @@ cdef class Source:
     cpdef dropped(self, Item item)
 
 
-cpdef serve(Home home, Source source)
+cpdef set_source(Home home, Source source)
 cdef int raise_closed() except -1
 
 
-cdef inline Source origin(Chain m):
+cdef inline Source source_of(Chain m):
     if m.item.home.source is None:
         raise_closed()
     return <Source> m.item.home.source
 
 
-@cython.locals(near=Py_ssize_t)
-cpdef Py_ssize_t how_of(how) except -1
+@cython.locals(number=Py_ssize_t)
+cpdef Py_ssize_t check_how(how) except -1
 cpdef until(how, timeout)
-cpdef left(deadline)
+cpdef seconds_left(deadline)

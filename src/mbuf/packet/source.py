@@ -1,4 +1,4 @@
-"""The door to more memory: whom an mbuf asks when a verb needs another one."""
+"""The source of mbufs: the interface by which methods of an mbuf allocate more mbufs. A pool implements it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ else:
 
 @cython.cclass
 class Source:
-    """Gives mbufs, or raises `NoBufs` or `NoMemory`. A pool's `Allocator` is one.
+    """Allocates mbufs, or raises `NoBufs` or `NoMemory`. The `Allocator` of a pool is one.
 
-    What it is asked for are numbers that a verb has checked; `deadline` is None, or the moment of time.monotonic at
-    which a wait for memory ends. `max_linkhdr` and `max_protohdr` are the bytes of the largest headers that its
-    packets get: verbs leave room for the first, and gather the second in one mbuf while they are at it. `tags` gives
-    tags.
+    Arguments are numbers that the caller has checked. `deadline` is None, or the value of time.monotonic at which a
+    wait for memory ends. `max_linkhdr` and `max_protohdr` are the bytes of the largest headers: methods leave room for
+    the first, and `pullup` makes up to the second contiguous. `tags` is the zone of packet tags.
     """
 
     __slots__ = ("max_linkhdr", "max_protohdr", "tags")
@@ -42,71 +41,71 @@ class Source:
         self.tags = TagZone()
 
     def get(self, how: int, type: int, flags: int, deadline: float | None) -> Chain:
-        """An mbuf, with a packet header if `flags` say so."""
+        """Allocate an mbuf, with a packet header if `flags` has M_PKTHDR."""
         raise NotImplementedError
 
     def get_row(self, n: int, how: int, type: int, deadline: float | None) -> Chain:
-        """A chain of `n` mbufs, 1 or more: all of them, or an exception and none."""
+        """Allocate a chain of `n` mbufs, 1 or more: all, or none and an exception."""
         raise NotImplementedError
 
     def getcl(self, how: int, type: int, flags: int, deadline: float | None) -> Chain:
-        """An mbuf with a cluster."""
+        """Allocate an mbuf with a cluster."""
         raise NotImplementedError
 
     def alloc_ext_pgs(self, how: int, free: Any, arg1: Any, deadline: float | None) -> Chain:
-        """An mbuf of unmapped pages, with none yet."""
+        """Allocate an mbuf of unmapped pages, without a page."""
         raise NotImplementedError
 
     def alloc_ext_plus_pages(self, size: int, how: int, deadline: float | None) -> Chain:
-        """An mbuf of unmapped pages in memory, as many as hold `size` bytes."""
+        """Allocate an mbuf of as many unmapped pages of memory as hold `size` bytes."""
         raise NotImplementedError
 
     def dropped(self, item: Any) -> None:
-        """An mbuf was dropped instead of freed; its item is about to go home."""
+        """Note that an mbuf was dropped instead of freed; its item is about to be given back."""
         raise NotImplementedError
 
 
 if not cython.compiled:
 
-    def origin(m: Chain) -> Source:
-        """Whom an mbuf asks for more mbufs."""
+    def source_of(m: Chain) -> Source:
+        """Return the source of an mbuf; `Inval` if its pool is closed."""
         if m.item.home.source is None:
             raise_closed()
         source: Source = m.item.home.source
         return source
 
 
-def serve(home: Home, source: Source | None) -> None:
-    """Have mbufs of a home ask `source` for more, or nobody."""
+def set_source(home: Home, source: Source | None) -> None:
+    """Set the source for the mbufs of a zone; None when the pool is closed."""
     if not isinstance(home, Home) or not (source is None or isinstance(source, Source)):
-        raise TypeError("serve: give a home of items, and a source or None")
+        raise TypeError("set_source: give the owner of items, such as a zone, and a Source or None")
     home.source = source
 
 
 def raise_closed() -> None:
-    """Say that an mbuf has nobody to ask."""
-    raise Inval("the pool that this mbuf came from is closed")
+    """Raise `Inval`: an mbuf has no source."""
+    raise Inval("the pool that this mbuf came from is closed, so no mbuf can be allocated")
 
 
-def how_of(how: Any) -> int:
-    """M_NOWAIT or M_WAITOK, of an argument that must be one of them."""
-    near = clip(how)
-    if near != M_NOWAIT and near != M_WAITOK:
-        raise Inval(f"how {near}: give M_NOWAIT or M_WAITOK")
-    return near
+def check_how(how: Any) -> int:
+    """Return an argument that must be M_NOWAIT or M_WAITOK; `Inval` if it isn't."""
+    number = clip(how)
+    if number != M_NOWAIT and number != M_WAITOK:
+        raise Inval(f"how {number}: give M_NOWAIT or M_WAITOK")
+    return number
 
 
 def until(how: int, timeout: float | None) -> float | None:
-    """The moment at which a wait of `timeout` seconds ends, of time.monotonic."""
+    """Return the value of time.monotonic after `timeout` seconds; None for no timeout, or for M_NOWAIT."""
     if timeout is None or clip(how) != M_WAITOK:
         return None
-    # A number of its own: what a user's object answers may change.
+    # A plain float: the object of a user may return another value each time.
     seconds = timeout if type(timeout) is float else fsum((timeout,))
     if not seconds >= 0:  # nor is it NaN
         raise Inval(f"timeout {seconds}: give seconds, 0 or more, or None to wait for ever")
     return time.monotonic() + seconds
 
 
-def left(deadline: float | None) -> float | None:
-    """Seconds until a deadline, 0 if it is past; None if there is none."""
+def seconds_left(deadline: float | None) -> float | None:
+    """Return the seconds until a deadline, 0 if it is past; None if there is none."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())

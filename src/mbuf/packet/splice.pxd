@@ -2,10 +2,10 @@ cimport cython
 
 from mbuf.packet.pkthdr cimport add_len
 from mbuf.packet.chain cimport Chain, cut, fingerprint, free_chain, length, link, next_checked
-from mbuf.packet.copy cimport acquire_share, halve
-from mbuf.packet.header cimport ROUNDS, changing, demote_all
+from mbuf.packet.copy cimport acquire_share, move_tail
+from mbuf.packet.header cimport ROUNDS, chain_changed, demote_all
 from mbuf.packet.segment cimport check_alive, taken, writable
-from mbuf.packet.source cimport origin
+from mbuf.packet.source cimport source_of
 from mbuf.packet.trim cimport check_joined
 from mbuf.vm.commit cimport enter_commit, leave_commit, settle
 
@@ -13,13 +13,13 @@ cdef unsigned int M_PKTHDR
 
 
 @cython.locals(
-    p=Chain, half=Chain, rest=Chain, last=Chain, mark=cython.ulonglong, other=cython.ulonglong,
+    p=Chain, tail=Chain, rest=Chain, last=Chain, mark=cython.ulonglong, other=cython.ulonglong,
     at=Py_ssize_t, more=Py_ssize_t,
 )
 cdef int insert(Chain m, Py_ssize_t off, Chain n, int how, deadline) except -1
 
 
-@cython.locals(p=Chain, half=Chain, mark=cython.ulonglong, at=Py_ssize_t)
+@cython.locals(p=Chain, tail=Chain, mark=cython.ulonglong, at=Py_ssize_t)
 cdef int remove(Chain m, Py_ssize_t off, Py_ssize_t size, int how, deadline) except -1
 
 
@@ -32,11 +32,11 @@ cdef Py_ssize_t _bytes_before(Chain m, Chain p) noexcept
 
 
 @cython.locals(n=Chain)
-cdef Chain _acquire_half(Chain m, Chain p, int how, deadline)
+cdef Chain _acquire_tail(Chain m, Chain p, int how, deadline)
 
 
 @cython.locals(rest=Chain)
-cdef void _cut_through(Chain p, Chain half, Py_ssize_t keep) noexcept
+cdef void _split_at(Chain p, Chain tail, Py_ssize_t keep) noexcept
 
 
 @cython.locals(piece=Py_ssize_t)

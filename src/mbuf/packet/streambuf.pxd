@@ -11,15 +11,15 @@ from mbuf.vm.scan cimport Search, search
 
 cdef class StreamBuffer(SockBuf):
     cdef readonly Py_ssize_t limit
-    cdef bytes _sought
-    cdef Py_ssize_t _clean
-    cdef Py_ssize_t _place
-    cdef Mbuf _mark
+    cdef bytes _pattern
+    cdef Py_ssize_t _searched
+    cdef Py_ssize_t _pos_offset
+    cdef Mbuf _pos_mbuf
 
     @cython.locals(more=Py_ssize_t)
-    cdef Py_ssize_t admit(self, Mbuf m) except -1
-    cdef int gone(self, Py_ssize_t size) except -1
-    cdef _forget(self, Py_ssize_t clean)
+    cdef Py_ssize_t check_append(self, Mbuf m) except -1
+    cdef int before_drop(self, Py_ssize_t size) except -1
+    cdef _reset_search(self, Py_ssize_t searched)
 
     @cython.locals(
         begin=Py_ssize_t, at=Py_ssize_t, place=Py_ssize_t, found=Py_ssize_t, sought=bytes, m=Mbuf
@@ -29,7 +29,7 @@ cdef class StreamBuffer(SockBuf):
     @cython.locals(m=Mbuf, place=Py_ssize_t)
     cdef _mbuf_with(self, Py_ssize_t at)
 
-    @cython.locals(found=Py_ssize_t, looking=Search)
+    @cython.locals(found=Py_ssize_t, matcher=Search)
     cdef Py_ssize_t _search(self, Mbuf m, Py_ssize_t skip) except -2
 
     @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t)

@@ -1,7 +1,21 @@
-"""Bytes of a stream, looked through and taken off piece by piece.
+"""Stream buffers: a socket buffer with a limit, and a search for separators that doesn't begin again.
 
-A socket buffer with a limit, in which bytes can be sought. What was looked through once isn't again, however
-little comes at a time: a search goes on where the last one for the same bytes ended.
+A program that reads lines calls `take_until` after each piece that arrives. If each call searched from the first byte,
+small pieces would take quadratic time. Therefore the buffer keeps the state of the last search:
+
+    byte    0 .......... _pos_offset .......... _searched .......... cc
+                         |                      |
+                         first byte of          no match for _pattern
+                         _pos_mbuf              begins before this byte
+
+`find` of the same pattern begins at `_searched`, and walks the chain from `_pos_mbuf`. Without a match, `_searched`
+becomes `cc` less the length of the pattern, plus 1: the last bytes may be the beginning of a match that the next
+`append` completes. With a match, it is the match. A search that starts beyond `_searched` leaves the state alone, since
+the bytes between were not searched. Another pattern resets it.
+
+`append` changes only what is behind. When bytes are removed at the front, `before_drop` subtracts them from both
+numbers, or if that removes `_pos_mbuf`, forgets the mbuf. An mbuf that was freed by the program isn't used: the walk
+begins at the first one then.
 """
 
 from __future__ import annotations
@@ -26,19 +40,21 @@ if not cython.compiled:
     from mbuf.packet.segment import check_alive
     from mbuf.vm.commit import check_latch
 
-#: Bytes of a stream that may wait to be understood, unless told otherwise.
+#: The default limit in bytes.
 LIMIT = 1 << 20
 
 
 @cython.cclass
 class StreamBuffer(SockBuf):
-    """Bytes as they come, and messages as they go: `append` chains, `take`, `take_until`, `peek`, `drop`.
+    """A `SockBuf` with a limit and a search, for the received bytes of a stream.
 
-    It never has more than `limit` bytes. The marks are those of `SockBuf`; `hiwat` is the limit by default.
+    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. It never has more than `limit` bytes
+    (default 1 MiB): `append` raises `NoBufs` then. The other arguments are those of `SockBuf`, but `hiwat`, which is at
+    most the limit, is the limit by default.
     """
 
-    #: No match for `_sought` begins before byte `_clean`; `_mark` is an mbuf not behind it, at byte `_place`.
-    __slots__ = ("_clean", "_mark", "_place", "_sought", "limit")
+    #: No match for `_pattern` begins before byte `_searched`. The first byte of `_pos_mbuf` is byte `_pos_offset`.
+    __slots__ = ("_searched", "_pos_mbuf", "_pos_offset", "_pattern", "limit")
 
     def __init__(
         self,
@@ -53,57 +69,62 @@ class StreamBuffer(SockBuf):
         SockBuf.__init__(self, most if hiwat is None else hiwat, lowat, mbmax, pause, resume)
         self.limit: int = most
         if self.hiwat > self.limit:
-            raise Inval(f"hiwat {hiwat}: give at most the limit, {limit}, or it is never reached")
-        self._sought: bytes = b""
-        self._forget(0)
+            raise Inval(f"hiwat {hiwat}: give at most {limit}, the limit, or the buffer never becomes full")
+        self._pattern: bytes = b""
+        self._reset_search(0)
 
-    def admit(self, m: Mbuf) -> int:
-        """Refuse what can't be appended, and what is too much."""
-        more: int = SockBuf.admit(self, m)
+    def check_append(self, m: Mbuf) -> int:
+        """Return the bytes of a chain; `NoBufs` if they exceed the limit, or the error of `SockBuf.append`."""
+        more: int = SockBuf.check_append(self, m)
         if self.cc + more > self.limit:
             raise NoBufs(
-                f"{more} bytes don't fit: the stream buffer has {self.cc}, and a limit of {self.limit}",
+                f"{more} bytes don't fit: the stream buffer has {self.cc}, and its limit is {self.limit}",
                 "",
                 self.limit,
                 self.cc,
             )
         return more
 
-    def gone(self, size: int) -> None:
-        """Bytes leave at the front: what is known of the others moves along."""
-        if size > self._place:
-            self._forget(self._clean - size)
+    def before_drop(self, size: int) -> None:
+        """Adjust the state of the search to the removal of `size` bytes at the front."""
+        if size > self._pos_offset:
+            self._reset_search(self._searched - size)
         else:
-            self._place -= size
-            self._clean -= size
+            self._pos_offset -= size
+            self._searched -= size
 
-    def _forget(self, clean: int) -> None:
-        self._clean = max(clean, 0)
-        self._mark: Mbuf | None = None
-        self._place = 0
+    def _reset_search(self, searched: int) -> None:
+        """Forget the mbuf of the search; no match begins before byte `searched`."""
+        self._searched = max(searched, 0)
+        self._pos_mbuf: Mbuf | None = None
+        self._pos_offset = 0
 
     def find(self, sep: Any, start: int = 0) -> int:
-        """Where the bytes of `sep` are first found from byte `start` on, or -1. They may lie across mbufs."""
+        """Return the offset at which `sep` is first found from byte `start` on, or -1. A match may span mbufs.
+
+        Raises `Inval` if `start` is negative, or more than the bytes in the buffer. Repeated calls with the same `sep`
+        don't search the same bytes again.
+        """
         begin, sought = clip(start), memoryview(sep).tobytes()
         check_latch()
-        self.within(begin, "find from")
+        self.check_size(begin, "find from")
         if not sought:
             return begin
-        if sought != self._sought:
-            self._sought = sought
-            self._forget(0)
-        at = max(begin, self._clean)
+        if sought != self._pattern:
+            self._pattern = sought
+            self._reset_search(0)
+        at = max(begin, self._searched)
         m, place = self._mbuf_with(at)
         found = -1 if m is None else self._search(m, at - place)
-        if begin <= self._clean:
+        if begin <= self._searched:
             if m is not None:
-                self._mark, self._place = m, place
-            self._clean = at + found if found >= 0 else max(at, self.cc - len(sought) + 1)
+                self._pos_mbuf, self._pos_offset = m, place
+            self._searched = at + found if found >= 0 else max(at, self.cc - len(sought) + 1)
         return found if found < 0 else at + found
 
     def _mbuf_with(self, at: int) -> tuple[Mbuf | None, int]:
-        """The mbuf with byte `at`, and which byte its first is; no mbuf if there is no such byte."""
-        m, place = self._mark, self._place
+        """Return the mbuf with byte `at`, or None, and the offset of its first byte."""
+        m, place = self._pos_mbuf, self._pos_offset
         if m is None or place > at or not m.alive:
             m, place = self._first, 0
         while m is not None and at - place >= m.count:
@@ -112,29 +133,31 @@ class StreamBuffer(SockBuf):
         return m, place
 
     def _search(self, m: Mbuf | None, skip: int) -> int:
-        """Where the bytes sought begin, from byte `skip` of an mbuf on, counted from there; or -1."""
-        looking = search(self._sought)
+        """Search from byte `skip` of mbuf `m` on; return the distance of the match from there, or -1."""
+        matcher = search(self._pattern)
         while m is not None:
             check_alive(m)
-            found = looking.feed(m.buf, m.off + skip, m.count - skip)
+            found = matcher.feed(m.buf, m.off + skip, m.count - skip)
             if found >= 0:
                 return found
             skip = 0
             m = next_checked(m)
-        return looking.rest()
+        return matcher.rest()
 
     def take_until(self, sep: Any, most: int | None = None) -> Mbuf | None:
-        """The first bytes up to and with `sep`, as `take` gives them; None while it isn't there.
+        """Take out the first bytes up to and including `sep`, as `take` does; None if `sep` isn't in the buffer yet.
 
-        Raises `TooLong` if they are more than `most` (by default the limit), or will be, and `NoBufs` like `take`;
-        then nothing has changed.
+        The chain belongs to the caller. Raises `TooLong` if these bytes are more than `most` (default: the limit), or
+        must become more, `Inval` for an empty `sep`, and `NoBufs` like `take`; then nothing has changed.
         """
         longest = self.limit if most is None else clip(most)
         sought = memoryview(sep).tobytes()
         if not sought:
             raise Inval("take_until: give at least one byte to look for")
         found = self.find(sought)
-        size = found + len(self._sought) if found >= 0 else self.cc + 1
+        size = found + len(self._pattern) if found >= 0 else self.cc + 1
         if size > longest:
-            raise TooLong(f"take_until: {self._sought!r:.80} isn't among the first {longest} bytes of the stream")
+            raise TooLong(
+                f"take_until: {self._pattern!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
+            )
         return None if found < 0 else self.take(size)

@@ -11,7 +11,7 @@ cdef class TagZone:
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t bytes
 
-    @cython.locals(t=Tag, near=Py_ssize_t, id=Py_ssize_t, may=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(t=Tag, number=Py_ssize_t, id=Py_ssize_t, wait=Py_ssize_t, count=Py_ssize_t)
     cpdef Tag alloc(self, cookie, object type, value=*, how=*, free=*)
 
 
@@ -49,7 +49,7 @@ cdef class TagList(Releasable):
 
     cpdef delete_chain(self, t=*)
 
-    @cython.locals(t=Tag, id=object, near=object)
+    @cython.locals(t=Tag, id=object, number=object)
     cpdef Tag locate(self, cookie, object type, after=*)
 
     @cython.locals(t=Tag, copies=list, tags=TagList)

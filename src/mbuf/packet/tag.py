@@ -1,7 +1,7 @@
-"""Packet tags: what modules note on a packet, beside its bytes.
+"""Packet tags: values that modules attach to a packet. See mbuf_tags(9).
 
-Tags, where they are counted, and the list of them that a packet header keeps. A tag that is freed goes by the release
-list: its routine runs, and its value is dropped, when no verb is half done. Knows neither mbufs nor pools.
+Here are the tags, the zone that counts them, and the list in a packet header. A freed tag is put on the release list:
+its free routine is called, and its value dropped, after the commit.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if not cython.compiled:
 
 #: Bytes of `struct m_tag`, which the kernel puts before a tag's own.
 _HEADER = 24
-#: m_tag_len has 16 bits; the kernel cuts a greater length to them without a word.
-_MOST = 0xFFFF
+#: m_tag_len has 16 bits. The kernel silently truncates a greater length.
+_MAX_LEN = 0xFFFF
 
-#: Where a freed tag is listed: nowhere any more.
+#: The `list` of a freed tag.
 _NOWHERE = object()
 
 
 @cython.cclass
 class TagZone:
-    """Where tags are made, and counted until they are freed: the kernel's memory type `mbuf_tag`."""
+    """Makes tags, and counts them until they are freed: the kernel's memory type `mbuf_tag`."""
 
     __slots__ = ("bytes", "count")
     bytes: int
     count: int
 
     def __init__(self) -> None:
-        #: Tags that are allocated, and what the kernel would take for them: 24 bytes each, and their length.
+        #: Allocated tags, and their bytes as in the kernel: 24 for each tag, and its length.
         if not cython.compiled:
             self.count = 0
             self.bytes = 0
@@ -56,22 +56,24 @@ class TagZone:
         how: int = M_NOWAIT,
         free: Callable[[Tag], object] | None = None,
     ) -> Tag:
-        """A tag, in no list. `free`, if any, is called once, with the tag, when it is freed. See m_tag_alloc.
+        """Return a new tag, which belongs to the caller. See m_tag_alloc.
 
-        The value is kept as it is: a bytearray stays the caller's to change.
+        `cookie` has 32 bits, `type` (the id) 16. The value is any object; it isn't copied, so the caller may still
+        change a bytearray. `free(tag)` is called once, when the tag is freed. Raises `Inval` for a number out of range,
+        or bytes longer than 65535. The kernel's length is `len` here: the bytes of a bytes-like value, else 0.
         """
-        near, id, may = clip(cookie), clip(type), clip(how)
-        if not 0 <= near < 1 << 32:
-            raise Inval(f"cookie {cookie}: it has 32 bits")
+        number, id, wait = clip(cookie), clip(type), clip(how)
+        if not 0 <= number < 1 << 32:
+            raise Inval(f"cookie {cookie}: give a number from 0 to 2**32 - 1")
         if not 0 <= id < 1 << 16:
-            raise Inval(f"type {type}: a tag's id has 16 bits")
-        if may != M_NOWAIT and may != M_WAITOK:
+            raise Inval(f"type {type}: give a number from 0 to 2**16 - 1, the id of the tag")
+        if wait != M_NOWAIT and wait != M_WAITOK:
             raise Inval(f"how {how}: give M_NOWAIT or M_WAITOK")
         count = _bytes_of(value)
-        if count > _MOST:
-            raise Inval(f"a value of {count} bytes: a tag has at most {_MOST}; put them into an mbuf")
+        if count > _MAX_LEN:
+            raise Inval(f"a value of {count} bytes: a tag has at most {_MAX_LEN}; put them into an mbuf")
         t: Tag = Tag.__new__(Tag)
-        t.cookie = near
+        t.cookie = number
         t.id = id
         t.size = count
         t.content = value
@@ -86,15 +88,15 @@ class TagZone:
 
 @cython.cclass
 class Tag(Releasable):
-    """A note on a packet. See mbuf_tags(9).
+    """A value attached to a packet, with a `cookie` (its module) and an `id`. See mbuf_tags(9).
 
-    Get one from a pool, put it on a packet with `tag_prepend`: it is the packet's from then on, goes when
-    that is freed, and leaves it with `tag_unlink` (the caller's again) or `tag_delete`. In no packet, let
-    it go with `free`, or just drop it. A value that leads back to the tag's own packet keeps both
-    until the tag is freed.
+    Get one from `pool.tag_alloc` or `pool.tag_get`. `m.tag_prepend(tag)` gives it to a packet, and it is freed with
+    that. `m.tag_unlink` gives it back to the caller, `m.tag_delete` frees it. A tag that isn't on a packet is freed by
+    `free`, or when it is dropped. If the value refers to the packet of the tag, neither is collected until the tag is
+    freed.
     """
 
-    #: `list` is the mark of the list that it is in, None in no list; `before` and `after` its neighbours there.
+    #: `list` is the `mark` of the list that the tag is in, or None; `before` and `after` are its neighbours there.
     __slots__ = ("after", "before", "content", "cookie", "id", "list", "routine", "size", "zone")
     after: Tag | None
     before: Tag | None
@@ -107,47 +109,48 @@ class Tag(Releasable):
     zone: TagZone | None
 
     def __init__(self) -> None:
-        raise TypeError("a tag comes from a pool: pool.tag_alloc(cookie, type, value)")
+        raise TypeError("a tag can't be made directly: call pool.tag_alloc(cookie, type, value)")
 
     @property
     def len(self) -> int:
-        """Bytes of the value when the tag was made; 0 for a value that isn't bytes."""
+        """The bytes of the value when the tag was made; 0 if it isn't bytes-like. See m_tag_len."""
         return self.size
 
     @property
     def value(self) -> Any:
-        """What the tag says; to change that, change the value itself, or put another tag."""
+        """The value, not a copy. It can't be set: change the object, or use another tag. Raises `Freed`."""
         self.live()
         return self.content
 
     def copy(self, how: int = M_NOWAIT) -> Tag:
-        """A tag like this one, in no list. See m_tag_copy.
+        """Return a new tag with the same cookie, id and value, which belongs to the caller. See m_tag_copy.
 
-        A bytearray is copied, any other value shared. The routine of `free` stays with this tag alone.
+        A bytearray is copied, any other value shared. The copy has no free routine. Raises `Freed`.
         """
         zone = self.live()
         value = bytearray(self.content) if isinstance(self.content, bytearray) else self.content
         return zone.alloc(self.cookie, self.id, value, how)
 
     def free(self) -> None:
-        """Let it go; it must be in no list. See m_tag_free.
+        """Free a tag that isn't on a packet. See m_tag_free.
 
-        Its own routine can read it still; what that raises goes to `sys.unraisablehook`.
+        Its free routine is called, and can still read it; exceptions go to `sys.unraisablehook`. Raises `Inval` if the
+        tag is on a packet, and `Freed`.
         """
         check_latch()
         if self.list is not None or self.zone is None:
             raise (
                 self.freed()
                 if self.zone is None or self.list is _NOWHERE
-                else Inval("the tag is on a packet: unlink or delete it")
+                else Inval("the tag is on a packet: call m.tag_unlink or m.tag_delete")
             )
-        # First of all: the routine may do anything with this tag, and runs once.
+        # Before anything else: the routine may use this tag, and must be called once only.
         self.list = _NOWHERE
         put(self)
         settle()
 
     def let_go(self) -> int:
-        """Freed or dropped: call the routine, and drop the value."""
+        """From the release list: call the free routine, and drop the value."""
         zone = self.zone
         if zone is None:
             return 0
@@ -164,13 +167,13 @@ class Tag(Releasable):
         return 0
 
     def __del__(self) -> None:
-        # A listed one goes with its list.
+        # A tag in a list is freed by the list.
         if self.zone is not None and self.list is None:
             put(self)
             finish_drop()
 
     def __reduce__(self) -> Any:
-        raise TypeError("a tag can't be pickled or copied: it is counted where it was made; use t.copy()")
+        raise TypeError("a tag can't be pickled or copied by copy: its pool counts it; use t.copy()")
 
     def __repr__(self) -> str:
         freed = self.zone is None or self.list is _NOWHERE
@@ -178,22 +181,24 @@ class Tag(Releasable):
         return f"<tag {self.cookie}:{self.id} len={self.size} {where}>"
 
     def live(self) -> TagZone:
-        """Where it is counted; raises `Freed` if it is so no more."""
+        """Return the zone that counts the tag; `Freed` if it was freed."""
         if self.zone is None:
             raise self.freed()
         return self.zone
 
     def freed(self) -> Freed:
-        """The error of whoever uses a tag that was let go of."""
-        return Freed(f"the tag {self.cookie}:{self.id} was freed: keep no name for a tag that you have let go")
+        """Return the error for a freed tag."""
+        return Freed(
+            f"the tag {self.cookie}:{self.id} was freed: don't use a tag after free, or after its packet is freed"
+        )
 
 
 @cython.cclass
 class TagList(Releasable):
-    """The tags of one packet, the one put last first. See struct pkthdr's tags in mbuf(9).
+    """The tags of one packet, the latest first. See struct pkthdr in mbuf(9).
 
-    Owns them: dropped, it deletes them. A tag is in one list at a time, and knows its neighbours, so that
-    whatever is done to one tag takes as long in a long list as in a short one. `stamp` changes with the list.
+    The list owns its tags; they are freed with it. A tag is in one list at a time, doubly linked, so to add or remove
+    one takes constant time. `stamp` changes whenever the list does.
     """
 
     __slots__ = ("count", "first", "mark", "stamp")
@@ -204,29 +209,30 @@ class TagList(Releasable):
 
     def __init__(self) -> None:
         if self.mark is not None:
-            raise TypeError("a list of tags is made once")
-        #: By this its tags know it, without keeping it.
+            raise TypeError("a list of tags can't be initialized again")
+        #: An object by which a tag is compared with its list, without a reference to the list.
         self.mark = object()
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Tag]:
-        """The tags that are there now, from the head on; the list may change meanwhile."""
+        """Iterate over the tags that are in the list now, first to last."""
         return iter(_chain(self.first))
 
     def prepend(self, t: Tag) -> None:
-        """Put a tag that is in no list first; it is the list's from then on. See m_tag_prepend."""
+        """Add a tag at the front; it belongs to the list then. `Inval` if it is in a list. See m_tag_prepend."""
         if not isinstance(t, Tag):
-            raise Inval(f"{t!r} is no tag")
+            raise Inval(f"{t!r} is not a tag: give a Tag, from pool.tag_alloc")
         self._put_first(t)
 
     def _put_first(self, t: Tag) -> None:
+        """`prepend`, of what is a tag."""
         if t.list is not None or t.zone is None:
             raise (
                 t.freed()
                 if t.list is _NOWHERE or t.zone is None
-                else Inval("the tag is on a packet already: unlink or copy it")
+                else Inval("the tag is on a packet already: call m.tag_unlink, or use a copy")
             )
         first = self.first
         t.list = self.mark
@@ -238,11 +244,12 @@ class TagList(Releasable):
         self.stamp += 1
 
     def unlink(self, t: Tag) -> None:
-        """Take a tag out; it is the caller's. See m_tag_unlink."""
+        """Take a tag out; it belongs to the caller then. See m_tag_unlink."""
         self._listed(t)
         self._take_out(t)
 
     def _take_out(self, t: Tag) -> None:
+        """`unlink`, of a tag in this list."""
         before, after = t.before, t.after
         if before is None:
             self.first = after
@@ -261,17 +268,14 @@ class TagList(Releasable):
         t.free()
 
     def delete_chain(self, t: Tag | None = None) -> None:
-        """Delete those after a tag, in order, then that tag; from the first on if none is given.
-
-        See m_tag_delete_chain.
-        """
+        """Delete the tags after `t`, in order, then `t` itself; without `t`, all. See m_tag_delete_chain."""
         if t is not None:
             self._listed(t)
         chain = _chain(self.first if t is None else t)
         self._delete(chain[1:] + chain[:1])
 
     def delete_nonpersistent(self) -> None:
-        """Delete all without MTAG_PERSISTENT in their id. See m_tag_delete_nonpersistent."""
+        """Delete the tags without MTAG_PERSISTENT in their id. See m_tag_delete_nonpersistent."""
         tags: list[Tag] = []
         for t in _chain(self.first):
             if not t.id & MTAG_PERSISTENT:
@@ -279,24 +283,24 @@ class TagList(Releasable):
         self._delete(tags)
 
     def locate(self, cookie: int, type: int, after: Tag | None = None) -> Tag | None:
-        """The first tag of that cookie and id, or the next after a tag; None if there is none. See m_tag_locate."""
-        id, near = index(type), index(cookie)
+        """Return the first tag with that cookie and id, after `after` if given; None if none. See m_tag_locate."""
+        id, number = index(type), index(cookie)
         if after is None:
             t = self.first
         else:
             self._listed(after)
             t = after
             t = t.after
-        while t is not None and (t.id != id or t.cookie != near):
+        while t is not None and (t.id != id or t.cookie != number):
             t = t.after
         return t
 
     def find(self, type: int, after: Tag | None = None) -> Tag | None:
-        """`locate` among PACKET_TAG_... See m_tag_find."""
+        """`locate` with cookie MTAG_ABI_COMPAT: the ids PACKET_TAG_... See m_tag_find."""
         return self.locate(MTAG_ABI_COMPAT, type, after)
 
     def copy(self, how: int = M_NOWAIT) -> TagList:
-        """A new list of copies, in the same order. Raises what an allocation does; none is left then."""
+        """Return a new list of copies, in the same order. If one can't be allocated, all are freed."""
         copies: list[Tag] = []
         try:
             for t in _chain(self.first):
@@ -311,12 +315,12 @@ class TagList(Releasable):
         return tags
 
     def let_go(self) -> int:
-        """Dropped, or replaced by another list: delete all."""
+        """From the release list, dropped or replaced by another list: free all tags."""
         self.release()
         return 0
 
     def release(self) -> None:
-        """Put all on the release list, in the order of `delete_chain`; the caller settles, or is let go of itself."""
+        """Put all tags on the release list, in the order of `delete_chain`; the caller calls `settle` if need be."""
         first = self.first
         if first is None:
             return
@@ -336,7 +340,7 @@ class TagList(Releasable):
             finish_drop()
 
     def _delete(self, tags: list[Tag]) -> None:
-        """Take those tags out, as far as they are in the list, and free them in that order."""
+        """Take out and free those of the tags that are in the list, in that order."""
         enter_commit()
         for t in tags:
             if t.list is self.mark:
@@ -346,25 +350,28 @@ class TagList(Releasable):
         settle()
 
     def _listed(self, t: Tag) -> None:
-        """Refuse a tag that isn't in this list."""
+        """Raise `Inval` unless `t` is a tag in this list, or `Freed`."""
         if not isinstance(t, Tag):
-            raise Inval(f"{t!r} is no tag")
+            raise Inval(f"{t!r} is not a tag: give a Tag of this packet")
         self._check_mine(t)
 
     def _check_mine(self, t: Tag) -> None:
+        """`_listed`, of what is a tag."""
         if t.list is not self.mark:
-            raise t.freed() if t.list is _NOWHERE or t.zone is None else Inval("the tag isn't on this packet")
+            raise (
+                t.freed() if t.list is _NOWHERE or t.zone is None else Inval("the tag isn't on this packet: see m.tags")
+            )
 
 
 def _end(t: Tag) -> None:
-    """Put a tag on the release list: it is in no list of tags any more."""
+    """Put a tag, which was taken out of its list, on the release list."""
     t.list = _NOWHERE
     t.before = t.after = None
     put(t)
 
 
 def _chain(t: Tag | None) -> list[Tag]:
-    """A tag and those after it."""
+    """Return a tag and those after it."""
     tags = []
     while t is not None:
         tags.append(t)
@@ -373,7 +380,7 @@ def _chain(t: Tag | None) -> list[Tag]:
 
 
 def _bytes_of(value: Any) -> int:
-    """Bytes of a bytes-like value."""
+    """Return the bytes of a bytes-like value, else 0."""
     if isinstance(value, memoryview):
         return value.nbytes
     if isinstance(value, bytes):
@@ -385,7 +392,7 @@ if not cython.compiled:
     _new = Releasable.__new__
 
     def _blank_tag(cls: Any, *_: Any, **__: Any) -> Any:
-        """Uncompiled, a tag that was never made is as good as freed."""
+        """Uncompiled, make a tag that counts as freed."""
         t = _new(cls)
         t.zone = t.list = t.before = t.after = t.content = t.routine = None
         t.cookie = t.id = t.size = 0

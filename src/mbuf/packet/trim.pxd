@@ -5,11 +5,11 @@ from mbuf.packet.chain cimport (
     Chain,
     check_link,
     cut,
-    headed,
     last_of,
     length,
     link,
     next_checked,
+    pkthdr_of,
     release,
     release_chain,
 )

@@ -1,7 +1,4 @@
-"""Chains cut and joined: fewer bytes, or two chains made one.
-
-Works with the mbufs that there are; never allocates, so never runs out.
-"""
+"""Chains trimmed and joined: adj, cat, catpkt, sanity, unlink. Never allocates, so never fails for lack of memory."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ if not cython.compiled:
     from mbuf.packet.chain import (
         check_link,
         cut,
-        headed,
         last_of,
         length,
         link,
         next_checked,
+        pkthdr_of,
         release,
         release_chain,
     )
@@ -55,7 +52,7 @@ def _adj_front(m: Chain, n: int) -> None:
 
 
 def drop_front(m: Chain, n: int) -> None:
-    """In a commit: drop n bytes from the front of a live chain; mbufs are emptied and stay. All if there are fewer."""
+    """In a commit: drop n bytes, or all if there are fewer, from the front of a live chain; emptied mbufs stay."""
     left = n
     p: Any = m
     while p is not None and left:
@@ -104,10 +101,10 @@ def cat(m: Chain, n: Any) -> None:
 
 
 def catpkt(m: Chain, n: Any) -> None:
-    """Add another packet at the end; its header goes. See m_catpkt."""
-    headed(m)
+    """Add another packet at the end; its header is removed. See m_catpkt."""
+    pkthdr_of(m)
     check_joined(m, n, "catpkt")
-    more = headed(n).len
+    more = pkthdr_of(n).len
     enter_commit()
     add_len(m.hdr, more)
     demote_all(n, 0)
@@ -117,7 +114,7 @@ def catpkt(m: Chain, n: Any) -> None:
 
 
 def check_joined(m: Chain, n: Any, verb: str) -> None:
-    """Refuse what can't be added to the end of this chain."""
+    """Raise an error if chain `n` can't be joined to chain `m`."""
     if n is None:
         raise Inval(f"{verb}: give the chain to add")
     check_alive(m)
@@ -131,7 +128,7 @@ def check_joined(m: Chain, n: Any, verb: str) -> None:
 
 
 def join(m: Chain, n: Any) -> None:
-    """In a commit: `cat`, of chains known to be right; bytes that fit are copied, and their mbufs freed."""
+    """In a commit: `cat` of chains that were checked; bytes that fit are copied, and their mbufs freed."""
     last: Any = m
     while last._next is not None:
         last = last._next
@@ -147,9 +144,9 @@ def join(m: Chain, n: Any) -> None:
 
 
 def sanity(m: Chain, sanitize: bool) -> int:
-    """Find what is wrong with a chain, or put it right. See m_sanity."""
+    """Raise `Inval` for an inconsistent chain, or with `sanitize` correct it. See m_sanity."""
     check_alive(m)
-    # Finds one that was freed before anything has changed.
+    # Raises `Freed` for a freed mbuf before anything changes.
     total = length(m)
     if sanitize:
         enter_commit()
@@ -170,14 +167,14 @@ def sanity(m: Chain, sanitize: bool) -> int:
 
 
 def _sanitize(m: Chain, total: int) -> None:
-    """In a commit: headers and next packets inside the chain go, and a wrong length becomes 0."""
+    """In a commit: remove headers and next packets inside the chain, and set a wrong packet length to 0."""
     n: Any = m._next
     while n is not None:
         p: Any = n._nextpkt
         if p is not None:
             p.held = False
             n._nextpkt = None
-            # Keeps its last reference until the commit is over.
+            # Keeps a reference until the commit is over.
             put(p)
             release_chain(p)
         if n.bits & M_PKTHDR:
@@ -188,7 +185,7 @@ def _sanitize(m: Chain, total: int) -> None:
 
 
 def unlink(m: Chain, n: Any) -> None:
-    """Take one mbuf out of the chain; it is the caller's."""
+    """Take mbuf `n` out of the chain; it belongs to the caller then."""
     check_alive(m)
     if n is None or n is m:
         raise Inval("unlink: give an mbuf that comes after this one in its chain")

@@ -1,7 +1,7 @@
 cimport cython
 
-from mbuf.packet.epg cimport Epg, blank
-from mbuf.packet.ext cimport Storage, untag
+from mbuf.packet.epg cimport Epg, new_epg
+from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.packet.deferred_free cimport DeferredFree
 from mbuf.uma.item cimport Home, Item, send_home
 from mbuf.uma.pages cimport Pages
@@ -22,77 +22,74 @@ cdef class Unmapped(Storage):
     cdef object tls
     cdef tuple free_cb
     cdef bint released
-    cdef bint emptied
+    cdef bint detached
 
-    cdef int begin(self, Pages supply) except -1
-    cdef int _bare(self) except -1
-    cdef Unmapped whole(self)
+    cdef int init(self, Pages supply) except -1
+    cdef int _init_memory(self) except -1
+    cdef Unmapped root_or_self(self)
 
     @cython.locals(root=Unmapped)
-    cdef Unmapped kept(self)
-    cdef int call_on_free(self, free, arg1, show) except -1
+    cdef Unmapped live_root(self)
+    cdef int set_free_cb(self, free, arg1, call) except -1
 
     @cython.locals(epg=Epg)
     cdef int add_frames(self, tuple frames) except -1
     cdef int hold_file(self, file, Py_ssize_t first, Py_ssize_t count) except -1
 
     @cython.locals(epg=Epg, at=Py_ssize_t)
-    cdef Py_ssize_t in_file(self, Py_ssize_t off) except? -1
+    cdef Py_ssize_t file_offset(self, Py_ssize_t off) except? -1
 
     @cython.locals(head=Py_ssize_t, end=Py_ssize_t)
-    cdef Py_ssize_t to_go(self, Py_ssize_t off, Py_ssize_t count) except -1
+    cdef Py_ssize_t run_length(self, Py_ssize_t off, Py_ssize_t count) except -1
 
     @cython.locals(epg=Epg, count=Py_ssize_t)
-    cdef Py_ssize_t in_pages(self) except -1
+    cdef Py_ssize_t page_bytes(self) except -1
 
     @cython.locals(frame=Memory, seen=Memory)
     cdef Memory window(self, Py_ssize_t page)
-    cdef int leave(self, Memory seen) except -1
+    cdef int release_window(self, Memory seen) except -1
 
     @cython.locals(seen=Memory)
-    cdef look(self, Py_ssize_t page, Py_ssize_t start, Py_ssize_t count, bint fixed)
+    cdef page_view(self, Py_ssize_t page, Py_ssize_t start, Py_ssize_t count, bint fixed)
 
     @cython.locals(epg=Epg, found=list)
     cdef list views(self, Py_ssize_t off, Py_ssize_t count)
 
     @cython.locals(mine=Epg, its=Epg, pages=tuple)
-    cdef int trade(self, Unmapped other, tuple pages) except -1
+    cdef int exchange_pages(self, Unmapped other, tuple pages) except -1
 
     @cython.locals(made=Unmapped)
     cdef Storage make_sharer(self)
 
-    @cython.locals(sharer=Unmapped)
-    cdef bint fits_sharer(self, made) noexcept
-
     @cython.locals(root=Unmapped, sharer=Unmapped)
-    cdef void join(self, Item item, Storage made) noexcept
-    cdef void take(self, Item item) noexcept
+    cdef void ref(self, Item item, Storage made) noexcept
+    cdef void add_user(self, Item item) noexcept
 
     @cython.locals(root=Unmapped)
     cdef void unref(self, Item item) noexcept
-    cdef void release_pages(self, Item item) noexcept
+    cdef void remove_user(self, Item item) noexcept
 
     @cython.locals(root=Unmapped)
-    cdef void leave_mbuf(self, Item item) noexcept
+    cdef void detach_mbuf(self, Item item) noexcept
 
     @cython.locals(item=Item, owner=Item)
     cdef int let_go(self) except -1
 
-    @cython.locals(owner=Item, last=Item, remains=DeferredFree, kept=cython.bint)
+    @cython.locals(owner=Item, last=Item, deferred=DeferredFree, kept=cython.bint)
     cdef int end(self, Item item) except -1
 
     @cython.locals(page=Item, frames=tuple)
-    cdef int empty(self, Item owner) except -1
+    cdef int free_pages(self, Item owner) except -1
 
 
 @cython.locals(made=Unmapped)
 cdef Unmapped unmapped(Pages supply)
-cdef int few_enough(Py_ssize_t count, str what) except -1
+cdef int check_page_count(Py_ssize_t count, str what) except -1
 
 
 @cython.locals(n=Py_ssize_t, frames=list)
-cdef list take_frames(Pages supply, Py_ssize_t count, int how, deadline)
+cdef list alloc_frames(Pages supply, Py_ssize_t count, int how, deadline)
 
 
 @cython.locals(page=Item)
-cdef int give_frames(list frames) except -1
+cdef int free_frames(list frames) except -1

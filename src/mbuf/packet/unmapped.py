@@ -1,8 +1,21 @@
-"""Unmapped pages as the storage of mbufs: bytes that have no address until somebody asks for them.
+"""Unmapped pages as the storage of mbufs (M_EXTPG): bytes without an address of their own.
 
-Each mbuf has an object of its own, with its own `Epg`; those that share have a `root`, which counts them and
-frees the pages when the last one lets go. Pages are memory, or pages of a file that are neither mapped nor
-read before somebody touches their bytes. Never knows the mbufs.
+    m -> Unmapped, users = 3 <--root-- Unmapped <- n          epg:  hdr | page | page | ... | trail
+                             <--root-- Mapped <- p                  23     up to 5 pages       64 bytes at most
+
+The data of an mbuf is a stretch of hdr, pages and trail, which `Epg` describes. Each mbuf has an `Unmapped` of its
+own, since each may change its `epg`. The first one, the root, counts all users and frees the pages; the others refer
+to it with `root`, and their own `users` is 0. A `Mapped`, which is one page seen through a window, is a user of the
+root too. The owner, whose item waits for the last user, is as in packet/ext.py.
+
+Pages are `frames`, which are memory, or pages of a `file`. A page of a file has no address until `window` maps it.
+That may raise `NoBufs` or run other code, so it never happens in a commit; `release_window` ends the use.
+To the layer below, this is a memory that isn't contiguous: `read` and `copy_scattered` collect the bytes piece by
+piece, and whatever needs contiguous bytes finds `size` 0. Unmapped bytes are never writable.
+
+The last `unref` puts the root on the release list. After the commit, `end` frees in this order: the tags, the free
+routine is called, the pages. An mbuf with a TLS session that ends with it waits, as a `DeferredFree`, for a worker.
+`released` is true from the call of the routine on: nothing can share or map the pages any more.
 """
 
 from __future__ import annotations
@@ -22,14 +35,14 @@ else:
 from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Busy, Inval
 from mbuf.packet.deferred_free import DeferredFree
-from mbuf.packet.epg import Epg, blank
+from mbuf.packet.epg import Epg, new_epg
 from mbuf.packet.ext import Ext, Storage
 from mbuf.uma.item import Home, Item
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, pane
 
 if not cython.compiled:
-    from mbuf.packet.ext import untag
+    from mbuf.packet.ext import free_tags
     from mbuf.uma.item import send_home
     from mbuf.vm.commit import enter_commit, leave_commit, put, settle
 
@@ -37,13 +50,13 @@ if not cython.compiled:
 @cython.no_gc
 @cython.cclass
 class Unmapped(Storage):
-    """The unmapped pages of one mbuf. Made by `unmapped`, or by `share`."""
+    """The unmapped pages of one mbuf. Made by `unmapped`, or by `make_sharer`."""
 
-    #: `frames` are pages in memory, of which a sharer has those of its root and no say in them; `file` is
-    #: whose pages they are, if a file's; `root` counts the users, None where that is this itself; `free_cb`
-    #: is what to call in the end, its argument, and who shows it an mbuf.
-    __slots__ = ("emptied", "epg", "file", "frames", "free_cb", "released", "root", "supply", "tls")
-    emptied: bool
+    #: A sharer has the `frames` of its root, and doesn't own them. `root` is None in the root itself. `free_cb` is the
+    #: free routine, its argument, and the function that calls it. `detached`: the pages are to be freed, but the mbuf
+    #: lives on.
+    __slots__ = ("detached", "epg", "file", "frames", "free_cb", "released", "root", "supply", "tls")
+    detached: bool
     epg: Epg
     file: PageFile | None
     frames: tuple[Item, ...]
@@ -55,18 +68,18 @@ class Unmapped(Storage):
     def __init__(self) -> None:
         raise TypeError("unmapped pages are made by unmapped(supply)")
 
-    def begin(self, supply: Pages) -> None:
-        """Be the storage of one mbuf, without a page yet. See mb_alloc_ext_pgs."""
+    def init(self, supply: Pages) -> None:
+        """Set the fields for a root with one user and no page. See mb_alloc_ext_pgs."""
         self.supply = supply
         self.frames = ()
         self.file = self.root = self.tls = self.free_cb = None
         self.released = False
-        self.emptied = False
+        self.detached = False
         self.users = 1
-        self._bare()
+        self._init_memory()
 
-    def _bare(self) -> None:
-        """A memory without bytes of its own."""
+    def _init_memory(self) -> None:
+        """Set the fields of a memory without contiguous bytes."""
         self.clear()
         if not cython.compiled:
             self.run = self.owner = self.link = None
@@ -74,25 +87,26 @@ class Unmapped(Storage):
             self.start = self.exports = self.type = 0
             self.fixed = self.held = self.gone = False
 
-    def whole(self) -> Unmapped:
+    def root_or_self(self) -> Unmapped:
+        """Return the object that counts the users."""
         return self if self.root is None else self.root
 
-    def kept(self) -> Unmapped:
-        """The root; `Inval` where its pages are about to go."""
-        root = self.whole()
+    def live_root(self) -> Unmapped:
+        """Return the root; `Inval` if its pages are being freed."""
+        root = self.root_or_self()
         if root.released:
-            raise Inval("the pages are their owner's again: what a free routine gets can only be looked at")
+            raise Inval("the pages are being freed: a free routine may only read the mbuf that it gets")
         return root
 
-    def call_on_free(self, free: Callable[[Mbuf], object] | None, arg1: Any, show: Callable[..., None]) -> None:
-        """In the end, before the pages are freed, `show` calls `free`, if any, with an mbuf to look at."""
+    def set_free_cb(self, free: Callable[[Mbuf], object] | None, arg1: Any, call: Callable[..., None]) -> None:
+        """Set the free routine and its argument; `call` calls it with an mbuf, before the pages are freed."""
         if free is not None or arg1 is not None:
-            self.free_cb = (free, arg1, show)
+            self.free_cb = (free, arg1, call)
 
     # Pages.
 
     def add_frames(self, frames: tuple[Item, ...]) -> None:
-        """Own some pages more, in memory; the caller has seen to it that they are few enough."""
+        """Add pages of memory, which are owned here then; the caller has checked that they aren't too many."""
         epg: Epg = self.epg
         numbers = epg.pages
         for frame in frames:
@@ -101,31 +115,31 @@ class Unmapped(Storage):
         epg.set_pages(numbers)
 
     def hold_file(self, file: PageFile, first: int, count: int) -> None:
-        """Have `count` pages of a file, from page `first` on; a storage without a page may."""
+        """Set `count` pages of a file, from page `first` on, as the pages of a storage without any."""
         file.take()
         self.file = file
         self.epg.set_run(first, count)
 
-    def in_file(self, off: int) -> int:
-        """Which byte of the file byte `off` is; -1 where it isn't in a page of a file."""
+    def file_offset(self, off: int) -> int:
+        """Return the offset in the file of byte `off`; -1 if it isn't in a page of a file."""
         epg: Epg = self.epg
         at = off - len(epg.hdr)
-        if self.file is None or at < 0 or at >= self.in_pages():
+        if self.file is None or at < 0 or at >= self.page_bytes():
             return -1
         return epg.number(0) * PAGE_SIZE + epg.first_off + at
 
-    def to_go(self, off: int, count: int) -> int:
-        """Of `count` bytes from byte `off` on, those before the bytes in pages of a file begin, or end."""
+    def run_length(self, off: int, count: int) -> int:
+        """Return how many of `count` bytes from `off` on are, like the first, in the file, or outside it."""
         if self.file is None:
             return count
         head = len(self.epg.hdr)
-        end = head + self.in_pages()
+        end = head + self.page_bytes()
         if off < head:
             return min(count, head - off)
         return min(count, end - off) if off < end else count
 
-    def in_pages(self) -> int:
-        """Bytes in the pages."""
+    def page_bytes(self) -> int:
+        """Return the bytes in the pages; `Inval` if `epg` says more than they hold."""
         epg: Epg = self.epg
         count = epg.total() - len(epg.hdr) - len(epg.trail)
         if epg.first_off + count > epg.npgs * PAGE_SIZE:
@@ -133,30 +147,30 @@ class Unmapped(Storage):
         return count
 
     def window(self, page: int) -> Memory:
-        """The bytes of a page; to be let go of with `leave`. `NoBufs` when no window is left."""
+        """Return the memory of a page, until `release_window`; maps a page of a file. `NoBufs` if no window is free."""
         if self.file is None:
             if page >= len(self.frames):
-                raise Busy("the pages were freed while their bytes were looked at")
+                raise Busy("the pages were freed while their bytes were read")
             frame: Memory = self.frames[page]
             return frame
         seen: Memory = self.file.window(self.epg.number(page))
         return seen
 
-    def leave(self, seen: Any) -> None:
-        """Look at a page no more, but for views that there still are."""
+    def release_window(self, seen: Any) -> None:
+        """End the use of a page's memory. Views of it keep it mapped."""
         if self.file is not None:
             self.file.windows.free(seen)
 
-    def look(self, page: int, start: int, count: int, fixed: bool) -> memoryview:
-        """A view of some bytes of a page, which keeps them."""
+    def page_view(self, page: int, start: int, count: int, fixed: bool) -> memoryview:
+        """Return a view of some bytes of a page, which keeps them; read-only if `fixed`."""
         seen: Memory = self.window(page)
         try:
             return pane(seen, start, count, fixed)
         finally:
-            self.leave(seen)
+            self.release_window(seen)
 
     def views(self, off: int, count: int) -> list[memoryview]:
-        """A view of each piece of `count` bytes from `off` on, for reading."""
+        """Return a read-only view of each piece of `count` bytes from `off` on."""
         epg: Epg = self.epg
         found = []
         for page, start, n in epg.spans(off, count):
@@ -165,14 +179,11 @@ class Unmapped(Storage):
             elif page == epg.npgs:
                 found.append(memoryview(epg.trail)[start : start + n])
             else:
-                found.append(self.look(page, start, n, True))
+                found.append(self.page_view(page, start, n, True))
         return found
 
-    def trade(self, other: Unmapped, pages: tuple[int, ...]) -> None:
-        """In a commit: have the pages of `other`, of these numbers, which lie as these do; it has those of this one.
-
-        The mbufs stay, and so does the session.
-        """
+    def exchange_pages(self, other: Unmapped, pages: tuple[int, ...]) -> None:
+        """In a commit: exchange pages with `other`, whose pages have these numbers and the same layout."""
         mine: Epg = self.epg
         its: Epg = other.epg
         its.copy(mine)
@@ -181,18 +192,18 @@ class Unmapped(Storage):
         self.file, other.file = other.file, self.file
         self.free_cb, other.free_cb = other.free_cb, self.free_cb
 
-    # The bytes, as a memory's.
+    # The interface of `Memory`.
 
     def is_contiguous(self) -> bool:
         return False
 
     def _check(self, offset: int, count: int) -> None:
-        # There are no bytes in a row; none of them may be touched wherever that is.
+        # There are no contiguous bytes to read or write.
         if count:
-            raise IndexError("the bytes are in unmapped pages, not in a row")
+            raise IndexError("the bytes are in unmapped pages, so they aren't contiguous")
 
     def read(self, offset: int, count: int) -> bytes:
-        """Copy bytes out, piece by piece. See m_unmappedtouio."""
+        """Return a copy of bytes, read piece by piece. See m_unmappedtouio."""
         epg: Epg = self.epg
         parts = []
         for page, start, n in epg.spans(offset, count):
@@ -205,7 +216,7 @@ class Unmapped(Storage):
                 try:
                     parts.append(seen.read(start, n))
                 finally:
-                    self.leave(seen)
+                    self.release_window(seen)
         return b"".join(parts)
 
     def copy_scattered(self, offset: int, count: int, target: Memory, start: int) -> None:
@@ -220,7 +231,7 @@ class Unmapped(Storage):
                 try:
                     target.copy(start, seen, at, n)
                 finally:
-                    self.leave(seen)
+                    self.release_window(seen)
             start += n
 
     # Users.
@@ -234,87 +245,81 @@ class Unmapped(Storage):
     def bound(self) -> int:
         return int(self.epg.total())
 
-    def counted(self) -> int:
-        return self.whole().users
+    def refcnt(self) -> int:
+        return self.root_or_self().users
 
-    def sole(self) -> bool:
+    def is_writable(self) -> bool:
         return False
 
     def describe(self, item: Item) -> Ext:
-        root = self.whole()
+        root = self.root_or_self()
         embedded = root is self
         arg1 = None if root.free_cb is None else root.free_cb[1]
         return Ext(0, self.ext_size(), root.users, embedded, id(root), root.file, arg1)
 
     def defers(self, item: Item) -> bool:
-        return self.whole() is self and self.users > 1
+        return self.root_or_self() is self and self.users > 1
 
     def counter(self) -> object:
-        return self.whole()
+        return self.root_or_self()
 
     def check_share(self) -> None:
-        self.kept()
+        self.live_root()
 
     def make_sharer(self) -> Storage:
         made: Unmapped = Unmapped.__new__(Unmapped)
         made.supply = self.supply
         made.frames = ()
         made.file = made.root = made.tls = made.free_cb = None
-        made.released = made.emptied = False
+        made.released = made.detached = False
         made.users = 0
-        made._bare()
-        made.epg = blank()
+        made._init_memory()
+        made.epg = new_epg()
         return made
 
-    def fits_sharer(self, made: Any) -> bool:
-        if not isinstance(made, Unmapped):
-            return False
-        sharer: Unmapped = made
-        return sharer.root is None and sharer.users == 0 and not sharer.released
-
-    def join(self, item: Item, made: Storage) -> None:
-        """As `Storage.join`; the mbuf holds `made`, which has the same pages."""
-        root = self.whole()
+    def ref(self, item: Item, made: Storage) -> None:
+        """In a commit: count one more user. Its mbuf refers to `made`, which gets the same pages and session."""
+        root = self.root_or_self()
         sharer = cython.cast(Unmapped, made)
         sharer.root = root
         sharer.frames = self.frames
         sharer.file = self.file
         sharer.tls = self.tls
         sharer.epg.copy(self.epg)
-        root.take(item)
+        root.add_user(item)
 
-    def take(self, item: Item) -> None:
-        """In a commit, of a root: one user more, beside the mbuf of `item`, the owner if there is none yet."""
+    def add_user(self, item: Item) -> None:
+        """In a commit, of a root: count one more user. `item` becomes the owner if there is none yet."""
         if self.owner is None:
             self.owner = item
         self.users += 1
 
     def unref(self, item: Item) -> None:
-        root = self.whole()
+        root = self.root_or_self()
         if root is not self:
-            # The handle may last, and with it this. The root has them all.
+            # A freed handle may still refer to this object, which must not keep the pages.
             self.frames = ()
             self.file = self.tls = None
-        root.release_pages(item)
+        root.remove_user(item)
 
-    def leave_mbuf(self, item: Item) -> None:
-        """In a commit: the mbuf of `item` uses the pages no more, and goes on without them; they have no other user."""
-        root = self.whole()
+    def detach_mbuf(self, item: Item) -> None:
+        """In a commit: free the pages, whose only user is the mbuf of `item`, which lives on without them."""
+        root = self.root_or_self()
         root.link = item
-        root.emptied = True
+        root.detached = True
         put(root)
 
     def let_go(self) -> int:
-        if not self.emptied:
+        if not self.detached:
             Storage.let_go(self)
             return 0
         item: Item = cython.cast(Item, self.link)
         self.link = None
         owner: Item = item if self.owner is None else self.owner
-        self.emptied = False
+        self.detached = False
         self.owner = None
         try:
-            self.empty(owner)
+            self.free_pages(owner)
         finally:
             if owner is not item:
                 enter_commit()
@@ -322,10 +327,10 @@ class Unmapped(Storage):
                 leave_commit()
         return 0
 
-    def release_pages(self, item: Item) -> None:
-        """In a commit, of a root: one user less, the mbuf of `item`; the owner, if the user had only one page."""
+    def remove_user(self, item: Item) -> None:
+        """In a commit, of a root: count off the mbuf of `item`; for a `Mapped`, `item` is the owner's."""
         if self.released:
-            # What its own free routine has got.
+            # This is the mbuf that the free routine was called with.
             return
         if self.users > 1:
             self.users -= 1
@@ -336,20 +341,20 @@ class Unmapped(Storage):
             put(self)
 
     def end(self, item: Item) -> None:
-        """Nobody uses the pages any more. A TLS session that ends too does so later: that may take its time."""
+        """Free the pages after the last use. If a TLS session ends too, its worker gives back the item later."""
         owner = item if self.owner is None else self.owner
         last: Item | None = None if owner is item else item
         kept = False
         try:
-            self.empty(owner)
+            self.free_pages(owner)
             self.owner = None
             tls, self.tls = self.tls, None
             if tls is not None and not tls.release_if_not_last():
                 self.epg.flags |= EPG_FLAG_2FREE
-                remains: DeferredFree = DeferredFree.__new__(DeferredFree)
-                remains.item = owner
+                deferred: DeferredFree = DeferredFree.__new__(DeferredFree)
+                deferred.item = owner
                 kept = True
-                tls.enqueue_to_free(remains)
+                tls.enqueue_to_free(deferred)
         finally:
             enter_commit()
             if last is not None:
@@ -358,11 +363,11 @@ class Unmapped(Storage):
                 send_home(owner)
             leave_commit()
 
-    def empty(self, owner: Item) -> None:
-        """Free the pages; before that, call the routine of whoever is to be told."""
+    def free_pages(self, owner: Item) -> None:
+        """Free tags and pages; the free routine, if any, is called before the pages are freed."""
         try:
             try:
-                untag(owner)
+                free_tags(owner)
             finally:
                 self.released = True
             if self.free_cb is not None and self.free_cb[0] is not None:
@@ -383,34 +388,34 @@ class Unmapped(Storage):
 
 
 def unmapped(supply: Pages) -> Unmapped:
-    """The storage of an mbuf of unmapped pages, whose pages in memory come from `supply`."""
+    """Return the storage of an mbuf of unmapped pages without a page; pages of memory come from `supply`."""
     made: Unmapped = Unmapped.__new__(Unmapped)
-    made.begin(supply)
-    made.epg = blank()
+    made.init(supply)
+    made.epg = new_epg()
     return made
 
 
-def few_enough(count: int, what: str) -> None:
-    """Refuse more pages than an mbuf has place for."""
+def check_page_count(count: int, what: str) -> None:
+    """Raise `Inval` for more pages than an mbuf can have."""
     if count > MBUF_PEXT_MAX_PGS:
         most = MBUF_PEXT_MAX_PGS * PAGE_SIZE
-        raise Inval(f"{what}: an mbuf holds {MBUF_PEXT_MAX_PGS} pages, of {most} bytes, not {count}")
+        raise Inval(f"{what}: {count} pages: an mbuf holds {MBUF_PEXT_MAX_PGS} pages, of {most} bytes")
 
 
-def take_frames(supply: Pages, count: int, how: int, deadline: float | None) -> list[Any]:
-    """So many pages of memory, or none."""
+def alloc_frames(supply: Pages, count: int, how: int, deadline: float | None) -> list[Any]:
+    """Allocate `count` pages of memory: all, or none and an exception."""
     frames: list[Any] = [None] * count
     try:
         for n in range(count):
             frames[n] = supply.alloc(how, deadline)
     except BaseException:
-        give_frames(frames)
+        free_frames(frames)
         raise
     return frames
 
 
-def give_frames(frames: list[Any]) -> None:
-    """Give pages back that nobody has seen; None is no page."""
+def free_frames(frames: list[Any]) -> None:
+    """Free pages that were never used; None is no page."""
     enter_commit()
     for frame in frames:
         if frame is not None:

@@ -16,7 +16,7 @@ cdef class Watermarks:
     cdef public object resume
     cdef list _waiting
 
-    cpdef settle(self)
+    cpdef check_full(self)
 
     @cython.locals(share=Py_ssize_t, rest=Py_ssize_t)
-    cdef fell(self)
+    cdef check_drained(self)

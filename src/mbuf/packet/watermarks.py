@@ -1,7 +1,11 @@
-"""How much may lie between two sides, and who is told.
+"""The high and low mark of a buffer: when the producer pauses, and when it resumes.
 
-Counts bytes and memory against a high and a low mark; pauses the side that brings, resumes it when enough has
-gone. Knows nothing of what is counted.
+    cc, mbcnt    0 ......... lowat ......... hiwat, mbmax
+                       resume <-               -> pause
+
+`cc` counts bytes, `mbcnt` memory. The buffer is full as soon as one of them reaches its high mark, and until both are
+down at the low mark; for memory that is the same part of `mbmax` as `lowat` is of `hiwat`. Between the marks nothing
+changes, so a producer isn't paused and resumed for each piece. What is counted is not known here.
 """
 
 from __future__ import annotations
@@ -20,18 +24,18 @@ from mbuf.errors import Inval
 from mbuf.vm.ints import clip, count
 from mbuf.vm.unraisable import run
 
-#: Bytes between two sides unless told otherwise, as the kernel gives a TCP socket (net.inet.tcp.recvspace).
+#: The default high mark in bytes: that of a TCP socket in the kernel (net.inet.tcp.recvspace).
 SPACE = 65536
 
-#: How many times its bytes a buffer's memory may be. See kern.ipc.sockbuf_waste_factor.
+#: The default `mbmax` as a multiple of `hiwat`. See kern.ipc.sockbuf_waste_factor.
 WASTE = 8
 
 
 @cython.cclass
 class Watermarks:
-    """The marks of a socket buffer: see `SockBuf`."""
+    """The marks of a socket buffer, and the callbacks. See `SockBuf`."""
 
-    #: `cc` bytes, of `mbcnt` bytes of memory.
+    #: `cc` is the number of bytes, `mbcnt` the memory in bytes.
     __slots__ = ("_waiting", "cc", "full", "hiwat", "lowat", "mbcnt", "mbmax", "pause", "resume")
 
     def __init__(
@@ -43,7 +47,7 @@ class Watermarks:
         resume: Callable[[], object] | None,
     ) -> None:
         if getattr(self, "hiwat", 0):
-            raise TypeError("a buffer is made once: make another one")
+            raise TypeError("a buffer can't be initialized again: make another one")
         self.hiwat: int = count(hiwat, "hiwat")
         self.lowat: int = self.hiwat // 4 if lowat is None else clip(lowat)
         self.mbmax: int = self.hiwat * WASTE if mbmax is None else clip(mbmax)
@@ -53,33 +57,33 @@ class Watermarks:
         self.resume = resume
         self.cc = self.mbcnt = 0
         self.full = False
-        # Futures of those who wait until this isn't full.
+        # Futures of the tasks that wait in `drained`.
         self._waiting: list[Any] = []
 
     @property
     def space(self) -> int:
-        """Bytes until it is full; the memory that is left if that is less. See sbspace."""
+        """Bytes that may be added until the buffer is full, by bytes or by memory; at least 0. See sbspace."""
         return max(min(self.hiwat - self.cc, self.mbmax - self.mbcnt), 0)
 
     async def drained(self) -> None:
-        """Wait, in a loop of asyncio, until it isn't full."""
+        """Wait until the buffer isn't full. Call this in a task of asyncio."""
         while self.full:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
 
-    def settle(self) -> None:
-        """See whether it is full by now."""
+    def check_full(self) -> None:
+        """Call `pause` if the buffer has become full. After `append(m, check_full=False)`, call this yourself."""
         if not self.full and (self.cc >= self.hiwat or self.mbcnt >= self.mbmax):
             self.full = True
             if self.pause is not None:
                 self.pause()
 
-    def fell(self) -> None:
-        """There is less."""
+    def check_drained(self) -> None:
+        """Call `resume` and wake the tasks in `drained` if the buffer was full and is down at the low mark."""
         if not self.full:
             return
-        # The same part of the memory as of the bytes.
+        # The low mark for memory, without overflow.
         share, rest = self.mbmax // self.hiwat, self.mbmax % self.hiwat
         if self.cc > self.lowat or self.mbcnt > share * self.lowat + rest * self.lowat // self.hiwat:
             return
@@ -87,7 +91,7 @@ class Watermarks:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
-                # (Its loop may be closed.)
+                # (This raises if the loop of the task is closed.)
                 run(waiter.set_result, None)
         if self.resume is not None:
             run(self.resume)

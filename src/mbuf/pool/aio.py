@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
-from mbuf.packet.source import left
+from mbuf.packet.source import seconds_left
 from mbuf.pool import allocator, chain
 from mbuf.pool.validate import validate
 from mbuf.uma.async_waiter import AsyncWaiter
@@ -130,7 +130,7 @@ async def _wait(a: Allocator, zone: Zone, request: Callable[[], _Got], deadline:
         granted: asyncio.Future[None] = loop.create_future()
         waiter = AsyncWaiter(zone, partial(_wake, loop, granted))
         try:
-            async with asyncio.timeout(left(deadline)):
+            async with asyncio.timeout(seconds_left(deadline)):
                 await granted
             got = waiter.use(partial(_attempt, a, request))
         except TimeoutError:

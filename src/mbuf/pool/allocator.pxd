@@ -2,7 +2,7 @@ cimport cython
 
 cimport mbuf.pool.extpg as extpg
 
-from mbuf.packet.chain cimport Chain, attach, follow, free_chain, release_now
+from mbuf.packet.chain cimport Chain, attach, free_chain, link_new, release_now
 from mbuf.packet.cluster cimport Cluster, cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet

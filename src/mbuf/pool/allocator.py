@@ -123,7 +123,7 @@ class Allocator(Source):
 
 
 if not cython.compiled:
-    from mbuf.packet.chain import attach, follow, free_chain, release_now
+    from mbuf.packet.chain import attach, free_chain, link_new, release_now
     from mbuf.packet.cluster import cluster
     from mbuf.packet.mbuf import wrap_item, wrap_packet
     from mbuf.packet.segment import check_alive
@@ -212,7 +212,7 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
             item = None if a.probes.on else cached_item(a.zones.mbuf)
             m = get(a, how, type, 0, deadline) if item is None else wrap_item(item, type, 0)
             if first is not None:
-                follow(m, first)
+                link_new(m, first)
             first = m
     except BaseException:
         free_chain(first)
@@ -352,7 +352,7 @@ def _attach(m: Mbuf, item: Item) -> None:
     enter_commit()
     fits = m.alive and not m.bits & M_EXT
     if fits:
-        storage.own()
+        storage.init_cluster()
         attach(m, storage)
     else:
         send_home(storage)

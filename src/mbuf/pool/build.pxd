@@ -4,7 +4,7 @@ cimport mbuf.pool.allocator as allocator
 cimport mbuf.pool.chain as chain
 
 from mbuf.packet.build cimport fill_chain, from_device
-from mbuf.packet.mbuf cimport Mbuf, adopt, count_whole, wrap_item
+from mbuf.packet.mbuf cimport Mbuf, attach_buffer, use_whole_storage, wrap_item
 from mbuf.packet.pages cimport fill_pages
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.vm.loan cimport Loan

@@ -37,7 +37,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.mbuf import adopt, count_whole, wrap_item
+    from mbuf.packet.mbuf import attach_buffer, use_whole_storage, wrap_item
     from mbuf.pool.allocator import ready
 
 
@@ -87,10 +87,10 @@ def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbu
     m = allocator.get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
         if on_free is None:
-            adopt(m, obj, EXT_MOD_TYPE, None, 0, None, None, None)
+            attach_buffer(m, obj, EXT_MOD_TYPE, None, 0, None, None, None)
         else:
-            adopt(m, obj, EXT_MOD_TYPE, None, 0, _unwrap, on_free, obj)
-        count_whole(m)
+            attach_buffer(m, obj, EXT_MOD_TYPE, None, 0, _unwrap, on_free, obj)
+        use_whole_storage(m)
     except BaseException:
         m.freem()
         raise

@@ -2,7 +2,7 @@ cimport cython
 
 cimport mbuf.pool.allocator as allocator
 
-from mbuf.packet.chain cimport Chain, follow, free_chain, last_of, link
+from mbuf.packet.chain cimport Chain, free_chain, last_of, link, link_new
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport capacity, check_alive
 from mbuf.pool.allocator cimport Allocator, ready

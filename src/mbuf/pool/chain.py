@@ -21,7 +21,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.chain import follow, free_chain, last_of, link
+    from mbuf.packet.chain import free_chain, last_of, link, link_new
     from mbuf.packet.segment import capacity, check_alive
     from mbuf.pool.allocator import ready
     from mbuf.vm.commit import enter_commit, leave_commit, settle
@@ -74,7 +74,7 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
             if last is None:
                 first = m
             else:
-                follow(last, m)
+                link_new(last, m)
             last = m
     except BaseException:
         free_chain(first)

@@ -1,9 +1,9 @@
 cimport cython
 
-from mbuf.packet.mbuf cimport Mbuf, show
+from mbuf.packet.mbuf cimport Mbuf, call_free_routine
 from mbuf.packet.pages cimport make_unmapped
-from mbuf.packet.source cimport Source, left
-from mbuf.packet.unmapped cimport Unmapped, few_enough
+from mbuf.packet.source cimport Source, seconds_left
+from mbuf.packet.unmapped cimport Unmapped, check_page_count
 from mbuf.uma.pages cimport Pages
 
 cdef int EPG_FLAG_ANON, MT_DATA

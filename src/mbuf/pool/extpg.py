@@ -20,13 +20,13 @@ else:
 
 from mbuf.const import EPG_FLAG_ANON, MT_DATA, PAGE_SIZE
 from mbuf.errors import Inval
-from mbuf.packet.mbuf import show
+from mbuf.packet.mbuf import call_free_routine
 from mbuf.packet.pages import make_unmapped
-from mbuf.packet.source import left
+from mbuf.packet.source import seconds_left
 from mbuf.packet.unmapped import Unmapped
 
 if not cython.compiled:
-    from mbuf.packet.unmapped import few_enough
+    from mbuf.packet.unmapped import check_page_count
 
 
 def alloc_ext_pgs(
@@ -45,7 +45,7 @@ def alloc_ext_pgs(
     m: Mbuf = make_unmapped(source.get(how, MT_DATA, 0, deadline), supply)
     if free is not None or arg1 is not None:
         pages: Unmapped = cython.cast(Unmapped, m.buf)
-        pages.call_on_free(free, arg1, show)
+        pages.set_free_cb(free, arg1, call_free_routine)
     return m
 
 
@@ -54,10 +54,10 @@ def alloc_ext_plus_pages(source: Source, supply: Pages, size: int, how: int, dea
     if size < 0:
         raise Inval(f"alloc_ext_plus_pages: {size} bytes: give 0 or more")
     count = size // PAGE_SIZE + (size % PAGE_SIZE > 0)
-    few_enough(count, "alloc_ext_plus_pages")
+    check_page_count(count, "alloc_ext_plus_pages")
     m = alloc_ext_pgs(source, supply, how, None, None, deadline)
     try:
-        m.addpages(count, how, left(deadline))
+        m.addpages(count, how, seconds_left(deadline))
     except BaseException:
         m.free()
         raise

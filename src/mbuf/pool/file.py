@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mbuf.const import M_NOWAIT, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.pages import file_chain
-from mbuf.packet.source import how_of, until
+from mbuf.packet.source import check_how, until
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class File:
         size = max(self._file.size - start, 0) if len is None else clip(len)
         if start < 0 or size < 0 or start > self._file.size - size:
             raise Inval(f"{self.name}: {size} bytes at {off}: it has {self._file.size}")
-        most, wait = clip(maxseg), how_of(how)
+        most, wait = clip(maxseg), check_how(how)
         if not 0 < most <= MBUF_PEXT_MAX_PGS * PAGE_SIZE:
             raise Inval(f"{self.name}: maxseg {most}: give the most bytes of an mbuf, up to 20480")
         chain: Mbuf = file_chain(self._source, self._file, start, size, most, wait, until(wait, timeout))

@@ -69,7 +69,7 @@ class Packets(Backend):
 
     def _pair(self, item: Item, cluster: Item) -> None:
         storage = cython.cast(Storage, cluster)
-        storage.pair()
+        storage.init_packet()
         cython.cast(MbufItem, item).cluster = storage
 
     def give(self, item: Item) -> None:

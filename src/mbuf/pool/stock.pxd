@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.source cimport serve
+from mbuf.packet.source cimport set_source
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket

@@ -22,7 +22,7 @@ from mbuf.const import M_NOWAIT, MCLBYTES, MSIZE
 from mbuf.errors import Corrupt, Inval, NoBufs
 from mbuf.kinds import CLUSTERS
 from mbuf.packet.ext import Storage
-from mbuf.packet.source import serve
+from mbuf.packet.source import set_source
 from mbuf.pool.zones import Zones
 from mbuf.uma.backend import Backend
 from mbuf.uma.item import Item, MbufItem
@@ -215,7 +215,7 @@ class PairZone(Zone):
 def pair(item: Item, cluster: Item) -> None:
     """Pair an mbuf with a cluster. They will be freed one by one, so the storage's type is not EXT_PACKET."""
     storage = cython.cast(Storage, cluster)
-    storage.own()
+    storage.init_cluster()
     cython.cast(MbufItem, item).cluster = storage
 
 
@@ -241,7 +241,7 @@ class Stock:
         pack = PairZone("debugnet_mbuf_packet", MCLBYTES, Pairs(mbuf, clust, own), cpus, caching=False)
         pack.mbuf = mbuf
         for zone in (mbuf, clust, pack):
-            serve(zone, own.source)
+            set_source(zone, own.source)
             zone.probes = own.probes
         self.zones = Zones(mbuf, pack, **{kind.attr: clust for kind in CLUSTERS})
         #: True while its zones are in force.

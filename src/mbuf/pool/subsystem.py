@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.kinds import CLUSTER, MBUF
 from mbuf.packet.sndtag import SndTags
-from mbuf.packet.source import serve
+from mbuf.packet.source import set_source
 from mbuf.pool.allocator import Allocator
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
@@ -92,10 +92,10 @@ class Subsystem:
         #: The value of kern.ipc.mb_use_ext_pgs, for code that sends files; as in the kernel, no allocation reads it.
         self.mb_use_ext_pgs = switch(tunables, USE_EXT_PGS, 0) != 0
         self.reclaim = Reclaim(vm, zones, by_hand=not worker)
-        serve(self.allocator.nofree, self.allocator)
+        set_source(self.allocator.nofree, self.allocator)
         for zone in zones.all():
             zone.limiter.warnings = self.warnings
-            serve(zone, self.allocator)
+            set_source(zone, self.allocator)
             zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
         #: True until closing has begun.
         self.alive = True
@@ -155,7 +155,7 @@ class Subsystem:
         for zone in self.allocator.zones.all():
             zone.close()
         self.allocator.pages.close()
-        serve(self.allocator.nofree, None)
+        set_source(self.allocator.nofree, None)
         self.allocator.probes.silence()
         self._closed = True
         return True

@@ -1,4 +1,4 @@
-"""Walks through chains that have loose pages in them, which must be what the same on a bytearray is.
+"""Walks through chains that have unmapped pages in them, which must be what the same on a bytearray is.
 
 Refusals are part of it: what fails has changed nothing.
 """
@@ -20,7 +20,7 @@ Move = Callable[[Random, Pool, Mbuf, bytearray], Any]
 
 WALKS = range(200 if os.environ.get("MBUF_SOAK") else 12)
 STEPS = 150
-#: What a verb may refuse: bytes in loose pages, or more than there is.
+#: What a verb may refuse: bytes in unmapped pages, or more than there is.
 REFUSALS = (Inval, ReadOnly, Busy, NoBufs, NoMemory)
 
 
@@ -95,8 +95,8 @@ def compress(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
     rng.choice(mbufs(m)).unmapped_compress()
 
 
-def loosen(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
-    """The bytes once more, in loose pages; it goes on to the end of an mbuf or a page."""
+def to_unmapped(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
+    """The bytes once more, in unmapped pages; it goes on to the end of an mbuf or a page."""
     n = rng.randint(0, len(data))
     copy = m.mapped_to_unmapped(n, rng.choice((1, 5000, 20480)))
     if copy is not None:
@@ -108,7 +108,7 @@ def loosen(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
 
 
 MOVES: list[Move] = [
-    *(cat, adj, append, prepend, copyback, makespace, pulldown, compress, loosen),
+    *(cat, adj, append, prepend, copyback, makespace, pulldown, compress, to_unmapped),
     lambda rng, pool, m, data: m.unmapped_to_ext(),
     lambda rng, pool, m, data: m.pullup(rng.randint(0, min(len(data), 168))),
     lambda rng, pool, m, data: m.copyup(rng.randint(0, min(len(data), 100)), 60),
@@ -145,7 +145,7 @@ def look(chains: list[Chain]) -> None:
 
 
 @pytest.mark.parametrize("seed", WALKS)
-def test_a_walk_through_loose_pages_is_a_walk_through_bytes(make: Callable[..., Pool], seed: int) -> None:
+def test_a_walk_through_unmapped_pages_is_a_walk_through_bytes(make: Callable[..., Pool], seed: int) -> None:
     rng = Random(seed)
     # Some of what it asks for isn't there.
     pool = make({"kern.ipc.nmbclusters": 60, "kern.ipc.nmbufs": 240}, mem=300 * PAGE_SIZE, nsfbufs=rng.choice((3, 9)))
@@ -164,7 +164,7 @@ def test_a_walk_through_loose_pages_is_a_walk_through_bytes(make: Callable[..., 
                 m.fixhdr()
             way, move, made = rng.random(), rng.choice(MOVES), None
             # To compare, windows must be left; these two do one thing after another.
-            if move not in (cat, loosen):
+            if move not in (cat, to_unmapped):
                 before = picture(pool, *[m for m, _ in chains])
             if way < 0.15:
                 made = split(rng, m, data)
