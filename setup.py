@@ -15,7 +15,7 @@ COMPILED = [
     "mbuf.vm.unraisable",
     "mbuf.vm.commit",
     "mbuf.vm.ints",
-    "mbuf.vm.loan",
+    "mbuf.vm.buffer_export",
     "mbuf.vm.arena",
     "mbuf.vm.pagemap",
     "mbuf.vm.event",

@@ -13,7 +13,7 @@ from pathlib import Path
 from mbuf import Pool, Vm, compiled
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.lowmem import MemoryWatch
-from mbuf.vm.gauge import STALL, Gauge, stalled
+from mbuf.vm.psi import STALL_US, PressureFile, some_total
 
 PACKETS = 60_000
 MINUTES = 20
@@ -46,9 +46,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "memory.pressure")
         file.write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n", "ascii")
-        with MemoryWatch(pool.vm, [Gauge(file, stalled, STALL)], 0.1):
+        with MemoryWatch(pool.vm, [PressureFile(file, some_total, STALL_US)], 0.1):
             now[0] += MINUTES * 60
-            file.write_text(f"some avg10=20.00 avg60=0.00 avg300=0.00 total={STALL}\n", "ascii")
+            file.write_text(f"some avg10=20.00 avg60=0.00 avg300=0.00 total={STALL_US}\n", "ascii")
             told.wait()
             row("after pressure", pool)
     pool.drain()

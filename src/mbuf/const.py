@@ -1,6 +1,7 @@
-"""Sizes, flags and types, with the kernel's names and values (amd64, FreeBSD 13).
+"""Constants: sizes, flags and types, with the kernel's names and values (amd64, FreeBSD 13).
 
-Not compiled: a hot constant is imported from here and declared in the `.pxd` of its user.
+This module isn't compiled. A compiled module that needs a constant as a C value imports it, and declares it in its
+`.pxd`.
 """
 
 PAGE_SIZE = 4096
@@ -19,11 +20,11 @@ MJUM16BYTES = 16 * 1024
 
 M_COPYALL = 1_000_000_000
 
-# How an allocation may go about it.
+# Whether an allocation may wait.
 M_NOWAIT = 0x0001
 M_WAITOK = 0x0002
 
-# What an mbuf is.
+# Flags of an mbuf: m_flags.
 M_EXT = 0x000001
 M_PKTHDR = 0x000002
 M_EOR = 0x000004
@@ -50,9 +51,9 @@ M_PROTO10 = 0x400000
 M_PROTO11 = 0x800000
 M_NOTREADY = M_PROTO1
 M_BLOCKED = M_PROTO2
-#: Not the kernel's: a handle that stands for nothing any more.
+# All M_PROTO flags.
 M_PROTOFLAGS = 0xFFE000
-# Flags that travel with a packet header.
+# The flags that are copied with a packet header.
 M_COPYFLAGS = 0xFFFCFE
 
 MT_NOTMBUF = 0
@@ -95,7 +96,7 @@ EXT_EXTREF = 255
 
 EXT_FLAG_EMBREF = 0x000001
 
-# What an mbuf of unmapped pages holds at most: bytes before its pages, behind them, and pages.
+# Most bytes of an mbuf of unmapped pages before its pages and after them, most pages, and most bytes in all.
 MBUF_PEXT_HDR_LEN = 23
 MBUF_PEXT_TRAIL_LEN = 64
 MBUF_PEXT_MAX_PGS = 5
@@ -104,10 +105,10 @@ MBUF_PEXT_MAX_BYTES = MBUF_PEXT_MAX_PGS * PAGE_SIZE + MBUF_PEXT_HDR_LEN + MBUF_P
 EPG_FLAG_ANON = 0x1
 EPG_FLAG_2FREE = 0x2
 
-# The receive interface's place holds a send tag.
+# The field of the receive interface has a send tag.
 CSUM_SND_TAG = 0x80000000
 
-# What a zone is asked to let go of.
+# Requests of uma_zone_reclaim: what a zone gives back.
 UMA_RECLAIM_DRAIN = 1
 UMA_RECLAIM_DRAIN_CPU = 2
 UMA_RECLAIM_TRIM = 3
@@ -116,9 +117,9 @@ UMA_RECLAIM_TRIM = 3
 VM_LOW_KMEM = 1
 VM_LOW_PAGES = 2
 
-# Whose numbers a packet tag's id is one of: those below, or another module's.
+# The cookie of the packet tags below; other modules have cookies of their own.
 MTAG_ABI_COMPAT = 0
-# In an id: the tag goes with the packet even where those of one host end.
+# A bit of a tag id: the tag stays on the packet when m_tag_delete_nonpersistent is called.
 MTAG_PERSISTENT = 0x800
 
 PACKET_TAG_NONE = 0
@@ -147,7 +148,7 @@ PACKET_TAG_CARP = 28
 PACKET_TAG_IPSEC_NAT_T_PORTS = 29
 PACKET_TAG_ND_OUTGOING = 30
 
-# What a send tag asks of its interface.
+# Types of send tags.
 IF_SND_TAG_TYPE_RATE_LIMIT = 0
 IF_SND_TAG_TYPE_UNLIMITED = 1
 IF_SND_TAG_TYPE_TLS = 2

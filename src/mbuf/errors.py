@@ -1,7 +1,7 @@
-"""What may go wrong, one tree.
+"""The exceptions of the package.
 
-A NULL of the kernel becomes `NoBufs`, an errno its class, an assertion `Inval` where a caller can cause it.
-Whatever raises one of these has changed nothing, but for the counts of failures.
+Where the kernel returns NULL, `NoBufs` is raised; for an errno, the class of that errno; for an assertion that a caller
+can violate, `Inval`. A method that raises one of these has changed nothing but the counts of failures.
 """
 
 import errno
@@ -14,8 +14,8 @@ class MbufError(Exception):
 class NoBufs(MbufError, MemoryError):
     """A zone is at its limit (ENOBUFS).
 
-    `zone` is its name, `limit` its most items, `used` those handed out, `cached` those kept free in
-    caches, `sysctl` the name to raise.
+    `zone` is its name, `limit` the most items, `used` the items handed out, `cached` the free items in caches, `sysctl`
+    the name of the limit to raise.
     """
 
     errno = errno.ENOBUFS
@@ -32,56 +32,56 @@ class NoBufs(MbufError, MemoryError):
 
 
 class NoMemory(MbufError, MemoryError):
-    """No page, or no run of pages in a row, is left (ENOMEM)."""
+    """There is no free page, or no run of contiguous pages that is long enough (ENOMEM)."""
 
     errno = errno.ENOMEM
 
 
 class Inval(MbufError, ValueError):
-    """An argument can't be right (EINVAL)."""
+    """An argument is invalid (EINVAL)."""
 
     errno = errno.EINVAL
 
 
 class TooLong(MbufError, ValueError):
-    """More bytes than may be, before a message ends (EMSGSIZE)."""
+    """A message is longer than its limit (EMSGSIZE)."""
 
     errno = errno.EMSGSIZE
 
 
 class Busy(MbufError):
-    """In use by somebody else, or by this thread further up its stack (EBUSY)."""
+    """The object is in use by another thread, or by a call further up on this thread's stack (EBUSY)."""
 
     errno = errno.EBUSY
 
 
 class Again(MbufError):
-    """Not this way now, and another time perhaps: the send tag is of another interface (EAGAIN)."""
+    """The packet can't be sent on this interface: its send tag is of another one; get a new tag and retry (EAGAIN)."""
 
     errno = errno.EAGAIN
 
 
 class ReadOnly(MbufError, BufferError):
-    """The storage is shared or read-only, so it can't be written."""
+    """The storage is shared or read-only: it can't be written."""
 
 
 class NotSupported(MbufError):
-    """Not to be had here (EOPNOTSUPP)."""
+    """The operation isn't supported here (EOPNOTSUPP)."""
 
     errno = errno.EOPNOTSUPP
 
 
 class Freed(MbufError, ReferenceError):
-    """The mbuf was freed: this handle stands for nothing any more."""
+    """The mbuf, or another object, was freed: this handle is invalid."""
 
 
 class Corrupt(MbufError):
-    """Free memory was written to: its trash pattern is gone."""
+    """Free memory was written to, an item was freed twice, or an audit found a contradiction."""
 
 
 class CaptureError(MbufError):
-    """A capture file is truncated, corrupt or not a capture: `file: offset N: what is wrong`."""
+    """A file is no capture, or is truncated or malformed. The message is `file: offset N: what is wrong`."""
 
 
 class TunableWarning(UserWarning):
-    """A tunable doesn't do what it seems to say: the kernel ignores it, or makes something else of it."""
+    """A tunable has no effect, or another effect than its value says, as in the kernel."""

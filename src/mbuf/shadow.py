@@ -1,4 +1,4 @@
-"""What stands in for the compiler's magic module where nothing is compiled."""
+"""A replacement for the module `cython` when nothing is compiled."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class cython:
-    """All that uncompiled sources ask for."""
+    """The names of `cython` that the sources use at run time."""
 
     compiled = False
-    #: A number as wide as the machine's.
+    #: A C Py_ssize_t.
     Py_ssize_t = int
     #: A C int.
     int = int
 
     @staticmethod
     def cast(kind: object, value: Any) -> Any:
-        """Compiled, the value is taken for that kind without a look."""
+        """Compiled, the value is used as that type, without a check."""
         return value
 
     @staticmethod
     def cclass(cls: _Class) -> _Class:
-        """Compiled, the class is one of C, as its `.pxd` says."""
+        """Compiled, an extension type, as its `.pxd` declares."""
         return cls
 
     @staticmethod
     def no_gc(cls: _Class) -> _Class:
-        """Compiled, the cycle collector doesn't track the objects: see docs/safety.md."""
+        """Compiled, the garbage collector doesn't track the objects: see docs/safety.md."""
         return cls
 
     @staticmethod
     def locals(**kinds: object) -> Callable[[_Function], _Function]:
-        """Compiled, the variables of a function have those types of C."""
+        """Compiled, the local variables of a function have these C types."""
         return lambda fn: fn
 
     @staticmethod
     def freelist(count: builtins.int) -> Callable[[_Class], _Class]:
-        """Compiled, as many dead objects are kept, for the next ones to be made of."""
+        """Compiled, up to `count` deallocated objects are kept for new ones."""
         return lambda cls: cls

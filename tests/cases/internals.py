@@ -240,9 +240,9 @@ def owner_of_a_view(scene: Scene) -> None:
         "pair",
         "invalidate",
         "carve",
-        "borrow",
+        "use_export",
         "hold",
-        "give_back",
+        "end_export",
         "unref",
         "free",
     ):

@@ -75,8 +75,8 @@ class FaultyZone(Zone):
     def denied(self) -> MbufError:
         return NoBufs(f"{self._label} refuses on purpose") if self._refused else self._zone.denied()
 
-    def obstacle(self) -> tuple[Zone, Any]:
-        return self._zone.obstacle()
+    def wait_target(self) -> tuple[Zone, Any]:
+        return self._zone.wait_target()
 
     def reclaim(self, request: int) -> None:
         self._zone.reclaim(request)

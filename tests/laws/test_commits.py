@@ -28,7 +28,8 @@ HARMLESS = re.compile(
 
 #: Functions that may do more. An audit only looks; an item is made before anything has changed; the hook is a test's.
 EXEMPT = re.compile(
-    r"_\d*(_?contradiction|_wrong_\w+|_unknown|audit\w*|_border)$|Keg__make$|_commit_(enter|leave)_commit$|_finish_drop$"
+    r"_\d*(_?contradiction|_wrong_\w+|_unknown|audit\w*|_call_hook)$|Keg__make$|_commit_(enter|leave)_commit$"
+    r"|_run_releases_unraisable$"
 )
 
 _HEAD = re.compile(r"^(?!typedef|#|\s).*?\b(__pyx_\w+)\(.*\) \{$")

@@ -39,14 +39,14 @@ FORBIDDEN = (
         (f"packet.{name}", "packet.unmapped", f"unmapped pages are known to {', '.join(UNMAPPED)} alone")
         for name in MAPPED
     ),
-    ("packet", "uma.zone", "an item's home is behind the door that it came through"),
+    ("packet", "uma.zone", "an item gives its zone as an ItemOwner"),
     ("packet", "pool", "ask the Source"),
     ("net", "uma", "ask the pool, which is the only one to read a zone"),
     ("net", "watch", "let the caller bring the two together"),
 )
 WATCHED = ("const", "errors", "kinds", "watch", "uma.stat", "pool.stat")
 
-POINTERS = ("vm/arena.*", "vm/page.*", "vm/loan.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/*mmsg.*")
+POINTERS = ("vm/arena.*", "vm/page.*", "vm/buffer_export.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/*mmsg.*")
 RAW = {
     "memcpy": POINTERS,
     "memmove": POINTERS,

@@ -96,7 +96,7 @@ class MeagreZone(Zone):
     def denied(self) -> MbufError:
         return NoBufs("refused on purpose") if self._refused else self._zone.denied()
 
-    def obstacle(self) -> tuple[Zone, Any]:
+    def wait_target(self) -> tuple[Zone, Any]:
         # Who waits finds no line to stand in.
         return self, None
 

@@ -23,7 +23,7 @@ from mbuf import (
     Pool,
 )
 from mbuf.packet.build import fill_chain, from_device, from_rx, from_rx_each
-from mbuf.vm.loan import loan
+from mbuf.vm.buffer_export import export_buffer
 
 #: A mbuf with header, a plain one, one with a cluster, one with a page.
 H, M, C, J = MHLEN, MLEN, MCLBYTES, 4096
@@ -343,9 +343,9 @@ def test_only_mbufs_that_are_live_are_landed(pool: Pool) -> None:
 def test_nothing_is_made_of_nothing() -> None:
     nothing: Any = None
     with pytest.raises(TypeError, match="give the chain"):
-        fill_chain(nothing, loan(b"x"), 0)
+        fill_chain(nothing, export_buffer(b"x"), 0)
     with pytest.raises(TypeError, match="give a source"):
-        from_device(nothing, loan(b"x"), 0, None, None, None)
+        from_device(nothing, export_buffer(b"x"), 0, None, None, None)
 
 
 def test_devget_calls_a_driver_when_it_has_all_its_mbufs(small: Callable[..., Pool]) -> None:

@@ -19,19 +19,19 @@ from mbuf.packet.source import Source, set_source
 )
 def test_a_source_is_a_door_without_a_house_behind(pool: Pool, ask: Callable[[Mbuf], object]) -> None:
     with pool.gethdr().append(bytes(150)) as m:
-        home: Any = pool.zones.mbuf
-        source = home.source
-        set_source(home, Source())
+        zone: Any = pool.zones.mbuf
+        source = zone.source
+        set_source(zone, Source())
         with pytest.raises(NotImplementedError):
             ask(m)
-        set_source(home, source)
+        set_source(zone, source)
         assert bytes(m) == bytes(150)
 
 
-@pytest.mark.parametrize(("at", "source"), [(None, None), (5, None), ("home", 5), ("home", object())])
+@pytest.mark.parametrize(("at", "source"), [(None, None), (5, None), ("zone", 5), ("zone", object())])
 def test_only_a_source_serves_a_home(pool: Pool, at: Any, source: Any) -> None:
-    home: Any = pool.zones.mbuf
-    before = home.source
+    zone: Any = pool.zones.mbuf
+    before = zone.source
     with pytest.raises(TypeError):
-        set_source(home if at == "home" else at, source)
-    assert home.source is before
+        set_source(zone if at == "zone" else at, source)
+    assert zone.source is before

@@ -273,7 +273,10 @@ def test_pages_that_are_no_run_are_named(make: Callable[..., Pool]) -> None:
     vm.give([(page, 1) for page in pages[::2]])
     with pytest.raises(NoMemory) as caught:
         pool.cljget(None, size=16384)
-    assert str(caught.value) == ("out of runs of 4 pages: 6 of 12 pages are free, but no more than 1 in a row")
+    assert str(caught.value) == (
+        "out of runs of 4 contiguous pages: 6 of 12 pages are free, "
+        "but no more than 1 contiguous: use smaller clusters, or raise Vm(realmem=...)"
+    )
     vm.give([(page, 1) for page in pages[1::2]])
 
 

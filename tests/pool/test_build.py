@@ -259,7 +259,7 @@ print("alive")
 @pytest.mark.parametrize(
     "modules",
     [
-        ("vm.loan", "vm.page", "vm.scan"),
+        ("vm.buffer_export", "vm.page", "vm.scan"),
         ("uma.item", "uma.slab", "uma.bucket", "uma.cache"),
         ("pool.packets", "pool.zones"),
         ("pool.stock", "pool.reserve", "pool.allocator", "pool.pool"),

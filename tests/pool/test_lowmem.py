@@ -12,7 +12,7 @@ import pytest
 from mbuf import Busy, Pool, Vm
 from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.pool.lowmem import MemoryWatch
-from mbuf.vm.gauge import STALL, Gauge, frozen, stalled
+from mbuf.vm.psi import STALL_US, PressureFile, full_total, some_total
 
 Eventually = Callable[[Callable[[], object]], None]
 OFTEN = 0.001
@@ -26,7 +26,7 @@ class Meter:
         self.total = 0
         self.stall(0)
 
-    def stall(self, usec: int = STALL) -> None:
+    def stall(self, usec: int = STALL_US) -> None:
         """Say that tasks stood still."""
         self.total += usec
         # Whole at once, as Linux shows it.
@@ -35,7 +35,7 @@ class Meter:
         fresh.rename(self.path)
 
     def watch(self, vm: Vm) -> MemoryWatch:
-        return MemoryWatch(vm, [Gauge(self.path, stalled, STALL)], OFTEN)
+        return MemoryWatch(vm, [PressureFile(self.path, some_total, STALL_US)], OFTEN)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_pressure_is_low_memory_told_from_a_thread(
 
 def test_without_pressure_nobody_hears(vm: Vm, meter: Meter, heard: list[Any]) -> None:
     with meter.watch(vm):
-        meter.stall(STALL - 1)
+        meter.stall(STALL_US - 1)
     assert heard == []
 
 
@@ -120,10 +120,10 @@ def test_where_all_tasks_stand_still_memory_is_severely_low_too(
         fresh.rename(file)
 
     stall(0)
-    with MemoryWatch(vm, [Gauge(file, frozen, STALL, VM_LOW_KMEM)], OFTEN):
+    with MemoryWatch(vm, [PressureFile(file, full_total, STALL_US, VM_LOW_KMEM)], OFTEN):
         for second in (1, 2, 3):
             clock.now += 1
-            stall(second * STALL)
+            stall(second * STALL_US)
             eventually(lambda second=second: len(heard) == 1 + second)
     # Pages once in ten seconds, and kernel memory every second.
     assert [why for why, _ in heard] == [2, 1, 1, 1]
@@ -160,14 +160,14 @@ def test_a_file_that_vanishes_and_comes_again_is_no_end(
     vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[object] = []
-    look = Gauge.look
+    look = PressureFile.has_risen
 
-    def counted(gauge: Gauge) -> bool:
-        pressed = look(gauge)
-        looks.append(gauge._last)
+    def counted(file: PressureFile) -> bool:
+        pressed = look(file)
+        looks.append(file._last)
         return pressed
 
-    monkeypatch.setattr(Gauge, "look", counted)
+    monkeypatch.setattr(PressureFile, "has_risen", counted)
     with meter.watch(vm):
         meter.path.unlink()
         eventually(lambda: None in looks)
@@ -234,7 +234,7 @@ def test_a_watch_whose_thread_has_died_ends_as_any_other(
 ) -> None:
     told: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
-    monkeypatch.setattr(Gauge, "look", lambda _: 1 // 0)
+    monkeypatch.setattr(PressureFile, "has_risen", lambda _: 1 // 0)
     threads = threading.active_count()
     with meter.watch(vm):
         eventually(lambda: told == [ZeroDivisionError] and threading.active_count() == threads)

@@ -218,7 +218,7 @@ def test_a_cluster_found_corrupt_loses_nothing(make: Callable[..., Pool], few: F
     for item in items:
         zone.free(item)
     arena, offset = pool.vm.place(victim.run.page)
-    arena.map[offset + victim.place()] = 0
+    arena.map[offset + victim.offset_in_run()] = 0
     told = 0
     packets = []
     for _ in range(11):

@@ -157,7 +157,7 @@ def test_a_watch_on_memory_ends_in_the_child_and_goes_on_in_the_parent(program: 
     program("""
         import tempfile
         from mbuf.pool.lowmem import MemoryWatch
-        from mbuf.vm.gauge import Gauge, fails
+        from mbuf.vm.psi import PressureFile, failcnt
         from pathlib import Path
         counts = Path(tempfile.mkdtemp(), "failcnt")
         counts.write_text("0")
@@ -165,7 +165,7 @@ def test_a_watch_on_memory_ends_in_the_child_and_goes_on_in_the_parent(program: 
         seen = []
         pool.vm.lowmem.register(seen.append)
         pool.vm.lowmem_period = 0
-        watch = MemoryWatch(pool.vm, [Gauge(counts, fails)], 0.01)
+        watch = MemoryWatch(pool.vm, [PressureFile(counts, failcnt)], 0.01)
         with watch:
             def child():
                 before = len(os.listdir("/proc/self/fd"))

@@ -90,11 +90,11 @@ def test_where_there_is_no_line_the_denial_is_raised(pool: Pool) -> None:
             return NoBufs("never any")
 
     zone = pool.zones.mbuf
-    assert zone.backend.obstacle(zone) == (zone, zone.backend)
-    assert Empty().obstacle(zone) == (zone, None)
+    assert zone.backend.wait_target(zone) == (zone, zone.backend)
+    assert Empty().wait_target(zone) == (zone, None)
 
     class Zone:
-        def obstacle(self) -> tuple[object, None]:
+        def wait_target(self) -> tuple[object, None]:
             return self, None
 
         def denied(self) -> NoBufs:

@@ -88,7 +88,7 @@ def take(count: int) -> tuple[Keg, Bucket]:
 def test_the_item_put_in_last_comes_out_first() -> None:
     keg, bucket = take(3)
     items = [bucket.pop() for _ in range(3)]
-    assert [item.place() for item in items] == [512, 256, 0]
+    assert [item.offset_in_run() for item in items] == [512, 256, 0]
     for item in items:
         keg.give(item)
     audit_keg(keg)

@@ -34,7 +34,7 @@ def give(zone: Zone, items: list[Item]) -> None:
 )
 def test_a_limit_sizes_the_buckets_of_8_cpus(limit: int, entries: int, most: int, clock: Any) -> None:
     depot = Depot(8, clock)
-    depot.fit(limit, 8)
+    depot.set_maxcache(limit, 8)
     assert (depot.bucket_size, depot.bucket_max, depot.most) == (entries, entries, most)
     assert depot.bucket_min == min(8, entries)
 

@@ -5,12 +5,12 @@ import pytest
 from mbuf import M_NOWAIT
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Item, ItemOwner
 
 
 def test_a_home_takes_items_back_in_its_own_way() -> None:
     with pytest.raises(NotImplementedError):
-        Home().free(None)
+        ItemOwner().free(None)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_NOWAIT, M_WAITOK, Inval
-from mbuf.uma.item import Home
+from mbuf.uma.item import ItemOwner
 from mbuf.uma.limit import WARNING_INTERVAL, Limit
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -137,29 +137,29 @@ def test_whose_time_is_up_is_charged_nothing(limit: Limit) -> None:
 
 
 def test_before_waiting_others_are_squeezed_out(limit: Limit) -> None:
-    class Owner(Home):
+    class Owner(ItemOwner):
         def drain_caches(self) -> None:
             limit.uncharge(1)
 
-    limit.owner = Owner()
+    limit.zone = Owner()
     assert limit.charge(1, M_WAITOK, None) == 1
     assert (limit.items, limit.sleeps) == (3, 0)
 
 
 def test_frees_are_told_to_pass_the_caches_while_somebody_waits(limit: Limit) -> None:
-    owner = limit.owner = Presser(limit)
+    owner = limit.zone = Drainer(limit)
     limit.charge(1, M_WAITOK, time.monotonic())
     assert [change for change, _ in owner.seen] == [1, -1]
 
 
 def test_frees_are_told_before_anybody_stands_in_line(limit: Limit) -> None:
     """Else what is freed between would be cached, and nobody would ever be woken."""
-    owner = limit.owner = Presser(limit)
+    owner = limit.zone = Drainer(limit)
     limit.charge(1, M_WAITOK, time.monotonic())
     assert owner.seen == [(1, 0), (-1, 0)]
 
 
-class Presser(Home):
+class Drainer(ItemOwner):
     """Notes who is told that somebody waits, and how many stand in line then."""
 
     def __init__(self, limit: Limit) -> None:
@@ -173,7 +173,7 @@ class Presser(Home):
 def test_dismissed_nobody_waits_any_more(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
     workers = [spawn(wait(limit)) for _ in range(2)]
     eventually(lambda: len(limit.waiters) == 2)
-    limit.dismiss()
+    limit.close()
     assert [worker.done() for worker in workers] == [1, 1]
 
 
@@ -202,11 +202,11 @@ def test_an_interrupted_call_of_who_can_not_block_is_made_again(limit: Limit) ->
             raise InterruptedError
         return True
 
-    call = limit.enlist(wake)
+    call = limit.enqueue(wake)
     with pytest.raises(InterruptedError):
         limit.uncharge(1)
     assert (len(calls), call.granted, limit.items) == (3, True, 3)
-    limit.leave(call)
+    limit.dequeue(call)
     assert limit.items == 2
 
 
@@ -214,29 +214,29 @@ def test_who_can_not_be_told_loses_its_turn_to_the_next(limit: Limit) -> None:
     def wake() -> bool:
         raise ValueError("untold")
 
-    first, second = limit.enlist(wake), limit.enlist(lambda: True)
+    first, second = limit.enqueue(wake), limit.enqueue(lambda: True)
     with pytest.raises(ValueError, match="untold"):
         limit.uncharge(1)
     assert (first.granted, second.granted, limit.items, len(limit.waiters)) == (False, True, 3, 0)
-    limit.leave(first)
-    limit.leave(second)
+    limit.dequeue(first)
+    limit.dequeue(second)
     assert limit.items == 2
 
 
 def test_a_grant_is_spent_once_and_only_by_the_thread_that_redeems_it(limit: Limit, spawn: Spawn) -> None:
-    call = limit.enlist(lambda: True)
+    call = limit.enqueue(lambda: True)
     limit.uncharge(1)
 
     def ask() -> list[int]:
         other = spawn(lambda: limit.charge(1, M_NOWAIT, None)).done()
         return [other, limit.charge(1, M_NOWAIT, None), limit.charge(1, M_NOWAIT, None)]
 
-    assert limit.redeem(call, ask) == [0, 1, 0]
-    limit.leave(call)
+    assert limit.use_grant(call, ask) == [0, 1, 0]
+    limit.dequeue(call)
     assert limit.items == 3
 
 
 def test_what_is_no_place_in_line_is_refused(limit: Limit) -> None:
-    for act in (lambda: limit.leave(None), lambda: limit.redeem(None, print), lambda: limit.leave(5)):
+    for act in (lambda: limit.dequeue(None), lambda: limit.use_grant(None, print), lambda: limit.dequeue(5)):
         with pytest.raises((TypeError, AttributeError)):
             act()

@@ -350,7 +350,7 @@ def test_uncompiled_a_bucket_that_an_interrupt_lost_stops_no_drain(monkeypatch: 
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(depot._work), "take", interrupt)
+        patch.setattr(type(depot._work), "remove", interrupt)
         with pytest.raises(Stop):
             pool.drain()
     pool.drain()

@@ -27,7 +27,7 @@ def zone() -> TrashZone:
 def scribble(vm: Vm, item: Item, at: int, data: bytes) -> None:
     """Write to an item as a stray pointer would."""
     arena, offset = vm.place(item.run.page)
-    start = offset + item.place() + at
+    start = offset + item.offset_in_run() + at
     arena.map[start : start + len(data)] = data
 
 

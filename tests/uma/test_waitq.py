@@ -12,7 +12,7 @@ Eventually = Callable[[Callable[[], object]], None]
 
 def test_who_came_first_is_granted_first(spawn: Spawn) -> None:
     queue = WaitQ()
-    first, second = queue.join(), queue.join()
+    first, second = queue.enqueue(), queue.enqueue()
     assert len(queue) == 2
     queue.grant()
     assert len(queue) == 1
@@ -23,7 +23,7 @@ def test_who_came_first_is_granted_first(spawn: Spawn) -> None:
 
 def test_whose_time_is_up_leaves_the_line() -> None:
     queue = WaitQ()
-    waiter = queue.join()
+    waiter = queue.enqueue()
     assert not queue.wait(waiter, time.monotonic() - 1)
     assert len(queue) == 0
     assert not queue
@@ -31,24 +31,24 @@ def test_whose_time_is_up_leaves_the_line() -> None:
 
 def test_a_grant_that_came_in_time_is_taken_though_time_is_up() -> None:
     queue = WaitQ()
-    waiter = queue.join()
+    waiter = queue.enqueue()
     queue.grant()
     assert queue.wait(waiter, time.monotonic() - 1)
 
 
 def test_who_quits_is_not_granted_anything() -> None:
     queue = WaitQ()
-    first, second = queue.join(), queue.join()
-    assert queue.quit(first)
-    assert not queue.quit(first)
+    first, second = queue.enqueue(), queue.enqueue()
+    assert queue.cancel(first)
+    assert not queue.cancel(first)
     queue.grant()
-    assert not queue.quit(second)
+    assert not queue.cancel(second)
     assert queue.wait(second, None)
 
 
 def test_a_thread_waits_until_it_is_granted(spawn: Spawn, eventually: Eventually) -> None:
     queue = WaitQ()
-    waiter = queue.join()
+    waiter = queue.enqueue()
     other = spawn(lambda: queue.wait(waiter, None))
     assert other.is_alive()
     queue.grant()
@@ -58,40 +58,40 @@ def test_a_thread_waits_until_it_is_granted(spawn: Spawn, eventually: Eventually
 def test_who_cannot_block_stands_in_the_same_line() -> None:
     queue = WaitQ()
     woken: list[str] = []
-    first = queue.join(lambda: woken.append("first") or True)
-    waiter = queue.join()
-    third = queue.join(lambda: woken.append("third") or True)
+    first = queue.enqueue(lambda: woken.append("first") or True)
+    waiter = queue.enqueue()
+    third = queue.enqueue(lambda: woken.append("third") or True)
     assert queue.grant()
     assert woken == []
     queue.wake()
     assert (woken, first.granted, third.granted) == (["first"], True, False)
     assert queue.grant()
     assert queue.wait(waiter, None)
-    assert queue.quit(third)
+    assert queue.cancel(third)
     assert not queue.grant()
     assert woken == ["first"]
 
 
 def test_a_grant_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
     queue = WaitQ()
-    gone = queue.join(lambda: False)
-    waiter = queue.join()
+    gone = queue.enqueue(lambda: False)
+    waiter = queue.enqueue()
     assert queue.grant()
     queue.wake()
     assert not gone.granted
     assert queue.wait(waiter, None)
-    queue.join(lambda: False)
+    queue.enqueue(lambda: False)
     assert queue.grant()
     queue.wake()
-    assert (queue.unwanted, len(queue)) == (1, 0)
+    assert (queue.refused, len(queue)) == (1, 0)
 
 
 def test_who_leaves_before_it_is_told_is_not_told() -> None:
     queue = WaitQ()
-    call = queue.join(lambda: pytest.fail("called"))
+    call = queue.enqueue(lambda: pytest.fail("called"))
     queue.grant()
     assert queue.waking
-    assert not queue.quit(call)
+    assert not queue.cancel(call)
     assert call.granted
     queue.wake()
     assert not queue.waking
@@ -104,19 +104,19 @@ def test_an_exception_comes_when_all_were_called() -> None:
     def fail() -> bool:
         raise KeyboardInterrupt
 
-    queue.join(fail)
-    queue.join(lambda: not woken.append(1))
+    queue.enqueue(fail)
+    queue.enqueue(lambda: not woken.append(1))
     queue.grant()
     queue.grant()
     with pytest.raises(KeyboardInterrupt):
         queue.wake()
-    assert (woken, queue.waking, queue.unwanted) == ([1], False, 1)
+    assert (woken, queue.waking, queue.refused) == ([1], False, 1)
 
 
 def test_nobody_else_waits_in_anothers_place() -> None:
     queue = WaitQ()
-    for wrong in (None, queue.join(lambda: True)):
+    for wrong in (None, queue.enqueue(lambda: True)):
         with pytest.raises(TypeError):
             queue.wait(wrong, None)
     with pytest.raises(TypeError):
-        queue.quit(None)
+        queue.cancel(None)

@@ -60,7 +60,7 @@ def test_the_first_item_brings_a_bucketful(make_zone: Make) -> None:
 def test_from_a_fresh_bucket_items_come_in_descending_order_of_address(make_zone: Make) -> None:
     zone = make_zone(entries=15)
     items = take(zone, 15)
-    assert [item.place() for item in items] == [256 * n for n in reversed(range(15))]
+    assert [item.offset_in_run() for item in items] == [256 * n for n in reversed(range(15))]
     give(zone, items)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.arena import Arena, Run
-from mbuf.vm.page import Memory, pane
+from mbuf.vm.page import Memory, view_of
 
 
 def test_an_arena_is_zeros_until_it_is_written() -> None:
@@ -32,7 +32,7 @@ def test_a_mapping_is_held_in_place_for_as_long_as_something_is_in_it() -> None:
     arena = Arena(1)
     made = Memory()
     made.carve(Run(arena, 0, 0, 1), 0, 4)
-    view = pane(made, 0, 4, False)
+    view = view_of(made, 0, 4, False)
     with pytest.raises(BufferError):
         arena.map.close()
     mapping = arena.map

@@ -70,13 +70,13 @@ def test_locks_and_methods_are_remembered_weakly() -> None:
 
     lock, waiting = threading.RLock(), Waiting()
     fork.guard(lock)
-    fork.in_child(waiting.forget)
+    fork.call_in_child(waiting.forget)
     del lock, waiting
     gc.collect()
     fork.before()
     assert fork._held == []
     fork.child()
-    fork.in_child(threading.Event().set)
+    fork.call_in_child(threading.Event().set)
     assert len(fork._methods) == 1
 
 
@@ -91,7 +91,7 @@ def test_in_a_child_methods_are_called_when_the_locks_are_free() -> None:
             seen.append(is_free(lock))
 
     waiting = Waiting()
-    fork.in_child(waiting.forget)
+    fork.call_in_child(waiting.forget)
     fork.before()
     fork.child()
     assert seen == [True]

@@ -7,7 +7,7 @@ import pytest
 from mbuf import Vm, compiled
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.arena import Arena, Run
-from mbuf.vm.page import Memory, pane
+from mbuf.vm.page import Memory, view_of
 from mbuf.vm.page import compiled as page_compiled
 
 
@@ -25,14 +25,14 @@ def test_the_leg_is_told_by_its_module_files() -> None:
 
 def test_a_memory_knows_its_place() -> None:
     made = memory(100, 256)
-    assert (made.size, made.place(), made.run.page) == (100, 256, 7)
+    assert (made.size, made.offset_in_run(), made.run.page) == (100, 256, 7)
 
 
 def test_a_memory_stays_where_it_is() -> None:
     made = memory(100, 256)
     with pytest.raises(IndexError, match="part of a run already"):
         made.carve(made.run, 0, PAGE_SIZE)
-    assert (made.size, made.place()) == (100, 256)
+    assert (made.size, made.offset_in_run()) == (100, 256)
 
 
 def test_what_is_written_is_read_back_and_nothing_beside_it_changes() -> None:
@@ -94,7 +94,7 @@ def test_the_first_word_that_differs_is_found() -> None:
 
 def test_a_pane_is_a_view_of_some_bytes() -> None:
     made = memory(16)
-    view = pane(made, 4, 8, False)
+    view = view_of(made, 4, 8, False)
     assert (view.nbytes, view.format, view.itemsize, view.ndim, view.readonly) == (8, "B", 1, 1, False)
     view[:2] = b"hi"
     assert made.read(0, 16) == b"\0\0\0\0hi" + bytes(10)
@@ -102,21 +102,21 @@ def test_a_pane_is_a_view_of_some_bytes() -> None:
 
 
 def test_a_fixed_pane_is_for_reading() -> None:
-    view = pane(memory(16), 0, 8, True)
+    view = view_of(memory(16), 0, 8, True)
     assert view.readonly
     with pytest.raises(TypeError, match="read-only"):
         view[0] = 1
 
 
 def test_an_empty_pane_is_a_view_of_nothing() -> None:
-    view = pane(memory(16), 16, 0, False)
+    view = view_of(memory(16), 16, 0, False)
     assert (view.nbytes, bytes(view)) == (0, b"")
 
 
 def test_a_view_keeps_the_arena_when_all_else_is_gone() -> None:
     made = memory(16)
     made.write(0, b"still here", 0, 10)
-    view = pane(made, 0, 10, False)
+    view = view_of(made, 0, 10, False)
     del made
     gc.collect()
     assert bytes(view) == b"still here"

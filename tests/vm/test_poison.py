@@ -28,11 +28,11 @@ def test_one_memory_is_marked_and_only_in_a_sanitized_build() -> None:
 def test_touching_poisoned_memory_ends_the_program(act: str) -> None:
     code = f"""
 from mbuf.vm.arena import Arena, Run
-from mbuf.vm.page import Memory, pane
+from mbuf.vm.page import Memory, view_of
 from mbuf.vm.poison import set_poisoned
 made = Memory()
 made.carve(Run(Arena(1), 0, 0, 1), 256, 256)
-view = pane(made, 0, 256, False)
+view = view_of(made, 0, 256, False)
 {act}
 print("whole", flush=True)
 set_poisoned(made, True)

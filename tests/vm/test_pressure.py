@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from mbuf.const import VM_LOW_KMEM, VM_LOW_PAGES
-from mbuf.vm.gauge import STALL, Gauge, fails, frozen, gauges, stalled
 from mbuf.vm.pressure import INTERVAL, Pressure
+from mbuf.vm.psi import STALL_US, PressureFile, failcnt, full_total, pressure_files, some_total
 
 Spawn = Callable[[Callable[[], object]], Any]
 OFTEN = 0.001
 
 
-class Bell(Gauge):
-    """A gauge that is armed with one end of a connection; urgent bytes at the other are pressure."""
+class Bell(PressureFile):
+    """A pressure file whose trigger is one end of a connection; urgent bytes at the other end are pressure."""
 
     def __init__(self, path: Path, fd: int) -> None:
-        super().__init__(path, fails)
+        super().__init__(path, failcnt)
         self.fd = fd
 
-    def arm(self) -> int:
+    def open_trigger(self) -> int:
         return self.fd
 
 
@@ -45,7 +45,7 @@ def test_the_default_is_a_look_a_second() -> None:
 def test_a_count_that_rises_ends_the_wait(tmp_path: Path, spawn: Spawn) -> None:
     file = tmp_path / "failcnt"
     file.write_text("0\n")
-    pressure = Pressure([Gauge(file, fails)], OFTEN)
+    pressure = Pressure([PressureFile(file, failcnt)], OFTEN)
     waiter = spawn(pressure.wait)
     file.write_text("1\n")
     assert waiter.done()
@@ -55,7 +55,7 @@ def test_a_count_that_rises_ends_the_wait(tmp_path: Path, spawn: Spawn) -> None:
 
 def test_a_count_that_rose_between_two_waits_is_seen(tmp_path: Path) -> None:
     (tmp_path / "failcnt").write_text("0\n")
-    pressure = Pressure([Gauge(tmp_path / "failcnt", fails)], OFTEN)
+    pressure = Pressure([PressureFile(tmp_path / "failcnt", failcnt)], OFTEN)
     for count in ("1\n", "2\n"):
         (tmp_path / "failcnt").write_text(count)
         assert pressure.wait()
@@ -65,7 +65,7 @@ def test_a_count_that_rose_between_two_waits_is_seen(tmp_path: Path) -> None:
 def test_every_gauge_is_looked_at_each_time(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text("0\n")
-    pressure = Pressure([Gauge(tmp_path / name, fails) for name in "ab"], OFTEN)
+    pressure = Pressure([PressureFile(tmp_path / name, failcnt) for name in "ab"], OFTEN)
     for name in "ab":
         (tmp_path / name).write_text("1\n")
     assert pressure.wait()
@@ -81,20 +81,22 @@ def test_it_says_why_and_tells_of_a_file_once(tmp_path: Path) -> None:
         file.write_text(f"some total={some}\nfull total={full}\n")
 
     stall(0, 0)
-    pressure = Pressure([Gauge(file, stalled, STALL), Gauge(file, frozen, STALL, VM_LOW_KMEM)], OFTEN)
+    pressure = Pressure(
+        [PressureFile(file, some_total, STALL_US), PressureFile(file, full_total, STALL_US, VM_LOW_KMEM)], OFTEN
+    )
     assert pressure.source == f"poll {file}"
-    stall(STALL, 0)
+    stall(STALL_US, 0)
     assert pressure.wait() == VM_LOW_PAGES
-    stall(2 * STALL, STALL)
+    stall(2 * STALL_US, STALL_US)
     assert pressure.wait() == VM_LOW_PAGES | VM_LOW_KMEM
-    stall(2 * STALL, 2 * STALL)
+    stall(2 * STALL_US, 2 * STALL_US)
     assert pressure.wait() == VM_LOW_KMEM
     pressure.close()
 
 
 def test_stop_ends_the_wait_now_and_from_now_on(tmp_path: Path, spawn: Spawn) -> None:
     (tmp_path / "failcnt").write_text("0\n")
-    for watched in ([], [Gauge(tmp_path / "failcnt", fails)]):
+    for watched in ([], [PressureFile(tmp_path / "failcnt", failcnt)]):
         pressure = Pressure(watched)
         waiter = spawn(pressure.wait)
         assert not pressure.stopped
@@ -182,8 +184,8 @@ def test_stop_and_close_come_from_any_thread_at_once(spawn: Spawn) -> None:
 
 def test_this_machine_says_how_it_is_watched() -> None:
     before = descriptors()
-    watched = gauges()
+    watched = pressure_files()
     pressure = Pressure(watched)
-    assert len(pressure.source.split(", ")) >= (len({gauge.path for gauge in watched}) or 1)
+    assert len(pressure.source.split(", ")) >= (len({file.path for file in watched}) or 1)
     pressure.close()
     assert descriptors() == before

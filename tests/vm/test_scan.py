@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.arena import Arena, Run
 from mbuf.vm.page import Memory
-from mbuf.vm.scan import index, pour, search, total
+from mbuf.vm.scan import copy_out, find, search, sum16
 
 #: (off, count) that are not in 8 bytes.
 OUTSIDE = [(-1, 1), (0, -1), (9, 0), (0, 9), (8, 1), (2**63 - 1, 1), (1, 2**63 - 1), (-(2**63), 0)]
@@ -36,16 +36,16 @@ def summed(data: bytes) -> int:
 
 @pytest.mark.parametrize("target", [bytearray(8), memoryview(bytearray(8)).cast("I")])
 def test_bytes_are_poured_into_a_buffer(target: Any) -> None:
-    pour(memory(b"01234567"), 2, 3, target, 4)
-    pour(memory(b"01234567"), 0, 0, target, 8)
+    copy_out(memory(b"01234567"), 2, 3, target, 4)
+    copy_out(memory(b"01234567"), 0, 0, target, 8)
     assert bytes(target) == b"\0\0\0\x00234\0"
 
 
 @pytest.mark.parametrize("at", [6, 8, 9, -1, 2**63 - 1])
-def test_nothing_is_poured_beside_a_buffer(at: int) -> None:
+def test_nothing_is_copied_beside_a_buffer(at: int) -> None:
     target = bytearray(8)
-    with pytest.raises(IndexError, match="shorter than"):
-        pour(memory(b"01234567"), 0, 3, target, at)
+    with pytest.raises(IndexError, match="too short"):
+        copy_out(memory(b"01234567"), 0, 3, target, at)
     assert target == bytes(8)
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_poured_beside_a_buffer(at: int) -> None:
 )
 def test_what_is_no_writable_buffer_is_not_poured_into(target: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        pour(memory(b"01234567"), 0, 3, target, 0)
+        copy_out(memory(b"01234567"), 0, 3, target, 0)
 
 
 def test_bytes_may_be_poured_into_where_they_are() -> None:
@@ -63,7 +63,7 @@ def test_bytes_may_be_poured_into_where_they_are() -> None:
     made = Memory()
     made.carve(Run(arena, 0, 0, 1), 0, 16)
     made.write(0, b"0123456789abcdef", 0, 16)
-    pour(made, 0, 8, memoryview(arena.map)[:16], 3)
+    copy_out(made, 0, 8, memoryview(arena.map)[:16], 3)
     assert made.read(0, 16) == b"01201234567bcdef"
 
 
@@ -74,25 +74,25 @@ def test_bytes_may_be_poured_into_where_they_are() -> None:
 @pytest.mark.parametrize("off", range(9))
 def test_bytes_add_up_wherever_they_lie(off: int, count: int) -> None:
     data = bytes((7 * n * n + 250) % 256 for n in range(off + count + 3))
-    assert total(memory(data), off, count) == summed(data[off : off + count])
+    assert sum16(memory(data), off, count) == summed(data[off : off + count])
 
 
 @pytest.mark.parametrize("byte", [b"\0", b"\xff", b"\x80", b"\0\xff", b"\xff\0"])
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 4096, 262_144])
 def test_carries_are_added_in(byte: bytes, count: int) -> None:
     data = byte * count
-    assert total(memory(data), 0, len(data)) == summed(data)
+    assert sum16(memory(data), 0, len(data)) == summed(data)
 
 
 def test_zeros_alone_add_up_to_nothing() -> None:
-    assert [total(memory(data), 0, len(data)) for data in (b"", bytes(9), b"\xff" * 4)] == [0, 0, 0xFFFF]
+    assert [sum16(memory(data), 0, len(data)) for data in (b"", bytes(9), b"\xff" * 4)] == [0, 0, 0xFFFF]
 
 
 @given(st.binary(max_size=300), st.integers(0, 300), st.integers(0, 300))
 def test_any_bytes_add_up(data: bytes, off: int, count: int) -> None:
     off = min(off, len(data))
     count = min(count, len(data) - off)
-    assert total(memory(data), off, count) == summed(data[off : off + count])
+    assert sum16(memory(data), off, count) == summed(data[off : off + count])
 
 
 # Searched.
@@ -112,7 +112,7 @@ def test_any_bytes_add_up(data: bytes, off: int, count: int) -> None:
     ],
 )
 def test_a_pattern_is_found_in_a_part(pattern: bytes, off: int, count: int, found: int) -> None:
-    assert index(memory(b"xabcxabb"), off, count, pattern) == found
+    assert find(memory(b"xabcxabb"), off, count, pattern) == found
 
 
 def fed(pieces: list[bytes], pattern: bytes) -> int:
@@ -164,16 +164,16 @@ def test_a_search_keeps_no_more_than_it_needs() -> None:
 
 
 def test_nothing_cannot_be_looked_for() -> None:
-    with pytest.raises(IndexError, match="nothing to look for"):
+    with pytest.raises(IndexError, match="the pattern is empty"):
         search(b"")
 
 
 # Bounds.
 
 VERBS = {
-    "pour": lambda m, off, count: pour(m, off, count, bytearray(8), 0),
-    "total": total,
-    "index": lambda m, off, count: index(m, off, count, b"a"),
+    "copy_out": lambda m, off, count: copy_out(m, off, count, bytearray(8), 0),
+    "sum16": sum16,
+    "find": lambda m, off, count: find(m, off, count, b"a"),
     "feed": lambda m, off, count: search(b"a").feed(m, off, count),
 }
 

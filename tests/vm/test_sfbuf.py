@@ -8,7 +8,7 @@ import pytest
 
 from mbuf import PAGE_SIZE, Inval, NoBufs, ReadOnly
 from mbuf.vm.arena import Arena, Run
-from mbuf.vm.page import pane
+from mbuf.vm.page import view_of
 from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import NSFBUFS, SfBufs
 
@@ -81,7 +81,7 @@ def test_a_window_is_for_reading(open_file: Open) -> None:
     seen = windows.alloc(open_file(windows), 0)
     with pytest.raises(ReadOnly):
         seen.write(0, b"x", 0, 1)
-    with pane(seen, 0, 4, False) as view:
+    with view_of(seen, 0, 4, False) as view:
         assert view.readonly
         with pytest.raises(TypeError):
             view[0] = 1
@@ -125,7 +125,7 @@ def test_a_view_is_a_use(open_file: Open) -> None:
     windows = SfBufs(1)
     file = open_file(windows)
     seen = windows.alloc(file, 0)
-    view = pane(seen, 0, 4, True)
+    view = view_of(seen, 0, 4, True)
     windows.free(seen)
     assert counted(windows) == (1, 1, 0, 1)
     with pytest.raises(NoBufs):
@@ -143,7 +143,7 @@ def test_a_view_takes_up_a_window_even_when_its_file_is_forgotten(open_file: Ope
     windows = SfBufs(1)
     file, other = open_file(windows), open_file(windows)
     seen = windows.alloc(file, 0)
-    view = pane(seen, 0, 4, True)
+    view = view_of(seen, 0, 4, True)
     windows.free(seen)
     windows.forget(file)
     file.close()

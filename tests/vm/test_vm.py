@@ -69,7 +69,10 @@ def test_free_pages_that_are_no_run_are_told_apart_from_none() -> None:
     assert vm.largest_run() == 1
     assert vm.take(3) == -1
     assert (vm.fails, vm.fragmented) == (1, 1)
-    assert str(vm.denied(3)) == ("out of runs of 3 pages: 4 of 8 pages are free, but no more than 1 in a row")
+    assert str(vm.denied(3)) == (
+        "out of runs of 3 contiguous pages: 4 of 8 pages are free, "
+        "but no more than 1 contiguous: use smaller clusters, or raise Vm(realmem=...)"
+    )
     assert vm.take(5) == -1
     assert (vm.fails, vm.fragmented) == (2, 1)
     assert str(vm.denied(5)) == "out of pages: 4 of 8 in use (Vm(realmem=...) sets the budget)"

@@ -4,8 +4,8 @@ from mbuf.packet.chain cimport Chain, cut, free_chain, link
 from mbuf.packet.mbuf cimport Mbuf, use_whole_storage
 from mbuf.packet.segment cimport capacity, check_alive, space
 from mbuf.pool.pool cimport Pool
-from mbuf.vm.commit cimport settle
-from mbuf.vm.page cimport pane
+from mbuf.vm.commit cimport run_releases
+from mbuf.vm.page cimport view_of
 
 cdef int M_NOWAIT, MT_DATA
 cdef Py_ssize_t MCLBYTES, MJUM16BYTES, MLEN

@@ -16,13 +16,13 @@ from mbuf.const import M_NOWAIT, MCLBYTES, MJUM16BYTES, MLEN, MT_DATA
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
-from mbuf.vm.page import pane
+from mbuf.vm.page import view_of
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, free_chain, link
     from mbuf.packet.mbuf import use_whole_storage
     from mbuf.packet.segment import capacity, check_alive, space
-    from mbuf.vm.commit import settle
+    from mbuf.vm.commit import run_releases
 
 #: Bytes that a read asks for: as many as in the next step if it got all, in the step before if it got less than those.
 STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES, 64 * MJUM16BYTES)
@@ -108,7 +108,7 @@ class Intake:
         spare = cut(last)
         if spare is not None:
             free_chain(spare)
-            settle()
+            run_releases()
         if before is None:
             return self._fitting(last)
         cut(before)
@@ -135,7 +135,7 @@ class Intake:
         small.buf.copy(small.off, m.buf, m.off, m.count)
         small.count = m.count
         free_chain(m)
-        settle()
+        run_releases()
         return small
 
 
@@ -145,7 +145,7 @@ def rooms_of(m: Mbuf | None, size: int) -> list[memoryview]:
     while m is not None and size > 0:
         check_alive(m)
         most = min(space(m), size)
-        rooms.append(pane(m.buf, m.off + m.count, most, False))
+        rooms.append(view_of(m.buf, m.off + m.count, most, False))
         size -= most
         m = cython.cast(Mbuf, m._next)
     return rooms

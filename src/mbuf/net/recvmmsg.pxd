@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.net.linux cimport iovec, mmsghdr
-from mbuf.vm.page cimport Memory, Window
+from mbuf.vm.page cimport Exporter, Memory
 
 
 cdef struct Told:
@@ -29,7 +29,7 @@ cdef class Inbox:
     cdef unsigned char *_controls
     cdef Told *_told
 
-    cdef int put(self, Py_ssize_t at, Window window) except -1
+    cdef int put(self, Py_ssize_t at, Exporter window) except -1
 
     @cython.locals(fd=cython.int, got=cython.int, error=cython.int, i=Py_ssize_t)
     cdef Py_ssize_t receive(self, sock, Py_ssize_t count) except? -1000

@@ -25,7 +25,7 @@ from mbuf.net.linux import (
     UDP_GRO,
 )
 from mbuf.net.peer import packed
-from mbuf.vm.page import Memory, Window, pane
+from mbuf.vm.page import Exporter, Memory, view_of
 
 if TYPE_CHECKING:
     import cython
@@ -125,7 +125,7 @@ class Inbox:
             PyMem_Free(self._controls)
             PyMem_Free(self._told)
 
-    def put(self, at: cython.Py_ssize_t, window: Window) -> None:
+    def put(self, at: cython.Py_ssize_t, window: Exporter) -> None:
         """Have bytes written to a window: to that of message `at // pieces`, as its piece `at % pieces`."""
         if not 0 <= at < self.messages * self.pieces:
             raise IndexError(f"there is no piece {at}")
@@ -171,7 +171,7 @@ class Inbox:
         views: list[memoryview] = []
         for window in self._room[i * self.pieces : (i + 1) * self.pieces]:
             if window is not None:
-                views.append(pane(window.buf, window.off, window.count, False))
+                views.append(view_of(window.buf, window.off, window.count, False))
         try:
             length, told, flags, name = sock.recvmsg_into(views, CONTROL, MSG_DONTWAIT)
         finally:

@@ -112,7 +112,7 @@ class Transfer:
 
     def _send_pages(self, sock: socket.socket, run: _Run, most: int) -> int:
         # Of a cut file sendfile(2) would send what there is, and then nothing, for ever.
-        run.file.there(run.start + run.left)
+        run.file.require_size(run.start + run.left)
         count = os.sendfile(sock.fileno(), run.file.fd, run.start, min(run.left, most))
         run.start += count
         run.left -= count

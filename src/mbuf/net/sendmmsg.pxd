@@ -2,8 +2,8 @@ cimport cython
 from cpython.ref cimport PyObject
 
 from mbuf.net.linux cimport iovec, mmsghdr
-from mbuf.vm.loan cimport Loan
-from mbuf.vm.page cimport Memory, Window
+from mbuf.vm.buffer_export cimport BufferExport
+from mbuf.vm.page cimport Exporter, Memory
 
 cdef int MSG_DONTWAIT, SOL_UDP, UDP_SEGMENT
 
@@ -17,7 +17,7 @@ cdef class Outbox:
     cdef Py_ssize_t _used
     cdef Py_ssize_t _first
     cdef list _kept
-    cdef list _loans
+    cdef list _exports
     cdef list _names
     cdef mmsghdr *_heads
     cdef iovec *_iov
@@ -26,9 +26,9 @@ cdef class Outbox:
     cdef Py_ssize_t *_marks
 
     @cython.locals(memory=Memory)
-    cdef int hold(self, Window window) except -1
+    cdef int hold(self, Exporter window) except -1
     cdef bint _goes_on(self, Memory memory, unsigned char *data)
-    cdef int lend(self, Loan lent) except -1
+    cdef int lend(self, BufferExport export) except -1
     cdef int seal(self, Py_ssize_t segment, bytes name, Py_ssize_t end, Py_ssize_t size) except -1
     cdef Py_ssize_t end(self, Py_ssize_t n)
     cdef Py_ssize_t size(self, Py_ssize_t n)
@@ -38,6 +38,6 @@ cdef class Outbox:
 
     cdef int _look_away(self) except -1
 
-    @cython.locals(lent=Loan)
+    @cython.locals(export=BufferExport)
     cdef int clear(self) except -1
     cdef Py_ssize_t left(self)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from mbuf.errors import Inval
 from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
 from mbuf.net.peer import unpacked
-from mbuf.vm.loan import Loan
-from mbuf.vm.page import Memory, Window, pane
+from mbuf.vm.buffer_export import BufferExport
+from mbuf.vm.page import Exporter, Memory, view_of
 
 if TYPE_CHECKING:
     import cython
@@ -54,7 +54,7 @@ class Outbox:
     is held counts as looked at until then, so that it stays whatever others do meanwhile.
     """
 
-    __slots__ = ("_first", "_kept", "_loans", "_names", "_sealed", "_used", "count", "messages", "pieces")
+    __slots__ = ("_first", "_kept", "_exports", "_names", "_sealed", "_used", "count", "messages", "pieces")
     if TYPE_CHECKING:
         messages: int
         pieces: int
@@ -76,7 +76,7 @@ class Outbox:
         self._used: cython.Py_ssize_t = 0
         self._first: cython.Py_ssize_t = 0
         self._kept: list[Any] = []
-        self._loans: list[Any] = []
+        self._exports: list[Any] = []
         self._names: list[Any] = []
         if cython.compiled:
             self._make()
@@ -122,7 +122,7 @@ class Outbox:
         """Pieces that there is room for."""
         return self.pieces - self._used
 
-    def hold(self, window: Window) -> int:
+    def hold(self, window: Exporter) -> int:
         """Add the bytes of a window to the message."""
         if self._used >= self.pieces:
             raise IndexError("there is no room for another piece")
@@ -140,7 +140,7 @@ class Outbox:
             self._iov[self._used].iov_base = data
             self._iov[self._used].iov_len = window.count
         else:
-            self._kept.append(pane(window.buf, window.off, window.count, True))
+            self._kept.append(view_of(window.buf, window.off, window.count, True))
         self._used += 1
         return 0
 
@@ -151,16 +151,16 @@ class Outbox:
             return False
         return cython.cast(cython.p_uchar, self._iov[last].iov_base) + self._iov[last].iov_len == data
 
-    def lend(self, lent: Loan) -> None:
-        """Add bytes on loan to the message; the loan ends with `clear`."""
+    def lend(self, export: BufferExport) -> None:
+        """Add an exported buffer to the message; `clear` releases it."""
         if self._used >= self.pieces:
             raise IndexError("there is no room for another piece")
-        self._loans.append(lent)
+        self._exports.append(export)
         if cython.compiled:
-            self._iov[self._used].iov_base = lent.ptr
-            self._iov[self._used].iov_len = lent.size
+            self._iov[self._used].iov_base = export.ptr
+            self._iov[self._used].iov_len = export.size
         else:
-            self._kept.append(memoryview(lent.obj))
+            self._kept.append(memoryview(export.obj))
         self._used += 1
 
     def seal(self, segment: cython.Py_ssize_t, name: Any, end: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
@@ -244,9 +244,9 @@ class Outbox:
             for view in self._kept:
                 view.release()
             self._kept.clear()
-        for lent in self._loans:
-            lent.release()
-        self._loans.clear()
+        for export in self._exports:
+            export.release()
+        self._exports.clear()
         self._names.clear()
         self.count = 0
         self._used = 0

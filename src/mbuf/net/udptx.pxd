@@ -7,7 +7,7 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.read cimport pieces
 from mbuf.packet.segment cimport check_alive
 from mbuf.pool.pool cimport Pool
-from mbuf.vm.loan cimport loan
+from mbuf.vm.buffer_export cimport export_buffer
 
 cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR
 cdef Py_ssize_t LONGEST, MESSAGES, PIECES, SEGMENTS, SHORT

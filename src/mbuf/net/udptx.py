@@ -23,7 +23,7 @@ from mbuf.net.peer import Peer
 from mbuf.net.sendmmsg import Outbox
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.loan import loan
+from mbuf.vm.buffer_export import export_buffer
 
 if not cython.compiled:
     from mbuf.packet.chain import length, next_checked
@@ -175,7 +175,7 @@ class Sender:
             if not self._fits(m):
                 if outbox.count == 0:
                     # More pieces than a call takes: this one packet is copied.
-                    outbox.lend(loan(bytes(m)))
+                    outbox.lend(export_buffer(bytes(m)))
                     outbox.seal(0, self._whom(m), at + 1, length(m))
                 break
             size = self._add(m)
@@ -236,7 +236,7 @@ class Sender:
                 if n.bits & M_NOTREADY:
                     raise Inval("push: a packet has bytes that aren't ready: they are still to be encrypted, or read")
                 for view in pieces(n):
-                    outbox.lend(loan(view))
+                    outbox.lend(export_buffer(view))
             elif n.count:
                 outbox.hold(n)
             total += n.count

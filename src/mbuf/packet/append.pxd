@@ -17,8 +17,8 @@ from mbuf.packet.chain cimport (
 from mbuf.packet.header cimport ROUNDS, chain_changed, move_header
 from mbuf.packet.segment cimport capacity, check_alive, space, start, writable
 from mbuf.packet.source cimport Source, source_of
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
-from mbuf.vm.loan cimport Loan
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
+from mbuf.vm.buffer_export cimport BufferExport
 
 cdef unsigned int M_EXTPG, M_PKTHDR
 cdef int M_NOWAIT
@@ -34,13 +34,13 @@ cdef void put_front(Chain m, Chain n) noexcept
 
 
 @cython.locals(last=Chain, more=Chain, size=Py_ssize_t, room=Py_ssize_t)
-cdef int append(Chain m, Loan data) except -1
-cdef void _commit_append(Chain m, Chain last, Loan data, Py_ssize_t count, Chain more) noexcept
+cdef int append(Chain m, BufferExport data) except -1
+cdef void _commit_append(Chain m, Chain last, BufferExport data, Py_ssize_t count, Chain more) noexcept
 
 
 @cython.locals(first=Chain, last=Chain, m=Chain, gap=Py_ssize_t, piece=Py_ssize_t)
 cdef Chain chain_of_bytes(
-    Source source, int kind, Py_ssize_t zeros, Loan data, Py_ssize_t at, Py_ssize_t size
+    Source source, int kind, Py_ssize_t zeros, BufferExport data, Py_ssize_t at, Py_ssize_t size
 )
 
 
@@ -48,7 +48,7 @@ cdef Chain chain_of_bytes(
     p=Chain, last=Chain, more=Chain, mark=cython.ulonglong, size=Py_ssize_t, skip=Py_ssize_t,
     before=Py_ssize_t, zeros=Py_ssize_t, there=Py_ssize_t, room=Py_ssize_t, end=Py_ssize_t,
 )
-cdef int copyback(Chain m, Py_ssize_t off, Loan data) except -1
+cdef int copyback(Chain m, Py_ssize_t off, BufferExport data) except -1
 
 
 @cython.locals(n=Chain, done=Py_ssize_t, piece=Py_ssize_t)
@@ -56,7 +56,7 @@ cdef Py_ssize_t _overlap(Chain m, Py_ssize_t skip, Py_ssize_t size) except -1
 
 
 @cython.locals(n=Chain, at=Py_ssize_t, piece=Py_ssize_t)
-cdef void _overwrite(Chain m, Py_ssize_t skip, Loan data, Py_ssize_t size) noexcept
+cdef void _overwrite(Chain m, Py_ssize_t skip, BufferExport data, Py_ssize_t size) noexcept
 
 
 @cython.locals(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.packet.source import Source
-    from mbuf.vm.loan import Loan
+    from mbuf.vm.buffer_export import BufferExport
 else:
     from mbuf.shadow import cython
 
@@ -38,7 +38,7 @@ if not cython.compiled:
     from mbuf.packet.pkthdr import add_len
     from mbuf.packet.segment import capacity, check_alive, space, start, writable
     from mbuf.packet.source import source_of
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 #: The bytes of a gap.
 ZEROS = bytes(MLEN)
@@ -62,10 +62,10 @@ def prepend(m: Chain, n: int, how: int, deadline: float | None) -> int:
             if head:
                 add_len(m.hdr, n)
             leave_commit()
-            settle()
+            run_releases()
             return 0
         free_chain(p)
-        settle()
+        run_releases()
         check_alive(m)
     raise chain_changed("prepend")
 
@@ -81,7 +81,7 @@ def put_front(m: Chain, n: Chain) -> None:
         link(n, rest)
 
 
-def append(m: Chain, data: Loan) -> int:
+def append(m: Chain, data: BufferExport) -> int:
     """Copy bytes to the end of the packet. See m_append."""
     check_alive(m)
     size = data.size
@@ -94,7 +94,7 @@ def append(m: Chain, data: Loan) -> int:
         more: Any = chain_of_bytes(source_of(m), last.kind, 0, data, room, size - room)
         if not m.alive or not last.alive or last is not last_of(m) or space(last) != room:
             free_chain(more)
-            settle()
+            run_releases()
             check_alive(m)
             last = last_of(m)
             room = space(last)
@@ -106,7 +106,7 @@ def append(m: Chain, data: Loan) -> int:
     raise chain_changed("append")
 
 
-def _commit_append(m: Chain, last: Chain, data: Loan, count: int, more: Any) -> None:
+def _commit_append(m: Chain, last: Chain, data: BufferExport, count: int, more: Any) -> None:
     """Write the first `count` bytes of data to the end of the last mbuf, and link the mbufs that hold the rest."""
     enter_commit()
     last.buf.store(last.off + last.count, data, 0, count)
@@ -118,7 +118,7 @@ def _commit_append(m: Chain, last: Chain, data: Loan, count: int, more: Any) -> 
     leave_commit()
 
 
-def chain_of_bytes(source: Source, kind: int, zeros: int, data: Loan, at: int, size: int) -> Any:
+def chain_of_bytes(source: Source, kind: int, zeros: int, data: BufferExport, at: int, size: int) -> Any:
     """Return a new chain of mbufs without clusters: `zeros` zeros, then `size` bytes of data from byte `at` on."""
     first: Chain = cython.cast(Chain, None)
     last: Chain = cython.cast(Chain, None)
@@ -137,12 +137,12 @@ def chain_of_bytes(source: Source, kind: int, zeros: int, data: Loan, at: int, s
             size -= piece
     except BaseException:
         free_chain(first)
-        settle()
+        run_releases()
         raise
     return first
 
 
-def copyback(m: Chain, off: int, data: Loan) -> int:
+def copyback(m: Chain, off: int, data: BufferExport) -> int:
     """Write data over the packet from byte `off` on. See m_copyback."""
     size = data.size
     for _ in range(ROUNDS):
@@ -164,7 +164,7 @@ def copyback(m: Chain, off: int, data: Loan) -> int:
             more = chain_of_bytes(source_of(m), last.kind, zeros, data, there + room, size - there - room)
             if not m.alive or fingerprint(m) != mark or (room and space(last) < room):
                 free_chain(more)
-                settle()
+                run_releases()
                 continue
         end = before + skip + size
         if not size:
@@ -196,7 +196,7 @@ def _overlap(m: Chain, skip: int, size: int) -> int:
     return done
 
 
-def _overwrite(m: Chain, skip: int, data: Loan, size: int) -> None:
+def _overwrite(m: Chain, skip: int, data: BufferExport, size: int) -> None:
     """In a commit: write the first `size` bytes of data over the chain, from byte `skip` of `m` on."""
     at = 0
     n: Any = m
@@ -240,11 +240,11 @@ def makespace(m: Chain, skip: int, size: int) -> tuple[Any, int]:
         except BaseException:
             free_chain(top)
             free_chain(fresh)
-            settle()
+            run_releases()
             raise
         free_chain(top)
         free_chain(fresh)
-        settle()
+        run_releases()
     raise chain_changed("makespace")
 
 
@@ -307,6 +307,6 @@ def _tail_copy(source: Source, m: Chain, at: int, rest: int) -> Any:
             rest -= piece
     except BaseException:
         free_chain(top)
-        settle()
+        run_releases()
         raise
     return top

@@ -6,9 +6,9 @@ from mbuf.packet.pkthdr cimport PktHdr, reset_header
 from mbuf.packet.segment cimport check_alive, space
 from mbuf.packet.segmentation cimport init_pkthdr_like
 from mbuf.packet.source cimport Source
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
-from mbuf.vm.loan cimport Loan
-from mbuf.vm.page cimport pane
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
+from mbuf.vm.buffer_export cimport BufferExport
+from mbuf.vm.page cimport view_of
 
 cdef int M_NOWAIT, MT_DATA
 cdef unsigned int M_PKTHDR
@@ -16,14 +16,14 @@ cdef Py_ssize_t MHLEN, MINCLSIZE
 
 
 @cython.locals(n=Chain, at=Py_ssize_t, piece=Py_ssize_t)
-cpdef Mbuf fill_chain(Mbuf m, Loan data, Py_ssize_t align)
+cpdef Mbuf fill_chain(Mbuf m, BufferExport data, Py_ssize_t align)
 
 
 @cython.locals(
     top=Chain, last=Chain, m=Chain, made=Mbuf, at=Py_ssize_t, size=Py_ssize_t, large=cython.bint,
     mark=cython.ulonglong,
 )
-cpdef Mbuf from_device(Source source, Loan data, Py_ssize_t off, rcvif, copy, view)
+cpdef Mbuf from_device(Source source, BufferExport data, Py_ssize_t off, rcvif, copy, view)
 
 
 @cython.locals(top=Mbuf, last=Mbuf, m=Mbuf, rest=Py_ssize_t)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.packet.source import Source
-    from mbuf.vm.loan import Loan
+    from mbuf.vm.buffer_export import BufferExport
 else:
     from mbuf.shadow import cython
 
@@ -23,17 +23,17 @@ from mbuf.errors import Freed
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.vm.page import pane
+from mbuf.vm.page import view_of
 
 if not cython.compiled:
     from mbuf.packet.chain import fingerprint, free_chain, link, link_last, own_header
     from mbuf.packet.pkthdr import reset_header
     from mbuf.packet.segment import check_alive, space
     from mbuf.packet.segmentation import init_pkthdr_like
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
-def fill_chain(m: Mbuf, data: Loan, align: int) -> Mbuf:
+def fill_chain(m: Mbuf, data: BufferExport, align: int) -> Mbuf:
     """Copy data to a new chain, which has room for it; `align` bytes stay free before it. See m_uiotombuf."""
     if m is None or data is None:
         raise TypeError("fill_chain: give the chain to fill, and what to fill it with")
@@ -55,7 +55,7 @@ def fill_chain(m: Mbuf, data: Loan, align: int) -> Mbuf:
 
 def from_device(
     source: Source,
-    data: Loan,
+    data: BufferExport,
     off: int,
     rcvif: Any,
     copy: Callable[[memoryview, memoryview], object] | None,
@@ -97,14 +97,14 @@ def from_device(
             at = 0
             m = top
             while m is not None:
-                copy(view[at : at + m.count], pane(m.buf, m.off, m.count, False))
+                copy(view[at : at + m.count], view_of(m.buf, m.off, m.count, False))
                 if fingerprint(top) != mark:
                     raise Freed("devget: the copy routine has changed the packet: it may only write bytes")
                 at += m.count
                 m = m._next
     except BaseException:
         free_chain(top)
-        settle()
+        run_releases()
         raise
     made: Mbuf = cython.cast(Mbuf, top)
     return made

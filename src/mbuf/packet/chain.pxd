@@ -13,8 +13,8 @@ from mbuf.packet.segment cimport (
     storage_of,
     writable,
 )
-from mbuf.uma.item cimport Item, MbufItem, send_home
-from mbuf.vm.commit cimport LATCH, Latch, enter_commit, finish_drop, leave_commit, put
+from mbuf.uma.item cimport Item, MbufItem, free_item
+from mbuf.vm.commit cimport LATCH, Latch, enter_commit, run_releases_unraisable, leave_commit, release_later
 from mbuf.vm.references cimport mbuf_references
 
 cdef unsigned char DOOMED, LIVE
@@ -30,7 +30,7 @@ cdef class Chain(Segment):
     cdef bint before_export(self) except -1
 
     @cython.locals(item=MbufItem, dropped=cython.bint)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
 
 
 cdef void drop(Chain m) noexcept

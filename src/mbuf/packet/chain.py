@@ -32,8 +32,8 @@ if not cython.compiled:
     from mbuf.packet.ext import lone_packet
     from mbuf.packet.pkthdr import has_references, reset_header
     from mbuf.packet.segment import check_alive, raise_freed, raise_not_live, storage_of, writable
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import LATCH, enter_commit, finish_drop, leave_commit, put
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import LATCH, enter_commit, leave_commit, release_later, run_releases_unraisable
 
 
 @cython.no_gc
@@ -55,7 +55,7 @@ class Chain(Segment):
             )
         return not writable(self)
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """From the release list: free this mbuf if it was dropped, or waits for its m-free probe."""
         if not self.dropped and self.alive != DOOMED:
             return 0
@@ -65,12 +65,12 @@ class Chain(Segment):
         if self.alive:
             item: MbufItem = self.item
             try:
-                source: Any = item.home.source
+                source: Any = item.zone.source
                 if dropped and source is not None:
                     source.dropped(item)
-                if item.home.probes.on and self.alive:
+                if item.zone.probes.on and self.alive:
                     self.alive = DOOMED
-                    item.home.probes.fire("m-free", self)
+                    item.zone.probes.fire("m-free", self)
             except BaseException as error:  # a warning that is an error; raised below, when all is freed
                 failure = error
             enter_commit()
@@ -90,8 +90,8 @@ class Chain(Segment):
 def drop(m: Chain) -> None:
     """Free a live mbuf whose last reference is gone, as soon as no commit runs."""
     m.dropped = True
-    put(m)
-    finish_drop()
+    release_later(m)
+    run_releases_unraisable()
 
 
 def unlink_all(m: Chain) -> None:
@@ -205,7 +205,7 @@ def set_next(m: Chain, n: Any) -> None:
         check_link(m, n, "next")
     enter_commit()
     if before is not None and m.held:
-        LATCH.cuts += 1
+        LATCH.unlinks += 1
     cut(m)
     if n is not None:
         link(m, n)
@@ -222,7 +222,7 @@ def set_nextpkt(m: Chain, n: Any) -> None:
     if before is not None:
         before.held = False
         if m.held:
-            LATCH.cuts += 1
+            LATCH.unlinks += 1
     m._nextpkt = None
     if n is not None:
         n.held = True
@@ -277,7 +277,7 @@ def release_probed(m: Chain) -> None:
     """In a commit: put an mbuf on the release list, which fires its m-free probe and then frees it."""
     if m.alive != DOOMED:
         m.alive = DOOMED
-        put(m)
+        release_later(m)
 
 
 def release_now(m: Chain) -> None:
@@ -286,7 +286,7 @@ def release_now(m: Chain) -> None:
     item.handle = m
     m.alive = False
     if m.held:
-        LATCH.cuts += 1
+        LATCH.unlinks += 1
     if m._nextpkt is not None:
         _release_nextpkt(m)
     if m.bits & M_PKTHDR and (m.hdr.rcvif_or_tag is not None or m.hdr.tags is not None or header_shared(m)):
@@ -294,7 +294,7 @@ def release_now(m: Chain) -> None:
     if m.bits & M_EXT and not lone_packet(cython.cast(Storage, m.buf)):
         storage_of(m).unref(item)
     else:
-        send_home(item)
+        free_item(item)
 
 
 def _release_nextpkt(m: Chain) -> None:
@@ -302,7 +302,7 @@ def _release_nextpkt(m: Chain) -> None:
     p: Any = m._nextpkt
     p.held = False
     m._nextpkt = None
-    put(p)
+    release_later(p)
 
 
 def _release_header(m: Chain, item: Item, bits: int) -> None:
@@ -318,7 +318,7 @@ def _release_header(m: Chain, item: Item, bits: int) -> None:
             item.link = hdr.tags
             hdr.tags = None
     m.hdr = cython.cast(PktHdr, None)
-    put(hdr)
+    release_later(hdr)
 
 
 def release_chain(m: Any) -> None:
@@ -330,7 +330,7 @@ def release_chain(m: Any) -> None:
 
 
 def free_chain(m: Any) -> None:
-    """Free a chain that has no holder, or None, in a commit; the caller calls `settle` afterwards."""
+    """Free a chain that has no holder, or None, in a commit; the caller calls `run_releases` afterwards."""
     enter_commit()
     release_chain(m)
     leave_commit()
@@ -372,7 +372,7 @@ if not cython.compiled:
 
     def release(m: Chain) -> None:
         """In a commit: free one live mbuf, whose `next` was cut; if its probe has listeners, after the commit."""
-        if m.alive == DOOMED or m.item.home.probes.on:
+        if m.alive == DOOMED or m.item.zone.probes.on:
             release_probed(m)
         else:
             release_now(m)

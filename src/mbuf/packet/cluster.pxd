@@ -1,19 +1,26 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage
-from mbuf.uma.item cimport send_home
-from mbuf.vm.commit cimport check_latch, enter_commit, finish_drop, leave_commit, put, settle
-from mbuf.vm.page cimport Window
+from mbuf.uma.item cimport free_item
+from mbuf.vm.commit cimport (
+    check_latch,
+    enter_commit,
+    run_releases_unraisable,
+    leave_commit,
+    release_later,
+    run_releases,
+)
+from mbuf.vm.page cimport Exporter
 
 
 @cython.no_gc
-cdef class Cluster(Window):
+cdef class Cluster(Exporter):
     @cython.locals(storage=Storage)
     cdef int end(self) except -1
 
     @cython.locals(storage=Storage)
     cdef Storage take(self)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
 
 
 @cython.locals(c=Cluster)

@@ -11,16 +11,23 @@ else:
 
 from mbuf.errors import Freed
 from mbuf.packet.ext import Storage
-from mbuf.vm.page import Window
+from mbuf.vm.page import Exporter
 
 if not cython.compiled:
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import check_latch, enter_commit, finish_drop, leave_commit, put, settle
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import (
+        check_latch,
+        enter_commit,
+        leave_commit,
+        release_later,
+        run_releases,
+        run_releases_unraisable,
+    )
 
 
 @cython.no_gc
 @cython.cclass
-class Cluster(Window):
+class Cluster(Exporter):
     """A cluster without an mbuf. Get one from `pool.cljget(None, ...)`. See m_cljget in mbuf(9).
 
     `m.cljset(cluster)` gives it to an mbuf; `free`, or dropping it, gives it back to its zone. After either, each
@@ -48,13 +55,13 @@ class Cluster(Window):
         check_latch()
         self.before_export()
         self.end()
-        settle()
+        run_releases()
 
     def end(self) -> None:
         """Give the cluster back to its zone."""
         storage = self.take()
         enter_commit()
-        send_home(storage)
+        free_item(storage)
         leave_commit()
 
     def take(self) -> Storage:
@@ -71,10 +78,10 @@ class Cluster(Window):
 
     def __del__(self) -> None:
         if self.buf is not None:
-            put(self)
-            finish_drop()
+            release_later(self)
+            run_releases_unraisable()
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """From the release list: give back a dropped cluster, unless it was freed or attached meanwhile."""
         if self.buf is not None:
             self.end()

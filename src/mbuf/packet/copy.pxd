@@ -26,7 +26,7 @@ from mbuf.packet.header cimport (
 from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, has_references, reset_header
 from mbuf.packet.segment cimport capacity, check_alive, storage_of
 from mbuf.packet.source cimport Source, source_of
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t M_COPYALL, MHLEN, MINCLSIZE, MPKTHSIZE

@@ -50,7 +50,7 @@ if not cython.compiled:
     from mbuf.packet.pkthdr import add_len, copy_header, has_references, reset_header
     from mbuf.packet.segment import capacity, check_alive, storage_of
     from mbuf.packet.source import source_of
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 # Sharing.
@@ -161,7 +161,7 @@ def _share_one(m: Chain, skip: int, count: int, how: int, deadline: float | None
         return n
     leave_commit()
     free_chain(n)
-    settle()
+    run_releases()
     return None
 
 
@@ -207,10 +207,10 @@ def _duplicate(m: Chain, skip: int, count: int, whole: bool, how: int, deadline:
         except BaseException:
             free_chain(first)
             discard_header(held)
-            settle()
+            run_releases()
             raise
         free_chain(first)
-        settle()
+        run_releases()
     discard_header(held)
     raise chain_changed("copym")
 
@@ -269,10 +269,10 @@ def dup(m: Chain, how: int, deadline: float | None) -> Any:
         except BaseException:
             free_chain(first)
             discard_header(held)
-            settle()
+            run_releases()
             raise
         free_chain(first)
-        settle()
+        run_releases()
     discard_header(held)
     raise chain_changed("dup")
 
@@ -365,12 +365,12 @@ def split(m: Chain, keep: int, how: int, deadline: float | None) -> Any:
             free_chain(n)
             if tag is not None:
                 tag.rele()
-            settle()
+            run_releases()
             raise
         free_chain(n)
         if tag is not None:
             tag.rele()
-        settle()
+        run_releases()
     raise chain_changed("split")
 
 

@@ -1,7 +1,15 @@
 cimport cython
 
-from mbuf.uma.item cimport Item, send_home
-from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, leave_commit, put, settle
+from mbuf.uma.item cimport Item, free_item
+from mbuf.vm.commit cimport (
+    Releasable,
+    check_latch,
+    enter_commit,
+    run_releases_unraisable,
+    leave_commit,
+    release_later,
+    run_releases,
+)
 
 
 @cython.no_gc
@@ -9,4 +17,4 @@ cdef class DeferredFree(Releasable):
     cdef Item item
 
     @cython.locals(item=Item)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1

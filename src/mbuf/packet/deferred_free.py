@@ -13,8 +13,15 @@ from mbuf.uma.item import Item
 from mbuf.vm.commit import Releasable
 
 if not cython.compiled:
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import check_latch, enter_commit, finish_drop, leave_commit, put, settle
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import (
+        check_latch,
+        enter_commit,
+        leave_commit,
+        release_later,
+        run_releases,
+        run_releases_unraisable,
+    )
 
 
 @cython.no_gc
@@ -35,22 +42,22 @@ class DeferredFree(Releasable):
     def free(self) -> None:
         """Give the item back to its zone. Calling it again has no effect."""
         check_latch()
-        self.let_go()
-        settle()
+        self.on_release()
+        run_releases()
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """Give the item back to its zone, if that wasn't done."""
         item, self.item = self.item, cython.cast(Item, None)
         if item is not None:
             enter_commit()
-            send_home(item)
+            free_item(item)
             leave_commit()
         return 0
 
     def __del__(self) -> None:
         if self.item is not None:
-            put(self)
-            finish_drop()
+            release_later(self)
+            run_releases_unraisable()
 
 
 if not cython.compiled:

@@ -26,7 +26,7 @@ from mbuf.packet.plan cimport Plan, free_all, plan
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.trim cimport join
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef unsigned int M_PKTHDR
 cdef int MT_DATA

@@ -37,7 +37,7 @@ if not cython.compiled:
     from mbuf.packet.segment import check_alive
     from mbuf.packet.source import source_of
     from mbuf.packet.trim import join
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def defrag(m: Chain, how: int, deadline: float | None) -> int:
@@ -81,10 +81,10 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
         except BaseException:
             free_chain(top)
             discard_header(held)
-            settle()
+            run_releases()
             raise
         free_chain(top)
-        settle()
+        run_releases()
     else:
         discard_header(held)
         raise chain_changed("defrag")
@@ -134,7 +134,7 @@ def _replace_with(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> N
         link(top, old)
     release_chain(top)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
@@ -174,10 +174,10 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
         except BaseException:
             free_chain(top)
             discard_header(held)
-            settle()
+            run_releases()
             raise
         free_chain(top)
-        settle()
+        run_releases()
     discard_header(held)
     raise chain_changed("fragment")
 
@@ -221,6 +221,6 @@ def _clusters(m: Chain, requests: list[tuple[int, int]], how: int, deadline: flo
             reserved.append(source_of(m).getcl(how, kind, flags, deadline))
     except BaseException:
         free_all(reserved)
-        settle()
+        run_releases()
         raise
     return reserved

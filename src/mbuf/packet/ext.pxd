@@ -1,7 +1,7 @@
 cimport cython
 
-from mbuf.uma.item cimport Home, Item, MbufItem, send_home
-from mbuf.vm.commit cimport enter_commit, leave_commit, put
+from mbuf.uma.item cimport ItemOwner, Item, MbufItem, free_item
+from mbuf.vm.commit cimport enter_commit, leave_commit, release_later
 
 cdef int EXT_PACKET
 cdef Py_ssize_t _COUNT
@@ -45,7 +45,7 @@ cdef class Storage(Item):
     cdef void views_gone(self) noexcept
 
     @cython.locals(item=Item)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
     cdef int end(self, Item item) except -1
 
 

@@ -26,7 +26,7 @@ Counting. `ref` and `unref` are parts of commits, so they can't fail, and call n
 fail is done before: `check_share` refuses, and `make_sharer` makes what the new mbuf will refer to (the storage
 itself; for unmapped pages, an object for each mbuf). `unref` of the last user calls `finish` in the same commit if
 nothing of the storage can run user code. Otherwise (it has tags, or in a subclass a lent buffer, a free routine,
-pages) it notes the item in `link` and puts the storage on the release list; after the commit `let_go` calls
+pages) it notes the item in `link` and puts the storage on the release list; after the commit `on_release` calls
 `end`, which does what may run user code, and then gives back the items.
 
 Views. A memoryview of the bytes isn't a user; `exports` counts views. If there are views when the last user is freed,
@@ -62,8 +62,8 @@ for _n, _kind in enumerate(CLUSTERS):
     _SIZES[_n], _TYPES[_n] = _kind.size, _kind.ext_type
 
 if not cython.compiled:
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import enter_commit, leave_commit, put
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later
 
     def lone_packet(storage: Storage) -> bool:
         """True for the cluster of a packet with one user, no owner and no view: its mbuf can be freed in one step."""
@@ -96,7 +96,7 @@ class Storage(Item):
     """A cluster: an item of a cluster zone, and the fields of `struct m_ext` that its users share."""
 
     #: `users` is 0 for storage whose uses something else counts. `link` (see `Item`) is the item of the mbuf with which
-    #: the use ended, until `let_go`.
+    #: the use ended, until `on_release`.
     __slots__ = ("owner", "type", "users")
     owner: Item | None
     type: int
@@ -177,14 +177,14 @@ class Storage(Item):
         """In a commit: count off the mbuf of `item`, which is freed. See the table above."""
         if lone_packet(self):
             # The cluster stays paired with its mbuf.
-            send_home(item)
+            free_item(item)
         elif self.users > 1:
             self.users -= 1
             if item is not self.owner:
-                send_home(item)
+                free_item(item)
         elif self.owner is not None and self.owner.link is not None:
             self.link = item
-            put(self)
+            release_later(self)
         else:
             self.finish(item)
 
@@ -195,7 +195,7 @@ class Storage(Item):
             owner = cython.cast(MbufItem, item if self.owner is None else self.owner)
             if owner.cluster is self:
                 owner.cluster = None
-            send_home(self)
+            free_item(self)
             self.free_items(item)
         elif self.exports and self.has_views():
             self.wait_for_views(item)
@@ -206,18 +206,18 @@ class Storage(Item):
         """In a commit: the last user is freed while there are views: keep owner and bytes until `views_gone`."""
         owner = item if self.owner is None else self.owner
         self.owner = owner
-        owner.home.held += 1
+        owner.zone.held += 1
         self.hold()
         if item is not owner:
-            send_home(item)
+            free_item(item)
 
     def free_items(self, item: Item) -> None:
         """In a commit: give back the item of the last user, and that of the owner if it is another."""
         owner = self.owner
         self.owner = None
         if owner is not None and owner is not item:
-            send_home(owner)
-        send_home(item)
+            free_item(owner)
+        free_item(item)
 
     def views_gone(self) -> None:
         """In a commit: the last view was released after the last user was freed."""
@@ -225,16 +225,16 @@ class Storage(Item):
         if owner is None:
             Item.views_gone(self)
         else:
-            owner.home.held -= 1
+            owner.zone.held -= 1
             self.unref(owner)
 
     # Called from the release list: may run user code.
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """End the use if there was a last user; otherwise this is a cluster to be given back."""
         item = cython.cast(Item, self.link)
         if self.gone or item is None:
-            Item.let_go(self)
+            Item.on_release(self)
         else:
             self.link = None
             self.end(item)

@@ -1,9 +1,9 @@
 cimport cython
 
 from mbuf.packet.ext cimport Storage, free_tags
-from mbuf.uma.item cimport Home, Item, send_home
-from mbuf.vm.commit cimport enter_commit, leave_commit, put
-from mbuf.vm.loan cimport Loan
+from mbuf.uma.item cimport ItemOwner, Item, free_item
+from mbuf.vm.commit cimport enter_commit, leave_commit, release_later
+from mbuf.vm.buffer_export cimport BufferExport
 from mbuf.vm.ints cimport clip
 
 cdef unsigned int _MAX_USES
@@ -24,7 +24,7 @@ cdef class External(Storage):
     cdef Py_ssize_t uses
     cdef bint released
 
-    cdef int init(self, Loan of, int type, RefCount refs) except -1
+    cdef int init(self, BufferExport of, int type, RefCount refs) except -1
     cdef int check_refs(self) except -1
     cdef void attached(self) noexcept
     cdef int set_free_cb(self, free, arg1, arg2, call) except -1
@@ -38,5 +38,5 @@ cdef class External(Storage):
 
 
 @cython.locals(made=External)
-cdef External external(Loan of, int type, RefCount refs)
+cdef External external(BufferExport of, int type, RefCount refs)
 cdef bint freeable(Py_ssize_t type) noexcept

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Ext, Storage
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Item, ItemOwner
+from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.ints import clip
-from mbuf.vm.loan import Loan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,8 @@ else:
 
 if not cython.compiled:
     from mbuf.packet.ext import free_tags
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import enter_commit, leave_commit, put
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later
 
 #: The largest count of uses.
 _MAX_USES = (1 << 32) - 1
@@ -74,9 +74,9 @@ class External(Storage):
     def __init__(self) -> None:
         raise TypeError("external storage can't be made directly: call m.extadd or pool.wrap")
 
-    def init(self, of: Loan, type: int, refs: RefCount | None) -> None:
+    def init(self, of: BufferExport, type: int, refs: RefCount | None) -> None:
         """Set the fields for a storage with one user, which `attached` counts in `refs`."""
-        self.borrow(of)
+        self.use_export(of)
         self.obj = of.obj
         self.extent = of.size
         self.type = type
@@ -85,7 +85,7 @@ class External(Storage):
         self.users = 1 if refs is None else 0
         if not cython.compiled:
             self.owner = self.link = None
-            self.home = cython.cast(Home, None)
+            self.zone = cython.cast(ItemOwner, None)
             self.released = False
             self.free_cb: tuple[Any, ...] | None = None
 
@@ -145,36 +145,36 @@ class External(Storage):
                 self.users -= 1
                 self.uses -= 1
                 if item is not self.owner:
-                    send_home(item)
+                    free_item(item)
                 return
         elif self.refs.uses > 1:
             self.refs.uses -= 1
             self.uses -= 1
-            send_home(item)
+            free_item(item)
             if self.uses == 0:
                 # Other storages use the memory still. This one releases its buffer when there are no views.
                 if self.exports and self.has_views():
                     self.hold()
                 else:
-                    put(self)
+                    release_later(self)
             return
         if self.exports and self.has_views():
             self.wait_for_views(item)
         else:
             self.link = item
-            put(self)
+            release_later(self)
 
     def views_gone(self) -> None:
         owner = self.owner
         if owner is not None:
-            owner.home.held -= 1
+            owner.zone.held -= 1
             self.link = owner
-        put(self)
+        release_later(self)
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         item = cython.cast(Item, self.link)
         if self.gone:
-            Item.let_go(self)
+            Item.on_release(self)
         elif item is not None:
             self.link = None
             self.end(item)
@@ -192,7 +192,7 @@ class External(Storage):
             finally:
                 self.released = True
                 # From here on the program may do anything with the memory.
-                self.give_back()
+                self.end_export()
             if self.free_cb is not None and self.free_cb[0] is not None:
                 self.free_cb[3](owner, self, self.free_cb[0])
         finally:
@@ -205,7 +205,7 @@ class External(Storage):
         """Release the buffer; no free routine is called."""
         self.released = True
         try:
-            self.give_back()
+            self.end_export()
         finally:
             self._drop_references()
 
@@ -229,14 +229,14 @@ class External(Storage):
         self.owner = None
         if owner is not None and owner is not item:
             if owner.link is not None:
-                put(owner.link)
+                release_later(owner.link)
                 owner.link = None
-            send_home(owner)
+            free_item(owner)
         self.uses = 0
-        put(self)
+        release_later(self)
 
 
-def external(of: Loan, type: int, refs: RefCount | None) -> External:
+def external(of: BufferExport, type: int, refs: RefCount | None) -> External:
     """Return a storage in the memory of a buffer."""
     made: External = External.__new__(External)
     made.init(of, type, refs)

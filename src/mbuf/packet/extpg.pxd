@@ -18,9 +18,9 @@ from mbuf.packet.mapped cimport Mapped, discard, mapped, ref_root
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.unmapped cimport Unmapped, alloc_frames, check_page_count, free_frames
-from mbuf.uma.item cimport Item, send_home
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
-from mbuf.vm.loan cimport Loan, loan
+from mbuf.uma.item cimport Item, free_item
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
+from mbuf.vm.buffer_export cimport BufferExport, export_buffer
 from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXT, M_EXTPG, M_RDONLY
@@ -63,7 +63,7 @@ cdef int _replace_unmapped(Chain m, list made) except -1
 cdef Chain _attach_all(Chain first, Item item)
 
 
-@cython.locals(pages=Unmapped, mark=cython.ulonglong, data=Loan)
+@cython.locals(pages=Unmapped, mark=cython.ulonglong, data=BufferExport)
 cdef int unmapped_compress(Chain m) except -1
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.vm.loan import Loan
+    from mbuf.vm.buffer_export import BufferExport
 else:
     from mbuf.shadow import cython
 
@@ -51,8 +51,8 @@ if not cython.compiled:
     from mbuf.packet.segment import check_alive
     from mbuf.packet.source import source_of
     from mbuf.packet.unmapped import alloc_frames, check_page_count, free_frames
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
-    from mbuf.vm.loan import loan
+    from mbuf.vm.buffer_export import export_buffer
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def pages_of(m: Chain, verb: str) -> Unmapped:
@@ -114,13 +114,13 @@ def unmapped_to_ext(m: Chain) -> int:
             if fingerprint(m) == mark:
                 done = True
                 _replace_unmapped(m, made)
-                settle()
+                run_releases()
                 return 0
         finally:
             if not done:
                 for first in made:
                     _discard_all(first)
-                settle()
+                run_releases()
     raise chain_changed("unmapped_to_ext")
 
 
@@ -236,7 +236,7 @@ def unmapped_compress(m: Chain) -> None:
         if pages.refcnt() != 1 or pages.tls is not None:
             raise Busy("unmapped_compress: another mbuf or a TLS session uses the pages too")
         mark = fingerprint(m)
-        data: Loan = loan(pages.read(m.off, m.count))
+        data: BufferExport = export_buffer(pages.read(m.off, m.count))
         if m.alive and fingerprint(m) == mark and pages.refcnt() == 1 and pages.tls is None:
             break
     else:
@@ -250,7 +250,7 @@ def unmapped_compress(m: Chain) -> None:
         m.buf.store(MHSIZE, data, 0, m.count)
     finally:
         leave_commit()
-    settle()
+    run_releases()
 
 
 def free_notready(m: Chain, todo: int) -> Any:
@@ -285,7 +285,7 @@ def free_notready(m: Chain, todo: int) -> Any:
         release(p)
         p = rest
     leave_commit()
-    settle()
+    run_releases()
     return p
 
 
@@ -334,8 +334,8 @@ def mapped_to_unmapped(m: Chain, size: int, most: int, how: int, deadline: float
                 return top
         except BaseException:
             free_chain(top)
-            settle()
+            run_releases()
             raise
         free_chain(top)
-        settle()
+        run_releases()
     raise chain_changed("mapped_to_unmapped")

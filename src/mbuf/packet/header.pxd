@@ -4,7 +4,7 @@ from mbuf.packet.chain cimport Chain, header_shared, last_of, length, next_check
 from mbuf.packet.pkthdr cimport PktHdr, copy_header, has_references, reset_header
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.tag cimport TagList
-from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, release_later, run_releases
 
 cdef unsigned int CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_PROTOFLAGS, M_RDONLY
 cdef Py_ssize_t MHLEN, MPKTHSIZE

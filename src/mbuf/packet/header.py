@@ -37,7 +37,7 @@ if not cython.compiled:
     from mbuf.packet.chain import header_shared, last_of, length, next_checked, pkthdr_of
     from mbuf.packet.pkthdr import copy_header, has_references, reset_header
     from mbuf.packet.segment import check_alive
-    from mbuf.vm.commit import enter_commit, leave_commit, put, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later, run_releases
 
 #: How many times a method tries to change a chain that is changed by other code meanwhile, before it raises `Busy`.
 ROUNDS = 8
@@ -99,7 +99,7 @@ def discard_header(held: HeaderCopy | None) -> int:
     try:
         if tags is not None:
             tags.release()
-            settle()
+            run_releases()
     finally:
         if tag is not None:
             tag.rele()
@@ -131,7 +131,7 @@ def drop_header(m: Chain) -> None:
         hdr: PktHdr = m.hdr
         m.hdr = cython.cast(PktHdr, None)
         hdr.removed = True
-        put(hdr)
+        release_later(hdr)
     elif header_shared(m):
         # The program refers to it, and may set references in it.
         m.hdr = cython.cast(PktHdr, None)
@@ -148,7 +148,7 @@ def move_header(m: Chain, from_: Chain) -> None:
     if had and has_references(spare):
         from_.hdr = cython.cast(PktHdr, None)
         spare.removed = True
-        put(spare)
+        release_later(spare)
     elif shared:
         from_.hdr = cython.cast(PktHdr, None)
     else:
@@ -181,7 +181,7 @@ def demote_pkthdr(m: Chain) -> None:
     enter_commit()
     drop_header(m)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def demote(m: Chain, all: bool, keep: int) -> None:
@@ -196,7 +196,7 @@ def demote(m: Chain, all: bool, keep: int) -> None:
     enter_commit()
     demote_all(first, keep)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def demote_all(m: Any, keep: int) -> None:
@@ -223,7 +223,7 @@ def move_pkthdr(m: Chain, from_: Any) -> None:
     enter_commit()
     move_header(m, from_)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
@@ -240,7 +240,7 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
             raise chain_changed("dup_pkthdr")
     except BaseException:
         discard_header(held)
-        settle()
+        run_releases()
         raise
     enter_commit()
     spare: PktHdr = m.hdr
@@ -249,9 +249,9 @@ def dup_pkthdr(m: Chain, from_: Any, how: int) -> None:
     give_header(m, held, from_)
     if had and has_references(spare):
         spare.removed = True
-        put(spare)
+        release_later(spare)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def new_header() -> PktHdr:
@@ -297,15 +297,15 @@ def tag_copy_chain(m: Chain, from_: Any, how: int) -> None:
     except BaseException:
         if tags is not None:
             tags.release()
-            settle()
+            run_releases()
         raise
     enter_commit()
     before: TagList | None = hdr.tags
     hdr.tags = tags
     if before is not None:
-        put(before)
+        release_later(before)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def tags_or_empty(m: Chain) -> TagList:

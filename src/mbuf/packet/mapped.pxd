@@ -2,8 +2,8 @@ cimport cython
 
 from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.packet.unmapped cimport Unmapped
-from mbuf.uma.item cimport Home, Item
-from mbuf.vm.commit cimport enter_commit, leave_commit, put
+from mbuf.uma.item cimport ItemOwner, Item
+from mbuf.vm.commit cimport enter_commit, leave_commit, release_later
 from mbuf.vm.page cimport Memory
 
 cdef int EXT_SFBUF

@@ -16,12 +16,12 @@ else:
 from mbuf.const import EXT_SFBUF
 from mbuf.packet.ext import Ext, Storage
 from mbuf.packet.unmapped import Unmapped
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.page import Memory
 
 if not cython.compiled:
     from mbuf.packet.ext import free_tags
-    from mbuf.vm.commit import enter_commit, leave_commit, put
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later
 
 
 @cython.no_gc
@@ -41,8 +41,8 @@ class Mapped(Storage):
         """Set the fields for a storage with one user, which owns the window `seen`."""
         if not cython.compiled:
             self.owner = self.link = None
-            self.home = cython.cast(Home, None)
-        self.mirror(seen)
+            self.zone = cython.cast(ItemOwner, None)
+        self.alias(seen)
         self.of = of
         self.seen = seen
         self.number = of.epg.number(page)
@@ -59,7 +59,7 @@ class Mapped(Storage):
             self.wait_for_views(item)
         else:
             self.link = item
-            put(self)
+            release_later(self)
 
     def end(self, item: Item) -> None:
         """Release the window and the unmapped pages after the last use. See mb_unmapped_free_mext."""

@@ -42,11 +42,11 @@ from mbuf.packet.segment cimport writable as _writable
 from mbuf.packet.source cimport check_how, until
 from mbuf.packet.tag cimport TagList
 from mbuf.packet.unmapped cimport Unmapped
-from mbuf.uma.item cimport Item, MbufItem, send_home
-from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, settle
-from mbuf.vm.loan cimport Loan, loan
+from mbuf.uma.item cimport Item, MbufItem, free_item
+from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, run_releases
+from mbuf.vm.buffer_export cimport BufferExport, export_buffer
 from mbuf.vm.ints cimport clip, count
-from mbuf.vm.page cimport Memory, pane
+from mbuf.vm.page cimport Memory, view_of
 from mbuf.vm.probe cimport Probes
 from mbuf.vm.references cimport mbuf_references
 
@@ -78,7 +78,7 @@ cdef int _take_cluster(Mbuf m, Cluster cluster) except -1
 cdef _detach(Mbuf m)
 
 
-@cython.locals(memory=Loan, storage=External)
+@cython.locals(memory=BufferExport, storage=External)
 cdef int attach_buffer(
     Mbuf m, buffer, Py_ssize_t kind, RefCount refs, Py_ssize_t bits, free, arg1, arg2
 ) except -1

@@ -1,7 +1,7 @@
 """The mbuf: the class that a program uses, with all its methods.
 
 A method converts its arguments, which may run user code, checks the latch (`vm/commit.py`), and calls a function that
-does the work, in the module of its topic. A method that frees something ends with `settle`, which works off the
+does the work, in the module of its topic. A method that frees something ends with `run_releases`, which works off the
 release list. `wrap` makes the handle of an item, or uses its last one again if nothing refers to that.
 """
 
@@ -69,9 +69,9 @@ from mbuf.packet.segment import DOOMED, M_STRUCTURE
 from mbuf.packet.source import check_how, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import MbufItem
+from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import INT_MAX, clip, count
-from mbuf.vm.loan import loan
-from mbuf.vm.page import Memory, pane
+from mbuf.vm.page import Memory, view_of
 from mbuf.vm.unraisable import run
 
 if not cython.compiled:
@@ -95,8 +95,8 @@ if not cython.compiled:
     from mbuf.packet.segment import bound, capacity, check_alive, check_mutable, space, start, storage_of
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, settle
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import check_latch, enter_commit, leave_commit, run_releases
 
 #: Defaults as objects: `is` tells whether an argument is the default, without a conversion.
 ALL: int = M_COPYALL
@@ -126,7 +126,7 @@ class Mbuf(Chain):
     def free(self) -> Mbuf | None:
         """Free this mbuf alone; return the next one or None, which belongs to the caller then. See m_free."""
         check_mutable(self)
-        if self.item.home.probes.on:
+        if self.item.zone.probes.on:
             return self._free_probed()
         n: Mbuf | None = None
         enter_commit()
@@ -134,7 +134,7 @@ class Mbuf(Chain):
             n = cut(self)
         release_now(self)
         leave_commit()
-        settle()
+        run_releases()
         return n
 
     def _free_probed(self) -> Mbuf | None:
@@ -142,7 +142,7 @@ class Mbuf(Chain):
         failure: BaseException | None = None
         self.alive = DOOMED
         try:
-            self.item.home.probes.fire("m-free", self)
+            self.item.zone.probes.fire("m-free", self)
         except BaseException as error:  # such as KeyboardInterrupt; raised below, when all is freed
             failure = error
         enter_commit()
@@ -150,7 +150,7 @@ class Mbuf(Chain):
         if self.alive:
             release_now(self)
         leave_commit()
-        settle()
+        run_releases()
         if failure is not None:
             raise failure
         return n
@@ -158,19 +158,19 @@ class Mbuf(Chain):
     def freem(self) -> None:
         """Free this mbuf and all that follow by `next`; not the next packet. See m_freem."""
         check_mutable(self)
-        if self.item.home.probes.on:
+        if self.item.zone.probes.on:
             self._freem_probed()
             return
         enter_commit()
         release_chain(self)
         leave_commit()
-        settle()
+        run_releases()
 
     def _freem_probed(self) -> None:
         """`freem`, with probes. All mbufs are freed, whatever a listener raises."""
         failure: BaseException | None = None
         try:
-            self.item.home.probes.fire("m-freem", self)
+            self.item.zone.probes.fire("m-freem", self)
         except BaseException as error:  # such as KeyboardInterrupt; raised below, when all is freed
             failure = error
         if failure is None:
@@ -179,7 +179,7 @@ class Mbuf(Chain):
         release_chain(self)
         leave_commit()
         try:
-            settle()
+            run_releases()
         finally:
             if failure is not None:
                 raise failure
@@ -337,7 +337,7 @@ class Mbuf(Chain):
         check_alive(self)
         if self.bits & M_EXTPG:
             raise Inval("data: the bytes are in unmapped pages: iterate, or call copydata() or unmapped_to_ext()")
-        return pane(self.buf, self.off, self.count, not _writable(self))
+        return view_of(self.buf, self.off, self.count, not _writable(self))
 
     @property
     def room(self) -> memoryview:
@@ -346,7 +346,7 @@ class Mbuf(Chain):
         check_alive(self)
         if not _writable(self):
             raise ReadOnly("room: the storage is shared or read-only: write to a copy, m.dup(), or call m.unshare()")
-        return pane(self.buf, self.off + self.count, space(self), False)
+        return view_of(self.buf, self.off + self.count, space(self), False)
 
     @cython.locals(first=cython.Py_ssize_t, most=cython.Py_ssize_t, room=cython.Py_ssize_t)
     def align(self, count: int) -> None:
@@ -387,22 +387,22 @@ class Mbuf(Chain):
         or data has fewer.
         """
         first, more = clip(start), clip(count)
-        lent = loan(data)
+        export = export_buffer(data)
         try:
             check_mutable(self)
             most = space(self)
             if not 0 <= more <= most:
                 raise Inval(f"fill: {more} bytes: give 0 to {most}, the room after the data")
-            if not 0 <= first <= lent.size - more:
-                raise Inval(f"fill: {more} bytes from byte {first} on: data has {lent.size}")
+            if not 0 <= first <= export.size - more:
+                raise Inval(f"fill: {more} bytes from byte {first} on: data has {export.size}")
             enter_commit()
-            self.buf.store(self.off + self.count, lent, first, more)
+            self.buf.store(self.off + self.count, export, first, more)
             self.count += more
             if self.bits & M_PKTHDR:
                 add_len(self.hdr, more)
             leave_commit()
         finally:
-            lent.release()
+            export.release()
 
     # Links.
 
@@ -923,12 +923,12 @@ class Mbuf(Chain):
         Raises `NoBufs`, and then nothing was appended; the kernel keeps what fits. `BufferError` if data isn't a
         contiguous buffer.
         """
-        lent = loan(data)
+        export = export_buffer(data)
         try:
             check_mutable(self)
-            _append.append(self, lent)
+            _append.append(self, export)
         finally:
-            lent.release()
+            export.release()
         return self
 
     @cython.locals(skip=cython.Py_ssize_t)
@@ -940,12 +940,12 @@ class Mbuf(Chain):
         then nothing was written. See m_copyback.
         """
         skip = count(off, "copyback at")
-        lent = loan(data)
+        export = export_buffer(data)
         try:
             check_mutable(self)
-            _append.copyback(self, skip, lent)
+            _append.copyback(self, skip, export)
         finally:
-            lent.release()
+            export.release()
         return self
 
     @cython.locals(at=cython.Py_ssize_t, size=cython.Py_ssize_t)
@@ -1227,7 +1227,7 @@ def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
     storage.init_cluster()
     attach(m, storage)
     leave_commit()
-    probes = m.item.home.probes
+    probes = m.item.zone.probes
     if probes.on:
         probes.fire("m-cljset", m, cluster, storage.type)
 
@@ -1249,7 +1249,7 @@ def _detach(m: Mbuf) -> Any:
     m.count = 0
     storage.detach(m.item)
     leave_commit()
-    settle()
+    run_releases()
     return obj
 
 
@@ -1268,7 +1268,7 @@ def attach_buffer(
     _check_attach(m, kind, bits)
     if kind == EXT_EXTREF and refs is None:
         refs = RefCount()
-    memory = loan(buffer)
+    memory = export_buffer(buffer)
     storage: External = external(memory, kind, refs)
     if free is not None or arg1 is not None or arg2 is not None:
         storage.set_free_cb(free, arg1, arg2, call_free_routine)
@@ -1345,9 +1345,9 @@ def _new_handle(item: MbufItem, m: Any, bits: int) -> Mbuf:
     except BaseException:
         item.handle = None
         enter_commit()
-        send_home(item)
+        free_item(item)
         leave_commit()
-        settle()
+        run_releases()
         raise
     item.handle = None
     fresh: Mbuf = m

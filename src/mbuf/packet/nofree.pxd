@@ -1,14 +1,14 @@
 cimport cython
 
-from mbuf.uma.item cimport Home, Item, MbufItem
-from mbuf.vm.loan cimport loan
+from mbuf.uma.item cimport ItemOwner, Item, MbufItem
+from mbuf.vm.buffer_export cimport export_buffer
 from mbuf.vm.probe cimport Probes
 
 cdef Py_ssize_t MSIZE
 
 
 @cython.no_gc
-cdef class NoFree(Home):
+cdef class NoFree(ItemOwner):
     @cython.locals(item=MbufItem)
     cdef MbufItem item(self)
     cpdef int free(self, Item item) except -1

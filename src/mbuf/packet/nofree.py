@@ -10,14 +10,14 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import MSIZE
-from mbuf.uma.item import Home, Item, MbufItem
-from mbuf.vm.loan import loan
+from mbuf.uma.item import Item, ItemOwner, MbufItem
+from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.probe import Probes
 
 
 @cython.no_gc
 @cython.cclass
-class NoFree(Home):
+class NoFree(ItemOwner):
     """Takes the place of a zone for items that are in none."""
 
     __slots__ = ()
@@ -30,13 +30,13 @@ class NoFree(Home):
     def item(self) -> MbufItem:
         """Return a new item, in memory of its own."""
         item: MbufItem = MbufItem.__new__(MbufItem)
-        item.borrow(loan(bytearray(MSIZE)))
-        item.home = self
+        item.use_export(export_buffer(bytearray(MSIZE)))
+        item.zone = self
         item.handle = item.cluster = item.link = None
         return item
 
     def free(self, item: Item) -> None:
         """Free the memory of an item."""
-        if item is not None and item.home is self:
-            item.home = cython.cast(Home, None)
-            item.give_back()
+        if item is not None and item.zone is self:
+            item.zone = cython.cast(ItemOwner, None)
+            item.end_export()

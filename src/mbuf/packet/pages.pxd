@@ -7,8 +7,8 @@ from mbuf.packet.source cimport Source
 from mbuf.packet.unmapped cimport Unmapped, unmapped
 from mbuf.uma.item cimport Item
 from mbuf.uma.pages cimport Pages
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
-from mbuf.vm.loan cimport Loan
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
+from mbuf.vm.buffer_export cimport BufferExport
 
 cdef unsigned int M_EXTPG, M_RDONLY
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
@@ -22,7 +22,7 @@ cpdef Chain make_unmapped(Chain m, Pages supply)
     top=Chain, last=Chain, m=Chain, at=Py_ssize_t, piece=Py_ssize_t, n=Py_ssize_t, size=Py_ssize_t,
     pages=Unmapped, page=Item,
 )
-cpdef Chain fill_pages(Source source, Loan data, Py_ssize_t maxseg, how, deadline)
+cpdef Chain fill_pages(Source source, BufferExport data, Py_ssize_t maxseg, how, deadline)
 
 
 @cython.locals(

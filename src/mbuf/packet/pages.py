@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mbuf.packet.mbuf import Mbuf
     from mbuf.packet.source import Source
-    from mbuf.vm.loan import Loan
+    from mbuf.vm.buffer_export import BufferExport
     from mbuf.vm.pagefile import PageFile
 else:
     from mbuf.shadow import cython
@@ -28,7 +28,7 @@ if not cython.compiled:
     from mbuf.packet.chain import attach, free_chain, link_last, next_checked
     from mbuf.packet.segment import check_alive
     from mbuf.packet.unmapped import unmapped
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def make_unmapped(m: Any, supply: Pages) -> Any:
@@ -42,7 +42,7 @@ def make_unmapped(m: Any, supply: Pages) -> Any:
     return m
 
 
-def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: float | None) -> Any:
+def fill_pages(source: Source, data: BufferExport, maxseg: int, how: int, deadline: float | None) -> Any:
     """Return a chain of unmapped pages with a copy of data, `maxseg` bytes in each mbuf. See m_uiotombuf_nomap."""
     size = data.size
     top: Chain = cython.cast(Chain, None)
@@ -66,7 +66,7 @@ def fill_pages(source: Source, data: Loan, maxseg: int, how: int, deadline: floa
                 pages.epg.ext_size += PAGE_SIZE
     except BaseException:
         free_chain(top)
-        settle()
+        run_releases()
         raise
     return cython.cast(Chain, top)
 
@@ -96,7 +96,7 @@ def file_chain(
             size -= piece
     except BaseException:
         free_chain(top)
-        settle()
+        run_releases()
         raise
     return cython.cast(Chain, top)
 

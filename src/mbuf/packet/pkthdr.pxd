@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.tag cimport TagList
-from mbuf.vm.commit cimport Releasable, finish_drop, put
+from mbuf.vm.commit cimport Releasable, run_releases_unraisable, release_later
 
 cdef unsigned int CSUM_SND_TAG
 
@@ -25,7 +25,7 @@ cdef class PktHdr(Releasable):
     cdef void set_rcvif_or_tag(self, thing, unsigned int flag) noexcept
 
     @cython.locals(tags=TagList)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
 
 
 cdef inline bint has_references(PktHdr hdr) noexcept:

@@ -24,7 +24,7 @@ from mbuf.vm.commit import Releasable
 if cython.compiled:
     from cython.cimports.cpython.object import PyObject_GenericSetAttr
 else:
-    from mbuf.vm.commit import finish_drop, put
+    from mbuf.vm.commit import release_later, run_releases_unraisable
 
 #: Bits of each number; a `len` is a signed 32-bit number in the kernel, and never negative here.
 _BITS = MappingProxyType(
@@ -163,7 +163,7 @@ class PktHdr(Releasable):
             object.__setattr__(self, "csum_flags", bits)
         del before
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """Release the send tag, and free the tags. See m_demote_pkthdr.
 
         The header isn't part of an mbuf any more, but the program may refer to it. If its mbuf was freed, it keeps
@@ -190,8 +190,8 @@ class PktHdr(Releasable):
     def __del__(self) -> None:
         # A header without an mbuf in which the program has set a send tag.
         if self.csum_flags & CSUM_SND_TAG:
-            put(self)
-            finish_drop()
+            release_later(self)
+            run_releases_unraisable()
 
 
 if not cython.compiled:

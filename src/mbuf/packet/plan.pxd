@@ -4,9 +4,9 @@ from mbuf.packet.chain cimport Chain, cut, fingerprint, link, next_checked, rele
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.header cimport move_header
 from mbuf.packet.segment cimport bound, capacity, check_alive, start, storage_of
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.page cimport Memory
-from mbuf.vm.scan cimport row
+from mbuf.vm.scan cimport contiguous
 
 cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY
 cdef int MT_DATA

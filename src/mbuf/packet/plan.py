@@ -51,13 +51,13 @@ else:
 from mbuf.const import M_COPYFLAGS, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, MCLBYTES, MT_DATA
 from mbuf.errors import Inval
 from mbuf.packet.chain import Chain
-from mbuf.vm.scan import row
+from mbuf.vm.scan import contiguous
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, fingerprint, link, next_checked, release, swap
     from mbuf.packet.header import move_header
     from mbuf.packet.segment import bound, capacity, check_alive, start, storage_of
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 @cython.cclass
@@ -312,7 +312,7 @@ class Plan:
                     chain.append(reserved[step.request])
                 else:
                     if step.parts:
-                        appended.append((step, row(self._read_parts(step))))
+                        appended.append((step, contiguous(self._read_parts(step))))
                     chain.append(step.base)
             kept = set(map(id, chain))
             spare: list[Any] = []
@@ -329,7 +329,7 @@ class Plan:
         finally:
             if not done:
                 free_all(reserved)
-            settle()
+            run_releases()
         return done
 
     def _in_order(self) -> list[Any]:
@@ -411,7 +411,7 @@ class Plan:
 
 
 def free_all(mbufs: list[Any]) -> None:
-    """Free mbufs that belong to the caller, each alone; the caller calls `settle`."""
+    """Free mbufs that belong to the caller, each alone; the caller calls `run_releases`."""
     enter_commit()
     for thing in mbufs:
         m: Chain = thing

@@ -6,7 +6,7 @@ from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.segment cimport check_alive, leading, space, storage_of, writable
 from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.trim cimport drop_front
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXT, M_EXTPG, M_PKTHDR

@@ -38,7 +38,7 @@ if not cython.compiled:
     from mbuf.packet.segment import check_alive, leading, space, storage_of, writable
     from mbuf.packet.source import source_of
     from mbuf.packet.trim import drop_front
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def pullup(m: Chain, n: int) -> int:
@@ -52,7 +52,7 @@ def pullup(m: Chain, n: int) -> int:
                 rest: Any = m._next
                 drop_copied(m, _collect(rest, n - m.count, most, m.buf, m.off + m.count))
                 leave_commit()
-                settle()
+                run_releases()
             return 0
         if n > MHLEN:
             raise Inval(f"pullup: {n} bytes: an mbuf holds {MHLEN} beside its header; see pulldown for more")
@@ -93,7 +93,7 @@ def _new_front(m: Chain, n: int, room: int, most: int) -> bool:
     p: Chain = cython.cast(Chain, source_of(m).get(M_NOWAIT, m.kind, 0, None))
     if not m.alive or fingerprint(m) != mark:
         free_chain(p)
-        settle()
+        run_releases()
         check_alive(m)
         return False
     enter_commit()
@@ -103,7 +103,7 @@ def _new_front(m: Chain, n: int, room: int, most: int) -> bool:
     m.off = at
     drop_copied(m, taken)
     leave_commit()
-    settle()
+    run_releases()
     return True
 
 
@@ -163,7 +163,7 @@ def pulldown(m: Chain, off: int, n: int, at_start: bool) -> tuple[Any, int]:
             _check_mapped(p, n + skip)
             found: Any = _pull_in_place(p, skip, n, skip == 0 or not at_start)
             if found is not None:
-                settle()
+                run_releases()
                 return found, skip if found is p else 0
             found = _pull_into_new(m, p, skip, n)
             if found is not None:
@@ -198,7 +198,7 @@ def _move_tail_to_new(m: Chain, p: Chain, keep: int) -> Any:
     n: Chain = _alloc(m, p.kind, rest, MHLEN)
     if not m.alive or fingerprint(m) != mark:
         free_chain(n)
-        settle()
+        run_releases()
         return None
     enter_commit()
     n.buf.move(n.off, p.buf, p.off + keep, rest)
@@ -251,7 +251,7 @@ def _pull_into_new(m: Chain, p: Chain, skip: int, n: int) -> Any:
     fresh: Chain = _alloc(m, m.kind, n, MLEN)
     if not m.alive or fingerprint(m) != mark:
         free_chain(fresh)
-        settle()
+        run_releases()
         return None
     here = p.count - skip
     after: Chain = p._next

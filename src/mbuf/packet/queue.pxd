@@ -3,7 +3,7 @@ cimport cython
 from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive, taken
-from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put, settle
+from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, release_later, run_releases
 from mbuf.vm.ints cimport clip
 
 
@@ -12,7 +12,7 @@ cdef class MbufQ:
     cdef Mbuf _first
     cdef Mbuf _last
     cdef Py_ssize_t _count
-    cdef unsigned long long _cuts
+    cdef unsigned long long _unlinks
 
     @cython.locals(packets=list, m=Chain)
     cdef list _packets(self)

@@ -2,7 +2,7 @@
 
 A packet is in one queue at a time, and the queue owns it. Nothing is allocated, and no packet is read.
 A program may free a packet that is in a queue, or set its `nextpkt`. Then the queue ends there: the packets behind
-that one are in the queue no longer. `LATCH.cuts` counts such events in the process; if it has changed since the last
+that one are in the queue no longer. `LATCH.unlinks` counts such events in the process; if it has changed since the last
 call, the queue is walked to find its end and its length again.
 """
 
@@ -23,7 +23,7 @@ from mbuf.vm.ints import clip
 
 if not cython.compiled:
     from mbuf.packet.segment import check_alive, taken
-    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put, settle
+    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, release_later, run_releases
 
 
 @cython.cclass
@@ -34,9 +34,9 @@ class MbufQ:
     belong to it: `dequeue`, `flush` and `drain` take them out. If the queue is dropped, its packets are dropped.
     """
 
-    __slots__ = ("_count", "_cuts", "_first", "_last", "maxlen")
+    __slots__ = ("_count", "_unlinks", "_first", "_last", "maxlen")
     _count: int
-    _cuts: int
+    _unlinks: int
     _first: Mbuf | None
     _last: Mbuf | None
 
@@ -232,9 +232,9 @@ class MbufQ:
     def _refresh(self) -> int:
         """Find the end again, and count, if a packet was freed or unlinked, or one was linked behind the last."""
         last = self._last
-        if self._cuts == LATCH.cuts and (last is None or (last.alive and last._nextpkt is None)):
+        if self._unlinks == LATCH.unlinks and (last is None or (last.alive and last._nextpkt is None)):
             return 0
-        self._cuts = LATCH.cuts
+        self._unlinks = LATCH.unlinks
         gone: Any = None
         enter_commit()
         m: Any = self._first
@@ -256,9 +256,9 @@ class MbufQ:
             m = n
         if last is not None and last is not self._last:
             # This may be the last reference: drop it after the commit.
-            put(last)
+            release_later(last)
         leave_commit()
-        settle()
+        run_releases()
         return 0
 
 
@@ -268,7 +268,7 @@ if not cython.compiled:
         """Uncompiled, a queue is empty before `__init__`, as compiled."""
         q = object.__new__(cls)
         q._first = q._last = None
-        q._count = q._cuts = q.maxlen = 0
+        q._count = q._unlinks = q.maxlen = 0
         return q
 
     type.__setattr__(MbufQ, "__new__", _blank)

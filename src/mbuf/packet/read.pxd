@@ -5,8 +5,8 @@ from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.segment cimport check_alive, writable
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.vm.ints cimport fold, swapped
-from mbuf.vm.page cimport pane
-from mbuf.vm.scan cimport Search, new_bytes, pour, search, set_bytes, total
+from mbuf.vm.page cimport view_of
+from mbuf.vm.scan cimport Search, new_bytes, copy_out, search, set_bytes, sum16
 
 cdef unsigned int M_EXTPG
 

@@ -20,8 +20,8 @@ from mbuf.errors import Inval, ReadOnly
 from mbuf.packet.chain import Chain
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.ints import fold, swapped
-from mbuf.vm.page import pane
-from mbuf.vm.scan import pour, search, total
+from mbuf.vm.page import view_of
+from mbuf.vm.scan import copy_out, search, sum16
 
 if not cython.compiled:
     from mbuf.packet.chain import check_range, fingerprint, length, next_checked
@@ -41,7 +41,7 @@ def views(m: Chain) -> list[memoryview]:
         if n.bits & M_EXTPG:
             found += pieces(n)
         elif n.count:
-            found.append(pane(n.buf, n.off, n.count, not writable(n)))
+            found.append(view_of(n.buf, n.off, n.count, not writable(n)))
         # Making a view may start a garbage collection, which may run any code.
         check_alive(n)
         n = next_checked(n)
@@ -100,7 +100,7 @@ def copyinto(m: Chain, view: memoryview, at: int, size: int) -> int:
     while left and n is not None:
         if at < n.count:
             piece = min(n.count - at, left)
-            pour(n.buf, n.off + at, piece, view, count - left)
+            copy_out(n.buf, n.off + at, piece, view, count - left)
             left -= piece
             at = 0
         else:
@@ -127,7 +127,7 @@ def apply(m: Chain, at: int, left: int, fn: Callable[[memoryview], Any]) -> Any:
         if n.bits & M_EXTPG:
             result = fn(memoryview(n.buf.read(n.off + at, count)))
         else:
-            result = fn(pane(n.buf, n.off + at, count, not writable(n)))
+            result = fn(view_of(n.buf, n.off + at, count, not writable(n)))
         if result:
             return result
         left -= count
@@ -195,7 +195,7 @@ def in_cksum(m: Chain, at: int, left: int) -> int:
     while left and n is not None:
         if at < n.count:
             count = min(n.count - at, left)
-            part = total(n.buf, n.off + at, count)
+            part = sum16(n.buf, n.off + at, count)
             sum += swapped(part) if odd else part
             odd ^= count & 1
             left -= count

@@ -5,7 +5,7 @@ from mbuf.packet.chain cimport Chain
 from mbuf.packet.extpg cimport pages_of
 from mbuf.packet.unmapped cimport Unmapped, alloc_frames, free_frames, unmapped
 from mbuf.uma.item cimport Item
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef int EPG_FLAG_ANON
 

@@ -24,7 +24,7 @@ from mbuf.uma.item import Item
 if not cython.compiled:
     from mbuf.packet.extpg import pages_of
     from mbuf.packet.unmapped import alloc_frames, free_frames, unmapped
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def check_sole_user(m: Mbuf, verb: str) -> Unmapped:
@@ -123,4 +123,4 @@ def free_pages(fresh: Unmapped) -> None:
         owner = cython.cast(Item, fresh.owner)
         fresh.owner = None
         fresh.free_pages(owner)
-        settle()
+        run_releases()

@@ -3,14 +3,14 @@ cimport cython
 from mbuf.packet.ext cimport Storage
 from mbuf.uma.item cimport MbufItem
 from mbuf.vm.commit cimport check_latch
-from mbuf.vm.page cimport Memory, Window
+from mbuf.vm.page cimport Memory, Exporter
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t MHLEN, MHSIZE, MLEN, MPKTHSIZE, MSIZE
 
 
 @cython.no_gc
-cdef class Segment(Window):
+cdef class Segment(Exporter):
     cdef MbufItem item
     cdef unsigned int bits
     cdef unsigned char kind

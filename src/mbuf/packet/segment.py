@@ -29,7 +29,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Busy, Freed
 from mbuf.packet.ext import Storage
-from mbuf.vm.page import Window
+from mbuf.vm.page import Exporter
 
 if TYPE_CHECKING:
     import cython
@@ -47,7 +47,7 @@ LIVE, DOOMED = 1, 2
 
 @cython.no_gc
 @cython.cclass
-class Segment(Window):
+class Segment(Exporter):
     """The fields of an mbuf but its links. `dropped`: the last reference is gone, and it is about to be freed."""
 
     __slots__ = ("alive", "bits", "dropped", "held", "item", "kind")

@@ -16,7 +16,7 @@ from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.pkthdr cimport PktHdr, copy_header
 from mbuf.packet.segment cimport start
 from mbuf.packet.source cimport Source, source_of
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef unsigned int CSUM_SND_TAG, M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t MHLEN, MPKTHSIZE

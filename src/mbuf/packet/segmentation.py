@@ -28,7 +28,7 @@ if not cython.compiled:
     from mbuf.packet.pkthdr import copy_header
     from mbuf.packet.segment import start
     from mbuf.packet.source import source_of
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def segment(m: Chain, size: int, how: int, deadline: float | None) -> list[Any]:
@@ -65,7 +65,7 @@ def segment(m: Chain, size: int, how: int, deadline: float | None) -> list[Any]:
                 free_chain(spare)
                 for _ in range(taken):
                     tag.rele()
-                settle()
+                run_releases()
     raise chain_changed("segment")
 
 

@@ -16,9 +16,9 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.read cimport excerpt, pieces, views
 from mbuf.packet.segment cimport check_alive, space, storage_of, taken, writable
 from mbuf.packet.source cimport source_of
-from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, put, settle
+from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, release_later, run_releases
 from mbuf.vm.ints cimport clip
-from mbuf.vm.page cimport pane
+from mbuf.vm.page cimport view_of
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_RDONLY, _KEPT
 cdef int M_NOWAIT
@@ -30,7 +30,7 @@ cdef class SockBuf(Watermarks):
     cdef readonly Py_ssize_t ccnt
     cdef Mbuf _first
     cdef Mbuf _last
-    cdef unsigned long long _cuts
+    cdef unsigned long long _unlinks
     cdef Py_ssize_t _partial
 
     @cython.locals(rest=Mbuf, n=Mbuf, checked=cython.bint)

@@ -17,7 +17,7 @@ need an mbuf each.
 So a line of 40 bytes doesn't keep a cluster of 16 KiB. The allocation may run user code: afterwards everything is
 checked again, and the rest is one commit. If it fails, nothing has changed.
 
-A program may refer to an mbuf in the buffer, and free or unlink it. Then the buffer ends there. `LATCH.cuts` counts
+A program may refer to an mbuf in the buffer, and free or unlink it. Then the buffer ends there. `LATCH.unlinks` counts
 such events in the process; if it has changed since the last call, `_refresh` walks the chain, and counts again.
 """
 
@@ -37,7 +37,7 @@ from mbuf.errors import Busy, Inval
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.watermarks import SPACE, Watermarks
 from mbuf.vm.ints import clip
-from mbuf.vm.page import pane
+from mbuf.vm.page import view_of
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, free_chain, link, next_checked, release, release_chain
@@ -46,7 +46,7 @@ if not cython.compiled:
     from mbuf.packet.read import excerpt, pieces, views
     from mbuf.packet.segment import check_alive, space, storage_of, taken, writable
     from mbuf.packet.source import source_of
-    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, put, settle
+    from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, release_later, run_releases
 
 #: Flags that an mbuf keeps when it is appended.
 _KEPT = M_EXT | M_RDONLY | M_NOFREE | M_EXTPG
@@ -65,8 +65,8 @@ class SockBuf(Watermarks):
     """
 
     #: `mcnt` mbufs, of which `ccnt` have external storage. `_partial` is a second result of `_find_end`.
-    __slots__ = ("_cuts", "_first", "_partial", "_last", "ccnt", "mcnt")
-    _cuts: int
+    __slots__ = ("_unlinks", "_first", "_partial", "_last", "ccnt", "mcnt")
+    _unlinks: int
     _first: Mbuf | None
     _partial: int
     _last: Mbuf | None
@@ -131,7 +131,7 @@ class SockBuf(Watermarks):
             self._add(n)
             n = rest
         leave_commit()
-        settle()
+        run_releases()
         if checked:
             self.check_full()
 
@@ -158,9 +158,9 @@ class SockBuf(Watermarks):
         if not self.hiwat:
             raise Inval("this buffer isn't initialized: call super().__init__() in a subclass")
         last = self._last
-        if self._cuts == LATCH.cuts and (last is None or (last.alive and last._next is None)):
+        if self._unlinks == LATCH.unlinks and (last is None or (last.alive and last._next is None)):
             return 0
-        self._cuts = LATCH.cuts
+        self._unlinks = LATCH.unlinks
         before = self.cc
         enter_commit()
         gone: Any = None
@@ -182,10 +182,10 @@ class SockBuf(Watermarks):
             m = n
         if last is not None and last is not self._last:
             # This may be the last reference: drop it after the commit.
-            put(last)
+            release_later(last)
         leave_commit()
         self.before_drop(before)
-        settle()
+        run_releases()
         return 0
 
     def _add(self, m: Mbuf) -> None:
@@ -247,7 +247,7 @@ class SockBuf(Watermarks):
         if self._first is None:
             self.cc = self.mbcnt = self.mcnt = self.ccnt = 0
         leave_commit()
-        settle()
+        run_releases()
         self.check_drained()
 
     def _pop(self) -> Any:
@@ -292,17 +292,17 @@ class SockBuf(Watermarks):
                     )
                 except BaseException:
                     free_chain(piece)
-                    settle()
+                    run_releases()
                     raise
                 if not same:
                     free_chain(piece)
-                    settle()
+                    run_releases()
                     continue
             self.before_drop(size)
             enter_commit()
             head: Any = self._detach_front(size, piece)
             leave_commit()
-            settle()
+            run_releases()
             self.check_drained()
             taken: Mbuf | None = head
             return taken
@@ -316,7 +316,7 @@ class SockBuf(Watermarks):
             left -= m.count
             m = m._next
         if m is None and left:
-            self._cuts -= 1
+            self._unlinks -= 1
             raise Busy("mbufs in this buffer have another length than when they were appended: don't change them")
         self._partial = left
         return m
@@ -399,7 +399,7 @@ class SockBuf(Watermarks):
             m.held = False
             release_chain(m)
         leave_commit()
-        settle()
+        run_releases()
         self.check_drained()
 
     def check_size(self, size: int, verb: str) -> int:
@@ -426,7 +426,7 @@ def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
             # A part of an mbuf may be sent: what was sent is counted in bytes.
             del found[count:]
         elif n.count:
-            found.append(pane(n.buf, n.off, n.count, not writable(n)))
+            found.append(view_of(n.buf, n.off, n.count, not writable(n)))
         check_alive(n)
         n = next_checked(n)
     return found
@@ -438,7 +438,7 @@ if not cython.compiled:
         """Uncompiled, a buffer is empty before `__init__`, as compiled."""
         sb = object.__new__(cls)
         sb._first = sb._last = None
-        sb._cuts = sb._partial = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
+        sb._unlinks = sb._partial = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
         sb.full = False
         return sb
 

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.packet.chain cimport Chain
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport ItemOwner, Item
 from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, M_WAITOK
@@ -20,7 +20,7 @@ cdef class Source:
     cpdef dropped(self, Item item)
 
 
-cpdef set_source(Home home, Source source)
+cpdef set_source(ItemOwner zone, Source source)
 cdef int raise_closed() except -1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_NOWAIT, M_WAITOK
 from mbuf.errors import Inval
 from mbuf.packet.tag import TagZone
-from mbuf.uma.item import Home
+from mbuf.uma.item import ItemOwner
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
@@ -69,17 +69,17 @@ if not cython.compiled:
 
     def source_of(m: Chain) -> Source:
         """Return the source of an mbuf; `Inval` if its pool is closed."""
-        if m.item.home.source is None:
+        if m.item.zone.source is None:
             raise_closed()
-        source: Source = m.item.home.source
+        source: Source = m.item.zone.source
         return source
 
 
-def set_source(home: Home, source: Source | None) -> None:
+def set_source(zone: ItemOwner, source: Source | None) -> None:
     """Set the source for the mbufs of a zone; None when the pool is closed."""
-    if not isinstance(home, Home) or not (source is None or isinstance(source, Source)):
+    if not isinstance(zone, ItemOwner) or not (source is None or isinstance(source, Source)):
         raise TypeError("set_source: give the owner of items, such as a zone, and a Source or None")
-    home.source = source
+    zone.source = source
 
 
 def raise_closed() -> None:

@@ -7,7 +7,7 @@ from mbuf.packet.header cimport ROUNDS, chain_changed, demote_all
 from mbuf.packet.segment cimport check_alive, taken, writable
 from mbuf.packet.source cimport source_of
 from mbuf.packet.trim cimport check_joined
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef unsigned int M_PKTHDR
 

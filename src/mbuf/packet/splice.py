@@ -24,7 +24,7 @@ if not cython.compiled:
     from mbuf.packet.segment import check_alive, taken, writable
     from mbuf.packet.source import source_of
     from mbuf.packet.trim import check_joined
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> int:
@@ -40,7 +40,7 @@ def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> int:
             check_alive(n)
             if not m.alive or fingerprint(m) != mark or fingerprint(n) != other or taken(n):
                 free_chain(tail)
-                settle()
+                run_releases()
                 continue
         more = length(n)
         enter_commit()
@@ -57,7 +57,7 @@ def insert(m: Chain, off: int, n: Any, how: int, deadline: float | None) -> int:
         if m.bits & M_PKTHDR:
             add_len(m.hdr, more)
         leave_commit()
-        settle()
+        run_releases()
         return 0
     raise chain_changed("insert")
 
@@ -80,7 +80,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> i
             tail = _acquire_tail(m, p, how, deadline)
             if not m.alive or fingerprint(m) != mark:
                 free_chain(tail)
-                settle()
+                run_releases()
                 continue
         enter_commit()
         if tail is not None:
@@ -89,7 +89,7 @@ def remove(m: Chain, off: int, size: int, how: int, deadline: float | None) -> i
         if m.bits & M_PKTHDR:
             add_len(m.hdr, -size)
         leave_commit()
-        settle()
+        run_releases()
         return 0
     raise chain_changed("remove")
 
@@ -124,7 +124,7 @@ def _acquire_tail(m: Chain, p: Chain, how: int, deadline: float | None) -> Any:
         acquire_share(n, p)
     except BaseException:
         free_chain(n)
-        settle()
+        run_releases()
         raise
     return n
 

@@ -1,6 +1,14 @@
 cimport cython
 
-from mbuf.vm.commit cimport Releasable, check_latch, enter_commit, finish_drop, leave_commit, put, settle
+from mbuf.vm.commit cimport (
+    Releasable,
+    check_latch,
+    enter_commit,
+    run_releases_unraisable,
+    leave_commit,
+    release_later,
+    run_releases,
+)
 from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, M_WAITOK
@@ -27,7 +35,7 @@ cdef class Tag(Releasable):
     cdef Tag after
 
     @cython.locals(zone=TagZone)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
     cdef TagZone live(self)
     cdef freed(self)
 
@@ -54,7 +62,7 @@ cdef class TagList(Releasable):
 
     @cython.locals(t=Tag, copies=list, tags=TagList)
     cpdef TagList copy(self, how=*)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
 
     @cython.locals(first=Tag, t=Tag, after=Tag)
     cdef void release(self) noexcept

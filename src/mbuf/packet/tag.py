@@ -23,7 +23,14 @@ from mbuf.vm.ints import clip
 from mbuf.vm.unraisable import run
 
 if not cython.compiled:
-    from mbuf.vm.commit import check_latch, enter_commit, finish_drop, leave_commit, put, settle
+    from mbuf.vm.commit import (
+        check_latch,
+        enter_commit,
+        leave_commit,
+        release_later,
+        run_releases,
+        run_releases_unraisable,
+    )
 
 #: Bytes of `struct m_tag`, which the kernel puts before a tag's own.
 _HEADER = 24
@@ -146,10 +153,10 @@ class Tag(Releasable):
             )
         # Before anything else: the routine may use this tag, and must be called once only.
         self.list = _NOWHERE
-        put(self)
-        settle()
+        release_later(self)
+        run_releases()
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """From the release list: call the free routine, and drop the value."""
         zone = self.zone
         if zone is None:
@@ -169,8 +176,8 @@ class Tag(Releasable):
     def __del__(self) -> None:
         # A tag in a list is freed by the list.
         if self.zone is not None and self.list is None:
-            put(self)
-            finish_drop()
+            release_later(self)
+            run_releases_unraisable()
 
     def __reduce__(self) -> Any:
         raise TypeError("a tag can't be pickled or copied by copy: its pool counts it; use t.copy()")
@@ -314,13 +321,13 @@ class TagList(Releasable):
             tags.prepend(t)
         return tags
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         """From the release list, dropped or replaced by another list: free all tags."""
         self.release()
         return 0
 
     def release(self) -> None:
-        """Put all tags on the release list, in the order of `delete_chain`; the caller calls `settle` if need be."""
+        """Put all tags on the release list, in the order of `delete_chain`; see `run_releases`."""
         first = self.first
         if first is None:
             return
@@ -336,8 +343,8 @@ class TagList(Releasable):
 
     def __del__(self) -> None:
         if self.count:
-            put(self)
-            finish_drop()
+            release_later(self)
+            run_releases_unraisable()
 
     def _delete(self, tags: list[Tag]) -> None:
         """Take out and free those of the tags that are in the list, in that order."""
@@ -347,7 +354,7 @@ class TagList(Releasable):
                 self._take_out(t)
                 _end(t)
         leave_commit()
-        settle()
+        run_releases()
 
     def _listed(self, t: Tag) -> None:
         """Raise `Inval` unless `t` is a tag in this list, or `Freed`."""
@@ -367,7 +374,7 @@ def _end(t: Tag) -> None:
     """Put a tag, which was taken out of its list, on the release list."""
     t.list = _NOWHERE
     t.before = t.after = None
-    put(t)
+    release_later(t)
 
 
 def _chain(t: Tag | None) -> list[Tag]:

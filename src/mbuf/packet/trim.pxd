@@ -15,7 +15,7 @@ from mbuf.packet.chain cimport (
 )
 from mbuf.packet.header cimport demote_all, drop_header
 from mbuf.packet.segment cimport check_alive, space, writable
-from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, release_later, run_releases
 
 cdef unsigned int M_EXTPG, M_PKTHDR
 

@@ -28,7 +28,7 @@ if not cython.compiled:
     from mbuf.packet.header import demote_all, drop_header
     from mbuf.packet.pkthdr import add_len
     from mbuf.packet.segment import check_alive, space, writable
-    from mbuf.vm.commit import enter_commit, leave_commit, put, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later, run_releases
 
 
 def adj(m: Chain, n: int) -> None:
@@ -88,7 +88,7 @@ def _adj_end(m: Chain, n: int) -> None:
         p.count = left
         release_chain(cut(p))
     leave_commit()
-    settle()
+    run_releases()
 
 
 def cat(m: Chain, n: Any) -> None:
@@ -97,7 +97,7 @@ def cat(m: Chain, n: Any) -> None:
     enter_commit()
     join(m, n)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def catpkt(m: Chain, n: Any) -> None:
@@ -110,7 +110,7 @@ def catpkt(m: Chain, n: Any) -> None:
     demote_all(n, 0)
     join(m, n)
     leave_commit()
-    settle()
+    run_releases()
 
 
 def check_joined(m: Chain, n: Any, verb: str) -> None:
@@ -152,7 +152,7 @@ def sanity(m: Chain, sanitize: bool) -> int:
         enter_commit()
         _sanitize(m, total)
         leave_commit()
-        settle()
+        run_releases()
         return 0
     n: Any = m._next
     while n is not None:
@@ -175,7 +175,7 @@ def _sanitize(m: Chain, total: int) -> None:
             p.held = False
             n._nextpkt = None
             # Keeps a reference until the commit is over.
-            put(p)
+            release_later(p)
             release_chain(p)
         if n.bits & M_PKTHDR:
             drop_header(n)

@@ -3,10 +3,10 @@ cimport cython
 from mbuf.packet.epg cimport Epg, new_epg
 from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.packet.deferred_free cimport DeferredFree
-from mbuf.uma.item cimport Home, Item, send_home
+from mbuf.uma.item cimport ItemOwner, Item, free_item
 from mbuf.uma.pages cimport Pages
-from mbuf.vm.commit cimport enter_commit, leave_commit, put, settle
-from mbuf.vm.page cimport Memory, pane
+from mbuf.vm.commit cimport enter_commit, leave_commit, release_later, run_releases
+from mbuf.vm.page cimport Memory, view_of
 
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
 cdef int EPG_FLAG_2FREE
@@ -73,7 +73,7 @@ cdef class Unmapped(Storage):
     cdef void detach_mbuf(self, Item item) noexcept
 
     @cython.locals(item=Item, owner=Item)
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
 
     @cython.locals(owner=Item, last=Item, deferred=DeferredFree, kept=cython.bint)
     cdef int end(self, Item item) except -1

@@ -37,14 +37,14 @@ from mbuf.errors import Busy, Inval
 from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.epg import Epg, new_epg
 from mbuf.packet.ext import Ext, Storage
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Item, ItemOwner
 from mbuf.uma.pages import Pages
-from mbuf.vm.page import Memory, pane
+from mbuf.vm.page import Memory, view_of
 
 if not cython.compiled:
     from mbuf.packet.ext import free_tags
-    from mbuf.uma.item import send_home
-    from mbuf.vm.commit import enter_commit, leave_commit, put, settle
+    from mbuf.uma.item import free_item
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later, run_releases
 
 
 @cython.no_gc
@@ -83,7 +83,7 @@ class Unmapped(Storage):
         self.clear()
         if not cython.compiled:
             self.run = self.owner = self.link = None
-            self.home = cython.cast(Home, None)
+            self.zone = cython.cast(ItemOwner, None)
             self.start = self.exports = self.type = 0
             self.fixed = self.held = self.gone = False
 
@@ -165,7 +165,7 @@ class Unmapped(Storage):
         """Return a view of some bytes of a page, which keeps them; read-only if `fixed`."""
         seen: Memory = self.window(page)
         try:
-            return pane(seen, start, count, fixed)
+            return view_of(seen, start, count, fixed)
         finally:
             self.release_window(seen)
 
@@ -307,11 +307,11 @@ class Unmapped(Storage):
         root = self.root_or_self()
         root.link = item
         root.detached = True
-        put(root)
+        release_later(root)
 
-    def let_go(self) -> int:
+    def on_release(self) -> int:
         if not self.detached:
-            Storage.let_go(self)
+            Storage.on_release(self)
             return 0
         item: Item = cython.cast(Item, self.link)
         self.link = None
@@ -323,7 +323,7 @@ class Unmapped(Storage):
         finally:
             if owner is not item:
                 enter_commit()
-                send_home(owner)
+                free_item(owner)
                 leave_commit()
         return 0
 
@@ -335,10 +335,10 @@ class Unmapped(Storage):
         if self.users > 1:
             self.users -= 1
             if item is not self.owner:
-                send_home(item)
+                free_item(item)
         else:
             self.link = item
-            put(self)
+            release_later(self)
 
     def end(self, item: Item) -> None:
         """Free the pages after the last use. If a TLS session ends too, its worker gives back the item later."""
@@ -358,9 +358,9 @@ class Unmapped(Storage):
         finally:
             enter_commit()
             if last is not None:
-                send_home(last)
+                free_item(last)
             if not kept:
-                send_home(owner)
+                free_item(owner)
             leave_commit()
 
     def free_pages(self, owner: Item) -> None:
@@ -380,9 +380,9 @@ class Unmapped(Storage):
             enter_commit()
             for frame in frames:
                 page: Item = frame
-                send_home(page)
+                free_item(page)
             leave_commit()
-            settle()
+            run_releases()
             if file is not None:
                 file.drop()
 
@@ -420,6 +420,6 @@ def free_frames(frames: list[Any]) -> None:
     for frame in frames:
         if frame is not None:
             page: Item = frame
-            send_home(page)
+            free_item(page)
     leave_commit()
-    settle()
+    run_releases()

@@ -3,7 +3,7 @@
 A task waits at a zone, in the same queue as threads that wait (M_WAITOK): first come, first served.
 
 1. The call is tried once, as with M_NOWAIT, and usually succeeds (`_attempt`).
-2. If the zone denies it, an `AsyncWaiter` enters the queue of what is missing (`Zone.obstacle`): room under the limit
+2. If it is denied, an `AsyncWaiter` enters the queue of what is missing (`Zone.wait_target`): room under the limit
    of the zone, room under the limit of the clusters that its packets take, or pages. Room that becomes free is charged
    to the first in the queue, so that no later request gets it. Pages are not set aside: the first in the queue is only
    woken when there may be some.

@@ -11,10 +11,10 @@ from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source
 from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
-from mbuf.uma.item cimport Item, send_home
+from mbuf.uma.item cimport Item, free_item
 from mbuf.uma.pages cimport Pages
 from mbuf.uma.zone cimport Zone, cached_item
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.probe cimport Probes
 
 cdef int M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU

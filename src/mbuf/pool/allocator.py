@@ -70,7 +70,7 @@ class Allocator(Source):
         self.probes = zones.mbuf.probes
         #: True if there are several CPUs, so that an item may be in a cache that this CPU does not use.
         self.several = zones.mbuf.cpus.count > 1
-        #: The home of mbufs with M_NOFREE.
+        #: What takes mbufs with M_NOFREE back.
         self.nofree = NoFree()
         self.nofree.probes = self.probes
         #: Mbufs that were dropped and not freed; requests that were refused.
@@ -117,7 +117,7 @@ class Allocator(Source):
         if item is None:
             raise Inval("dropped: there is no item")
         self.drops += 1
-        zone = item.home
+        zone = item.zone
         if isinstance(zone, TrashZone):
             warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
 
@@ -127,9 +127,9 @@ if not cython.compiled:
     from mbuf.packet.cluster import cluster
     from mbuf.packet.mbuf import wrap_item, wrap_packet
     from mbuf.packet.segment import check_alive
-    from mbuf.uma.item import send_home
+    from mbuf.uma.item import free_item
     from mbuf.uma.zone import cached_item
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
     def ready(a: Allocator) -> None:
         """Refuse anything but an allocator whose `__init__` has run."""
@@ -216,7 +216,7 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
             first = m
     except BaseException:
         free_chain(first)
-        settle()
+        run_releases()
         raise
     return first
 
@@ -355,7 +355,7 @@ def _attach(m: Mbuf, item: Item) -> None:
         storage.init_cluster()
         attach(m, storage)
     else:
-        send_home(storage)
+        free_item(storage)
     leave_commit()
     if not fits:
         attachable(m)
@@ -376,7 +376,7 @@ def second_try(a: Allocator, zone: Zone, how: int) -> Item:
 
 def _from_others(zone: Zone) -> Item | None:
     """Drain the caches of all CPUs of the zone that is at its limit, and ask the zone once more."""
-    denier: Zone = zone.obstacle()[0]
+    denier: Zone = zone.wait_target()[0]
     zones = (denier,) if denier.feeds is None else (denier.feeds, denier)
     cached = 0
     for each in zones:
@@ -407,5 +407,5 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
             cached=error.cached + packed,
             sysctl=error.sysctl,
         )
-    settle()
+    run_releases()
     return error

@@ -136,13 +136,13 @@ def _zone(zone: Zone) -> ZoneAudit:
 
 def _pinned(keg: Any, zones: list[Zone]) -> int:
     """Compare the items taken from a keg with those of its zones; return the pages that scattered items keep."""
-    cut = keg.slabs * keg.cut.items - keg.free
+    cut = keg.slabs * keg.layout.items - keg.free
     known = sum(zone.balance + zone.cached for zone in zones)
     # What is on its way may be cut already, or not yet.
-    if not known <= cut <= known + sum(zone.limiter.moving for zone in zones):
+    if not known <= cut <= known + sum(zone.limiter.in_transit for zone in zones):
         raise Corrupt(f"keg {keg.name}: {cut} items are cut from it, and its zones know of {known}")
     out = sum(zone.balance for zone in zones)
-    return int((keg.slabs - -(-out // keg.cut.items)) * keg.cut.pages)
+    return int((keg.slabs - -(-out // keg.layout.items)) * keg.layout.pages)
 
 
 def _packets(pack: Zone, clust: Zone) -> None:

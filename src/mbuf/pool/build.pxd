@@ -7,7 +7,7 @@ from mbuf.packet.build cimport fill_chain, from_device
 from mbuf.packet.mbuf cimport Mbuf, attach_buffer, use_whole_storage, wrap_item
 from mbuf.packet.pages cimport fill_pages
 from mbuf.pool.allocator cimport Allocator, ready
-from mbuf.vm.loan cimport Loan
+from mbuf.vm.buffer_export cimport BufferExport
 
 cdef int EXT_MOD_TYPE, M_NOWAIT, MT_DATA
 cdef unsigned int M_EXTPG, M_NOFREE, M_PKTHDR
@@ -19,12 +19,12 @@ cdef Mbuf init(Allocator a, int how, int type, unsigned int flags)
 
 @cython.locals(size=Py_ssize_t)
 cdef Mbuf frombytes(
-    Allocator a, Loan data, int how, Py_ssize_t align, Py_ssize_t flags, deadline
+    Allocator a, BufferExport data, int how, Py_ssize_t align, Py_ssize_t flags, deadline
 )
 
 
 @cython.locals(size=Py_ssize_t)
-cdef Mbuf devget(Allocator a, Loan data, Py_ssize_t off, rcvif, copy, view)
+cdef Mbuf devget(Allocator a, BufferExport data, Py_ssize_t off, rcvif, copy, view)
 
 
 @cython.locals(m=Mbuf)

@@ -1,7 +1,7 @@
 """Mbufs that are allocated with contents: copied bytes, or memory of the caller.
 
 Takes mbufs from the allocator; the bytes are copied by `packet.build` and `packet.pages`. Data is a buffer whose
-export is held by the façade (`Loan`).
+export is held by the façade (`BufferExport`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.pool.allocator import Allocator
-    from mbuf.vm.loan import Loan
+    from mbuf.vm.buffer_export import BufferExport
 else:
     from mbuf.shadow import cython
 
@@ -47,7 +47,7 @@ def init(a: Allocator, how: int, type: int, flags: int) -> Mbuf:
     return allocator.fire_init(a, wrap_item(a.nofree.item(), type, flags | M_NOFREE), how, type, flags)
 
 
-def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
+def frombytes(a: Allocator, data: BufferExport, how: int, align: int, flags: int, deadline: float | None) -> Mbuf:
     """A chain with a copy of the bytes of data. See m_uiotombuf."""
     ready(a)
     size = data.size
@@ -66,7 +66,7 @@ def frombytes(a: Allocator, data: Loan, how: int, align: int, flags: int, deadli
 
 def devget(
     a: Allocator,
-    data: Loan,
+    data: BufferExport,
     off: int,
     rcvif: Any,
     copy: Callable[[memoryview, memoryview], object] | None,

@@ -8,7 +8,7 @@ from mbuf.packet.mbuf cimport Mbuf, wrap_packet
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.uma.item cimport Item
 from mbuf.uma.zone cimport Zone, cached_item
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef unsigned char DOOMED, LIVE
 cdef unsigned int _SEEN
@@ -64,7 +64,7 @@ cdef inline Py_ssize_t singles(list packets) noexcept:
         if (<Mbuf>m).alive != 1 or (<Mbuf>m).bits & _SEEN or (<Mbuf>m)._next is not None:
             break
         # Listeners are called for each packet.
-        if (<Mbuf>m).item.home.probes.on:
+        if (<Mbuf>m).item.zone.probes.on:
             break
         (<Mbuf>m).bits |= _SEEN
         n += 1

@@ -39,7 +39,7 @@ if not cython.compiled:
     from mbuf.packet.mbuf import wrap_packet
     from mbuf.pool.allocator import ready
     from mbuf.uma.zone import cached_item
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
     def singles(packets: list[Any]) -> int:
         """How many packets, from the first on, are one mbuf each and need no further check before they are freed."""
@@ -48,7 +48,7 @@ if not cython.compiled:
         for m in packets:
             if not isinstance(m, Mbuf) or m.alive != LIVE or m.bits & _SEEN or m._next is not None:
                 break
-            if m.item.home.probes.on:
+            if m.item.zone.probes.on:
                 break
             m.bits |= _SEEN
             n += 1
@@ -128,11 +128,11 @@ def _free(packets: list[Mbuf]) -> None:
                 n += 1
                 if m.alive != LIVE:
                     lost += 1
-                elif m.item.home.probes.on:
+                elif m.item.zone.probes.on:
                     m.freem()
                 else:
                     free_chain(m)
-                    settle()
+                    run_releases()
         except BaseException as error:  # raised below, when all is free
             if failure is None:
                 failure = error
@@ -156,7 +156,7 @@ def _free_singles(packets: list[Mbuf]) -> None:
         else:
             release_chain(m)
     leave_commit()
-    settle()
+    run_releases()
     if lost:
         raise _lost(lost, len(packets))
 

@@ -6,7 +6,7 @@ from mbuf.packet.chain cimport Chain, free_chain, last_of, link, link_new
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport capacity, check_alive
 from mbuf.pool.allocator cimport Allocator, ready
-from mbuf.vm.commit cimport enter_commit, leave_commit, settle
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 
 cdef int M_NOWAIT
 cdef unsigned int M_EOR, M_PKTHDR

@@ -24,7 +24,7 @@ if not cython.compiled:
     from mbuf.packet.chain import free_chain, last_of, link, link_new
     from mbuf.packet.segment import capacity, check_alive
     from mbuf.pool.allocator import ready
-    from mbuf.vm.commit import enter_commit, leave_commit, settle
+    from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
 
 def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -78,7 +78,7 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
             last = m
     except BaseException:
         free_chain(first)
-        settle()
+        run_releases()
         raise
     return first
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import VM_LOW_KMEM
 from mbuf.errors import Busy
-from mbuf.vm.gauge import Gauge, gauges
 from mbuf.vm.pressure import INTERVAL, Pressure
+from mbuf.vm.psi import PressureFile, pressure_files
 from mbuf.vm.unraisable import report
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class MemoryWatch:
 
     __slots__ = ("_interval", "_pressure", "_thread", "_vm", "_watched")
 
-    def __init__(self, vm: Vm, watched: Sequence[Gauge] | None = None, interval: float = INTERVAL) -> None:
+    def __init__(self, vm: Vm, watched: Sequence[PressureFile] | None = None, interval: float = INTERVAL) -> None:
         self._vm = vm
         self._watched = watched
         self._interval = interval
@@ -52,7 +52,7 @@ class MemoryWatch:
     def _start(self, call: Callable[[Callable[[int], object], int], object]) -> None:
         if self._pressure is not None:
             raise Busy("this watch is on already: make another one with pool.watch_memory()")
-        pressure = Pressure(gauges() if self._watched is None else self._watched, self._interval)
+        pressure = Pressure(pressure_files() if self._watched is None else self._watched, self._interval)
         low = partial(call, partial(_low, pressure, self._vm))
         thread = threading.Thread(target=_watch, args=(pressure, low), name="mbuf memory", daemon=True)
         try:

@@ -28,4 +28,4 @@ cdef class Packets(Backend):
     cpdef give(self, Item item)
     cpdef Py_ssize_t drain(self) except -1
     cpdef denied(self)
-    cpdef obstacle(self, zone)
+    cpdef wait_target(self, zone)

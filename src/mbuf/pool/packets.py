@@ -97,9 +97,9 @@ class Packets(Backend):
         error: MbufError = short.denied()
         return error
 
-    def obstacle(self, zone: Any) -> tuple[Any, Any]:
+    def wait_target(self, zone: Any) -> tuple[Any, Any]:
         """What was missing: clusters if there were mbufs, else mbufs."""
-        return self._clusters.obstacle() if self._short else self._keg.obstacle(zone)
+        return self._clusters.wait_target() if self._short else self._keg.wait_target(zone)
 
     @property
     def free(self) -> int:

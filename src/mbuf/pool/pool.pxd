@@ -8,8 +8,8 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.pool.validate cimport at_least, validate
 from mbuf.packet.source cimport until
-from mbuf.vm.commit cimport check_latch, settle
-from mbuf.vm.loan cimport loan
+from mbuf.vm.commit cimport check_latch, run_releases
+from mbuf.vm.buffer_export cimport export_buffer
 from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, M_WAITOK, MT_DATA

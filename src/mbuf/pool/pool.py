@@ -41,10 +41,10 @@ from mbuf.pool.subsystem import Subsystem
 from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
+from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import clip
-from mbuf.vm.loan import loan
 from mbuf.vm.page import compiled
-from mbuf.vm.pagefile import opened
+from mbuf.vm.pagefile import open_file
 from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import Vm, host_memory
 
@@ -70,7 +70,7 @@ else:
 
 if not cython.compiled:
     from mbuf.pool.allocator import ready
-    from mbuf.vm.commit import check_latch, settle
+    from mbuf.vm.commit import check_latch, run_releases
 
 #: The defaults as objects: to find that an argument is the default takes no more than a look.
 NOWAIT: int = M_NOWAIT
@@ -153,7 +153,7 @@ class Pool:
         try:
             return allocator.get(self._allocator, wait, kind, 0, deadline)
         finally:
-            settle()
+            run_releases()
 
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf with a packet header and without a cluster: room for 168 bytes. See m_gethdr."""
@@ -166,7 +166,7 @@ class Pool:
         try:
             return allocator.get(self._allocator, wait, kind, M_PKTHDR, deadline)
         finally:
-            settle()
+            run_releases()
 
     def getcl(
         self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None
@@ -184,7 +184,7 @@ class Pool:
         try:
             return allocator.getcl(self._allocator, wait, kind, bits, deadline)
         finally:
-            settle()
+            run_releases()
 
     def getjcl(
         self,
@@ -205,7 +205,7 @@ class Pool:
         try:
             return allocator.getjcl(self._allocator, wait, kind, bits, count, deadline)
         finally:
-            settle()
+            run_releases()
 
     def get2(
         self,
@@ -227,7 +227,7 @@ class Pool:
         try:
             return allocator.get2(self._allocator, count, wait, kind, bits, deadline)
         finally:
-            settle()
+            run_releases()
 
     # Chains.
 
@@ -255,7 +255,7 @@ class Pool:
         try:
             return chain.getm2(self._allocator, m, count, wait, kind, bits, deadline)
         finally:
-            settle()
+            run_releases()
 
     def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate a chain of `n` mbufs, 1 or more, as `get` does: all of them, or it raises and takes none."""
@@ -266,7 +266,7 @@ class Pool:
         try:
             return allocator.row(self._allocator, count, wait, kind, deadline)
         finally:
-            settle()
+            run_releases()
 
     def freem(self, m: Mbuf | None) -> None:
         """Free a packet: `m` and all mbufs that follow it by `next`. None is allowed and frees nothing. See m_freem."""
@@ -279,7 +279,7 @@ class Pool:
             elif self._allocator.probes.on:
                 fire(self._allocator, "m-freem", None, None)
         finally:
-            settle()
+            run_releases()
 
     # Clusters.
 
@@ -299,7 +299,7 @@ class Pool:
         try:
             return allocator.clget(self._allocator, m, wait, deadline)
         finally:
-            settle()
+            run_releases()
 
     def cljget(
         self, m: Mbuf | None, how: int = M_NOWAIT, size: int = MJUMPAGESIZE, timeout: float | None = None
@@ -319,7 +319,7 @@ class Pool:
             got: Mbuf | Cluster = allocator.cljget(self._allocator, m, count, wait, deadline)
             return got
         finally:
-            settle()
+            run_releases()
 
     # Many at once.
 
@@ -340,7 +340,7 @@ class Pool:
         try:
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, MCLBYTES, deadline)
         finally:
-            settle()
+            run_releases()
 
     def getjcl_bulk(
         self,
@@ -360,7 +360,7 @@ class Pool:
         try:
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, each, deadline)
         finally:
-            settle()
+            run_releases()
 
     def free_bulk(self, packets: list[Mbuf]) -> None:
         """Free every packet of a list, and empty the list.
@@ -375,7 +375,7 @@ class Pool:
         try:
             bulk.free_bulk(packets)
         finally:
-            settle()
+            run_releases()
 
     # Unmapped pages, and mbufs of no zone.
 
@@ -399,7 +399,7 @@ class Pool:
         try:
             return extpg.alloc_ext_pgs(self._allocator, self._allocator.pages, wait, free, arg1, deadline)
         finally:
-            settle()
+            run_releases()
 
     def alloc_ext_plus_pages(self, len: int, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf of as many unmapped pages of memory as hold `len` bytes, at most 20480; its length is 0.
@@ -414,7 +414,7 @@ class Pool:
         try:
             return extpg.alloc_ext_plus_pages(self._allocator, self._allocator.pages, size, wait, deadline)
         finally:
-            settle()
+            run_releases()
 
     def init(self, how: int = M_NOWAIT, type: int = MT_DATA, flags: int = 0) -> Mbuf:
         """Make an mbuf that belongs to no zone, with M_NOFREE: no limit counts it. See m_init.
@@ -427,7 +427,7 @@ class Pool:
         try:
             return build.init(self._allocator, wait, kind, bits)
         finally:
-            settle()
+            run_releases()
 
     # Mbufs with something in them.
 
@@ -449,12 +449,12 @@ class Pool:
         wait, room, bits = clip(how), clip(align), clip(flags)
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
         deadline = None if timeout is None else until(wait, timeout)
-        lent = loan(data)
+        export = export_buffer(data)
         try:
-            return build.frombytes(self._allocator, lent, wait, room, bits, deadline)
+            return build.frombytes(self._allocator, export, wait, room, bits, deadline)
         finally:
-            lent.release()
-            settle()
+            export.release()
+            run_releases()
 
     def devget(
         self,
@@ -474,13 +474,13 @@ class Pool:
         room = clip(off)
         if copy is not None and not callable(copy):
             raise TypeError("devget: copy must be a function to call, or None")
-        lent = loan(data)
+        export = export_buffer(data)
         view = None if copy is None else memoryview(data).cast("B")
         try:
-            return build.devget(self._allocator, lent, room, rcvif, copy, view)
+            return build.devget(self._allocator, export, room, rcvif, copy, view)
         finally:
-            lent.release()
-            settle()
+            export.release()
+            run_releases()
 
     def wrap(self, obj: Any, on_free: Callable[[Any], object] | None = None) -> Mbuf:
         """Allocate a packet whose bytes are those of `obj`, any object with a buffer; nothing is copied.
@@ -494,7 +494,7 @@ class Pool:
         try:
             return build.wrap(self._allocator, obj, on_free)
         finally:
-            settle()
+            run_releases()
 
     def file(self, file: Any) -> File:
         """Open a regular file, by path or descriptor, whose pages packets can hold without a copy; return a `File`.
@@ -503,7 +503,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        return File(self._allocator, opened(file, self._allocator.sfbufs))
+        return File(self._allocator, open_file(file, self._allocator.sfbufs))
 
     # What packets carry along.
 
@@ -541,7 +541,7 @@ class Pool:
         try:
             return await aio.aget(self._allocator, kind, 0, deadline)
         finally:
-            settle()
+            run_releases()
 
     async def agethdr(self, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Do what `gethdr` does, and wait for it as an asyncio task."""
@@ -552,7 +552,7 @@ class Pool:
         try:
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
         finally:
-            settle()
+            run_releases()
 
     async def agetcl(self, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None) -> Mbuf:
         """Do what `getcl` does, and wait for it as an asyncio task."""
@@ -563,7 +563,7 @@ class Pool:
         try:
             return await aio.agetcl(self._allocator, kind, bits, deadline)
         finally:
-            settle()
+            run_releases()
 
     async def agetjcl(
         self, type: int = MT_DATA, flags: int = M_PKTHDR, size: int = MJUMPAGESIZE, timeout: float | None = None
@@ -579,7 +579,7 @@ class Pool:
         try:
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
         finally:
-            settle()
+            run_releases()
 
     async def agetm2(self, len: int, type: int = MT_DATA, flags: int = M_PKTHDR, timeout: float | None = None) -> Mbuf:
         """Do what `getm2` does for a new chain, and wait for it as an asyncio task, for one mbuf after the other.
@@ -593,7 +593,7 @@ class Pool:
         try:
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)
         finally:
-            settle()
+            run_releases()
 
     # The pool as a whole.
 
@@ -628,7 +628,7 @@ class Pool:
         try:
             _made(self._parts).reclaim.drain()
         finally:
-            settle()
+            run_releases()
 
     def stat(self) -> PoolStat:
         """Return a snapshot of all numbers of all zones."""
@@ -665,7 +665,7 @@ class Pool:
         try:
             first = parts.close()
         finally:
-            settle()
+            run_releases()
         if first and parts.out:
             places = "".join(f"\n  {count} from {site}" for site, count in parts.sites().most_common(10))
             warnings.warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning, stacklevel=2)

@@ -2,7 +2,7 @@ cimport mbuf.pool.allocator as allocator
 
 from mbuf.packet.source cimport until
 from mbuf.pool.validate cimport validate
-from mbuf.vm.commit cimport check_latch, settle
+from mbuf.vm.commit cimport check_latch, run_releases
 from mbuf.vm.ints cimport clip
 
 cdef int M_NOWAIT, MT_DATA

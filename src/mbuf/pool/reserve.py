@@ -51,7 +51,7 @@ from mbuf.pool.validate import validate
 from mbuf.vm.ints import INT_MAX, clip
 
 if not cython.compiled:
-    from mbuf.vm.commit import check_latch, settle
+    from mbuf.vm.commit import check_latch, run_releases
 
 _log = logging.getLogger("mbuf")
 
@@ -126,7 +126,7 @@ class Reserve:
         try:
             self._reinit(counts, size, wait, deadline)
         finally:
-            settle()
+            run_releases()
 
     def _reinit(self, counts: list[int], size: int, how: int, deadline: float | None) -> None:
         self._idle("reinit")
@@ -268,7 +268,7 @@ class Reserve:
             self._stock = None
         finally:
             self._changing = False
-            settle()
+            run_releases()
 
     def _begin(self, verb: str) -> None:
         if self._changing:

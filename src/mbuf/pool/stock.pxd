@@ -5,7 +5,7 @@ from mbuf.packet.source cimport set_source
 from mbuf.pool.zones cimport Zones
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Item, MbufItem, hand_out, is_out, take_home
+from mbuf.uma.item cimport Item, MbufItem, is_out, mark_free, mark_out
 from mbuf.uma.zone cimport Zone
 from mbuf.vm.commit cimport enter_commit, leave_commit
 

@@ -29,7 +29,7 @@ from mbuf.uma.item import Item, MbufItem
 from mbuf.uma.zone import Zone
 
 if not cython.compiled:
-    from mbuf.uma.item import hand_out, is_out, take_home
+    from mbuf.uma.item import is_out, mark_free, mark_out
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
@@ -76,7 +76,7 @@ class Queue(Backend):
             if self._first is None:
                 return None
             item = self._pop()
-            hand_out(item)
+            mark_out(item)
             return item
         finally:
             leave_commit()
@@ -157,14 +157,14 @@ class Pairs(Backend):
                 self.mbuf.free(item)
                 break
             pair(item, cluster)
-            take_home(item)
+            mark_free(item)
             bucket.push(item)
 
     def give(self, item: Item) -> None:
         """Take a packet of the pool's own packet zone apart, which was freed while the reserve is in force."""
         if item is None or item.paired() is None:
             raise Inval("this is no packet")
-        hand_out(item)
+        mark_out(item)
         cluster = part(item)
         # `_own` did not count the mbuf of this packet, and will get it back in the end.
         self._own.adopt()
@@ -175,7 +175,7 @@ class Pairs(Backend):
                 self._clust.receive(cluster)
             else:
                 # The queue has clusters of one size only.
-                cluster.home.free(cluster)
+                cluster.zone.free(cluster)
 
     def drain(self) -> int:
         """Has no pages to give back: returns 0."""
@@ -208,7 +208,7 @@ class PairZone(Zone):
         """As `Zone.alloc`; the item belongs to the zone of mbufs."""
         item: Item | None = Zone.alloc(self, how, deadline)
         if item is not None:
-            item.home = self.mbuf
+            item.zone = self.mbuf
         return item
 
 

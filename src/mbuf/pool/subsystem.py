@@ -100,7 +100,7 @@ class Subsystem:
         #: True until closing has begun.
         self.alive = True
         self._closed = False
-        FORK.in_child(self._forked)
+        FORK.call_in_child(self._forked)
 
     @property
     def own(self) -> Zones:

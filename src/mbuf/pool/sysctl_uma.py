@@ -63,7 +63,7 @@ def _flags(z: PoolZone) -> str:
         has.add("TRASH")
     if z.zone.limit:
         has.add("LIMIT")
-    if not z.keg.cut.inline:
+    if not z.keg.layout.inline:
         has |= {"VTOSLAB", "OFFPAGE"}
     if not z.zone.primary:
         has.add("SECONDARY")
@@ -73,9 +73,9 @@ def _flags(z: PoolZone) -> str:
 
 def _efficiency(z: PoolZone) -> int:
     """Per cent of a slab, and of its header if that is elsewhere, that are items."""
-    cut = z.keg.cut
+    layout = z.keg.layout
     header = OFFPAGE_HEADER_DEBUG if z.pool.debug else OFFPAGE_HEADER
-    return 100 * cut.items * cut.rsize // (cut.pages * PAGE_SIZE + (0 if cut.inline else header))
+    return 100 * layout.items * layout.rsize // (layout.pages * PAGE_SIZE + (0 if layout.inline else header))
 
 
 _ZONE: tuple[tuple[str, str, str, Callable[[PoolZone], Any]], ...] = (
@@ -84,9 +84,9 @@ _ZONE: tuple[tuple[str, str, str, Callable[[PoolZone], Any]], ...] = (
     ("bucket_size", "uint16_t", "Desired per-cpu cache size", lambda z: z.zone.depot.bucket_size),
     ("bucket_size_max", "uint16_t", "Maximum allowed per-cpu cache size", lambda z: z.zone.depot.bucket_max),
     ("keg.name", "string", "Keg name", lambda z: z.keg.name),
-    ("keg.rsize", "uint32_t", "Real object size with alignment", lambda z: z.keg.cut.rsize),
-    ("keg.ppera", "uint16_t", "pages per-slab allocation", lambda z: z.keg.cut.pages),
-    ("keg.ipers", "uint16_t", "items available per-slab", lambda z: z.keg.cut.items),
+    ("keg.rsize", "uint32_t", "Real object size with alignment", lambda z: z.keg.layout.rsize),
+    ("keg.ppera", "uint16_t", "pages per-slab allocation", lambda z: z.keg.layout.pages),
+    ("keg.ipers", "uint16_t", "items available per-slab", lambda z: z.keg.layout.items),
     ("keg.align", "uint32_t", "item alignment mask", lambda z: z.kind.align),
     ("keg.reserve", "uint32_t", "number of reserved items", lambda z: 0),
     ("keg.efficiency", "integer", "Slab utilization (100 - internal fragmentation %)", _efficiency),

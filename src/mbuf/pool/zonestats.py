@@ -35,17 +35,17 @@ def stream(zones: list[PoolZone]) -> bytes:
 
 
 def _zone(z: PoolZone) -> Iterator[bytes]:
-    zone, cut = z.zone, z.keg.cut
-    (allocs, frees, listed), *cpus = zone.books()
+    zone, layout = z.zone, z.keg.layout
+    (allocs, frees, listed), *cpus = zone.cache_counts()
     # The kernel computes the pages of a zone from the count of its limit; without a limit they are 0.
     items = zone.limiter.items if zone.limit else 0
     numbers = (
         z.kind.align,
         zone.size,
-        cut.rsize,
-        zone.limit // cut.items * cut.pages,
+        layout.rsize,
+        zone.limit // layout.items * layout.pages,
         zone.limit,
-        items // cut.items * cut.pages,
+        items // layout.items * layout.pages,
         z.keg.free,
         listed,
         0,

@@ -1,6 +1,6 @@
 cdef class AsyncWaiter:
     cdef object _zone
-    cdef object _line
+    cdef object _target
     cdef object _call
 
     cpdef use(self, ask)

@@ -1,6 +1,6 @@
-"""A turn at a zone, for who can't block: its place is in the line of those who wait in threads.
+"""Waiting for an item without blocking a thread.
 
-What it waits for is handed to it: nobody who comes later gets in between. Given up, it goes to the next.
+A task waits in the same queue as threads do, and what it waits for is granted to it in the same way: see waitq.py.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ _Got = TypeVar("_Got")
 
 @cython.cclass
 class AsyncWaiter:
-    """A place in line for one item of a zone that has denied one.
+    """A task that waits for one item of a zone, after the zone has denied it one.
 
-    `wake` is called once, by any thread, when the turn has come; it must return at once, and say whether somebody
-    still waits. Then `use` asks again. Ends with `leave`, whatever happened.
+    `wake` is called once, by any thread, after the grant. It must return at once: true if the task still waits. Then
+    `use` repeats the request. `leave` must be called at the end in any case.
     """
 
-    __slots__ = ("_call", "_line", "_zone")
+    __slots__ = ("_call", "_target", "_zone")
 
     def __init__(self, zone: Zone, wake: Callable[[], bool]) -> None:
-        self._zone, self._line = zone.obstacle()
+        self._zone, self._target = zone.wait_target()
         self._call = None
-        if self._line is None:
+        if self._target is None:
             raise zone.denied()
-        # What is freed from here on must come by the line.
+        # From here on, an item that is freed is granted to waiters instead of cached.
         self._zone.bypass_caches(1)
         try:
-            self._call = self._line.enlist(wake)
+            self._call = self._target.enqueue(wake)
         except BaseException:
             self._zone.bypass_caches(-1)
             raise
 
     def use(self, ask: Callable[[], _Got]) -> _Got:
-        """What `ask` returns, for which there is an item now. It may raise all the same, if it needs more than that."""
-        got: _Got = self._line.redeem(self._call, ask)
+        """Return what `ask` returns. There is an item for it now, but it may raise if it needs more than that."""
+        got: _Got = self._target.use_grant(self._call, ask)
         return got
 
     def leave(self) -> None:
-        """Give up the place, and to the next in line what wasn't used. Calling it again has no effect."""
+        """Stop waiting. A grant that wasn't used goes to the next waiter. Calling it again has no effect."""
         call, self._call = self._call, None
         if call is not None:
             self._zone.bypass_caches(-1)
-            self._line.leave(call)
+            self._target.dequeue(call)

@@ -1,6 +1,6 @@
-"""What must be true of zones and kegs whenever nobody is in the middle of an allocation.
+"""Checks of zones and kegs: what must be true between two calls of their methods.
 
-Reads all of them; changes nothing.
+They read everything and change nothing.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if not cython.compiled:
 
 
 def audit_zone(zone: Counters) -> None:
-    """Raise `Corrupt`, naming the first contradiction in a zone's caches, list of buckets, limit and line."""
+    """Raise `Corrupt` with the first contradiction in a zone's caches, depot, limit and queue."""
     if zone is None or zone.limiter is None:
-        raise Corrupt("this zone was never made")
+        raise Corrupt("this zone was never initialized")
     enter_commit()
     try:
         wrong = _wrong_with(zone)
@@ -38,9 +38,9 @@ def audit_zone(zone: Counters) -> None:
 
 
 def audit_keg(keg: Keg) -> list[tuple[int, int]]:
-    """Raise `Corrupt`, naming the first contradiction in a keg; the pages of all its slabs, as runs of (first, count).
+    """Raise `Corrupt` with the first contradiction in a keg. Returns the pages of its slabs, as runs (first, count).
 
-    What all kegs of a `Vm` return is what `Vm.audit` wants.
+    The runs of all kegs of a `Vm` together are the argument of `Vm.audit`.
     """
     runs: list[tuple[int, int]] = []
     if keg is None:
@@ -56,13 +56,13 @@ def audit_keg(keg: Keg) -> list[tuple[int, int]]:
 
 
 def _wrong_with(zone: Counters) -> str:
-    """In a commit: what of the zone can't be right, "" if all may be."""
+    """In a commit: the first contradiction in a zone, or ""."""
     cached = zone.depot._work.nitems
     balance = zone._allocs - zone._frees
     for n in range(zone._count):
         here = cython.cast(Cache, zone._caches[n])
         if here.alloc is here.free and here.alloc is not zone._none:
-            return f"CPU {n} has one bucket for two"
+            return f"CPU {n} has the same bucket twice"
         found = _wrong_in(here.alloc, zone) or _wrong_in(here.free, zone)
         if found:
             return found
@@ -73,7 +73,7 @@ def _wrong_with(zone: Counters) -> str:
         found = _wrong_in(bucket, zone)
         if found:
             return found
-        bucket = bucket.behind
+        bucket = bucket.next
     if zone.closed and cached:
         return f"{cached} items are cached, and the zone is closed"
     found = zone.depot.contradiction()
@@ -85,15 +85,15 @@ def _wrong_in(bucket: Bucket, zone: Counters) -> str:
         item = bucket.at(n)
         if is_out(item):
             return "an item is cached, and handed out"
-        if item.home is not zone:
-            return "an item is cached that is not at home here"
+        if item.zone is not zone:
+            return "an item of another zone is cached"
         if is_listed(item):
-            return "an item is cached, and on its way here"
+            return "an item is cached, and on a release list"
     return ""
 
 
 def _wrong_slabs(keg: Keg, runs: list[tuple[int, int]]) -> str:
-    """In a commit: what of the slabs can't be right, "" if all may be; their pages are added to `runs`."""
+    """In a commit: the first contradiction in the slabs, or "". Adds their pages to `runs`."""
     free = count = 0
     for slabs in (keg._partial, keg._empty, keg._full):
         slab: Any = slabs.head()
@@ -105,7 +105,7 @@ def _wrong_slabs(keg: Keg, runs: list[tuple[int, int]]) -> str:
             free += slab.free
             count += 1
             runs.append((slab.page, slab.count))
-            slab = slabs.after(slab)
+            slab = slabs.next(slab)
     if (count, free) != (keg.slabs, keg._free):
-        return f"{keg.slabs} slabs with {keg._free} free items count, and there are {count} with {free}"
+        return f"the keg counts {keg.slabs} slabs with {keg._free} free items, and has {count} with {free}"
     return ""

@@ -9,4 +9,4 @@ cdef class Backend:
     cpdef close(self)
     cpdef int forked(self) except -1
     cpdef denied(self)
-    cpdef obstacle(self, zone)
+    cpdef wait_target(self, zone)

@@ -1,8 +1,8 @@
-"""The door to whatever makes items.
+"""The interface of what makes the items of a zone. See uma_import and uma_release in zone(9).
 
-A zone asks it when its caches are dry or too full. An item is always in one place: `take` puts each into the bucket
-in the commit that takes it from where it was, and what is in the bucket when it raises is the caller's to give back;
-`give` has taken the item over, whatever it raises.
+A zone calls it when its caches are empty or full. An item is always in one place. `take` moves each item into the
+bucket in a commit; if it raises, the caller gives back the items that are in the bucket. `give` takes the item over,
+whatever it raises.
 """
 
 from __future__ import annotations
@@ -22,46 +22,43 @@ from mbuf.uma.item import Item
 
 @cython.cclass
 class Backend:
-    """What a zone asks for items, and gives them back to.
-
-    See uma_import and uma_release in zone(9).
-    """
+    """What makes the items of a zone, and takes them back."""
 
     def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
-        """Put as many items as can be had, at most `count`, into a bucket that has room, in the order of making."""
+        """Add up to `count` items to a bucket that has room for them, in the order in which they are made."""
         raise NotImplementedError
 
     def give(self, item: Item) -> None:
-        """Take an item back for good."""
+        """Take an item back."""
         raise NotImplementedError
 
     def drain(self) -> int:
-        """Give back what no item is cut from any more; how many pages that was."""
+        """Give back the pages without used items. Returns the number of pages."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """No more will be taken."""
+        """Close: no more items will be taken."""
 
     def forked(self) -> None:
-        """In the child of a fork: threads that waited aren't here."""
+        """In the child of a fork: drop the waiting threads, which don't exist here."""
 
     def denied(self) -> MbufError:
-        """The error that says why the last `take` came back empty."""
+        """The error that tells why the last `take` got no item."""
         raise NotImplementedError
 
-    def obstacle(self, zone: Any) -> tuple[Any, Any]:
-        """Which zone's want it was that the last `take` came back empty, and whose line to stand in: see `AsyncWaiter`.
+    def wait_target(self, zone: Any) -> tuple[Any, Any]:
+        """Where to wait after the last `take` got no item: the zone that denied it, and its queue. See `AsyncWaiter`.
 
-        None if there is no line.
+        The queue is None if nothing can wait.
         """
         return zone, None
 
     @property
     def free(self) -> int:
-        """Free items that have not been taken."""
+        """Free items in the backend."""
         raise NotImplementedError
 
     @property
     def pages(self) -> int:
-        """Pages held."""
+        """Pages in use by the backend."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
 cimport cython
 from cpython.ref cimport PyObject
 
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport ItemOwner, Item
 
 
 cdef extern from *:
@@ -17,7 +17,7 @@ cdef extern from *:
 cdef class Bucket:
     cdef readonly int entries
     cdef readonly int cnt
-    cdef Bucket behind
+    cdef Bucket next
     cdef Py_ssize_t charged
     cdef unsigned long thread
     cdef PyObject **slots
@@ -31,7 +31,7 @@ cdef class Bucket:
     cdef void reverse(self) noexcept
 
     @cython.locals(n=cython.int)
-    cdef void house(self, Home home) noexcept
+    cdef void set_zone(self, ItemOwner zone) noexcept
 
     @cython.locals(item=Item)
     cdef Item at(self, int n)

@@ -1,6 +1,6 @@
 """An array of free items.
 
-The slots are the only raw pointers here; each owns a reference to its item. Knows nothing of zones.
+The slots are raw pointers; each owns a reference to its item.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.errors import Inval
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Item, ItemOwner
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Free, PyMem_Malloc
@@ -26,7 +26,7 @@ BUCKET_MAX = 254
 
 
 def default_entries(size: int) -> int:
-    """How many items of `size` bytes a bucket holds at first. See bucket_select in uma_core.c."""
+    """The initial size of buckets for items of `size` bytes. See bucket_select in uma_core.c."""
     if size > SIZES[0][1]:
         return max(SIZES[0][0] * SIZES[0][1] // size, 1)
     return next(entries for entries, largest in reversed(SIZES) if size <= largest)
@@ -40,13 +40,13 @@ def entries_for(count: int) -> int:
 @cython.no_gc
 @cython.cclass
 class Bucket:
-    """Room for `entries` items, `cnt` of them there; `behind` it, in a list of buckets, comes the next.
+    """Room for `entries` items, of which `cnt` are there. `next` links a list of buckets.
 
-    While it is filled, so many are `charged` for it, by that `thread`.
+    While a bucket is filled, `charged` items are charged for it, by the thread `thread`.
     """
 
-    __slots__ = ("behind", "charged", "cnt", "entries", "slots", "thread")
-    behind: Bucket | None
+    __slots__ = ("next", "charged", "cnt", "entries", "slots", "thread")
+    next: Bucket | None
     slots: Any
 
     def __init__(self, entries: int) -> None:
@@ -54,7 +54,7 @@ class Bucket:
             raise Inval(f"a bucket of {entries} entries: give 0 to 1048576")
         if cython.compiled:
             if self.slots != cython.NULL:
-                raise Inval("this bucket is made already")
+                raise Inval("this bucket is initialized already")
             self.slots = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Malloc(entries * 8 or 8))
             if self.slots == cython.NULL:
                 raise MemoryError
@@ -62,7 +62,7 @@ class Bucket:
             self.slots = []
         self.entries = entries
         self.cnt = 0
-        self.behind = None
+        self.next = None
         self.charged = 0
         self.thread = 0
 
@@ -84,7 +84,7 @@ class Bucket:
         return item
 
     def push(self, item: Item) -> None:
-        """Put an item on top. There is room: the caller has looked at `cnt`."""
+        """Put an item on top. The caller has checked that there is room."""
         if cython.compiled:
             Py_INCREF(item)
             self.slots[self.cnt] = cython.cast(cython.pointer(PyObject), item)
@@ -93,10 +93,10 @@ class Bucket:
         self.cnt += 1
 
     def push_below_top(self, item: Item) -> None:
-        """Put an item under the top one.
+        """Compiled, put an item below the top one; uncompiled, on top.
 
-        In `m = pool.getcl(); m.free()` the name m still holds the handle freed last, which can't be used
-        again yet. One turn later it can.
+        After `m = pool.getcl(); m.free()` the name `m` still refers to the freed handle, so that the item can't use it
+        again. When the item comes to the top, `m` often refers to another handle.
         """
         if not cython.compiled or self.cnt == 0:
             self.push(item)
@@ -115,18 +115,18 @@ class Bucket:
         for n in range(self.cnt // 2):
             self.slots[n], self.slots[last - n] = self.slots[last - n], self.slots[n]
 
-    def house(self, home: Home) -> None:
-        """Have all items here at home there."""
+    def set_zone(self, zone: ItemOwner) -> None:
+        """Set the zone of all items here: they are given back there."""
         for n in range(self.cnt):
-            cython.cast(Item, self.slots[n]).home = home
+            cython.cast(Item, self.slots[n]).zone = zone
 
     def at(self, n: int) -> Item:
-        """The item in a slot that is filled; the bottom one is 0."""
+        """The item in slot `n`, which is below `cnt`; 0 is the bottom one."""
         item: Item = cython.cast(Item, self.slots[n])
         return item
 
     def remove(self, n: int) -> Item:
-        """Take the item in a slot that is filled; those above it move down."""
+        """Take the item in slot `n`, which is below `cnt`; the items above it move down."""
         if not cython.compiled:
             taken: Item = self.slots.pop(n)
             self.cnt -= 1

@@ -2,7 +2,7 @@ cimport cython
 from cpython.ref cimport Py_INCREF, PyObject
 
 from mbuf.uma.bucket cimport Bucket, mbuf_slot
-from mbuf.uma.item cimport Item, hand_out, take_home
+from mbuf.uma.item cimport Item, mark_out, mark_free
 
 
 @cython.final
@@ -31,7 +31,7 @@ cdef inline Item pop_cached(Cache cache):
     cache.allocs += 1
     bucket.cnt -= 1
     item = mbuf_slot(bucket.slots, bucket.cnt)
-    hand_out(item)
+    mark_out(item)
     return item
 
 
@@ -44,11 +44,11 @@ cdef inline bint push_cached(Cache cache, Item item) noexcept:
         if cnt == bucket.entries:
             return False
         swap(cache)
-    take_home(item)
+    mark_free(item)
     cache.frees += 1
     Py_INCREF(item)
     bucket.cnt = cnt + 1
-    # Under the top one: see `Bucket.push_below_top`.
+    # Below the top item: see `Bucket.push_below_top`.
     if cnt:
         bucket.slots[cnt] = bucket.slots[cnt - 1]
         bucket.slots[cnt - 1] = <PyObject *>item

@@ -1,7 +1,8 @@
-"""This CPU's free items.
+"""The cache of a CPU: its free items, in two buckets.
 
-Two buckets: one to take from and give to, one spare, so that a run of either costs nothing but a swap. An operation
-is part of a commit, or, compiled, a step of plain C that needs none. Never sees another CPU's cache.
+Allocating and freeing use the bucket `alloc`. When it is empty, or full, it is swapped with `free`. So a change between
+runs of allocations and runs of frees seldom needs the depot. An operation is part of a commit, or, compiled, plain C
+that needs none.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from mbuf.uma.item import Item
 @cython.no_gc
 @cython.cclass
 class Cache:
-    """See struct uma_cache in uma_int.h."""
+    """Two buckets, and the counts of allocations and frees. See struct uma_cache in uma_int.h."""
 
     __slots__ = ("alloc", "allocs", "free", "frees")
 
     def __init__(self, none: Bucket) -> None:
         if not isinstance(none, Bucket):
-            raise TypeError("a cache begins with a bucket that has no entries")
-        # `none` stands for no bucket: it has no item and no room.
+            raise TypeError("Cache: give a bucket without entries")
+        # `none` stands for "no bucket": it has no items and no room.
         self.alloc = none
         self.free = none
         self.allocs = 0
@@ -39,30 +40,30 @@ class Cache:
 
 
 if not cython.compiled:
-    from mbuf.uma.item import hand_out, take_home
+    from mbuf.uma.item import mark_free, mark_out
 
     def swap(cache: Cache) -> None:
-        """Let the spare bucket be the one to take from and give to."""
+        """Exchange the two buckets."""
         cache.alloc, cache.free = cache.free, cache.alloc
 
     def pop_cached(cache: Cache) -> Item | None:
-        """An item, or None when neither bucket has one."""
+        """Take an item and hand it out; None if both buckets are empty."""
         if cache.alloc.cnt == 0:
             if cache.free.cnt == 0:
                 return None
             swap(cache)
         cache.allocs += 1
         item = cache.alloc.pop()
-        hand_out(item)
+        mark_out(item)
         return item
 
     def push_cached(cache: Cache, item: Item) -> bool:
-        """Keep an item; false when neither bucket has room."""
+        """Put a freed item into a bucket; false if both are full."""
         if cache.alloc.cnt == cache.alloc.entries:
             if cache.free.cnt == cache.free.entries:
                 return False
             swap(cache)
-        take_home(item)
+        mark_free(item)
         cache.frees += 1
         cache.alloc.push_below_top(item)
         return True

@@ -6,12 +6,12 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache
 from mbuf.uma.cpu cimport Cpus
 from mbuf.uma.depot cimport Depot
-from mbuf.uma.item cimport Home
+from mbuf.uma.item cimport ItemOwner
 from mbuf.uma.limit cimport Limit
 
 
 @cython.no_gc
-cdef class Counters(Home):
+cdef class Counters(ItemOwner):
     cdef readonly str name
     cdef readonly Py_ssize_t size
     cdef readonly Backend backend
@@ -44,5 +44,5 @@ cdef class Counters(Home):
     )
     cdef tuple _counts(self)
 
-    @cython.locals(here=Cache, n=cython.int, books=list)
-    cpdef list books(self)
+    @cython.locals(here=Cache, n=cython.int, counts=list)
+    cpdef list cache_counts(self)

@@ -1,8 +1,5 @@
 # cython: nonecheck=True
-"""What a zone counts, and tells of itself.
-
-Reads what the caches, the depot and the limit say. Changes nothing.
-"""
+"""The counters and caches of a zone, and its statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ else:
 from mbuf.errors import Inval
 from mbuf.uma.bucket import Bucket
 from mbuf.uma.cache import Cache
-from mbuf.uma.item import Home
+from mbuf.uma.item import ItemOwner
 from mbuf.uma.stat import ZoneStat
 
 if cython.compiled:
@@ -31,11 +28,11 @@ if cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Counters(Home):
-    """The numbers of a zone: items handed out and given back, past its caches and through them."""
+class Counters(ItemOwner):
+    """The fields of a zone that count: items allocated and freed, through the caches and past them."""
 
-    #: `adopted` items were charged here, and handed out by another zone. `bypassed` is above 0 while somebody waits for
-    #: what an item given back sets free: then caches are passed by.
+    #: `adopted` items were charged here, and handed out by another zone. While `bypassed` is above 0, freed items
+    #: bypass the caches: see zone.py.
     __slots__ = (
         "_allocs",
         "_count",
@@ -62,16 +59,16 @@ class Counters(Home):
     def init_counters(
         self, name: str, size: int, backend: Backend, primary: bool, limiter: Limit, depot: Depot
     ) -> None:
-        """Begin to count. `primary` zones count the free items of their backend."""
+        """Set the fields. A `primary` zone counts the free items of its backend."""
         self.name = name
         self.size = size
         self.backend = backend
         self.primary = primary
         self.limiter = limiter
         self.depot = depot
-        # The last request that got nothing was denied by the limit, whatever has come back since.
+        # True if the last request that failed was denied by the limit.
         self._limited = False
-        # Buckets that are being filled by threads that may wait.
+        # The buckets of imports that may wait, linked.
         self._waiting: Any = None
         self.adopted = 0
         self.bypassed = 0
@@ -82,14 +79,14 @@ class Counters(Home):
         self._fails = 0
 
     def init_caches(self, cpus: Cpus) -> None:
-        """Have a cache for each CPU."""
+        """Create a cache for each CPU."""
         count = cpus.count
         self.cpus = cpus
-        # Stands for no bucket.
+        # The bucket that stands for "no bucket".
         self._none = Bucket(0)
         if cython.compiled:
             if self._caches != cython.NULL:
-                raise Inval(f"{self.name}: this zone is made already")
+                raise Inval(f"{self.name}: this zone is initialized already")
             self._caches = cython.cast(cython.pointer(cython.pointer(PyObject)), PyMem_Calloc(count, 8))
             if self._caches == cython.NULL:
                 raise MemoryError
@@ -120,13 +117,13 @@ class Counters(Home):
 
     @property
     def balance(self) -> int:
-        """Items handed out less those given back: below 0 where it received what others had handed out."""
+        """Items handed out less items freed; below 0 if items of other zones were freed here."""
         allocs, frees, _ = self._counts()
         return allocs - frees
 
     @property
     def cached(self) -> int:
-        """Free items in buckets, of CPUs and of the zone."""
+        """Free items in the caches and the depot."""
         return self._counts()[2]
 
     def _counts(self) -> tuple[int, int, int]:
@@ -140,16 +137,16 @@ class Counters(Home):
             cached += here.count()
         return allocs, frees, cached
 
-    def books(self) -> list[tuple[int, int, int]]:
-        """Allocs, frees and free items: past all caches and listed, then of each CPU's cache."""
-        books = [(self._allocs, self._frees, self.depot.nitems)]
+    def cache_counts(self) -> list[tuple[int, int, int]]:
+        """(allocs, frees, free items) past the caches and in the depot, then for the cache of each CPU."""
+        counts = [(self._allocs, self._frees, self.depot.nitems)]
         for n in range(self._count):
             here = cython.cast(Cache, self._caches[n])
-            books.append((here.allocs, here.frees, here.count()))
-        return books
+            counts.append((here.allocs, here.frees, here.count()))
+        return counts
 
     def stat(self) -> ZoneStat:
-        """All numbers of the zone at once."""
+        """A snapshot of the zone's statistics."""
         allocs, frees, cached = self._counts()
         return ZoneStat(
             name=self.name,

@@ -4,7 +4,7 @@ from mbuf.uma.waitq cimport current_thread
 from mbuf.vm.commit cimport enter_commit, leave_commit
 
 
-cdef struct Place:
+cdef struct Slot:
     unsigned long thread
     int cpu
 
@@ -14,14 +14,14 @@ cdef struct Place:
 cdef class Cpus:
     cdef readonly int count
     cdef int _next
-    cdef Place *_of
+    cdef Slot *_table
     cdef size_t _room, _used
 
     @cython.locals(thread=cython.ulong, at=cython.int)
     cdef int here(self) noexcept
 
     @cython.locals(at=cython.size_t)
-    cdef Place *_find(self, unsigned long thread) noexcept
+    cdef Slot *_find(self, unsigned long thread) noexcept
 
     @cython.locals(room=cython.size_t, n=cython.size_t)
     cdef bint _grow(self) noexcept

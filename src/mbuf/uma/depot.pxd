@@ -21,16 +21,16 @@ cdef class Depot:
     cpdef WorkingSet work(self)
 
     @cython.locals(buckets=cython.longlong, size=cython.longlong)
-    cpdef int fit(self, long long limit, int cpus) except -1
-    cpdef Bucket bucket(self)
+    cpdef int set_maxcache(self, long long limit, int cpus) except -1
+    cpdef Bucket new_bucket(self)
 
     @cython.locals(bucket=Bucket)
-    cdef Bucket fetch(self, double now)
+    cdef Bucket pop(self, double now)
 
     @cython.locals(bucket=Bucket)
     cdef Bucket _pop(self)
-    cdef bint put(self, Bucket bucket) noexcept
-    cdef void put_back(self, Bucket bucket) noexcept
+    cdef bint push(self, Bucket bucket) noexcept
+    cdef void _push(self, Bucket bucket) noexcept
     cdef void imported(self, Py_ssize_t count) noexcept
     cdef void halve(self) noexcept
     cdef Py_ssize_t tick(self, int request, double now) noexcept

@@ -1,8 +1,9 @@
 # cython: cdivision=True
-"""A zone's full buckets, listed until a CPU needs one.
+"""The depot of a zone: a list of full buckets, for all CPUs. See uma_zone_domain in uma_int.h.
 
-Knows how long the list may get and how large buckets should be; both follow the limit and reclaims. The list is linked
-through the buckets. Most of what is here is part of a commit of the zone; the clock is read before.
+It also has the size of new buckets, and the most items that may be listed. Both follow the limit of the zone; reclaims
+make buckets smaller. The list is linked through the buckets. Most methods are parts of a commit of the zone, so the
+caller reads the clock before.
 """
 
 from __future__ import annotations
@@ -27,30 +28,30 @@ if not cython.compiled:
 
 @cython.cclass
 class Depot:
-    """See uma_zone_domain in uma_int.h. The bucket put in last comes out first."""
+    """A list of full buckets. The bucket that was added last is taken first."""
 
     __slots__ = ("_first", "_work", "bucket_max", "bucket_min", "bucket_size", "clock", "most")
 
     def __init__(self, entries: int, clock: Callable[[], float]) -> None:
         if not 0 <= entries <= BUCKET_MAX:
             raise Inval(f"buckets of {entries} items: give 0 to {BUCKET_MAX}")
-        #: Most items of a bucket: now, at least after reclaims, and at most after growth.
+        #: Items of a new bucket; reclaims reduce them to `bucket_min`, and `bucket_max` is the most.
         self.bucket_size = entries
         self.bucket_min = entries
         self.bucket_max = BUCKET_MAX
         self.clock = clock
-        #: One item fewer than this may be listed.
+        #: The number of listed items stays below this.
         self.most = (1 << 64) - 1
         self._first: Any = None
         self._work = WorkingSet(clock())
 
     def __dealloc__(self) -> None:
-        # One after the other, however long the list is.
+        # In a loop: a list of any length needs no recursion.
         if cython.compiled:
             bucket = self._first
             self._first = None
             while bucket is not None:
-                bucket = bucket.behind
+                bucket = bucket.next
 
     @property
     def nitems(self) -> int:
@@ -58,7 +59,7 @@ class Depot:
         return self._work.nitems
 
     def work(self) -> WorkingSet:
-        """How high and low the list went in this period, brought up to date."""
+        """The working set, brought up to date."""
         now: float = self.clock()
         enter_commit()
         try:
@@ -67,8 +68,8 @@ class Depot:
             leave_commit()
         return self._work
 
-    def fit(self, limit: int, cpus: int) -> None:
-        """Size buckets and list so that the caches of all CPUs fit a limit. See uma_zone_set_maxcache."""
+    def set_maxcache(self, limit: int, cpus: int) -> None:
+        """Set the sizes of buckets and list so that all caches together fit a limit. See uma_zone_set_maxcache."""
         buckets = 2 * cpus
         size = min(limit // buckets // 2, BUCKET_MAX) or int(limit >= buckets)
         enter_commit()
@@ -79,63 +80,63 @@ class Depot:
         finally:
             leave_commit()
 
-    def bucket(self) -> Bucket:
+    def new_bucket(self) -> Bucket:
         """A new empty bucket."""
         return Bucket(min(entries_for(self.bucket_size), self.bucket_max))
 
-    def fetch(self, now: float) -> Bucket | None:
-        """In a commit: the full bucket listed last, or None."""
+    def pop(self, now: float) -> Bucket | None:
+        """In a commit: take the bucket that was listed last; None if there is none."""
         self._work.tick(now)
         return self._pop()
 
     def _pop(self) -> Bucket | None:
         bucket: Bucket | None = self._first
         if bucket is not None:
-            self._first = bucket.behind
-            bucket.behind = None
-            self._work.take(bucket.cnt)
+            self._first = bucket.next
+            bucket.next = None
+            self._work.remove(bucket.cnt)
         return bucket
 
-    def put(self, bucket: Bucket) -> bool:
-        """In a commit: list a bucket; false if it stays the caller's, for the list is long enough."""
+    def push(self, bucket: Bucket) -> bool:
+        """In a commit: list a bucket; false if there are enough items, and the bucket stays the caller's."""
         if bucket.cnt == 0:
             return True
         if self._work.nitems + bucket.cnt >= self.most:
             return False
-        self.put_back(bucket)
+        self._push(bucket)
         return True
 
-    def put_back(self, bucket: Bucket) -> None:
-        """In a commit: list a bucket, however long the list is."""
-        bucket.behind = self._first
+    def _push(self, bucket: Bucket) -> None:
+        """In a commit: list a bucket."""
+        bucket.next = self._first
         self._first = bucket
-        self._work.put(bucket.cnt)
+        self._work.add(bucket.cnt)
 
     def imported(self, count: int) -> None:
-        """In a commit: `count` items were made since none were listed."""
+        """In a commit: tell the working set that `count` items were imported, because none were listed."""
         self._work.imported(count)
 
     def halve(self) -> None:
-        """In a commit: the caches of CPUs are emptied."""
+        """In a commit: a reclaim empties the caches of the CPUs; make buckets smaller."""
         self.bucket_size = (self.bucket_size + self.bucket_min) // 2
 
     def tick(self, request: int, now: float) -> int:
-        """In a commit: how many listed items a reclaim leaves."""
+        """In a commit: the number of listed items that a reclaim leaves."""
         self._work.tick(now)
         return self._work.nitems - self._work.spare() if request == UMA_RECLAIM_TRIM else 0
 
     def shrink(self) -> None:
-        """In a commit: a reclaim is over."""
+        """In a commit: after a reclaim, make buckets smaller by one item."""
         if self.bucket_size > self.bucket_min:
             self.bucket_size -= 1
 
     def contradiction(self) -> str:
-        """In a commit: what of the list can't be right, "" if all may be."""
+        """In a commit: the first contradiction in the list, or ""."""
         items = 0
         bucket = self._first
         while bucket is not None:
             if not bucket.cnt:
                 return "an empty bucket is listed"
             items += bucket.cnt
-            bucket = bucket.behind
+            bucket = bucket.next
         return "" if items == self._work.nitems else f"{self._work.nitems} items count as listed, and {items} are"

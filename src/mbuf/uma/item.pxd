@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.vm.commit cimport Releasable, enter_commit, leave_commit, put_first
+from mbuf.vm.commit cimport Releasable, enter_commit, leave_commit, release_first
 from mbuf.vm.asan cimport MBUF_ASAN
 from mbuf.vm.page cimport Memory
 from mbuf.vm.poison cimport poison, unpoison
@@ -8,17 +8,17 @@ from mbuf.vm.probe cimport Probes
 
 
 cdef enum:
-    # What `state` of an item says.
+    # Values of the `state` of an item.
     IN_SLAB, IN_ZONE, OUT
 
 
 @cython.no_gc
 cdef class Item(Memory):
-    cdef Home home
+    cdef ItemOwner zone
     cdef Releasable link
 
     cdef void views_gone(self) noexcept
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
     cdef Memory paired(self)
     cpdef invalidate(self)
 
@@ -31,25 +31,25 @@ cdef class MbufItem(Item):
 
 
 @cython.no_gc
-cdef class Home:
+cdef class ItemOwner:
     cdef public int held
     cdef public Probes probes
     cdef readonly object source
 
-    cdef bint keep(self, Item item) noexcept
+    cdef bint try_free(self, Item item) noexcept
     cpdef int free(self, Item item) except -1
     cpdef void bypass_caches(self, int change) noexcept
     cpdef drain_caches(self)
 
 
-cdef void hold_home(Item item) noexcept
+cdef void free_viewed(Item item) noexcept
 
 
-cdef inline void send_home(Item item) noexcept:
+cdef inline void free_item(Item item) noexcept:
     if item.exports:
-        hold_home(item)
-    elif not item.home.keep(item):
-        put_first(item)
+        free_viewed(item)
+    elif not item.zone.try_free(item):
+        release_first(item)
 
 
 cdef inline bint is_out(Item item) noexcept:
@@ -64,7 +64,7 @@ cdef inline void leave_zone(Item item) noexcept:
     item.state = IN_SLAB
 
 
-cdef inline void hand_out(Item item) noexcept:
+cdef inline void mark_out(Item item) noexcept:
     item.state = OUT
     if MBUF_ASAN:
         unpoison(item)
@@ -72,7 +72,7 @@ cdef inline void hand_out(Item item) noexcept:
             unpoison(item.paired())
 
 
-cdef inline void take_home(Item item) noexcept:
+cdef inline void mark_free(Item item) noexcept:
     item.state = IN_ZONE
     if MBUF_ASAN:
         poison(item)

@@ -1,9 +1,9 @@
 # cython: nonecheck=True
-"""Things of one kind, and whoever keeps them.
+"""An item, and the interface of what it is given back to.
 
-An item is memory with a home: the zone that it goes back to. It is not what a user holds; that is a
-handle, made by the layers above. The item keeps its last handle, to be used again if nobody else holds it.
-Never knows what its bytes mean.
+An item is memory that is handed out and given back as a whole. `zone` is the `ItemOwner` to which it is given back.
+Users don't hold items: they hold handles, which the layers above make. An item keeps a reference to its last handle;
+the next user gets the same handle if nothing else refers to it. Nothing here interprets the bytes.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ else:
 from mbuf.vm.page import Memory
 
 if not cython.compiled:
-    from mbuf.vm.commit import enter_commit, leave_commit, put_first
+    from mbuf.vm.commit import enter_commit, leave_commit, release_first
 
 
 @cython.no_gc
 @cython.cclass
 class Item(Memory):
-    """One thing of a zone.
+    """One item of a zone.
 
-    Made by a keg, which cuts it from a slab; given back by `send_home`. Its `state` is IN_SLAB while its bytes are
-    free in the slab, IN_ZONE while a zone has it, OUT while a user has it.
+    A keg cuts it from a slab; `free_item` gives it back. Its `state` is IN_SLAB while its bytes are free in the slab,
+    IN_ZONE while a zone has it, OUT while a user has it.
     """
 
-    #: `link` is for whoever holds the item meanwhile: the next item in a queue, or what has to be let go of with it.
-    __slots__ = ("home", "link")
+    #: `link` is for the code that holds the item: the next item in a queue, or an object to release with the item.
+    __slots__ = ("link", "zone")
 
     def __init__(self, slab: Any, start: int, size: int) -> None:
         self.carve(slab, start, size)
-        self.home: Home = cython.cast(Home, None)
+        self.zone: ItemOwner = cython.cast(ItemOwner, None)
         self.link: Any = None
 
     def paired(self) -> Memory | None:
-        """The memory that goes along with this item, if any."""
+        """The memory that is handed out and freed together with this item; None if there is none."""
         return None
 
     def invalidate(self) -> None:
-        """Be no item any more: the bytes belong to the slab again."""
+        """Drop what the item refers to: its bytes belong to the slab again."""
 
     def views_gone(self) -> None:
-        """In a commit: the last view went after the item was let go: now it may go home."""
-        self.home.held -= 1
-        send_home(self)
+        """In a commit: free the item, whose last view was released after it was freed."""
+        self.zone.held -= 1
+        free_item(self)
 
-    def let_go(self) -> int:
-        """Go home, whatever that takes."""
+    def on_release(self) -> int:
+        """Give the item back. User code may run."""
         if self.gone:
             self.gone = False
             enter_commit()
@@ -60,17 +60,17 @@ class Item(Memory):
             finally:
                 leave_commit()
         else:
-            self.home.free(self)
+            self.zone.free(self)
         return 0
 
 
 @cython.no_gc
 @cython.cclass
 class MbufItem(Item):
-    """The item of an mbuf. `cluster` is what it is paired with in the packet zone.
+    """The item of an mbuf. `cluster` is the cluster that it is paired with in the packet zone.
 
-    `handle` is what stood for the item last, for the layer above to use again. It never refers to a handle in use, so
-    that a handle dropped by its user dies.
+    `handle` is the last handle of the item, which the layer above uses again. While a handle is in use, `handle`
+    doesn't refer to it, so that a handle that its user drops is finalized.
     """
 
     __slots__ = ("cluster", "handle")
@@ -89,23 +89,23 @@ class MbufItem(Item):
         self.cluster = None
 
 
-def hold_home(item: Item) -> None:
-    """In a commit: give back an item that somebody may look at: then it goes when the last view does."""
+def free_viewed(item: Item) -> None:
+    """In a commit: free an item that may have views. If it has, it is freed when the last one is released."""
     if item.has_views():
         item.hold()
-        item.home.held += 1
-    elif not item.home.keep(item):
-        put_first(item)
+        item.zone.held += 1
+    elif not item.zone.try_free(item):
+        release_first(item)
 
 
 if not cython.compiled:
 
-    def send_home(item: Item) -> None:
-        """In a commit: give an item back. If somebody looks at its bytes, it goes when the last view does."""
+    def free_item(item: Item) -> None:
+        """In a commit: free an item. If its bytes have views, it is freed when the last one is released."""
         if item.exports:
-            hold_home(item)
-        elif not item.home.keep(item):
-            put_first(item)
+            free_viewed(item)
+        elif not item.zone.try_free(item):
+            release_first(item)
 
     IN_SLAB, IN_ZONE, OUT = range(3)
 
@@ -114,43 +114,43 @@ if not cython.compiled:
         return item.state == OUT
 
     def in_zone(item: Item) -> bool:
-        """True while a zone has the item: cached, or on its way."""
+        """True while a zone has the item: cached, or in transit."""
         return item.state == IN_ZONE
 
     def leave_zone(item: Item) -> None:
-        """In a commit: the item's bytes are free in their slab again."""
+        """In a commit: mark the bytes of an item as free in their slab."""
         item.state = IN_SLAB
 
-    def hand_out(item: Item) -> None:
-        """In a commit: a user has the item from now on, and what is paired with it, and may touch its bytes."""
+    def mark_out(item: Item) -> None:
+        """In a commit: mark an item as handed out, and its paired memory: their bytes may be touched."""
         item.state = OUT
 
-    def take_home(item: Item) -> None:
-        """In a commit: no user has the item any more: nobody may touch its bytes."""
+    def mark_free(item: Item) -> None:
+        """In a commit: mark an item as free: its bytes may not be touched."""
         item.state = IN_ZONE
 
 
 @cython.no_gc
 @cython.cclass
-class Home:
-    """Where items go back to: the part of a zone that an item knows."""
+class ItemOwner:
+    """What items are given back to: the part of a zone that items, and the layers above, use."""
 
-    #: `held` items were freed while somebody looked at them; `source` is for the layer above, which tells `probes`.
+    #: `held` freed items still have views. `source` and `probes` are for the layer above.
     __slots__ = ("held", "probes", "source")
     held: int
     probes: Any
     source: Any
 
-    def keep(self, item: Item) -> bool:
-        """Take the item back if that is a step of plain C (noexcept), for commits; false if it must go by `free`."""
+    def try_free(self, item: Item) -> bool:
+        """In a commit: take an item back if plain C suffices; false if the caller must use `free`."""
         return False
 
     def free(self, item: Item) -> None:
-        """Take the item back, whatever that takes: user code may run."""
+        """Take an item back. User code may run."""
         raise NotImplementedError
 
     def bypass_caches(self, change: int) -> None:
-        """One more (1) or less (-1) waits for what an item given back sets free: caches are passed by meanwhile."""
+        """Add `change` to the number of waiters. While there are any, items given back bypass the caches."""
 
     def drain_caches(self) -> None:
-        """Somebody is about to wait: give back what caches hold."""
+        """Give back the items in the caches: a caller is about to wait for one."""

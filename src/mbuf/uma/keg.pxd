@@ -2,10 +2,10 @@ cimport cython
 
 from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Item, in_zone, leave_zone, take_home
-from mbuf.uma.slab cimport Slab, Slabs, begin_slab, give_place, lowest_free, take_place
+from mbuf.uma.item cimport Item, in_zone, leave_zone, mark_free
+from mbuf.uma.slab cimport Slab, Slabs, init_slab, lowest_free, set_free, set_used
 from mbuf.uma.waitq cimport Waiter, WaitQ, microseconds
-from mbuf.vm.commit cimport enter_commit, leave_commit, work_off_all
+from mbuf.vm.commit cimport enter_commit, leave_commit, run_all_releases
 from mbuf.vm.poison cimport poison_run, unpoison_run
 from mbuf.vm.vm cimport Vm
 
@@ -18,7 +18,7 @@ cdef class Keg(Backend):
     cdef readonly str name
     cdef readonly Py_ssize_t size
     cdef readonly object kind
-    cdef readonly object cut
+    cdef readonly object layout
     cdef readonly bint closed
     cdef readonly Py_ssize_t slabs
     cdef Py_ssize_t _free, _rsize
@@ -40,11 +40,11 @@ cdef class Keg(Backend):
     cdef int fresh(self, Slab slab) except -1
 
     @cython.locals(into=Slabs)
-    cdef void _settle(self, Slab slab) noexcept
+    cdef void _relist(self, Slab slab) noexcept
 
     @cython.locals(slab=Slab, right=cython.bint)
     cpdef give(self, Item item)
-    cdef bint _put(self, Item item, Slab slab, Py_ssize_t place) noexcept
+    cdef bint _return_item(self, Item item, Slab slab, Py_ssize_t place) noexcept
 
     @cython.locals(slab=Slab, slabs=Py_ssize_t)
     cpdef Py_ssize_t drain(self) except -1
@@ -53,10 +53,10 @@ cdef class Keg(Backend):
     @cython.locals(waiter=Waiter, stay=cython.bint, granted=cython.bint)
     cdef bint _wait(self, deadline) except -1
     cdef bint _has_room(self) noexcept
-    cdef int _leave(self, Waiter waiter) except -1
+    cdef int _dequeue(self, Waiter waiter) except -1
     cpdef int forked(self) except -1
-    cpdef Waiter enlist(self, wake)
-    cpdef leave(self, Waiter call)
-    cpdef redeem(self, Waiter call, ask)
+    cpdef Waiter enqueue(self, wake)
+    cpdef dequeue(self, Waiter call)
+    cpdef use_grant(self, Waiter call, ask)
     cdef int _wake(self) except -1
     cpdef int wake_all(self) except -1

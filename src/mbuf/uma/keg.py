@@ -1,9 +1,13 @@
 # cython: cdivision=True
-"""Backing store for items of one size: slabs of pages, cut up.
+"""A keg: items of one size, cut from slabs of pages. See keg_ctor and keg_layout in uma_core.c.
 
-Asks the Vm for pages and cuts them; several zones may draw from one keg. Never caches an item: that is
-what zones are for. A slab is in one of three lists, of those with all, some or none of its items free. Items are cut,
-put back, and pages given back in commits; in between an item is in a bucket, or the caller's.
+It takes pages from the Vm, and several zones may use one keg. It caches nothing: zones do that. Each slab is in one of
+three lists: partial (some items free), empty (all free), full (none free). Cutting items, returning them, and giving
+pages back are commits; between them an item is in a bucket, or belongs to a call.
+
+A request that may wait enters the queue of the keg when there is no free item and no page. Each item that is returned
+grants the first waiter, and free pages grant all. A grant only means that the waiter tries again: another request may
+be faster.
 """
 
 from __future__ import annotations
@@ -29,10 +33,10 @@ from mbuf.uma.waitq import Waiter, WaitQ
 from mbuf.vm.vm import Vm
 
 if not cython.compiled:
-    from mbuf.uma.item import in_zone, leave_zone, take_home
-    from mbuf.uma.slab import begin_slab, give_place, lowest_free, take_place
+    from mbuf.uma.item import in_zone, leave_zone, mark_free
+    from mbuf.uma.slab import init_slab, lowest_free, set_free, set_used
     from mbuf.uma.waitq import microseconds
-    from mbuf.vm.commit import enter_commit, leave_commit, work_off_all
+    from mbuf.vm.commit import enter_commit, leave_commit, run_all_releases
     from mbuf.vm.poison import poison_run, unpoison_run
 
 _Got = TypeVar("_Got")
@@ -52,7 +56,7 @@ class Keg(Backend):
         "_rsize",
         "_waiters",
         "closed",
-        "cut",
+        "layout",
         "kind",
         "name",
         "size",
@@ -61,7 +65,7 @@ class Keg(Backend):
     )
 
     def __cinit__(self, *_: object) -> None:
-        # Slabs with some items free, with all free, and with none; the one added last is drawn from first.
+        # The slab that was added last to a list is used first.
         self._partial = Slabs(1)
         self._empty = Slabs(2)
         self._full = Slabs(3)
@@ -71,18 +75,18 @@ class Keg(Backend):
         if not cython.compiled:
             self.__cinit__()
         if not isinstance(vm, Vm):
-            raise TypeError(f"a keg has its pages from a Vm, not a {type(vm).__name__}")
+            raise TypeError(f"Keg: give a Vm, not a {type(vm).__name__}")
         if not (isinstance(kind, type) and issubclass(kind, Item)):
-            raise TypeError("a keg cuts items of a class of Item")
-        self.cut: Layout = layout(size, align)
-        if not 1 <= self.cut.items <= 64:
-            raise Inval(f"items of {size} bytes: slabs have 1 to 64 items, not {self.cut.items}")
+            raise TypeError("Keg: give Item, or a subclass of it")
+        self.layout: Layout = layout(size, align)
+        if not 1 <= self.layout.items <= 64:
+            raise Inval(f"items of {size} bytes: a slab would have {self.layout.items} items: give a size for 1 to 64")
         self.vm = vm
         self.name = name
         self.size = size
         self.kind = kind
-        self._rsize, self._pages, self._items = self.cut.rsize, self.cut.pages, self.cut.items
-        #: Slabs held.
+        self._rsize, self._pages, self._items = self.layout.rsize, self.layout.pages, self.layout.items
+        #: The number of slabs.
         self.slabs = 0
         self._free = 0
         self.closed = False
@@ -99,12 +103,12 @@ class Keg(Backend):
         return self.slabs * self._pages
 
     def take(self, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
-        """Items of partly used slabs first, then of free ones, then of new ones.
+        """Cut items from partial slabs first, then from empty ones, then from new ones.
 
-        With M_WAITOK it waits for pages, but only as long as it has got nothing. See zone_import.
+        With M_WAITOK it waits for pages, but only while it has no item. See zone_import.
         """
         if self.vm is None or bucket is None or count < 0 or count > bucket.entries - bucket.cnt:
-            raise Inval(f"{self.name}: there is no bucket with room for {count} items")
+            raise Inval(f"{self.name}: give a bucket with room for {count} items")
         had = bucket.cnt
         most = had + count
         while True:
@@ -119,7 +123,7 @@ class Keg(Backend):
                 return
 
     def _cut(self, bucket: Bucket, most: int) -> None:
-        """Cut items from the slabs that there are, until the bucket has so many."""
+        """Cut items from existing slabs until the bucket has `most`, or no slab has a free item."""
         enter_commit()
         try:
             while bucket.cnt < most:
@@ -129,23 +133,23 @@ class Keg(Backend):
                 if slab is None:
                     return
                 if slab.bits == 0:
-                    # Uncompiled, an exception had come between taking its last item and moving it.
+                    # Uncompiled, an exception came between taking its last item and moving it to another list.
                     slab.free = 0
-                    self._settle(slab)
+                    self._relist(slab)
                     continue
                 n = lowest_free(slab)
-                # May fail; nothing has changed yet.
+                # May raise: nothing has changed yet.
                 item = self._make(slab, n * self._rsize)
-                take_place(slab, n)
+                set_used(slab, n)
                 self._free -= 1
-                take_home(item)
+                mark_free(item)
                 bucket.push(item)
-                self._settle(slab)
+                self._relist(slab)
         finally:
             leave_commit()
 
     def _make(self, slab: Slab, start: int) -> Item:
-        """An item for a place of a slab."""
+        """An item for the bytes at `start` of a slab."""
         if not cython.compiled:
             made: Item = self.kind(slab, start, self.size)
             return made
@@ -154,14 +158,14 @@ class Keg(Backend):
         return item
 
     def _grow(self) -> bool:
-        """Have one slab more; false when there is no page for it."""
+        """Add a slab; false if there are no pages for it."""
         slab = Slab()
-        begin_slab(slab, self._items)
+        init_slab(slab, self._items)
         page = self.vm.map.take(self._pages)
         if page < 0:
             return False
         enter_commit()
-        self.vm.map.lay(slab, page, self._pages)
+        self.vm.map.set_run(slab, page, self._pages)
         leave_commit()
         try:
             self.fresh(slab)
@@ -181,10 +185,10 @@ class Keg(Backend):
         return True
 
     def fresh(self, slab: Slab) -> None:
-        """A slab has its pages, and is in no list yet."""
+        """Called with a new slab, which has its pages and is in no list yet."""
 
-    def _settle(self, slab: Slab) -> None:
-        """In a commit: put a slab into the list that it belongs to by now."""
+    def _relist(self, slab: Slab) -> None:
+        """In a commit: move a slab to the list for its number of free items."""
         into = self._partial
         if slab.free == 0:
             into = self._full
@@ -201,36 +205,36 @@ class Keg(Backend):
         into.add(slab)
 
     def give(self, item: Item) -> None:
-        """Put an item back into its slab. The item object is spent. Those who wait are told."""
+        """Return an item to its slab, and grant the first waiter. The item object isn't used again."""
         if item is None or not isinstance(item.run, Slab):
             raise Inval(f"{self.name}: this is no item of a keg")
         slab: Slab = item.run
-        place = item.place()
+        place = item.offset_in_run()
         enter_commit()
         try:
-            right = self._put(item, slab, place)
+            right = self._return_item(item, slab, place)
         finally:
             leave_commit()
         if not right:
-            raise Corrupt(f"an item was given back to the keg {self.name} that it isn't cut from, or not any more")
+            raise Corrupt(f"keg {self.name}: an item was returned twice, or isn't from this keg")
         item.invalidate()
-        if self._waiters._line.count:
+        if self._waiters._queue.count:
             self._wake()
         if self.closed:
             self.drain()
 
-    def _put(self, item: Item, slab: Slab, place: int) -> bool:
+    def _return_item(self, item: Item, slab: Slab, place: int) -> bool:
         if slab.keg != (cython.cast(cython.p_void, self) if cython.compiled else self):
             return False
-        if not in_zone(item) or not give_place(slab, place // self._rsize):
+        if not in_zone(item) or not set_free(slab, place // self._rsize):
             return False
         leave_zone(item)
         self._free += 1
-        self._settle(slab)
+        self._relist(slab)
         return True
 
     def drain(self) -> int:
-        """Give the pages of wholly free slabs back; their number. See keg_drain."""
+        """Give the pages of empty slabs back. Returns the number of pages. See keg_drain."""
         slabs = 0
         if self.vm is None:
             return 0
@@ -256,7 +260,7 @@ class Keg(Backend):
         return slabs * self._pages
 
     def close(self) -> None:
-        """No more will be taken: no use to hear of free pages, or to wait for them."""
+        """Close: give free pages back, and grant all waiters, which then fail."""
         self.closed = True
         try:
             self.drain()
@@ -268,14 +272,14 @@ class Keg(Backend):
                     self.vm.freed.forget(self.wake_all)
 
     def denied(self) -> MbufError:
-        """Out of pages, or of pages in a row."""
+        """The error for a request without pages."""
         if self.vm is None:
-            return Inval("this keg was never made")
+            return Inval("this keg was never initialized: call its __init__")
         return self.vm.denied(self._pages)
 
     def _wait(self, deadline: float | None) -> bool:
-        """Wait until pages or items were freed; false when the deadline has passed."""
-        work_off_all()
+        """Wait until an item or a page may be free; false after the deadline, and when the keg is closed."""
+        run_all_releases()
         waiter = Waiter()
         enter_commit()
         try:
@@ -291,22 +295,22 @@ class Keg(Backend):
             granted = self._waiters.wait(waiter, deadline)
         finally:
             if not granted:
-                self._leave(waiter)
+                self._dequeue(waiter)
         return granted
 
     def _has_room(self) -> bool:
-        """In a commit: true when an item is to be had."""
+        """In a commit: true if an item is available."""
         if self._free:
             return True
         return self.vm.map.pages - self.vm.map.used >= self._pages and self.vm.map.longest() >= self._pages
 
-    def _leave(self, waiter: Waiter) -> None:
-        """Leave the line. Woken, but not to be waited for any more: the next may look."""
+    def _dequeue(self, waiter: Waiter) -> None:
+        """Take a waiter out of the queue. If it was granted meanwhile, grant the next."""
         enter_commit()
         try:
-            if not self._waiters.drop(waiter) and waiter.granted:
+            if not self._waiters.remove(waiter) and waiter.granted:
                 waiter.granted = False
-                self._waiters.pass_on()
+                self._waiters.grant_next()
         finally:
             leave_commit()
         self._waiters.wake()
@@ -317,52 +321,52 @@ class Keg(Backend):
         self._waiters.forked()
         leave_commit()
 
-    # For who can't block. What was freed is anybody's: who is woken asks again.
+    # For tasks, which can't block. A task that was woken tries again, and may find nothing.
 
-    def obstacle(self, zone: Any) -> tuple[Any, Any]:
-        """The line of those who wait for pages."""
+    def wait_target(self, zone: Any) -> tuple[Any, Any]:
+        """This keg's queue of waiters for pages."""
         return zone, self
 
-    def enlist(self, wake: Callable[[], bool]) -> Waiter:
-        """Stand in line for pages, or for items given back: then `wake` is called. Ends with `leave`."""
+    def enqueue(self, wake: Callable[[], bool]) -> Waiter:
+        """Wait for pages or items without blocking: then `wake` is called. Ends with `dequeue`."""
         if self.vm is None:
-            raise Inval("this keg was never made")
-        work_off_all()
+            raise Inval("this keg was never initialized: call its __init__")
+        run_all_releases()
         call = Waiter(wake)
         enter_commit()
         try:
             self._waiters.add(call)
             if self.closed or self._has_room():
-                self._waiters.pass_on()
+                self._waiters.grant_next()
         finally:
             leave_commit()
         try:
             self._waiters.wake()
         except BaseException:
-            self._leave(call)
+            self._dequeue(call)
             raise
         return call
 
-    def leave(self, call: Waiter) -> None:
-        """Stand in line no more. If it was woken, but hasn't asked, the next may look."""
+    def dequeue(self, call: Waiter) -> None:
+        """End what `enqueue` began. If `use_grant` wasn't called after the grant, the next waiter is granted."""
         if call is None:
-            raise TypeError("leave: nobody stands in line")
-        self._leave(call)
+            raise TypeError("dequeue: give the waiter that enqueue returned")
+        self._dequeue(call)
 
-    def redeem(self, call: Waiter, ask: Callable[[], _Got]) -> _Got:
-        """Call `ask`: there may be an item."""
+    def use_grant(self, call: Waiter, ask: Callable[[], _Got]) -> _Got:
+        """Call `ask`: there may be an item for it."""
         if call is None:
-            raise TypeError("redeem: nobody stands in line")
+            raise TypeError("use_grant: give the waiter that enqueue returned")
         call.granted = False
         return ask()
 
     def _wake(self) -> None:
-        """Wake the first in line."""
+        """Grant the first waiter."""
         self._waiters.grant()
         self._waiters.wake()
 
     def wake_all(self) -> None:
-        """Wake everyone: who finds nothing waits again."""
-        for _ in range(self._waiters._line.count):
+        """Grant all waiters. One that finds nothing waits again."""
+        for _ in range(self._waiters._queue.count):
             self._waiters.grant()
         self._waiters.wake()

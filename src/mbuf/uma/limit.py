@@ -1,12 +1,39 @@
-"""How many items of a zone there may be, and who waits for one.
+"""The limit of a zone: how many items there may be, and how requests wait for one. See zone_alloc_limit in uma_core.c.
 
-Counts items handed out and cached alike. At the limit it warns, rings, and lets those who may wait do so in order of
-arrival; an item given back goes to the first in line. Knows neither items nor caches.
+    items = handed out + in caches + in_transit        at most `max` (0: no limit)
+    waiters: first -> second -> ...                    requests that wait, in order of arrival (waitq.py)
+    _prepaid                                           grants of tasks that are being used now
 
-Each charge is a commit. A thread that is to wait first has caches bypassed from now on (`bypass_caches`), works off its
-release list, and has all caches emptied (`drain_caches`); then, in one commit, it finds room or enters the queue:
-what is given back before it is found, what is given back after it is handed to it. For who can't block, a grant comes
-as a call, and is spent by the first charge inside `redeem`; what isn't spent goes to the next.
+An item is *charged* before the backend makes it, and uncharged after the backend has taken it back. So cached items
+count too. `in_transit` are charged items that are in a bucket between two places, or not made yet; an audit needs it,
+because it counts the items that have arrived.
+
+Rules
+1. Each change is a commit: `charge`, `uncharge`, entering and leaving the queue. There is no lock, and a thread that
+   waits holds none. The logger, `on_limit`, `drain_caches` and the `wake` functions are called outside of commits.
+2. While requests wait, a new request finds no room: nobody overtakes a waiter.
+3. `uncharge` hands the room that it makes to the first waiter, in the same commit: the item is charged again, for the
+   waiter, and the waiter is *granted*. So there is never room while a request waits.
+
+Waiting (`_sleep`, and `enqueue` for tasks)
+1. `bypass_caches(1)`: from now on, an item that is freed goes to the backend, and is uncharged.
+2. `run_all_releases`: what this thread has still to release may hold items.
+3. `drain_caches`: the items that were cached before step 1 go to the backend, and are uncharged.
+4. In one commit: take the room if there is some, else enter the queue. (A task enters it in any case; if there is
+   room, the same commit grants it.)
+5. Wait for the grant. Then `bypass_caches(-1)`.
+No item is missed: one that was freed before step 1 is in a cache, and step 3 turns it into room; one that is freed
+before step 4 makes room, which step 4 finds; one that is freed later goes to a waiter by rule 3. (A bucket that another
+thread was filling before step 4 may still get into that thread's cache, as in the kernel.)
+
+Giving up. A deadline, or an exception of a signal handler, takes the waiter out of the queue in a commit. If that
+commit finds that the waiter is granted already, then the deadline is ignored; after an exception the grant goes to the
+next waiter, by `_uncharge(1)`.
+
+Tasks. An asyncio task can't block. Its grant is told by a call of `wake`, after the commit, by the thread that made the
+room. If `wake` returns false, the task has gone, and the next waiter gets the grant. Else the task repeats its request
+inside `use_grant`: the first charge of the same thread there is prepaid. If there was no charge, the grant goes to the
+next waiter.
 """
 
 from __future__ import annotations
@@ -20,7 +47,7 @@ if TYPE_CHECKING:
 
     import cython
 
-    from mbuf.uma.item import Home
+    from mbuf.uma.item import ItemOwner
 else:
     from mbuf.shadow import cython
 
@@ -30,9 +57,9 @@ from mbuf.uma.waitq import Waiter, Waiters, WaitQ
 
 if not cython.compiled:
     from mbuf.uma.waitq import current_thread
-    from mbuf.vm.commit import enter_commit, leave_commit, work_off_all
+    from mbuf.vm.commit import enter_commit, leave_commit, run_all_releases
 
-#: Least seconds between two warnings of a zone, unless told otherwise (zone_warnings in uma_core.c).
+#: Least seconds between two warnings of a zone by default. See zone_warnings in uma_core.c.
 WARNING_INTERVAL = 300.0
 
 _log = logging.getLogger("mbuf")
@@ -41,36 +68,36 @@ _Got = TypeVar("_Got")
 
 
 def nothing(*_: object) -> None:
-    """Where nobody is to be called."""
+    """The `on_limit` of a zone that has none."""
 
 
 @cython.cclass
 class Warnings:
-    """Whether zones at their limit say so, and at most how often each. One for all zones of a pool."""
+    """Whether a zone at its limit logs a warning, and how often. One object for all zones of a pool."""
 
     __slots__ = ("interval", "on")
 
     def __init__(self) -> None:
-        #: Anything but 0 is yes. See vm.zone_warnings.
+        #: 0 for no warnings. See vm.zone_warnings.
         self.on = 1
-        #: Least seconds between two warnings of a zone; 0 lets all through.
+        #: Least seconds between two warnings of a zone.
         self.interval = WARNING_INTERVAL
 
 
 @cython.cclass
 class Limit:
-    """See zone_alloc_limit and zone_free_limit in uma_core.c."""
+    """The limit of one zone, and the requests that wait at it."""
 
     __slots__ = (
-        "_paying",
+        "_prepaid",
         "_warned",
         "clock",
         "closed",
         "items",
         "max",
-        "moving",
+        "in_transit",
         "name",
-        "owner",
+        "zone",
         "on_limit",
         "sleeps",
         "suppressed",
@@ -82,35 +109,35 @@ class Limit:
     def __cinit__(self, *_: object) -> None:
         self.waiters = WaitQ()
         self.warnings = Warnings()
-        # Who was granted a charge, and is about to spend it.
-        self._paying = Waiters()
+        # The granted waiters whose request is running in `use_grant`.
+        self._prepaid = Waiters()
 
     def __init__(self, name: str, sysctl: str, clock: Callable[[], float]) -> None:
         if not cython.compiled:
             self.__cinit__()
         self.name = name
-        #: What sets the limit, for the warning.
+        #: The name of the sysctl that sets the limit, for the warning.
         self.sysctl = sysctl
         self.clock = clock
         #: Most items, 0 for no limit.
         self.max = 0
-        #: Items charged, `moving` of them on their way between a backend and whoever is to have them.
+        #: Items charged; `in_transit` of them are not in a cache, nor handed out.
         self.items = 0
-        self.moving = 0
-        #: How often somebody waited, and how many warnings were kept back.
+        self.in_transit = 0
+        #: How many requests have waited, and how many warnings were suppressed.
         self.sleeps = 0
         self.suppressed = 0
-        #: True when nobody is to wait any more.
+        #: True after `close`.
         self.closed = False
-        #: Called at each hit of the limit; must not block.
+        #: Called each time a request finds no room; must not block.
         self.on_limit: Callable[[], object] = nothing
-        #: The zone, which is told when somebody waits.
-        self.owner: Home | None = None
-        # When it was warned last.
+        #: The zone, whose caches are drained and bypassed while a request waits.
+        self.zone: ItemOwner | None = None
+        # The time of the last warning.
         self._warned = float("-inf")
 
     def set(self, maximum: int) -> None:
-        """Let there be at most `maximum` items, and let those in who fit now. See uma_zone_set_max."""
+        """Set the limit, and grant the waiters for which there is room now. See uma_zone_set_max."""
         most = index(maximum)
         if not 0 < most < 1 << 62:
             raise Inval(f"limit {maximum} of {self.name}: give 1 or more")
@@ -118,7 +145,7 @@ class Limit:
         self.uncharge(0)
 
     def charge(self, count: int, how: int, deadline: float | None) -> int:
-        """Charge up to `count` items; how many there was room for. With M_WAITOK, waits for room for one."""
+        """Charge up to `count` items; returns how many. If there is no room, M_WAITOK waits for room for one."""
         room = self._charge(count)
         if room:
             return room
@@ -129,53 +156,53 @@ class Limit:
     def _charge(self, count: int) -> int:
         enter_commit()
         try:
-            if self._paying.count and self._spend():
+            if self._prepaid.count and self._use_prepaid():
                 return 1
             room = self._room(count)
             self.items += room
-            self.moving += room
+            self.in_transit += room
             return room
         finally:
             leave_commit()
 
-    def _spend(self) -> bool:
-        """In a commit: true once, when this thread's next charge is paid already."""
+    def _use_prepaid(self) -> bool:
+        """In a commit: use the prepaid charge of this thread; false if it has none."""
         thread = current_thread()
-        call = self._paying._first
+        call = self._prepaid._first
         while call is not None and call.thread != thread:
-            call = call._behind
+            call = call._next
         if call is not None:
-            self._paying.remove(call)
+            self._prepaid.remove(call)
         return call is not None
 
     def _room(self, count: int) -> int:
-        """In a commit: for how many items there is room."""
+        """In a commit: the number of items, up to `count`, for which there is room."""
         if not self.max or self.closed:
             return count
-        if self.waiters._line.count:
+        if self.waiters._queue.count:
             return 0
         return max(min(count, self.max - self.items), 0)
 
     def uncharge(self, count: int) -> None:
-        """Take `count` items off that were on their way, or hand their room to those who wait."""
+        """Uncharge `count` items that were in transit, and grant their room to waiters."""
         enter_commit()
         try:
-            self.take_off(count)
+            self._uncharge(count)
         finally:
             leave_commit()
         if self.waiters._waking.count:
-            self.tell()
+            self.wake_granted()
 
-    def take_off(self, count: int) -> None:
-        """In a commit: `uncharge`; `tell` follows."""
+    def _uncharge(self, count: int) -> None:
+        """In a commit: `uncharge`. The caller calls `wake_granted` after the commit."""
         self.items -= count
-        self.moving -= count
-        while (not self.max or self.closed or self.items < self.max) and self.waiters.pass_on():
+        self.in_transit -= count
+        while (not self.max or self.closed or self.items < self.max) and self.waiters.grant_next():
             self.items += 1
-            self.moving += 1
+            self.in_transit += 1
 
-    def tell(self) -> None:
-        """Call those who can't block and were granted a charge; what they don't want is for the next."""
+    def wake_granted(self) -> None:
+        """Call the `wake` functions of granted tasks. A grant that a task refuses goes to the next waiter."""
         failure: BaseException | None = None
         while self.waiters._waking.count:
             try:
@@ -184,35 +211,35 @@ class Limit:
                 failure = failure or error
             enter_commit()
             try:
-                unwanted = self.waiters.unwanted
-                self.waiters.unwanted = 0
-                self.take_off(unwanted)
+                refused = self.waiters.refused
+                self.waiters.refused = 0
+                self._uncharge(refused)
             finally:
                 leave_commit()
         if failure is not None:
             raise failure
 
-    def dismiss(self) -> None:
-        """Let everybody who waits go on, now and later, room or not: there will be no more."""
+    def close(self) -> None:
+        """Grant all waiters, and from now on let every charge through: the zone is closed."""
         self.closed = True
         self.uncharge(0)
 
     def _sleep(self, deadline: float | None) -> int:
-        # From here on nothing that is freed stays in a cache, where nobody would be woken for it.
-        owner = self.owner
-        if owner is not None:
-            owner.bypass_caches(1)
+        # From here on, an item that is freed makes room instead of staying in a cache.
+        zone = self.zone
+        if zone is not None:
+            zone.bypass_caches(1)
         try:
-            work_off_all()
-            if owner is not None:
-                owner.drain_caches()
+            run_all_releases()
+            if zone is not None:
+                zone.drain_caches()
             waiter = Waiter()
             enter_commit()
             try:
                 got = self._room(1) > 0
                 if got:
                     self.items += 1
-                    self.moving += 1
+                    self.in_transit += 1
                 else:
                     self.waiters.add(waiter)
                     self.sleeps += 1
@@ -220,8 +247,8 @@ class Limit:
                 leave_commit()
             return 1 if got else self._wait(waiter, deadline)
         finally:
-            if owner is not None:
-                owner.bypass_caches(-1)
+            if zone is not None:
+                zone.bypass_caches(-1)
 
     def _wait(self, waiter: Waiter, deadline: float | None) -> int:
         granted = False
@@ -229,102 +256,102 @@ class Limit:
             granted = self.waiters.wait(waiter, deadline)
         finally:
             if not granted:
-                self._hand_on(waiter)
+                self._return_grant(waiter)
         return int(granted)
 
-    def _hand_on(self, waiter: Waiter) -> None:
-        """Leave the line. What was granted all the same is for the next."""
+    def _return_grant(self, waiter: Waiter) -> None:
+        """Take a waiter out of the queue. If it was granted meanwhile, the grant goes to the next."""
         enter_commit()
         try:
-            if not self.waiters.drop(waiter) and waiter.granted:
+            if not self.waiters.remove(waiter) and waiter.granted:
                 waiter.granted = False
-                self.take_off(1)
+                self._uncharge(1)
         finally:
             leave_commit()
         if self.waiters._waking.count:
-            self.tell()
+            self.wake_granted()
 
-    # For who can't block.
+    # For tasks, which can't block.
 
     @property
     def reached(self) -> bool:
-        """True when there is no room."""
-        return self.max > 0 and (self.items >= self.max or self.waiters._line.count > 0)
+        """True if there is no room."""
+        return self.max > 0 and (self.items >= self.max or self.waiters._queue.count > 0)
 
-    def enlist(self, wake: Callable[[], bool]) -> Waiter:
-        """Stand in line for room for one: it is charged when `wake` is called. Ends with `leave`."""
+    def enqueue(self, wake: Callable[[], bool]) -> Waiter:
+        """Wait for room for one item without blocking: when `wake` is called, it is charged. Ends with `dequeue`."""
         call = Waiter(wake)
-        owner = self.owner
-        if owner is not None:
-            owner.bypass_caches(1)
+        zone = self.zone
+        if zone is not None:
+            zone.bypass_caches(1)
         try:
-            work_off_all()
-            if owner is not None:
-                owner.drain_caches()
+            run_all_releases()
+            if zone is not None:
+                zone.drain_caches()
         except BaseException:
-            if owner is not None:
-                owner.bypass_caches(-1)
+            if zone is not None:
+                zone.bypass_caches(-1)
             raise
         enter_commit()
         try:
             self.waiters.add(call)
             self.sleeps += 1
-            self.take_off(0)
+            self._uncharge(0)
         finally:
             leave_commit()
         try:
-            self.tell()
+            self.wake_granted()
         except BaseException:
-            self.leave(call)
+            self.dequeue(call)
             raise
         return call
 
-    def leave(self, call: Waiter) -> None:
-        """Stand in line no more. A grant that came, and wasn't used, is for the next."""
+    def dequeue(self, call: Waiter) -> None:
+        """End what `enqueue` began. A grant that wasn't used goes to the next waiter."""
         if call is None:
-            raise TypeError("leave: nobody stands in line")
-        owner = self.owner
-        if owner is not None:
-            owner.bypass_caches(-1)
-        self._hand_on(call)
+            raise TypeError("dequeue: give the waiter that enqueue returned")
+        zone = self.zone
+        if zone is not None:
+            zone.bypass_caches(-1)
+        self._return_grant(call)
 
-    def redeem(self, call: Waiter, ask: Callable[[], _Got]) -> _Got:
-        """Call `ask`, whose first charge here is that of the grant; what it doesn't need is for the next in line."""
+    def use_grant(self, call: Waiter, ask: Callable[[], _Got]) -> _Got:
+        """Call `ask`, whose first charge here is prepaid by the grant. An unused grant goes to the next waiter."""
         if call is None:
-            raise TypeError("redeem: nobody stands in line")
+            raise TypeError("use_grant: give the waiter that enqueue returned")
         enter_commit()
         try:
-            paying = call.granted and call._list is None
-            if paying:
+            prepaid = call.granted and call._list is None
+            if prepaid:
                 call.granted = False
                 call.thread = current_thread()
-                self._paying.add(call)
+                self._prepaid.add(call)
         finally:
             leave_commit()
         try:
             return ask()
         finally:
-            if paying:
-                self._end_paying(call)
+            if prepaid:
+                self._end_prepaid(call)
 
-    def _end_paying(self, call: Waiter) -> None:
+    def _end_prepaid(self, call: Waiter) -> None:
         enter_commit()
         try:
-            if call._list is self._paying:
-                self._paying.remove(call)
-                self.take_off(1)
+            if call._list is self._prepaid:
+                self._prepaid.remove(call)
+                self._uncharge(1)
         finally:
             leave_commit()
         if self.waiters._waking.count:
-            self.tell()
+            self.wake_granted()
 
     def forked(self) -> None:
-        """In the child of a fork: threads that waited aren't here."""
+        """In the child of a fork: drop the waiting threads, which don't exist here."""
         enter_commit()
         count = self.waiters.forked()
         leave_commit()
-        if self.owner is not None:
-            self.owner.bypass_caches(-count)
+        if self.zone is not None:
+            self.zone.bypass_caches(-count)
 
     def _warn(self) -> None:
         now = self.clock()
@@ -335,11 +362,11 @@ class Limit:
         _log.warning("[zone: %s] %s limit reached", self.name, self.sysctl)
 
     def contradiction(self, items: int) -> str:
-        """What can't be right where so many items have arrived, "" if all may be."""
-        if items + self.moving != self.items:
-            return f"{self.items} items are charged, {self.moving} of them on their way, and there are {items}"
-        if self._paying.count:
-            return "a charge that was granted is not spent, nor handed on"
-        if self.waiters._line.count and not self.closed and (not self.max or self.items < self.max):
-            return "somebody waits, and there is room"
+        """The first contradiction, or "". `items` are handed out, cached or adopted."""
+        if items + self.in_transit != self.items:
+            return f"{self.items} items are charged, {self.in_transit} of them in transit, and there are {items}"
+        if self._prepaid.count:
+            return "a prepaid charge was neither used nor returned"
+        if self.waiters._queue.count and not self.closed and (not self.max or self.items < self.max):
+            return "a request waits, and there is room"
         return self.waiters.contradiction()

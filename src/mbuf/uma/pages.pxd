@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.item cimport Home, Item
+from mbuf.uma.item cimport ItemOwner, Item
 from mbuf.uma.keg cimport Keg
 from mbuf.vm.poison cimport unpoison
 
@@ -9,7 +9,7 @@ cdef Py_ssize_t PAGE_SIZE
 
 
 @cython.no_gc
-cdef class Pages(Home):
+cdef class Pages(ItemOwner):
     cdef readonly Keg keg
 
     @cython.locals(page=Item, bucket=Bucket)

@@ -1,7 +1,8 @@
 # cython: nonecheck=True
-"""Single pages of memory, each by itself: for whoever holds bytes that lie in no slab.
+"""Single pages: the memory of unmapped mbufs (M_EXTPG).
 
-Draws them from the Vm through a keg of its own, and waits as that does. Keeps none: what comes back is free.
+Pages come from the Vm through a keg of their own. A request may wait as for other kegs. Nothing is cached: a freed page
+goes back to the Vm.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ else:
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.uma.bucket import Bucket
-from mbuf.uma.item import Home, Item
+from mbuf.uma.item import Item, ItemOwner
 from mbuf.uma.keg import Keg
 from mbuf.vm.probe import Probes
 
@@ -28,8 +29,8 @@ if not cython.compiled:
 
 @cython.no_gc
 @cython.cclass
-class Pages(Home):
-    """The home of pages. See vm_page_alloc and vm_page_free."""
+class Pages(ItemOwner):
+    """What hands out single pages and takes them back. See vm_page_alloc and vm_page_free."""
 
     __slots__ = ("keg",)
 
@@ -40,7 +41,7 @@ class Pages(Home):
         self.keg = Keg(vm, "pages", PAGE_SIZE, PAGE_SIZE - 1, Item)
 
     def alloc(self, how: int, deadline: float | None) -> Item:
-        """A page with anything in it; `NoMemory` if there is none, after waiting where `how` allows it."""
+        """Allocate a page, with undefined contents. `NoMemory` if there is none; M_WAITOK waits for one."""
         if self.keg.closed:
             raise Inval("pages: this pool is closed")
         bucket = Bucket(1)
@@ -54,15 +55,15 @@ class Pages(Home):
             raise self.keg.denied()
         page = bucket.pop()
         unpoison(page)
-        page.home = self
+        page.zone = self
         return page
 
     def free(self, page: Item) -> None:
-        """Take a page back."""
-        if page is not None and page.home is self:
+        """Free a page."""
+        if page is not None and page.zone is self:
             keg = self.keg
-            # The page may be the last to refer to this.
-            page.home = cython.cast(Home, None)
+            # This may have been the last reference to `self`.
+            page.zone = cython.cast(ItemOwner, None)
             try:
                 keg.give(page)
             finally:
@@ -70,9 +71,9 @@ class Pages(Home):
 
     @property
     def used(self) -> int:
-        """Pages handed out, those looked at after they were freed too."""
+        """Pages handed out, freed pages with views included."""
         return int(self.keg.slabs - self.keg.free)
 
     def close(self) -> None:
-        """Hand out no more."""
+        """Stop handing out pages."""
         self.keg.close()

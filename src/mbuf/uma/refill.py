@@ -1,8 +1,8 @@
 # cython: nonecheck=True
-"""Bucketfuls of items between a zone and its backend.
+"""Buckets of items between a zone, its depot and its backend: the slow steps of zone.py.
 
-A bucket on its way is held by the call alone: whatever is raised, its items go back to the backend, and what was
-charged for them is taken off.
+A bucket in transit belongs to one call. Whatever is raised, its items go back to the backend, and what was charged for
+them is uncharged.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from mbuf.uma.cache import Cache
 
 if not cython.compiled:
     from mbuf.uma.cache import pop_cached
-    from mbuf.uma.item import hand_out
+    from mbuf.uma.item import mark_out
     from mbuf.uma.waitq import current_thread
     from mbuf.vm.commit import enter_commit, leave_commit
 
 
 def from_depot(zone: Counters, now: float) -> Item | None:
-    """An item of the bucket listed last, which this CPU has from now on."""
+    """Make the first bucket of the depot the bucket `alloc` of this CPU, and take an item from it."""
     enter_commit()
     try:
         here = cython.cast(Cache, zone._caches[zone.cpus.here()])
         if here.count() == 0 and zone.caching:
-            bucket = zone.depot.fetch(now)
+            bucket = zone.depot.pop(now)
             if bucket is not None:
                 here.alloc = bucket
         return pop_cached(here)
@@ -44,24 +44,24 @@ def from_depot(zone: Counters, now: float) -> Item | None:
 
 
 def load(zone: Counters, bucket: Bucket) -> Item | None:
-    """Put a new bucket where this CPU takes from; on the list, if another thread has filled the place."""
+    """Make a filled bucket the bucket `alloc` of this CPU, and take an item; if it has one already, list the bucket."""
     enter_commit()
     try:
         here = cython.cast(Cache, zone._caches[zone.cpus.here()])
-        spilt = not zone.caching
-        if not spilt:
+        rejected = not zone.caching
+        if not rejected:
             count = bucket.cnt
             if here.alloc.cnt == 0:
                 here.alloc = bucket
                 zone.depot.imported(count)
             else:
-                spilt = not zone.depot.put(bucket)
-            if not spilt:
-                zone.limiter.moving -= count
+                rejected = not zone.depot.push(bucket)
+            if not rejected:
+                zone.limiter.in_transit -= count
         item = pop_cached(here)
     finally:
         leave_commit()
-    if spilt:
+    if rejected:
         try:
             drain(zone, bucket)
         except BaseException:
@@ -72,7 +72,7 @@ def load(zone: Counters, bucket: Bucket) -> Item | None:
 
 
 def alloc_item(zone: Counters, how: int, deadline: float | None) -> Item | None:
-    """One item past all caches. See zone_alloc_item."""
+    """Allocate one item past all caches. See zone_alloc_item."""
     bucket = Bucket(1)
     bucket.charged = 1
     zone._limited = not zone.limiter.charge(1, how, deadline)
@@ -83,10 +83,10 @@ def alloc_item(zone: Counters, how: int, deadline: float | None) -> Item | None:
         if not zone.closed:
             import_items(zone, bucket, 1, how, deadline)
     except BaseException:
-        give_up(zone, bucket, 1)
+        release_bucket(zone, bucket, 1)
         raise
     if zone.closed or not bucket.cnt:
-        give_up(zone, bucket, 1)
+        release_bucket(zone, bucket, 1)
         if zone.closed:
             raise Inval(f"{zone.name}: this pool is closed")
         zone._fails += 1
@@ -94,23 +94,23 @@ def alloc_item(zone: Counters, how: int, deadline: float | None) -> Item | None:
     enter_commit()
     try:
         item = bucket.pop()
-        hand_out(item)
+        mark_out(item)
         zone._allocs += 1
-        zone.limiter.moving -= 1
+        zone.limiter.in_transit -= 1
         return item
     finally:
         leave_commit()
 
 
 def fill(zone: Counters, how: int, deadline: float | None) -> Bucket | None:
-    """A bucket of items from the backend. See zone_alloc_bucket."""
+    """A new bucket of items from the backend; None if there are none. See zone_alloc_bucket."""
     size = zone.depot.bucket_size
     room = zone.limiter.charge(size, M_NOWAIT, None) if size else 0
     if not room:
         return None
     bucket = cython.cast(Bucket, None)
     try:
-        bucket = zone.depot.bucket()
+        bucket = zone.depot.new_bucket()
         bucket.charged = room
         import_items(zone, bucket, min(room, bucket.entries), how, deadline)
         surplus = room - bucket.cnt
@@ -118,7 +118,7 @@ def fill(zone: Counters, how: int, deadline: float | None) -> Bucket | None:
         if surplus:
             zone.limiter.uncharge(surplus)
     except BaseException:
-        give_up(zone, bucket, room)
+        release_bucket(zone, bucket, room)
         raise
     if bucket.cnt:
         return bucket
@@ -127,7 +127,7 @@ def fill(zone: Counters, how: int, deadline: float | None) -> Bucket | None:
 
 
 def import_items(zone: Counters, bucket: Bucket, count: int, how: int, deadline: float | None) -> None:
-    """Have the backend put up to `count` items into a bucket; what is in it if this raises is to be given up."""
+    """Let the backend add up to `count` items to a bucket. If this raises, the caller calls `release_bucket`."""
     if how == M_WAITOK:
         _begin_wait(zone, bucket)
     try:
@@ -135,49 +135,49 @@ def import_items(zone: Counters, bucket: Bucket, count: int, how: int, deadline:
     finally:
         if how == M_WAITOK:
             _end_wait(zone, bucket)
-    bucket.house(zone)
+    bucket.set_zone(zone)
 
 
 def _begin_wait(zone: Counters, bucket: Bucket) -> None:
-    """It may wait for pages: what is freed meanwhile must get there."""
+    """Before an import that may wait for pages: items that are freed meanwhile must go to the backend."""
     enter_commit()
     bucket.thread = current_thread()
-    bucket.behind = zone._waiting
+    bucket.next = zone._waiting
     zone._waiting = bucket
     leave_commit()
     zone.bypass_caches(1)
 
 
 def _end_wait(zone: Counters, bucket: Bucket) -> None:
-    """The wait is over, if there was one."""
+    """After an import that might have waited."""
     enter_commit()
     at: Any = zone._waiting
     if at is bucket:
-        zone._waiting = bucket.behind
+        zone._waiting = bucket.next
     else:
-        while at is not None and at.behind is not bucket:
-            at = at.behind
+        while at is not None and at.next is not bucket:
+            at = at.next
         if at is not None:
-            at.behind = bucket.behind
-    bucket.behind = None
+            at.next = bucket.next
+    bucket.next = None
     leave_commit()
     zone.bypass_caches(-1)
 
 
 def forked(zone: Counters) -> None:
-    """In the child of a fork: threads that waited aren't here. What was meant for them goes back."""
+    """In the child of a fork: give back the buckets of threads that waited, which don't exist here."""
     zone.limiter.forked()
     bucket: Any = zone._waiting
     while bucket is not None:
-        behind: Any = bucket.behind
+        following: Any = bucket.next
         if bucket.thread != current_thread():
             _end_wait(zone, bucket)
-            give_up(zone, bucket, bucket.charged)
-        bucket = behind
+            release_bucket(zone, bucket, bucket.charged)
+        bucket = following
 
 
-def give_up(zone: Counters, bucket: Bucket, charged: int) -> None:
-    """Give the items of a bucket that was to be filled back, and what was charged for it."""
+def release_bucket(zone: Counters, bucket: Bucket, charged: int) -> None:
+    """Give the items of a bucket back, and uncharge what was charged for it."""
     try:
         while bucket is not None and bucket.cnt:
             zone.backend.give(bucket.pop())
@@ -186,32 +186,32 @@ def give_up(zone: Counters, bucket: Bucket, charged: int) -> None:
 
 
 def drain(zone: Counters, bucket: Bucket | None) -> None:
-    """Give the items of a list of buckets back to the backend, the bottom one first. See bucket_drain."""
+    """Give the items of a list of buckets back to the backend, each from the bottom up. See bucket_drain."""
     failure: BaseException | None = None
     while bucket is not None:
-        behind = bucket.behind
-        bucket.behind = None
+        following = bucket.next
+        bucket.next = None
         bucket.reverse()
         while bucket.cnt:
             try:
                 _give_back(zone, bucket)
             except BaseException as error:  # kept, and raised below, when all is given back
                 failure = failure or error
-        bucket = behind
+        bucket = following
     if failure is not None:
         raise failure
 
 
 def _give_back(zone: Counters, bucket: Bucket) -> None:
-    """Give the top item back."""
+    """Give the top item of a bucket back, and uncharge it."""
     try:
         zone.backend.give(bucket.pop())
     finally:
         zone.limiter.uncharge(1)
 
 
-def take_out(zone: Counters, request: int, now: float) -> Bucket | None:
-    """In a commit: the buckets that a reclaim takes out of the list, and out of the CPUs' caches."""
+def detach_buckets(zone: Counters, request: int, now: float) -> Bucket | None:
+    """In a commit: take the buckets of a reclaim out of the depot and the caches; a list of them."""
     left = zone.depot.tick(request, now)
     first: Any = None
     last: Any = None
@@ -220,34 +220,34 @@ def take_out(zone: Counters, request: int, now: float) -> Bucket | None:
         for n in range(zone._count):
             here = cython.cast(Cache, zone._caches[n])
             if here.alloc.cnt:
-                here.alloc.behind = first
+                here.alloc.next = first
                 first = here.alloc
             if here.free.cnt:
-                here.free.behind = first
+                here.free.next = first
                 first = here.free
-            zone.limiter.moving += here.count()
+            zone.limiter.in_transit += here.count()
             here.alloc = here.free = zone._none
     while zone.depot._work.nitems > left:
         bucket: Any = zone.depot._pop()
         if bucket is None:
-            # Uncompiled, an exception had come between taking a bucket out and counting it.
+            # Uncompiled, an exception came between taking a bucket out and counting it.
             break
-        zone.limiter.moving += bucket.cnt
-        bucket.behind = first
+        zone.limiter.in_transit += bucket.cnt
+        bucket.next = first
         first = bucket
     zone.depot.shrink()
-    # In the order in which they were taken out.
+    # Reverse the list: the order in which they were taken out.
     while first is not None:
         bucket = first
-        first = bucket.behind
-        bucket.behind = last
+        first = bucket.next
+        bucket.next = last
         last = bucket
     found: Bucket | None = last
     return found
 
 
 def trim(zones: tuple[Any, ...], through: Counters) -> None:
-    """Take what is spare out of the caches of zones. What `through` gets back meanwhile passes its caches by."""
+    """Trim zones. Items that are freed to the zone `through` meanwhile bypass its caches."""
     through.bypass_caches(1)
     try:
         for zone in zones:

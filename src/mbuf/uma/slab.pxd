@@ -10,14 +10,14 @@ cdef extern from *:
 cdef class Slab(Run):
     cdef readonly unsigned long long bits
     cdef void *keg
-    cdef void *before
-    cdef void *behind
+    cdef void *prev
+    cdef void *next
     cdef readonly unsigned char free
     cdef readonly unsigned char items
     cdef unsigned char list
 
 
-cdef void begin_slab(Slab slab, int items) noexcept
+cdef void init_slab(Slab slab, int items) noexcept
 
 
 @cython.locals(lowest=cython.int)
@@ -25,11 +25,11 @@ cdef int lowest_free(Slab slab) noexcept
 
 
 @cython.locals(bit=cython.ulonglong)
-cdef void take_place(Slab slab, int index) noexcept
+cdef void set_used(Slab slab, int index) noexcept
 
 
 @cython.locals(bit=cython.ulonglong)
-cdef bint give_place(Slab slab, Py_ssize_t index) noexcept
+cdef bint set_free(Slab slab, Py_ssize_t index) noexcept
 
 
 @cython.final
@@ -46,4 +46,4 @@ cdef class Slabs:
     cdef Slab head(self)
 
     @cython.locals(found=Slab)
-    cdef Slab after(self, Slab slab)
+    cdef Slab next(self, Slab slab)

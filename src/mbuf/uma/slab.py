@@ -1,7 +1,4 @@
-"""A run of pages cut into items.
-
-Knows which of its items are free; never what they hold.
-"""
+"""Slabs: runs of pages that are cut into items. A slab has a bitmap of its free items."""
 
 from __future__ import annotations
 
@@ -22,18 +19,18 @@ if cython.compiled:
 
 
 class Layout(NamedTuple):
-    """How slabs of a keg are cut. See keg_layout in uma_core.c."""
+    """How the slabs of a keg are divided into items. See keg_layout in uma_core.c."""
 
     #: Bytes from one item to the next.
     rsize: int
     #: Pages of a slab, and items in it.
     pages: int
     items: int
-    #: True when the slab's header lies in its last bytes instead of elsewhere.
+    #: True if the header of a slab is in its last bytes, false if it is elsewhere.
     inline: bool
 
 
-#: Bytes of a slab header kept elsewhere, for up to 256 items; with INVARIANTS it has a second bitmap.
+#: Bytes of a slab header that is elsewhere, for up to 256 items; with INVARIANTS it has a second bitmap.
 OFFPAGE_HEADER = 80
 OFFPAGE_HEADER_DEBUG = 112
 
@@ -45,7 +42,7 @@ def layout(size: int, align: int) -> Layout:
     bytes_ = pages * PAGE_SIZE
     inline = _inline_items(bytes_, rsize)
     offpage = bytes_ // rsize
-    # A header in the slab if nine tenths are items then (UMA_MIN_EFF), else whatever wastes less.
+    # The header is in the slab if items still use 90 % of it (UMA_MIN_EFF), else where less memory is wasted.
     enough = inline * rsize * 10 >= bytes_ * 9
     if enough or (inline and inline / bytes_ >= offpage / (bytes_ + OFFPAGE_HEADER)):
         return Layout(rsize, pages, inline, True)
@@ -63,16 +60,16 @@ def _inline_items(bytes_: int, rsize: int) -> int:
 @cython.no_gc
 @cython.cclass
 class Slab(Run):
-    """Items in a row, `items` of them. `bits` has a one for each free item, bit 0 for the first.
+    """A slab of `items` items. `bits` has a one for each free item, in bit 0 for the first.
 
-    `list` is the number of that list of its keg in which it is, between `before` and `behind`; 0 for none. It has
-    functions instead of methods, for there are many, and methods take 8 bytes of each.
+    `list` is the number of the list of its keg that it is in, 0 for none; `prev` and `next` link it there. Functions
+    change it instead of methods: a C class with methods has 8 bytes more in each object.
     """
 
-    __slots__ = ("before", "behind", "bits", "free", "items", "keg", "list")
+    __slots__ = ("bits", "free", "items", "keg", "list", "next", "prev")
     if TYPE_CHECKING:
-        before: Any
-        behind: Any
+        prev: Any
+        next: Any
         keg: Any
 
     def __init__(self) -> None:
@@ -81,34 +78,34 @@ class Slab(Run):
         self.bits = 0
         if not cython.compiled:
             self.list = 0
-            self.before = self.behind = self.keg = None
+            self.prev = self.next = self.keg = None
 
 
-def begin_slab(slab: Slab, items: int) -> None:
-    """Have so many items, all of them free; 1 to 64."""
+def init_slab(slab: Slab, items: int) -> None:
+    """Set the number of items, 1 to 64; all are free."""
     slab.items = slab.free = items
-    # Not 1 << 64, which is no number of 64 bits.
+    # 1 << 64 has more than 64 bits.
     slab.bits = (((1 << (items - 1)) - 1) << 1) | 1
 
 
 def lowest_free(slab: Slab) -> int:
-    """The index of the free item with the lowest address. There is one."""
+    """The index of the free item with the lowest address. The slab has a free item."""
     if cython.compiled:
         lowest: int = __builtin_ctzll(slab.bits)
         return lowest
     return (slab.bits & -slab.bits).bit_length() - 1
 
 
-def take_place(slab: Slab, index: int) -> None:
-    """In a commit: a free item is free no more."""
+def set_used(slab: Slab, index: int) -> None:
+    """In a commit: mark a free item as used."""
     bit = 1
     bit <<= index
     slab.bits ^= bit
     slab.free -= 1
 
 
-def give_place(slab: Slab, index: int) -> bool:
-    """In a commit: the item is free again; false if it was free already, or there is none."""
+def set_free(slab: Slab, index: int) -> bool:
+    """In a commit: mark an item as free; false if it is free already, or doesn't exist."""
     if index < 0 or index >= slab.items:
         return False
     bit = 1
@@ -123,7 +120,7 @@ def give_place(slab: Slab, index: int) -> bool:
 @cython.no_gc
 @cython.cclass
 class Slabs:
-    """A list of slabs, linked through them, the one added last first. It owns a reference to each.
+    """A list of slabs, linked through the slabs; the last one added is the first. It owns a reference to each.
 
     `id` is its number among the lists of its keg, from 1 on.
     """
@@ -142,61 +139,61 @@ class Slabs:
             self.remove(cython.cast(Slab, self.first))
 
     def add(self, slab: Slab) -> None:
-        """In a commit: put a slab that is in no list in front."""
+        """In a commit: add a slab, which is in no list, in front."""
         if cython.compiled:
             Py_INCREF(slab)
-            slab.before = cython.NULL
-            slab.behind = self.first
+            slab.prev = cython.NULL
+            slab.next = self.first
             if self.first != cython.NULL:
-                cython.cast(Slab, self.first).before = cython.cast(cython.p_void, slab)
+                cython.cast(Slab, self.first).prev = cython.cast(cython.p_void, slab)
             self.first = cython.cast(cython.p_void, slab)
         else:
-            slab.before, slab.behind = None, self.first
+            slab.prev, slab.next = None, self.first
             if self.first is not None:
-                self.first.before = slab
+                self.first.prev = slab
             self.first = slab
         slab.list = self.id
         self.count += 1
 
     def remove(self, slab: Slab) -> None:
-        """In a commit: take a slab out. The caller holds it."""
+        """In a commit: remove a slab. The caller holds a reference."""
         if cython.compiled:
-            if slab.before == cython.NULL:
-                self.first = slab.behind
+            if slab.prev == cython.NULL:
+                self.first = slab.next
             else:
-                cython.cast(Slab, slab.before).behind = slab.behind
-            if slab.behind != cython.NULL:
-                cython.cast(Slab, slab.behind).before = slab.before
-            slab.before = slab.behind = cython.NULL
+                cython.cast(Slab, slab.prev).next = slab.next
+            if slab.next != cython.NULL:
+                cython.cast(Slab, slab.next).prev = slab.prev
+            slab.prev = slab.next = cython.NULL
             slab.list = 0
             Py_DECREF(slab)
         else:
-            if slab.before is None:
-                self.first = slab.behind
+            if slab.prev is None:
+                self.first = slab.next
             else:
-                slab.before.behind = slab.behind
-            if slab.behind is not None:
-                slab.behind.before = slab.before
-            slab.before = slab.behind = None
+                slab.prev.next = slab.next
+            if slab.next is not None:
+                slab.next.prev = slab.prev
+            slab.prev = slab.next = None
             slab.list = 0
         self.count -= 1
 
     def holds(self, slab: Slab) -> bool:
-        """True when a slab of the keg is in this list."""
+        """True if a slab of the keg is in this list."""
         return slab.list == self.id
 
     def head(self) -> Slab | None:
-        """The slab added last."""
-        return self.after(None)
+        """The first slab; None if the list is empty."""
+        return self.next(None)
 
-    def after(self, slab: Slab | None) -> Slab | None:
-        """The slab that was added before another of this list; the one added last, after None."""
+    def next(self, slab: Slab | None) -> Slab | None:
+        """The slab after a slab of this list; the first one after None."""
         found: Slab | None = None
         if not cython.compiled:
-            found = self.first if slab is None else slab.behind
+            found = self.first if slab is None else slab.next
         elif slab is None:
             if self.first != cython.NULL:
                 found = cython.cast(Slab, self.first)
-        elif slab.behind != cython.NULL:
-            found = cython.cast(Slab, slab.behind)
+        elif slab.next != cython.NULL:
+            found = cython.cast(Slab, slab.next)
         return found

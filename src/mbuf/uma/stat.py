@@ -1,46 +1,43 @@
-"""A zone in numbers, at one moment.
-
-Printers and reports see only this; they never see a zone.
-"""
+"""The statistics of a zone, as a snapshot. Printers and reports see only snapshots, never a zone."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ZoneStat:
-    """What `vm.zone_stats` tells of a zone, and what libmemstat makes of it."""
+    """The numbers of `vm.zone_stats` for a zone, as libmemstat names them."""
 
     #: The zone's name, as in `vmstat -z`.
     name: str
-    #: Bytes of one item, as asked for.
+    #: Bytes of one item, as requested.
     size: int
-    #: Most items, 0 for no limit.
+    #: Most items; 0 for no limit.
     limit: int
-    #: The sysctl that sets the limit, empty where there is none.
+    #: The sysctl that sets the limit; empty if there is none.
     sysctl: str
     #: Items handed out: allocs less frees.
     used: int
-    #: Free items in caches and bucket lists, and, in a keg's primary zone, in its slabs.
+    #: Free items in the caches and the depot, and, for the primary zone of a keg, in its slabs.
     free: int
-    #: Free items in caches and bucket lists alone; with `used`, what the limit is charged for.
+    #: Free items in the caches and the depot; the limit counts these and `used`.
     cached: int
     #: Items allocated since the zone was made.
     allocs: int
     #: Items freed since the zone was made.
     frees: int
-    #: Requests denied.
+    #: Requests that failed.
     fails: int
     #: Requests that waited at the limit.
     sleeps: int
-    #: Frees of memory of another NUMA domain: always 0 here, kept because the tools print it.
+    #: Frees of memory of another NUMA domain: always 0; it exists because the tools print it.
     xdomain: int
-    #: Threads waiting at the limit now.
+    #: Threads and tasks that wait at the limit now.
     sleepers: int
-    #: Items freed while somebody still looks at their bytes; they count as used.
+    #: Freed items whose bytes still have views; they count as used.
     held: int
-    #: Most items a bucket holds now.
+    #: Items of a new bucket now.
     bucket_size: int
     #: Pages of the keg's slabs (a secondary zone shows its primary's).
     pages: int
-    #: Limit warnings that were kept back: too soon after another, or none were wanted.
+    #: Limit warnings that were suppressed: too soon after the last one, or turned off.
     warnings_suppressed: int

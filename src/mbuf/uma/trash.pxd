@@ -4,7 +4,7 @@ from mbuf.uma.item cimport Item
 from mbuf.uma.keg cimport Keg
 from mbuf.uma.slab cimport Slab
 from mbuf.uma.zone cimport Zone
-from mbuf.vm.commit cimport inside, put
+from mbuf.vm.commit cimport in_commit, release_later
 from mbuf.vm.page cimport Memory
 
 cdef Py_ssize_t PAGE_SIZE
@@ -21,7 +21,7 @@ cdef class TrashZone(Zone):
     @cython.locals(item=Item)
     cpdef Item alloc(self, int how, deadline)
     cpdef int free(self, Item item) except -1
-    cdef bint keep(self, Item item) noexcept
+    cdef bint try_free(self, Item item) noexcept
     cdef _check(self, Item item)
 
     @cython.locals(cluster=Memory)

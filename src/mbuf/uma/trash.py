@@ -1,7 +1,7 @@
-"""Zones that check their users: what INVARIANTS adds to the kernel.
+"""Zones that check their users, as INVARIANTS does in the kernel.
 
-Free items are filled with a pattern that is checked when they are handed out again, and whoever holds an
-item is remembered. Chosen when a pool is made; the ordinary zone knows nothing of it.
+Free items are filled with a pattern, which is checked when they are handed out again. For each item that is out, the
+zone has the file and line of the allocation. A pool uses these zones if it is made with debug=True.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from mbuf.uma.zone import Zone
 from mbuf.vm.page import Memory
 
 if not cython.compiled:
-    from mbuf.vm.commit import inside, put
+    from mbuf.vm.commit import in_commit, release_later
 
 
-#: What freed memory is filled with. See uma_dbg.c.
+#: The pattern of free memory. See uma_dbg.c.
 TRASH = 0xDEADC0DE
 
 
 @cython.cclass
 class TrashKeg(Keg):
-    """A keg whose slabs are full of trash before the first item is cut."""
+    """A keg that fills new slabs with the pattern."""
 
     __slots__ = ()
 
     def fresh(self, slab: Slab) -> None:
-        """As `Keg.fresh`: the slab is filled."""
+        """Fill a new slab. See `Keg.fresh`."""
         memory = Memory()
-        memory.carve(slab, 0, self.cut.pages * PAGE_SIZE)
+        memory.carve(slab, 0, self.layout.pages * PAGE_SIZE)
         memory.fill(TRASH)
 
 
 @cython.cclass
 class TrashZone(Zone):
-    """A zone that fills what is freed, checks what it hands out, and knows where that was asked for."""
+    """A zone that fills items when they are freed, checks them when they are allocated, and notes where that was."""
 
     __slots__ = ("_out",)
 
@@ -56,7 +56,7 @@ class TrashZone(Zone):
         self._out: dict[Item, str] = {}
 
     def alloc(self, how: int, deadline: float | None) -> Item | None:
-        """As `Zone.alloc`; raises `Corrupt` when the item was written to while it was free."""
+        """`Zone.alloc`; `Corrupt` if the item was written to while it was free."""
         item: Item | None = Zone.alloc(self, how, deadline)
         if item is not None:
             self._check(item)
@@ -69,23 +69,23 @@ class TrashZone(Zone):
         return item
 
     def free(self, item: Item) -> None:
-        """As `Zone.free`; raises `Corrupt` when the item isn't out."""
+        """`Zone.free`; `Corrupt` if the item isn't out."""
         if item is None:
             pass
-        elif inside():
-            put(item)
+        elif in_commit():
+            release_later(item)
         else:
             if self._out.pop(item, None) is None:
                 raise Corrupt(f"duplicate free of an item of {self.name}")
             self._bytes_of(item).fill(TRASH)
             Zone.free(self, item)
 
-    def keep(self, item: Item) -> bool:
-        """None is kept without a look."""
+    def try_free(self, item: Item) -> bool:
+        """Always false: each freed item must be filled."""
         return False
 
     def receive(self, item: Item) -> None:
-        """As `Zone.receive`: the item counts as one of those that are out."""
+        """`Zone.receive`; the item becomes one of those that are out first."""
         self._out[item] = "another zone"
         Zone.receive(self, item)
 
@@ -93,27 +93,27 @@ class TrashZone(Zone):
         at = self._bytes_of(item).differs(TRASH)
         if at >= 0:
             found = self._bytes_of(item).read(at, 4).hex()
-            # Told once; the item is as good as any then.
+            # Reported once: then the item can be used again.
             self._bytes_of(item).fill(TRASH)
             Zone.free(self, item)
             raise Corrupt(f"memory modified after free: {self.name}({self.size}) has {found} at offset {at}")
 
     def _bytes_of(self, item: Item) -> Memory:
-        """What a user of the item writes to: of a packet, its cluster."""
+        """The bytes that a user writes to: the cluster, for an item of the packet zone."""
         cluster = None if self.primary else item.paired()
         return item if cluster is None else cluster
 
     def sites(self) -> Counter[str]:
-        """How many items were asked for where and are still out."""
+        """The number of items that are out, for each place where they were allocated."""
         return Counter(self._out.values())
 
     def site(self, item: Item) -> str:
-        """Where an item that is out was asked for."""
+        """Where an item that is out was allocated."""
         return self._out[item]
 
 
 def _caller() -> str:
-    """File and line of whoever called this package."""
+    """The file and line that called this package."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mbuf."):
         frame = frame.f_back

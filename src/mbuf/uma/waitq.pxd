@@ -21,7 +21,7 @@ cdef class Waiter:
     cdef object _wake
     cdef PyThread_type_lock _lock
     cdef Waiters _list
-    cdef Waiter _before, _behind
+    cdef Waiter _prev, _next
 
     cdef void grant(self) noexcept
     cdef int wait(self, long long us) except -1
@@ -39,28 +39,28 @@ cdef class Waiters:
 
 @cython.final
 cdef class WaitQ:
-    cdef Waiters _line
+    cdef Waiters _queue
     cdef Waiters _waking
-    cdef readonly Py_ssize_t unwanted
+    cdef readonly Py_ssize_t refused
 
-    cpdef Waiter join(self, wake=*)
+    cpdef Waiter enqueue(self, wake=*)
     cdef void add(self, Waiter waiter) noexcept
 
     @cython.locals(us=Py_ssize_t, status=cython.int)
     cpdef bint wait(self, Waiter waiter, deadline) except -1
-    cpdef bint quit(self, Waiter waiter) except -1
-    cdef bint drop(self, Waiter waiter) noexcept
+    cpdef bint cancel(self, Waiter waiter) except -1
+    cdef bint remove(self, Waiter waiter) noexcept
     cpdef bint grant(self) except -1
 
     @cython.locals(waiter=Waiter)
-    cdef bint pass_on(self) noexcept
+    cdef bint grant_next(self) noexcept
 
     @cython.locals(waiter=Waiter, taken=cython.bint)
     cpdef int wake(self) except -1
     cdef Waiter _next_to_wake(self)
-    cdef void _refused(self, Waiter waiter) noexcept
+    cdef void _refuse(self, Waiter waiter) noexcept
 
-    @cython.locals(waiter=Waiter, behind=Waiter, count=Py_ssize_t)
+    @cython.locals(waiter=Waiter, following=Waiter, count=Py_ssize_t)
     cdef Py_ssize_t forked(self) noexcept
 
     @cython.locals(waiter=Waiter, n=Py_ssize_t)

@@ -1,17 +1,21 @@
-"""Who waits, in order of arrival.
+"""A queue of waiters, served in order of arrival. All waiting of the package is here.
 
-All waiting of the package is here. A thread waits itself; for somebody who can't block, an asyncio task, a function
-is called instead. Both stand in one line:
+A waiter is a thread, which blocks on a lock of its own, or a task, for which a function is called. Both use one queue:
 
-    _line: first -> second -> ...     grant      _waking: those granted whose function is still to be called
+    _queue:  first -> second -> ...     (grant)     _waking: granted tasks whose function is still to be called
 
-A waiter joins in the commit that finds nothing to be had, so that nothing given back in between is missed. A grant is
-a commit too: it takes the first out of the line, and hands it what it waits for, so that nobody who comes later gets
-in between. Threads are woken by it at once; functions are called after the commit, by `wake`, which must follow each
-grant. A function may say that nobody waits any more: then the next in line has the grant, or it is `unwanted`.
-
-A thread that is interrupted by a signal handler's exception leaves the line by `drop`, or finds that it was granted
-what it waited for all the same (`granted`); then it must hand that on.
+Rules
+1. A waiter enters the queue in the same commit that finds nothing available. Code that makes something available after
+   that commit grants a waiter, so no wake-up is lost.
+2. A grant is a commit. It takes the first waiter out of the queue and sets `granted`. At a limit, the same commit
+   charges an item for the waiter, so that no other request can take it. At a keg, a granted waiter just tries again.
+3. The grant of a thread releases the thread's lock, which never blocks, in the commit. The function of a task is user
+   code: `wake` calls it. The granting code calls `wake` after the commit.
+4. If the function returns false, or raises again and again, nobody waits there: the next waiter gets the grant, or
+   `refused` counts it, and the caller of `wake` takes it back.
+5. A waiter gives up in a commit (`remove`): either it is still in the queue and leaves it, or it is granted, and must
+   use the grant or pass it on. There is no third case.
+The queue needs no lock of its own, since it changes in commits only.
 """
 
 from __future__ import annotations
@@ -42,32 +46,32 @@ if cython.compiled:
         PyThread_release_lock,
     )
 
-#: How often a function is called again that an interrupt has cut short.
+#: How often a function that raises is called before its waiter counts as gone.
 _TRIES = 8
 
 
 @cython.cclass
 class Waiter:
-    """One who waits: a thread, or somebody for whom `wake` is called with the grant, by whichever thread gives it.
+    """A waiting thread, or a task, whose function `wake` is called after the grant by the granting thread.
 
-    `wake` must return at once, and say whether somebody still waits. Made outside of commits.
+    `wake` must return at once: true if the task still waits. Waiters are made outside of commits.
     """
 
-    __slots__ = ("_before", "_behind", "_list", "_lock", "_wake", "granted", "thread")
+    __slots__ = ("_prev", "_next", "_list", "_lock", "_wake", "granted", "thread")
     if TYPE_CHECKING:
         _list: Any
         _lock: Any
 
     def __init__(self, wake: Callable[[], bool] | None = None) -> None:
-        self._before: Waiter | None = None
-        self._behind: Waiter | None = None
+        self._prev: Waiter | None = None
+        self._next: Waiter | None = None
         self._list = None
         self._wake = wake
         self.granted = False
         self.thread = 0
         if wake is not None:
             return
-        # Held until the grant. Not a semaphore: a signal handler may grant what its own thread waits for.
+        # Locked until the grant. Any thread may unlock it, also a signal handler of the waiting thread itself.
         if not cython.compiled:
             self._lock = threading.Lock()
             self._lock.acquire()
@@ -82,14 +86,14 @@ class Waiter:
             PyThread_free_lock(self._lock)
 
     def grant(self) -> None:
-        """In a commit: a thread that waits goes on."""
+        """In a commit: let the waiting thread go on."""
         if not cython.compiled:
             self._lock.release()
         elif self._lock != cython.NULL:
             PyThread_release_lock(self._lock)
 
     def wait(self, us: int) -> int:
-        """Wait for so many microseconds, -1 for ever: 1 with the grant, 0 without, 2 when a signal came."""
+        """Block for up to `us` microseconds, -1 for ever: 1 after the grant, 0 after that time, 2 after a signal."""
         if not cython.compiled:
             return int(self._lock.acquire() if us < 0 else self._lock.acquire(timeout=us / 1e6))
         with cython.nogil:
@@ -99,13 +103,13 @@ class Waiter:
         return 1 if status == PY_LOCK_ACQUIRED else 0
 
     def call(self) -> bool:
-        """Call the function; what it says."""
+        """Call the function, and return its result as a bool."""
         return bool(self._wake())  # type: ignore[misc]
 
 
 @cython.cclass
 class Waiters:
-    """A list of waiters, linked through them."""
+    """A list of waiters, linked through the waiters."""
 
     __slots__ = ("_first", "_last", "count")
 
@@ -115,57 +119,57 @@ class Waiters:
         self._last: Any = None
 
     def add(self, waiter: Waiter) -> None:
-        """In a commit: put a waiter that is in no list at the end."""
+        """In a commit: append a waiter that is in no list."""
         waiter._list = self
-        waiter._before = self._last
-        waiter._behind = None
+        waiter._prev = self._last
+        waiter._next = None
         if self._last is None:
             self._first = waiter
         else:
-            self._last._behind = waiter
+            self._last._next = waiter
         self._last = waiter
         self.count += 1
 
     def remove(self, waiter: Waiter) -> None:
-        """In a commit: take a waiter out. The caller holds it."""
-        if waiter._before is None:
-            self._first = waiter._behind
+        """In a commit: remove a waiter. The caller holds a reference."""
+        if waiter._prev is None:
+            self._first = waiter._next
         else:
-            waiter._before._behind = waiter._behind
-        if waiter._behind is None:
-            self._last = waiter._before
+            waiter._prev._next = waiter._next
+        if waiter._next is None:
+            self._last = waiter._prev
         else:
-            waiter._behind._before = waiter._before
-        waiter._list = waiter._before = waiter._behind = None
+            waiter._next._prev = waiter._prev
+        waiter._list = waiter._prev = waiter._next = None
         self.count -= 1
 
 
 @cython.cclass
 class WaitQ:
-    """First come, first served."""
+    """A queue of waiters; the first is granted first."""
 
-    __slots__ = ("_line", "_waking", "unwanted")
+    __slots__ = ("_queue", "_waking", "refused")
 
     def __cinit__(self) -> None:
-        self._line = Waiters()
+        self._queue = Waiters()
         self._waking = Waiters()
 
     def __init__(self) -> None:
         if not cython.compiled:
             self.__cinit__()
-        #: Grants that nobody wanted, for whoever gives them to take back.
-        self.unwanted = 0
+        #: Grants that no waiter took; the granting code takes them back.
+        self.refused = 0
 
     def __len__(self) -> int:
-        return self._line.count
+        return self._queue.count
 
     @property
     def waking(self) -> bool:
-        """True while functions are to be called, by `wake`."""
+        """True while there are functions for `wake` to call."""
         return self._waking.count > 0
 
-    def join(self, wake: Callable[[], bool] | None = None) -> Waiter:
-        """Stand in line; the thread that waits, or somebody whom `wake` wakes."""
+    def enqueue(self, wake: Callable[[], bool] | None = None) -> Waiter:
+        """Add a new waiter: the calling thread, or a task with the function `wake`."""
         waiter = Waiter(wake)
         enter_commit()
         try:
@@ -175,63 +179,63 @@ class WaitQ:
         return waiter
 
     def add(self, waiter: Waiter) -> None:
-        """In a commit: let a new waiter stand in line."""
-        self._line.add(waiter)
+        """In a commit: add a new waiter."""
+        self._queue.add(waiter)
 
     def wait(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait for the grant; false, and out of the line, when the deadline comes first.
+        """Block until the grant; false if the deadline comes first, and then the waiter has left the queue.
 
-        Who is interrupted by an exception is to `quit`, and to look after a grant that came all the same.
+        After an exception of a signal handler, the caller must call `cancel`, and pass a grant on that came meanwhile.
         """
         if waiter is None or waiter._wake is not None:
-            raise TypeError("this waiter is woken by a call: no thread waits for it")
+            raise TypeError("wait: this waiter is a task, which a call wakes: give the waiter of a thread")
         while True:
             us = microseconds(deadline)
             status = waiter.wait(us)
             if status == 1:
                 return True
             if status == 0 and us >= 0:
-                # A grant that came while giving up is a grant all the same.
-                return not self.quit(waiter)
+                # A grant that came before the cancellation counts.
+                return not self.cancel(waiter)
             if cython.compiled:
                 PyErr_CheckSignals()
 
-    def quit(self, waiter: Waiter) -> bool:
-        """Leave the line; false when the grant has come already."""
+    def cancel(self, waiter: Waiter) -> bool:
+        """Leave the queue; false if the waiter is granted already."""
         if waiter is None:
-            raise TypeError("quit: nobody stands in line")
+            raise TypeError("cancel: give the waiter that enqueue returned")
         enter_commit()
         try:
-            left = self.drop(waiter)
+            left = self.remove(waiter)
         finally:
             leave_commit()
         return left
 
-    def drop(self, waiter: Waiter) -> bool:
-        """In a commit: leave the line; false for one that isn't in it, as it was granted something, or left before."""
+    def remove(self, waiter: Waiter) -> bool:
+        """In a commit: leave the queue; false if the waiter isn't in it: it was granted, or has left before."""
         if waiter._list is self._waking:
             self._waking.remove(waiter)
             return False
-        if waiter._list is not self._line:
+        if waiter._list is not self._queue:
             return False
-        self._line.remove(waiter)
+        self._queue.remove(waiter)
         return True
 
     def grant(self) -> bool:
-        """Hand what the first in line waits for to it; false when nobody waits. `wake` follows."""
+        """Grant the first waiter; false if there is none. The caller calls `wake` after it."""
         enter_commit()
         try:
-            granted = self.pass_on()
+            granted = self.grant_next()
         finally:
             leave_commit()
         return granted
 
-    def pass_on(self) -> bool:
+    def grant_next(self) -> bool:
         """In a commit: `grant`."""
-        waiter = self._line._first
+        waiter = self._queue._first
         if waiter is None:
             return False
-        self._line.remove(waiter)
+        self._queue.remove(waiter)
         waiter.granted = True
         if waiter._wake is None:
             waiter.grant()
@@ -240,7 +244,7 @@ class WaitQ:
         return True
 
     def wake(self) -> None:
-        """Call the functions of those who were granted something. An exception comes through when all were called."""
+        """Call the functions of granted tasks. The first exception is raised when all were called."""
         failure: BaseException | None = None
         tries = 0
         waiter = None
@@ -257,12 +261,12 @@ class WaitQ:
                 failure = failure or error
                 tries += 1
                 if tries < _TRIES:
-                    # It may have been interrupted before it did anything.
+                    # A signal may have interrupted it before it did anything.
                     continue
             if not taken:
                 enter_commit()
                 try:
-                    self._refused(waiter)
+                    self._refuse(waiter)
                 finally:
                     leave_commit()
             waiter = None
@@ -279,38 +283,38 @@ class WaitQ:
             leave_commit()
         return waiter
 
-    def _refused(self, waiter: Waiter) -> None:
-        """In a commit: nobody waits there any more, so the next has the grant."""
+    def _refuse(self, waiter: Waiter) -> None:
+        """In a commit: the task has gone; give its grant to the next waiter."""
         if waiter.granted:
             waiter.granted = False
-            if not self.pass_on():
-                self.unwanted += 1
+            if not self.grant_next():
+                self.refused += 1
 
     def forked(self) -> int:
-        """In a commit, in the child of a fork: have the threads leave the line, which aren't here; how many it were."""
+        """In a commit, in the child of a fork: remove the threads, which don't exist here. Returns their number."""
         count = 0
-        waiter: Any = self._line._first
+        waiter: Any = self._queue._first
         while waiter is not None:
-            behind: Any = waiter._behind
+            following: Any = waiter._next
             if waiter._wake is None:
-                self._line.remove(waiter)
+                self._queue.remove(waiter)
                 count += 1
-            waiter = behind
+            waiter = following
         return count
 
     def contradiction(self) -> str:
-        """What of the line can't be right, "" if all may be."""
+        """The first contradiction in the queue, or ""."""
         n = 0
-        waiter: Any = self._line._first
-        while waiter is not None and n <= self._line.count:
-            if waiter.granted or waiter._list is not self._line:
-                return "somebody stands in line, and has what it waits for"
+        waiter: Any = self._queue._first
+        while waiter is not None and n <= self._queue.count:
+            if waiter.granted or waiter._list is not self._queue:
+                return "a waiter is in the queue, and granted"
             n += 1
-            waiter = waiter._behind
-        if n != self._line.count:
-            return f"{self._line.count} count as waiting, and {n} do"
-        if self._waking.count or self.unwanted:
-            return f"{self._waking.count} grants were not told, {self.unwanted} not taken back"
+            waiter = waiter._next
+        if n != self._queue.count:
+            return f"the queue counts {self._queue.count} waiters, and has {n}"
+        if self._waking.count or self.refused:
+            return f"{self._waking.count} tasks were not woken after their grant, {self.refused} grants not taken back"
         return ""
 
 
@@ -323,7 +327,7 @@ def current_thread() -> int:
 
 
 def microseconds(deadline: float | None) -> int:
-    """How long it is until then: -1 for ever."""
+    """Microseconds until the deadline; -1 for ever."""
     if deadline is None:
         return -1
     return int(min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX) * 1e6)

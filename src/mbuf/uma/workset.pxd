@@ -7,8 +7,8 @@ cdef class WorkingSet:
     cdef readonly Py_ssize_t nitems, imin, imax, wss
     cdef double _next
 
-    cpdef void put(self, Py_ssize_t count) noexcept
-    cpdef void take(self, Py_ssize_t count) noexcept
+    cpdef void add(self, Py_ssize_t count) noexcept
+    cpdef void remove(self, Py_ssize_t count) noexcept
     cpdef void imported(self, Py_ssize_t count) noexcept
 
     @cython.locals(n=cython.int)
@@ -17,4 +17,4 @@ cdef class WorkingSet:
 
 
 cdef double _PERIOD
-cdef int _FORGOTTEN
+cdef int _MAX_PERIODS

@@ -1,8 +1,8 @@
 # cython: cdivision=True
-"""How many of a zone's cached items its users really need.
+"""The working set of a zone: how many of its cached items are really needed.
 
-An estimate from how low and how high the list of full buckets went, period by period; it says what a
-trim may take away. See zone_domain_update_wss in uma_core.c.
+It is an estimate from the lowest and highest number of listed items in each period. A trim may take the other items.
+See zone_domain_update_wss in uma_core.c.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-#: Seconds of a period.
+#: Length of a period in seconds.
 PERIOD = 20.0
 
-#: Periods after which an idle zone's estimate has gone to nothing: no use to catch up with more.
-_FORGOTTEN = 32
+#: After so many idle periods the estimate is 0, so that `tick` need not catch up with more.
+_MAX_PERIODS = 32
 
-# The same, for the compiler.
+# The same as a C double.
 _PERIOD = PERIOD
 
 
 @cython.no_gc
 @cython.cclass
 class WorkingSet:
-    """`nitems` in full buckets now, and between which bounds that went."""
+    """`nitems` in full buckets now; `imin` and `imax` are the bounds in this period, `wss` the estimate."""
 
     __slots__ = ("_next", "imax", "imin", "nitems", "wss")
 
@@ -38,23 +38,23 @@ class WorkingSet:
         self.wss = 0
         self._next = now + _PERIOD
 
-    def put(self, count: int) -> None:
-        """`count` items came."""
+    def add(self, count: int) -> None:
+        """`count` items were listed."""
         self.nitems += count
         self.imax = max(self.imax, self.nitems)
 
-    def take(self, count: int) -> None:
-        """`count` items went."""
+    def remove(self, count: int) -> None:
+        """`count` items were taken off the list."""
         self.nitems -= count
         self.imin = min(self.imin, self.nitems)
 
     def imported(self, count: int) -> None:
-        """`count` items were made since the list had none: the list should have been that much longer."""
+        """`count` items were imported because the list was empty: so many more were needed."""
         self.imax += count
 
     def tick(self, now: float) -> None:
-        """Begin a new period for each that has passed."""
-        for _ in range(_FORGOTTEN):
+        """Start a new period for each one that has passed."""
+        for _ in range(_MAX_PERIODS):
             if now < self._next:
                 return
             self.wss = (4 * (self.imax - self.imin) + self.wss) // 5
@@ -63,5 +63,5 @@ class WorkingSet:
         self._next = now + _PERIOD
 
     def spare(self) -> int:
-        """Items that may go without anybody missing them."""
+        """The number of items that aren't needed."""
         return self.nitems - max(self.wss, self.nitems - self.imin)

@@ -4,12 +4,12 @@ from mbuf.uma.bucket cimport Bucket
 from mbuf.uma.cache cimport Cache, pop_cached, push_cached
 from mbuf.uma.cpu cimport Cpus
 from mbuf.uma.depot cimport Depot
-from mbuf.uma.item cimport Item, is_out, take_home
+from mbuf.uma.item cimport Item, is_out, mark_free
 from mbuf.uma.limit cimport Limit
-from mbuf.uma.refill cimport alloc_item, drain, fill, from_depot, load, take_out
+from mbuf.uma.refill cimport alloc_item, detach_buckets, drain, fill, from_depot, load
 from mbuf.uma.counters cimport Counters
 from mbuf.uma.waitq cimport current_thread
-from mbuf.vm.commit cimport acquired, enter_commit, inside, leave_commit, put
+from mbuf.vm.commit cimport acquired, enter_commit, in_commit, leave_commit, release_later
 from mbuf.vm.probe cimport Probes
 
 cdef int UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
@@ -25,7 +25,7 @@ cdef class Zone(Counters):
     @cython.locals(item=Item)
     cpdef Item alloc(self, int how, deadline)
     cpdef int free(self, Item item) except -1
-    cdef bint keep(self, Item item) noexcept
+    cdef bint try_free(self, Item item) noexcept
 
     @cython.locals(here=Cache, kept=cython.bint)
     cdef bint _push(self, Item item) noexcept
@@ -36,7 +36,7 @@ cdef class Zone(Counters):
     cpdef receive(self, Item item)
     cpdef adopt(self)
     cpdef divert(self, Zone to)
-    cdef int _made(self) except -1
+    cdef int _check_made(self) except -1
     cdef int _check_out(self, Item item) except -1
 
     @cython.locals(bucket=Bucket, item=Item, now=cython.double)

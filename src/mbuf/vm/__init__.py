@@ -1,4 +1,4 @@
-"""Memory: pages, and how many. Refuses at once where compiled code isn't safe."""
+"""Memory: pages, their budget, and commits. The import fails where compiled code isn't safe."""
 
 from mbuf.vm.interpreter import check
 

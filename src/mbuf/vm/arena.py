@@ -1,7 +1,7 @@
 # cython: annotation_typing=True
-"""Address space, in pages: where raw memory comes from.
+"""Address space, in pages.
 
-An `Arena` is a large anonymous mapping, a `Run` some pages of it in a row. Never looks at a byte.
+An `Arena` is a large anonymous mapping; a `Run` is some contiguous pages of it. Never reads a byte.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if cython.compiled:
     from cython.cimports.mbuf.vm.asan import mbuf_unpoison
     from cython.cimports.posix.mman import MADV_DONTNEED, madvise
 
-#: Pages of one arena at most, 64 MiB: large, so that there are few; small, so that one is searched in microseconds.
+#: Most pages of an arena (64 MiB): so many that there are few arenas, so few that one is searched in microseconds.
 ARENA_PAGES = 16384
 
 
 class Arena:
-    """Pages of address space; the operating system lends memory for those that are touched."""
+    """Pages of address space; the operating system gives a page memory when it is first touched."""
 
     __slots__ = ("_export", "map", "pages", "ptr")
     if TYPE_CHECKING:
@@ -45,18 +45,18 @@ class Arena:
 
     def __dealloc__(self) -> None:
         if cython.compiled and self.ptr != cython.NULL:
-            # The addresses may be somebody else's next.
+            # Another mapping may get these addresses.
             mbuf_unpoison(self.ptr, self._export.len)
             PyBuffer_Release(cython.address(self._export))
 
     def discard(self, page: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Give pages back to the operating system, if it takes them; either way they read as zeros from now on."""
+        """Give the memory of pages back to the operating system. From now on they read as zeros."""
         if page < 0 or count < 1 or count > self.pages - page:
             return
         if cython.compiled:
             start: cython.p_uchar = self.ptr + page * PAGE_SIZE
             if madvise(start, count * PAGE_SIZE, MADV_DONTNEED) != 0:
-                # Locked in memory, for example.
+                # It refuses pages that are locked in memory, for example.
                 memset(start, 0, count * PAGE_SIZE)
         else:
             first, size = page * PAGE_SIZE, count * PAGE_SIZE
@@ -69,7 +69,7 @@ class Arena:
 @cython.no_gc
 @cython.cclass
 class Run:
-    """Pages in a row. Made for pages that a `Vm` has handed out; to let go, give their number back to it."""
+    """Contiguous pages that a `Vm` has handed out. `Vm.give` takes them back, by their number."""
 
     __slots__ = ("arena", "count", "offset", "page")
 
@@ -82,5 +82,5 @@ class Run:
         self.count = count
 
     def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
-        """Some of the bytes, uncompiled."""
+        """Uncompiled, some of the bytes."""
         return (ctypes.c_ubyte * size).from_buffer(self.arena.map, self.offset + start)

@@ -1,4 +1,4 @@
-# What an address sanitizer offers: marking memory that nobody may touch. Nothing in other builds.
+# The address sanitizer's functions that poison memory. They do nothing in other builds.
 
 
 cdef extern from *:

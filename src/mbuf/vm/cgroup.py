@@ -1,13 +1,10 @@
-"""Which control groups this process is in.
-
-Knows where Linux keeps their files, of either version, and not what is in them.
-"""
+"""The control groups of this process: the folders with their files, for version 1 and 2."""
 
 from pathlib import Path
 
 
 def folders(proc: str, cgroup: str) -> list[Path]:
-    """The folders of this process's groups for memory, each followed by those of all groups above it."""
+    """The folders of this process's memory groups, each followed by those of its parent groups."""
     found: list[Path] = []
     try:
         groups = Path(proc, "self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -23,9 +20,9 @@ def folders(proc: str, cgroup: str) -> list[Path]:
 
 
 def _base(root: Path, controllers: str) -> Path | None:
-    """Where a hierarchy with these controllers is mounted, None where it isn't about memory."""
+    """Where a hierarchy with these controllers is mounted; None if it doesn't control memory."""
     if not controllers:
-        # Beside those of version 1 it has a place of its own.
+        # Version 2, which has a folder of its own where version 1 is mounted too.
         unified = root / "unified"
         return unified if unified.is_dir() else root
     return root / "memory" if "memory" in controllers.split(",") else None

@@ -29,9 +29,9 @@ cdef extern from *:
 @cython.final
 cdef class Latch:
     cdef public object hook
-    cdef readonly bint up
+    cdef readonly bint is_set
     cdef readonly Py_ssize_t pending
-    cdef readonly unsigned long long cuts
+    cdef readonly unsigned long long unlinks
 
 
 cdef Latch LATCH
@@ -40,66 +40,66 @@ cdef void *_END
 
 @cython.no_gc
 cdef class Releasable:
-    cdef void *_behind
+    cdef void *_list_next
 
-    cdef int let_go(self) except -1
+    cdef int on_release(self) except -1
 
 
 cdef int _busy() except -1
-cdef void _border(str phase) noexcept
+cdef void _call_hook(str phase) noexcept
 
 
 @cython.locals(last=Releasable)
-cdef void put(Releasable r) noexcept
-cdef void put_first(Releasable r) noexcept
+cdef void release_later(Releasable r) noexcept
+cdef void release_first(Releasable r) noexcept
 cpdef bint is_listed(Releasable r) noexcept
-cdef void _put_in_front(Releasable r) noexcept
+cdef void _add_in_front(Releasable r) noexcept
 
 
 @cython.locals(rest=Py_ssize_t, sweeps=Py_ssize_t, mark=cython.p_void)
-cpdef work_off()
+cpdef _run_releases()
 
 
 @cython.locals(r=Releasable)
-cdef _let_first_go()
+cdef _release_one()
 cdef _reported(error, where)
 
 
 @cython.locals(r=Releasable, count=Py_ssize_t)
-cpdef work_off_all()
-cpdef bint inside() noexcept
+cpdef run_all_releases()
+cpdef bint in_commit() noexcept
 cpdef bint has_listed() noexcept
 
 
 @cython.locals(at=cython.p_void, count=Py_ssize_t)
-cpdef _recount()
-cdef void finish_drop() noexcept
+cpdef _recount_pending()
+cdef void run_releases_unraisable() noexcept
 
 
 cdef inline int check_latch() except -1:
-    if LATCH.up:
+    if LATCH.is_set:
         _busy()
     if MBUF_HOOKS:
-        _border("enter")
+        _call_hook("enter")
     return 0
 
 
 cdef inline void acquired() noexcept:
     if MBUF_HOOKS:
-        _border("acquire")
+        _call_hook("acquire")
 
 
 cdef inline void enter_commit() noexcept:
-    LATCH.up = True
+    LATCH.is_set = True
 
 
 cdef inline void leave_commit() noexcept:
-    LATCH.up = False
+    LATCH.is_set = False
 
 
-cdef inline int settle() except -1:
+cdef inline int run_releases() except -1:
     if MBUF_HOOKS:
-        _border("release")
+        _call_hook("release")
     if LATCH.pending:
-        work_off()
+        _run_releases()
     return 0

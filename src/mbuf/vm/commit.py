@@ -1,21 +1,44 @@
-"""Commits, the latch, and the release list: how a verb changes things in one step.
+"""Commits, the latch, and the release list: how a method changes memory in one step.
 
-A verb converts its arguments, acquires what it needs, commits and releases; user code may run in all of these but
-the third. A commit lies between `enter_commit` and `leave_commit`, in one function. Compiled, it is plain C, so that
-neither a thread, nor a signal, nor a finalizer comes in between; uncompiled, one lock for the process stands around it.
-The *latch* is up meanwhile: if user code runs all the same, which is a mistake in here, `check_latch`, with which every
-public method begins, raises `Busy`.
+A method has four phases: it converts its arguments, acquires the memory that it needs, commits, and releases what is no
+longer used. User code (argument methods, finalizers, free routines, signal handlers, other threads) may run in every
+phase but the commit. A commit is the part of one function between `enter_commit` and `leave_commit`.
 
-What a commit ends may have finalizers and free routines, which must not run inside it. Their holder (an mbuf, a
-header, storage, a tag) is put on the *release list* of the thread, and let go after the commit by `settle`:
+Compiled, a commit is plain C. It calls no Python code, creates no object that the garbage collector tracks, takes no
+lock, drops no last reference to a user's object, and raises nothing once it has changed something. The thread keeps the
+interpreter's lock, so that no other thread, signal handler or finalizer runs before the commit ends.
+`tests/laws/test_commits.py` checks the generated C.
 
-    first -> fresh, fresh, fresh -> left by the verb that called back -> ...
+Uncompiled, a commit is Python code, and `COMMIT_LOCK` keeps other threads out. There is one for the process, and it is
+the innermost lock: a commit acquires no other. The lock belongs to a call, not only to a thread. If an exception of a
+signal handler ends that call inside its commit, the next thread that needs the lock finds that the call is no longer on
+the stack, and takes it over.
 
-`put` adds behind the last of the fresh ones: those that the running verb has put. `work_off` lets them go first in,
-first out. While it calls back, what is left counts as the outer verb's: a verb inside the callback works off its own
-at its end; what the callback merely drops follows when it has returned. So nothing recurses, however long a chain of
-things is that hold each other. The list is linked through the objects, so adding can't fail; it owns a reference to
-each.
+The *latch* is set during a commit. Every public method calls `check_latch` before it changes anything: this raises
+`Busy` if the same thread is in a commit. Compiled, this happens only if a commit runs user code by mistake.
+
+A commit can't run finalizers or free routines. Instead it puts the object that has them (an mbuf, packet header,
+storage, item or tag) on the *release list* of the thread, and `run_releases`, at the end of the method, calls
+`on_release` of each object:
+
+    first --> A --> B --> C --> X --> Y          linked by `_list_next`
+              fresh = 3   ^last_fresh            X, Y: put there by methods that are further up on the stack
+
+1. An object is on a list once at most (`is_listed`), and the list owns a reference to it.
+2. `release_later` adds an object after the last of the `fresh` ones, which the running method has added: the order is
+   first in, first out. `release_first` adds an item in front, so that it is free before any routine is called.
+3. While `_run_releases` calls `on_release` of A, `depth` is one more and `fresh` is 0: B and C count as older objects.
+   A method that user code calls there adds its objects in front, and releases these, but not B, at its end. An object
+   that user code only drops is also added in front; it is released when the call of `on_release` has returned.
+4. `run_all_releases` releases the older objects too. A thread calls it before it waits, because it may wait for the
+   memory of one of them. It counts `sweeps` up, which tells the outer calls that B and C have gone.
+5. An exception goes to `sys.unraisablehook`. One that isn't an `Exception` (KeyboardInterrupt, SystemExit) is raised
+   when the other objects are released too.
+
+Adding an object allocates nothing, so it can't fail and fits into a commit. `on_release` adds the objects that its own
+object held to the list, instead of releasing them, and the last reference to an object is dropped while `depth` is
+above 0. So releasing a chain of any length, linked in any way, needs no recursion. Lists need no lock, since each
+belongs to one thread.
 """
 
 from __future__ import annotations
@@ -41,28 +64,28 @@ if cython.compiled:
 
 
 class Latch:
-    """`up` while a commit runs; `pending` objects are on the release lists of all threads.
+    """`is_set` during a commit. `pending` objects are on the release lists of all threads.
 
-    `cuts` counts how often something that a queue or a chain holds was freed or unlinked where it was: whoever keeps
-    the ends of a line looks for them again when it has changed. `hook`, in a test build, is called with the name of a
-    phase wherever one begins in which user code may run, and at each allocation.
+    `unlinks` counts the times that an mbuf was freed or unlinked in the middle of a queue or chain: a queue that keeps
+    its last mbuf checks whether it is still the last when this count has changed. In a test build, `hook` is called
+    with the name of each phase in which user code may run, and at each allocation.
     """
 
-    __slots__ = ("cuts", "hook", "pending", "up")
-    cuts: int
-    up: bool
+    __slots__ = ("unlinks", "hook", "pending", "is_set")
+    unlinks: int
+    is_set: bool
     pending: int
 
     def __init__(self) -> None:
         self.hook: Any = None
-        self.up = False
-        self.cuts = 0
+        self.is_set = False
+        self.unlinks = 0
         self.pending = 0
 
 
 LATCH = Latch()
 
-#: Behind the last object of a release list.
+#: What the last object of a release list has as its next one.
 _END: Any = cython.cast(cython.p_void, LATCH) if cython.compiled else LATCH
 
 
@@ -74,33 +97,33 @@ def latch() -> Latch:
 @cython.no_gc
 @cython.cclass
 class Releasable:
-    """What can be put on a release list. `let_go` is called once for each time that it was put there."""
+    """An object that can be put on a release list. `on_release` is called once for each time it was put there."""
 
-    #: The next one on the list, `_END` for the last; NULL, or None uncompiled, while this is on none.
-    __slots__ = ("_behind",)
-    _behind: Any
+    #: The next object on the list, `_END` for the last one; NULL (uncompiled, None) while this one is on no list.
+    __slots__ = ("_list_next",)
+    _list_next: Any
 
-    def let_go(self) -> int:
-        """End what this holds. User code may run."""
+    def on_release(self) -> int:
+        """Release what this object holds. User code may run."""
         raise NotImplementedError
 
 
 def _busy() -> None:
-    raise Busy("called in the middle of a step of the allocator: call again when that is over")
+    raise Busy("called while this thread is in a commit of the allocator: call again after it")
 
 
-def _border(phase: str) -> None:
+def _call_hook(phase: str) -> None:
     """Call the hook of a test build."""
     hook = LATCH.hook
     if hook is not None:
         try:
             hook(phase)
-        except BaseException as error:  # the hook says what it finds by itself
+        except BaseException as error:  # the hook reports what it finds by itself
             report(error, hook)
 
 
-def put(r: Releasable) -> None:
-    """Put an object on this thread's list, behind what the running verb has put there before."""
+def release_later(r: Releasable) -> None:
+    """Put an object on this thread's release list, after those that the running method has put there."""
     if is_listed(r):
         return
     LATCH.pending += 1
@@ -108,29 +131,29 @@ def put(r: Releasable) -> None:
         Py_INCREF(r)
         if mbuf_own_list.fresh:
             last = cython.cast(Releasable, mbuf_own_list.last_fresh)
-            r._behind = last._behind
-            last._behind = cython.cast(cython.p_void, r)
+            r._list_next = last._list_next
+            last._list_next = cython.cast(cython.p_void, r)
         else:
-            _put_in_front(r)
+            _add_in_front(r)
         mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
     else:
-        # Uncompiled, a finalizer may have come in between the two.
+        # Uncompiled, a finalizer may have run between the two.
         last = mbuf_own_list.last_fresh
         if mbuf_own_list.fresh and last is not None and is_listed(last):
-            r._behind = last._behind
-            last._behind = r
+            r._list_next = last._list_next
+            last._list_next = r
         else:
-            _put_in_front(r)
+            _add_in_front(r)
         mbuf_own_list.last_fresh = r
     mbuf_own_list.fresh += 1
 
 
-def put_first(r: Releasable) -> None:
-    """Put an object in front of all others: an item on its way home, which calls nobody."""
+def release_first(r: Releasable) -> None:
+    """Put an item in front of this thread's release list: it is free before any routine is called."""
     if is_listed(r):
         return
     LATCH.pending += 1
-    _put_in_front(r)
+    _add_in_front(r)
     if cython.compiled:
         Py_INCREF(r)
     if not mbuf_own_list.fresh:
@@ -138,33 +161,30 @@ def put_first(r: Releasable) -> None:
     mbuf_own_list.fresh += 1
 
 
-def _put_in_front(r: Releasable) -> None:
-    r._behind = mbuf_own_list.first if has_listed() else _END
+def _add_in_front(r: Releasable) -> None:
+    r._list_next = mbuf_own_list.first if has_listed() else _END
     mbuf_own_list.first = cython.cast(cython.p_void, r) if cython.compiled else r
 
 
 def is_listed(r: Releasable) -> bool:
     """True while an object is on a release list."""
     if cython.compiled:
-        return bool(r._behind != cython.NULL)
-    return r._behind is not None
+        return bool(r._list_next != cython.NULL)
+    return r._list_next is not None
 
 
-def work_off() -> None:
-    """Let go of what the running verb has put, or, where no callback is under way, of all.
-
-    Exceptions go to `sys.unraisablehook`; one that ends the program is raised when the list is empty.
-    """
+def _run_releases() -> None:
+    """Release the objects of the running method; all objects if no `on_release` is running."""
     failure: BaseException | None = None
-    while not inside() and has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
-        # From here on, what a finalizer drops stays on the list.
+    while not in_commit() and has_listed() and (mbuf_own_list.fresh > 0 or mbuf_own_list.depth == 0):
+        # From here on, an object that a finalizer drops stays on the list.
         mbuf_own_list.depth += 1
         rest = max(mbuf_own_list.fresh - 1, 0)
         mark = mbuf_own_list.last_fresh
         sweeps = mbuf_own_list.sweeps
         mbuf_own_list.fresh = 0
         try:
-            failed = _let_first_go()
+            failed = _release_one()
             if failed is not None:
                 failure = failed
         finally:
@@ -176,36 +196,36 @@ def work_off() -> None:
         raise failure
 
 
-def _let_first_go() -> BaseException | None:
-    """Take the first object off the list and let go of it; returns an exception that ends the program, raises none.
+def _release_one() -> BaseException | None:
+    """Take the first object off the list and release it; an exception that ends the program is returned.
 
-    The last reference to the object goes in here, while this counts as a callback: what it drops is put on the list.
+    If this holds the last reference to the object, it is dropped in here, while `depth` is above 0.
     """
     if cython.compiled:
         r = cython.cast(Releasable, mbuf_own_list.first)
         Py_DECREF(r)
-        mbuf_own_list.first = cython.NULL if r._behind == _END else r._behind
-        r._behind = cython.NULL
+        mbuf_own_list.first = cython.NULL if r._list_next == _END else r._list_next
+        r._list_next = cython.NULL
     else:
         r = mbuf_own_list.first
         if r is None:
-            # Uncompiled, a finalizer may have let it go just now.
+            # Uncompiled, a finalizer may have released it just now.
             return None
-        mbuf_own_list.first = None if r._behind is _END else r._behind
-        r._behind = None
+        mbuf_own_list.first = None if r._list_next is _END else r._list_next
+        r._list_next = None
         if not mbuf_own_list.fresh:
-            # Uncompiled, the mark is a reference.
+            # Uncompiled, `last_fresh` is a reference.
             mbuf_own_list.last_fresh = None
     LATCH.pending -= 1
     try:
-        r.let_go()
+        r.on_release()
     except BaseException as error:  # handed to the caller
         return _reported(error, r)
     return None
 
 
 def _reported(error: BaseException, where: object) -> BaseException | None:
-    """Report an exception, if it doesn't end the program; else return it."""
+    """Give an exception to `sys.unraisablehook`; one that ends the program is returned instead."""
     try:
         if not isinstance(error, Exception):
             return error
@@ -215,79 +235,79 @@ def _reported(error: BaseException, where: object) -> BaseException | None:
     return None
 
 
-def work_off_all() -> None:
-    """`work_off`, and what outer verbs of this thread left: for who is about to wait, maybe for just that."""
-    if inside() or not has_listed():
+def run_all_releases() -> None:
+    """Release all objects of this thread, also those of methods further up on the stack; call it before waiting."""
+    if in_commit() or not has_listed():
         return
     count = 1
     if cython.compiled:
         r = cython.cast(Releasable, mbuf_own_list.first)
-        while r._behind != _END:
-            r = cython.cast(Releasable, r._behind)
+        while r._list_next != _END:
+            r = cython.cast(Releasable, r._list_next)
             count += 1
         mbuf_own_list.last_fresh = cython.cast(cython.p_void, r)
     else:
         r = mbuf_own_list.first
-        while r._behind is not _END and r._behind is not None:
-            r = r._behind
+        while r._list_next is not _END and r._list_next is not None:
+            r = r._list_next
             count += 1
         mbuf_own_list.last_fresh = r
     mbuf_own_list.fresh = count
-    # What outer verbs remember of the list is no longer so.
+    # The marks that outer calls of `_run_releases` keep are no longer valid.
     mbuf_own_list.sweeps += 1
-    work_off()
+    _run_releases()
 
 
-def _recount() -> None:
-    """In the child of a fork: other threads aren't here, nor are their lists."""
+def _recount_pending() -> None:
+    """In the child of a fork: count again, since the lists of other threads don't exist here."""
     count = 0
     if cython.compiled:
         at = mbuf_own_list.first
         while at != cython.NULL:
             count += 1
-            at = cython.cast(Releasable, at)._behind
+            at = cython.cast(Releasable, at)._list_next
             if at == _END:
                 break
     else:
         r = mbuf_own_list.first
         while r is not None:
             count += 1
-            r = None if r._behind is _END else r._behind
+            r = None if r._list_next is _END else r._list_next
     LATCH.pending = count
 
 
-os.register_at_fork(after_in_child=_recount)
+os.register_at_fork(after_in_child=_recount_pending)
 
 
-def finish_drop() -> None:
-    """`settle` where nobody can catch an exception: in a finalizer, or where a view is released.
+def run_releases_unraisable() -> None:
+    """`run_releases` for finalizers and released views, which can't raise: exceptions go to `sys.unraisablehook`.
 
-    Inside a commit, or a callback of the list, what was put stays until that is over. An exception that is under way
-    goes on.
+    Does nothing in a commit, or while an `on_release` runs: objects stay on the list until then. Keeps the exception
+    that is being handled.
     """
-    if mbuf_own_list.depth == 0 and not inside():
+    if mbuf_own_list.depth == 0 and not in_commit():
         if cython.compiled:
             kind = cython.declare(cython.pointer(PyObject))
             value = cython.declare(cython.pointer(PyObject))
             trace = cython.declare(cython.pointer(PyObject))
             PyErr_Fetch(cython.address(kind), cython.address(value), cython.address(trace))
         try:
-            work_off()
+            _run_releases()
         except BaseException as error:  # as Python does with what a finalizer raises
             report(error, None)
         if cython.compiled:
             PyErr_Restore(kind, value, trace)
 
 
-def inside() -> bool:
+def in_commit() -> bool:
     """True while this thread is in a commit."""
     if cython.compiled:
-        return bool(LATCH.up)
-    return STEP.mine()
+        return bool(LATCH.is_set)
+    return COMMIT_LOCK.held_here()
 
 
 def has_listed() -> bool:
-    """True when something is on this thread's list."""
+    """True when this thread's release list isn't empty."""
     if cython.compiled:
         return bool(mbuf_own_list.first != cython.NULL)
     return mbuf_own_list.first is not None
@@ -298,7 +318,7 @@ if not cython.compiled:
     def _blank(cls: Any, *_: Any, **__: Any) -> Any:
         """Uncompiled, a new object is on no list, as a compiled one is."""
         r = object.__new__(cls)
-        r._behind = None
+        r._list_next = None
         return r
 
     type.__setattr__(Releasable, "__new__", _blank)
@@ -314,33 +334,33 @@ if not cython.compiled:
 
     mbuf_own_list = _List()
 
-    class _Step:
-        """Uncompiled, the lock around commits. It is held by a call, or by a fork.
+    class _CommitLock:
+        """Uncompiled, the lock of commits. A call holds it, or a fork.
 
-        A call that is over holds it no longer, though it never left its commit: an exception, out of a signal handler
-        or of an object that nobody initialized, has cut it short.
+        When a call has ended without `leave_commit`, because of an exception of a signal handler or of an object that
+        was never initialized, the lock is free.
         """
 
-        __slots__ = ("__weakref__", "_held", "_mend", "_nested")
+        __slots__ = ("__weakref__", "_held", "_repair", "_nested")
 
         def __init__(self) -> None:
-            #: The call and its thread. That only one can put itself here is what makes it a lock.
+            #: Under 0, the call that holds it, and its thread; `setdefault` lets only one call in.
             self._held: dict[int, tuple[Any, int]] = {}
-            self._mend = RLock()
+            self._repair = RLock()
             self._nested = 0
 
-        def mine(self) -> bool:
+        def held_here(self) -> bool:
             """True while this thread holds it."""
             found = self._held.get(0)
-            return found is not None and found[1] == get_ident() and _goes_on(found)
+            return found is not None and found[1] == get_ident() and _is_running(found)
 
         def take(self, call: Any, blocking: bool) -> bool:
-            """Acquire it for a call, that of a function with a commit, or for None, a fork."""
+            """Acquire it for a call, given by its frame; None stands for a fork."""
             holder = (call, get_ident())
             tries = 0
             while (found := self._held.setdefault(0, holder)) is not holder:
-                if tries > 10 and not _goes_on(found):
-                    with self._mend:
+                if tries > 10 and not _is_running(found):
+                    with self._repair:
                         if self._held.get(0) is found:
                             del self._held[0]
                 elif not blocking:
@@ -350,8 +370,8 @@ if not cython.compiled:
             return True
 
         def acquire(self, blocking: bool = True) -> bool:
-            """Acquire it for a fork; once more, if this thread is in a commit."""
-            if self.mine():
+            """Acquire it for a fork. A thread that forks in a commit has it already."""
+            if self.held_here():
                 self._nested += 1
                 return True
             return self.take(None, blocking)
@@ -367,8 +387,8 @@ if not cython.compiled:
             """Undo a `take`."""
             self._held.pop(0, None)
 
-    def _goes_on(holder: tuple[Any, int]) -> bool:
-        """True unless the call that holds the lock is over."""
+    def _is_running(holder: tuple[Any, int]) -> bool:
+        """True unless the call that holds the lock has ended."""
         call, thread = holder
         if call is None:
             return True
@@ -377,35 +397,35 @@ if not cython.compiled:
             frame = frame.f_back
         return frame is not None
 
-    STEP = _Step()
-    FORK.guard(STEP)
-    FORK.guard(STEP._mend)
+    COMMIT_LOCK = _CommitLock()
+    FORK.guard(COMMIT_LOCK)
+    FORK.guard(COMMIT_LOCK._repair)
 
     def check_latch() -> None:
-        """Refuse to begin a verb in the middle of a commit of this thread."""
-        if STEP.mine():
+        """Raise `Busy` if this thread is in a commit."""
+        if COMMIT_LOCK.held_here():
             _busy()
         if LATCH.hook is not None:
-            _border("enter")
+            _call_hook("enter")
 
     def acquired() -> None:
-        """Something was allocated, in the course of which user code may have run."""
+        """Tell the hook of a test build that something was allocated: user code may have run."""
         if LATCH.hook is not None:
-            _border("acquire")
+            _call_hook("acquire")
 
     def enter_commit() -> None:
-        """Begin a commit of the calling function, when no other thread is in one."""
-        if STEP.mine():
+        """Begin a commit of the calling function; wait until no other thread is in one."""
+        if COMMIT_LOCK.held_here():
             _busy()
-        STEP.take(sys._getframe(1), blocking=True)
+        COMMIT_LOCK.take(sys._getframe(1), blocking=True)
 
     def leave_commit() -> None:
         """End a commit."""
-        STEP.leave()
+        COMMIT_LOCK.leave()
 
-    def settle() -> None:
-        """Let go of what the verb has ended."""
+    def run_releases() -> None:
+        """Release what the method has put on the release list."""
         if LATCH.hook is not None:
-            _border("release")
+            _call_hook("release")
         if mbuf_own_list.first is not None:
-            work_off()
+            _run_releases()

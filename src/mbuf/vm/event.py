@@ -1,6 +1,6 @@
-"""Whom to call when something happens.
+"""Events: lists of functions that are called when something happens.
 
-An event knows its listeners, not what they are for. Never invoked in a commit.
+An event isn't invoked in a commit.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ EVENTHANDLER_PRI_FIRST = 0
 EVENTHANDLER_PRI_ANY = 10000
 EVENTHANDLER_PRI_LAST = 20000
 
-# How often the listeners may change while a change is made.
+# How often the list may change under a call that changes it.
 _ROUNDS = 64
 
 
 @cython.cclass
 class Event:
-    """Listeners in order of priority, first come first served among equals. See EVENTHANDLER(9)."""
+    """Listeners in order of priority; those of equal priority in order of registration. See EVENTHANDLER(9)."""
 
     __slots__ = ("_listeners", "count")
 
     def __init__(self) -> None:
-        # A tuple replaced whole: whoever is invoking goes on with the one it began with.
+        # The tuple is replaced as a whole: a running `invoke` goes on with the old one.
         self._listeners: tuple[tuple[int, Callable[..., Any]], ...] = ()
         #: How often it was invoked.
         self.count = 0
 
     def register(self, fn: Callable[..., Any], priority: int = EVENTHANDLER_PRI_ANY) -> None:
-        """Call `fn` with the event's arguments whenever it is invoked; raises `Inval` for what can't be called."""
+        """Call `fn` with the event's arguments whenever it is invoked. `Inval` if `fn` isn't callable."""
         if not callable(fn):
-            raise Inval(f"give a function to call, not {fn!r}")
+            raise Inval(f"register: give a function to call, not {fn!r}")
         order = index(priority)
         for _ in range(_ROUNDS):
             before = self._listeners
@@ -51,15 +51,15 @@ class Event:
                 at += 1
             if self._replace(before, (*before[:at], (order, fn), *before[at:])):
                 return
-        raise Busy("register: the listeners change all the time")
+        raise Busy("register: other threads keep changing the listeners: try again")
 
     def deregister(self, fn: Callable[..., Any]) -> None:
-        """Forget `fn`; raises `Inval` if it isn't registered."""
+        """Remove `fn`. `Inval` if it isn't registered."""
         if not self.forget(fn):
-            raise Inval(f"{fn!r} is not registered")
+            raise Inval(f"deregister: {fn!r} is not registered")
 
     def forget(self, fn: Callable[..., Any]) -> bool:
-        """Forget `fn`; false if it isn't registered."""
+        """Remove `fn`; false if it isn't registered."""
         for _ in range(_ROUNDS):
             before = self._listeners
             after = []
@@ -70,10 +70,10 @@ class Event:
                 return False
             if self._replace(before, tuple(after)):
                 return True
-        raise Busy("deregister: the listeners change all the time")
+        raise Busy("deregister: other threads keep changing the listeners: try again")
 
     def _replace(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-        """Replace the listeners; false if they are others by now, as a thread or finalizer may have seen to."""
+        """Replace the listeners; false if another thread or a finalizer has replaced them meanwhile."""
         enter_commit()
         try:
             done = self._listeners is before
@@ -84,11 +84,11 @@ class Event:
         return done
 
     def __bool__(self) -> bool:
-        """True when somebody listens."""
+        """True if there are listeners."""
         return len(self._listeners) > 0
 
     def invoke(self, *args: object) -> None:
-        """Call every listener; an exception goes through to the caller, after the others were called."""
+        """Call every listener. The first exception is raised when all were called."""
         self.count += 1
         failure: BaseException | None = None
         for _, fn in self._listeners:

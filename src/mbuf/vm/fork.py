@@ -1,8 +1,8 @@
-"""What a fork must not cut in two: the work of other threads under a lock.
+"""Locks and `os.fork`.
 
-A child of `os.fork` has one thread, the one that called it, and a copy of all memory. A lock that another thread
-held stays held in the child for good, over data that are changed by half. So all locks given to `guard` are acquired
-before the process is copied, and released in both processes.
+A child of `os.fork` has one thread, the one that called it, and a copy of all memory. A lock that another thread held
+would never be released in the child, and the data that it protects could be incomplete. So a fork acquires all locks
+given to `guard` before the process is copied, and releases them in both processes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from mbuf.vm.unraisable import run
 
 
 class Fork:
-    """Guarded locks, and what is called in a child; one for the process. It remembers both weakly.
+    """Guarded locks, and methods to call in a child. One for the process; it has weak references only.
 
-    The locks are acquired all or none: while one is busy, the others are released, so that the order in which
-    threads take them doesn't matter. A thread that forks inside a guarded section is inside it in both processes.
+    A fork acquires all locks or none: if one is busy, it releases the others before it waits. So it can't deadlock,
+    whatever order other threads acquire them in. A thread that forks while it holds a lock holds it in both processes.
     """
 
     __slots__ = ("_held", "_locks", "_methods")
@@ -27,26 +27,26 @@ class Fork:
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._methods: tuple[WeakMethod[Callable[[], object]], ...] = ()
-        # What the running fork has acquired.
+        # The locks that the running fork has acquired.
         self._held: list[Any] = []
 
     def guard(self, lock: Any) -> None:
-        """Have every fork wait until no other thread holds this lock, which is a reentrant one."""
+        """Make every fork wait until no other thread holds this reentrant lock."""
         self._locks[id(lock)] = lock
 
-    def in_child(self, method: Callable[[], object]) -> None:
-        """Call a bound method in every child of this process, when the locks are released there."""
+    def call_in_child(self, method: Callable[[], object]) -> None:
+        """Call a bound method in every child of this process, after the locks are released there."""
         self._methods = (*(known for known in self._methods if known() is not None), WeakMethod(method))
 
     def before(self) -> None:
         """Acquire the locks."""
         while (busy := self._acquire()) is not None:
-            # Whoever holds it may be waiting for another one.
+            # Its holder may need one of the others.
             busy.acquire()
             busy.release()
 
     def _acquire(self) -> Any:
-        """Acquire all locks; or none, and return the one that is busy."""
+        """Acquire all locks and return None, or acquire none and return the one that is busy."""
         held: list[Any] = []
         for lock in [reference() for reference in self._locks.valuerefs()]:
             if lock is None:

@@ -1,7 +1,7 @@
-"""Refuses to be imported where compiled code isn't safe; the first module of the package to be loaded.
+"""Checks that compiled code is safe in this interpreter. It is the first module of the package that is imported.
 
-A commit is one step only under the global lock, and the release lists are those of one interpreter. Uncompiled,
-everything works: each interpreter has modules of its own, and commits have a lock.
+Compiled, commits rely on the interpreter's global lock, and the latch belongs to one interpreter. Uncompiled, each
+interpreter has its own modules, and commits have a lock of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,6 @@ def check() -> None:
         return
     if PyInterpreterState_Get() != PyInterpreterState_Main():
         raise ImportError("mbuf works in the main interpreter only: a sub-interpreter needs a build with MBUF_PURE=1")
-    # From 3.13 on. A build without the lock turns it on for this module, unless PYTHON_GIL=0 forbids that.
+    # From 3.13 on. A free-threaded build turns the lock on for this module, unless PYTHON_GIL=0.
     if hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled():
         raise ImportError("mbuf needs the global interpreter lock: unset PYTHON_GIL, or use a build with MBUF_PURE=1")

@@ -1,7 +1,7 @@
-"""Numbers as wide as the machine's.
+"""Python integers as 64-bit integers.
 
-Python's are wider; what is beyond a register's range is beyond every range that is checked here, so the
-nearest register value does as well.
+A number outside 64 bits is outside every range that is checked here too, so it is replaced by the nearest 64-bit
+number.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ else:
 if cython.compiled:
     from cython.cimports.mbuf.vm.ints import PyNumber_AsSsize_t
 
-_MOST = (1 << 63) - 1
+_MAX = (1 << 63) - 1
 
-#: The kernel counts the bytes of a packet in an int.
+#: The most bytes of a packet: the kernel counts them in an int.
 INT_MAX = (1 << 31) - 1
 
 
 def clip(number: Any) -> int:
-    """The number, or the nearest that has 64 bits; TypeError if it is none."""
+    """The number, or the nearest 64-bit number. TypeError if it is no integer."""
     if cython.compiled:
         near: int = PyNumber_AsSsize_t(number, cython.NULL)
         return near
-    # A number of its own: a subclass of int may answer as it likes.
-    return max(min(int.__add__(index(number), 0), _MOST), ~_MOST)
+    # As a plain int: a subclass may override the comparisons.
+    return max(min(int.__add__(index(number), 0), _MAX), ~_MAX)
 
 
 def count(number: Any, what: str) -> int:
-    """A number of bytes: `Inval`, saying of what, unless it is from 0 to INT_MAX."""
+    """A number of bytes, from 0 to INT_MAX. `Inval`, with the name `what`, for any other number."""
     near = clip(number)
     if not 0 <= near <= INT_MAX:
         raise Inval(f"{what} {number}: give a number from 0 to {INT_MAX}")
@@ -43,12 +43,12 @@ def count(number: Any, what: str) -> int:
 
 
 def fold(sum: int) -> int:
-    """A sum of 16-bit numbers, not negative, with the carries added in."""
+    """A sum of 16-bit numbers, 0 or more, folded to 16 bits: the carries are added (RFC 1071)."""
     while sum > 0xFFFF:
         sum = (sum & 0xFFFF) + (sum >> 16)
     return sum
 
 
 def swapped(word: int) -> int:
-    """A 16-bit number with its two bytes in the other order."""
+    """A 16-bit number with its two bytes swapped."""
     return (word & 0xFF) << 8 | word >> 8

@@ -1,8 +1,7 @@
-"""A lock that a thread can't deadlock on with itself.
+"""A lock that finalizers and signal handlers can meet without a deadlock.
 
-Finalizers and signal handlers run anywhere, also in the middle of the allocator. What they free is put
-by until the section that they interrupted is over; what they ask for they are refused.
-Sections are short and call nobody who may wait.
+They may interrupt the thread that holds the lock. `enter` then returns false: the caller defers its work until the lock
+is released (`defer`), or fails with `Busy` (`with`). Code under the lock is short and never waits.
 """
 
 import threading
@@ -14,20 +13,20 @@ from mbuf.vm.fork import FORK
 
 
 class Lock:
-    """Entered by one thread at a time, and by none twice."""
+    """A mutex that its own thread can't enter twice."""
 
-    __slots__ = ("_inside", "_late", "_lock", "waits")
+    __slots__ = ("_inside", "_deferred", "_lock", "waits")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         FORK.guard(self._lock)
         self._inside = False
-        self._late: list[tuple[Callable[[Any], Any], Any]] = []
-        #: How often a thread found another one inside.
+        self._deferred: list[tuple[Callable[[Any], Any], Any]] = []
+        #: How often a thread had to wait.
         self.waits = 0
 
     def enter(self) -> bool:
-        """Wait for other threads, then true; false when it is this thread that is inside already."""
+        """Acquire the lock, and return true; false if this thread holds it already."""
         if not self._lock.acquire(False):
             self.waits += 1
             self._lock.acquire()
@@ -38,24 +37,24 @@ class Lock:
         return True
 
     def leave(self) -> None:
-        """Let others in, after whatever was put by."""
+        """Release the lock, then call the deferred functions."""
         self._inside = False
         self._lock.release()
-        while self._late:
+        while self._deferred:
             try:
-                fn, argument = self._late.pop(0)
+                fn, argument = self._deferred.pop(0)
             except IndexError:
-                # Another thread, leaving too, has seen to the last of it.
+                # Another thread that left at the same time has called the last one.
                 return
             fn(argument)
 
     def defer(self, fn: Callable[[Any], Any], argument: object) -> None:
-        """Call `fn(argument)` when this thread, which is inside, has left."""
-        self._late.append((fn, argument))
+        """Call `fn(argument)` after this thread, which holds the lock, has released it."""
+        self._deferred.append((fn, argument))
 
     def __enter__(self) -> None:
         if not self.enter():
-            raise Busy("the allocator was called by a finalizer or signal handler that interrupted it")
+            raise Busy("called by a finalizer or signal handler that interrupted this lock's holder: call again later")
 
     def __exit__(self, *_: object) -> None:
         self.leave()

@@ -1,6 +1,6 @@
-"""Calls of other people's functions whose exceptions are for the log.
+"""Calls of user functions whose exceptions are logged.
 
-Whoever makes such a call goes on; what ends a program (KeyboardInterrupt, SystemExit) goes through.
+The caller goes on after an `Exception`. Others (KeyboardInterrupt, SystemExit) propagate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _log = logging.getLogger("mbuf")
 
 
 class LogErrors:
-    """A `with` block that ends with its exception told: "`what` failed"; `failed` says whether it did."""
+    """A `with` block that logs its exception as "`what` failed". `failed` is true after an exception."""
 
     __slots__ = ("_args", "_what", "failed")
 

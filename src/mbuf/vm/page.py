@@ -1,8 +1,8 @@
 # cython: annotation_typing=True
-"""Bytes at an address.
+"""Bytes at an address, and views of them.
 
-`Memory` is the bytes of one thing, and a `Window` a stretch of memory that Python can look at. Whoever looks
-is counted, in the memory. Never knows what the bytes mean.
+`Memory` is the bytes of one object. An `Exporter` is a part of a memory that Python sees through the buffer protocol.
+Each memory counts its views. Nothing here interprets the bytes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import ReadOnly
 from mbuf.vm.arena import Arena, Run
+from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.commit import Releasable
-from mbuf.vm.loan import Loan
 
 if TYPE_CHECKING:
     import cython
@@ -24,7 +24,7 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.vm.commit import enter_commit, finish_drop, leave_commit, put
+    from mbuf.vm.commit import enter_commit, leave_commit, release_later, run_releases_unraisable
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import (
@@ -37,8 +37,8 @@ if cython.compiled:
     from cython.cimports.libc.stdint import uint32_t
     from cython.cimports.libc.string import memmove
 
-#: References to the raw bytes of a memory that nobody looks at: its own, and the argument of getrefcount.
-_UNWATCHED = 2
+#: References to the raw bytes of a memory without views: its own, and the argument of getrefcount.
+_NO_VIEWS = 2
 
 
 def compiled() -> bool:
@@ -49,27 +49,27 @@ def compiled() -> bool:
 @cython.no_gc
 @cython.cclass
 class Memory(Releasable):
-    """The bytes of one thing, `size` of them.
+    """The bytes of one object, `size` of them.
 
-    They are part of a run, or on loan from somebody, or those of another memory; `fixed` ones are never
-    written. Views of them are counted; when the last one goes from a memory that is `held`, it is put on the release
-    list, which then calls `views_gone`.
+    They are part of a run (`carve`), an exported buffer (`use_export`), or the bytes of another memory (`alias`).
+    `fixed` bytes are never written. The views are counted. When the last view of a `held` memory is released, the
+    memory is put on the release list, and `views_gone` is called from there.
     """
 
-    #: `gone`: the last view has gone, which is still to be handled. `state` is for the layer above, 0 at first.
+    #: `gone`: the last view was released, and `views_gone` is still to be called. `state` is for the layer above.
     __slots__ = ("_watch", "exports", "fixed", "gone", "held", "raw", "run", "size", "start", "state")
     if TYPE_CHECKING:
         ptr: Any
         size: int
         fixed: bool
 
-    def _taken(self) -> bool:
-        """True when this has bytes already."""
+    def _has_bytes(self) -> bool:
+        """True when this memory has bytes already."""
         if cython.compiled:
             return self.run is not None
         return getattr(self, "run", None) is not None
 
-    def _be(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t, fixed: cython.bint) -> None:
+    def _set(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t, fixed: cython.bint) -> None:
         self.run = run
         self.size = size
         self.fixed = fixed
@@ -82,60 +82,60 @@ class Memory(Releasable):
             self.raw: Any = run.raw(start, size)
 
     def carve(self, run: Any, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> None:
-        """Be `size` bytes of the run, from `start`; once, for views may name these bytes from then on."""
-        if self._taken():
+        """Be `size` bytes of a run, from `start`. Once only, because views may refer to these bytes from then on."""
+        if self._has_bytes():
             raise IndexError("this memory is part of a run already")
         if start < 0 or size < 0 or start > run.count * mmap.PAGESIZE - size:
             raise IndexError(f"{size} bytes at {start} of {run.count} pages")
         owner: Run = run
-        self._be(owner, start, size, False)
+        self._set(owner, start, size, False)
         if cython.compiled:
             arena: Arena = owner.arena
             self.ptr = arena.ptr + owner.offset + start
 
-    def borrow(self, loan: Loan) -> None:
-        """Be the bytes of a loan, until `give_back`; once."""
-        if loan is None or self._taken():
-            raise IndexError("there is no loan, or this memory is somebody's already")
-        self._be(loan, 0, loan.size, loan.fixed)
+    def use_export(self, export: BufferExport) -> None:
+        """Be the bytes of an exported buffer, until `end_export`. Once only."""
+        if export is None or self._has_bytes():
+            raise IndexError("there is no export, or this memory has bytes already")
+        self._set(export, 0, export.size, export.fixed)
         if cython.compiled:
-            self.ptr = loan.ptr
+            self.ptr = export.ptr
 
-    def mirror(self, other: Memory) -> None:
-        """Be the bytes of another memory, which its owner keeps for as long; once."""
-        if other is None or self._taken():
-            raise IndexError("there is no other memory, or this memory is somebody's already")
-        self._be(other.run, 0 if cython.compiled else other.start, other.size, other.fixed)
+    def alias(self, other: Memory) -> None:
+        """Be the bytes of another memory. The caller keeps that memory alive. Once only."""
+        if other is None or self._has_bytes():
+            raise IndexError("there is no other memory, or this memory has bytes already")
+        self._set(other.run, 0 if cython.compiled else other.start, other.size, other.fixed)
         if cython.compiled:
             self.ptr = other.ptr
 
     def is_contiguous(self) -> bool:
-        """False for bytes that lie here and there, which only `read` and `copy_scattered` find."""
+        """False if the bytes are in several places, where only `read` and `copy_scattered` find them."""
         return True
 
     def copy_scattered(
         self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Memory, start: cython.Py_ssize_t
     ) -> None:
-        """Copy bytes that don't lie in a row to another memory."""
+        """Copy bytes that are not contiguous to another memory."""
         raise NotImplementedError
 
-    def give_back(self) -> None:
-        """End the loan: there are no bytes any more. Nobody may be looking at them."""
-        loan: Loan = self.run
+    def end_export(self) -> None:
+        """Release the exported buffer: this memory has no bytes any more. There must be no view of it."""
+        export: BufferExport = self.run
         self.clear()
         self.run = None
-        loan.release()
+        export.release()
 
     def clear(self) -> None:
-        """Be no bytes in a row."""
+        """Drop the pointer; the size is 0."""
         self.size = 0
         if cython.compiled:
             self.ptr = cython.NULL
         else:
             self.raw = (ctypes.c_ubyte * 0)()
 
-    def place(self) -> int:
-        """The offset in the run."""
+    def offset_in_run(self) -> int:
+        """The offset of the first byte in the run."""
         if self.run is None:
             raise IndexError("this memory is part of no run")
         if cython.compiled:
@@ -147,41 +147,41 @@ class Memory(Releasable):
         return int(offset)
 
     def has_views(self) -> bool:
-        """True while somebody looks at the bytes; nobody does if `exports` is 0.
+        """True while there are views. If `exports` is 0, there are none.
 
-        Compiled, `exports` counts the views there are; uncompiled, those made since nobody looked.
+        Compiled, `exports` counts the views; uncompiled, those made since there was none.
         """
-        if not cython.compiled and self.raw is not None and sys.getrefcount(self.raw) <= _UNWATCHED:
+        if not cython.compiled and self.raw is not None and sys.getrefcount(self.raw) <= _NO_VIEWS:
             self.exports = 0
         return self.exports != 0
 
     def hold(self) -> None:
-        """Ask for `views_gone` to be called when the last view goes."""
+        """Have `views_gone` called after the last view is released."""
         self.held = True
         if not cython.compiled:
-            # From here on the bytes keep this alive, as nobody else may.
+            # From here on, only the views keep this memory alive.
             vars(self.raw)["memory"] = self
             self._watch = weakref.ref(self.raw, self._last_view_gone)
             self.raw = None
 
     def views_gone(self) -> None:
-        """The last view of held memory has gone."""
+        """Called from the release list after the last view of a held memory was released."""
 
     def release_view(self) -> None:
-        """Compiled: one looks less, of those whom `exports` counts."""
+        """Compiled: count one view less."""
         self.exports -= 1
         if self.exports == 0 and self.held:
             self.held = False
             self.gone = True
-            put(self)
-            finish_drop()
+            release_later(self)
+            run_releases_unraisable()
 
     def _last_view_gone(self, _watch: object) -> None:
         self.raw = self.run.raw(self.start, self.size)
         self.held = False
         self.gone = True
-        put(self)
-        finish_drop()
+        release_later(self)
+        run_releases_unraisable()
 
     def _check(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         if offset < 0 or count < 0 or offset > self.size - count:
@@ -190,7 +190,7 @@ class Memory(Releasable):
     def _check_free(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         self._check(offset, count)
         if self.fixed and count:
-            raise ReadOnly("the storage is memory of somebody who lent it for reading only")
+            raise ReadOnly("the storage is a read-only buffer of the program")
 
     def read(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> bytes:
         """Copy bytes out."""
@@ -201,7 +201,7 @@ class Memory(Releasable):
         return bytes(memoryview(self.raw)[offset : offset + count])
 
     def write(self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Copy `count` bytes of data's buffer in, from its byte `skip`."""
+        """Write `count` bytes of data's buffer, from its byte `skip`."""
         self._check_free(offset, count)
         if cython.compiled:
             source = cython.declare(Py_buffer)
@@ -215,13 +215,13 @@ class Memory(Releasable):
         else:
             view = memoryview(data)
             if not view.c_contiguous:
-                raise BufferError("the bytes don't lie in a row: pass bytes(data)")
+                raise BufferError("the buffer isn't contiguous: pass bytes(data)")
             if skip < 0 or count < 0 or skip > view.nbytes - count:
                 raise IndexError("data is shorter than the bytes asked for")
             memoryview(self.raw).cast("B")[offset : offset + count] = view.cast("B")[skip : skip + count]
 
     def fit(self, offset: cython.Py_ssize_t, room: cython.Py_ssize_t, data: Any) -> int:
-        """Copy all of data's buffer in if it has at most `room` bytes; how many it has."""
+        """Write all of data's buffer if it has at most `room` bytes. Returns how many bytes it has."""
         self._check_free(offset, room)
         if cython.compiled:
             source = cython.declare(Py_buffer)
@@ -233,7 +233,7 @@ class Memory(Releasable):
         else:
             view = memoryview(data)
             if not view.c_contiguous:
-                raise BufferError("the bytes don't lie in a row: pass bytes(data)")
+                raise BufferError("the buffer isn't contiguous: pass bytes(data)")
             size = view.nbytes
             if size <= room:
                 memoryview(self.raw).cast("B")[offset : offset + size] = view.cast("B")
@@ -242,7 +242,7 @@ class Memory(Releasable):
     def move(
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
-        """As `copy`, in a commit (noexcept), of bytes that are there, both in a row, and may be written."""
+        """In a commit: `copy`, where both memories are contiguous and this one may be written."""
         if offset < 0 or count < 1 or start < 0 or offset > self.size - count or start > other.size - count:
             return
         if cython.compiled:
@@ -251,19 +251,21 @@ class Memory(Releasable):
             source = memoryview(other.raw).cast("B")
             memoryview(self.raw).cast("B")[offset : offset + count] = source[start : start + count]
 
-    def store(self, offset: cython.Py_ssize_t, lent: Loan, start: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
-        """Copy `count` bytes of somebody's buffer in, in a commit (noexcept): they are there, and may be written."""
-        if offset < 0 or count < 1 or start < 0 or offset > self.size - count or start > lent.size - count:
+    def store(
+        self, offset: cython.Py_ssize_t, export: BufferExport, start: cython.Py_ssize_t, count: cython.Py_ssize_t
+    ) -> None:
+        """In a commit: write `count` bytes of an exported buffer; this memory may be written."""
+        if offset < 0 or count < 1 or start < 0 or offset > self.size - count or start > export.size - count:
             return
         if cython.compiled:
-            memmove(self.ptr + offset, lent.ptr + start, count)
+            memmove(self.ptr + offset, export.ptr + start, count)
         else:
-            memoryview(self.raw).cast("B")[offset : offset + count] = memoryview(lent.raw(start, count)).cast("B")
+            memoryview(self.raw).cast("B")[offset : offset + count] = memoryview(export.raw(start, count)).cast("B")
 
     def copy(
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
     ) -> None:
-        """Copy `count` bytes of another memory in."""
+        """Write `count` bytes of another memory."""
         self._check_free(offset, count)
         if not other.is_contiguous():
             other.copy_scattered(start, count, self, offset)
@@ -278,7 +280,7 @@ class Memory(Releasable):
             memoryview(self.raw).cast("B")[offset : offset + count] = source[start : start + count]
 
     def fill(self, word: cython.uint) -> None:
-        """Fill with a 32-bit word, native order, floor(size / 4) times."""
+        """Fill with a 32-bit word in native order, size // 4 times."""
         if cython.compiled:
             words: cython.pointer[uint32_t] = cython.cast(cython.pointer[uint32_t], self.ptr)
             i: cython.Py_ssize_t
@@ -310,18 +312,18 @@ class Memory(Releasable):
 @cython.freelist(64)
 @cython.no_gc
 @cython.cclass
-class Export:
-    """What a view names as its owner, `view.obj`: counts the view out of the memory when it is released."""
+class ViewOwner:
+    """The owner of a view (`view.obj`): when the view is released, the memory counts one view less."""
 
     __slots__ = ("memory",)
     if TYPE_CHECKING:
         memory: Any
 
     def __init__(self) -> None:
-        raise TypeError("this only counts a view")
+        raise TypeError("the owner of a view can't be made: use m.data")
 
     def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int) -> None:
-        raise BufferError("the owner of a view lends nothing itself: use m.data")
+        raise BufferError("the owner of a view has no buffer of its own: use m.data")
 
     def __releasebuffer__(self, buffer: cython.pointer[Py_buffer]) -> None:
         memory: Memory = self.memory
@@ -332,8 +334,8 @@ class Export:
 
 @cython.no_gc
 @cython.cclass
-class Window(Releasable):
-    """A stretch of some memory: `count` bytes at `off` of `buf`."""
+class Exporter(Releasable):
+    """`count` bytes at `off` of the memory `buf`, which Python sees through the buffer protocol."""
 
     __slots__ = ("buf", "count", "off")
     if TYPE_CHECKING:
@@ -342,24 +344,24 @@ class Window(Releasable):
         off: int
 
     def before_export(self) -> bool:
-        """Called before somebody may look: true when for reading only, an exception when not at all."""
+        """Called before a view is made: true if it must be read-only; raises if there may be no view."""
         return False
 
     def __getbuffer__(self, buffer: cython.pointer[Py_buffer], flags: cython.int) -> None:
         fixed: cython.bint = self.before_export()
         memory: Memory = self.buf
         if memory is None:
-            raise BufferError("this window shows no memory")
+            raise BufferError("this object has no bytes: it was freed")
         fixed = fixed or memory.fixed
         memory._check(self.off, self.count)
-        # Released, the view counts itself out of the memory, by way of the object that it names as its owner.
-        export: Export = Export.__new__(Export)
-        export.memory = memory
-        PyBuffer_FillInfo(buffer, export, memory.ptr + self.off, self.count, fixed, flags)
+        # When the view is released, its owner tells the memory.
+        owner: ViewOwner = ViewOwner.__new__(ViewOwner)
+        owner.memory = memory
+        PyBuffer_FillInfo(buffer, owner, memory.ptr + self.off, self.count, fixed, flags)
         memory.exports += 1
 
     def view(self) -> memoryview:
-        """A memoryview of the stretch."""
+        """A memoryview of these bytes."""
         if cython.compiled:
             whole: Any = self
             return memoryview(whole)
@@ -376,8 +378,8 @@ class Window(Releasable):
 
 @cython.no_gc
 @cython.cclass
-class Pane(Window):
-    """A window made for one look."""
+class ViewExporter(Exporter):
+    """An exporter for one view."""
 
     __slots__ = ("fixed",)
     if TYPE_CHECKING:
@@ -390,14 +392,15 @@ class Pane(Window):
         return self.fixed
 
 
-def pane(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: cython.bint) -> memoryview:
-    """A memoryview of `count` bytes at `off` of a memory; for reading only when `fixed`.
+def view_of(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: cython.bint) -> memoryview:
+    """A memoryview of `count` bytes at `off` of a memory; read-only if `fixed`.
 
-    The memory is pinned before the view is made, since making it may start a garbage collection that frees it.
+    The memory counts a view before it is made, because making it may start a garbage collection, which may free the
+    memory.
     """
     if buf is None:
-        raise TypeError("pane: give a memory")
-    p: Pane = Pane.__new__(Pane)
+        raise TypeError("view_of: give a memory")
+    p: ViewExporter = ViewExporter.__new__(ViewExporter)
     p.buf = buf
     p.off = off
     p.count = count
@@ -413,5 +416,5 @@ def pane(buf: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, fixed: c
 
 
 if not cython.compiled and sys.version_info >= (3, 12):
-    # From 3.12 on a class written in Python can lend its bytes too.
-    Window.__buffer__ = lambda self, flags: self.view()
+    # From 3.12 on, a class written in Python can have the buffer protocol too.
+    Exporter.__buffer__ = lambda self, flags: self.view()

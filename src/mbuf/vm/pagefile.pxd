@@ -20,5 +20,5 @@ cdef class PageFile:
     @cython.locals(users=Py_ssize_t)
     cdef bint _unused(self) except -1
     cpdef int close(self) except -1
-    cpdef int there(self, Py_ssize_t end) except -1
+    cpdef int require_size(self, Py_ssize_t end) except -1
     cdef int _end(self) except -1

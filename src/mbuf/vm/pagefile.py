@@ -1,6 +1,6 @@
-"""A file as pages: its descriptor, how long it is, who needs it.
+"""A file as a sequence of pages: its descriptor, its size, and the number of its users.
 
-Owns the descriptor, until it was closed and nobody uses a page of the file any more. Never reads a byte.
+Owns the descriptor, and closes it when the file is closed and has no users any more. Never reads a byte.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if not cython.compiled:
 
 @cython.cclass
 class PageFile:
-    """A regular file, open for reading, whose `fd` is this object's; `windows` show its pages.
+    """A regular file that is open for reading. It owns `fd`; its pages are mapped through `windows`.
 
-    `size` is its length at this moment: what is added later isn't seen, what is cut off is found out when it
-    is looked for. `take` and `drop` count who needs its pages.
+    `size` is the length when it is opened. Bytes that are added later are ignored; a page of a file that has become
+    shorter raises `Inval` when it is mapped. `take` and `drop` count the users of its pages.
     """
 
     __slots__ = ("_open", "fd", "name", "size", "users", "windows")
@@ -39,32 +39,32 @@ class PageFile:
         self.fd = fd
         self.name = name
         self.windows = windows
-        #: Who needs its pages.
+        #: The users of its pages.
         self.users = 0
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise Inval(f"{name} is no regular file: only those have pages")
+            raise Inval(f"{name} is no regular file: give a regular file")
         self.size = status.st_size
         self._open = True
 
     @property
     def closed(self) -> bool:
-        """True when it gives no pages any more."""
+        """True after `close`: there are no new users."""
         return not self._open
 
     @property
     def pages(self) -> int:
-        """Pages, of which the last may be filled in part only."""
+        """The number of pages; the last one may be partial."""
         return -(-self.size // PAGE_SIZE)
 
     def take(self) -> None:
-        """Somebody more needs pages of it."""
+        """Count a new user."""
         if not self._open:
             raise Freed(f"{self.name} was closed: open it again")
         self.share()
 
     def share(self) -> None:
-        """As `take`, by somebody who has what another needs already."""
+        """Count one more user, where there is one already. The file may be closed."""
         enter_commit()
         try:
             self.users += 1
@@ -72,7 +72,7 @@ class PageFile:
             leave_commit()
 
     def drop(self) -> None:
-        """Somebody needs its pages no more."""
+        """Count one user less. After the last one, unused windows are unmapped."""
         if self._unused():
             try:
                 self.windows.forget(self)
@@ -81,7 +81,7 @@ class PageFile:
                     self._end()
 
     def _unused(self) -> bool:
-        """One user less; true if that was the last."""
+        """Count one user less; true if it was the last."""
         enter_commit()
         try:
             users = self.users
@@ -90,14 +90,14 @@ class PageFile:
         finally:
             leave_commit()
         if users < 1:
-            raise Corrupt(f"{self.name}: pages that nobody needs were dropped")
+            raise Corrupt(f"{self.name}: dropped more often than taken")
         return users == 1
 
     def window(self, index: int) -> SfBuf:
-        """A page, mapped; the caller is one of its users until `windows.free`."""
+        """Map a page. The caller is a user of the window until `windows.free`."""
         if self.fd < 0:
-            raise Freed(f"{self.name}: the pages were freed while they were looked at")
-        # The descriptor must stay: to look at the file lets other threads in.
+            raise Freed(f"{self.name}: the pages were freed while they were read")
+        # Keeps the descriptor open: other threads run during system calls.
         self.share()
         try:
             return self.windows.alloc(self, index)
@@ -105,17 +105,17 @@ class PageFile:
             self.drop()
 
     def close(self) -> None:
-        """Give no pages any more; the descriptor goes when nobody needs one."""
+        """Accept no new users. The descriptor is closed when there are no users any more."""
         if self._open:
             self._open = False
             if self.users == 0:
                 self._end()
 
-    def there(self, end: int) -> None:
-        """Raise `Inval` if the file has become shorter than `end` bytes: to touch those would end the program."""
+    def require_size(self, end: int) -> None:
+        """Raise `Inval` if the file is now shorter than `end` bytes: touching those would end the program (SIGBUS)."""
         size = os.fstat(self.fd).st_size
         if size < end:
-            raise Inval(f"{self.name} has become shorter: {size} bytes, where there were {self.size}")
+            raise Inval(f"{self.name} has become shorter: {size} bytes, where there were {self.size}: open it again")
 
     def _end(self) -> None:
         """Close the descriptor, once."""
@@ -131,20 +131,20 @@ class PageFile:
         self.close()
 
 
-def opened(file: Any, windows: SfBufs) -> PageFile:
-    """A file by its path or a descriptor, which is duplicated."""
+def open_file(file: Any, windows: SfBufs) -> PageFile:
+    """Open a file by its path, or by a descriptor, which is duplicated."""
     if isinstance(file, int):
         fd, name = os.dup(file), f"descriptor {file}"
     else:
         name = os.fsdecode(file)
-        # A pipe, which isn't wanted, must not be waited for either.
+        # O_NONBLOCK: opening a pipe, which is refused below, must not wait.
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if fcntl(fd, F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
             raise Inval(f"{name} is open for writing only")
         made = PageFile(fd, name, windows)
     except BaseException:
-        # (One that was made closes it by itself. Compiled, no signal handler runs in here.)
+        # A `PageFile` that was made closes it by itself. Compiled, no signal handler runs in here.
         os.close(fd)
         raise
     return made

@@ -55,7 +55,7 @@ cdef class PageMap:
     cdef void sweep(self) noexcept
 
     @cython.locals(area=Area)
-    cdef void lay(self, Run run, Py_ssize_t page, int count) noexcept
+    cdef void set_run(self, Run run, Py_ssize_t page, int count) noexcept
 
     @cython.locals(area=Area, arena=Arena)
     cdef Arena arena(self, Py_ssize_t page)

@@ -1,10 +1,10 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""Which pages of a budget are handed out.
+"""The map of the pages of a budget: which of them are handed out.
 
-One byte a page says so, in areas of ARENA_PAGES pages with an arena each, made when a request needs it. Single pages
-come from the low end, runs from the high end, so that singles don't break up the runs. Pages given back are first
-marked, then swept: neighbours go to the operating system in one call. Taking and giving are commits, and can't lose
-a page; only making an arena calls Python, and nothing is taken yet then.
+Each page has a byte with its state. An area has the states of ARENA_PAGES pages, and their arena; it is created when a
+request needs it. Single pages are taken from the low end, longer runs from the high end, so that single pages don't
+fragment the runs. Pages that are given back are marked first and swept later, so that neighbours go to the operating
+system in one call. Taking and giving are commits. Only the creation of an arena calls Python, before a page is taken.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if cython.compiled:
 # States of a page: free, handed out, given back and still to be swept.
 _FREE, _USED, _GIVEN = 0, 1, 2
 
-# What `_take` says where another area may help.
+# Returned by `_take` if another area may have the pages.
 _GROW = -3
 
 
 @cython.no_gc
 @cython.cclass
 class Area:
-    """ARENA_PAGES pages, or the rest of a budget. From `low` up to `high` some may be still to be swept."""
+    """ARENA_PAGES pages, or the rest of a budget. Only pages from `low` up to `high` may still have to be swept."""
 
     __slots__ = ("arena", "free", "high", "low", "pages", "states")
     states: Any
@@ -62,7 +62,7 @@ class Area:
             PyMem_Free(self.states)
 
     def find(self, count: int) -> int:
-        """The first free page, or the last free run of several; -1 if there is none."""
+        """The first free page, or, for several pages, the last free run; -1 if there is none."""
         if not cython.compiled:
             return int(self.states.find(0) if count == 1 else self.states.rfind(bytes(count)))
         if count == 1:
@@ -85,7 +85,7 @@ class Area:
             self.states[at : at + count] = bytes([state]) * count
 
     def has(self, at: int, count: int, state: int) -> bool:
-        """True when all of these pages are in this state."""
+        """True if all of these pages are in this state."""
         if count > self.pages - at:
             return False
         for n in range(at, at + count):  # noqa: SIM110 (a generator is an object of Python's)
@@ -94,7 +94,7 @@ class Area:
         return True
 
     def sweep(self) -> int:
-        """Give the pages that were marked to the operating system; how many they were."""
+        """Give the memory of the marked pages to the operating system. Returns their number."""
         freed = 0
         at = self.low
         while at < self.high:
@@ -125,7 +125,7 @@ class Area:
 @cython.no_gc
 @cython.cclass
 class PageMap:
-    """`used` of `pages` are handed out. `fails` requests found none, `fragmented` of them though enough were free."""
+    """`used` of `pages` are handed out. `fails` requests failed, `fragmented` of them with enough pages free."""
 
     __slots__ = ("_areas", "_count", "_first", "_high", "_low", "fails", "fragmented", "pages", "peak", "used")
     _areas: Any
@@ -137,7 +137,7 @@ class PageMap:
         self.fails = 0
         self.fragmented = 0
         self._count = 0
-        # No area before this one has a free page; between the other two, pages are still to be swept.
+        # No area before `_first` has a free page. Areas from `_low` up to `_high` may have pages to sweep.
         self._first = 0
         self._low = self._high = 0
         if not cython.compiled:
@@ -151,7 +151,7 @@ class PageMap:
             PyMem_Free(self._areas)
 
     def take(self, count: int) -> int:
-        """Hand out `count` pages in a row; the number of the first, or -1 when there is no such run."""
+        """Hand out `count` contiguous pages: the number of the first, or -1 if there is no such run."""
         while True:
             enter_commit()
             try:
@@ -189,11 +189,11 @@ class PageMap:
             self.fragmented += 1
 
     def _grow(self) -> bool:
-        """Make another area; false if the system has no memory for it."""
+        """Create another area; false if the system has no memory for it."""
         index = self._count
         pages = min(ARENA_PAGES, self.pages - index * ARENA_PAGES)
         if pages <= 0:
-            # Another thread has made the last one meanwhile.
+            # Another thread has created the last one meanwhile.
             return True
         try:
             area = Area(pages)
@@ -222,7 +222,7 @@ class PageMap:
         return True
 
     def give(self, page: int, count: int) -> bool:
-        """In a commit: take pages of one area back; they are free after `sweep`. False if they aren't handed out."""
+        """In a commit: take pages of one area back. They are free after `sweep`. False if they aren't handed out."""
         if page < 0 or count < 1 or page >= self._count * ARENA_PAGES:
             return False
         index = page // ARENA_PAGES
@@ -241,7 +241,7 @@ class PageMap:
         return True
 
     def sweep(self) -> None:
-        """In a commit: give the memory of pages that were given back to the operating system."""
+        """In a commit: sweep the pages that were given back: their memory goes to the operating system."""
         for index in range(self._low, self._high):
             area = cython.cast(Area, self._areas[index])
             if area.low < area.high:
@@ -249,8 +249,8 @@ class PageMap:
                 self._first = min(self._first, index)
         self._low = self._high = 0
 
-    def lay(self, run: Run, page: int, count: int) -> None:
-        """In a commit: let a run be pages that were handed out."""
+    def set_run(self, run: Run, page: int, count: int) -> None:
+        """In a commit: set the pages of a run, which were handed out."""
         area = cython.cast(Area, self._areas[page // ARENA_PAGES])
         run.arena = area.arena
         run.offset = page % ARENA_PAGES * PAGE_SIZE
@@ -258,7 +258,7 @@ class PageMap:
         run.count = count
 
     def arena(self, page: int) -> Arena:
-        """The arena that a page lies in."""
+        """The arena of a page."""
         if page < 0 or page >= self._count * ARENA_PAGES:
             raise IndexError(f"page {page} was never handed out")
         area = cython.cast(Area, self._areas[page // ARENA_PAGES])
@@ -274,7 +274,7 @@ class PageMap:
         return best
 
     def holds(self, page: int, count: int) -> bool:
-        """True when these pages are handed out."""
+        """True if these pages are handed out."""
         if page < 0 or count < 1 or page >= self._count * ARENA_PAGES:
             return False
         area = cython.cast(Area, self._areas[page // ARENA_PAGES])
@@ -282,7 +282,7 @@ class PageMap:
         return held
 
     def contradiction(self) -> str:
-        """What of the map can't be right, "" if all may be."""
+        """The first contradiction in the map, or ""."""
         used = 0
         for index in range(self._count):
             area = cython.cast(Area, self._areas[index])
@@ -295,7 +295,7 @@ class PageMap:
             if free != area.free:
                 return f"area {index} counts {area.free} free pages, and has {free}"
             if free and index < self._first:
-                return f"area {index} has free pages, and is passed by"
+                return f"area {index} has free pages, and is skipped"
             used += area.pages - free
         if used != self.used:
             return f"{self.used} pages count as handed out, and {used} are"

@@ -1,7 +1,7 @@
-"""Memory that nobody may touch, in a build with an address sanitizer.
+"""Poisoned memory, in a build with an address sanitizer.
 
-Free memory of a pool is mapped all the time, so a sanitizer sees no error when somebody touches it: whoever takes
-memory home calls `poison`, whoever hands it out `unpoison`. Both cost nothing in other builds.
+The free memory of a pool stays mapped, so the sanitizer can't know that it is free. The code that frees memory calls
+`poison`, and the code that hands it out calls `unpoison`. In other builds both cost nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def sanitized() -> bool:
 
 
 def poisoned(memory: Memory) -> bool:
-    """True when some of the bytes may not be touched."""
+    """True if some of the bytes are poisoned."""
     return bool(mbuf_poisoned(memory.ptr, memory.size)) if cython.compiled else False
 
 
 def set_poisoned(memory: Memory, on: bool) -> None:
-    """Call `poison` or `unpoison`, for callers that aren't compiled."""
+    """`poison` or `unpoison`, for callers that aren't compiled."""
     if on:
         poison(memory)
     else:
@@ -42,10 +42,10 @@ def set_poisoned(memory: Memory, on: bool) -> None:
 if not cython.compiled:
 
     def poison(memory: Memory) -> None:
-        """Have the program end when the bytes are touched: memory of a run, not of a loan, that has come home."""
+        """Make the program end when the bytes are touched. The memory is part of a run, and free."""
 
     def unpoison(memory: Memory) -> None:
-        """Let the bytes be touched: the memory is handed out."""
+        """Allow the bytes to be touched: the memory is handed out."""
 
     def poison_run(run: Run, size: int) -> None:
         """`poison`, for the first bytes of a run."""

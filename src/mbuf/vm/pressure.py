@@ -1,7 +1,7 @@
 """Waits until memory is short.
 
-Linux tells of it where it allows that (a PSI trigger); elsewhere the gauges are looked at again and again.
-Allocates nothing of ours, calls nobody, and holds no lock while it waits.
+Waits for PSI triggers where Linux allows them, and polls the other files. Allocates no mbufs, calls no listeners, and
+holds no lock while it waits.
 """
 
 import os
@@ -10,77 +10,77 @@ import threading
 from collections.abc import Iterable
 
 from mbuf.vm.fork import FORK
-from mbuf.vm.gauge import Gauge
+from mbuf.vm.psi import PressureFile
 
-#: Seconds between two looks at gauges that don't tell by themselves: a trigger's window.
+#: Seconds between two polls of the files without a trigger; as long as the window of a trigger.
 INTERVAL = 1.0
 
 
 class Pressure:
-    """Gauges, some of them armed. It holds descriptors until it is closed."""
+    """Pressure files, with a trigger or polled. It has open descriptors until `close`."""
 
-    __slots__ = ("_armed", "_epoll", "_interval", "_lock", "_looked", "_pid", "_wake", "stopped")
+    __slots__ = ("_triggers", "_epoll", "_interval", "_lock", "_polled", "_pid", "_wake", "stopped")
 
-    def __init__(self, gauges: Iterable[Gauge], interval: float = INTERVAL) -> None:
+    def __init__(self, files: Iterable[PressureFile], interval: float = INTERVAL) -> None:
         self._interval = interval
-        # A child of a fork has the same descriptors: what is written there wakes the parent.
+        # A child of a fork has the same descriptors: writing to one there would wake the parent.
         self._pid = os.getpid()
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake, select.EPOLLIN)
-        # By descriptor.
-        self._armed: dict[int, Gauge] = {}
-        self._looked: list[Gauge] = []
-        # Taken to stop and to close, so that what is closed isn't written to; reentrant, for a finalizer may stop.
+        # Files with a trigger, by its descriptor.
+        self._triggers: dict[int, PressureFile] = {}
+        self._polled: list[PressureFile] = []
+        # Held by `stop` and `close`, so that no closed descriptor is written to. Reentrant: finalizers may call `stop`.
         self._lock = threading.RLock()
         FORK.guard(self._lock)
-        #: True once `stop` was called.
+        #: True after `stop`.
         self.stopped = False
         try:
-            for gauge in gauges:
-                self._add(gauge, gauge.arm())
+            for file in files:
+                self._add(file, file.open_trigger())
         except OSError:
             self.close()
             raise
 
-    def _add(self, gauge: Gauge, fd: int) -> None:
+    def _add(self, file: PressureFile, fd: int) -> None:
         if fd < 0:
-            self._looked.append(gauge)
+            self._polled.append(file)
         else:
-            self._armed[fd] = gauge
-            # Told of once each time: a descriptor that stays ready would have us go round and round.
+            self._triggers[fd] = file
+            # Edge-triggered: a descriptor that stays ready must not end every wait at once.
             self._epoll.register(fd, select.EPOLLPRI | select.EPOLLET)
 
     @property
     def source(self) -> str:
-        """What tells of pressure: each file, after `trigger` or `poll`; empty if nothing does."""
-        armed = [f"trigger {gauge.path}" for gauge in self._armed.values()]
-        # A file that tells of two things is told of once.
-        return ", ".join(dict.fromkeys(armed + [f"poll {gauge.path}" for gauge in self._looked]))
+        """The files in use, each after `trigger` or `poll`; empty if there are none."""
+        triggers = [f"trigger {file.path}" for file in self._triggers.values()]
+        # A file with two counters is listed once.
+        return ", ".join(dict.fromkeys(triggers + [f"poll {file.path}" for file in self._polled]))
 
     def wait(self) -> int:
-        """Why, once memory was short: VM_LOW_PAGES, VM_LOW_KMEM or both; 0 once `stop` was called."""
+        """Wait until memory is short: VM_LOW_PAGES, VM_LOW_KMEM or both (or-ed); 0 after `stop`."""
         while True:
             why = 0
-            for fd, what in self._epoll.poll(self._interval if self._looked else None):
+            for fd, what in self._epoll.poll(self._interval if self._polled else None):
                 if fd == self._wake:
                     return 0
                 if what & (select.EPOLLERR | select.EPOLLHUP):
-                    self._disarm(fd)
+                    self._poll_instead(fd)
                 else:
-                    why |= self._armed[fd].why
-            for gauge in self._looked:
-                why |= gauge.why if gauge.look() else 0
+                    why |= self._triggers[fd].why
+            for file in self._polled:
+                why |= file.why if file.has_risen() else 0
             if why:
                 return why
 
-    def _disarm(self, fd: int) -> None:
-        """Linux tells no more: its file is gone. Should it come again, it is looked at."""
-        self._looked.append(self._armed.pop(fd))
+    def _poll_instead(self, fd: int) -> None:
+        """Close a trigger whose file is gone, and poll the file, in case it comes back."""
+        self._polled.append(self._triggers.pop(fd))
         os.close(fd)
 
     def stop(self) -> None:
-        """Have `wait` return false, now and from now on; from any thread. In a child of a fork nobody waits: close."""
+        """Make `wait` return 0 from now on; any thread may call this. In a child of a fork, close instead."""
         if os.getpid() != self._pid:
             self.close()
             return
@@ -91,15 +91,15 @@ class Pressure:
 
     @property
     def closed(self) -> bool:
-        """True when nothing is held any more."""
+        """True after `close`."""
         return self._epoll.closed
 
     def close(self) -> None:
-        """Let go of all descriptors."""
+        """Close all descriptors."""
         with self._lock:
             if self.closed:
                 return
             self.stopped = True
             self._epoll.close()
-            for fd in (self._wake, *self._armed):
+            for fd in (self._wake, *self._triggers):
                 os.close(fd)

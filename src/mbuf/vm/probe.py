@@ -1,7 +1,6 @@
-"""Probes: places that tell whoever listens that something happens there.
+"""Probes: named places in the code that call listeners, as those of DTrace do.
 
-A place asks `on` first, which costs a look; that is all it costs while nobody listens. Knows names and
-listeners, not what they are for.
+The code at such a place tests `on` first. While there are no listeners, this test is the only cost.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ else:
 
 @cython.cclass
 class Probes:
-    """Who listens to what. See SDT(9)."""
+    """The listeners of each probe. See SDT(9)."""
 
     __slots__ = ("_busy", "_listeners", "on")
     on: bool
 
     def __init__(self) -> None:
-        #: True while somebody listens.
+        #: True while there are listeners.
         self.on = False
         self._listeners: dict[str, tuple[Callable[..., object], ...]] = {}
-        # Threads that are with a listener now: what that does fires nothing.
+        # Threads that are calling a listener: nothing that a listener does fires a probe.
         self._busy: set[int] = set()
 
     def listen(self, name: str, fn: Callable[..., object]) -> None:
-        """Call `fn` with the probe's arguments whenever it fires; raises `Inval` for what can't be called."""
+        """Call `fn` with the probe's arguments whenever it fires. `Inval` if `fn` isn't callable."""
         if not callable(fn):
             raise Inval(f"probe {name}: give a function to call, not {fn!r}")
-        # A tuple replaced whole: whoever is firing goes on with the one it began with.
+        # The tuple is replaced as a whole: a running `fire` goes on with the old one.
         self._listeners[name] = (*self._listeners.get(name, ()), fn)
         self.on = True
 
     def ignore(self, name: str, fn: Callable[..., object]) -> bool:
-        """Forget a listener; false if it isn't there."""
+        """Remove a listener; false if it isn't there."""
         before = self._listeners.get(name, ())
         after = tuple(known for known in before if known != fn)
         if len(after) < len(before):
@@ -52,16 +51,16 @@ class Probes:
         return len(after) < len(before)
 
     def silence(self) -> None:
-        """Forget all listeners."""
+        """Remove all listeners."""
         self._listeners.clear()
         self.on = False
 
     def listening(self, name: str) -> int:
-        """How many listen to it."""
+        """The number of listeners of a probe."""
         return len(self._listeners.get(name, ()))
 
     def fire(self, name: str, *args: Any) -> None:
-        """Call who listens to `name`. One that raises an exception is told of in the log, and heard no more."""
+        """Call the listeners of `name`. One that raises an exception is logged and removed."""
         listeners = self._listeners.get(name)
         me = threading.get_ident()
         if not listeners or me in self._busy:

@@ -1,4 +1,4 @@
-# How many references there are to an object, without one more for the time of the call.
+# The number of references to an object, not counting one for this call.
 from cpython.object cimport PyObject
 
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.vm.loan cimport loan
+from mbuf.vm.buffer_export cimport export_buffer
 from mbuf.vm.ints cimport fold, swapped
 from mbuf.vm.page cimport Memory
 
@@ -24,14 +24,14 @@ cdef class Search:
 
 cdef new_bytes(Py_ssize_t size)
 cdef int set_bytes(bytes whole, Py_ssize_t at, Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
-cpdef pour(Memory memory, Py_ssize_t off, Py_ssize_t count, target, Py_ssize_t at)
-cpdef Py_ssize_t total(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
+cpdef copy_out(Memory memory, Py_ssize_t off, Py_ssize_t count, target, Py_ssize_t at)
+cpdef Py_ssize_t sum16(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
 cpdef Search search(bytes pattern)
-cpdef Py_ssize_t index(Memory memory, Py_ssize_t off, Py_ssize_t count, bytes pattern) except -2
+cpdef Py_ssize_t find(Memory memory, Py_ssize_t off, Py_ssize_t count, bytes pattern) except -2
 
 
 @cython.locals(memory=Memory)
-cpdef Memory row(bytes data)
+cpdef Memory contiguous(bytes data)
 
 
 cdef int _within(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1

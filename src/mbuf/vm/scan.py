@@ -1,8 +1,8 @@
 # cython: annotation_typing=True
-"""Raw bytes looked through: copied out, summed, searched.
+"""Reading raw bytes: copy them out, sum them for a checksum, search them.
 
-Reads memories one after the other, as their owner calls for them, and never writes to one. Bytes that
-don't lie in a row are copied first. Never knows what the bytes mean.
+The caller passes one memory after the other. Nothing here writes to a memory, or interprets its bytes. Bytes that are
+not contiguous are copied first.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import fold, swapped
-from mbuf.vm.loan import loan
 from mbuf.vm.page import Memory
 
 if cython.compiled:
@@ -31,16 +31,16 @@ _LITTLE = sys.byteorder == "little"
 
 
 def new_bytes(size: cython.Py_ssize_t) -> Any:
-    """A `bytes` of that size whose bytes are still to be set, by `set_bytes`; uncompiled, a bytearray."""
+    """A new `bytes` (uncompiled, a bytearray) of that size, whose bytes `set_bytes` then sets."""
     return PyBytes_FromStringAndSize(cython.NULL, size) if cython.compiled else bytearray(size)
 
 
 def set_bytes(
     whole: Any, at: cython.Py_ssize_t, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t
 ) -> None:
-    """Copy `count` bytes at `off` of a memory to byte `at` of what `new_bytes` gave, and nobody else has seen yet."""
+    """Copy `count` bytes at `off` of a memory to byte `at` of a `new_bytes` that no other code has seen yet."""
     if not memory.is_contiguous():
-        memory, off = row(memory.read(off, count)), 0
+        memory, off = contiguous(memory.read(off, count)), 0
     _within(memory, off, count)
     if at < 0 or at > len(whole) - count:
         raise IndexError(f"{count} bytes at {at} of {len(whole)}")
@@ -50,17 +50,19 @@ def set_bytes(
         whole[at : at + count] = _bytes(memory)[off : off + count]
 
 
-def pour(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Any, at: cython.Py_ssize_t) -> None:
+def copy_out(
+    memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, target: Any, at: cython.Py_ssize_t
+) -> None:
     """Copy `count` bytes at `off` of a memory into a writable buffer, to its byte `at`."""
     if not memory.is_contiguous():
-        memory, off = row(memory.read(off, count)), 0
+        memory, off = contiguous(memory.read(off, count)), 0
     _within(memory, off, count)
     if cython.compiled:
         buffer = cython.declare(Py_buffer)
         PyObject_GetBuffer(target, cython.address(buffer), PyBUF_WRITABLE)
         if at < 0 or at > buffer.len - count:
             PyBuffer_Release(cython.address(buffer))
-            raise IndexError("the buffer is shorter than the bytes that should go there")
+            raise IndexError("the buffer is too short for the bytes")
         if count:
             memmove(cython.cast(cython.p_uchar, buffer.buf) + at, memory.ptr + off, count)
         PyBuffer_Release(cython.address(buffer))
@@ -69,23 +71,23 @@ def pour(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, targe
         if view.readonly:
             raise BufferError("the buffer can't be written")
         if at < 0 or at > view.nbytes - count:
-            raise IndexError("the buffer is shorter than the bytes that should go there")
+            raise IndexError("the buffer is too short for the bytes")
         view.cast("B")[at : at + count] = _bytes(memory)[off : off + count]
 
 
-def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> int:
-    """The ones' complement sum of bytes taken as big-endian 16-bit numbers, the last one filled up with a zero.
+def sum16(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> int:
+    """The ones' complement sum of the bytes as big-endian 16-bit numbers; an odd last byte is padded with a zero.
 
-    It is 0 for zeros alone; else 1 to 65535.
+    It is 0 only if all bytes are 0, else 1 to 65535.
     """
     if not memory.is_contiguous():
-        memory, off = row(memory.read(off, count)), 0
+        memory, off = contiguous(memory.read(off, count)), 0
     _within(memory, off, count)
     if not cython.compiled:
         data = bytes(_bytes(memory)[off : off + count]) + bytes(count & 1)
         number = int.from_bytes(data, "big")
         return number % 0xFFFF or (0xFFFF if number else 0)
-    # Two sums that don't wait for each other, and their carries: 2 to the power of 64 is 1 in this arithmetic.
+    # Two independent sums, and their carries: modulo 0xFFFF, 2 to the power of 64 is 1.
     p: cython.p_uchar = memory.ptr + off
     end: cython.p_uchar = p + count
     word: uint64_t = 0
@@ -107,7 +109,7 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
         low += word
         carries += low < word
         p += 8
-    # Native halves add up to what big-endian ones do, but for the order of the two bytes.
+    # The sum of native 16-bit numbers is that of big-endian ones with its bytes swapped (RFC 1071).
     carries += (low >> 32) + cython.cast(uint32_t, low) + (high >> 32) + cython.cast(uint32_t, high)
     sum: cython.Py_ssize_t = fold(carries)
     return int(swapped(sum) if _LITTLE else sum)
@@ -116,13 +118,13 @@ def total(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> i
 @cython.no_gc
 @cython.cclass
 class Search:
-    """Looks for some bytes in memories that follow each other. Made by `search`.
+    """Searches a sequence of memories for a pattern. `search` makes one.
 
-    Time grows with the bytes looked through, however they are cut. Long pieces are searched where
-    they are; only what lies across their ends, and short pieces, is copied together.
+    The time is linear in the bytes, however they are split. Long pieces are searched in place; short pieces, and the
+    bytes around the ends of long ones, are copied together first.
     """
 
-    #: `tail` holds the last of the `seen` bytes, which may be the start of a match.
+    #: `tail` is a copy of the last of the `seen` bytes, where a match may begin.
     __slots__ = ("pattern", "seen", "tail")
     if TYPE_CHECKING:
         pattern: bytes
@@ -130,22 +132,22 @@ class Search:
         tail: bytearray
 
     def feed(self, memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> int:
-        """Look through `count` bytes more; where a match begins, counted from the first byte ever fed, or -1."""
+        """Search `count` more bytes. Returns where a match begins, counted from the first byte fed, or -1."""
         if not memory.is_contiguous():
-            memory, off = row(memory.read(off, count)), 0
+            memory, off = contiguous(memory.read(off, count)), 0
         _within(memory, off, count)
         size: cython.Py_ssize_t = len(self.pattern)
         start: cython.Py_ssize_t = self.seen
         if count < size:
             self.tail += memory.read(off, count)
             self.seen += count
-            # Rarely enough that keeping what may be a start costs no more than reading did.
+            # Rarely, so that the cost stays linear.
             return self.rest() if len(self.tail) >= 2 * size else -1
         self.tail += memory.read(off, size - 1)
         self.seen += size - 1
         at: cython.Py_ssize_t = self.rest()
         if at < 0:
-            at = index(memory, off, count, self.pattern)
+            at = find(memory, off, count, self.pattern)
             if at >= 0:
                 at += start
             self.tail = bytearray(memory.read(off + count - size + 1, size - 1))
@@ -153,7 +155,7 @@ class Search:
         return int(at)
 
     def rest(self) -> int:
-        """Look through what `feed` has put by."""
+        """Search the bytes that `feed` has copied."""
         at: cython.Py_ssize_t = self.tail.find(self.pattern)
         if at >= 0:
             return int(self.seen - len(self.tail) + at)
@@ -162,9 +164,9 @@ class Search:
 
 
 def search(pattern: bytes) -> Search:
-    """Make ready to look for at least one byte."""
+    """A `Search` for a pattern of at least one byte."""
     if not pattern:
-        raise IndexError("there is nothing to look for")
+        raise IndexError("the pattern is empty")
     s: Search = Search.__new__(Search)
     s.pattern = pattern
     s.seen = 0
@@ -172,8 +174,8 @@ def search(pattern: bytes) -> Search:
     return s
 
 
-def index(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, pattern: bytes) -> int:
-    """Where a pattern begins in `count` bytes at `off` of a memory, counted from there, or -1."""
+def find(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, pattern: bytes) -> int:
+    """Where a pattern begins in `count` bytes at `off` of a memory, counted from `off`, or -1."""
     _within(memory, off, count)
     if not cython.compiled:
         return bytes(_bytes(memory)[off : off + count]).find(pattern)
@@ -184,10 +186,10 @@ def index(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t, patt
     return -1 if found == cython.NULL else int(found - start)
 
 
-def row(data: bytes) -> Memory:
-    """A memory of some bytes: a copy of those that don't lie in a row."""
+def contiguous(data: bytes) -> Memory:
+    """A contiguous memory with these bytes."""
     memory: Memory = Memory.__new__(Memory)
-    memory.borrow(loan(data))
+    memory.use_export(export_buffer(data))
     return memory
 
 

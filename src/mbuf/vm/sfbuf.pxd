@@ -12,8 +12,8 @@ cdef class SfBuf(Memory):
     cdef readonly object file
     cdef readonly Py_ssize_t index
     cdef Py_ssize_t users
-    cdef size_t home
-    cdef SfBuf before, after
+    cdef size_t owner
+    cdef SfBuf prev, next
     cdef tuple key
 
     @cython.locals(offset=Py_ssize_t, size=Py_ssize_t)
@@ -29,7 +29,7 @@ cdef class SfBufs:
 
     @cython.locals(key=tuple, sf=SfBuf, fresh=SfBuf, evicted=SfBuf, full=cython.bint)
     cpdef SfBuf alloc(self, file, index)
-    cdef void _begin(self, SfBuf sf) noexcept
+    cdef void _insert(self, SfBuf sf) noexcept
     cdef void _use(self, SfBuf sf) noexcept
     cdef void _link(self, SfBuf sf) noexcept
     cdef void _unlink(self, SfBuf sf) noexcept
@@ -40,7 +40,7 @@ cdef class SfBufs:
 
     @cython.locals(good=cython.bint)
     cpdef int free(self, SfBuf window) except -1
-    cdef bint let_go(self, SfBuf window) noexcept
+    cdef bint unref(self, SfBuf window) noexcept
 
     @cython.locals(sf=SfBuf)
     cpdef int forget(self, file) except -1
@@ -49,5 +49,5 @@ cdef class SfBufs:
     cdef str _contradiction(self)
 
 
-cdef bint _is_watched(SfBuf sf)
-cdef bint _is_watched_spare(SfBuf sf)
+cdef bint _has_views(SfBuf sf)
+cdef bint _is_unused_with_views(SfBuf sf)

@@ -1,8 +1,8 @@
-"""Windows onto pages of files, each mapped when somebody touches its bytes and no sooner.
+"""Windows: mapped pages of files. See sf_buf(9).
 
-A bounded number of them, counted by use. One that nobody uses stays mapped until another is wanted. Taking and
-letting go are commits; mapping a page is none, nor is dropping a window, whose file may go with it.
-Never reads a byte.
+A page is mapped when its bytes are needed, and not before. The number of windows is bounded, and their uses are
+counted. An unused window stays mapped until its place is needed for another. Taking and releasing a window are commits.
+Mapping a page isn't, nor is dropping a window, which may drop its file. Never reads a byte.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if not cython.compiled:
 if cython.compiled:
     from cython.cimports.posix.mman import MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap
 
-#: Windows at most: 1 MiB. Uncompiled, each takes a file descriptor too, of which programs have 1024.
+#: Most windows: 1 MiB. Uncompiled, each needs a file descriptor too, of which a process has 1024 by default.
 NSFBUFS = 256
 
 
 class Mapping:
-    """Uncompiled, a mapping of a page; here as the owner of raw bytes that a memory asks for them."""
+    """Uncompiled, the mapping of a page, with the method `raw` of a run."""
 
     __slots__ = ("map",)
 
     def __init__(self, fd: int, size: int, offset: int) -> None:
-        # A private mapping, which ctypes asks for; never written, it shows the file.
+        # A private mapping, because ctypes needs a writable one. Nobody writes, so it shows the file.
         self.map = system.mmap(fd, size, access=system.ACCESS_COPY, offset=offset)
 
     def raw(self, start: int, size: int) -> Any:
@@ -49,45 +49,44 @@ class Mapping:
 @cython.no_gc
 @cython.cclass
 class SfBuf(Memory):
-    """A page of a file, mapped: for reading only. From `SfBufs.alloc`. See sf_buf(9)."""
+    """A mapped page of a file, read-only. `SfBufs.alloc` makes one."""
 
-    #: `before` and `after` are its neighbours among those that nobody uses; `home` is the number of its `SfBufs`,
-    #: which has it under `key`.
-    __slots__ = ("after", "before", "file", "home", "index", "key", "users")
+    #: `prev` and `next` link the unused windows. `owner` is the id of its `SfBufs`, which has it under `key`.
+    __slots__ = ("file", "index", "key", "next", "owner", "prev", "users")
     if TYPE_CHECKING:
-        after: Any
-        before: Any
+        next: Any
+        prev: Any
         file: Any
-        home: int
+        owner: int
         index: int
         key: Any
         users: int
 
     def map(self, file: PageFile, index: int) -> None:
-        """Map the page, as much of it as the file has; once."""
-        if self._taken():
-            raise IndexError("this window is a page's already")
+        """Map a page, up to the end of the file. Once only."""
+        if self._has_bytes():
+            raise IndexError("this window has a page already")
         if not 0 <= index < file.pages:
-            raise IndexError(f"{file.name} has no page {index}")
+            raise IndexError(f"{file.name} has {file.pages} pages, and no page {index}")
         offset = index * PAGE_SIZE
         size = min(PAGE_SIZE, file.size - offset)
         self.file = file
         self.index = index
         self.users = 0
-        self.home = 0
-        self.after = self.before = None
+        self.owner = 0
+        self.next = self.prev = None
         if cython.compiled:
             where = mmap(cython.NULL, size, PROT_READ, MAP_SHARED, file.fd, offset)
             if where == MAP_FAILED:
                 raise NoMemory(f"{file.name}: the system maps no more pages")
-            self._be(file, 0, size, True)
+            self._set(file, 0, size, True)
             self.ptr = cython.cast(cython.p_uchar, where)
         else:
             try:
                 mapping = Mapping(file.fd, size, offset)
             except OSError as error:
                 raise NoMemory(f"{file.name}: the system maps no more pages") from error
-            self._be(mapping, 0, size, True)
+            self._set(mapping, 0, size, True)
 
     def __dealloc__(self) -> None:
         if cython.compiled and self.ptr != cython.NULL:
@@ -96,7 +95,7 @@ class SfBuf(Memory):
 
 @cython.cclass
 class SfBufs:
-    """At most `most` windows. Any thread may use them."""
+    """Up to `most` windows. Any thread may use them."""
 
     __slots__ = ("_first", "_last", "_number", "_windows", "fails", "in_use", "most", "peak")
     if TYPE_CHECKING:
@@ -113,35 +112,35 @@ class SfBufs:
         if not 0 < most < 1 << 31:
             raise Inval(f"nsfbufs {most}: give the most windows onto pages of files, 1 or more")
         self.most = most
-        #: Requests that found no window free, and the most that were in use at once.
+        #: Requests that found all windows in use, and the most windows that were in use at once.
         self.fails = 0
         self.peak = 0
-        #: Windows that were allocated and not let go.
+        #: Windows in use.
         self.in_use = 0
-        # All that are mapped; those that nobody uses are linked, the one unused for longest first.
+        # All mapped windows. The unused ones are linked, the one that is unused for longest first.
         self._windows = {}
         self._number = id(self)
         self._first = self._last = None
 
     @property
     def used(self) -> int:
-        """Windows that somebody uses; a view of the bytes is a use."""
+        """Windows in use, those with views included."""
         count = self.in_use
         for sf in list(self._windows.values()):
-            count += _is_watched_spare(sf)
+            count += _is_unused_with_views(sf)
         return count
 
     @property
     def mapped(self) -> int:
-        """Windows, in use or not."""
+        """Mapped windows, in use or not."""
         return len(self._windows)
 
     def alloc(self, file: PageFile, index: int) -> SfBuf:
-        """A window onto a page, for reading; let it go with `free`. `NoBufs` if all are in use. See sf_buf_alloc.
+        """A window of a page; `free` releases it. `NoBufs` if all are in use. See sf_buf_alloc.
 
-        `Inval` if the file ends before what it had of the page when it was opened.
+        `Inval` if the file has become shorter, so that the page, or a part of it, isn't there any more.
         """
-        file.there(min((index + 1) * PAGE_SIZE, file.size))
+        file.require_size(min((index + 1) * PAGE_SIZE, file.size))
         key = (id(file), index)
         fresh: Any = None
         while True:
@@ -154,7 +153,7 @@ class SfBufs:
                     evicted = self._evict()
                 elif sf is None and fresh is not None:
                     self._windows[key] = sf = fresh
-                    self._begin(fresh)
+                    self._insert(fresh)
                 if sf is not None:
                     self._use(sf)
                 elif full and evicted is None:
@@ -167,20 +166,20 @@ class SfBufs:
             if full and evicted is None:
                 raise NoBufs(
                     f"all {self.most} windows onto pages of files are in use: release views of them, "
-                    "send without looking (sendfile), or have more with Pool(nsfbufs=...)"
+                    "send the pages without reading them (sendfile), or allow more with Pool(nsfbufs=...)"
                 )
             if fresh is None:
                 fresh = SfBuf.__new__(SfBuf)
                 fresh.map(file, index)
                 fresh.key = key
 
-    def _begin(self, sf: SfBuf) -> None:
-        """In a commit: a window was mapped."""
-        sf.home = self._number
+    def _insert(self, sf: SfBuf) -> None:
+        """In a commit: add a window that was mapped, as an unused one."""
+        sf.owner = self._number
         self._link(sf)
 
     def _use(self, sf: SfBuf) -> None:
-        """In a commit: one use more."""
+        """In a commit: count one use more."""
         if sf.users == 0:
             self._unlink(sf)
             self.in_use += 1
@@ -188,54 +187,54 @@ class SfBufs:
         sf.users += 1
 
     def _link(self, sf: SfBuf) -> None:
-        """In a commit: be the last of those that nobody uses."""
-        sf.before = self._last
+        """In a commit: add a window to the end of the unused ones."""
+        sf.prev = self._last
         if self._last is None:
             self._first = sf
         else:
-            self._last.after = sf
+            self._last.next = sf
         self._last = sf
 
     def _unlink(self, sf: SfBuf) -> None:
-        """In a commit: be none of those that nobody uses."""
-        if sf.before is None:
-            self._first = sf.after
+        """In a commit: take a window out of the unused ones."""
+        if sf.prev is None:
+            self._first = sf.next
         else:
-            sf.before.after = sf.after
-        if sf.after is None:
-            self._last = sf.before
+            sf.prev.next = sf.next
+        if sf.next is None:
+            self._last = sf.prev
         else:
-            sf.after.before = sf.before
-        sf.before = sf.after = None
+            sf.next.prev = sf.prev
+        sf.prev = sf.next = None
 
     def _evict(self) -> Any:
-        """In a commit: forget the window that nobody has used for longest; None if all are looked at."""
+        """In a commit: drop the window that is unused for longest and has no views; None if there is none."""
         sf: Any = self._first
-        while sf is not None and _is_watched(sf):
-            sf = sf.after
+        while sf is not None and _has_views(sf):
+            sf = sf.next
         if sf is not None:
             self._drop(sf)
         return sf
 
     def _drop(self, sf: SfBuf) -> None:
-        """In a commit: forget a window that nobody uses; the caller holds it."""
+        """In a commit: drop an unused window; the caller holds a reference."""
         self._unlink(sf)
-        sf.home = 0
+        sf.owner = 0
         del self._windows[sf.key]
 
     def free(self, window: SfBuf) -> None:
-        """One use less. See sf_buf_free."""
+        """Count one use less. See sf_buf_free."""
         enter_commit()
         try:
-            good = self.let_go(window)
+            good = self.unref(window)
         finally:
             leave_commit()
         if not good:
-            raise Corrupt("a window that nobody uses was let go")
+            raise Corrupt("a window was freed more often than allocated")
 
-    def let_go(self, window: SfBuf) -> bool:
-        """In a commit: one use less; false if it isn't in use."""
-        if window.home != self._number or window.users < 1:
+    def unref(self, window: SfBuf) -> bool:
+        """In a commit: count one use less; false if it isn't in use."""
+        if window.owner != self._number or window.users < 1:
             return False
         window.users -= 1
         if window.users == 0:
@@ -244,15 +243,15 @@ class SfBufs:
         return True
 
     def forget(self, file: PageFile) -> None:
-        """Unmap what nobody uses of a file."""
+        """Drop the unused windows of a file."""
         gone: Any = self
         while gone is not None:
             enter_commit()
             try:
-                # One that is looked at takes up its place until it isn't.
+                # A window with views is dropped later, by `_evict`.
                 sf: Any = self._first
-                while sf is not None and (sf.file is not file or _is_watched(sf)):
-                    sf = sf.after
+                while sf is not None and (sf.file is not file or _has_views(sf)):
+                    sf = sf.next
                 if sf is not None:
                     self._drop(sf)
             finally:
@@ -272,24 +271,24 @@ class SfBufs:
     def _contradiction(self) -> str:
         used = 0
         for key, sf in self._windows.items():
-            if key != sf.key or key != (id(sf.file), sf.index) or sf.home != self._number:
-                return f"the window onto page {sf.index} is kept for another page"
+            if key != sf.key or key != (id(sf.file), sf.index) or sf.owner != self._number:
+                return f"the window of page {sf.index} is listed under another page"
             used += sf.users > 0
         spare = 0
         at: Any = self._first
         while at is not None and spare <= len(self._windows):
             if at.users:
-                return f"the window onto page {at.index} is in use, and listed as unused"
+                return f"the window of page {at.index} is in use, and listed as unused"
             spare += 1
-            at = at.after
+            at = at.next
         if (used, spare + used) != (self.in_use, len(self._windows)):
             return f"{used} windows are in use, {spare} unused; {self.in_use} of {len(self._windows)} count as in use"
         return f"{len(self._windows)} windows are mapped, {self.most} may be" if len(self._windows) > self.most else ""
 
 
-def _is_watched(sf: SfBuf) -> bool:
+def _has_views(sf: SfBuf) -> bool:
     return bool(sf.exports) and bool(sf.has_views())
 
 
-def _is_watched_spare(sf: SfBuf) -> bool:
-    return not sf.users and _is_watched(sf)
+def _is_unused_with_views(sf: SfBuf) -> bool:
+    return not sf.users and _has_views(sf)

@@ -1,4 +1,4 @@
-"""Exceptions that nobody can catch: those of routines that are called when something ends.
+"""Exceptions that no caller can catch: those of free routines and similar functions.
 
 They go to `sys.unraisablehook`, as those of finalizers do.
 """
@@ -19,7 +19,7 @@ if cython.compiled:
 
 
 class _Raiser:
-    """Raises when it is dropped: the interpreter itself then calls the hook."""
+    """Raises an exception in its finalizer, so that the interpreter calls the hook."""
 
     __slots__ = ("_error",)
 

@@ -1,7 +1,7 @@
-"""The budget of pages: how many we may hold, which are free, and what to do when few are left.
+"""The budget of pages: how many there are, which are free, and the events of low memory.
 
-Pages are numbered as on a machine with that much memory, so that a run of pages in a row can be
-missing while single ones are free. Knows nothing of slabs, zones or mbufs.
+Pages are numbered as on a machine with that much memory, so that there may be no run of contiguous pages while single
+pages are free.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if not cython.compiled:
 #: Least seconds between two low-memory events: the kernel's vm.lowmem_period.
 LOWMEM_PERIOD = 10.0
 
-#: The same where it is severely low. See uma_reclaim_worker.
+#: The same when memory is severely low. See uma_reclaim_worker.
 SEVERE_PERIOD = 1.0
 
-#: What the files with a control group's limit are called, in version 2 and 1.
+#: The names of the files with the limit of a control group, in version 2 and 1.
 LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
-    """Bytes of memory that this process may use: the machine's, or less where its control group says so."""
+    """Bytes of memory that this process may use: the machine's memory, or the lowest limit of its control groups."""
     meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
     total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
     limits = (_limit_in(folder / name) for folder in folders(proc, cgroup) for name in LIMITS)
@@ -59,9 +59,8 @@ def _limit_in(file: Path) -> int | None:
 class Vm:
     """Pages of memory up to a budget.
 
-    `Vm.host()` takes the machine's memory for its budget, `Vm(realmem=...)` any number of bytes. The
-    memory itself is lent by the operating system when a page is first touched, and given back when it
-    is freed.
+    The budget of `Vm.host()` is the memory of this machine, that of `Vm(realmem=...)` any number of bytes. The
+    operating system provides the memory of a page when it is first touched, and gets it back when the page is freed.
     """
 
     __slots__ = (
@@ -79,14 +78,14 @@ class Vm:
     map: PageMap
 
     def __cinit__(self, *_: object, **__: object) -> None:
-        # One whose `__init__` never ran has no page.
+        # A Vm whose `__init__` never ran has no pages.
         #: Which pages are handed out.
         self.map = PageMap(0)
         #: Invoked with VM_LOW_PAGES or VM_LOW_KMEM when memory is low; listeners give some back.
         self.lowmem = Event()
-        #: Invoked after that, with the same: whoever caches lets go of it. See uma_reclaim.
+        #: Invoked after that, with the same argument; listeners drain their caches. See uma_reclaim.
         self.reclaim = Event()
-        #: Invoked when a request found no page, wherever that was: listeners must return at once.
+        #: Invoked when a request found no page; listeners must return at once.
         self.shortage = Event()
         #: Invoked after pages were freed.
         self.freed = Event()
@@ -105,12 +104,12 @@ class Vm:
         #: Bytes in the budget, as given; pages are whole.
         self.realmem = bytes_
         self.map = PageMap(bytes_ // PAGE_SIZE)
-        # When it was told last.
+        # When `low` last invoked the events, for each reason.
         self._told_pages = self._told_kmem = float("-inf")
 
     @classmethod
     def host(cls) -> Vm:
-        """The memory of this machine, or of the control group that this process is in."""
+        """A Vm with the memory of this machine, or of the control group of this process."""
         return cls(host_memory())
 
     @property
@@ -125,7 +124,7 @@ class Vm:
 
     @property
     def peak(self) -> int:
-        """The most pages that ever were handed out."""
+        """The most pages that were handed out at once."""
         return self.map.peak
 
     @property
@@ -140,23 +139,23 @@ class Vm:
 
     @property
     def fragmented(self) -> int:
-        """Requests that found none in a row though enough were free."""
+        """Requests that found no contiguous run although enough pages were free."""
         return self.map.fragmented
 
     def take(self, count: int) -> int:
-        """Hand out `count` pages in a row; the number of the first, or -1 when there is no such run."""
+        """Hand out `count` contiguous pages: the number of the first, or -1 if there is no such run."""
         if count < 1:
             raise Inval(f"take: {count} pages: ask for 1 or more")
         return self.map.take(count)
 
     def place(self, page: int) -> tuple[Arena, int]:
-        """The arena that a page handed out lies in, and the offset there in bytes."""
+        """The arena of a page, and its offset there in bytes."""
         return self.map.arena(page), page % ARENA_PAGES * PAGE_SIZE
 
     def give(self, runs: Iterable[tuple[int, int]]) -> None:
         """Take runs of (first page, count) back, and give their memory to the operating system.
 
-        `Corrupt` for one that isn't handed out, when the others were taken back.
+        `Corrupt` if one of them isn't handed out; the others are taken back all the same.
         """
         pages: list[tuple[int, int]] = []
         for page, count in runs:
@@ -178,7 +177,7 @@ class Vm:
             leave_commit()
 
     def sweep(self) -> None:
-        """Give what was marked to the operating system, and say that there are free pages."""
+        """Give the memory of the marked pages to the operating system, and invoke `freed`."""
         enter_commit()
         try:
             self.map.sweep()
@@ -187,7 +186,7 @@ class Vm:
         self.freed.invoke()
 
     def largest_run(self) -> int:
-        """Pages of the longest free run: what the largest contiguous request can be."""
+        """Pages of the longest free run: the largest request that can succeed."""
         enter_commit()
         try:
             best = self.map.longest()
@@ -196,10 +195,10 @@ class Vm:
         return best
 
     def low(self, why: int = VM_LOW_PAGES) -> bool:
-        """Say that memory is low; true if listeners were called.
+        """Invoke `lowmem` and `reclaim`, because memory is low; true if they were invoked.
 
-        VM_LOW_PAGES says so at most once in `lowmem_period` seconds. VM_LOW_KMEM says that it is severely low,
-        when nothing is kept in caches, at most once a second. See vm_pageout_lowmem and uma_reclaim_worker.
+        VM_LOW_PAGES does so at most once in `lowmem_period` seconds. VM_LOW_KMEM means that memory is severely low: all
+        caches are emptied. It does so at most once a second. See vm_pageout_lowmem and uma_reclaim_worker.
         """
         if why not in (VM_LOW_PAGES, VM_LOW_KMEM):
             raise Inval(f"low memory {why}: give VM_LOW_PAGES or VM_LOW_KMEM")
@@ -212,7 +211,7 @@ class Vm:
         return True
 
     def _due(self, pages: bool, now: float, period: float) -> bool:
-        """True, and told, when it was not told within the period."""
+        """True if the last time is longer ago than the period; then this is the last time."""
         enter_commit()
         try:
             if now < (self._told_pages + period if pages else self._told_kmem + SEVERE_PERIOD):
@@ -226,19 +225,19 @@ class Vm:
             leave_commit()
 
     def denied(self, count: int) -> NoMemory:
-        """The error that says why `count` pages in a row can't be had."""
+        """The error for a request of `count` contiguous pages that failed."""
         free, used, pages = self.free, self.used, self.pages
         if free < count:
             return NoMemory(f"out of pages: {used} of {pages} in use (Vm(realmem=...) sets the budget)")
         return NoMemory(
-            f"out of runs of {count} pages: {free} of {pages} pages are free, "
-            f"but no more than {self.largest_run()} in a row"
+            f"out of runs of {count} contiguous pages: {free} of {pages} pages are free, "
+            f"but no more than {self.largest_run()} contiguous: use smaller clusters, or raise Vm(realmem=...)"
         )
 
     def audit(self, runs: Iterable[tuple[int, int]] | None = None) -> None:
-        """Raise `Corrupt`, naming the first contradiction in the map of pages.
+        """Raise `Corrupt` with the first contradiction in the map of pages.
 
-        `runs`, if they are given, are all (first page, count) that are handed out.
+        `runs`, if given, are the runs (first page, count) that the caller has: all that are handed out.
         """
         known = None if runs is None else list(runs)
         enter_commit()
@@ -250,7 +249,7 @@ class Vm:
             raise Corrupt(f"pages: {wrong}")
 
     def _unknown(self, runs: list[Any] | None) -> str:
-        """What of the pages that are handed out isn't in these runs, or the other way round."""
+        """The first contradiction between these runs and the pages that are handed out, or ""."""
         if runs is None:
             return ""
         total = 0
@@ -263,5 +262,5 @@ class Vm:
             after = page + count
             total += count
         if total != self.map.used:
-            return f"{self.map.used} pages are handed out, and {total} are held by somebody"
+            return f"{self.map.used} pages are handed out, and {total} are held by kegs"
         return ""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mbuf.vm.loan import Loan, loan
-from mbuf.vm.page import Memory, compiled, pane
+from mbuf.vm.buffer_export import BufferExport, export_buffer
+from mbuf.vm.page import Memory, compiled, view_of
 
 LENDERS: dict[str, tuple[Callable[[], Any], bool]] = {
     "bytes": (lambda: b"0123456789", True),
@@ -35,9 +35,9 @@ def mapped() -> mmap.mmap:
     return memory
 
 
-def borrowed(lent: Any) -> Memory:
+def borrowed(export: Any) -> Memory:
     memory = Memory.__new__(Memory)
-    memory.borrow(lent)
+    memory.use_export(export)
     return memory
 
 
@@ -45,24 +45,24 @@ def borrowed(lent: Any) -> Memory:
 def test_a_loan_tells_what_was_lent(kind: str) -> None:
     make, fixed = LENDERS[kind]
     thing = make()
-    lent = loan(thing)
-    assert (lent.obj is thing, lent.size, lent.fixed) == (True, 10, fixed)
-    lent.release()
-    assert lent.obj is None
+    export = export_buffer(thing)
+    assert (export.obj is thing, export.size, export.fixed) == (True, 10, fixed)
+    export.release()
+    assert export.obj is None
 
 
 @pytest.mark.parametrize("end", ["release", "release twice", "drop"])
 def test_a_lender_is_held_until_the_loan_ends(end: str) -> None:
     thing = bytearray(10)
-    lent: Any = loan(thing)
+    export: Any = export_buffer(thing)
     with pytest.raises(BufferError):
         thing.append(1)
     if end == "drop":
-        del lent
+        del export
     else:
-        lent.release()
+        export.release()
         if end == "release twice":
-            lent.release()
+            export.release()
     thing.append(1)
 
 
@@ -72,61 +72,61 @@ def test_a_released_loan_keeps_nothing() -> None:
 
     thing = Lender(10)
     gone = weakref.ref(thing)
-    lent = loan(thing)
+    export = export_buffer(thing)
     del thing
     assert gone() is not None
-    lent.release()
+    export.release()
     assert gone() is None
 
 
 @pytest.mark.parametrize("thing", [None, 1, "text", [1], object(), memoryview(bytes(10))[::2]])
 def test_what_lends_no_bytes_in_a_row_makes_no_loan(thing: Any) -> None:
     with pytest.raises((TypeError, BufferError)):
-        loan(thing)
+        export_buffer(thing)
     gc.collect()
 
 
 @pytest.mark.parametrize("arguments", [(), (b"abc",), (None,), (1, 2)])
 def test_a_loan_is_made_of_an_object_only_by_loan(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError):
-        Loan(*arguments)
+        BufferExport(*arguments)
     thing = bytearray(3)
-    lent = loan(thing)
+    export = export_buffer(thing)
     with pytest.raises(TypeError):
-        lent.__init__(*arguments)  # type: ignore[misc]
-    assert (lent.obj is thing, lent.size) == (True, 3)
-    lent.release()
+        export.__init__(*arguments)  # type: ignore[misc]
+    assert (export.obj is thing, export.size) == (True, 3)
+    export.release()
     thing.append(1)
 
 
 def test_a_loan_that_was_never_made_ends_in_silence() -> None:
-    lent: Any = Loan.__new__(Loan)
-    del lent
+    export: Any = BufferExport.__new__(BufferExport)
+    del export
     gc.collect()
 
 
 def test_an_object_may_be_lent_many_times() -> None:
     thing = bytearray(3)
-    for lent in [loan(thing) for _ in range(5)]:
+    for export in [export_buffer(thing) for _ in range(5)]:
         with pytest.raises(BufferError):
             thing.append(1)
-        lent.release()
+        export.release()
     thing.append(1)
 
 
 def test_nothing_is_lent_of_no_bytes() -> None:
     for thing in (b"", bytearray()):
-        lent = loan(thing)
-        assert lent.size == 0
-        lent.release()
+        export = export_buffer(thing)
+        assert export.size == 0
+        export.release()
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, only C sees the bytes")
 def test_uncompiled_the_bytes_keep_the_loan() -> None:
     thing = bytearray(b"0123456789")
-    lent = loan(thing)
-    raw = lent.raw(2, 3)
-    del lent
+    export = export_buffer(thing)
+    raw = export.raw(2, 3)
+    del export
     gc.collect()
     assert bytes(raw) == b"234"
     raw[0] = ord("x")
@@ -138,27 +138,27 @@ def test_uncompiled_the_bytes_keep_the_loan() -> None:
 
 
 def test_compiled_there_is_no_other_way_to_the_bytes() -> None:
-    lent = loan(b"abc")
-    assert lent.raw(0, 0) is None if compiled() else len(lent.raw(0, 0)) == 0
-    lent.release()
+    export = export_buffer(b"abc")
+    assert export.raw(0, 0) is None if compiled() else len(export.raw(0, 0)) == 0
+    export.release()
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, only C can borrow")
 def test_memory_borrows_once() -> None:
-    memory = borrowed(loan(b"abc"))
+    memory = borrowed(export_buffer(b"abc"))
     assert memory.read(0, 3) == b"abc"
-    for lent in (loan(b"other"), None):
-        with pytest.raises(IndexError, match="somebody's already"):
-            memory.borrow(lent)  # type: ignore[arg-type]
+    for export in (export_buffer(b"other"), None):
+        with pytest.raises(IndexError, match="has bytes already"):
+            memory.use_export(export)  # type: ignore[arg-type]
     assert memory.read(0, 3) == b"abc"
-    with pytest.raises(IndexError, match="no loan"):
+    with pytest.raises(IndexError, match="no export"):
         borrowed(None)
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, only C can borrow")
 @pytest.mark.parametrize(("off", "count"), [(-1, 1), (0, 11), (10, 1), (0, -1), (11, 0)])
 def test_no_view_goes_beyond_the_bytes(off: int, count: int) -> None:
-    memory = borrowed(loan(bytearray(10)))
+    memory = borrowed(export_buffer(bytearray(10)))
     with pytest.raises(IndexError):
-        pane(memory, off, count, False)
+        view_of(memory, off, count, False)
     assert not memory.has_views()

@@ -1,7 +1,7 @@
 # cython: annotation_typing=True
-"""Somebody else's bytes, held in place for as long as they are needed.
+"""Buffers of Python objects, exported through the buffer protocol.
 
-Takes the buffer of any Python object that has one in a row, and gives it back. Never looks at the bytes.
+While a buffer is exported, its bytes stay at their address. Takes any contiguous buffer. Never reads the bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 
-class Export(ctypes.Structure):
-    """Python's Py_buffer, for the uncompiled leg."""
+class _PyBuffer(ctypes.Structure):
+    """The C struct Py_buffer, for the uncompiled leg."""
 
     _fields_ = (
         ("buf", ctypes.c_void_p),
@@ -39,10 +39,10 @@ class Export(ctypes.Structure):
 @cython.freelist(64)
 @cython.no_gc
 @cython.cclass
-class Loan:
-    """The buffer of `obj`: `size` bytes, for reading only when `fixed`.
+class BufferExport:
+    """The exported buffer of `obj`: `size` bytes, read-only if `fixed`.
 
-    Made by `loan`. `release` gives it back, once; dropped, the loan does so itself.
+    `export_buffer` makes one, and `release` ends the export. An export that is dropped is released too.
     """
 
     __slots__ = ("_export", "fixed", "obj", "size")
@@ -54,23 +54,23 @@ class Loan:
         fixed: bool
 
     def __init__(self) -> None:
-        raise TypeError("a loan is made by loan(obj)")
+        raise TypeError("call export_buffer(obj) to export a buffer")
 
     def take(self, obj: Any) -> None:
-        """Take the buffer of an object; only a new loan may."""
+        """Take the buffer of an object; called once."""
         if cython.compiled:
             PyObject_GetBuffer(obj, cython.address(self._export), PyBUF_SIMPLE)
             self.ptr = cython.cast(cython.p_uchar, self._export.buf)
         else:
             self.obj = None
-            self._export = Export()
+            self._export = _PyBuffer()
             ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(obj), ctypes.byref(self._export), 0)
         self.size = self._export.len
         self.fixed = self._export.readonly != 0
         self.obj = obj
 
     def release(self) -> None:
-        """Give the buffer back; nobody may look at the bytes from now on."""
+        """End the export: from now on the bytes may not be touched. Calling it again has no effect."""
         if self.obj is not None:
             self.obj = None
             if cython.compiled:
@@ -80,11 +80,11 @@ class Loan:
                 ctypes.pythonapi.PyBuffer_Release(ctypes.byref(self._export))
 
     def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
-        """The bytes, uncompiled. They keep the loan."""
+        """Uncompiled, some of the bytes, as an object that keeps the export."""
         if cython.compiled:
             return None
         bytes_ = (ctypes.c_ubyte * size).from_address((self._export.buf or 0) + start)
-        vars(bytes_)["loan"] = self
+        vars(bytes_)["export"] = self
         return bytes_
 
     def __dealloc__(self) -> None:
@@ -92,18 +92,18 @@ class Loan:
             PyBuffer_Release(cython.address(self._export))
 
 
-def loan(obj: Any) -> Loan:
-    """Borrow the buffer of an object; BufferError or TypeError if it has none in one piece."""
-    made: Loan = Loan.__new__(Loan)
+def export_buffer(obj: Any) -> BufferExport:
+    """Export the buffer of an object; BufferError or TypeError if it has no contiguous buffer."""
+    made: BufferExport = BufferExport.__new__(BufferExport)
     made.take(obj)
     return made
 
 
-def _dropped(lent: Loan) -> None:
-    # One that was never made has nothing to give back.
-    if hasattr(lent, "obj"):
-        lent.release()
+def _dropped(export: BufferExport) -> None:
+    # One that `take` never filled holds no buffer.
+    if hasattr(export, "obj"):
+        export.release()
 
 
 if not cython.compiled:
-    type.__setattr__(Loan, "__del__", _dropped)
+    type.__setattr__(BufferExport, "__del__", _dropped)

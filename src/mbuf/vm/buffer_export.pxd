@@ -4,7 +4,7 @@ from cpython.buffer cimport Py_buffer
 
 @cython.final
 @cython.no_gc
-cdef class Loan:
+cdef class BufferExport:
     cdef unsigned char *ptr
     cdef Py_buffer _export
     cdef readonly object obj
@@ -15,5 +15,5 @@ cdef class Loan:
     cpdef release(self)
 
 
-@cython.locals(made=Loan)
-cpdef Loan loan(obj)
+@cython.locals(made=BufferExport)
+cpdef BufferExport export_buffer(obj)

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 
 from mbuf.const import VM_LOW_KMEM, VM_LOW_PAGES
-from mbuf.vm.gauge import MOST, STALL, Gauge, fails, frozen, gauges, hits, ooms, reclaims, stalled
+from mbuf.vm.psi import (
+    MAX_BYTES,
+    STALL_US,
+    PressureFile,
+    allocstalls,
+    failcnt,
+    full_total,
+    limit_hits,
+    oom_count,
+    pressure_files,
+    some_total,
+)
 
 PSI = "some avg10=1.23 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
 EVENTS = "low 9\nhigh {}\nmax 2\noom 1\noom_kill 5\noom_group_kill 0\n"
@@ -14,60 +25,60 @@ EVENTS = "low 9\nhigh {}\nmax 2\noom 1\noom_kill 5\noom_group_kill 0\n"
 @pytest.mark.parametrize(
     ("read", "text", "count"),
     [
-        (stalled, PSI.format(150_000), 150_000),
-        (stalled, "full total=3\nsome total=4\n", 4),
-        (frozen, PSI.format(150_000), 7),
-        (hits, EVENTS.format(4), 7),
-        (ooms, EVENTS.format(4), 1),
-        (hits, "low 1\nhigh 0\n", 0),
-        (fails, "12\n", 12),
-        (reclaims, "nr_free_pages 8\nallocstall_dma 1\nallocstall_normal 2\nallocstall_movable 3\n", 6),
-        (reclaims, "allocstall 5\n", 5),
+        (some_total, PSI.format(150_000), 150_000),
+        (some_total, "full total=3\nsome total=4\n", 4),
+        (full_total, PSI.format(150_000), 7),
+        (limit_hits, EVENTS.format(4), 7),
+        (oom_count, EVENTS.format(4), 1),
+        (limit_hits, "low 1\nhigh 0\n", 0),
+        (failcnt, "12\n", 12),
+        (allocstalls, "nr_free_pages 8\nallocstall_dma 1\nallocstall_normal 2\nallocstall_movable 3\n", 6),
+        (allocstalls, "allocstall 5\n", 5),
     ],
 )
 def test_each_file_has_its_count(tmp_path: Path, read: Callable[[str], int], text: str, count: int) -> None:
     file = tmp_path / "file"
     file.write_text(text)
-    assert Gauge(file, read).count() == count
+    assert PressureFile(file, read).count() == count
 
 
-@pytest.mark.parametrize("read", [stalled, frozen, hits, ooms, fails, reclaims])
+@pytest.mark.parametrize("read", [some_total, full_total, limit_hits, oom_count, failcnt, allocstalls])
 @pytest.mark.parametrize("text", [b"some", b"some avg10=0.00\n", b"high many\nallocstall x\n", b"\n\n", b"\xff\xfe"])
 def test_a_garbled_file_counts_nothing(tmp_path: Path, read: Callable[[str], int], text: bytes) -> None:
     file = tmp_path / "file"
     file.write_bytes(text)
-    gauge = Gauge(file, read)
-    assert gauge.count() is None
-    assert not gauge.look()
+    source = PressureFile(file, read)
+    assert source.count() is None
+    assert not source.has_risen()
 
 
 @pytest.mark.parametrize("name", ["missing", ".", "missing/file", "fifo"])
 def test_what_is_no_file_counts_nothing_and_makes_nobody_wait(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")
-    assert Gauge(tmp_path / name, fails).count() is None
+    assert PressureFile(tmp_path / name, failcnt).count() is None
 
 
 def test_a_pipe_that_somebody_may_write_to_counts_nothing_either(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR)
-    assert Gauge(tmp_path / "fifo", fails).count() is None
+    assert PressureFile(tmp_path / "fifo", failcnt).count() is None
     os.close(writer)
 
 
 def test_of_an_endless_file_the_beginning_is_read(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("1 " * MOST)
-    assert Gauge(tmp_path / "file", len).count() == MOST
-    assert Gauge(Path("/dev/zero"), len).count() == MOST
+    (tmp_path / "file").write_text("1 " * MAX_BYTES)
+    assert PressureFile(tmp_path / "file", len).count() == MAX_BYTES
+    assert PressureFile(Path("/dev/zero"), len).count() == MAX_BYTES
 
 
 def test_pressure_is_a_count_that_has_risen_by_a_step(tmp_path: Path) -> None:
     file = tmp_path / "pressure"
     file.write_text(PSI.format(1000))
-    gauge = Gauge(file, stalled, STALL)
-    seen = [gauge.look()]
-    for total in (1000 + STALL - 1, 1000 + 2 * STALL - 2, 1000 + 3 * STALL - 2, 1000 + 3 * STALL - 2):
+    source = PressureFile(file, some_total, STALL_US)
+    seen = [source.has_risen()]
+    for total in (1000 + STALL_US - 1, 1000 + 2 * STALL_US - 2, 1000 + 3 * STALL_US - 2, 1000 + 3 * STALL_US - 2):
         file.write_text(PSI.format(total))
-        seen.append(gauge.look())
+        seen.append(source.has_risen())
     assert seen == [False, False, False, True, False]
 
 
@@ -75,13 +86,13 @@ def test_a_file_that_was_away_or_begins_anew_is_looked_at_for_the_first_time(tmp
     file = tmp_path / "failcnt"
     seen: list[bool] = []
     file.write_text("5\n")
-    gauge = Gauge(file, fails)
+    source = PressureFile(file, failcnt)
     for text in (None, "9\n", "10\n", "", "11\n", "3\n", "4\n"):
         if text is None:
             file.unlink()
         else:
             file.write_text(text)
-        seen.append(gauge.look())
+        seen.append(source.has_risen())
     assert seen == [False, False, True, False, False, False, True]
 
 
@@ -92,19 +103,19 @@ def test_a_file_that_nobody_can_wait_for_is_not_written_to(tmp_path: Path) -> No
     file = tmp_path / "pressure"
     file.write_text(PSI.format(1))
     before = os.listdir("/proc/self/fd")
-    assert Gauge(file, stalled).arm() == -1
+    assert PressureFile(file, some_total).open_trigger() == -1
     assert file.read_text() == PSI.format(1)
     assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
 def test_what_cannot_be_opened_has_no_trigger(tmp_path: Path, name: str) -> None:
-    assert Gauge(tmp_path / name, stalled).arm() == -1
+    assert PressureFile(tmp_path / name, some_total).open_trigger() == -1
 
 
 def test_a_file_that_can_be_waited_for_gets_the_trigger(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pressure")
-    fd = Gauge(tmp_path / "pressure", stalled).arm()
+    fd = PressureFile(tmp_path / "pressure", some_total).open_trigger()
     assert os.read(fd, 100) == b"some 150000 1000000\0"
     os.close(fd)
 
@@ -121,7 +132,7 @@ def test_a_file_that_refuses_one_window_is_asked_for_the_other(tmp_path: Path, m
         return write(fd, data)
 
     monkeypatch.setattr(os, "write", once)
-    fd = Gauge(tmp_path / "pressure", stalled).arm()
+    fd = PressureFile(tmp_path / "pressure", some_total).open_trigger()
     assert os.read(fd, 100) == b"some 300000 2000000\0"
     assert refused == [b"some 150000 1000000\0"]
     os.close(fd)
@@ -129,14 +140,14 @@ def test_a_file_that_refuses_one_window_is_asked_for_the_other(tmp_path: Path, m
 
 def test_that_all_tasks_stand_still_has_a_trigger_of_its_own(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pressure")
-    fd = Gauge(tmp_path / "pressure", frozen).arm()
+    fd = PressureFile(tmp_path / "pressure", full_total).open_trigger()
     assert os.read(fd, 100) == b"full 150000 1000000\0"
     os.close(fd)
 
 
 def test_other_counts_have_no_triggers(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "memory.events")
-    assert Gauge(tmp_path / "memory.events", hits).arm() == -1
+    assert PressureFile(tmp_path / "memory.events", limit_hits).open_trigger() == -1
 
 
 # Which there are.
@@ -147,9 +158,9 @@ def found(tmp_path: Path, groups: str, **files: str) -> list[str]:
     for path, text in {"proc/self/cgroup": groups, **files}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    made = gauges(str(tmp_path / "proc"), str(tmp_path / "cgroup"))
+    made = pressure_files(str(tmp_path / "proc"), str(tmp_path / "cgroup"))
     severe = {VM_LOW_PAGES: "", VM_LOW_KMEM: "severe "}
-    return [severe[gauge.why] + gauge.path.relative_to(tmp_path).as_posix() for gauge in made]
+    return [severe[source.why] + source.path.relative_to(tmp_path).as_posix() for source in made]
 
 
 def test_a_machine_without_any_of_it_has_no_gauge(tmp_path: Path) -> None:
@@ -189,4 +200,4 @@ def test_groups_of_version_1_tell_how_often_they_were_full(tmp_path: Path) -> No
 
 
 def test_this_machine_can_be_looked_at() -> None:
-    assert not any([gauge.count() is None for gauge in gauges()])
+    assert not any([source.count() is None for source in pressure_files()])
