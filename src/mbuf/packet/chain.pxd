@@ -97,7 +97,7 @@ cdef void release_now(Chain m) noexcept
 
 
 cdef inline void release(Chain m) noexcept:
-    if m.alive == 2 or m.item.home.probes.on:
+    if m.alive == 2 or m.item.zone.probes.on:
         release_probed(m)
     else:
         release_now(m)

@@ -25,9 +25,9 @@ cdef int raise_closed() except -1
 
 
 cdef inline Source source_of(Chain m):
-    if m.item.home.source is None:
+    if m.item.zone.source is None:
         raise_closed()
-    return <Source> m.item.home.source
+    return <Source> m.item.zone.source
 
 
 @cython.locals(number=Py_ssize_t)
