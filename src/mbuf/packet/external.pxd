@@ -24,11 +24,11 @@ cdef class External(Storage):
     cdef Py_ssize_t uses
     cdef bint released
 
-    cdef int init(self, BufferExport of, int type, RefCount refs) except -1
     cdef int check_refs(self) except -1
     cdef void attached(self) noexcept
     cdef int set_free_cb(self, free, arg1, arg2, call) except -1
 
+    cdef int _end_calling(self, Item item, Item owner) except -1
     cdef int _drop_references(self) except -1
     cdef int _release_buffer(self) except -1
     cdef int check_detach(self, Item item) except -1

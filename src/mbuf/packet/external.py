@@ -68,26 +68,14 @@ class External(Storage):
     #: storage this object is. `released`: the buffer was released.
     __slots__ = ("extent", "free_cb", "obj", "refs", "released", "uses")
     extent: int
+    free_cb: tuple[Any, ...] | None
+    obj: Any
+    refs: RefCount | None
     released: bool
     uses: int
 
     def __init__(self) -> None:
         raise TypeError("external storage can't be made directly: call m.extadd or pool.wrap")
-
-    def init(self, of: BufferExport, type: int, refs: RefCount | None) -> None:
-        """Set the fields for a storage with one user, which `attached` counts in `refs`."""
-        self.use_export(of)
-        self.obj = of.obj
-        self.extent = of.size
-        self.type = type
-        self.uses = 1
-        self.refs = refs
-        self.users = 1 if refs is None else 0
-        if not cython.compiled:
-            self.owner = self.link = None
-            self.zone = cython.cast(ItemOwner, None)
-            self.released = False
-            self.free_cb: tuple[Any, ...] | None = None
 
     def check_refs(self) -> None:
         """Raise `Inval` if the RefCount can't count one more use."""
@@ -185,10 +173,22 @@ class External(Storage):
     def end(self, item: Item) -> None:
         """Release the buffer, call the free routine, and give back the items. See mb_free_ext."""
         owner = item if self.owner is None else self.owner
+        if owner.link is None and self.free_cb is None:
+            # No code of the program is called but that of the buffer's object, whose exceptions are reported there.
+            self.released = True
+            self.end_export()
+            self.obj = None
+            enter_commit()
+            self.free_items(item)
+            leave_commit()
+        else:
+            self._end_calling(item, owner)
+
+    def _end_calling(self, item: Item, owner: Item) -> None:
+        """`end` of a storage that has a free routine, or tags of its owner."""
         try:
             try:
-                if owner.link is not None:
-                    free_tags(owner)
+                free_tags(owner)
             finally:
                 self.released = True
                 # From here on the program may do anything with the memory.
@@ -237,9 +237,20 @@ class External(Storage):
 
 
 def external(of: BufferExport, type: int, refs: RefCount | None) -> External:
-    """Return a storage in the memory of a buffer."""
+    """Return a storage in the memory of a buffer, with one user, which `attached` counts in `refs`."""
     made: External = External.__new__(External)
-    made.init(of, type, refs)
+    made.use_export(of)
+    made.obj = of.obj
+    made.extent = of.size
+    made.type = type
+    made.uses = 1
+    made.refs = refs
+    made.users = 1 if refs is None else 0
+    if not cython.compiled:
+        made.owner = made.link = None
+        made.zone = cython.cast(ItemOwner, None)
+        made.released = False
+        made.free_cb = None
     return made
 
 

@@ -65,7 +65,7 @@ from mbuf.packet.external import External, RefCount
 from mbuf.packet.flags import flag_names
 from mbuf.packet.format import Format
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.segment import DOOMED, M_STRUCTURE
+from mbuf.packet.segment import DOOMED, LIVE, M_STRUCTURE
 from mbuf.packet.source import check_how, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import MbufItem
@@ -1265,7 +1265,8 @@ def attach_buffer(
 ) -> None:
     """Make the memory of a buffer the storage of an mbuf. See m_extadd."""
     check_latch()
-    _check_attach(m, kind, bits)
+    if kind != EXT_NET_DRV or bits or m.alive != LIVE or m.bits & (M_EXT | M_NOFREE):
+        _check_attach(m, kind, bits)
     if kind == EXT_EXTREF and refs is None:
         refs = RefCount()
     memory = export_buffer(buffer)

@@ -17,3 +17,5 @@ cdef class BufferExport:
 
 @cython.locals(made=BufferExport)
 cpdef BufferExport export_buffer(obj)
+cdef BufferExport _SPARE
+cdef Py_ssize_t _references(BufferExport export) noexcept

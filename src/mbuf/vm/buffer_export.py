@@ -16,6 +16,8 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+    from cython.cimports.cpython.object import PyObject
+    from cython.cimports.mbuf.vm.references import mbuf_references
 
 
 class _PyBuffer(ctypes.Structure):
@@ -34,6 +36,9 @@ class _PyBuffer(ctypes.Structure):
         ("suboffsets", ctypes.c_void_p),
         ("internal", ctypes.c_void_p),
     )
+
+#: The export that was released last. To use it again is faster than a new one; uncompiled, there is none.
+_SPARE: Any = None
 
 
 @cython.freelist(64)
@@ -71,11 +76,13 @@ class BufferExport:
 
     def release(self) -> None:
         """End the export: from now on the bytes may not be touched. Calling it again has no effect."""
+        global _SPARE
         if self.obj is not None:
             self.obj = None
             if cython.compiled:
                 self.ptr = cython.NULL
                 PyBuffer_Release(cython.address(self._export))
+                _SPARE = self
             else:
                 ctypes.pythonapi.PyBuffer_Release(ctypes.byref(self._export))
 
@@ -94,9 +101,18 @@ class BufferExport:
 
 def export_buffer(obj: Any) -> BufferExport:
     """Export the buffer of an object; BufferError or TypeError if it has no contiguous buffer."""
-    made: BufferExport = BufferExport.__new__(BufferExport)
+    made: BufferExport = _SPARE
+    # Two references: `_SPARE` and `made`.
+    if made is None or _references(made) != 2:
+        made = BufferExport.__new__(BufferExport)
     made.take(obj)
     return made
+
+
+def _references(export: BufferExport) -> int:
+    if cython.compiled:
+        return int(mbuf_references(cython.cast(cython.pointer[PyObject], export)))
+    return 0
 
 
 def _dropped(export: BufferExport) -> None:

@@ -62,6 +62,7 @@ cpdef _run_releases()
 
 @cython.locals(r=Releasable)
 cdef _release_one()
+cdef void _end_release(Py_ssize_t rest, void *mark, Py_ssize_t sweeps) noexcept
 cdef _reported(error, where)
 
 

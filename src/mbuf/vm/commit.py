@@ -183,17 +183,28 @@ def _run_releases() -> None:
         mark = mbuf_own_list.last_fresh
         sweeps = mbuf_own_list.sweeps
         mbuf_own_list.fresh = 0
-        try:
+        if cython.compiled:
             failed = _release_one()
-            if failed is not None:
-                failure = failed
-        finally:
-            mbuf_own_list.depth -= 1
-            if rest and sweeps == mbuf_own_list.sweeps:
-                mbuf_own_list.last_fresh = mark
-                mbuf_own_list.fresh += rest
+            _end_release(rest, mark, sweeps)
+        else:
+            # Uncompiled, a signal handler may raise between any two lines.
+            failed = None
+            try:
+                failed = _release_one()
+            finally:
+                _end_release(rest, mark, sweeps)
+        if failed is not None:
+            failure = failed
     if failure is not None:
         raise failure
+
+
+def _end_release(rest: int, mark: Any, sweeps: int) -> None:
+    """Restore what `_run_releases` remembers of the list, unless all of it was released meanwhile."""
+    mbuf_own_list.depth -= 1
+    if rest and sweeps == mbuf_own_list.sweeps:
+        mbuf_own_list.last_fresh = mark
+        mbuf_own_list.fresh += rest
 
 
 def _release_one() -> BaseException | None:
