@@ -15,7 +15,18 @@ cdef class BufferExport:
     cpdef release(self)
 
 
-@cython.locals(made=BufferExport)
+@cython.final
+@cython.no_gc
+cdef class Spare:
+    cdef BufferExport export
+
+    @cython.locals(export=BufferExport)
+    cdef BufferExport take(self)
+
+
+cdef Spare SPARE
+
+
+@cython.locals(made=BufferExport, export=BufferExport)
 cpdef BufferExport export_buffer(obj)
-cdef BufferExport _SPARE
 cdef Py_ssize_t _references(BufferExport export) noexcept

@@ -37,9 +37,6 @@ class _PyBuffer(ctypes.Structure):
         ("internal", ctypes.c_void_p),
     )
 
-#: The export that was released last. To use it again is faster than a new one; uncompiled, there is none.
-_SPARE: Any = None
-
 
 @cython.freelist(64)
 @cython.no_gc
@@ -76,13 +73,12 @@ class BufferExport:
 
     def release(self) -> None:
         """End the export: from now on the bytes may not be touched. Calling it again has no effect."""
-        global _SPARE
         if self.obj is not None:
             self.obj = None
             if cython.compiled:
                 self.ptr = cython.NULL
                 PyBuffer_Release(cython.address(self._export))
-                _SPARE = self
+                SPARE.export = self
             else:
                 ctypes.pythonapi.PyBuffer_Release(ctypes.byref(self._export))
 
@@ -99,14 +95,36 @@ class BufferExport:
             PyBuffer_Release(cython.address(self._export))
 
 
+@cython.cclass
+class Spare:
+    """The export that was released last. To use it again is faster than a new one; uncompiled, there is none."""
+
+    __slots__ = ("export",)
+
+    def __init__(self) -> None:
+        self.export: Any = None
+
+    def take(self) -> BufferExport | None:
+        """The export, if nothing else refers to it."""
+        export: BufferExport = self.export
+        # Two references: from here, and from `export`.
+        if export is None or _references(export) != 2:
+            return None
+        self.export = None
+        return export
+
+
+SPARE = Spare()
+
+
 def export_buffer(obj: Any) -> BufferExport:
     """Export the buffer of an object; BufferError or TypeError if it has no contiguous buffer."""
-    made: BufferExport = _SPARE
-    # Two references: `_SPARE` and `made`.
-    if made is None or _references(made) != 2:
+    made: Any = SPARE.take()
+    if made is None:
         made = BufferExport.__new__(BufferExport)
-    made.take(obj)
-    return made
+    export: BufferExport = made
+    export.take(obj)
+    return export
 
 
 def _references(export: BufferExport) -> int:
