@@ -13,8 +13,9 @@ from mbuf import M_WAITOK, MT_DATA, Mbuf, MbufError, NoBufs, Pool, Vm
 
 
 def full(mbufs: int = 200, clusters: int = 20) -> Pool:
-    """A pool of few."""
-    return Pool(Vm(16 << 20), {"kern.ipc.nmbufs": mbufs, "kern.ipc.nmbclusters": clusters}, strict=False, worker=False)
+    """A pool of few; of clusters of each size, or it would have as many mbufs as there are of those."""
+    limits = {"nmbufs": mbufs, "nmbclusters": clusters, "nmbjumbop": 8, "nmbjumbo9": 4, "nmbjumbo16": 4}
+    return Pool(Vm(16 << 20), {f"kern.ipc.{name}": limit for name, limit in limits.items()}, strict=False, worker=False)
 
 
 def take_all(pool: Pool, get: Callable[[], Any]) -> list[Any]:
