@@ -1,6 +1,7 @@
 """Verbs as rows: what is called, and which bytes there are then, on every way to build a chain."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     rowed: bool = False
 
 
+@cache
 def sample(size: int) -> bytes:
     return bytes(n * 7 % 251 for n in range(size))
 

@@ -271,25 +271,23 @@ def held(pool: Pool) -> int:
     return sum(zone.held for zone in pool.zones.all())
 
 
-def churn(pool: Pool) -> None:
-    """Write over all memory that is free to be handed out."""
-    taken: list[Mbuf] = []
-    for verb in (pool.get, pool.gethdr, pool.getcl, pool.getjcl):
-        for _ in range(70):
-            m = verb()
-            m.room[:] = b"\xff" * m.trailing
-            taken.append(m)
-    pool.free_bulk(taken)
-
-
 MAKERS: dict[str, Callable[[Pool], Mbuf]] = {
     "mbuf": lambda pool: pool.get(),
     "header": lambda pool: pool.gethdr(),
-    "packet": lambda pool: pool.getcl(),
+    # Before packets, whose zone takes many clusters at once.
     "cluster": lambda pool: pool.clget(pool.gethdr()),
+    "packet": lambda pool: pool.getcl(),
     "page": lambda pool: pool.getjcl(),
     "9k": lambda pool: pool.getjcl(size=9216),
 }
+
+
+def churn(pool: Pool) -> None:
+    """Write over the memory that was freed last, of each zone."""
+    taken = [make(pool) for make in MAKERS.values() for _ in range(5)]
+    for m in taken:
+        m.room[:] = b"\xff" * m.trailing
+    pool.free_bulk(taken)
 
 
 @pytest.mark.parametrize("kind", MAKERS)

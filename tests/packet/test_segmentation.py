@@ -39,8 +39,11 @@ def cut(m: Mbuf, size: int, words: Words) -> Mbuf | None:
     for n in (m, *rest):
         assert n.sanity()
         assert n.pkthdr.len == len(n)
-    for n in rest[1:]:
-        rest[0].catpkt(n)
+    # Two by two, since each time both are walked.
+    while len(rest) > 1:
+        for n, following in zip(rest[::2], rest[1::2], strict=False):
+            n.catpkt(following)
+        rest = rest[::2]
     return rest[0] if rest else None
 
 

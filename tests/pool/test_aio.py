@@ -7,7 +7,21 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, M_NOWAIT, M_PKTHDR, M_WAITOK, MJUM16BYTES, MT_CONTROL, Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
+from mbuf import (
+    M_EXT,
+    M_NOWAIT,
+    M_PKTHDR,
+    M_WAITOK,
+    MJUM16BYTES,
+    MT_CONTROL,
+    Inval,
+    Mbuf,
+    NoBufs,
+    NoMemory,
+    Pool,
+    Vm,
+    compiled,
+)
 
 Spawn = Callable[[Callable[[], object]], Any]
 Eventually = Callable[[Callable[[], object]], None]
@@ -378,7 +392,7 @@ def test_many_wait_and_all_are_served(small: Small) -> None:
     pool = small()
 
     async def worker(served: list[int], n: int) -> None:
-        for _ in range(20):
+        for _ in range(20 if compiled() else 5):
             m = await pool.agetcl()
             await asyncio.sleep(0)
             m.freem()

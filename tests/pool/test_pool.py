@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_WAITOK, Freed, Inval, Limits, Mbuf, NoBufs, Pool, Vm
+from mbuf import M_WAITOK, Freed, Inval, Limits, Mbuf, NoBufs, Pool, Vm, compiled
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.pool import Pool as PoolHere
 from mbuf.vm.poison import sanitized
@@ -335,10 +335,11 @@ def test_pools_made_and_dropped_leave_nothing() -> None:
         use()
     gc.collect()
     objects, before = len(gc.get_objects()), resident()
-    for _ in range(1000):
+    for _ in range(1000 if compiled() else 300):
         use()
     gc.collect()
     assert vm.used == 0
+    # One object left by each would be more.
     assert len(gc.get_objects()) - objects < 200
     # (A sanitizer keeps what is freed.)
     assert sanitized() or resident() - before < 4 << 20
