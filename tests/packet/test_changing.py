@@ -1,0 +1,146 @@
+"""Chains that somebody changes whenever a verb asks for memory: the verb looks again, and gives up in the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from mbuf import M_PROTO1, PAGE_SIZE, Busy, Mbuf, Pool
+from packet.conftest import filed, headed
+from packet.failing import Scarce
+from packet.picture import picture
+from packet.rows import chain, sample
+
+#: How often a verb looks again.
+ROUNDS = 8
+
+
+@pytest.fixture
+def scarce(make: Callable[..., Pool]) -> Scarce:
+    return Scarce(make(debug=True))
+
+
+@contextmanager
+def changing(scarce: Scarce, act: Callable[[], object]) -> Iterator[list[str]]:
+    """Within it, something is done at each request for memory, which is granted; yields the requests."""
+    asked: list[str] = []
+
+    def refuses(kind: str) -> bool:
+        if scarce.left is not None:
+            asked.append(kind)
+            act()
+        return False
+
+    scarce.refuses = refuses  # type: ignore[method-assign]
+    with scarce.refusing(1, True):
+        yield asked
+
+
+def marking(m: Mbuf, most: int = 1 << 12) -> Callable[[], None]:
+    """Changes a flag of an mbuf, each time another one, no more often than that."""
+    count = 0
+
+    def act() -> None:
+        nonlocal count
+        if count < most:
+            count += 1
+            m.clrprotoflags()
+            m.flags |= count * M_PROTO1
+
+    return act
+
+
+def clusters(pool: Pool) -> list[Mbuf]:
+    return [chain(pool, 300, 300)]
+
+
+def shared(pool: Pool) -> list[Mbuf]:
+    m = chain(pool, 300, 300)
+    return [m, m.copypacket()]
+
+
+def small(pool: Pool) -> list[Mbuf]:
+    return [chain(pool, *[30] * 20)]
+
+
+def behind(pool: Pool) -> list[Mbuf]:
+    return headed(pool, sample(600))
+
+
+def file(pool: Pool) -> list[Mbuf]:
+    """Pages of a file, which need windows."""
+    return [filed(pool, sample(200), PAGE_SIZE - 100)]
+
+
+#: A verb, and another mbuf that it may take.
+Call = Callable[[Mbuf, Mbuf], Any]
+
+#: Verbs that ask for memory, chains for which they need some, and how the error names them.
+VERBS: dict[str, tuple[Callable[[Pool], list[Mbuf]], Call, str]] = {
+    "collapse": (small, lambda m, n: m.collapse(2), "collapse"),
+    "copyback": (clusters, lambda m, n: m.copyback(500, b"x" * 5000), "copyback"),
+    "copydata": (file, lambda m, n: m.copydata(0, 200), "copydata"),
+    "copym": (clusters, lambda m, n: m.copym(100, 400), "copym"),
+    "copypacket": (clusters, lambda m, n: m.copypacket(), "copym"),
+    "copyup": (clusters, lambda m, n: m.copyup(100, 20), "copyup"),
+    "defrag": (small, lambda m, n: m.defrag(), "defrag"),
+    "dup": (clusters, lambda m, n: m.dup(), "dup"),
+    "fragment": (shared, lambda m, n: m.fragment(200), "fragment"),
+    "insert": (clusters, lambda m, n: m.insert(100, n), "insert"),
+    "makespace": (shared, lambda m, n: m.makespace(100, 50), "makespace"),
+    "mapped_to_unmapped": (clusters, lambda m, n: m.mapped_to_unmapped(100, 300), "mapped_to_unmapped"),
+    "pulldown over a border": (shared, lambda m, n: m.pulldown(250, 100), "pulldown"),
+    "pulldown to a start": (clusters, lambda m, n: m.pulldown(50, 100, True), "pulldown"),
+    "pullup": (clusters, lambda m, n: m.pullup(100), "pullup"),
+    "remove": (shared, lambda m, n: m.remove(100, 50), "remove"),
+    "segment": (clusters, lambda m, n: m.segment(100), "segment"),
+    "split": (clusters, lambda m, n: m.split(100), "split"),
+    "unmapped_compress": (file, lambda m, n: m.unmapped_compress(), "unmapped_compress"),
+    "unmapped_to_ext": (behind, lambda m, n: m.unmapped_to_ext(), "unmapped_to_ext"),
+    "unshare": (shared, lambda m, n: m.unshare(), "unshare"),
+}
+
+
+def made(result: Any) -> list[Any]:
+    """What a verb returns, as a list."""
+    return [*result] if isinstance(result, list | tuple) else [result]
+
+
+def free(*things: Any) -> None:
+    """Free all mbufs that are still there."""
+    for m in things:
+        if isinstance(m, Mbuf) and "freed" not in repr(m):
+            m.freem()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_gives_up_on_a_chain_that_changes_at_each_request(scarce: Scarce, verb: str) -> None:
+    build, call, name = VERBS[verb]
+    pool = scarce.pool
+    chains, n = build(pool), pool.getcl(flags=0).append(b"more")
+    m = chains[0]
+    before, flags = picture(pool, *chains, n), m.flags
+    with changing(scarce, marking(m)) as asked, pytest.raises(Busy, match=f"^{name}: the chain is changed by others"):
+        call(m, n)
+    assert len(asked) % ROUNDS == 0
+    m.clrprotoflags()
+    assert (m.flags, picture(pool, *chains, n)) == (flags, before)
+    free(*chains, n)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_begins_again_with_a_chain_that_has_changed(scarce: Scarce, verb: str) -> None:
+    build, call, _ = VERBS[verb]
+    pool = scarce.pool
+    found = []
+    for most in (0, 1):
+        chains, n = build(pool), pool.getcl(flags=0).append(b"more")
+        m = chains[0]
+        with changing(scarce, marking(m, most)) as asked:
+            results = made(call(m, n))
+        assert asked
+        found.append([bytes(thing) if isinstance(thing, Mbuf) else thing for thing in [*chains, *results]])
+        free(*chains, *results, n)
+        assert (pool.out, pool.tags.count) == (0, 0)
+    assert found[0] == found[1]
