@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -173,6 +174,14 @@ class Worker(threading.Thread):
 def spawn() -> Callable[[Callable[[], object]], Worker]:
     """Runs a function in a thread; `done()` gives what it returned."""
     return Worker
+
+
+@pytest.fixture
+def unraised(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was raised where nobody could catch it."""
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
+    return told
 
 
 @pytest.fixture

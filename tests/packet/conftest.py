@@ -1,9 +1,7 @@
 """Packets of the same bytes, built in every way that there is."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -191,11 +189,3 @@ def build(request: pytest.FixtureRequest, pool: Pool) -> Iterator[Callable[[byte
     for m in made:
         if "freed" not in repr(m):
             m.freem()
-
-
-@pytest.fixture
-def unraised(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was raised where nobody could catch it."""
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
-    return told

@@ -3,11 +3,14 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from mbuf import M_EXTPG, M_WAITOK, PAGE_SIZE, Corrupt, Pool, Vm, compiled
+from mbuf.uma.audit import audit_keg, audit_zone
+from mbuf.uma.keg import Keg
+from mbuf.uma.zone import Zone
 
 
 @pytest.fixture
@@ -159,30 +162,120 @@ def test_what_holds_no_circle_is_none(busy: Pool) -> None:
     m.free()
 
 
+#: An attribute of an object, and a value for it that can't be right.
+Wrong = tuple[Any, str, Any]
+
+
+def more(thing: Any, name: str, count: int = 1) -> Wrong:
+    return thing, name, getattr(thing, name) + count
+
+
+def cached(pool: Any) -> Any:
+    """An item in a cache."""
+    return pool.own.mbuf._caches[0].alloc.at(0)
+
+
+def slab(pool: Any, n: int = 0) -> Any:
+    """A slab some of whose clusters are in use, or one all of whose are."""
+    keg = pool.own.mbuf.backend
+    return (keg._partial, keg._full)[n].head()
+
+
+def area(pool: Any) -> Any:
+    """The pages of the first arena."""
+    return pool.vm.map._areas[0]
+
+
+#: What is wrong with a pool, and what an audit says of it.
+CONTRADICTIONS: dict[str, tuple[Callable[[Any], list[Wrong]], str]] = {
+    "free items of a keg": (lambda pool: [more(pool.own.mbuf.backend, "_free")], "free items count, and there are"),
+    "charges": (lambda pool: [more(pool.own.clust.limiter, "items")], "items are charged, 0 of them on their way"),
+    "items out": (lambda pool: [more(pool.own.clust, "_allocs")], "items are charged, 0 of them on their way"),
+    "pages too few": (lambda pool: [more(pool.vm.map, "used", -1)], "pages are held, and"),
+    "pages too many": (lambda pool: [more(pool.vm.map, "used")], "pages count as handed out, and"),
+    "buckets of a CPU": (
+        lambda pool: [(pool.own.mbuf._caches[0], "free", pool.own.mbuf._caches[0].alloc)],
+        "CPU 0 has one bucket for two",
+    ),
+    "a cached item out": (lambda pool: [(cached(pool), "out", True)], "an item is cached, and handed out"),
+    "a cached item elsewhere": (lambda pool: [(cached(pool), "home", pool.own.clust)], "cached that is not at home"),
+    "a cached item listed": (lambda pool: [(cached(pool), "listed", True)], "an item is cached, and on its way here"),
+    "a bucket in the list": (
+        lambda pool: [(pool.own.mbuf.depot._first.at(0), "listed", True)],
+        "an item is cached, and on its way here",
+    ),
+    "an empty bucket": (lambda pool: [(pool.own.mbuf.depot._first, "cnt", 0)], "an empty bucket is listed"),
+    "listed items": (lambda pool: [more(pool.own.mbuf.depot._work, "nitems")], "items count as listed, and"),
+    "a closed zone": (lambda pool: [(pool.own.mbuf, "closed", True)], "items are cached, and the zone is closed"),
+    "free items of a slab": (lambda pool: [more(slab(pool), "free")], "free, .* by its count"),
+    "the list of a slab": (
+        lambda pool: [(slab(pool, 1), "free", 1), (slab(pool, 1), "bits", 1)],
+        "in the wrong list: 1 of its items are free",
+    ),
+    "pages of a keg": (lambda pool: [more(pool.own.mbuf.backend, "_pages")], "pages count, and its slabs have"),
+    "items cut": (
+        lambda pool: [more(pool.own.mbuf, "_allocs"), more(pool.own.mbuf.limiter, "items")],
+        "items are cut from it, and its zones know of",
+    ),
+    "a charge granted": (lambda pool: [more(pool.own.mbuf.limiter._paying, "count")], "granted is not spent"),
+    "who waits": (lambda pool: [more(pool.own.mbuf.limiter.waiters._line, "count")], "somebody waits, and there is"),
+    "who waits for pages": (
+        lambda pool: [more(pool.own.mbuf.backend._waiters._line, "count")],
+        "1 count as waiting, and 0 do",
+    ),
+    "a grant": (lambda pool: [more(pool.own.mbuf.backend._waiters, "unwanted")], "0 grants were not told, 1 not taken"),
+    "free pages of an arena": (lambda pool: [more(area(pool), "free")], "counts .* free pages, and has"),
+    "an arena passed by": (lambda pool: [more(pool.vm.map, "_first")], "has free pages, and is passed by"),
+    "windows": (lambda pool: [more(pool.sfbufs, "in_use")], "0 windows are in use, 0 unused; 1 of 0 count as in use"),
+}
+
+
 @pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
-@pytest.mark.parametrize("kind", ["slab", "limit", "cached", "pages"])
-def test_a_contradiction_is_named(kind: str) -> None:
-    pool: Any = Pool(Vm(16 << 20), worker=False)
-    m = pool.getcl()
-    keg, zone = pool.own.mbuf.backend, pool.own.clust
-    if kind == "slab":
-        keg._free += 1
-    elif kind == "limit":
-        zone.limiter.items += 1
-    elif kind == "cached":
-        zone._allocs += 1
-    else:
-        pool.vm.take(1)
-        pool.vm.map.used -= 2
-    with pytest.raises(Corrupt):
-        pool.audit()
-    if kind == "slab":
-        keg._free -= 1
-    elif kind == "limit":
-        zone.limiter.items -= 1
-    elif kind == "cached":
-        zone._allocs -= 1
-    else:
-        pool.vm.map.used += 2
+@pytest.mark.parametrize("wrong", CONTRADICTIONS)
+def test_a_contradiction_is_named(busy: Any, wrong: str) -> None:
+    # More than two buckets hold, so that one is in the list.
+    busy.free_bulk([busy.get() for _ in range(800)])
+    m = busy.getcl()
+    changes, said = CONTRADICTIONS[wrong]
+    right = []
+    for thing, name, value in changes(busy):
+        right.append((thing, name, getattr(thing, name)))
+        setattr(thing, name, value)
+    with pytest.raises(Corrupt, match=said):
+        busy.audit()
+    for thing, name, value in right:
+        setattr(thing, name, value)
+    busy.audit()
     m.free()
-    pool.close()
+
+
+@pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
+def test_a_page_that_was_never_swept_is_named(busy: Any) -> None:
+    states = area(busy).states
+    at = states.find(0)
+    states[at] = 2
+    with pytest.raises(Corrupt, match=f"page {at} was given back and never swept"):
+        busy.audit()
+    states[at] = 0
+
+
+@pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
+def test_a_page_in_two_slabs_is_named_where_others_hold_pages_too(busy: Any) -> None:
+    vm = busy.vm
+    foreign = vm.take(1)
+    one, other = slab(busy), slab(busy, 1)
+    page, one.page = one.page, other.page
+    with pytest.raises(Corrupt, match=f"page {other.page} is held twice"):
+        busy.audit()
+    one.page = page
+    vm.give([(foreign, 1)])
+
+
+@pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
+def test_what_was_never_made_is_corrupt() -> None:
+    zone, keg = Zone.__new__(Zone), cast(Keg, None)
+    zone.limiter = None  # type: ignore[assignment]
+    with pytest.raises(Corrupt, match="this zone was never made"):
+        audit_zone(zone)
+    with pytest.raises(Corrupt, match="there is no keg"):
+        audit_keg(keg)
