@@ -340,6 +340,22 @@ def test_only_mbufs_that_are_live_are_landed(pool: Pool) -> None:
     like.freem()
 
 
+def test_what_was_written_to_posted_mbufs_is_a_packet(pool: Pool) -> None:
+    posted: list[Any] = [pool.getcl(flags=0).append(bytes([n]) * 2048) for n in range(4)]
+    m = from_rx(posted, 5000)
+    # The last one of the list first, and what is left of the third.
+    assert bytes(m) == b"\3" * 2048 + b"\2" * 2048 + b"\1" * 904
+    assert (m.pkthdr.len, m.flags & M_PKTHDR, len(posted)) == (5000, M_PKTHDR, 1)
+    m.pkthdr.flowid = 7
+    n = from_rx(posted, 10, m.pkthdr, M_EOR)
+    assert (bytes(n), n.pkthdr.len, n.pkthdr.flowid, n.flags & M_EOR, posted) == (bytes(10), 10, 7, M_EOR, [])
+    posted = [pool.getcl(flags=0).append(bytes([n]) * 100) for n in range(5)]
+    packets = from_rx_each(posted, 350, 100, m.pkthdr, 0)
+    assert [bytes(one) for one in packets] == [b"\4" * 100, b"\3" * 100, b"\2" * 100, b"\1" * 50]
+    assert [(one.pkthdr.len, one.pkthdr.flowid) for one in packets] == [(100, 7)] * 3 + [(50, 7)]
+    pool.free_bulk([m, n, *packets, *posted])
+
+
 def test_nothing_is_made_of_nothing() -> None:
     nothing: Any = None
     with pytest.raises(TypeError, match="give the chain"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_PROTO1, PAGE_SIZE, Busy, Mbuf, Pool
+from mbuf import M_PKTHDR, M_PROTO1, PAGE_SIZE, Busy, Mbuf, Pool, SockBuf
 from packet.conftest import filed, headed
 from packet.failing import Scarce
 from packet.picture import picture
@@ -144,3 +144,75 @@ def test_a_verb_begins_again_with_a_chain_that_has_changed(scarce: Scarce, verb:
         free(*chains, *results, n)
         assert (pool.out, pool.tags.count) == (0, 0)
     assert found[0] == found[1]
+
+
+def test_a_header_that_comes_and_goes_lets_nothing_be_prepended(scarce: Scarce) -> None:
+    pool = scarce.pool
+    m, spare = pool.getcl().append(b"data"), [pool.gethdr() for _ in range(ROUNDS)]
+
+    def act() -> None:
+        if m.flags & M_PKTHDR:
+            m.demote_pkthdr()
+        else:
+            m.move_pkthdr(spare[-1])
+            spare.pop().free()
+
+    with changing(scarce, act) as asked, pytest.raises(Busy, match="prepend: the chain is changed"):
+        m.prepend(20)
+    assert (len(asked), bytes(m)) == (ROUNDS, b"data")
+    free(m, *spare)
+
+
+def test_an_mbuf_that_loses_its_header_gets_room_in_front_without_one(scarce: Scarce) -> None:
+    m = scarce.pool.getcl().append(b"data")
+    calls = iter([m.demote_pkthdr])
+    with changing(scarce, lambda: next(calls, int)()):
+        m.prepend(100)
+    assert (m.len, m.flags & M_PKTHDR, bytes(m)[100:]) == (100, 0, b"data")
+    m.freem()
+
+
+@pytest.mark.parametrize("less", [1, 1500])
+def test_data_is_appended_to_what_is_there_then(scarce: Scarce, less: int) -> None:
+    m = scarce.pool.getcl().append(sample(2048))
+    calls = iter([lambda: m.adj(-less)])
+    with changing(scarce, lambda: next(calls, int)()):
+        m.append(b"x" * 1000)
+    assert bytes(m) == sample(2048)[:-less] + b"x" * 1000
+    m.freem()
+
+
+def test_a_chain_that_grows_shorter_and_shorter_is_not_appended_to(scarce: Scarce) -> None:
+    m = scarce.pool.getcl().append(sample(2048))
+    with changing(scarce, lambda: m.adj(-1)), pytest.raises(Busy, match="append: the chain is changed"):
+        m.append(b"x" * 2048)
+    assert bytes(m) == sample(2048)[: len(m)]
+    m.freem()
+
+
+def test_tags_that_change_places_are_not_copied(scarce: Scarce) -> None:
+    pool = scarce.pool
+    m, n = pool.gethdr(), pool.gethdr()
+    for id in (3, 5):
+        n.tag_prepend(pool.tag_get(id, bytearray(4)))
+
+    def act() -> None:
+        tag = n.tags[-1]
+        n.tag_unlink(tag)
+        n.tag_prepend(tag)
+
+    with changing(scarce, act) as asked, pytest.raises(Busy, match="dup_pkthdr: the chain is changed"):
+        m.dup_pkthdr(n)
+    assert asked
+    assert (m.tags, {tag.id for tag in n.tags}) == ((), {3, 5})
+    free(m, n)
+
+
+def test_a_buffer_whose_front_goes_all_the_time_is_not_cut(scarce: Scarce) -> None:
+    buffer = SockBuf()
+    for size in (100, 2000):
+        buffer.append(scarce.pool.getcl().append(sample(size)))
+    with changing(scarce, lambda: buffer.drop(1)) as asked, pytest.raises(Busy, match="take: the chain is changed"):
+        buffer.take(1000)
+    assert (len(asked), len(buffer)) == (ROUNDS, 2100 - ROUNDS)
+    buffer.clear()

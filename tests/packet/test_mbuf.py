@@ -616,3 +616,8 @@ def test_all_errors_are_of_one_tree(pool: Pool) -> None:
         m.free()
     with pytest.raises(ReferenceError):
         m.free()
+
+
+def test_an_mbuf_is_no_base_of_a_class() -> None:
+    with pytest.raises(TypeError):
+        type("Own", (Mbuf,), {})

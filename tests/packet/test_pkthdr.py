@@ -260,3 +260,15 @@ def test_a_send_tag_that_somebody_ended_meanwhile_loses_no_mbuf(
     m.free()
     assert [type(error) for error in told] == [Freed]
     assert (pool.out, pool.tags.count) == (0, 0)
+
+
+def test_a_vlan_tag_is_the_lowest_bits_of_what_a_packet_has_for_itself(pool: Pool) -> None:
+    m = pool.gethdr()
+    m.pkthdr.PH_per = 0x12345678
+    m.pkthdr.ether_vtag = 0xABCD
+    assert (m.pkthdr.PH_per, m.pkthdr.ether_vtag) == (0x1234ABCD, 0xABCD)
+    for tag in (-1, 0x10000, 1 << 70, 1.0, None, "1"):
+        with pytest.raises(Inval, match="give a number from 0 to 2"):
+            m.pkthdr.ether_vtag = tag  # type: ignore[assignment]
+    assert m.pkthdr.ether_vtag == 0xABCD
+    m.free()

@@ -350,3 +350,17 @@ def test_whatever_is_done_to_packets_in_line_every_queue_ends(make: Callable[...
             whole(queue, [])
         del m, given, inside, queue, other, queues
         assert pool.out == 0
+
+
+def test_what_ends_the_program_is_raised_when_all_packets_are_free(make: Callable[..., Pool]) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    pool = make()
+    queue = MbufQ()
+    for m in (pool.wrap(bytearray(10), interrupt), pool.getcl()):
+        queue.enqueue(m)
+    del m
+    with pytest.raises(KeyboardInterrupt):
+        queue.drain()
+    assert (len(queue), pool.out) == (0, 0)

@@ -376,3 +376,18 @@ def test_what_comes_into_the_middle_is_searched(pool: Pool) -> None:
     parts[0].next = fresh
     assert buffer.find(b"END") == bytes(buffer).find(b"END") == 1997
     buffer.clear()
+
+
+def test_the_first_bytes_are_seen_in_pieces(pool: Pool) -> None:
+    buffer = SockBuf()
+    assert buffer.views(5, 100) == []
+    buffer.append(pool.getcl().append(b"first"))
+    buffer.append(pool.frombytes(b"x" * 5000, flags=M_EXTPG))
+    buffer.append(pool.wrap(b"last"))
+    for count, size, sizes in ((9, 9999, [5, 4096, 904, 4]), (2, 9999, [5, 4096]), (9, 6, [5, 4096, 904]), (9, 5, [5])):
+        assert [len(view) for view in buffer.views(count, size)] == sizes
+    views = buffer.views(9, 9999)
+    assert b"".join(views) == b"first" + b"x" * 5000 + b"last"
+    assert [view.readonly for view in views] == [False, True, True, True]
+    del views
+    buffer.clear()
