@@ -131,7 +131,8 @@ def closed_meanwhile(scene: Scene) -> None:
 
         race(clusters(pool), clusters(pool), close, seconds=0.06)
         # On a busy machine, that thread may have come too late.
-        close()
+        if not pool.closed:
+            close()
         gc.collect()
         assert (pool.out, pool.vm.used) == (0, 0), f"{pool.out} out, {pool.vm.used} pages"
 

@@ -22,7 +22,6 @@ from mbuf import (
     Pool,
     SockBuf,
     StreamBuffer,
-    compiled,
 )
 
 
@@ -341,7 +340,6 @@ def test_a_buffer_is_made_once(pool: Pool) -> None:
     buffer.clear()
 
 
-@pytest.mark.skipif(not compiled(), reason="uncompiled, there are no fields before __init__")
 def test_a_buffer_that_was_never_made_says_so(pool: Pool) -> None:
     class Mine(SockBuf):
         def __init__(self) -> None:

@@ -279,3 +279,43 @@ def test_what_was_never_made_is_corrupt() -> None:
         audit_zone(zone)
     with pytest.raises(Corrupt, match="there is no keg"):
         audit_keg(keg)
+
+
+@pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("out", "a mbuf is laid by, and handed out"), ("_count", "6 of mbuf count as laid by, and 5 are")],
+)
+def test_a_contradiction_in_the_reserve_is_named(busy: Any, name: str, said: str) -> None:
+    busy.reserve.reinit(5, 3)
+    stock = busy.reserve.zones.mbuf.backend
+    wrong = stock if name == "_count" else stock._first
+    before = getattr(wrong, name)
+    setattr(wrong, name, before + 1)
+    with pytest.raises(Corrupt, match=said):
+        busy.audit()
+    setattr(wrong, name, before)
+    busy.audit()
+    busy.reserve.drain()
+
+
+@pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
+def test_a_contradiction_among_windows_is_named(busy: Any) -> None:
+    fd = os.memfd_create("pages")
+    os.write(fd, bytes(PAGE_SIZE))
+    with busy.file(fd) as file:
+        m = file.getm()
+        (view,) = list(m)
+        (window,) = busy.sfbufs._windows.values()
+        window.index += 1
+        with pytest.raises(Corrupt, match="the window onto page 1 is kept for another page"):
+            busy.audit()
+        window.index -= 1
+        view.release()
+        window.users += 1
+        with pytest.raises(Corrupt, match="the window onto page 0 is in use, and listed as unused"):
+            busy.audit()
+        window.users -= 1
+        busy.audit()
+        m.free()
+    os.close(fd)

@@ -37,6 +37,7 @@ def gib(make: Callable[..., Pool]) -> Pool:
 def test_the_names_are_the_kernels(gib: Pool) -> None:
     names = list(gib.sysctl)
     assert names[:12] == list(gib.sysctl.under("kern.ipc")) == list(gib.sysctl.under("kern")) == NAMES
+    assert gib.sysctl.under(names[0]) == (names[0],)
     assert names[12:] == [*gib.sysctl.under("vm"), "debug.vm_lowmem", "hw.physmem"]
     assert len(names) == len(gib.sysctl) == len(set(names))
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
+from mbuf import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM, Inval
 from mbuf.uma.depot import Depot
 from mbuf.uma.item import Item
 from mbuf.uma.zone import Zone
@@ -136,3 +136,9 @@ def test_a_trim_leaves_what_this_period_has_fetched(make_zone: Make, clock: Any)
     assert (zone.depot.nitems, zone.depot.work().imin) == (128, 80)
     zone.reclaim(UMA_RECLAIM_TRIM)
     assert zone.depot.nitems == 48
+
+
+@pytest.mark.parametrize("entries", [-1, 1 << 20])
+def test_a_bucket_has_no_fewer_items_than_none_and_no_more_than_a_bucket_may(entries: int) -> None:
+    with pytest.raises(Inval, match=f"buckets of {entries} items: give 0 to"):
+        Depot(entries, float)

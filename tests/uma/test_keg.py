@@ -1,6 +1,6 @@
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,7 @@ from mbuf.uma.bucket import Bucket
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.item import Item
 from mbuf.uma.keg import Keg
+from mbuf.uma.waitq import Waiter
 from mbuf.uma.zone import Zone
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -215,3 +216,11 @@ def test_a_keg_is_made_of_a_vm_and_a_class_of_items(vm: Any, kind: Any) -> None:
 def test_a_slab_has_64_items_at_most(size: int) -> None:
     with pytest.raises(Inval, match="for 1 to 64"):
         Keg(Vm(0), "thing", size, 0)
+
+
+def test_only_who_waits_for_pages_leaves_or_has_some() -> None:
+    keg, nobody = Keg(Vm(PAGE_SIZE), "thing", 256, 255), cast(Waiter, None)
+    with pytest.raises(TypeError, match="leave"):
+        keg.leave(nobody)
+    with pytest.raises(TypeError, match="redeem"):
+        keg.redeem(nobody, lambda: None)

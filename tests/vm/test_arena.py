@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from mbuf import compiled
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.arena import Arena, Run
 from mbuf.vm.page import Memory, view_of
@@ -41,3 +42,29 @@ def test_a_mapping_is_held_in_place_for_as_long_as_something_is_in_it() -> None:
     with pytest.raises(BufferError):
         mapping.close()
     view.release()
+
+
+def test_pages_beyond_the_arena_are_not_discarded() -> None:
+    arena = Arena(2)
+    arena.map[:] = b"x" * 2 * PAGE_SIZE
+    for page, count in ((-1, 1), (0, 0), (0, 3), (2, 1)):
+        arena.discard(page, count)
+    assert bytes(arena.map) == b"x" * 2 * PAGE_SIZE
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, the system is asked in C")
+def test_pages_that_the_system_does_not_take_back_are_zeros_all_the_same() -> None:
+    class Locked(bytearray):
+        def madvise(self, *_: object) -> None:
+            raise OSError
+
+    arena = Arena(2)
+    arena.map = Locked(b"x" * 2 * PAGE_SIZE)
+    arena.discard(0, 1)
+    assert arena.map == bytes(PAGE_SIZE) + b"x" * PAGE_SIZE
+
+
+@pytest.mark.parametrize(("offset", "count"), [(-1, 1), (0, -1), (0, 3), (PAGE_SIZE, 2)])
+def test_a_run_is_inside_its_arena(offset: int, count: int) -> None:
+    with pytest.raises(IndexError, match="of an arena of 2 pages"):
+        Run(Arena(2), offset, 0, count)

@@ -383,3 +383,10 @@ def test_the_host_has_memory() -> None:
     vm = Vm.host()
     assert vm.realmem == host_memory() > 0
     assert vm.used == 0
+
+
+def test_the_most_pages_that_were_out_are_remembered() -> None:
+    vm = Vm(10 * PAGE_SIZE)
+    pages = [vm.take(1) for _ in range(3)]
+    vm.give([(page, 1) for page in pages])
+    assert (vm.used, vm.peak) == (0, 3)

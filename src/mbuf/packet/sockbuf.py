@@ -438,7 +438,7 @@ if not cython.compiled:
         """Uncompiled, a buffer is empty before `__init__`, as compiled."""
         sb = object.__new__(cls)
         sb._first = sb._last = None
-        sb._unlinks = sb._partial = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = 0
+        sb._unlinks = sb._partial = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = sb.hiwat = 0
         sb.full = False
         return sb
 
