@@ -197,11 +197,11 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any], list[Wrong]], str]] = {
         lambda pool: [(pool.own.mbuf._caches[0], "free", pool.own.mbuf._caches[0].alloc)],
         "CPU 0 has one bucket for two",
     ),
-    "a cached item out": (lambda pool: [(cached(pool), "out", True)], "an item is cached, and handed out"),
+    "a cached item out": (lambda pool: [more(cached(pool), "state")], "an item is cached, and handed out"),
     "a cached item elsewhere": (lambda pool: [(cached(pool), "home", pool.own.clust)], "cached that is not at home"),
-    "a cached item listed": (lambda pool: [(cached(pool), "listed", True)], "an item is cached, and on its way here"),
+    "a cached item listed": (lambda pool: [(cached(pool), "_behind", pool)], "an item is cached, and on its way here"),
     "a bucket in the list": (
-        lambda pool: [(pool.own.mbuf.depot._first.at(0), "listed", True)],
+        lambda pool: [(pool.own.mbuf.depot._first.at(0), "_behind", pool)],
         "an item is cached, and on its way here",
     ),
     "an empty bucket": (lambda pool: [(pool.own.mbuf.depot._first, "cnt", 0)], "an empty bucket is listed"),
@@ -284,7 +284,7 @@ def test_what_was_never_made_is_corrupt() -> None:
 @pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("out", "a mbuf is laid by, and handed out"), ("_count", "6 of mbuf count as laid by, and 5 are")],
+    [("state", "a mbuf is in the queue, and handed out"), ("_count", "the mbuf queue counts 6 items, and has 5")],
 )
 def test_a_contradiction_in_the_reserve_is_named(busy: Any, name: str, said: str) -> None:
     busy.reserve.reinit(5, 3)
