@@ -121,7 +121,7 @@ def test_a_verb_gives_up_on_a_chain_that_changes_at_each_request(scarce: Scarce,
     chains, n = build(pool), pool.getcl(flags=0).append(b"more")
     m = chains[0]
     before, flags = picture(pool, *chains, n), m.flags
-    with changing(scarce, marking(m)) as asked, pytest.raises(Busy, match=f"^{name}: the chain is changed by others"):
+    with changing(scarce, marking(m)) as asked, pytest.raises(Busy, match=f"^{name}: other code changed the chain"):
         call(m, n)
     assert len(asked) % ROUNDS == 0
     m.clrprotoflags()
@@ -157,7 +157,7 @@ def test_a_header_that_comes_and_goes_lets_nothing_be_prepended(scarce: Scarce) 
             m.move_pkthdr(spare[-1])
             spare.pop().free()
 
-    with changing(scarce, act) as asked, pytest.raises(Busy, match="prepend: the chain is changed"):
+    with changing(scarce, act) as asked, pytest.raises(Busy, match="prepend: other code changed the chain"):
         m.prepend(20)
     assert (len(asked), bytes(m)) == (ROUNDS, b"data")
     free(m, *spare)
@@ -184,7 +184,7 @@ def test_data_is_appended_to_what_is_there_then(scarce: Scarce, less: int) -> No
 
 def test_a_chain_that_grows_shorter_and_shorter_is_not_appended_to(scarce: Scarce) -> None:
     m = scarce.pool.getcl().append(sample(2048))
-    with changing(scarce, lambda: m.adj(-1)), pytest.raises(Busy, match="append: the chain is changed"):
+    with changing(scarce, lambda: m.adj(-1)), pytest.raises(Busy, match="append: other code changed the chain"):
         m.append(b"x" * 2048)
     assert bytes(m) == sample(2048)[: len(m)]
     m.freem()
@@ -201,7 +201,7 @@ def test_tags_that_change_places_are_not_copied(scarce: Scarce) -> None:
         n.tag_unlink(tag)
         n.tag_prepend(tag)
 
-    with changing(scarce, act) as asked, pytest.raises(Busy, match="dup_pkthdr: the chain is changed"):
+    with changing(scarce, act) as asked, pytest.raises(Busy, match="dup_pkthdr: other code changed the chain"):
         m.dup_pkthdr(n)
     assert asked
     assert (m.tags, {tag.id for tag in n.tags}) == ((), {3, 5})
@@ -212,7 +212,10 @@ def test_a_buffer_whose_front_goes_all_the_time_is_not_cut(scarce: Scarce) -> No
     buffer = SockBuf()
     for size in (100, 2000):
         buffer.append(scarce.pool.getcl().append(sample(size)))
-    with changing(scarce, lambda: buffer.drop(1)) as asked, pytest.raises(Busy, match="take: the chain is changed"):
+    with (
+        changing(scarce, lambda: buffer.drop(1)) as asked,
+        pytest.raises(Busy, match="take: other code changed the chain"),
+    ):
         buffer.take(1000)
     assert (len(asked), len(buffer)) == (ROUNDS, 2100 - ROUNDS)
     buffer.clear()

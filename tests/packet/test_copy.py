@@ -376,3 +376,12 @@ def test_the_verbs_need_an_open_pool(make: Callable[..., Pool]) -> None:
             verb()
     assert bytes(m) == b"x"
     m.free()
+
+
+@pytest.mark.parametrize("flags", [0, M_EOR])
+def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags: int) -> None:
+    m = pool.getcl(flags=flags).append(b"data")
+    with pytest.raises(Inval, match="no packet header"):
+        m.copypacket()
+    assert (pool.out, m.refcnt) == (1, 1)
+    m.free()

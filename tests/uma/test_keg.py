@@ -220,7 +220,7 @@ def test_a_slab_has_64_items_at_most(size: int) -> None:
 
 def test_only_who_waits_for_pages_leaves_or_has_some() -> None:
     keg, nobody = Keg(Vm(PAGE_SIZE), "thing", 256, 255), cast(Waiter, None)
-    with pytest.raises(TypeError, match="leave"):
-        keg.leave(nobody)
-    with pytest.raises(TypeError, match="redeem"):
-        keg.redeem(nobody, lambda: None)
+    with pytest.raises(TypeError, match="dequeue"):
+        keg.dequeue(nobody)
+    with pytest.raises(TypeError, match="use_grant"):
+        keg.use_grant(nobody, lambda: None)

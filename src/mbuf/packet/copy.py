@@ -128,7 +128,7 @@ def copym(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> 
 def copypacket(m: Chain, how: int, deadline: float | None) -> Any:
     """Return a new packet of the same bytes, with the same room before them. See m_copypacket."""
     check_alive(m)
-    n = _share_one(m, 0, M_COPYALL, how, deadline) if m._next is None else None
+    n = _share_one(m, 0, M_COPYALL, how, deadline) if m._next is None and m.bits & M_PKTHDR else None
     return _duplicate(m, 0, M_COPYALL, True, how, deadline) if n is None else n
 
 
