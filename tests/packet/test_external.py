@@ -1079,6 +1079,6 @@ def test_what_others_count_is_not_kept_by_an_mbuf_that_was_freed(pool: Pool) -> 
 
 def test_a_count_of_uses_is_made_once() -> None:
     refs = RefCount(3)
-    with pytest.raises(Inval, match="a RefCount can't be made a second time"):
+    with pytest.raises(Inval, match="a RefCount can't be initialized again"):
         refs.__init__(2)  # type: ignore[misc]
     assert refs.count == 3
