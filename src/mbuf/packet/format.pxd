@@ -1,4 +1,5 @@
 cimport cython
+from cpython.list cimport PyList_GET_ITEM
 
 cdef Py_ssize_t _MAX, _SLOTS
 
@@ -17,7 +18,6 @@ cdef class Formats:
 
     @cython.locals(found=Format)
     cdef Format find(self, text)
-    cdef Format last_at(self, Py_ssize_t slot)
 
 
 cdef Formats FORMATS
@@ -28,7 +28,7 @@ cdef inline Py_ssize_t slot_of(object text) noexcept:
 
 
 cdef inline Format format_of(object text):
-    cdef Format found = FORMATS.last_at(slot_of(text))
+    cdef Format found = <Format>PyList_GET_ITEM(FORMATS._recent, slot_of(text))
     if found is not None and found.text is text:
         return found
     return FORMATS.find(text)

@@ -60,11 +60,6 @@ class Formats:
         self._recent[slot_of(text)] = found
         return found
 
-    def last_at(self, slot: int) -> Format | None:
-        """Return the format of that slot that was used last, or None."""
-        format: Format | None = self._recent[slot]
-        return format
-
 
 FORMATS = Formats()
 
@@ -77,5 +72,5 @@ if not cython.compiled:
 
     def format_of(text: Any) -> Format:
         """Return the `Format` of a text, in the syntax of `struct`."""
-        found = FORMATS.last_at(slot_of(text))
+        found: Any = FORMATS._recent[slot_of(text)]
         return found if found is not None and found.text is text else FORMATS.find(text)

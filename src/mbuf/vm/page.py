@@ -194,7 +194,8 @@ class Memory(Releasable):
 
     def read(self, offset: cython.Py_ssize_t, count: cython.Py_ssize_t) -> bytes:
         """Copy bytes out."""
-        self._check(offset, count)
+        if offset < 0 or count < 0 or offset > self.size - count:
+            self._check(offset, count)
         if cython.compiled:
             data: bytes = self.ptr[offset : offset + count]
             return data
