@@ -1,8 +1,29 @@
 # cython: boundscheck=False, wraparound=False
-"""Clusters that lie ready for the kernel to write messages into.
+"""Clusters that are posted for the kernel to write messages into, and how they are laid out.
 
-Laid out so that datagrams end where mbufs do, once their size is known. When the pool refuses, fewer are armed. What
-is armed is nobody's but its port's.
+A message is what one slot of recvmmsg receives: a datagram, or, with GRO, up to 64 KiB of datagrams of one size, which
+the kernel has joined. Each message has a row of mbufs, its pieces; the kernel fills them one after the other. `_rooms`
+is how many bytes of each piece it may fill:
+
+    datagrams of unknown size    2048   16384   16384   16384   16384
+    datagrams of 1400 bytes      1400   15400   15400   15400   15400      one, then eleven in each cluster
+    small clusters only          1400    1400    1400   ...                one in each cluster
+
+1. The first piece is a small cluster, so that a datagram that comes alone takes 2 KiB. The others are large: 64 KiB
+   then takes 5 mbufs instead of 32.
+2. The size of the datagrams is known only after a receive. If two receives in a row have brought the same size, the
+   port has the rest laid out for it (`_lay`): each room is the largest multiple of the size that fits into the
+   cluster, so that no datagram lies in two mbufs. `Mbuf.segment` then needs one mbuf for each datagram, and copies
+   nothing: the first datagram of a cluster keeps the mbuf that was posted, the others share its storage. A wrong guess
+   costs a second mbuf for some datagrams.
+3. With small clusters only, and one datagram in each (`_alone`), nothing is shared, and packets can be written.
+4. Mbufs stay posted from one receive to the next. `_arm` completes the first `want` messages; the list of a message
+   has its first piece last, because a receive takes pieces from the front.
+5. If the pool refuses large clusters, all are small from then on. If it refuses small ones, fewer messages are
+   complete, down to none; a message may take over pieces that the last ones have already (`_borrow`), so that a few
+   clusters still make one message. Nothing waits, and no datagram is lost by it: it stays in the socket.
+6. A posted mbuf belongs to the port alone. It is handed out when its bytes are there, or freed by `_empty`: when the
+   port is closed or rests, or when the layout changes.
 """
 
 from __future__ import annotations
