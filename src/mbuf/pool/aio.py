@@ -125,8 +125,8 @@ def _attempt(a: Allocator, request: Callable[[], _Got]) -> _Got | None:
 async def _wait(a: Allocator, zone: Zone, request: Callable[[], _Got], deadline: float | None) -> _Got:
     """What `request` returns, as soon as the zone has what it needs."""
     got = _attempt(a, request)
-    loop = asyncio.get_running_loop()
     while got is None:
+        loop = asyncio.get_running_loop()
         granted: asyncio.Future[None] = loop.create_future()
         waiter = AsyncWaiter(zone, partial(_wake, loop, granted))
         try:
