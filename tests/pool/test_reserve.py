@@ -3,8 +3,10 @@
 import asyncio
 import copy
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,8 @@ from mbuf import (
     Pool,
     Vm,
 )
+from mbuf.pool import reserve
+from mbuf.pool.stock import Stock
 
 Few = Callable[..., dict[str, int]]
 
@@ -300,6 +304,138 @@ def test_nothing_comes_in_while_the_reserve_changes(make: Callable[..., Pool]) -
         pool.reserve.finish()
     pool.reserve.drain()
     assert (pool.out, pool.close(), pool.vm.used) == (0, 0, 0)
+
+
+def test_a_closed_pool_sets_nothing_aside(make: Callable[..., Pool]) -> None:
+    pool = make()
+    pool.close()
+    with pytest.raises(Inval, match="reserve: this pool was closed meanwhile"):
+        pool.reserve.reinit(0, 0)
+    assert (levels(pool), pool.reserve.zones, pool.out) == ((0, 0), None, 0)
+    pool.audit()
+
+
+@pytest.mark.parametrize("other", ["reinit", "drain"])
+def test_a_reinit_that_waited_changes_nothing_where_another_call_was_first(
+    pool: Pool, spawn: Callable[..., Any], eventually: Callable[..., None], other: str
+) -> None:
+    pool.reserve.reinit(1, 0)
+    taken = pool.getcl_bulk(10)
+    waiter = spawn(lambda: pool.reserve.reinit(4, 1, how=M_WAITOK, timeout=20))
+    eventually(lambda: pool.zones.clust.limiter.waiters)
+    if other == "reinit":
+        pool.reserve.reinit(2, 0)
+    else:
+        pool.reserve.drain()
+    taken.pop().free()
+    with pytest.raises(Busy, match="another reinit or drain came while this one waited: call it again"):
+        waiter.done()
+    left = 2 if other == "reinit" else 0
+    assert (levels(pool), pool.out) == ((left, 0), left + 9)
+    pool.audit()
+    pool.free_bulk(taken)
+
+
+def test_a_reinit_that_finds_no_memory_for_its_queues_gives_back_what_it_took(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    pool.reserve.reinit(2, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(reserve, "Stock", no_memory)
+        with pytest.raises(MemoryError):
+            pool.reserve.reinit(7, 5)
+    assert (levels(pool), pool.out) == ((2, 1), 2)
+    pool.audit()
+    pool.reserve.reinit(40, 10)
+    assert (levels(pool), pool.out) == ((40, 10), 40)
+
+
+def test_no_other_call_changes_a_reserve_in_the_middle_of_a_reinit(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def come_in(*args: Any) -> Stock:
+        for call in (pool.reserve.drain, lambda: pool.reserve.reinit(3, 3), pool.reserve.start):
+            with pytest.raises(Busy) as caught:
+                call()
+            told.append(str(caught.value))
+        return Stock(*args)
+
+    pool.reserve.reinit(2, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(reserve, "Stock", come_in)
+        pool.reserve.reinit(5, 4)
+    assert told == [
+        f"reserve: {verb} while another call changes it: call {verb} again after that"
+        for verb in ("drain", "reinit", "start")
+    ]
+    assert (levels(pool), pool.reserve.started, pool.out) == ((5, 4), False, 5)
+    pool.audit()
+
+
+class Handler(logging.Handler):
+    """A handler of the log that does something at the first line."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        super().__init__()
+        self.do = [do]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.do:
+            self.do.pop()()
+
+
+@pytest.fixture
+def on_log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Has a handler of the log do something at the next line."""
+    log, handlers = logging.getLogger("mbuf"), []
+    caplog.set_level(logging.INFO, "mbuf")
+
+    def on_log(do: Callable[[], object]) -> None:
+        handlers.append(Handler(do))
+        log.addHandler(handlers[-1])
+
+    yield on_log
+    for handler in handlers:
+        log.removeHandler(handler)
+
+
+@pytest.mark.parametrize("other", ["start", "drain"])
+def test_a_start_finds_that_the_handler_of_its_line_has_changed_the_reserve(
+    pool: Pool, on_log: Callable[..., None], other: str
+) -> None:
+    pool.reserve.reinit(2, 1)
+    on_log(getattr(pool.reserve, other))
+    with pytest.raises(Busy, match="reserve: the log's handler has changed it"):
+        pool.reserve.start()
+    if other == "start":
+        assert (levels(pool), pool.reserve.started) == ((2, 1), True)
+        pool.reserve.finish()
+    else:
+        assert (levels(pool), pool.reserve.started, pool.out) == ((0, 0), False, 0)
+    pool.audit()
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_finish_finds_that_the_handler_of_its_line_has_changed_the_reserve(
+    pool: Pool, on_log: Callable[..., None], drained: bool
+) -> None:
+    def change() -> None:
+        pool.reserve.finish()
+        if drained:
+            pool.reserve.drain()
+
+    pool.reserve.reinit(2, 1)
+    pool.reserve.start()
+    on_log(change)
+    with pytest.raises(Busy, match="reserve: the log's handler has changed it"):
+        pool.reserve.finish()
+    left = (0, 0) if drained else (2, 1)
+    assert (levels(pool), pool.reserve.started, pool.out) == (left, False, left[0])
+    pool.audit()
+    pool.getcl().free()
 
 
 def test_a_reserve_has_no_copy(pool: Pool) -> None:
