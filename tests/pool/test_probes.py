@@ -315,3 +315,33 @@ def test_a_closed_pool_tells_nobody(make: Make) -> None:
     pool.probes.attach("m-free", print)
     pool.close()
     assert not pool.probes.on
+
+
+@pytest.mark.parametrize("verb", ["get", "gethdr", "getcl"])
+def test_a_listener_ends_the_program_also_where_there_is_no_mbuf(make: Make, few: Few, verb: str) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    pool = make(few())
+    taken = pool.getcl_bulk(10) + [pool.get() for _ in range(40)]
+    with pool.probes.attached(f"m-{verb}", end), pytest.raises(KeyboardInterrupt) as caught:
+        getattr(pool, verb)()
+    assert isinstance(caught.value.__context__, NoBufs)
+    assert (pool.out, pool.stat().refused) == (50, 1)
+    pool.audit()
+    pool.free_bulk(taken)
+
+
+@pytest.mark.parametrize("verb", ["get", "gethdr", "getcl", "getjcl"])
+@pytest.mark.parametrize("freed", [False, True])
+def test_an_mbuf_is_freed_once_whose_listener_ends_the_program(make: Make, verb: str, freed: bool) -> None:
+    def end(*args: Any) -> None:
+        if freed:
+            args[-1].free()
+        raise KeyboardInterrupt
+
+    pool = make()
+    with pool.probes.attached(f"m-{verb}", end), pytest.raises(KeyboardInterrupt):
+        getattr(pool, verb)()
+    assert (pool.out, pool.stat().drops) == (0, 0)
+    pool.audit()

@@ -293,6 +293,7 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
             mine: Mbuf = cython.cast(Mbuf, m)
             if mine.alive:
                 free_chain(mine)
+                run_releases()
         raise
 
 
