@@ -408,6 +408,23 @@ def test_many_wait_and_all_are_served(small: Small) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("size", [1, 168])
+def test_a_chain_of_few_bytes_waits_for_an_mbuf_alone(small: Small, size: int) -> None:
+    pool = small()
+
+    async def main() -> None:
+        taken = all_of(pool.get)
+        (task,) = await waiting(pool.agetm2(size))
+        taken.pop().free()
+        m = await task
+        assert (m.flags, m.size, m.next, pool.zones.clust.used) == (M_PKTHDR, 168, None, 0)
+        m.freem()
+        pool.free_bulk(taken)
+
+    run(main)
+    pool.audit()
+
+
 def test_nothing_is_lost_whoever_gives_up(small: Small) -> None:
     """Tasks and threads that wait and give up at random, and one pool of ten clusters."""
     pool = small()

@@ -19,7 +19,9 @@ from mbuf import (
     NoBufs,
     NoMemory,
     Pool,
+    compiled,
 )
+from mbuf.pool import allocator
 
 Few = Callable[..., dict[str, int]]
 Small = Callable[..., Pool]
@@ -355,6 +357,37 @@ def test_an_mbuf_that_changed_while_a_cluster_was_waited_for_gets_none(
         assert m.ext is not None
         m.free()
     pool.free_bulk(taken)
+
+
+@pytest.mark.parametrize("verb", ["getjcl", "get2"])
+def test_an_mbuf_that_a_listener_has_freed_is_not_freed_again_where_there_is_no_cluster(
+    small: Small, verb: str
+) -> None:
+    pool = small(jumbop=2)
+    taken = [pool.getjcl(size=J) for _ in range(2)]
+    with pool.probes.attached("m-init", lambda m, *_: m.free()), pytest.raises(NoBufs, match="mbuf_jumbo_page"):
+        pool.getjcl(size=J) if verb == "getjcl" else pool.get2(J)
+    assert (pool.out, pool.stat().drops, pool.zones.jumbop.used) == (2, 0, 2)
+    pool.audit()
+    pool.free_bulk(taken)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only C can call these")
+def test_neither_a_zone_nor_an_mbuf_may_be_none(pool: Pool) -> None:
+    a: Any = pool._allocator
+    nothing: Any = None
+    calls: dict[str, Callable[[], object]] = {
+        "jumbo: give a zone": lambda: allocator.jumbo(a, nothing, M_NOWAIT, MT_DATA, 0, None),
+        "second_try: give a zone": lambda: allocator.second_try(a, nothing, M_NOWAIT),
+        "refusal: give a zone": lambda: allocator.refusal(a, nothing),
+    }
+    for said, call in calls.items():
+        with pytest.raises(TypeError, match=said):
+            call()
+    with pytest.raises(Inval, match="clget: give an mbuf to attach a cluster to"):
+        allocator.clget(a, nothing, M_NOWAIT, None)
+    assert (pool.out, pool.stat().refused) == (0, 0)
+    pool.audit()
 
 
 # Several CPUs.

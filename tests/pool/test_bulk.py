@@ -7,7 +7,23 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_BCAST, M_EXT, M_PKTHDR, MCLBYTES, MJUM16BYTES, MT_CONTROL, Freed, Inval, NoBufs, Pool, Vm
+from mbuf import (
+    M_BCAST,
+    M_EXT,
+    M_PKTHDR,
+    MCLBYTES,
+    MJUM16BYTES,
+    MT_CONTROL,
+    Busy,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    Pool,
+    Vm,
+    compiled,
+)
+from mbuf.pool import bulk
 from packet.picture import mbufs
 
 Small = Callable[..., Pool]
@@ -141,6 +157,47 @@ def test_a_probe_that_ends_the_program_does_so_when_all_is_free(pool: Pool) -> N
         pool.free_bulk(packets)
     pool.probes.detach("m-free", end)
     assert (packets, pool.out) == ([], 0)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_list_with_a_packet_that_is_about_to_be_freed_is_left_alone(pool: Pool, at: int) -> None:
+    told: list[str] = []
+
+    def free_too(m: Mbuf) -> None:
+        packets = [*others[:at], m, *others[at:]]
+        before = list(packets)
+        with pytest.raises(Busy) as caught:
+            pool.free_bulk(packets)
+        assert packets == before
+        told.append(str(caught.value))
+
+    first, others = pool.getcl(), pool.getcl_bulk(2)
+    with pool.probes.attached("m-free", free_too):
+        first.free()
+    assert told == [f"free_bulk: packet {at} of the list is about to be freed; nothing was freed now"]
+    assert pool.out == 2
+    pool.audit()
+    pool.free_bulk(others)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, no other thread gets in between")
+def test_what_another_thread_does_after_a_list_was_checked_is_seen(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    singles = bulk.singles
+
+    def late(packets: list[Any]) -> int:
+        count = singles(packets)
+        packets[1].free()
+        packets[2].next = tail
+        return count
+
+    packets, tail = pool.getcl_bulk(4), pool.get_row(2)
+    monkeypatch.setattr(bulk, "singles", late)
+    with pytest.raises(Freed, match="1 of 4 packets were freed by a free routine or a listener of another one"):
+        pool.free_bulk(packets)
+    assert (packets, pool.out, pool.stat().drops) == ([], 0, 0)
+    with pytest.raises(Freed):
+        tail.free()
+    pool.audit()
 
 
 def test_whole_chains_are_freed_in_bulk(pool: Pool) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, M_EXTPG, M_NOWAIT, M_RDONLY, M_WAITOK, MT_DATA, Inval, NoBufs, NoMemory, Pool
+from mbuf import M_EXT, M_EXTPG, M_NOWAIT, M_RDONLY, M_WAITOK, MT_DATA, Inval, NoBufs, NoMemory, Pool, compiled
 from mbuf.const import EPG_FLAG_ANON
+from mbuf.pool import extpg
 
 BAD = (-1, 2**31, 2**63, 2**64, -(2**63) - 1)
 
@@ -108,3 +109,13 @@ def test_a_closed_pool_gives_no_page_and_takes_them_back(make: Callable[..., Poo
     m.free()
     other.free()
     assert (pool.out, pool.vm.used) == (0, 0)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only C can call it")
+def test_without_a_source_or_a_supply_there_is_no_mbuf(pool: Pool) -> None:
+    a: Any = pool._allocator
+    for source, supply in ((None, pool.pages), (a, None)):
+        with pytest.raises(TypeError, match="alloc_ext_pgs: give a source of mbufs and a supply of pages"):
+            extpg.alloc_ext_pgs(source, supply, M_NOWAIT, None, None, None)  # type: ignore[arg-type]
+    assert (pool.out, pool.pages.used) == (0, 0)
+    pool.audit()
