@@ -1,5 +1,6 @@
 """The books of a pool agree, whatever is done with it; and where they don't, the audit says so."""
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -123,7 +124,7 @@ class Holder:
         self.m = m
 
 
-@pytest.mark.parametrize("how", ["rcvif", "tag", "lent", "routine", "list"])
+@pytest.mark.parametrize("how", ["rcvif", "tag", "lent", "routine", "list", "header", "a tag held"])
 def test_circles_that_nobody_collects_are_found(busy: Pool, how: str) -> None:
     m = busy.gethdr()
     if how == "rcvif":
@@ -141,6 +142,14 @@ def test_circles_that_nobody_collects_are_found(busy: Pool, how: str) -> None:
         del lent
     elif how == "routine":
         m.extadd(bytearray(10), lambda x: None, Holder(m))
+    elif how == "header":
+        n = busy.gethdr()
+        n.pkthdr.rcvif = Holder(m)
+        m.pkthdr.rcvif = Holder(n.pkthdr)
+        m.next = n
+        del n
+    elif how == "a tag held":
+        m.pkthdr.rcvif = Holder(busy.tag_alloc(1, 2, Holder(m)))
     else:
         n = busy.gethdr()
         n.pkthdr.rcvif = [Holder(m)]
@@ -160,6 +169,30 @@ def test_what_holds_no_circle_is_none(busy: Pool) -> None:
     assert not busy.audit(cycles=True).cycles
     del keeper
     m.free()
+
+
+def test_neither_a_freed_mbuf_nor_a_frame_makes_a_circle(busy: Pool) -> None:
+    def failed() -> BaseException:
+        m = busy.gethdr()
+        m.pkthdr.rcvif = Holder(None)
+        kept.append(m)
+        try:
+            raise ValueError
+        except ValueError as error:
+            return error
+
+    kept: list[Any] = []
+    error = failed()
+    assert error.__traceback__ is not None
+    frame = error.__traceback__.tb_frame
+    assert (gc.is_tracked(frame), frame.f_locals["m"]) == (True, kept[0])
+    freed = busy.gethdr()
+    freed.free()
+    holders = [Holder(freed), Holder(error), frame]
+    assert busy.audit(cycles=True).cycles == ()
+    del holders, frame, error
+    kept.pop().free()
+    assert busy.out == 0
 
 
 #: An attribute of an object, and a value for it that can't be right.
@@ -225,6 +258,10 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any], list[Wrong]], str]] = {
     "items cut": (
         lambda pool: [more(pool.own.mbuf, "_allocs"), more(pool.own.mbuf.limiter, "items")],
         "items are cut from it, and its zones know of",
+    ),
+    "clusters of packets": (
+        lambda pool: [more(pool.own.clust, "_frees", 1000), more(pool.own.clust.limiter, "in_transit", 1000)],
+        "packets are cached, each with a cluster, and -[0-9]+ clusters are out",
     ),
     "a charge granted": (
         lambda pool: [more(pool.own.mbuf.limiter._prepaid, "count")],
