@@ -171,7 +171,7 @@ def test_what_holds_no_circle_is_none(busy: Pool) -> None:
     m.free()
 
 
-def test_neither_a_freed_mbuf_nor_a_frame_makes_a_circle(busy: Pool) -> None:
+def test_neither_a_bare_nor_a_freed_mbuf_nor_a_frame_makes_a_circle(busy: Pool) -> None:
     def failed() -> BaseException:
         m = busy.gethdr()
         m.pkthdr.rcvif = Holder(None)
@@ -186,11 +186,12 @@ def test_neither_a_freed_mbuf_nor_a_frame_makes_a_circle(busy: Pool) -> None:
     assert error.__traceback__ is not None
     frame = error.__traceback__.tb_frame
     assert (gc.is_tracked(frame), frame.f_locals["m"]) == (True, kept[0])
-    freed = busy.gethdr()
+    bare, freed = busy.get(), busy.gethdr()
     freed.free()
-    holders = [Holder(freed), Holder(error), frame]
+    holders = [Holder(bare), Holder(freed), Holder(error), frame]
     assert busy.audit(cycles=True).cycles == ()
     del holders, frame, error
+    bare.free()
     kept.pop().free()
     assert busy.out == 0
 

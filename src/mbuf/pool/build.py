@@ -98,7 +98,6 @@ def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbu
 
 
 def _unwrap(m: Mbuf) -> None:
-    """The free routine of `wrap`."""
-    ext = m.ext
-    if ext is not None:
-        ext.arg1(ext.arg2)
+    """The free routine of `wrap`: the storage that it is called for has its function and its object as arguments."""
+    ext: Any = m.ext
+    ext.arg1(ext.arg2)
