@@ -146,26 +146,27 @@ def test_without_a_thread_to_be_had_the_next_ring_tries_again(
 
 
 def test_two_that_ring_at_once_start_one_worker(make: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = make().reclaim
+
     class Taken:
         """A lock that another thread was the first to take, which has started the worker."""
 
         def __enter__(self) -> None:
-            reclaim._busy = True
+            calls._busy = True
 
         def __exit__(self, *_: object) -> None:
             pass
 
-    reclaim = make().reclaim
-    reclaim.by_hand = False
-    reclaim.drains.register(nothing)
+    calls.by_hand = False
+    calls.drains.register(nothing)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
-        patch.setattr(reclaim, "_lock", Taken())
-        reclaim.trigger("mbuf")
-        assert reclaim._busy
+        patch.setattr(calls, "_lock", Taken())
+        calls.trigger("mbuf")
+        assert calls._busy
     # What was asked for is not lost: the other one's worker serves it.
-    reclaim._busy = False
-    assert (reclaim.run(), reclaim.drains.count) == (1, 1)
+    calls._busy = False
+    assert (calls.run(), calls.drains.count) == (1, 1)
 
 
 def test_a_limit_that_is_hit_rings(make: Callable[..., Pool], few: Few) -> None:
