@@ -45,12 +45,8 @@ class Pages(ItemOwner):
         if self.keg.closed:
             raise Inval("pages: this pool is closed")
         bucket = Bucket(1)
-        try:
-            self.keg.take(bucket, 1, how, deadline)
-        except BaseException:
-            if bucket.cnt:
-                self.keg.give(bucket.pop())
-            raise
+        # For one item, it raises only while the bucket is empty.
+        self.keg.take(bucket, 1, how, deadline)
         if not bucket.cnt:
             raise self.keg.denied()
         page = bucket.pop()

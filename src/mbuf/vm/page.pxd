@@ -35,7 +35,6 @@ cdef class Memory(Releasable):
     cdef void release_view(self) noexcept
     cpdef bytes read(self, Py_ssize_t offset, Py_ssize_t count)
     cpdef write(self, Py_ssize_t offset, data, Py_ssize_t skip, Py_ssize_t count)
-    cpdef Py_ssize_t fit(self, Py_ssize_t offset, Py_ssize_t room, data) except -1
     cpdef copy(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count)
     cdef void move(self, Py_ssize_t offset, Memory other, Py_ssize_t start, Py_ssize_t count) noexcept
     cdef void store(self, Py_ssize_t offset, BufferExport export, Py_ssize_t start, Py_ssize_t count) noexcept

@@ -170,7 +170,7 @@ class Memory(Releasable):
     def release_view(self) -> None:
         """Compiled: count one view less."""
         self.exports -= 1
-        if self.exports == 0 and self.held:
+        if cython.compiled and self.exports == 0 and self.held:
             self.held = False
             self.gone = True
             release_later(self)
@@ -220,25 +220,6 @@ class Memory(Releasable):
             if skip < 0 or count < 0 or skip > view.nbytes - count:
                 raise IndexError("data is shorter than the bytes asked for")
             memoryview(self.raw).cast("B")[offset : offset + count] = view.cast("B")[skip : skip + count]
-
-    def fit(self, offset: cython.Py_ssize_t, room: cython.Py_ssize_t, data: Any) -> int:
-        """Write all of data's buffer if it has at most `room` bytes. Returns how many bytes it has."""
-        self._check_free(offset, room)
-        if cython.compiled:
-            source = cython.declare(Py_buffer)
-            PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
-            size: cython.Py_ssize_t = source.len
-            if 0 < size <= room:
-                memmove(self.ptr + offset, source.buf, size)
-            PyBuffer_Release(cython.address(source))
-        else:
-            view = memoryview(data)
-            if not view.c_contiguous:
-                raise BufferError("the buffer isn't contiguous: pass bytes(data)")
-            size = view.nbytes
-            if size <= room:
-                memoryview(self.raw).cast("B")[offset : offset + size] = view.cast("B")
-        return int(size)
 
     def move(
         self, offset: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
@@ -302,11 +283,10 @@ class Memory(Releasable):
                     return at
         else:
             whole = memoryview(self.raw).cast("B")[: self.size // 4 * 4]
-            if whole == word.to_bytes(4, sys.byteorder) * (self.size // 4):
-                return -1
-            for n, value in enumerate(whole.cast("I")):
-                if value != word:
-                    return n * 4
+            if whole != word.to_bytes(4, sys.byteorder) * (self.size // 4):
+                for n, value in enumerate(whole.cast("I")):
+                    if value != word:
+                        return n * 4
         return -1
 
 
