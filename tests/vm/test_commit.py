@@ -167,3 +167,10 @@ def test_a_fork_takes_the_lock_once_more_where_its_thread_has_it() -> None:
 def test_what_is_listed_ends_by_itself() -> None:
     with pytest.raises(NotImplementedError):
         Releasable().on_release()
+
+
+def test_an_object_that_a_finalizer_has_released_is_not_released_again(log: list[str]) -> None:
+    commit.release_later(Thing(log, "a"))
+    _run_releases()
+    assert commit._release_one() is None
+    assert (log, latch().pending, commit.has_listed()) == (["a"], 0, False)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import Busy, Inval
+from mbuf import Busy, Inval, compiled
 from mbuf.vm.event import EVENTHANDLER_PRI_ANY, EVENTHANDLER_PRI_FIRST, EVENTHANDLER_PRI_LAST, Event
 
 
@@ -83,6 +83,37 @@ def test_listeners_that_never_stay_the_same_are_busy() -> None:
     with pytest.raises(Busy, match="deregister"):
         event.deregister(len)
     assert event
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only a finalizer comes in between")
+@pytest.mark.parametrize(("others", "rounds"), [(0, 1), (1, 2), (63, 64)])
+def test_a_listener_is_registered_once_however_often_the_list_changes_under_it(
+    monkeypatch: pytest.MonkeyPatch, others: int, rounds: int
+) -> None:
+    event = Event()
+    replace = Event._replace
+    tried: list[int] = []
+
+    def late(self: Event, before: Any, after: Any) -> bool:
+        tried.append(1)
+        if len(tried) <= others:
+            replace(self, before, (*before, (20000, len)))
+        return replace(self, before, after)
+
+    monkeypatch.setattr(Event, "_replace", late)
+    event.register(print)
+    assert len(tried) == rounds
+    assert [fn for _, fn in event._listeners] == [print] + [len] * others
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only a finalizer comes in between")
+def test_a_listener_for_which_the_list_never_stays_the_same_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = Event()
+    tried: list[int] = []
+    monkeypatch.setattr(Event, "_replace", lambda *_: bool(tried.append(1)))
+    with pytest.raises(Busy, match="^register: other threads keep changing the listeners: try again$"):
+        event.register(print)
+    assert (len(tried), bool(event)) == (64, False)
 
 
 def test_every_invocation_counts_also_one_that_nobody_hears() -> None:

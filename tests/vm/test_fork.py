@@ -2,6 +2,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,3 +123,15 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child(spawn: Spawn) -> 
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     worker.done()
+
+
+def test_a_lock_that_goes_while_the_others_are_acquired_is_left_out() -> None:
+    fork = Fork()
+    lock = threading.RLock()
+    references = [lambda: None, lambda: lock]
+    fork._locks = SimpleNamespace(valuerefs=lambda: references)  # type: ignore[assignment]
+    fork.before()
+    assert fork._held == [lock]
+    assert not is_free(lock)
+    fork.release()
+    assert is_free(lock)

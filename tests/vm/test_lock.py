@@ -97,3 +97,19 @@ def test_a_free_lock_makes_nobody_wait() -> None:
         with lock:
             assert not lock.enter()
     assert lock.waits == 0
+
+
+def test_a_deferred_function_that_another_thread_took_is_not_called_again() -> None:
+    class Taken(list[Any]):
+        """A list that was not empty just now; another thread has taken the last one since."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    lock = Lock()
+    lock._deferred = Taken()
+    with lock:
+        pass
+    assert lock.enter()
+    lock.leave()
+    assert lock._deferred == []

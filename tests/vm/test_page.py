@@ -131,3 +131,10 @@ def test_memory_of_a_vm_is_where_the_vm_says() -> None:
     made.write(0, b"here", 0, 4)
     assert bytes(arena.map[offset + PAGE_SIZE :][:4]) == b"here"
     vm.give([(page, 2)])
+
+
+def test_only_contiguous_bytes_are_written() -> None:
+    made = memory(16)
+    with pytest.raises(BufferError, match="contiguous"):
+        made.write(0, memoryview(b"abcdefgh")[::2], 0, 4)
+    assert made.read(0, 16) == bytes(16)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mbuf import PAGE_SIZE, Freed, Inval
+from mbuf import PAGE_SIZE, Corrupt, Freed, Inval
 from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import SfBufs
 
@@ -139,3 +139,34 @@ def test_only_a_regular_file_has_pages(kind: str, tmp_path: Path) -> None:
     os.close(fd)
     if end is not None:
         os.close(end)
+
+
+def test_a_file_that_is_dropped_once_too_often_is_corrupt(make: Make) -> None:
+    file = make(b"x")
+    file.take()
+    file.drop()
+    with pytest.raises(Corrupt, match="^file: dropped more often than taken$"):
+        file.drop()
+    assert (file.users, opened(file.fd)) == (0, True)
+    file.close()
+
+
+def test_a_file_whose_descriptor_is_closed_maps_no_page(make: Make) -> None:
+    windows = SfBufs()
+    file = make(b"x", windows)
+    file.close()
+    with pytest.raises(Freed, match="^file: the pages were freed while they were read$"):
+        file.window(0)
+    assert (file.users, windows.mapped) == (0, 0)
+
+
+def test_the_descriptor_of_a_file_is_closed_once(make: Make) -> None:
+    file = make(b"x")
+    fd = file.fd
+    file.close()
+    # The number belongs to something else from now on.
+    os.dup2(1, fd)
+    file.share()
+    file.drop()
+    assert (file.fd, file.users, opened(fd)) == (-1, 0, True)
+    os.close(fd)

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mbuf import compiled
 from mbuf.const import PAGE_SIZE
+from mbuf.vm import scan
 from mbuf.vm.arena import Arena, Run
 from mbuf.vm.page import Memory
 from mbuf.vm.scan import copy_out, find, search, sum16
@@ -65,6 +67,19 @@ def test_bytes_may_be_poured_into_where_they_are() -> None:
     made.write(0, b"0123456789abcdef", 0, 16)
     copy_out(made, 0, 8, memoryview(arena.map)[:16], 3)
     assert made.read(0, 16) == b"01201234567bcdef"
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only C calls these")
+@pytest.mark.parametrize(("at", "good"), [(0, True), (5, True), (6, False), (8, False), (-1, False)])
+def test_new_bytes_are_set_where_there_is_room_for_them(at: int, good: bool) -> None:
+    whole = scan.new_bytes(8)
+    if good:
+        scan.set_bytes(whole, at, memory(b"01234567"), 2, 3)
+        assert whole == bytes(at) + b"234" + bytes(5 - at)
+    else:
+        with pytest.raises(IndexError, match=f"^3 bytes at {at} of 8$"):
+            scan.set_bytes(whole, at, memory(b"01234567"), 2, 3)
+        assert whole == bytes(8)
 
 
 # Summed.

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from mbuf import PAGE_SIZE, Inval, NoBufs, ReadOnly
+from mbuf import PAGE_SIZE, Corrupt, Inval, NoBufs, ReadOnly, compiled
 from mbuf.vm.arena import Arena, Run
 from mbuf.vm.page import view_of
 from mbuf.vm.pagefile import PageFile
-from mbuf.vm.sfbuf import NSFBUFS, SfBufs
+from mbuf.vm.sfbuf import NSFBUFS, SfBuf, SfBufs
 
 Open = Callable[..., PageFile]
 #: The byte that all of a page are.
@@ -197,3 +197,49 @@ def test_what_the_system_refuses_to_map_is_no_memory() -> None:
         windows.alloc(file, 0)
     assert (windows.used, windows.mapped) == (0, 0)
     file.close()
+
+
+def test_a_window_freed_once_too_often_is_corrupt(open_file: Open) -> None:
+    windows, others = SfBufs(), SfBufs()
+    seen = windows.alloc(open_file(windows), 0)
+    # A window of another pool isn't theirs to free.
+    with pytest.raises(Corrupt, match="^a window was freed more often than allocated$"):
+        others.free(seen)
+    windows.free(seen)
+    with pytest.raises(Corrupt, match="^a window was freed more often than allocated$"):
+        windows.free(seen)
+    assert counted(windows) == (0, 1, 0, 1)
+    windows.audit()
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only C calls this")
+def test_a_window_is_mapped_once(open_file: Open) -> None:
+    windows = SfBufs()
+    file = open_file(windows)
+    seen = windows.alloc(file, 0)
+    with pytest.raises(IndexError, match="^this window has a page already$"):
+        seen.map(file, 1)
+    assert (seen.index, seen.read(0, 1)) == (0, b"a")
+    windows.free(seen)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, no other thread runs while a page is mapped")
+def test_a_window_whose_place_was_taken_while_it_was_mapped_takes_that_of_another(
+    open_file: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = SfBufs(1)
+    file = open_file(windows)
+    real, mapped = SfBuf.map, []
+
+    def map_late(sf: SfBuf, file: PageFile, index: int) -> None:
+        real(sf, file, index)
+        mapped.append(index)
+        if index == 0:
+            windows.free(windows.alloc(file, 5))
+
+    monkeypatch.setattr(SfBuf, "map", map_late)
+    seen = windows.alloc(file, 0)
+    assert (seen.read(0, 1), mapped) == (b"a", [0, 5])
+    assert counted(windows) == (1, 1, 0, 1)
+    windows.audit()
+    windows.free(seen)
