@@ -4,8 +4,9 @@ from typing import Any, cast
 
 import pytest
 
-from mbuf import M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU, Corrupt, Inval, NoMemory, Vm
+from mbuf import M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN_CPU, Corrupt, Inval, NoMemory, Vm, compiled
 from mbuf.const import PAGE_SIZE
+from mbuf.uma import item as items_module
 from mbuf.uma.audit import audit_keg
 from mbuf.uma.bucket import Bucket
 from mbuf.uma.cpu import Cpus
@@ -224,3 +225,112 @@ def test_only_who_waits_for_pages_leaves_or_has_some() -> None:
         keg.dequeue(nobody)
     with pytest.raises(TypeError, match="use_grant"):
         keg.use_grant(nobody, lambda: None)
+
+
+@pytest.fixture
+def unmade() -> Keg:
+    """A keg whose `__init__` was never called."""
+    made: Any = Keg.__new__(Keg)
+    if not compiled():
+        # Compiled, each object begins so.
+        made.__cinit__()
+        made.vm = made.name = None
+        made.closed = False
+    return cast(Keg, made)
+
+
+def test_a_keg_that_was_never_initialized_has_no_pages(unmade: Keg) -> None:
+    never = r"^this keg was never initialized: call its __init__$"
+    error = unmade.denied()
+    assert isinstance(error, Inval)
+    assert str(error) == "this keg was never initialized: call its __init__"
+    with pytest.raises(Inval, match=never):
+        unmade.enqueue(lambda: True)
+    with pytest.raises(Inval, match="give a bucket with room for 1 items"):
+        unmade.take(Bucket(1), 1, M_NOWAIT, None)
+    assert unmade.drain() == 0
+    unmade.close()
+    assert unmade.closed
+
+
+def test_a_task_is_woken_at_once_where_an_item_is_free() -> None:
+    store = keg(1)
+    held = take(store, 14, M_NOWAIT, None)
+    woken: list[int] = []
+    call = store.enqueue(lambda: not woken.append(1))
+    assert (woken, call.granted, len(store._waiters)) == ([1], True, 0)
+    held += store.use_grant(call, lambda: take(store, 1, M_NOWAIT, None))
+    store.dequeue(call)
+    assert (len(held), store.free) == (15, 0)
+    give(store, held)
+
+
+@pytest.mark.parametrize("pages", [1, 2], ids=["item", "page"])
+def test_a_task_that_raises_when_it_is_woken_at_once_leaves_the_queue(pages: int) -> None:
+    store = keg(pages)
+    held = take(store, 14, M_NOWAIT, None)
+
+    def wake() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.enqueue(wake)
+    assert (len(store._waiters), store._waiters.waking, store.free) == (0, False, 1)
+    give(store, held)
+
+
+def test_a_grant_of_a_task_that_has_gone_is_void(spawn: Spawn, eventually: Eventually) -> None:
+    store = keg(1)
+    held = take(store, 15, M_NOWAIT, None)
+    gone = store.enqueue(lambda: False)
+    give(store, [held.pop()])
+    assert (gone.granted, len(store._waiters), store._waiters.refused) == (False, 0, 0)
+    store.dequeue(gone)
+    held += take(store, 1, M_NOWAIT, None)
+    # A thread behind it gets the grant.
+    gone = store.enqueue(lambda: False)
+    waiter = spawn(lambda: take(store, 1, M_WAITOK, None))
+    eventually(lambda: len(store._waiters) == 2)
+    give(store, [held.pop()])
+    held += waiter.done()
+    store.dequeue(gone)
+    give(store, held)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, nobody can make such an item")
+@pytest.mark.parametrize("start", [0, 256, 3840], ids=["out", "free", "outside"])
+def test_an_item_that_is_none_of_its_slab_is_refused(start: int) -> None:
+    store = keg(1)
+    held = take(store, 1, M_NOWAIT, None)
+    forged = Item(held[0].run, start, 256)
+    if start:
+        # Else it is known by its state.
+        items_module.mark_free(forged)
+    with pytest.raises(Corrupt, match="^keg thing: an item was returned twice, or isn't from this keg$"):
+        store.give(forged)
+    assert store.free == 14
+    give(store, held)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, no exception comes in between")
+def test_uncompiled_a_full_slab_that_an_interrupt_left_in_the_wrong_list_is_moved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = keg(2)
+    held = take(store, 14, M_NOWAIT, None)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    bucket = Bucket(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Keg, "_relist", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.take(bucket, 1, M_NOWAIT, None)
+    held.append(bucket.pop())
+    with pytest.raises(Corrupt, match="is in the wrong list: 0 of its items are free"):
+        audit_keg(store)
+    held += take(store, 1, M_NOWAIT, None)
+    assert places(held)[14:] == [(0, 3584), (1, 0)]
+    give(store, held)
+    assert store.drain() == 2

@@ -59,4 +59,5 @@ cdef class Keg(Backend):
     cpdef dequeue(self, Waiter call)
     cpdef use_grant(self, Waiter call, ask)
     cdef int _wake(self) except -1
+    cdef int _wake_granted(self) except -1
     cpdef int wake_all(self) except -1

@@ -313,7 +313,7 @@ class Keg(Backend):
                 self._waiters.grant_next()
         finally:
             leave_commit()
-        self._waiters.wake()
+        self._wake_granted()
 
     def forked(self) -> None:
         """In the child of a fork: threads that waited aren't here."""
@@ -341,7 +341,7 @@ class Keg(Backend):
         finally:
             leave_commit()
         try:
-            self._waiters.wake()
+            self._wake_granted()
         except BaseException:
             self._dequeue(call)
             raise
@@ -363,10 +363,19 @@ class Keg(Backend):
     def _wake(self) -> None:
         """Grant the first waiter."""
         self._waiters.grant()
-        self._waiters.wake()
+        self._wake_granted()
+
+    def _wake_granted(self) -> None:
+        """Call the functions of granted tasks. A grant that none of them took is void: it charges nothing."""
+        try:
+            self._waiters.wake()
+        finally:
+            enter_commit()
+            self._waiters.refused = 0
+            leave_commit()
 
     def wake_all(self) -> None:
         """Grant all waiters. One that finds nothing waits again."""
         for _ in range(self._waiters._queue.count):
             self._waiters.grant()
-        self._waiters.wake()
+        self._wake_granted()
