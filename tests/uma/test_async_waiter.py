@@ -102,3 +102,35 @@ def test_where_there_is_no_line_the_denial_is_raised(pool: Pool) -> None:
 
     with pytest.raises(NoBufs, match="never any"):
         AsyncWaiter(Zone(), lambda: True)  # type: ignore[arg-type]
+
+
+def test_leaving_twice_leaves_once(small: Small) -> None:
+    pool = small()
+    taken = hog(pool.getcl)
+    turns = [AsyncWaiter(pool.zones.pack, lambda: True) for _ in range(2)]
+    turns[0].leave()
+    turns[0].leave()
+    clust = pool.zones.clust
+    assert (len(clust.limiter.waiters), clust.bypassed, clust.limiter.sleeps) == (1, 2, 2)
+    turns[1].leave()
+    assert (len(clust.limiter.waiters), clust.bypassed) == (0, 0)
+    pool.free_bulk(taken)
+
+
+def test_a_task_that_raises_when_it_is_woken_at_once_does_not_wait(small: Small) -> None:
+    pool = small()
+    woken: list[int] = []
+
+    def wake() -> bool:
+        woken.append(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        AsyncWaiter(pool.zones.mbuf, wake)
+    zone = pool.zones.mbuf
+    assert (len(woken), zone.bypassed, len(zone.backend._waiters)) == (8, 0, 0)
+    # Nothing was kept for it.
+    taken = hog(pool.get)
+    assert len(taken) == 40
+    pool.audit()
+    pool.free_bulk(taken)

@@ -240,3 +240,66 @@ def test_what_is_no_place_in_line_is_refused(limit: Limit) -> None:
     for act in (lambda: limit.dequeue(None), lambda: limit.use_grant(None, print), lambda: limit.dequeue(5)):
         with pytest.raises((TypeError, AttributeError)):
             act()
+
+
+def test_a_grant_that_is_used_before_it_comes_is_a_request_like_any_other(limit: Limit) -> None:
+    call = limit.enqueue(lambda: True)
+    assert limit.use_grant(call, lambda: limit.charge(1, M_NOWAIT, None)) == 0
+    assert (limit.items, len(limit.waiters), call.granted) == (3, 1, False)
+    limit.uncharge(1)
+    assert limit.use_grant(call, lambda: limit.charge(1, M_NOWAIT, None)) == 1
+    limit.dequeue(call)
+    assert (limit.items, len(limit.waiters)) == (3, 0)
+
+
+def test_where_the_caches_can_not_be_drained_nothing_waits(limit: Limit) -> None:
+    class Failing(Drainer):
+        def drain_caches(self) -> None:
+            raise ValueError("undrained")
+
+    owner = limit.zone = Failing(limit)
+    with pytest.raises(ValueError, match="undrained"):
+        limit.enqueue(lambda: True)
+    assert owner.seen == [(1, 0), (-1, 0)]
+    assert (limit.items, limit.sleeps, len(limit.waiters)) == (3, 0, 0)
+
+
+def test_a_task_that_raises_when_it_is_granted_at_once_is_charged_nothing(limit: Limit) -> None:
+    owner = limit.zone = Drainer(limit)
+    limit.uncharge(1)
+
+    def wake() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        limit.enqueue(wake)
+    assert [change for change, _ in owner.seen] == [1, -1]
+    assert (limit.items, limit.sleeps, len(limit.waiters)) == (2, 1, 0)
+    assert limit.charge(2, M_NOWAIT, None) == 1
+
+
+def test_a_task_that_leaves_while_it_is_woken_passes_its_grant_on_once(limit: Limit) -> None:
+    calls: list[Any] = []
+
+    def wake() -> bool:
+        limit.dequeue(calls[0])
+        return False
+
+    calls += [limit.enqueue(wake), limit.enqueue(lambda: True), limit.enqueue(lambda: True)]
+    limit.uncharge(1)
+    assert [call.granted for call in calls] == [False, True, False]
+    assert (limit.items, len(limit.waiters)) == (3, 1)
+    limit.dequeue(calls[1])
+    limit.dequeue(calls[2])
+    assert limit.items == 2
+
+
+def test_in_the_child_of_a_fork_tasks_wait_on_and_threads_are_gone(limit: Limit) -> None:
+    thread, call = limit.waiters.enqueue(), limit.enqueue(lambda: True)
+    owner = limit.zone = Drainer(limit)
+    limit.forked()
+    assert (owner.seen, len(limit.waiters)) == ([(-1, 1)], 1)
+    limit.uncharge(1)
+    assert (thread.granted, call.granted, limit.items) == (False, True, 3)
+    limit.dequeue(call)
+    assert limit.items == 2

@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
-from mbuf import M_NOWAIT, MLEN, Corrupt, Pool, Vm
+from mbuf import M_NOWAIT, MLEN, Corrupt, Pool, Vm, compiled
 from mbuf.const import PAGE_SIZE
+from mbuf.uma import trash
+from mbuf.uma.audit import audit_zone
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.item import Item
 from mbuf.uma.trash import TRASH, TrashKeg, TrashZone
+from mbuf.vm import commit
 from mbuf.vm.poison import sanitized
 
 #: A sanitizer ends the program before the pool finds such a write.
@@ -128,3 +131,38 @@ def test_a_view_kept_over_a_free_cannot_harm(make: Callable[..., Pool]) -> None:
     m = pool.get()
     assert len(m.room) == MLEN
     m.free()
+
+
+def test_freeing_nothing_has_no_effect(zone: TrashZone) -> None:
+    zone.free(None)
+    assert (zone.used, zone.cached, zone.sites()) == (0, 0, Counter())
+
+
+@pytest.mark.skipif(compiled(), reason="a C function can't be replaced")
+def test_an_item_whose_caller_can_not_be_found_is_not_lost(zone: TrashZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trash, "_caller", fail)
+        with pytest.raises(MemoryError):
+            zone.alloc(M_NOWAIT, None)
+    assert (zone.used, zone.cached, zone.sites()) == (0, 15, Counter())
+    audit_zone(zone)
+    zone.free(zone.alloc(M_NOWAIT, None))
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, nothing is freed in a commit")
+def test_an_item_freed_in_a_commit_is_filled_after_it(zone: TrashZone) -> None:
+    item = zone.alloc(M_NOWAIT, None)
+    item.write(0, b"secret", 0, 6)
+    commit.enter_commit()
+    try:
+        zone.free(item)
+        assert not zone.try_free(item)
+        assert (zone.used, len(zone.sites()), item.read(0, 6)) == (1, 1, b"secret")
+    finally:
+        commit.leave_commit()
+    commit._run_releases()
+    assert (zone.used, zone.cached, zone.sites(), item.read(0, 4)) == (0, 15, Counter(), WORD)
+    audit_zone(zone)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mbuf import compiled
 from mbuf.uma.waitq import WaitQ
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -120,3 +121,14 @@ def test_nobody_else_waits_in_anothers_place() -> None:
             queue.wait(wrong, None)
     with pytest.raises(TypeError):
         queue.cancel(None)
+
+
+@pytest.mark.skipif(compiled(), reason="what is wrong can't be done compiled")
+def test_a_waiter_that_is_granted_and_in_the_queue_is_a_contradiction() -> None:
+    queue = WaitQ()
+    waiter = queue.enqueue()
+    assert queue.contradiction() == ""
+    waiter.granted = True
+    assert queue.contradiction() == "a waiter is in the queue, and granted"
+    waiter.granted = False
+    assert queue.cancel(waiter)
