@@ -12,16 +12,22 @@ from mbuf import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
     UMA_RECLAIM_TRIM,
+    Corrupt,
     Inval,
     NoBufs,
     NoMemory,
     Vm,
+    compiled,
 )
 from mbuf.const import PAGE_SIZE
+from mbuf.uma import item as items_module
+from mbuf.uma import refill
+from mbuf.uma.audit import audit_keg, audit_zone
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.item import Item
 from mbuf.uma.keg import Keg
 from mbuf.uma.zone import Zone
+from mbuf.vm import commit
 
 Make = Callable[..., Zone]
 Spawn = Callable[[Callable[[], object]], Any]
@@ -422,6 +428,215 @@ def test_closing_sends_away_who_waits(spawn: Spawn, eventually: Eventually) -> N
         worker.done()
     give(zone, items)
     assert (zone.limiter.items, keg.vm.used) == (0, 0)
+
+
+def test_closed_twice_a_zone_is_closed_once() -> None:
+    keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
+    items = take(zone, 2)
+    for _ in range(2):
+        zone.close()
+        assert (zone.closed, zone.bypassed, zone.used, zone.cached) == (True, 1, 2, 0)
+    give(zone, items)
+    audit_zone(zone)
+    assert (zone.limiter.items, keg.vm.used) == (0, 0)
+
+
+# Mistakes.
+
+
+def test_an_item_of_another_zone_is_freed_there(make_zone: Make) -> None:
+    zone, other = make_zone(), make_zone()
+    items = take(zone, 1)
+    with pytest.raises(Inval, match="^thing: this item belongs to another zone: free it there$"):
+        other.free(items[0])
+    assert (numbers(zone)[:2], numbers(other)) == ((1, 61), (0, 0, 0, 0, 0, 0))
+    give(zone, items)
+
+
+@pytest.mark.parametrize("caching", [True, False])
+def test_an_item_freed_twice_is_corrupt(make_zone: Make, caching: bool) -> None:
+    zone = make_zone(limit=100, caching=caching)
+    items = take(zone, 2)
+    zone.free(items[0])
+    before = numbers(zone)
+    with pytest.raises(Corrupt, match="^duplicate free of an item of thing$"):
+        zone.free(items[0])
+    assert numbers(zone) == before
+    audit_zone(zone)
+    zone.free(items[1])
+
+
+def test_freeing_nothing_has_no_effect(make_zone: Make) -> None:
+    zone = make_zone()
+    zone.free(None)
+    zone.receive(None)
+    assert numbers(zone) == (0, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def unmade() -> Zone:
+    """A zone whose `__init__` was never called."""
+    made: Any = Zone.__new__(Zone)
+    if not compiled():
+        # Compiled, each object begins so.
+        made._count = made._reclaimer = 0
+        made._cache = made.feeds = None
+    return made  # type: ignore[no-any-return]
+
+
+UNMADE: dict[str, Callable[[Zone], object]] = {
+    "alloc": lambda zone: zone.alloc(M_NOWAIT, None),
+    "receive": lambda zone: zone.receive(Item.__new__(Item)),
+    "adopt": lambda zone: zone.adopt(),
+    "limit": lambda zone: zone.limit,
+    "set_max": lambda zone: zone.set_max(5),
+    "exhausted": lambda zone: zone.exhausted,
+    "denied": lambda zone: zone.denied(),
+    "wait_target": lambda zone: zone.wait_target(),
+    "reclaim": lambda zone: zone.reclaim(UMA_RECLAIM_DRAIN),
+    "drain_caches": lambda zone: zone.drain_caches(),
+    "close": lambda zone: zone.close(),
+}
+
+
+@pytest.mark.parametrize("verb", UNMADE)
+def test_a_zone_that_was_never_initialized_does_nothing(unmade: Zone, verb: str) -> None:
+    with pytest.raises(Inval, match="^this zone was never initialized: call its __init__$"):
+        UNMADE[verb](unmade)
+
+
+# What comes in between.
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, nothing is freed in a commit")
+def test_an_item_freed_in_a_commit_is_freed_after_it(make_zone: Make) -> None:
+    zone = make_zone()
+    items = take(zone, 2)
+    commit.enter_commit()
+    try:
+        for item in items:
+            zone.free(item)
+        assert numbers(zone)[:2] == (2, 60)
+    finally:
+        commit.leave_commit()
+    commit._run_releases()
+    assert numbers(zone) == (0, 62, 2, 2, 0, 62)
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, no other thread runs in between")
+def test_an_item_that_another_thread_frees_meanwhile_is_counted_once(
+    make_zone: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = make_zone()
+    items = take(zone, 1)
+    zone.bypass_caches(1)
+    real, checked = Zone._check_out, []
+
+    def check(self: Zone, item: Item) -> None:
+        real(self, item)
+        checked.append(item)
+        if len(checked) == 1:
+            zone.free(item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Zone, "_check_out", check)
+        with pytest.raises(Corrupt, match="^duplicate free of an item of thing$"):
+            zone.free(items[0])
+    zone.bypass_caches(-1)
+    assert (len(checked), numbers(zone)) == (2, (0, 61, 1, 1, 0, 61))
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, every zone with one CPU does so")
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_zone_with_one_cache_uses_it_as_others_use_theirs(make_zone: Make, direct: bool) -> None:
+    zone: Any = make_zone(entries=2)
+    zone._cache = zone._caches[0] if direct else None
+    items = take(zone, 8)
+    assert numbers(zone) == (8, 0, 8, 0, 0, 8)
+    commit.enter_commit()
+    try:
+        # What the cache doesn't take at once is freed after the commit.
+        items_module.free_item(items.pop())
+    finally:
+        commit.leave_commit()
+    commit._run_releases()
+    give(zone, items)
+    assert (numbers(zone), zone.depot.nitems) == ((0, 8, 8, 8, 0, 8), 4)
+    audit_zone(zone)
+    with pytest.raises(Corrupt, match="^duplicate free of an item of thing$"):
+        zone.free(zone._caches[0].alloc.at(0))
+
+
+class Forgetful(Keg):
+    """A keg that takes items back, and raises."""
+
+    failing = False
+
+    def give(self, item: Item) -> None:
+        super().give(item)
+        if self.failing:
+            raise ValueError(item.offset_in_run())
+
+
+def test_a_backend_that_raises_gets_all_items_back_and_the_first_error_is_raised() -> None:
+    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = Zone("thing", 256, keg, Cpus(1), "", 4)
+    items = take(zone, 3)
+    keg.failing = True
+    with pytest.raises(ValueError, match="^0$"):
+        zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert (numbers(zone), keg.free) == ((3, 0, 3, 0, 0, 3), 12)
+    audit_zone(zone)
+    zone.bypass_caches(1)
+    for left, at in ((2, 256), (1, 512), (0, 768)):
+        with pytest.raises(ValueError, match=f"^{at}$"):
+            give(zone, items)
+        assert (zone.used, zone.limiter.items) == (left, left)
+    zone.bypass_caches(-1)
+    audit_zone(zone)
+    audit_keg(keg)
+    assert (keg.free, keg.vm.used) == (15, 1)
+    keg.drain()
+
+
+def test_a_bucket_that_can_not_be_listed_nor_given_back_costs_no_item() -> None:
+    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = Zone("thing", 256, keg, Cpus(1))
+    zone.set_max(5)
+    # Buckets of one item: two in the cache, two in the depot.
+    give(zone, take(zone, 4))
+    assert (zone.cached, zone.depot.nitems) == (4, 2)
+    bucket = refill.fill(zone, M_NOWAIT, None)
+    assert (zone.limiter.items, zone.limiter.in_transit) == (5, 1)
+    keg.failing = True
+    with pytest.raises(ValueError, match="^[0-9]+$"):
+        refill.load(zone, bucket)
+    keg.failing = False
+    assert (zone.used, zone.cached, zone.limiter.items, zone.limiter.in_transit) == (0, 4, 4, 0)
+    audit_zone(zone)
+    audit_keg(keg)
+    zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
+    assert keg.vm.used == 0
+
+
+def test_in_the_child_of_a_fork_the_import_of_the_thread_that_forked_goes_on() -> None:
+    class Forking(Keg):
+        zone: Zone
+        seen: list[int]
+
+        def take(self, bucket: Any, count: int, how: int, deadline: float | None) -> None:
+            refill.forked(self.zone)
+            self.seen.append(self.zone.bypassed)
+            super().take(bucket, count, how, deadline)
+
+    keg = Forking(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = keg.zone = Zone("thing", 256, keg, Cpus(1), "", 4)
+    keg.seen = []
+    item = zone.alloc(M_WAITOK, None)
+    assert (keg.seen, zone.bypassed, numbers(zone)) == ([1], 0, (1, 3, 1, 0, 0, 4))
+    zone.free(item)
+    audit_zone(zone)
 
 
 # Threads.
