@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOWAIT, M_WAITOK, Inval
+from mbuf import M_NOWAIT, M_WAITOK, Inval, compiled
 from mbuf.uma.item import ItemOwner
 from mbuf.uma.limit import WARNING_INTERVAL, Limit
+from mbuf.vm import commit
 
 Spawn = Callable[[Callable[[], object]], Any]
 Eventually = Callable[[Callable[[], object]], None]
@@ -303,3 +304,19 @@ def test_in_the_child_of_a_fork_tasks_wait_on_and_threads_are_gone(limit: Limit)
     assert (thread.granted, call.granted, limit.items) == (False, True, 3)
     limit.dequeue(call)
     assert limit.items == 2
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, only C puts objects on the release list")
+@pytest.mark.parametrize("owned", [True, False])
+def test_where_a_release_ends_the_program_no_task_waits(limit: Limit, owned: bool) -> None:
+    class Ending(commit.Releasable):
+        def on_release(self) -> int:
+            raise KeyboardInterrupt
+
+    owner = Drainer(limit)
+    limit.zone = owner if owned else None
+    commit.release_later(Ending())
+    with pytest.raises(KeyboardInterrupt):
+        limit.enqueue(lambda: True)
+    assert owner.seen == ([(1, 0), (-1, 0)] if owned else [])
+    assert (limit.items, limit.sleeps, len(limit.waiters), commit.has_listed()) == (3, 0, 0, False)

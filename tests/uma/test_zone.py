@@ -620,6 +620,22 @@ def test_a_bucket_that_can_not_be_listed_nor_given_back_costs_no_item() -> None:
     assert keg.vm.used == 0
 
 
+def test_a_bucket_that_came_when_the_zone_was_closed_is_given_back() -> None:
+    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    zone = Zone("thing", 256, keg, Cpus(1), "", 4)
+    buckets = [refill.fill(zone, M_NOWAIT, None) for _ in range(2)]
+    zone.close()
+    assert (zone.limiter.items, zone.limiter.in_transit, keg.vm.used) == (8, 8, 1)
+    assert refill.load(zone, buckets[0]) is None
+    assert (zone.limiter.items, zone.limiter.in_transit, keg.vm.used) == (4, 4, 1)
+    keg.failing = True
+    with pytest.raises(ValueError, match="^1024$"):
+        refill.load(zone, buckets[1])
+    assert (zone.limiter.items, zone.limiter.in_transit, keg.vm.used) == (0, 0, 0)
+    audit_zone(zone)
+    audit_keg(keg)
+
+
 def test_in_the_child_of_a_fork_the_import_of_the_thread_that_forked_goes_on() -> None:
     class Forking(Keg):
         zone: Zone
