@@ -169,12 +169,13 @@ class Memory(Releasable):
 
     def release_view(self) -> None:
         """Compiled: count one view less."""
-        self.exports -= 1
-        if cython.compiled and self.exports == 0 and self.held:
-            self.held = False
-            self.gone = True
-            release_later(self)
-            run_releases_unraisable()
+        if cython.compiled:
+            self.exports -= 1
+            if self.exports == 0 and self.held:
+                self.held = False
+                self.gone = True
+                release_later(self)
+                run_releases_unraisable()
 
     def _last_view_gone(self, _watch: object) -> None:
         self.raw = self.run.raw(self.start, self.size)
