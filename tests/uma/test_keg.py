@@ -12,6 +12,7 @@ from mbuf.uma.bucket import Bucket
 from mbuf.uma.cpu import Cpus
 from mbuf.uma.item import Item
 from mbuf.uma.keg import Keg
+from mbuf.uma.slab import Slabs
 from mbuf.uma.waitq import Waiter
 from mbuf.uma.zone import Zone
 
@@ -334,3 +335,27 @@ def test_uncompiled_a_full_slab_that_an_interrupt_left_in_the_wrong_list_is_move
     assert places(held)[14:] == [(0, 3584), (1, 0)]
     give(store, held)
     assert store.drain() == 2
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, no exception comes in between")
+def test_uncompiled_a_slab_that_an_interrupt_left_in_no_list_is_listed_with_its_next_item(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = keg(1)
+    held = take(store, 14, M_NOWAIT, None)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    bucket = Bucket(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Slabs, "add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.take(bucket, 1, M_NOWAIT, None)
+    held.append(bucket.pop())
+    with pytest.raises(Corrupt, match="the keg counts 1 slabs with 0 free items, and has 0 with 0"):
+        audit_keg(store)
+    give(store, [held.pop()])
+    assert (store.free, store._partial.holds(held[0].run)) == (1, True)
+    give(store, held)
+    assert store.drain() == 1
