@@ -1,12 +1,13 @@
 """Chains that somebody changes whenever a verb asks for memory: the verb looks again, and gives up in the end."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from mbuf import M_PKTHDR, M_PROTO1, PAGE_SIZE, Busy, Mbuf, Pool, SockBuf
+from mbuf import M_EXTPG, M_PKTHDR, M_PROTO1, PAGE_SIZE, Busy, Freed, Interface, Inval, Mbuf, Pool, SndTag, SockBuf
+from mbuf.packet.sndtag import SndTags
 from packet.conftest import filed, headed
 from packet.failing import Scarce
 from packet.picture import picture
@@ -14,6 +15,13 @@ from packet.rows import chain, sample
 
 #: How often a verb looks again.
 ROUNDS = 8
+
+
+class Card(Interface):
+    """An interface that has send tags."""
+
+    def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
+        return SndTag(tags, self, 0)
 
 
 @pytest.fixture
@@ -219,3 +227,128 @@ def test_a_buffer_whose_front_goes_all_the_time_is_not_cut(scarce: Scarce) -> No
         buffer.take(1000)
     assert (len(asked), len(buffer)) == (ROUNDS, 2100 - ROUNDS)
     buffer.clear()
+
+
+def once(act: Callable[[], object], at: int = 1) -> Callable[[], None]:
+    """Does something at one of the requests."""
+    count = 0
+
+    def later() -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            act()
+
+    return later
+
+
+def test_a_packet_of_one_cluster_that_has_changed_is_looked_at_again(scarce: Scarce) -> None:
+    m = scarce.pool.getcl().append(sample(600))
+    for verb, data in ((m.copypacket, sample(600)), (lambda: m.copym(0, 100), sample(100))):
+        with changing(scarce, marking(m, 1)) as asked:
+            n = verb()
+        m.clrprotoflags()
+        n.clrprotoflags()
+        assert (len(asked), bytes(n), n.flags, n.pkthdr.len) == (2, data, m.flags, len(data))
+        n.freem()
+        assert scarce.pool.out == 1
+    m.freem()
+
+
+def test_a_packet_that_becomes_unmapped_pages_is_not_shared_by_a_header(scarce: Scarce) -> None:
+    pool = scarce.pool
+    m, pages = pool.gethdr().append(b"data"), pool.frombytes(sample(100), flags=M_EXTPG)
+
+    def act() -> None:
+        m.demote_pkthdr()
+        m.dupcl(pages)
+
+    with changing(scarce, once(act)) as asked, pytest.raises(Inval, match="header can't have unmapped pages"):
+        m.copym(0, 4)
+    assert (len(asked), bytes(m), pool.out) == (1, sample(100), 2)
+    free(m, pages)
+
+
+#: Verbs that copy bytes after a request, how long the chain is, and the request at which it loses its end.
+SHORTER: dict[str, tuple[Callable[[Pool], Mbuf], Call, int]] = {
+    "defrag": (lambda pool: chain(pool, *[30] * 20), lambda m, n: m.defrag(), 1),
+    "dup": (lambda pool: chain(pool, 2000, 2000), lambda m, n: m.dup(), 2),
+    "mapped_to_unmapped": (lambda pool: chain(pool, 300, 300), lambda m, n: m.mapped_to_unmapped(600), 1),
+}
+
+
+@pytest.mark.parametrize("verb", SHORTER)
+def test_a_chain_that_grows_shorter_is_read_no_further_than_its_end(scarce: Scarce, verb: str) -> None:
+    build, call, at = SHORTER[verb]
+    m = build(scarce.pool)
+    data = bytes(m)[:100]
+    result = None
+    with changing(scarce, once(lambda: m.adj(100 - len(m)), at)) as asked, suppress(Busy, Inval):
+        result = call(m, m)
+    assert (len(asked) >= at, bytes(m)) == (True, data)
+    assert result is None or bytes(result) == data
+    free(m, *([] if result is m else [result]))
+
+
+def test_pages_of_a_file_that_go_while_others_are_mapped_are_not_read(scarce: Scarce) -> None:
+    m, n = filed(scarce.pool, sample(200), 0), filed(scarce.pool, sample(200), 0)
+    m.cat(n)
+    with (
+        changing(scarce, once(lambda: m.adj(-150))) as asked,
+        pytest.raises(Busy, match="copydata: other code changed the chain"),
+    ):
+        m.copydata(0, 400)
+    assert (asked, bytes(m)) == (["window"] * 2, sample(200) + sample(200)[:50])
+    m.freem()
+
+
+def test_a_trailer_that_becomes_shorter_is_not_mapped(scarce: Scarce) -> None:
+    (m,) = behind(scarce.pool)
+    before = bytes(m)
+
+    def act() -> None:
+        m.next.epg.trail = b""
+
+    with changing(scarce, once(act, 4)), pytest.raises(Busy, match="unmapped_to_ext: other code changed the chain"):
+        m.unmapped_to_ext()
+    assert scarce.pool.out == 2
+    m.next.epg.trail = before[-7:]
+    assert bytes(m) == before
+    m.freem()
+
+
+def test_a_header_whose_send_tag_changes_is_not_copied(scarce: Scarce) -> None:
+    pool = scarce.pool
+    m, card = chain(pool, 2000, 2000), Card()
+    m.pkthdr.snd_tag = pool.snd_tag_alloc(card)
+    before = m.pkthdr.snd_tag
+
+    def act() -> None:
+        m.pkthdr.snd_tag = pool.snd_tag_alloc(card)
+
+    with changing(scarce, once(act, 2)) as asked:
+        n = m.dup()
+    assert (len(asked), before.refs, m.pkthdr.snd_tag.refs, n.pkthdr.snd_tag is m.pkthdr.snd_tag) == (4, 0, 2, True)
+    free(m, n)
+    assert (card.refs, pool.snd_tags.count) == (0, 0)
+
+
+def test_tags_are_not_given_to_an_mbuf_that_loses_its_header(scarce: Scarce) -> None:
+    pool = scarce.pool
+    m, n = pool.gethdr(), pool.gethdr()
+    n.tag_prepend(pool.tag_get(3, bytearray(4)))
+    with changing(scarce, once(m.demote_pkthdr)) as asked, pytest.raises(Inval, match="no packet header"):
+        m.tag_copy_chain(n)
+    assert (asked, pool.tags.count, len(n.tags)) == (["tag"], 1, 1)
+    free(m, n)
+
+
+@pytest.mark.parametrize("verb", ["insert", "remove"])
+def test_a_chain_that_is_freed_is_not_divided(scarce: Scarce, verb: str) -> None:
+    pool = scarce.pool
+    m, n = chain(pool, 300, 300), pool.get().append(b"more")
+    other = m.copypacket()
+    with changing(scarce, once(m.freem)), pytest.raises(Freed):
+        VERBS[verb][1](m, n)
+    assert (pool.out, bytes(n), bytes(other)) == (5, b"more", sample(600))
+    free(n, other)
