@@ -394,3 +394,27 @@ def test_bytes_may_come_from_the_room_that_they_go_to(make: Callable[..., Pool],
             m.fill(data, 0, len(data))
     assert bytes(m) == bytes(range(1, 64))
     m.free()
+
+
+def test_a_packet_in_several_pieces_is_no_single_buffer(pool: Pool) -> None:
+    # Uncompiled, nothing but this is asked for.
+    export: Any = memoryview if compiled() else lambda m: m.before_export()
+    with chain(pool, b"one", b"two") as m, pool.getcl().append(b"one") as n:
+        with pytest.raises(BufferError, match="in several pieces"):
+            export(m)
+        seen = export(n)
+        assert (seen == b"one" if compiled() else not seen, pool.out) == (True, 3)
+        del seen
+
+
+def test_a_chain_whose_inside_leads_to_a_next_packet_is_not_put_behind_a_linked_mbuf(pool: Pool) -> None:
+    m, n = chain(pool, b"a", b"b"), chain(pool, b"c", b"d")
+    n.next.nextpkt = other = pool.gethdr().append(b"e")
+    with pytest.raises(Inval, match="next: an mbuf inside the other chain has a next packet"):
+        m.next.next = n
+    assert (bytes(m), bytes(n), n.next.nextpkt, pool.out) == (b"ab", b"cd", other, 5)
+    n.next.nextpkt = None
+    m.next.next = n
+    assert bytes(m) == b"abcd"
+    m.freem()
+    other.free()

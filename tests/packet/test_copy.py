@@ -1,6 +1,7 @@
 """New chains of the same bytes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,15 +9,22 @@ from mbuf import (
     M_COPYALL,
     M_EOR,
     M_EXT,
+    M_EXTPG,
     M_NOWAIT,
     M_PKTHDR,
     M_RDONLY,
     MT_CONTROL,
+    Busy,
     Freed,
+    Interface,
     Inval,
     Mbuf,
     Pool,
+    SndTag,
+    compiled,
 )
+from mbuf.packet.sndtag import SndTags
+from mbuf.packet.unmapped import Unmapped
 from packet.failing import Scarce, fail_everywhere
 from packet.picture import Card, adorn, header, lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
@@ -385,3 +393,54 @@ def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags
         m.copypacket()
     assert (pool.out, m.refcnt) == (1, 1)
     m.free()
+
+
+class Spying(SndTag):
+    """A send tag that has something done when somebody takes a reference to it."""
+
+    def __init__(self, tags: SndTags, ifp: Any, type: int) -> None:
+        super().__init__(tags, ifp, type)
+        self.todo: list[Callable[[], object]] = []
+
+    def ref(self) -> SndTag:
+        super().ref()
+        if self.todo:
+            self.todo.pop()()
+        return self
+
+
+@pytest.mark.parametrize("what", ["frees it", "changes it"])
+def test_a_split_gives_back_the_send_tag_of_a_chain_that_its_driver_changes(pool: Pool, what: str) -> None:
+    m, tag = pool.getcl().append(bytes(300)), Spying(pool.snd_tags, Interface(), 0)
+    m.pkthdr.snd_tag = tag
+    if what == "frees it":
+        tag.todo = [m.freem]
+        with pytest.raises(Freed):
+            m.split(100)
+    else:
+        tag.todo = [lambda: m.adj(-100)]
+        n = m.split(100)
+        assert (len(m), len(n), tag.refs) == (100, 100, 2)
+        pool.free_bulk([m, n])
+    assert (tag.todo, tag.refs, pool.out, pool.snd_tags.count) == ([], 0, 0, 0)
+
+
+@pytest.mark.skipif(compiled(), reason="nothing runs in between but a garbage collection")
+def test_storage_that_is_another_each_time_is_not_shared(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    m: Any
+    other: Any
+    m, other = (pool.frombytes(data, flags=M_EXTPG) for data in (b"one", b"two"))
+    n, make_sharer = pool.get(), Unmapped.make_sharer
+    calls: list[Any] = []
+
+    def changing(self: Any) -> Any:
+        calls.append(self)
+        m.buf, other.buf = other.buf, m.buf
+        return make_sharer(self)
+
+    monkeypatch.setattr(Unmapped, "make_sharer", changing)
+    with pytest.raises(Busy, match="dupcl: other code changed the chain"):
+        n.dupcl(m)
+    assert (len(calls), bytes(m), bytes(other), bytes(n), n.flags) == (8, b"one", b"two", b"", 0)
+    pool.free_bulk([m, other, n])
+    assert pool.pages.used == 0

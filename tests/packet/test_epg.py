@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import PAGE_SIZE, Inval, Pool
+from mbuf import M_EXTPG, PAGE_SIZE, Inval, Pool, compiled
 from mbuf.packet.epg import Epg, new_epg
 
 MOST = {
@@ -127,4 +127,16 @@ def test_bytes_that_fields_took_away_are_missed_and_nothing_is_read_beyond_them(
         m.len = 11
     m.epg.last_len = 0
     m.len = 0
+    m.free()
+
+
+@pytest.mark.parametrize("page", [-1, 1, 5])
+def test_a_page_that_there_is_not_has_no_number(pool: Pool, page: int) -> None:
+    m = pool.frombytes(bytes(10), flags=M_EXTPG)
+    number = getattr(m.epg, "number", None)
+    if number is None:
+        assert compiled()
+    else:
+        with pytest.raises(Inval, match=f"there is no page {page}, of 1"):
+            number(page)
     m.free()

@@ -591,3 +591,28 @@ def _first(m: Mbuf) -> str:
 
 def _ascii(data: bytes) -> str:
     return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+
+
+def test_what_a_file_has_not_is_not_mapped(pool: Pool) -> None:
+    m = filed(pool, sample(5000), 0)
+    m.epg.last_len, m.len = 1000, 5096
+    with pytest.raises(Inval, match="unmapped_to_ext: the file ends before the data does"):
+        m.unmapped_to_ext()
+    assert (pool.out, pool.sfbufs.used, len(m)) == (1, 0, 5096)
+    m.epg.last_len, m.len = 904, 5000
+    m.unmapped_to_ext()
+    assert (bytes(m), lens(m), pool.sfbufs.used) == (sample(5000), [4096, 904], 2)
+    m.freem()
+
+
+def test_a_file_that_has_become_shorter_is_not_mapped(pool: Pool) -> None:
+    fd = os.memfd_create("pages")
+    os.write(fd, sample(5000))
+    with pool.file(fd) as file:
+        m = file.getm(0)
+        os.ftruncate(fd, 4500)
+        with pytest.raises(Inval, match="has become shorter: 4500 bytes, where there were 5000"):
+            m.unmapped_to_ext()
+        assert (pool.out, pool.sfbufs.used, len(m)) == (1, 0, 5000)
+        m.free()
+    os.close(fd)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,9 @@ from mbuf import (
     Mbuf,
     Pool,
     RefCount,
+    compiled,
 )
+from mbuf.packet.tag import TagList
 from packet.failing import Scarce, attempt
 from packet.picture import Card, adorn, counts, header, mbufs, picture, places
 from packet.rows import EVERYWHERE, built, chain, said, sample
@@ -344,3 +347,32 @@ def test_what_begins_no_packet_has_no_tags(pool: Pool, ask: Callable[[Mbuf], obj
     with pytest.raises(Inval, match="no packet header"):
         ask(m)
     m.free()
+
+
+@pytest.mark.skipif(compiled(), reason="compiled, most headers are such")
+def test_a_header_that_nothing_else_refers_to_stays_with_its_mbuf(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mbuf.packet.header.header_shared", lambda m: False)
+    m, n = pool.gethdr().append(b"data"), pool.gethdr()
+    spare, given = n.hdr, m.hdr
+    n.move_pkthdr(m)
+    assert (n.hdr is given, m.hdr is spare, m.flags & M_PKTHDR, n.pkthdr.len) == (True, True, 0, 4)
+    n.demote_pkthdr()
+    assert (n.hdr is given, n.flags & M_PKTHDR) == (True, 0)
+    pool.free_bulk([m, n])
+
+
+@pytest.mark.skipif(compiled(), reason="nothing runs in between but a garbage collection")
+def test_tags_that_came_meanwhile_are_kept(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = pool.gethdr()
+    tags = [pool.tag_get(id, bytearray(4)) for id in (3, 5)]
+
+    def interrupted() -> Any:
+        monkeypatch.undo()
+        m.tag_prepend(tags[0])
+        return TagList()
+
+    monkeypatch.setattr("mbuf.packet.header.TagList", interrupted)
+    m.tag_prepend(tags[1])
+    assert m.tags == (tags[1], tags[0])
+    m.free()
+    assert pool.tags.count == 0

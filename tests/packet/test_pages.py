@@ -210,3 +210,23 @@ def test_files_are_told_apart_though_their_pages_are_alike(pool: Pool) -> None:
     m.cat(n)
     assert bytes(m) == b"oneother"
     m.freem()
+
+
+def test_a_trailer_that_was_added_is_in_no_file(pool: Pool) -> None:
+    m = filed(pool, sample(100), 0)
+    m.epg.hdr, m.epg.trail = b"head", b"end"
+    m.len = 107
+    assert views_outside_file(m, 1) == [b"ead"]
+    assert file_run(m, 4)[1:] == (0, 100, m, 104)
+    assert views_outside_file(m, 104) == [b"end"]
+    m.freem()
+
+
+def test_more_bytes_than_the_pages_hold_are_not_found(pool: Pool) -> None:
+    m = filed(pool, sample(100), 50)
+    m.epg.last_len = PAGE_SIZE
+    with pytest.raises(Inval, match=f"epg: {PAGE_SIZE} bytes at 50 of the pages"):
+        file_run(m, 0)
+    m.epg.last_len = 100
+    assert file_run(m, 0)[1:] == (50, 100, None, 0)
+    m.freem()

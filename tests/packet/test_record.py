@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXTPG, M_NOWAIT, Busy, Freed, Inval, Mbuf, NoMemory, Pool, Vm
+from mbuf import M_EXTPG, M_NOWAIT, Busy, Freed, Inval, Mbuf, NoMemory, Pool, Vm, compiled
 from mbuf.const import EPG_FLAG_2FREE, EPG_FLAG_ANON
 from mbuf.packet.record import exchange, free_pages, hold, new_pages, payload
+from mbuf.packet.unmapped import Unmapped
 
 
 class Session:
@@ -245,3 +246,41 @@ def test_a_freed_sharer_keeps_neither_session_nor_file(pool: Pool, tmp_path: Pat
     # The names m and n still stand for what was freed.
     assert known() is None
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("what", ["trims it", "makes it its record"])
+def test_a_session_that_changes_its_record_meanwhile_has_no_reference_more(pool: Pool, what: str) -> None:
+    m = unmapped(pool)
+    other = Session(pool)
+
+    class Meddling(Session):
+        def ref(self) -> None:
+            super().ref()
+            if what == "trims it":
+                m.adj(1)
+            else:
+                hold(m, other)
+
+    session = Meddling(pool)
+    session.refs = 1
+    error = (Inval, "trimmed") if what == "trims it" else (Busy, "changed during the call")
+    with pytest.raises(error[0], match=error[1]):
+        hold(m, session)
+    assert (session.refs, session.remains, m.tls is session) == (1, [], False)
+    m.free()
+    for remains in other.remains:
+        remains.free()
+
+
+@pytest.mark.skipif(compiled(), reason="no memory can be denied to a method that is compiled")
+def test_pages_that_no_storage_takes_are_given_back(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = unmapped(pool)
+
+    def refuse(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Unmapped, "add_frames", refuse)
+    with pytest.raises(MemoryError):
+        new_pages(m, bytearray(b"abcdefghij"), M_NOWAIT, None)
+    assert (pool.pages.used, payload(m)) == (1, b"0123456789")
+    m.free()

@@ -21,6 +21,7 @@ from mbuf import (
     NoBufs,
     NotSupported,
     SndTag,
+    compiled,
 )
 from mbuf.packet.sndtag import SndTags
 
@@ -282,3 +283,27 @@ def test_threads_count_references_right(
         sys.setswitchinterval(before)
     assert tag.refs == 1
     tag.rele()
+
+
+def test_a_send_tag_is_initialized_once(tags: SndTags, card: Card) -> None:
+    tag = tags.alloc(card, 0)
+    with pytest.raises(TypeError, match="can't be initialized again"):
+        tag.__init__(tags, card, 1)  # type: ignore[misc]
+    assert (tag.refs, tag.type, tags.count, card.refs) == (1, 0, 1, 1)
+    tag.rele()
+
+
+@pytest.mark.skipif(compiled(), reason="no memory can be denied to a function that is compiled")
+def test_a_tag_ends_though_there_is_no_memory_to_say_so(
+    tags: SndTags, card: Card, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = tags.alloc(card, 0)
+
+    def refuse(*_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mbuf.packet.sndtag.run", refuse)
+        tag.rele()
+    assert (tag.refs, tags.count, card.seen, len(told)) == (0, 0, [], 1)
+    card.rele()

@@ -389,3 +389,24 @@ def test_the_first_bytes_are_seen_in_pieces(pool: Pool) -> None:
     assert [view.readonly for view in views] == [False, True, True, True]
     del views
     buffer.clear()
+
+
+def test_a_first_mbuf_that_somebody_freed_leaves_the_buffer_empty(pool: Pool) -> None:
+    buffer = SockBuf()
+    mbufs = [lent(pool, b"x" * 1000) for _ in range(2)]
+    for m in mbufs:
+        buffer.append(m)
+    mbufs[0].free()
+    with pytest.raises(Inval, match="give 0 to 0"):
+        buffer.drop(1)
+    assert (counts(buffer), bytes(buffer), pool.out) == ((0, 0, 0, 0), b"", 1)
+    buffer.append(mbufs[1])
+    assert bytes(buffer) == b"x" * 1000
+    buffer.clear()
+
+
+def test_a_full_buffer_is_filled_further_by_who_looks_at_it_later(pool: Pool) -> None:
+    buffer = SockBuf()
+    buffer.append(lent(pool, b"x" * 1000), check_full=False)
+    assert counts(buffer)[0] == 1000
+    buffer.clear()

@@ -88,3 +88,11 @@ def test_an_mbuf_that_is_not_in_the_chain_cannot_be_taken_out(pool: Pool) -> Non
     assert (lens(m), lens(other)) == ([10, 20], [5, 5])
     m.freem()
     other.freem()
+
+
+def test_a_chain_of_several_mbufs_is_followed_by_the_rest(pool: Pool) -> None:
+    m, n = chain(pool, 10, 20), chain(pool, 5, 6, 7)
+    m.insert(10, n)
+    assert lens(m) == [10, 5, 6, 7, 20]
+    right(m, sample(30)[:10] + sample(18) + sample(30)[10:])
+    m.freem()
