@@ -26,6 +26,7 @@ from mbuf import (
     ReadOnly,
     compiled,
 )
+from mbuf.vm.buffer_export import export_buffer
 from packet.verbs import ARGUMENTS, public, resolved
 
 #: Objects of a class of Python's lend their bytes from 3.12 on, those of C's always.
@@ -621,3 +622,42 @@ def test_all_errors_are_of_one_tree(pool: Pool) -> None:
 def test_an_mbuf_is_no_base_of_a_class() -> None:
     with pytest.raises(TypeError):
         type("Own", (Mbuf,), {})
+
+
+@pytest.mark.skipif(compiled(), reason="no memory can be denied to a function that is compiled")
+def test_an_mbuf_whose_header_finds_no_memory_is_given_back(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(m: Mbuf) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mbuf.packet.mbuf.own_header", refuse)
+        for get in (pool.gethdr, pool.getcl):
+            with pytest.raises(MemoryError):
+                get()
+    assert pool.out == 0
+    pool.audit()
+    pool.gethdr().free()
+
+
+@pytest.mark.skipif(compiled(), reason="exporting a buffer runs no code of Python's")
+@pytest.mark.parametrize("what", ["attaches", "frees"])
+def test_an_mbuf_that_changes_while_a_buffer_is_exported_takes_none(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    m = pool.get()
+
+    def meddling(data: Any) -> Any:
+        monkeypatch.undo()
+        if what == "attaches":
+            m.extadd(bytearray(b"other"))
+        else:
+            m.free()
+        return export_buffer(data)
+
+    monkeypatch.setattr("mbuf.packet.mbuf.export_buffer", meddling)
+    with pytest.raises(Inval if what == "attaches" else Freed):
+        m.extadd(bytearray(b"mine"))
+    assert pool.out == (what == "attaches")
+    if what == "attaches":
+        assert bytes(m.detach()) == b"other"
+        m.free()

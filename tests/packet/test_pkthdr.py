@@ -1,3 +1,4 @@
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -271,4 +272,16 @@ def test_a_vlan_tag_is_the_lowest_bits_of_what_a_packet_has_for_itself(pool: Poo
         with pytest.raises(Inval, match="give a number from 0 to 2"):
             m.pkthdr.ether_vtag = tag  # type: ignore[assignment]
     assert m.pkthdr.ether_vtag == 0xABCD
+    m.free()
+
+
+def test_a_header_without_an_mbuf_gives_back_its_send_tag(pool: Pool) -> None:
+    m, tag = pool.gethdr(), SndTag(pool.snd_tags, Interface(), 0)
+    hdr: Any = m.pkthdr
+    m.demote_pkthdr()
+    hdr.snd_tag = tag
+    assert (tag.refs, pool.snd_tags.count) == (1, 1)
+    del hdr
+    gc.collect()
+    assert (tag.refs, pool.snd_tags.count) == (0, 0)
     m.free()

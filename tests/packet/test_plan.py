@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_WAITOK, Freed, Inval, Mbuf, NoBufs, Pool, Vm
+from mbuf.packet.plan import Plan
 from mbuf.pool.zones import Zones
 from mbuf.testing import enforce
 from mbuf.uma.zone import Zone
@@ -201,3 +202,35 @@ def test_what_becomes_writable_on_the_way_takes_what_comes_after_it(pool: Pool) 
     assert bytes(m.collapse(5)) == data
     assert lens(m) == [0, 1724, 1174, 1150, 200]
     m.freem()
+
+
+def test_memory_that_was_detached_while_a_verb_waits_is_not_read(pool: Pool, slowly: Any) -> None:
+    m = pool.getcl().append(b"head")
+    m.next = pool.wrap(b"x" * 3000)
+    m.demote()
+    m.fixhdr()
+    calls: list[bytes] = []
+
+    def meddle() -> None:
+        if not calls:
+            calls.append(bytes(m.next))
+            m.next.detach()
+
+    slowly(meddle)
+    m.unshare()
+    assert (calls, bytes(m)) == ([b"x" * 3000], b"head")
+    m.freem()
+
+
+@pytest.mark.skipif(compiled(), reason="C functions can't be replaced")
+def test_bytes_that_are_not_where_they_should_be_are_an_error(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = pool.wrap(b"x" * 2000)
+
+    def wrong(*_: Any) -> None:
+        raise IndexError("out of range")
+
+    monkeypatch.setattr(Plan, "_copy_parts", wrong)
+    with pytest.raises(IndexError, match="out of range"):
+        m.unshare()
+    assert (bytes(m), pool.out) == (b"x" * 2000, 1)
+    m.free()

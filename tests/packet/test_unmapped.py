@@ -373,3 +373,18 @@ def test_pages_cannot_be_added_where_others_see_them(pool: Pool) -> None:
         n.addpages(1)
     assert (n.epg.npgs, pool.pages.used) == (1, 1)
     n.free()
+
+
+def test_a_free_routine_cannot_free_the_mbuf_that_it_gets(pool: Pool) -> None:
+    errors: list[type[BaseException]] = []
+
+    def routine(m: Mbuf) -> None:
+        for verb in (m.free, m.freem, m.copym, m.unmapped_compress, m.unmapped_to_ext, lambda: pool.free_bulk([m])):
+            with pytest.raises(MbufError) as error:
+                verb()
+            errors.append(error.type)
+
+    m = pool.alloc_ext_pgs(free=routine)
+    m.addpages(2)
+    m.free()
+    assert (errors, pool.out, pool.pages.used) == ([Busy] * 6, 0, 0)
