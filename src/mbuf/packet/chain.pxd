@@ -37,7 +37,7 @@ cdef void drop(Chain m) noexcept
 
 
 @cython.locals(n=Chain, p=Chain)
-cdef int unlink_all(Chain m) except -1
+cdef int unlink_next(Chain m) except -1
 
 
 @cython.locals(n=Chain)

@@ -80,8 +80,8 @@ class Chain(Segment):
                     # The handle is about to be deallocated, so it can't be used again.
                     item.handle = None
             leave_commit()
-        # A listener may have linked something to it.
-        unlink_all(self)
+        # A listener may have linked something to it. A next packet was unlinked when it was freed.
+        unlink_next(self)
         if failure is not None:
             raise failure
         return 0
@@ -94,16 +94,12 @@ def drop(m: Chain) -> None:
     run_releases_unraisable()
 
 
-def unlink_all(m: Chain) -> None:
-    """Cut both links, outside of a commit: a neighbour without other references is dropped."""
+def unlink_next(m: Chain) -> None:
+    """Cut the link to the next mbuf, outside of a commit: if nothing else refers to that, it is dropped."""
     n: Any = m._next
-    p: Any = m._nextpkt
     if n is not None:
         n.held = False
         m._next = None
-    if p is not None:
-        p.held = False
-        m._nextpkt = None
 
 
 # Reading.

@@ -387,7 +387,8 @@ def _commit_split(m: Chain, keep: int, p: Chain, at: int, n: Chain, part: Any, t
     if m.bits & M_PKTHDR:
         if tag is not None:
             n.hdr.set_rcvif_or_tag(tag, CSUM_SND_TAG)
-        elif not m.hdr.csum_flags & CSUM_SND_TAG:
+        else:
+            # The header has no send tag: there would be a reference for it.
             n.hdr.set_rcvif_or_tag(m.hdr.rcvif_or_tag, 0)
         add_len(n.hdr, m.hdr.len - keep)
         m.hdr.len = keep

@@ -175,10 +175,7 @@ class Storage(Item):
 
     def unref(self, item: Item) -> None:
         """In a commit: count off the mbuf of `item`, which is freed. See the table above."""
-        if lone_packet(self):
-            # The cluster stays paired with its mbuf.
-            free_item(item)
-        elif self.users > 1:
+        if self.users > 1:
             self.users -= 1
             if item is not self.owner:
                 free_item(item)

@@ -20,7 +20,6 @@ from mbuf.const import (
     M_EXTPG,
     M_NOWAIT,
     M_RDONLY,
-    M_WAITOK,
     MHSIZE,
     MLEN,
     MT_DATA,
@@ -79,8 +78,6 @@ def view_page(m: Chain, at: int) -> memoryview:
 def addpages(m: Chain, count: int, how: int, deadline: float | None) -> None:
     """Add `count` pages of memory."""
     pages: Unmapped = pages_of(m, "addpages")
-    if how != M_NOWAIT and how != M_WAITOK:
-        raise Inval(f"addpages: how {how}: give M_NOWAIT or M_WAITOK")
     if count < 0 or pages.file is not None:
         raise Inval(f"addpages: {count} pages: give 0 or more, to an mbuf without pages of a file")
     check_page_count(pages.epg.npgs + min(count, INT_MAX), "addpages")

@@ -27,7 +27,6 @@ from mbuf.packet.chain cimport (
     release_now,
     set_next,
     set_nextpkt,
-    unlink_all,
 )
 from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.epg cimport Epg

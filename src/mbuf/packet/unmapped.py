@@ -329,9 +329,6 @@ class Unmapped(Storage):
 
     def remove_user(self, item: Item) -> None:
         """In a commit, of a root: count off the mbuf of `item`; for a `Mapped`, `item` is the owner's."""
-        if self.released:
-            # This is the mbuf that the free routine was called with.
-            return
         if self.users > 1:
             self.users -= 1
             if item is not self.owner:
