@@ -410,3 +410,17 @@ def test_a_full_buffer_is_filled_further_by_who_looks_at_it_later(pool: Pool) ->
     buffer.append(lent(pool, b"x" * 1000), check_full=False)
     assert counts(buffer)[0] == 1000
     buffer.clear()
+
+
+def test_an_mbuf_that_was_emptied_in_the_buffer_has_no_view(pool: Pool) -> None:
+    buffer = SockBuf()
+    mbufs = [lent(pool, bytes([n]) * 1000) for n in range(2)]
+    for m in mbufs:
+        buffer.append(m)
+    mbufs[0].len = 0
+    views = buffer.views(2, 2000)
+    assert [bytes(view) for view in views] == [b"\1" * 1000]
+    del views
+    mbufs[0].len = 1000
+    buffer.clear()
+    assert (counts(buffer), pool.out) == ((0, 0, 0, 0), 0)
