@@ -444,3 +444,11 @@ def test_storage_that_is_another_each_time_is_not_shared(pool: Pool, monkeypatch
     assert (len(calls), bytes(m), bytes(other), bytes(n), n.flags) == (8, b"one", b"two", b"", 0)
     pool.free_bulk([m, other, n])
     assert pool.pages.used == 0
+
+
+def test_the_first_bytes_of_a_cluster_are_a_packet_of_that_length(pool: Pool) -> None:
+    m = pool.getcl().append(sample(600))
+    n = m.copym(0, 100)
+    assert (n.flags & M_PKTHDR, n.pkthdr.len, bytes(n), n.writable) == (M_PKTHDR, 100, sample(100), False)
+    assert (m.pkthdr.len, m.ext.count, pool.out) == (600, 2, 2)
+    pool.free_bulk([m, n])
