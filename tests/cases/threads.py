@@ -10,14 +10,15 @@ import warnings
 from collections.abc import Callable
 
 from cases.harness import Scene, case, chain
-from mbuf import Freed, MbufError, MbufQ, Pool, SockBuf, Vm
+from mbuf import Freed, MbufError, MbufQ, Pool, SockBuf, Vm, compiled
 
 SECONDS = 1.5
 
 
 def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
     """Do all of it in threads of their own, again and again, for a while; an error other than ours fails."""
-    sys.setswitchinterval(1e-6)
+    # Uncompiled a bit less often, or the thread in a commit may starve for minutes.
+    sys.setswitchinterval(1e-6 if compiled() else 1e-4)
     end = time.monotonic() + seconds
     errors: list[BaseException] = []
 
