@@ -18,6 +18,7 @@ from mbuf import (
     MT_DATA,
     MT_HEADER,
     PROBES,
+    Busy,
     Inval,
     NoBufs,
     Pool,
@@ -344,4 +345,35 @@ def test_an_mbuf_is_freed_once_whose_listener_ends_the_program(make: Make, verb:
     with pool.probes.attached(f"m-{verb}", end), pytest.raises(KeyboardInterrupt):
         getattr(pool, verb)()
     assert (pool.out, pool.stat().drops) == (0, 0)
+    pool.audit()
+
+
+@pytest.mark.parametrize("act", ["free", "link", "append", "share"])
+@pytest.mark.parametrize("verb", ["copym", "copypacket", "dup", "split"])
+def test_a_method_whose_new_mbuf_a_listener_changes_leaves_all_as_it_was(make: Make, verb: str, act: str) -> None:
+    pool = make()
+    m, kept = pool.getcl().append(bytes(1500)), []
+
+    def change(*args: Any) -> None:
+        n = args[-1]
+        if act == "free":
+            n.free()
+        elif act == "link":
+            n.next = pool.get()
+        elif act == "append":
+            n.append(b"x")
+        elif n.ext is None:
+            pool.clget(n)
+        else:
+            kept.append(n.copym())
+
+    calls = {"copym": m.copym, "copypacket": m.copypacket, "dup": m.dup, "split": lambda: m.split(700)}
+    with (
+        pool.probes.attached("m-getcl" if verb == "dup" else "m-gethdr", change),
+        pytest.raises(Busy, match="a listener has freed or linked"),
+    ):
+        calls[verb]()
+    assert (m.len, m.writable, m.ext and m.ext.count) == (1500, True, 1)
+    pool.free_bulk([m, *kept])
+    assert pool.out == 0
     pool.audit()

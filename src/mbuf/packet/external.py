@@ -177,10 +177,10 @@ class External(Storage):
             # No code of the program is called but that of the buffer's object, whose exceptions are reported there.
             self.released = True
             self.end_export()
-            self.obj = None
             enter_commit()
             self.free_items(item)
             leave_commit()
+            self.obj = None
         else:
             self._end_calling(item, owner)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
     M_EXT,
+    M_EXTPG,
     M_NOWAIT,
     M_PKTHDR,
     MCLBYTES,
@@ -27,12 +28,13 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.errors import Busy, Inval, MbufError, NoBufs
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.nofree import NoFree
+from mbuf.packet.segment import LIVE
 from mbuf.packet.source import Source
 from mbuf.pool import extpg
 from mbuf.pool.validate import at_least
@@ -126,7 +128,7 @@ if not cython.compiled:
     from mbuf.packet.chain import attach, free_chain, link_new, release_now
     from mbuf.packet.cluster import cluster
     from mbuf.packet.mbuf import wrap_item, wrap_packet
-    from mbuf.packet.segment import check_alive
+    from mbuf.packet.segment import check_alive, writable
     from mbuf.uma.item import free_item
     from mbuf.uma.zone import cached_item
     from mbuf.vm.commit import enter_commit, leave_commit, run_releases
@@ -285,16 +287,28 @@ def fire_init(a: Allocator, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
 
 
 def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
-    """Fire a probe for an mbuf that no caller has yet; if a listener ends the program, free the mbuf."""
+    """Fire a probe for an mbuf that no caller has yet; if a listener ends the program, free the mbuf.
+
+    Raises `Busy` if a listener has done more than read it: freed it, linked it, or given it or shared its storage.
+    """
+    if not isinstance(m, Mbuf):
+        a.probes.fire(name, *args)
+        return
+    mine: Mbuf = cython.cast(Mbuf, m)
+    bits, buf = mine.bits, mine.buf
     try:
         a.probes.fire(name, *args)
     except BaseException:
-        if isinstance(m, Mbuf):
-            mine: Mbuf = cython.cast(Mbuf, m)
-            if mine.alive:
-                free_chain(mine)
-                run_releases()
+        if mine.alive:
+            free_chain(mine)
+            run_releases()
         raise
+    linked = mine._next is not None or mine._nextpkt is not None or mine.held
+    shared = bits & M_EXT and not mine.bits & M_EXTPG and not writable(mine)
+    if mine.alive != LIVE or linked or shared or mine.bits != bits or mine.buf is not buf or mine.count:
+        raise Busy(
+            f"{name}: a listener has freed or linked an mbuf during its allocation, or changed it: it may only read it"
+        )
 
 
 def _plain(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
