@@ -7,7 +7,7 @@ from mbuf.packet.cluster cimport Cluster, cluster
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet
 from mbuf.packet.nofree cimport NoFree
-from mbuf.packet.segment cimport check_alive, writable
+from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source
 from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
@@ -19,7 +19,7 @@ from mbuf.vm.probe cimport Probes
 
 cdef int M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef unsigned char LIVE
-cdef unsigned int M_EXT, M_EXTPG, M_PKTHDR
+cdef unsigned int M_EXT, M_PKTHDR
 cdef Py_ssize_t MCLBYTES, MHLEN, MJUMPAGESIZE, MLEN
 
 

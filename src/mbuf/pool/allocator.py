@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
     M_EXT,
-    M_EXTPG,
     M_NOWAIT,
     M_PKTHDR,
     MCLBYTES,
@@ -128,7 +127,7 @@ if not cython.compiled:
     from mbuf.packet.chain import attach, free_chain, link_new, release_now
     from mbuf.packet.cluster import cluster
     from mbuf.packet.mbuf import wrap_item, wrap_packet
-    from mbuf.packet.segment import check_alive, writable
+    from mbuf.packet.segment import check_alive
     from mbuf.uma.item import free_item
     from mbuf.uma.zone import cached_item
     from mbuf.vm.commit import enter_commit, leave_commit, run_releases
@@ -304,8 +303,11 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
             run_releases()
         raise
     linked = mine._next is not None or mine._nextpkt is not None or mine.held
-    shared = bits & M_EXT and not mine.bits & M_EXTPG and not writable(mine)
+    shared = bits & M_EXT and cython.cast(Storage, buf).refcnt() != 1
     if mine.alive != LIVE or linked or shared or mine.bits != bits or mine.buf is not buf or mine.count:
+        if mine.alive == LIVE and not linked:
+            free_chain(mine)
+            run_releases()
         raise Busy(
             f"{name}: a listener has freed or linked an mbuf during its allocation, or changed it: it may only read it"
         )
