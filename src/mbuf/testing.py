@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mbuf.packet.tag import TagZone
     from mbuf.pool.zones import Zones
     from mbuf.uma.pages import Pages
+    from mbuf.vm.page import Memory
     from mbuf.vm.sfbuf import SfBufs
 else:
     from mbuf.shadow import cython
@@ -35,7 +36,8 @@ def put(m: Segment, off: int, data: bytes) -> None:
     most = capacity(m)
     if not 0 <= off <= most - count:
         raise Inval(f"put: {count} bytes at {off} don't fit; the storage has {most}")
-    m.buf.write(start(m) + off, data, 0, count)
+    buf: Memory = m.buf
+    buf.write(start(m) + off, data, 0, count)
     m.off = start(m) + off
     m.count = count
 

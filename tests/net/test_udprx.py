@@ -261,21 +261,6 @@ def test_nothing_is_armed_once_it_is_closed(pool: Pool, pair: Pair) -> None:
     assert pool.out == 0
 
 
-def test_nothing_is_armed_that_a_listener_has_freed(pool: Pool, pair: Pair) -> None:
-    rx = Receiver(pool, pair[1], 2000, False, False)
-    pair[0].send(b"waits")
-
-    def free(_how: int, _type: int, _flags: int, m: Mbuf | None) -> None:
-        assert m is not None
-        m.freem()
-
-    with pool.probes.attached("m-getcl", free), pytest.raises(Busy, match="m-getcl: a listener has freed"):
-        rx.pull(1)
-    assert contents(pool, rx.pull(1)) == [b"waits"]
-    rx.close()
-    assert pool.out == 0
-
-
 @pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
 def test_a_receiver_is_made_once_and_of_a_pool(pool: Pool, pair: Pair) -> None:
     never: Any = Receiver.__new__(Receiver)

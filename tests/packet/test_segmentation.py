@@ -12,7 +12,6 @@ from mbuf import (
     M_PKTHDR,
     M_TSTMP,
     M_WAITOK,
-    Busy,
     Freed,
     Inval,
     Mbuf,
@@ -214,20 +213,3 @@ def test_a_send_tag_that_meddles_has_its_references_back(pool: Pool, way: str) -
     if way == "changes":
         assert rest is not None
         rest.freem()
-
-
-def test_a_listener_that_links_a_new_mbuf_ends_the_call(make: Callable[..., Pool]) -> None:
-    pool = make()
-    m = chain(pool, 100, 100)
-    kept: list[Mbuf] = []
-
-    def listener(how: int, type: int, n: Mbuf) -> None:
-        if kept:
-            n.next = kept.pop()
-        else:
-            kept.append(pool.get())
-
-    with pool.probes.attached("m-get", listener), pytest.raises(Busy, match="has freed or linked an mbuf"):
-        m.segment(10)
-    assert bytes(m) == sample(200)
-    m.freem()

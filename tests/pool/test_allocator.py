@@ -13,7 +13,6 @@ from mbuf import (
     M_WAITOK,
     MT_CONTROL,
     MT_DATA,
-    Busy,
     Freed,
     Inval,
     Mbuf,
@@ -357,22 +356,6 @@ def test_an_mbuf_that_changed_while_a_cluster_was_waited_for_gets_none(
     if act == "attach":
         assert m.ext is not None
         m.free()
-    pool.free_bulk(taken)
-
-
-@pytest.mark.parametrize("verb", ["getjcl", "get2"])
-def test_an_mbuf_that_a_listener_has_freed_is_not_freed_again_where_there_is_no_cluster(
-    small: Small, verb: str
-) -> None:
-    pool = small(jumbop=2)
-    taken = [pool.getjcl(size=J) for _ in range(2)]
-    with (
-        pool.probes.attached("m-init", lambda m, *_: m.free()),
-        pytest.raises(Busy, match="m-init: a listener has freed"),
-    ):
-        pool.getjcl(size=J) if verb == "getjcl" else pool.get2(J)
-    assert (pool.out, pool.stat().drops, pool.zones.jumbop.used) == (2, 0, 2)
-    pool.audit()
     pool.free_bulk(taken)
 
 

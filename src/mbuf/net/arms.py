@@ -191,7 +191,7 @@ class Arms:
 
     def _put(self, i: int, armed: list[Any], m: Mbuf) -> None:
         """Arm a message with an mbuf before those that it has."""
-        # A probe's listener may have freed it.
+        # Who goes through all lists of the interpreter may have freed it.
         check_alive(m)
         piece = self._inbox.pieces - 1 - len(armed)
         m.count = self._rooms[piece]
@@ -201,7 +201,8 @@ class Arms:
     def _borrow(self, i: int, fresh: list[Any]) -> bool:
         """Take an mbuf from the last message after number `i` that has any, of those that are all alike."""
         if self._small:
-            for armed in self._armed[:i:-1]:
+            messages = self._armed
+            for armed in messages[:i:-1]:
                 if armed:
                     fresh.append(armed.pop())
                     return True

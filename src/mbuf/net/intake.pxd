@@ -5,7 +5,7 @@ from mbuf.packet.mbuf cimport Mbuf, use_whole_storage
 from mbuf.packet.segment cimport capacity, check_alive, space
 from mbuf.pool.pool cimport Pool
 from mbuf.vm.commit cimport run_releases
-from mbuf.vm.page cimport view_of
+from mbuf.vm.page cimport Memory, view_of
 
 cdef int M_NOWAIT, MT_DATA
 cdef Py_ssize_t MCLBYTES, MJUM16BYTES, MLEN
@@ -29,7 +29,7 @@ cdef class Intake:
     cpdef Mbuf filled(self, Mbuf m, Py_ssize_t got, Py_ssize_t asked)
     cpdef saw(self, Py_ssize_t got, Py_ssize_t asked)
 
-    @cython.locals(most=Py_ssize_t, small=Mbuf)
+    @cython.locals(most=Py_ssize_t, small=Mbuf, target=Memory)
     cdef Mbuf _fitting(self, Mbuf m)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -132,7 +134,8 @@ class Intake:
             small: Mbuf = self._small(m.count)
         except (NoBufs, NoMemory):
             return m
-        small.buf.copy(small.off, m.buf, m.off, m.count)
+        target: Memory = small.buf
+        target.copy(small.off, m.buf, m.off, m.count)
         small.count = m.count
         free_chain(m)
         run_releases()

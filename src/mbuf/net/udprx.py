@@ -220,7 +220,8 @@ class Receiver(Arms):
         elif segment == self._alone:
             packets = from_rx_each(armed, size, segment, like, bits)
             self._count(len(packets))
-            self._ready = self._ready + packets if self._ready else packets
+            ready = self._ready
+            self._ready = ready + packets if ready else packets
         else:
             self._cut(from_rx(armed, size, like, bits), segment)
         return segment
@@ -246,7 +247,8 @@ class Receiver(Arms):
         except MbufError:
             packets = self._cut_some(m, segment)
         self._count(len(packets))
-        self._ready += packets
+        ready = self._ready
+        ready.extend(packets)
 
     def _cut_some(self, m: Mbuf, segment: int) -> list[Any]:
         """Cut off as many datagrams as there are mbufs for; one more is what is left of the first then."""

@@ -19,6 +19,7 @@ from mbuf.packet.segment cimport capacity, check_alive, space, start, writable
 from mbuf.packet.source cimport Source, source_of
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.buffer_export cimport BufferExport
+from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_EXTPG, M_PKTHDR
 cdef int M_NOWAIT
@@ -38,7 +39,7 @@ cdef int append(Chain m, BufferExport data) except -1
 cdef void _commit_append(Chain m, Chain last, BufferExport data, Py_ssize_t count, Chain more) noexcept
 
 
-@cython.locals(first=Chain, last=Chain, m=Chain, gap=Py_ssize_t, piece=Py_ssize_t)
+@cython.locals(first=Chain, last=Chain, m=Chain, buf=Memory, gap=Py_ssize_t, piece=Py_ssize_t)
 cdef Chain chain_of_bytes(
     Source source, int kind, Py_ssize_t zeros, BufferExport data, Py_ssize_t at, Py_ssize_t size
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mbuf.packet.source import Source
     from mbuf.vm.buffer_export import BufferExport
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -128,9 +129,10 @@ def chain_of_bytes(source: Source, kind: int, zeros: int, data: BufferExport, at
             first = link_last(first, last, m)
             last = m
             gap = min(zeros, MLEN)
-            m.buf.write(m.off, ZEROS, 0, gap)
+            buf: Memory = m.buf
+            buf.write(m.off, ZEROS, 0, gap)
             piece = min(size, MLEN - gap)
-            m.buf.store(m.off + gap, data, at, piece)
+            buf.store(m.off + gap, data, at, piece)
             m.count = gap + piece
             zeros -= gap
             at += piece

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.packet.chain cimport Chain, fingerprint, free_chain, link, link_last, own_header
+from mbuf.packet.chain cimport Chain, free_chain, link, link_last, own_header
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
 from mbuf.packet.segment cimport check_alive, space
@@ -21,7 +21,6 @@ cpdef Mbuf fill_chain(Mbuf m, BufferExport data, Py_ssize_t align)
 
 @cython.locals(
     top=Chain, last=Chain, m=Chain, made=Mbuf, at=Py_ssize_t, size=Py_ssize_t, large=cython.bint,
-    mark=cython.ulonglong,
 )
 cpdef Mbuf from_device(Source source, BufferExport data, Py_ssize_t off, rcvif, copy, view)
 

@@ -17,7 +17,7 @@ from mbuf.uma.item cimport Item, MbufItem, free_item
 from mbuf.vm.commit cimport LATCH, Latch, enter_commit, run_releases_unraisable, leave_commit, release_later
 from mbuf.vm.references cimport mbuf_references
 
-cdef unsigned char DOOMED, LIVE
+cdef unsigned char DOOMED
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
 
 
@@ -72,7 +72,6 @@ cdef int set_next(Chain m, Chain n) except -1
 @cython.locals(before=Chain)
 cdef int set_nextpkt(Chain m, Chain n) except -1
 cdef void link(Chain m, Chain n) noexcept
-cdef int link_new(Chain m, Chain n) except -1
 
 
 cdef inline Chain link_last(Chain first, Chain last, Chain m):

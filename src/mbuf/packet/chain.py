@@ -23,10 +23,10 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR
-from mbuf.errors import Busy, Inval
+from mbuf.errors import Inval
 from mbuf.packet.ext import Storage
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.segment import DOOMED, LIVE, Segment
+from mbuf.packet.segment import DOOMED, Segment
 
 if not cython.compiled:
     from mbuf.packet.ext import lone_packet
@@ -233,13 +233,6 @@ def link(m: Chain, n: Chain) -> None:
     """In a commit: link `n`, which has no holder, behind an mbuf that has no next."""
     n.held = True
     m._next = n
-
-
-def link_new(m: Chain, n: Chain) -> None:
-    """Link one new mbuf behind another; `Busy` if a listener of a probe has freed or linked one of them."""
-    if m.alive != LIVE or m._next is not None or n.alive != LIVE or n.held:
-        raise Busy("a listener of a probe has freed or linked an mbuf during its allocation: it may only read it")
-    link(m, n)
 
 
 def cut(m: Chain) -> Any:

@@ -27,6 +27,7 @@ from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, has_references, re
 from mbuf.packet.segment cimport capacity, check_alive, storage_of
 from mbuf.packet.source cimport Source, source_of
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
+from mbuf.vm.page cimport Memory
 
 cdef unsigned int CSUM_SND_TAG, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY
 cdef Py_ssize_t M_COPYALL, MHLEN, MINCLSIZE, MPKTHSIZE
@@ -83,7 +84,7 @@ cdef Chain _alloc_for(Source source, Chain m, Py_ssize_t todo, int how, deadline
 cdef int _add_pkthdr(Chain n) except -1
 
 
-@cython.locals(p=Chain, at=Py_ssize_t, room=Py_ssize_t, piece=Py_ssize_t)
+@cython.locals(p=Chain, target=Memory, at=Py_ssize_t, room=Py_ssize_t, piece=Py_ssize_t)
 cdef int _copy_bytes(Chain n, Chain m) except -1
 
 

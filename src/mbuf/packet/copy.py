@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.packet.source import Source
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -313,7 +314,8 @@ def _copy_bytes(n: Chain, m: Chain) -> None:
         while p is not None and n.count < room:
             piece = min(room - n.count, p.count - at)
             if piece > 0:
-                n.buf.copy(n.off + n.count, p.buf, p.off + at, piece)
+                target: Memory = n.buf
+                target.copy(n.off + n.count, p.buf, p.off + at, piece)
             n.count += piece
             at += piece
             if at >= p.count:

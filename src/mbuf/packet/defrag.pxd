@@ -27,6 +27,7 @@ from mbuf.packet.segment cimport check_alive
 from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.trim cimport join
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
+from mbuf.vm.page cimport Memory
 
 cdef unsigned int M_PKTHDR
 cdef int MT_DATA
@@ -43,7 +44,7 @@ cdef int defrag(Chain m, int how, deadline) except -1
 cdef void _commit_join(Chain last, Chain n) noexcept
 
 
-@cython.locals(src=Chain, piece=Py_ssize_t)
+@cython.locals(src=Chain, target=Memory, piece=Py_ssize_t)
 cdef tuple _copy_into(Chain p, Py_ssize_t skip, Py_ssize_t n, Chain m)
 
 

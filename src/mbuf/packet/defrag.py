@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -106,7 +108,8 @@ def _copy_into(p: Chain, skip: int, n: int, m: Chain) -> tuple[Any, int]:
         check_alive(src)
         piece = min(src.count - skip, n)
         if piece > 0:
-            m.buf.copy(m.off + m.count, src.buf, src.off + skip, piece)
+            target: Memory = m.buf
+            target.copy(m.off + m.count, src.buf, src.off + skip, piece)
             m.count += piece
             n -= piece
             skip += piece

@@ -101,7 +101,8 @@ class External(Storage):
 
     def describe(self, item: Item) -> Ext:
         embedded = self.refs is None and self.owner in (None, item)
-        arg1, arg2 = (None, None) if self.free_cb is None else self.free_cb[1:3]
+        free_cb = self.free_cb
+        arg1, arg2 = (None, None) if free_cb is None else free_cb[1:3]
         return Ext(self.type, self.extent, self.refcnt(), embedded, id(self.obj), self.obj, arg1, arg2)
 
     def defers(self, item: Item) -> bool:

@@ -48,7 +48,7 @@ cdef int _discard_all(Chain first) except -1
 
 
 @cython.locals(
-    pages=Unmapped, epg=Epg, source=Source, first=Chain, last=Chain, fresh=Chain,
+    pages=Unmapped, epg=Epg, source=Source, first=Chain, last=Chain, fresh=Chain, target=Memory,
     page=Py_ssize_t, at=Py_ssize_t, n=Py_ssize_t,
 )
 cdef Chain _map_pages(Chain m, Chain p)

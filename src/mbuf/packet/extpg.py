@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.vm.buffer_export import BufferExport
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -157,7 +158,8 @@ def _map_pages(m: Chain, p: Chain) -> Any:
             if p.buf is not pages or at + n > (PAGE_SIZE if 0 <= page < epg.npgs else len(_hdr_or_trail(epg, page))):
                 raise chain_changed("unmapped_to_ext")
             if page < 0 or page >= epg.npgs:
-                fresh.buf.write(fresh.off, _hdr_or_trail(epg, page), at, n)
+                target: Memory = fresh.buf
+                target.write(fresh.off, _hdr_or_trail(epg, page), at, n)
             else:
                 fresh.buf = mapped(pages, page)
                 fresh.off = at

@@ -106,4 +106,8 @@ cdef Mbuf _new_handle(MbufItem item, Mbuf m, unsigned int bits)
 
 
 @cython.locals(m=Mbuf)
+cdef Mbuf stand_in(MbufItem item, Memory buf, Py_ssize_t off, int kind, unsigned int bits)
+
+
+@cython.locals(m=Mbuf, bits=cython.uint)
 cpdef call_free_routine(MbufItem item, Storage storage, free)

@@ -684,8 +684,7 @@ class Mbuf(Chain):
         check_latch()
         return _read.getptr(self, at)
 
-    @cython.locals(at=cython.Py_ssize_t)
-    @cython.locals(at=cython.Py_ssize_t, layout=Format)
+    @cython.locals(at=cython.Py_ssize_t, layout=Format, buf=Memory)
     def unpack(self, fmt: str, offset: int = 0) -> tuple[Any, ...]:
         """Return the values that the bytes from `offset` on hold, with `fmt` as in `struct`.
 
@@ -696,7 +695,8 @@ class Mbuf(Chain):
         check_latch()
         check_alive(self)
         if 0 <= at <= self.count - layout.size and not self.bits & M_EXTPG:
-            return layout.unpack(self.buf.read(self.off + at, layout.size))
+            buf = self.buf
+            return layout.unpack(buf.read(self.off + at, layout.size))
         return layout.unpack(_read.excerpt(self, "unpack", at, layout.size, False))
 
     # Writing bytes.
@@ -1218,7 +1218,7 @@ def _mbuf(m: Any, verb: str) -> Any:
 
 def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
     """Make a raw cluster the storage of an mbuf. See m_cljset."""
-    check_alive(m)
+    check_mutable(m)
     if m.bits & M_EXT:
         raise Inval("cljset: this mbuf has external storage already")
     cluster.before_export()
@@ -1274,7 +1274,7 @@ def attach_buffer(
     if free is not None or arg1 is not None or arg2 is not None:
         storage.set_free_cb(free, arg1, arg2, call_free_routine)
     # The export of the buffer may have run user code.
-    if not m.alive or m.bits & M_EXT:
+    if m.alive != LIVE or m.bits & M_EXT:
         _check_attach(m, kind, bits)
     storage.check_refs()
     if not m.count <= memory.size <= INT_MAX:
@@ -1288,7 +1288,7 @@ def attach_buffer(
 
 def _check_attach(m: Mbuf, kind: int, bits: int) -> None:
     """Raise `Inval` if that type of memory can't be attached to the mbuf."""
-    check_alive(m)
+    check_mutable(m)
     if m.bits & M_EXT:
         raise Inval("extadd: this mbuf has external storage already")
     if not freeable(kind):
@@ -1355,14 +1355,27 @@ def _new_handle(item: MbufItem, m: Any, bits: int) -> Mbuf:
     return fresh
 
 
-def call_free_routine(item: MbufItem, storage: Storage, free: Callable[[Any], object]) -> None:
-    """Call a free routine with an mbuf that it can read, in place of the freed owner of the storage."""
+def stand_in(item: MbufItem, buf: Memory, off: int, kind: int, bits: int) -> Mbuf:
+    """Return an mbuf without bytes for user code to look at, which can't change it; the caller sets `alive` to 0.
+
+    If `bits` has M_PKTHDR, its packet header is empty, and its own.
+    """
     m: Mbuf = Mbuf.__new__(Mbuf)
     m.item = item
-    m.buf = storage
-    m.kind = MT_DATA
-    m.bits = M_EXT if storage.is_contiguous() else M_EXT | M_EXTPG | M_RDONLY
+    m.buf = buf
+    m.off = off
+    m.kind = kind
+    m.bits = bits
+    if bits & M_PKTHDR:
+        own_header(m)
     m.alive = DOOMED
+    return m
+
+
+def call_free_routine(item: MbufItem, storage: Storage, free: Callable[[Any], object]) -> None:
+    """Call a free routine with an mbuf that it can read, in place of the freed owner of the storage."""
+    bits = M_EXT if storage.is_contiguous() else M_EXT | M_EXTPG | M_RDONLY
+    m = stand_in(item, storage, 0, MT_DATA, bits)
     try:
         run(free, m)
     finally:

@@ -87,10 +87,10 @@ cdef class Plan:
     @cython.locals(head=Chain, p=Step, stays=Step, base=Chain, more=Memory)
     cdef bint _unchanged(self, list appended) except -1
 
-    @cython.locals(src=Chain, skip=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(src=Chain, target=Memory, skip=Py_ssize_t, count=Py_ssize_t)
     cdef int _copy_parts(self, Chain m, Step p) except -1
 
-    @cython.locals(src=Chain, pieces=list, skip=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(src=Chain, buf=Memory, pieces=list, skip=Py_ssize_t, count=Py_ssize_t)
     cdef bytes _read_parts(self, Step p)
     cdef int _commit(self, list appended, list chain, list spare) except -1
 

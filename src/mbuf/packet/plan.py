@@ -258,7 +258,8 @@ class Plan:
         if n.base is not None:
             p.parts.append((n.base, 0, n.base.count))
             self._remove_user(n.base)
-        p.parts += n.parts
+        parts = p.parts
+        parts.extend(n.parts)
         p.count += n.count
 
     def _remove_user(self, m: Chain) -> None:
@@ -365,7 +366,8 @@ class Plan:
         """Copy the parts of a step into its new cluster."""
         for source, skip, count in p.parts:
             src: Chain = source
-            m.buf.copy(m.off + m.count, src.buf, src.off + skip, count)
+            target: Memory = m.buf
+            target.copy(m.off + m.count, src.buf, src.off + skip, count)
             m.count += count
 
     def _read_parts(self, p: Step) -> bytes:
@@ -373,7 +375,8 @@ class Plan:
         pieces = []
         for source, skip, count in p.parts:
             src: Chain = source
-            pieces.append(src.buf.read(src.off + skip, count))
+            buf: Memory = src.buf
+            pieces.append(buf.read(src.off + skip, count))
         return b"".join(pieces)
 
     def _commit(self, appended: list[Any], chain: list[Any], spare: list[Any]) -> None:

@@ -5,7 +5,7 @@ from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.segment cimport check_alive, writable
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.vm.ints cimport fold, swapped
-from mbuf.vm.page cimport view_of
+from mbuf.vm.page cimport Memory, view_of
 from mbuf.vm.scan cimport Search, new_bytes, copy_out, search, set_bytes, sum16
 
 cdef unsigned int M_EXTPG
@@ -31,7 +31,7 @@ cdef bytes _collect(Chain m, Py_ssize_t at, Py_ssize_t size, bint map)
 cdef Py_ssize_t copyinto(Chain m, view, Py_ssize_t at, Py_ssize_t size) except -1
 
 
-@cython.locals(n=Chain, count=Py_ssize_t)
+@cython.locals(n=Chain, buf=Memory, count=Py_ssize_t)
 cdef apply(Chain m, Py_ssize_t at, Py_ssize_t left, fn)
 
 
@@ -39,7 +39,7 @@ cdef apply(Chain m, Py_ssize_t at, Py_ssize_t left, fn)
 cdef tuple getptr(Chain m, Py_ssize_t at)
 
 
-@cython.locals(n=Chain, skip=Py_ssize_t, left=Py_ssize_t, count=Py_ssize_t)
+@cython.locals(n=Chain, buf=Memory, skip=Py_ssize_t, left=Py_ssize_t, count=Py_ssize_t)
 cdef int rewrite(Chain m, str verb, Py_ssize_t at, bytes data) except -1
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import cython
+
+    from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
@@ -101,6 +103,8 @@ def copyinto(m: Chain, view: memoryview, at: int, size: int) -> int:
         if at < n.count:
             piece = min(n.count - at, left)
             copy_out(n.buf, n.off + at, piece, view, count - left)
+            # A page may have been mapped, which may run other code.
+            check_alive(n)
             left -= piece
             at = 0
         else:
@@ -123,7 +127,8 @@ def apply(m: Chain, at: int, left: int, fn: Callable[[memoryview], Any]) -> Any:
         check_alive(n)
         count = min(n.count - at, left)
         if n.bits & M_EXTPG:
-            result = fn(memoryview(n.buf.read(n.off + at, count)))
+            buf: Memory = n.buf
+            result = fn(memoryview(buf.read(n.off + at, count)))
         else:
             result = fn(view_of(n.buf, n.off + at, count, not writable(n)))
         if result:
@@ -158,7 +163,8 @@ def rewrite(m: Chain, verb: str, at: int, data: bytes) -> None:
     while left:
         if at < n.count:
             count = min(n.count - at, left)
-            n.buf.write(n.off + at, data, skip, count)
+            buf: Memory = n.buf
+            buf.write(n.off + at, data, skip, count)
             skip += count
             left -= count
             at = 0
@@ -194,6 +200,8 @@ def in_cksum(m: Chain, at: int, left: int) -> int:
         if at < n.count:
             count = min(n.count - at, left)
             part = sum16(n.buf, n.off + at, count)
+            # A page may have been mapped, which may run other code.
+            check_alive(n)
             sum += swapped(part) if odd else part
             odd ^= count & 1
             left -= count

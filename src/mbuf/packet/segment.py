@@ -6,7 +6,8 @@
     buf  |....off....|== count bytes ==|..space..|        the item itself, or its external storage (M_EXT)
 
 `alive` is LIVE from the allocation on, DOOMED while listeners of m-free or a free routine are called with the mbuf,
-which can be read but not changed then, and 0 when the mbuf is freed. It isn't a flag in `bits`, so an operation on
+which can be read but not changed then, and 0 when the mbuf is freed. Listeners of an allocation get a stand-in, which
+is DOOMED until they return. It isn't a flag in `bits`, so an operation on
 flags can't make a freed mbuf live. `held` is true while the mbuf is the `next` or `nextpkt` of another, or in a queue
 or buffer.
 """
@@ -61,14 +62,17 @@ class Segment(Exporter):
 
 def raise_freed(m: Segment) -> None:
     """Raise `Freed`."""
-    raise Freed(f"mbuf at {id(m):#x} was freed: don't use an mbuf after free, or after you gave it away")
+    raise Freed(
+        f"mbuf at {id(m):#x} was freed: don't use an mbuf after free, after you gave it away, "
+        "or after the listener of a probe has returned that it was shown to"
+    )
 
 
 def raise_not_live(m: Segment) -> None:
-    """Raise `Freed` for a freed mbuf, `Busy` for one that is being freed."""
+    """Raise `Freed` for a freed mbuf, `Busy` for one that is being freed, or stands in for a new one."""
     if not m.alive:
         raise_freed(m)
-    raise Busy("this mbuf is being freed: a free routine, or a listener of m-free, may only read it")
+    raise Busy("this mbuf is being allocated or freed: a probe's listener, or a free routine, may only read it")
 
 
 def storage_of(m: Segment) -> Storage:

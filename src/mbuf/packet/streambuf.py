@@ -155,9 +155,10 @@ class StreamBuffer(SockBuf):
         if not sought:
             raise Inval("take_until: give at least one byte to look for")
         found = self.find(sought)
-        size = found + len(self._pattern) if found >= 0 else self.cc + 1
+        pattern = self._pattern
+        size = found + len(pattern) if found >= 0 else self.cc + 1
         if size > longest:
             raise TooLong(
-                f"take_until: {self._pattern!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
+                f"take_until: {pattern!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
             )
         return None if found < 0 else self.take(size)

@@ -111,7 +111,8 @@ class Unmapped(Storage):
         numbers = epg.pages
         for frame in frames:
             numbers += (frame.run.page,)
-        self.frames += frames
+        mine = self.frames
+        self.frames = mine + frames
         epg.set_pages(numbers)
 
     def hold_file(self, file: PageFile, first: int, count: int) -> None:
@@ -153,13 +154,15 @@ class Unmapped(Storage):
                 raise Busy("the pages were freed while their bytes were read")
             frame: Memory = self.frames[page]
             return frame
-        seen: Memory = self.file.window(self.epg.number(page))
+        file = self.file
+        seen: Memory = file.window(self.epg.number(page))
         return seen
 
     def release_window(self, seen: Any) -> None:
         """End the use of a page's memory. Views of it keep it mapped."""
         if self.file is not None:
-            self.file.windows.free(seen)
+            file = self.file
+            file.windows.free(seen)
 
     def page_view(self, page: int, start: int, count: int, fixed: bool) -> memoryview:
         """Return a view of some bytes of a page, which keeps them; read-only if `fixed`."""
@@ -175,9 +178,11 @@ class Unmapped(Storage):
         found = []
         for page, start, n in epg.spans(off, count):
             if page < 0:
-                found.append(memoryview(epg.hdr)[start : start + n])
+                beside = epg.hdr
+                found.append(memoryview(beside)[start : start + n])
             elif page == epg.npgs:
-                found.append(memoryview(epg.trail)[start : start + n])
+                beside = epg.trail
+                found.append(memoryview(beside)[start : start + n])
             else:
                 found.append(self.page_view(page, start, n, True))
         return found
@@ -208,9 +213,11 @@ class Unmapped(Storage):
         parts = []
         for page, start, n in epg.spans(offset, count):
             if page < 0:
-                parts.append(epg.hdr[start : start + n])
+                beside = epg.hdr
+                parts.append(beside[start : start + n])
             elif page == epg.npgs:
-                parts.append(epg.trail[start : start + n])
+                beside = epg.trail
+                parts.append(beside[start : start + n])
             else:
                 seen: Memory = self.window(page)
                 try:

@@ -2,12 +2,12 @@ cimport cython
 
 cimport mbuf.pool.extpg as extpg
 
-from mbuf.packet.chain cimport Chain, attach, free_chain, link_new, release_now
+from mbuf.packet.chain cimport Chain, attach, free_chain, link, release_now
 from mbuf.packet.cluster cimport Cluster, cluster
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.mbuf cimport Mbuf, wrap_item, wrap_packet
+from mbuf.packet.mbuf cimport Mbuf, stand_in, wrap_item, wrap_packet
 from mbuf.packet.nofree cimport NoFree
-from mbuf.packet.segment cimport check_alive
+from mbuf.packet.segment cimport check_mutable
 from mbuf.packet.source cimport Source
 from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
@@ -58,7 +58,6 @@ cdef Mbuf getcl(Allocator a, int how, int type, unsigned int flags, deadline)
 cdef Mbuf getjcl(Allocator a, int how, int type, unsigned int flags, Py_ssize_t size, deadline)
 
 
-@cython.locals(m=Mbuf)
 cpdef bint is_packet(Py_ssize_t size) noexcept
 cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
 

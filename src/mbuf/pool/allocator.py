@@ -27,7 +27,7 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Busy, Inval, MbufError, NoBufs
+from mbuf.errors import Inval, MbufError, NoBufs
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
@@ -124,10 +124,10 @@ class Allocator(Source):
 
 
 if not cython.compiled:
-    from mbuf.packet.chain import attach, free_chain, link_new, release_now
+    from mbuf.packet.chain import attach, free_chain, link, release_now
     from mbuf.packet.cluster import cluster
-    from mbuf.packet.mbuf import wrap_item, wrap_packet
-    from mbuf.packet.segment import check_alive
+    from mbuf.packet.mbuf import stand_in, wrap_item, wrap_packet
+    from mbuf.packet.segment import check_mutable
     from mbuf.uma.item import free_item
     from mbuf.uma.zone import cached_item
     from mbuf.vm.commit import enter_commit, leave_commit, run_releases
@@ -213,7 +213,7 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
             item = None if a.probes.on else cached_item(a.zones.mbuf)
             m = get(a, how, type, 0, deadline) if item is None else wrap_item(item, type, 0)
             if first is not None:
-                link_new(m, first)
+                link(m, first)
             first = m
     except BaseException:
         free_chain(first)
@@ -270,7 +270,7 @@ def attachable(m: Mbuf) -> None:
     """Refuse an mbuf that has external storage or was freed, and None."""
     if m is None:
         raise Inval("clget: give an mbuf to attach a cluster to")
-    check_alive(m)
+    check_mutable(m)
     if m.bits & M_EXT:
         raise Inval("this mbuf has external storage already")
 
@@ -286,31 +286,27 @@ def fire_init(a: Allocator, m: Mbuf, how: int, type: int, flags: int) -> Mbuf:
 
 
 def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
-    """Fire a probe for an mbuf that no caller has yet; if a listener ends the program, free the mbuf.
+    """Fire a probe of an allocation. If a listener ends the program, free the mbuf, which no caller has yet.
 
-    Raises `Busy` if a listener has done more than read it: freed it, linked it, or given it or shared its storage.
+    Listeners get a stand-in for the mbuf, which they can only read, and only until they return: the method that asked
+    for the mbuf goes on with it, and nobody else can have changed it.
     """
-    if not isinstance(m, Mbuf):
-        a.probes.fire(name, *args)
-        return
-    mine: Mbuf = cython.cast(Mbuf, m)
-    bits, buf = mine.bits, mine.buf
+    seen = cython.cast(Mbuf, None)
     try:
-        a.probes.fire(name, *args)
+        if m is not None:
+            mine: Mbuf = cython.cast(Mbuf, m)
+            seen = stand_in(mine.item, mine.buf, mine.off, mine.kind, mine.bits)
+        shown: list[Any] = list(args)
+        if m is not None:
+            shown[args.index(m)] = seen
+        a.probes.fire(name, *shown)
     except BaseException:
-        if mine.alive:
-            free_chain(mine)
-            run_releases()
+        free_chain(m)
+        run_releases()
         raise
-    linked = mine._next is not None or mine._nextpkt is not None or mine.held
-    shared = bits & M_EXT and cython.cast(Storage, buf).refcnt() != 1
-    if mine.alive != LIVE or linked or shared or mine.bits != bits or mine.buf is not buf or mine.count:
-        if mine.alive == LIVE and not linked:
-            free_chain(mine)
-            run_releases()
-        raise Busy(
-            f"{name}: a listener has freed or linked an mbuf during its allocation, or changed it: it may only read it"
-        )
+    finally:
+        if seen is not None:
+            seen.alive = 0
 
 
 def _plain(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
@@ -355,8 +351,7 @@ def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, dea
         item = _item(a, zone, how, deadline)
     except BaseException:
         enter_commit()
-        if m.alive:
-            release_now(m)
+        release_now(m)
         leave_commit()
         raise
     _attach(m, item)
@@ -367,7 +362,7 @@ def _attach(m: Mbuf, item: Item) -> None:
     """Attach a cluster to an mbuf; if that was freed or got storage meanwhile, give the cluster back and raise."""
     storage = cython.cast(Storage, item)
     enter_commit()
-    fits = m.alive and not m.bits & M_EXT
+    fits = m.alive == LIVE and not m.bits & M_EXT
     if fits:
         storage.init_cluster()
         attach(m, storage)

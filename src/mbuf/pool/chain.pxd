@@ -2,9 +2,9 @@ cimport cython
 
 cimport mbuf.pool.allocator as allocator
 
-from mbuf.packet.chain cimport Chain, free_chain, last_of, link, link_new
+from mbuf.packet.chain cimport Chain, free_chain, last_of, link, link_last
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.packet.segment cimport capacity, check_alive
+from mbuf.packet.segment cimport capacity, check_mutable
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 

@@ -21,8 +21,8 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.chain import free_chain, last_of, link, link_new
-    from mbuf.packet.segment import capacity, check_alive
+    from mbuf.packet.chain import free_chain, last_of, link, link_last
+    from mbuf.packet.segment import capacity, check_mutable
     from mbuf.pool.allocator import ready
     from mbuf.vm.commit import enter_commit, leave_commit, run_releases
 
@@ -38,12 +38,12 @@ def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: i
             tail = last_of(first)
             tail.bits |= M_EOR
         return first
-    check_alive(m)
+    check_mutable(m)
     last_of(m)
     first = _chain(a, size, how, type, 0, deadline)
     # It may have waited, and others have freed m, or put mbufs behind it.
     try:
-        check_alive(m)
+        check_mutable(m)
         tail = last_of(m)
     except BaseException:
         free_chain(first)
@@ -71,10 +71,7 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
             m: Mbuf = _next(a, size, how, type, flags, deadline)
             size -= capacity(m)
             flags = 0
-            if last is None:
-                first = m
-            else:
-                link_new(last, m)
+            first = cython.cast(Mbuf, link_last(first, last, m))
             last = m
     except BaseException:
         free_chain(first)

@@ -51,8 +51,9 @@ class MbufProbes(Probes):
     """`pool.probes`: functions that are called when mbufs are allocated and freed.
 
     A listener is called with the probe's arguments (see `PROBES`), in the thread that allocates or frees, with no
-    lock held. It may read the mbufs that it gets, but must not keep a reference to them or free them. What it does
-    fires no probe. If it raises, the exception is logged and the listener is detached.
+    lock held. It can read an mbuf that it gets; to change, link, share or free that raises `Busy`. A new mbuf is shown
+    by a stand-in, which is as freed when the listener returns: the method that asked for the mbuf goes on with it. What
+    a listener does fires no probe. If it raises, the exception is logged and the listener is detached.
     """
 
     __slots__ = ()

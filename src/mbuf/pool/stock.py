@@ -175,7 +175,8 @@ class Pairs(Backend):
                 self._clust.receive(cluster)
             else:
                 # The queue has clusters of one size only.
-                cluster.zone.free(cluster)
+                zone = cluster.zone
+                zone.free(cluster)
 
     def drain(self) -> int:
         """Has no pages to give back: returns 0."""

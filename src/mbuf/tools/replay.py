@@ -138,7 +138,8 @@ class Replay:
                 sockets.release(now)
             start, captured = records.start, records.captured
             if self._queues > 1:
-                queue = flow(records.view[start : start + captured]) % self._queues
+                view = records.view
+                queue = flow(view[start : start + captured]) % self._queues
                 cpu = self._steer(queue)
             length = max(records.length, captured)
             m = rings.receive(queue, records.view, start, captured, length)

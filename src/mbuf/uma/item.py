@@ -60,7 +60,8 @@ class Item(Memory):
             finally:
                 leave_commit()
         else:
-            self.zone.free(self)
+            zone = self.zone
+            zone.free(self)
         return 0
 
 

@@ -350,12 +350,14 @@ class Limit:
         enter_commit()
         count = self.waiters.forked()
         leave_commit()
-        if self.zone is not None:
-            self.zone.bypass_caches(-count)
+        zone = self.zone
+        if zone is not None:
+            zone.bypass_caches(-count)
 
     def _warn(self) -> None:
         now = self.clock()
-        if not self.warnings.on or now < self._warned + self.warnings.interval:
+        interval = self.warnings.interval
+        if not self.warnings.on or now < self._warned + interval:
             self.suppressed += 1
             return
         self._warned = now

@@ -314,8 +314,9 @@ class Zone(Counters):
     def drain_caches(self) -> None:
         """Give the items of all caches back, here and in the zone that this one feeds."""
         # This zone's caches too: items may have been freed since they were found empty.
-        if self.feeds is not None:
-            self.feeds._reclaim(UMA_RECLAIM_DRAIN_CPU)
+        feeds = self.feeds
+        if feeds is not None:
+            feeds._reclaim(UMA_RECLAIM_DRAIN_CPU)
         self._reclaim(UMA_RECLAIM_DRAIN_CPU)
 
     def denied(self) -> MbufError:

@@ -204,18 +204,21 @@ class Memory(Releasable):
 
     def write(self, offset: cython.Py_ssize_t, data: Any, skip: cython.Py_ssize_t, count: cython.Py_ssize_t) -> None:
         """Write `count` bytes of data's buffer, from its byte `skip`."""
-        self._check_free(offset, count)
         if cython.compiled:
             source = cython.declare(Py_buffer)
             PyObject_GetBuffer(data, cython.address(source), PyBUF_SIMPLE)
-            if skip < 0 or count < 0 or skip > source.len - count:
+            try:
+                # Only now: to export the buffer may have run user code.
+                self._check_free(offset, count)
+                if skip < 0 or count < 0 or skip > source.len - count:
+                    raise IndexError("data is shorter than the bytes asked for")
+                if count:
+                    memmove(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
+            finally:
                 PyBuffer_Release(cython.address(source))
-                raise IndexError("data is shorter than the bytes asked for")
-            if count:
-                memmove(self.ptr + offset, cython.cast(cython.p_uchar, source.buf) + skip, count)
-            PyBuffer_Release(cython.address(source))
         else:
             view = memoryview(data)
+            self._check_free(offset, count)
             if not view.c_contiguous:
                 raise BufferError("the buffer isn't contiguous: pass bytes(data)")
             if skip < 0 or count < 0 or skip > view.nbytes - count:

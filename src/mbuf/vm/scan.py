@@ -56,18 +56,21 @@ def copy_out(
     """Copy `count` bytes at `off` of a memory into a writable buffer, to its byte `at`."""
     if not memory.is_contiguous():
         memory, off = contiguous(memory.read(off, count)), 0
-    _within(memory, off, count)
     if cython.compiled:
         buffer = cython.declare(Py_buffer)
         PyObject_GetBuffer(target, cython.address(buffer), PyBUF_WRITABLE)
-        if at < 0 or at > buffer.len - count:
+        try:
+            # Only now: to export the buffer may have run user code.
+            _within(memory, off, count)
+            if at < 0 or at > buffer.len - count:
+                raise IndexError("the buffer is too short for the bytes")
+            if count:
+                memmove(cython.cast(cython.p_uchar, buffer.buf) + at, memory.ptr + off, count)
+        finally:
             PyBuffer_Release(cython.address(buffer))
-            raise IndexError("the buffer is too short for the bytes")
-        if count:
-            memmove(cython.cast(cython.p_uchar, buffer.buf) + at, memory.ptr + off, count)
-        PyBuffer_Release(cython.address(buffer))
     else:
         view = memoryview(target)
+        _within(memory, off, count)
         if view.readonly:
             raise BufferError("the buffer can't be written")
         if at < 0 or at > view.nbytes - count:
@@ -138,12 +141,13 @@ class Search:
         _within(memory, off, count)
         size: cython.Py_ssize_t = len(self.pattern)
         start: cython.Py_ssize_t = self.seen
+        tail = self.tail
         if count < size:
-            self.tail += memory.read(off, count)
+            tail += memory.read(off, count)
             self.seen += count
             # Rarely, so that the cost stays linear.
-            return self.rest() if len(self.tail) >= 2 * size else -1
-        self.tail += memory.read(off, size - 1)
+            return self.rest() if len(tail) >= 2 * size else -1
+        tail += memory.read(off, size - 1)
         self.seen += size - 1
         at: cython.Py_ssize_t = self.rest()
         if at < 0:
@@ -156,10 +160,11 @@ class Search:
 
     def rest(self) -> int:
         """Search the bytes that `feed` has copied."""
-        at: cython.Py_ssize_t = self.tail.find(self.pattern)
+        tail = self.tail
+        at: cython.Py_ssize_t = tail.find(self.pattern)
         if at >= 0:
-            return int(self.seen - len(self.tail) + at)
-        del self.tail[: max(0, len(self.tail) - len(self.pattern) + 1)]
+            return int(self.seen - len(tail) + at)
+        del tail[: max(0, len(tail) - len(self.pattern) + 1)]
         return -1
 
 
