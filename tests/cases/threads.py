@@ -10,15 +10,14 @@ import warnings
 from collections.abc import Callable
 
 from cases.harness import Scene, case, chain
-from mbuf import Freed, MbufError, MbufQ, Pool, SockBuf, Vm, compiled
+from mbuf import Freed, MbufError, MbufQ, Pool, SockBuf, Vm
 
 SECONDS = 1.5
 
 
 def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
     """Do all of it in threads of their own, again and again, for a while; an error other than ours fails."""
-    # Uncompiled a bit less often, or the thread in a commit may starve for minutes.
-    sys.setswitchinterval(1e-6 if compiled() else 1e-4)
+    sys.setswitchinterval(1e-6)
     end = time.monotonic() + seconds
     errors: list[BaseException] = []
 

@@ -22,7 +22,7 @@ from hostile.recipes import recipe
 from hostile.run import invoke, table
 from hostile.scene import STORAGE, Scene, over, roomy, scarce
 from hostile.surface import Member
-from mbuf import M_WAITOK, Mbuf, MbufError, NoBufs, Pool, compiled
+from mbuf import M_WAITOK, Mbuf, MbufError, NoBufs, Pool
 
 #: Errors of a call that several threads or a signal have come into: ours, and those of arguments.
 FINE = (MbufError, BufferError, TypeError, AttributeError, ValueError, OverflowError, StopIteration)
@@ -80,7 +80,7 @@ def threads(seed: int, seconds: float) -> str:
             time.sleep(0.002)
             box[0] = Scene(pool, random.choice(list(STORAGE)))
 
-    sys.setswitchinterval(1e-6 if compiled() else 1e-4)
+    sys.setswitchinterval(1e-6)
     running = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(3)]
     running.append(threading.Thread(target=renew, daemon=True))
     for thread in running:

@@ -34,7 +34,6 @@ from mbuf import (
     ReadOnly,
     RefCount,
     SndTag,
-    compiled,
 )
 from mbuf.packet.external import External
 from mbuf.packet.sndtag import SndTags
@@ -886,7 +885,7 @@ def test_threads_may_free_sharers_at_once(
 ) -> None:
     pool, owner = make(ncpu=2), Owner()
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6 if compiled() else 1e-4)
+    sys.setswitchinterval(1e-6)
     try:
         for n in range(50):
             m = filled(pool, owner, type)

@@ -269,7 +269,7 @@ def test_threads_count_references_right(
 ) -> None:
     tag = tags.alloc(card, 0)
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6 if compiled() else 1e-4)
+    sys.setswitchinterval(1e-6)
 
     def use() -> None:
         for _ in range(5000):

@@ -65,9 +65,9 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def often() -> Iterator[None]:
-    """Threads switch very often; uncompiled a bit less often, or the one in a commit may starve for minutes."""
+    """Threads switch as often as they can."""
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6 if compiled() else 1e-4)
+    sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
 

@@ -11,8 +11,8 @@ interpreter's lock, so that no other thread, signal handler or finalizer runs be
 
 Uncompiled, a commit is Python code, and `COMMIT_LOCK` keeps other threads out. There is one for the process, and it is
 the innermost lock: a commit acquires no other. The lock belongs to a call, not only to a thread. If an exception of a
-signal handler ends that call inside its commit, the next thread that needs the lock finds that the call is no longer on
-the stack, and takes it over.
+signal handler ends that call inside its commit, the next thread that needs the lock finds that the call has ended, and
+takes it over.
 
 The *latch* is set during a commit. Every public method calls `check_latch` before it changes anything: this raises
 `Busy` if the same thread is in a commit. Compiled, this happens only if a commit runs user code by mistake.
@@ -363,14 +363,14 @@ if not cython.compiled:
         def held_here(self) -> bool:
             """True while this thread holds it."""
             found = self._held.get(0)
-            return found is not None and found[1] == get_ident() and _is_running(found)
+            return found is not None and found[1] == get_ident() and _is_running(found[0])
 
         def take(self, call: Any, blocking: bool) -> bool:
             """Acquire it for a call, given by its frame; None stands for a fork."""
             holder = (call, get_ident())
             tries = 0
             while (found := self._held.setdefault(0, holder)) is not holder:
-                if tries > 10 and not _is_running(found):
+                if tries > 10 and not _is_running(found[0]):
                     with self._repair:
                         if self._held.get(0) is found:
                             del self._held[0]
@@ -398,15 +398,16 @@ if not cython.compiled:
             """Undo a `take`."""
             self._held.pop(0, None)
 
-    def _is_running(holder: tuple[Any, int]) -> bool:
-        """True unless the call that holds the lock has ended."""
-        call, thread = holder
-        if call is None:
-            return True
-        frame = sys._current_frames().get(thread)
-        while frame is not None and frame is not call:
-            frame = frame.f_back
-        return frame is not None
+    def _is_running(call: Any) -> bool:
+        """True unless a call, given by its frame, has ended. The frame of a call that runs can't be cleared."""
+        # `sys._current_frames` would tell too, but if it starts a garbage collection that switches threads, and another
+        # thread calls it, neither returns (CPython 3.11).
+        if call is not None:
+            try:
+                call.clear()
+            except RuntimeError:
+                return True
+        return call is None
 
     COMMIT_LOCK = _CommitLock()
     FORK.guard(COMMIT_LOCK)
