@@ -42,7 +42,7 @@ PROBES = """## Probes
 `pool.probes.attach(name, fn)` calls `fn` with these arguments, by the thread that allocates or frees, until
 `pool.probes.detach(name, fn)`; `with pool.probes.attached(name, fn):` does both. A listener can read an mbuf;
 to change, link, share or free it raises `Busy`. A new mbuf is shown by a stand-in, which is as freed when the listener
-returns: to recognize storage later, keep `m.ext.id`. What a listener does fires no probe. An exception that it raises
+returns: to know it again, keep `m.id`. What a listener does fires no probe. An exception that it raises
 is logged, and the listener is detached. A probe without listeners costs the test of a flag. `mbuf replay --trace`
 prints all probes.
 

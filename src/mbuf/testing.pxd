@@ -15,6 +15,5 @@ cpdef put(Segment m, Py_ssize_t off, bytes data)
 cpdef aim(Segment m, Py_ssize_t off, Py_ssize_t count)
 
 
-cpdef identity(Segment m)
 cpdef enforce(Pool pool, Zones zones)
 cpdef supply(Pool pool, Pages pages, sfbufs, tags)

@@ -54,14 +54,6 @@ def aim(m: Segment, off: int, count: int) -> None:
     m.count = count
 
 
-def identity(m: Segment) -> int:
-    """A number that names the kernel's mbuf behind a handle: heads stay, what they stand for may not."""
-    if m is None:
-        raise Inval("identity: there is no mbuf")
-    check_alive(m)
-    return id(m.item)
-
-
 def enforce(pool: Pool, zones: Zones) -> None:
     """Have all that the pool allocates, and its mbufs' verbs, come from these zones."""
     if pool is None or pool._allocator is None:

@@ -9,7 +9,6 @@ from typing import Any
 from zlib import crc32
 
 from mbuf import EXT_SFBUF, M_EXTPG, M_PKTHDR, Ext, Mbuf
-from mbuf.testing import identity
 
 #: Fields of a packet header, by their names in traces; `len`, `rcvif`, `st` and `tags` have rules of their own.
 HEADER = {
@@ -37,12 +36,12 @@ def look(m: Mbuf | None) -> list[Look]:
         flags, following, ext = m.flags, m.nextpkt, m.ext
         seen.append(
             (
-                identity(m),
+                m.id,
                 m.type,
                 flags,
                 m.len,
                 m.offset,
-                None if following is None else identity(following),
+                None if following is None else following.id,
                 None if ext is None else _pages(m, ext) if flags & M_EXTPG else _storage(ext),
                 _header(m) if flags & M_PKTHDR else None,
                 m.copydata(0, m.len),

@@ -22,7 +22,7 @@ from mbuf import (
     Vm,
 )
 from mbuf.const import PAGE_SIZE
-from mbuf.testing import enforce, identity
+from mbuf.testing import enforce
 
 #: As many of each as there are, so that asking for more is often refused.
 LIMITS = {
@@ -111,7 +111,7 @@ def chain(m: Mbuf | None) -> Iterator[Mbuf]:
 def key(m: Mbuf) -> int:
     """A number that names the memory that holds an mbuf's bytes."""
     ext = m.ext
-    return identity(m) if ext is None else ext.id
+    return m.id if ext is None else ext.id
 
 
 class World:
@@ -235,7 +235,7 @@ class World:
         if flags & M_PKTHDR:
             hdr = m.pkthdr
             head = (hdr.len, hdr.flowid, hdr.csum_flags, hdr.rcvif, hdr.snd_tag, m.tags)
-        return id(m), identity(m), m.offset, m.len, flags, m.type, m.ext, head, m.nextpkt
+        return id(m), m.id, m.offset, m.len, flags, m.type, m.ext, head, m.nextpkt
 
     def end(self) -> None:
         """Let everything go."""

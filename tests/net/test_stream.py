@@ -2,6 +2,7 @@ import os
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -60,9 +61,11 @@ def text(chains: list[Mbuf]) -> bytes:
 
 
 def received(far: socket.socket, size: int, step: Callable[[], object] = lambda: None) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        data += far.recv(1 << 20)
+    data, end = bytearray(), time.monotonic() + 30
+    while len(data) < size and time.monotonic() < end:
+        # Until what was sent before is acknowledged, `step` may send nothing.
+        if select.select([far], [], [], 0.05)[0]:
+            data += far.recv(1 << 20)
         step()
     return bytes(data)
 
@@ -262,16 +265,10 @@ def test_more_pieces_than_one_call_takes(port: StreamPort, far: socket.socket, p
         m = m.next
     data = bytes(first)
     todo = [first, *(pool.get().append(b"z") for _ in range(2 * IOV_MAX))]
-    got = bytearray()
-    far.setblocking(False)
-    while todo or port.out:
-        port.push(todo)
-        if select.select([far], [], [], 20)[0]:
-            got += far.recv(1 << 20)
-    while len(got) < len(data) + 2 * IOV_MAX:
-        assert select.select([far], [], [], 20)[0]
-        got += far.recv(1 << 20)
-    assert bytes(got) == data + b"z" * (2 * IOV_MAX)
+    got = received(far, len(data) + 2 * IOV_MAX, lambda: port.push(todo))
+    assert got == data + b"z" * (2 * IOV_MAX)
+    assert not todo
+    assert not port.out
 
 
 @pytest.mark.parametrize("way", ["push", "send"])
@@ -283,22 +280,24 @@ def test_unmapped_pages_at_the_end_are_no_piece_too_many(
     assert pages is not None
     data = bytes(pages)
     packets = [pool.getcl(flags=0).append(bytes(600)) for _ in range(IOV_MAX - 2)]
-    got = bytearray()
+    buffer = SockBuf(1 << 20)
     if way == "push":
         packets.append(pages)
-        while packets or port.out:
-            port.push(packets) if packets else port.flush()
-            got += far.recv(1 << 20)
     else:
-        buffer = SockBuf(1 << 20)
         for m in (*packets, pages):
             buffer.append(m)
-        while buffer:
+
+    def step() -> None:
+        if way == "send":
             port.send(buffer)
-            got += far.recv(1 << 20)
-    while len(got) < 600 * (IOV_MAX - 2) + len(data):
-        got += far.recv(1 << 20)
-    assert got == bytes(600 * (IOV_MAX - 2)) + data
+        elif packets:
+            port.push(packets)
+        else:
+            port.flush()
+
+    assert received(far, 600 * (IOV_MAX - 2) + len(data), step) == bytes(600 * (IOV_MAX - 2)) + data
+    assert not buffer
+    assert not port.out
 
 
 def test_what_is_left_of_a_packet_goes_before_the_next(port: StreamPort, far: socket.socket, pool: Pool) -> None:
@@ -309,11 +308,7 @@ def test_what_is_left_of_a_packet_goes_before_the_next(port: StreamPort, far: so
     assert pool.out
     assert len(todo) == 60 - went
     assert port.push(todo) == 0 or not port.out
-    got = bytearray()
-    while len(got) < 6_000_000:
-        got += far.recv(1 << 20)
-        port.push(todo)
-    assert bytes(got) == b"".join(parts)
+    assert received(far, 6_000_000, lambda: port.push(todo)) == b"".join(parts)
     assert (len(port.out), todo, pool.out) == (0, [], 0)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from mbuf import M_EOR, M_EXT, M_NOWAIT, M_PKTHDR, M_RDONLY, MT_CONTROL, Inval, Mbuf, Pool, ReadOnly
-from mbuf.testing import identity
 from packet.failing import Scarce, fail_everywhere
 from packet.picture import lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
@@ -92,11 +91,11 @@ def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], r
 
 def test_prepend_without_room_puts_a_new_mbuf_in_front_at_a_multiple_of_8(pool: Pool) -> None:
     m = pool.gethdr().append(b"x" * 20)
-    before = identity(m)
+    before = m.id
     m.prepend(14)
     n = m.next
     assert places(m) == [(152, 14), (56, 20)]
-    assert (identity(n), n.flags & M_PKTHDR, n.leading, m.pkthdr.len) == (before, 0, 56, 34)
+    assert (n.id, n.flags & M_PKTHDR, n.leading, m.pkthdr.len) == (before, 0, 56, 34)
     m.freem()
 
 

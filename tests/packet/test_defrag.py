@@ -7,7 +7,6 @@ import pytest
 
 from mbuf import M_EOR, M_EXT, M_EXTPG, M_NOWAIT, M_PKTHDR, M_RDONLY, MT_CONTROL, MT_DATA, Inval, Mbuf, NoBufs, Pool
 from mbuf.packet import defrag
-from mbuf.testing import identity
 from packet.failing import Scarce, fail_everywhere
 from packet.picture import adorn, header, lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
@@ -91,10 +90,10 @@ def test_defrag_takes_as_few_mbufs_as_hold_it(pool: Pool, sizes: list[int], afte
     m = chain(pool, *sizes)
     adorn(pool, m)
     fields, rcvif, tags, _ = header(m)
-    before = {identity(n) for n in mbufs(m)}
+    before = {n.id for n in mbufs(m)}
     assert m.defrag() is m
     assert (lens(m), [n.ext is not None for n in mbufs(m)]) == (after, ext)
-    assert not before & {identity(n) for n in mbufs(m)}
+    assert not before & {n.id for n in mbufs(m)}
     now, now_rcvif, now_tags, _ = header(m)
     # Copies of the tags, in the same order.
     assert (now, now_rcvif, [t[1:] for t in now_tags]) == (fields, rcvif, [t[1:] for t in tags])
@@ -199,9 +198,9 @@ def test_collapse_merges_neighbours_until_there_are_few_enough(
     for size in sizes[1:]:
         m.last().next = pool.get().append(sample(size))
     m.fixhdr()
-    data, before = bytes(m), identity(m)
+    data, before = bytes(m), m.id
     m.collapse(most)
-    assert (lens(m), bytes(m), identity(m)) == (after, data, before)
+    assert (lens(m), bytes(m), m.id) == (after, data, before)
     assert (pool.out, pool.stat().drops) == (len(after), 0)
     m.freem()
 
@@ -280,9 +279,9 @@ def test_what_is_shared_is_copied_and_what_is_not_stays(pool: Pool) -> None:
     m.last().next = pool.getcl(flags=0).append(sample(600))
     m.fixhdr()
     adorn(pool, m, sender=True)
-    data, said, mine = bytes(m), header(m), identity(mbufs(m)[1])
+    data, said, mine = bytes(m), header(m), mbufs(m)[1].id
     assert m.unshare() is m
-    assert (lens(m), bytes(m), header(m), identity(mbufs(m)[1])) == ([500, 600], data, said, mine)
+    assert (lens(m), bytes(m), header(m), mbufs(m)[1].id) == ([500, 600], data, said, mine)
     assert (m.writable, other.writable, m.ext.id == other.ext.id) == (True, True, False)
     m.data[:3] = b"new"
     assert bytes(other) == sample(500)

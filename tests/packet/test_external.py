@@ -37,7 +37,7 @@ from mbuf import (
 )
 from mbuf.packet.external import External
 from mbuf.packet.sndtag import SndTags
-from mbuf.testing import identity, put
+from mbuf.testing import put
 
 #: The types whose storage has a routine, and its count in the first mbuf.
 OWNED = [EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_SFBUF]
@@ -76,7 +76,7 @@ class Owner:
 
     def free(self, m: Mbuf) -> None:
         assert m.ext is not None
-        self.seen.append((identity(m), m.ext.count, m.ext.obj is self.memory, m.ext.arg1, m.ext.arg2))
+        self.seen.append((m.id, m.ext.count, m.ext.obj is self.memory, m.ext.arg1, m.ext.arg2))
         # Nobody holds it in place any more.
         self.memory += b"grown"
 
@@ -229,7 +229,7 @@ def test_the_routine_is_called_once_with_the_owner_whoever_goes_last(
     m = filled(pool, owner, type)
     users: list[Any] = [m, m.copypacket(), m.copypacket()]
     users.append(users[1].copypacket())
-    first = identity(m)
+    first = m.id
     del m
     for n in order:
         assert owner.seen == []
@@ -248,7 +248,7 @@ def test_with_a_count_elsewhere_it_gets_the_last_user(make: Callable[..., Pool],
     users: list[Any] = [m, m.copypacket()]
     users += [users[1].copypacket(), pool.gethdr().extaddref(owner.memory, refs, owner.free, "one", "two")]
     del m
-    last = identity(users[order[3]])
+    last = users[order[3]].id
     for left, n in zip((4, 3, 2, 1), order, strict=True):
         assert refs.count == users[n].refcnt == left
         assert owner.seen == []
@@ -644,7 +644,7 @@ def test_extref_without_a_count_has_one_of_its_own(pool: Pool) -> None:
     assert m.ext is not None
     assert n.ext is not None
     assert (m.refcnt, m.ext.embedded, n.ext.embedded, n.ext.arg1) == (2, False, False, "one")
-    last = identity(n)
+    last = n.id
     m.freem()
     assert pool.out == 1
     n.freem()
@@ -841,12 +841,12 @@ def test_a_head_that_got_another_body_leaves_the_owner_where_it_was(
 ) -> None:
     pool, owner = make(), Owner()
     m = filled(pool, owner).append(b"." * 60)
-    item = identity(m)
+    item = m.id
     n = m.copypacket()
     verb(m)
-    assert identity(m) != item
+    assert m.id != item
     assert m.next is not None
-    assert identity(m.next) == item
+    assert m.next.id == item
     assert n.ext is not None
     assert (m.next.refcnt, n.ext.embedded, m.next.ext and m.next.ext.embedded) == (2, False, True)
     assert bytes(m)[-64:] == b"lent" + b"." * 60
@@ -1082,3 +1082,24 @@ def test_a_count_of_uses_is_made_once() -> None:
     with pytest.raises(Inval, match="a RefCount can't be initialized again"):
         refs.__init__(2)  # type: ignore[misc]
     assert refs.count == 3
+
+
+@pytest.mark.parametrize("verb", ["segment", "copym"])
+def test_a_refcount_doesnt_overflow_where_several_users_are_counted_at_once(
+    make: Callable[..., Pool], verb: str
+) -> None:
+    pool, most = make(), (1 << 32) - 2
+    memory, refs = bytearray(b"several users" * 100), RefCount(most - 2)
+    m = pool.gethdr().extaddref(memory, refs)
+    m.next = pool.get().extaddref(memory, refs)
+    m.len = m.next.len = 1300
+    m.fixhdr()
+    assert refs.count == most
+    made: Any = m.segment(500) if verb == "segment" else m.copym()
+    packets = made if isinstance(made, list) else [m, made]
+    assert refs.count > most
+    assert b"".join(map(bytes, packets[1:])) == bytes(memory * 2)[500 * (verb == "segment") :]
+    pool.free_bulk(packets)
+    assert refs.count == most - 2
+    assert pool.out == 0
+    pool.audit()

@@ -26,7 +26,7 @@ from mbuf import (
     NoMemory,
     Pool,
 )
-from mbuf.testing import aim, identity
+from mbuf.testing import aim
 from packet.conftest import filed, record
 from packet.failing import Scarce, attempt
 from packet.picture import adorn, lens, mbufs, picture, places
@@ -199,9 +199,9 @@ def test_few_bytes_go_inside_and_the_pages_are_freed(pool: Pool, size: int, way:
         m = pool.frombytes(sample(size), flags=M_EXTPG)
     else:
         m = filed(pool, sample(size), 4090)
-    who = identity(m)
+    who = m.id
     assert m.unmapped_compress() is m
-    assert (m.flags, m.len, m.offset, m.size, m.writable, identity(m) == who) == (0, size, 0, 224, True, True)
+    assert (m.flags, m.len, m.offset, m.size, m.writable, m.id == who) == (0, size, 0, 224, True, True)
     assert (bytes(m), pool.pages.used, pool.sfbufs.used) == (sample(size), 0, 0)
     m.append(b"more").adj(size)
     assert bytes(m) == b"more"
@@ -232,11 +232,11 @@ def test_pages_that_others_use_are_not_compressed(pool: Pool) -> None:
 
 def test_6_6_32_a_sharer_whose_owner_is_gone_is_compressed_and_the_owner_goes_home(pool: Pool) -> None:
     told: list[Any] = []
-    m = pool.alloc_ext_pgs(free=lambda m: told.append((identity(m), m.ext.arg1, m.epg.npgs)), arg1=7).addpages(1)
+    m = pool.alloc_ext_pgs(free=lambda m: told.append((m.id, m.ext.arg1, m.epg.npgs)), arg1=7).addpages(1)
     m.epg.last_len = 100
     m.page(0)[:100] = sample(100)
     m.len = 100
-    owner = identity(m)
+    owner = m.id
     n = m.copym(10)
     m.free()
     # The owner lingers; its routine is its own, and the sharer has none.

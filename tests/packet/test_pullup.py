@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mbuf import EXT_CLUSTER, EXT_PACKET, M_EXT, M_NOWAIT, M_PKTHDR, MT_CONTROL, Inval, Mbuf, Pool
-from mbuf.testing import identity, put
+from mbuf.testing import put
 from packet.failing import Scarce, fail_everywhere
 from packet.picture import adorn, header, lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
@@ -131,9 +131,9 @@ def test_pullup_uses_the_first_mbuf_or_puts_a_new_one_in_front(
     same: bool,
 ) -> None:
     m = long(pool, *sizes, align)
-    data, before = bytes(m), identity(m)
+    data, before = bytes(m), m.id
     assert m.pullup(n) is m
-    assert (places(m), identity(m) == before, bytes(m), m.pkthdr.len) == (after, same, data, len(data))
+    assert (places(m), m.id == before, bytes(m), m.pkthdr.len) == (after, same, data, len(data))
     m.freem()
 
 
@@ -142,9 +142,9 @@ def test_pullup_uses_the_first_mbuf_or_puts_a_new_one_in_front(
 )
 def test_pullup_of_a_single_mbuf_makes_a_new_one(pool: Pool, size: int, n: int, left: list[int]) -> None:
     m = chain(pool, size)
-    before = identity(m)
+    before = m.id
     m.pullup(n)
-    assert (lens(m), identity(m) == before, pool.out) == (left, False, len(left))
+    assert (lens(m), m.id == before, pool.out) == (left, False, len(left))
     m.freem()
 
 
@@ -227,9 +227,9 @@ def test_copyup_always_makes_a_new_front_with_room_before_it(
 ) -> None:
     m = chain(pool, *sizes)
     adorn(pool, m)
-    data, said, before = bytes(m), header(m), identity(m)
+    data, said, before = bytes(m), header(m), m.id
     assert m.copyup(n, room) is m
-    assert (places(m), bytes(m), header(m), identity(m) == before) == (after, data, said, False)
+    assert (places(m), bytes(m), header(m), m.id == before) == (after, data, said, False)
     m.freem()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from mbuf import M_EOR, M_EXT, M_PKTHDR, M_RDONLY, Inval, Mbuf, Pool
-from mbuf.testing import identity
 from packet.picture import Card, adorn, counts, lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
 
@@ -141,10 +140,10 @@ def test_read_only_bytes_can_be_trimmed(pool: Pool) -> None:
 
 def test_joining_copies_what_fits_and_links_the_rest(pool: Pool) -> None:
     m, n = chain(pool, 100), chain(pool, 30, 20, 100, 5)
-    third = identity(mbufs(n)[2])
+    third = mbufs(n)[2].id
     m.cat(n)
     # 30 and 20 fit beside the 100; where the third doesn't, all that comes after it stays as it is.
-    assert (lens(m), identity(m.last().next or mbufs(m)[1]), m.pkthdr.len) == ([150, 100, 5], third, 100)
+    assert (lens(m), (m.last().next or mbufs(m)[1]).id, m.pkthdr.len) == ([150, 100, 5], third, 100)
     assert (pool.out, pool.stat().drops, bytes(m)[:150]) == (3, 0, sample(100) + sample(155)[:50])
     m.freem()
 

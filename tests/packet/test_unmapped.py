@@ -23,7 +23,6 @@ from mbuf import (
 )
 from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.unmapped import Unmapped
-from mbuf.testing import identity
 from packet.conftest import filed
 from packet.rows import sample
 
@@ -37,7 +36,7 @@ class Owner:
 
     def free(self, m: Mbuf) -> None:
         assert m.ext is not None
-        self.seen.append((identity(m), m.flags, m.epg.npgs, m.epg.hdr, m.ext.count, m.ext.embedded, m.ext.arg1))
+        self.seen.append((m.id, m.flags, m.epg.npgs, m.epg.hdr, m.ext.count, m.ext.embedded, m.ext.arg1))
         self.then(m)
 
     def make(self, pool: Pool, pages: int = 2) -> Mbuf:
@@ -111,7 +110,7 @@ def test_the_pages_go_with_the_last_user_and_the_owner_lingers(pool: Pool, order
     m = owner.make(pool)
     users: list[Any] = [m, m.copym()]
     users.append(users[1].copym())
-    who = identity(m)
+    who = m.id
     assert [(n.refcnt, n.ext.embedded, n.ext.arg1) for n in users] == [
         (3, True, "one"),
         (3, False, "one"),
@@ -203,7 +202,7 @@ def test_dropping_is_freeing(make: Callable[..., Pool]) -> None:
 def test_the_owner_is_told_once_and_the_fields_still_tell(pool: Pool, pages: int) -> None:
     owner = Owner()
     m = owner.make(pool, pages)
-    who = identity(m)
+    who = m.id
     m.freem()
     assert owner.seen == [(who, M_EXT | M_EXTPG | M_RDONLY, pages, b"head", 1, True, "one")]
     with pytest.raises(Freed):

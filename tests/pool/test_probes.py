@@ -27,7 +27,6 @@ from mbuf import (
     NoBufs,
     Pool,
 )
-from mbuf.testing import identity
 
 Make = Callable[..., Pool]
 Few = Callable[..., dict[str, int]]
@@ -36,11 +35,11 @@ Told = list[tuple[Any, ...]]
 
 @contextmanager
 def heard(pool: Pool, *names: str) -> Iterator[Told]:
-    """What those probes tell, or all but m-init, in order; of mbufs the `identity`."""
+    """What those probes tell, or all but m-init, in order; of mbufs the `id`."""
     told: Told = []
 
     def tell(name: str, *args: Any) -> None:
-        told.append((name, *(identity(arg) if isinstance(arg, Mbuf) else arg for arg in args)))
+        told.append((name, *(arg.id if isinstance(arg, Mbuf) else arg for arg in args)))
 
     with ExitStack() as stack:
         for name in names or set(PROBES) - {"m-init"}:
@@ -67,13 +66,13 @@ def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: M
             pool.getjcl(size=MJUM16BYTES),
         ]
     assert told == [
-        ("m-get", M_NOWAIT, MT_DATA, identity(mbufs[0])),
-        ("m-get", M_WAITOK, MT_HEADER, identity(mbufs[1])),
-        ("m-gethdr", M_NOWAIT, MT_DATA, identity(mbufs[2])),
-        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, identity(mbufs[3])),
-        ("m-getcl", M_NOWAIT, MT_DATA, 0, identity(mbufs[4])),
-        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, identity(mbufs[5])),
-        ("m-getjcl", M_NOWAIT, MT_DATA, M_PKTHDR, MJUM16BYTES, identity(mbufs[6])),
+        ("m-get", M_NOWAIT, MT_DATA, mbufs[0].id),
+        ("m-get", M_WAITOK, MT_HEADER, mbufs[1].id),
+        ("m-gethdr", M_NOWAIT, MT_DATA, mbufs[2].id),
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, mbufs[3].id),
+        ("m-getcl", M_NOWAIT, MT_DATA, 0, mbufs[4].id),
+        ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, mbufs[5].id),
+        ("m-getjcl", M_NOWAIT, MT_DATA, M_PKTHDR, MJUM16BYTES, mbufs[6].id),
     ]
     told.clear()
     for m in mbufs:
@@ -86,9 +85,9 @@ def test_init_is_told_before_the_call_and_by_get2_alone(make: Make) -> None:
         m = pool.gethdr()
         small, large, jumbo = pool.get2(100), pool.get2(2000), pool.get2(4000, flags=M_EOR)
         own = pool.init()
-    init = ("m-init", identity(m), M_NOWAIT, MT_DATA, M_PKTHDR, 0)
-    assert told[:2] == [init, ("m-gethdr", M_NOWAIT, MT_DATA, identity(m))]
-    assert [(line[0], line[1]) for line in told[2:]] == [("m-init", identity(n)) for n in (small, large, jumbo, own)]
+    init = ("m-init", m.id, M_NOWAIT, MT_DATA, M_PKTHDR, 0)
+    assert told[:2] == [init, ("m-gethdr", M_NOWAIT, MT_DATA, m.id)]
+    assert [(line[0], line[1]) for line in told[2:]] == [("m-init", n.id) for n in (small, large, jumbo, own)]
     told.clear()
     for n in (m, small, large, jumbo, own):
         n.free()
@@ -108,7 +107,7 @@ def test_bulk_calls_tell_of_each_packet(make: Make) -> None:
     pool = make()
     with heard(pool) as told:
         packets = pool.getcl_bulk(2)
-        first, second = map(identity, packets)
+        first, second = (m.id for m in packets)
         pool.free_bulk(packets)
     assert told == [
         ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, first),
@@ -129,10 +128,10 @@ def test_clusters_tell_of_themselves(make: Make) -> None:
         cluster: Any = pool.cljget(None, size=MJUM9BYTES)
         o.cljset(cluster)
     assert told == [
-        ("m-clget", identity(m), M_NOWAIT),
-        ("m-cljget", identity(n), M_NOWAIT, MJUMPAGESIZE, identity(n)),
+        ("m-clget", m.id, M_NOWAIT),
+        ("m-cljget", n.id, M_NOWAIT, MJUMPAGESIZE, n.id),
         ("m-cljget", None, M_NOWAIT, MJUM9BYTES, cluster),
-        ("m-cljset", identity(o), cluster, EXT_JUMBO9),
+        ("m-cljset", o.id, cluster, EXT_JUMBO9),
     ]
     told.clear()
     for each in (m, n, o):
@@ -151,7 +150,7 @@ def test_refusals_are_told_as_the_kernel_tells_them(make: Make, few: Few) -> Non
     assert not held[2].flags & M_EXT
     assert told == [
         ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, None),
-        ("m-clget", identity(held[2]), M_NOWAIT),
+        ("m-clget", held[2].id, M_NOWAIT),
         ("m-cljget", None, M_NOWAIT, MJUM9BYTES, None),
     ]
     with suppress(NoBufs):
@@ -202,7 +201,7 @@ def test_the_owner_of_shared_storage_is_told_as_freed_once(make: Make) -> None:
     m = pool.wrap(bytearray(10), shown.append)
     n = m.copypacket()
     with heard(pool, "m-free") as told:
-        expected = [("m-free", identity(m)), ("m-free", identity(n))]
+        expected = [("m-free", m.id), ("m-free", n.id)]
         m.free()
         n.free()
     assert told == expected
@@ -254,12 +253,12 @@ def test_a_listener_may_allocate_unheard(make: Make) -> None:
     told: Told = []
 
     def listener(how: int, type: int, m: Any) -> None:
-        told.append((how, type, identity(m)))
+        told.append((how, type, m.id))
         pool.get().free()
 
     with pool.probes.attached("m-get", listener):
         m = pool.get()
-    assert told == [(M_NOWAIT, MT_DATA, identity(m))]
+    assert told == [(M_NOWAIT, MT_DATA, m.id)]
     m.free()
 
 

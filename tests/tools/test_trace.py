@@ -19,8 +19,8 @@ def test_each_probe_that_fires_is_a_line_under_a_heading(make: Make) -> None:
     lines: list[str] = []
     with traced(pool, CaptureClock(), lines.append):
         m = pool.getcl()
+        at = f"{m.id:#x}"
         m.freem()
-    at = f"{id(m):#x}"
     assert lines == [
         "     SECONDS CPU PROBE    ARGUMENTS",
         f"    0.000000   0 m-init   m={at} how=M_NOWAIT type=MT_DATA flags=M_PKTHDR error=0",

@@ -12,7 +12,8 @@ cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 
 @cython.final
 cdef class RefCount:
-    cdef unsigned int uses
+    # More than 32 bits: a commit that counts several users at once can't overflow it.
+    cdef unsigned long long uses
 
 
 @cython.no_gc

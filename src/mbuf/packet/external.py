@@ -79,7 +79,7 @@ class External(Storage):
 
     def check_refs(self) -> None:
         """Raise `Inval` if the RefCount can't count one more use."""
-        if self.refs is not None and self.refs.uses == _MAX_USES:
+        if self.refs is not None and self.refs.uses >= _MAX_USES:
             raise Inval(f"a RefCount counts {_MAX_USES} uses at most: use another one")
 
     def attached(self) -> None:

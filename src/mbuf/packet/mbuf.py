@@ -216,6 +216,17 @@ class Mbuf(Chain):
     # Properties of this mbuf.
 
     @property
+    def id(self) -> int:
+        """A number that no other mbuf in use has, by which a probe's listener knows an mbuf again.
+
+        As the kernel's address of an mbuf does, it changes for the first mbuf of a packet where that is replaced, as by
+        `pullup` or `defrag`.
+        """
+        check_latch()
+        check_alive(self)
+        return id(self.item)
+
+    @property
     def size(self) -> int:
         """Bytes of the storage, used or not. See M_SIZE."""
         check_latch()

@@ -52,8 +52,9 @@ class MbufProbes(Probes):
 
     A listener is called with the probe's arguments (see `PROBES`), in the thread that allocates or frees, with no
     lock held. It can read an mbuf that it gets; to change, link, share or free that raises `Busy`. A new mbuf is shown
-    by a stand-in, which is as freed when the listener returns: the method that asked for the mbuf goes on with it. What
-    a listener does fires no probe. If it raises, the exception is logged and the listener is detached.
+    by a stand-in with the same `id`, which is as freed when the listener returns: the method that asked for the mbuf
+    goes on with it. What a listener does fires no probe. If it raises, the exception is logged and the listener is
+    detached.
     """
 
     __slots__ = ()

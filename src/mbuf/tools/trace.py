@@ -9,6 +9,7 @@ from functools import partial
 
 from mbuf.const import M_WAITOK
 from mbuf.packet.flags import ext_name, flag_names, type_name
+from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 from mbuf.pool.probes import PROBES, Probe
 from mbuf.tools.clock import SECOND, CaptureClock
@@ -41,7 +42,7 @@ def traced(pool: Pool, clock: CaptureClock, write: Callable[[str], object]) -> I
 
 
 def show(probe: Probe, name: str, value: object) -> str:
-    """An argument as people know it: by its name where it has one, an object by its address."""
+    """An argument as people know it: by its name where it has one, an object by its address, an mbuf by its `id`."""
     if isinstance(value, int):
         if name == "how":
             return "M_WAITOK" if value == M_WAITOK else "M_NOWAIT"
@@ -50,4 +51,4 @@ def show(probe: Probe, name: str, value: object) -> str:
         if name == "type":
             return ext_name(value) if probe.name == "m-cljset" else type_name(value)
         return str(value)
-    return "NULL" if value is None else f"{id(value):#x}"
+    return "NULL" if value is None else f"{value.id if isinstance(value, Mbuf) else id(value):#x}"
