@@ -191,7 +191,7 @@ class Arms:
 
     def _put(self, i: int, armed: list[Any], m: Mbuf) -> None:
         """Arm a message with an mbuf before those that it has."""
-        # Who goes through all lists of the interpreter may have freed it.
+        # A program that finds the list by gc.get_objects() may have freed it.
         check_alive(m)
         piece = self._inbox.pieces - 1 - len(armed)
         m.count = self._rooms[piece]

@@ -7,9 +7,8 @@
 
 `alive` is LIVE from the allocation on, DOOMED while listeners of m-free or a free routine are called with the mbuf,
 which can be read but not changed then, and 0 when the mbuf is freed. Listeners of an allocation get a stand-in, which
-is DOOMED until they return. It isn't a flag in `bits`, so an operation on
-flags can't make a freed mbuf live. `held` is true while the mbuf is the `next` or `nextpkt` of another, or in a queue
-or buffer.
+is DOOMED until they return. `alive` isn't a flag in `bits`, so an operation on flags can't make a freed mbuf live.
+`held` is true while the mbuf is the `next` or `nextpkt` of another, or in a queue or buffer.
 """
 
 from __future__ import annotations
@@ -63,8 +62,8 @@ class Segment(Exporter):
 def raise_freed(m: Segment) -> None:
     """Raise `Freed`."""
     raise Freed(
-        f"mbuf at {id(m):#x} was freed: don't use an mbuf after free, after you gave it away, "
-        "or after the listener of a probe has returned that it was shown to"
+        f"mbuf at {id(m):#x} was freed: don't use an mbuf after free, or after you gave it away; "
+        "the listener of a probe can't use its mbuf after it has returned"
     )
 
 
