@@ -293,11 +293,10 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
     """
     seen = cython.cast(Mbuf, None)
     try:
+        shown: list[Any] = list(args)
         if m is not None:
             mine: Mbuf = cython.cast(Mbuf, m)
             seen = stand_in(mine.item, mine.buf, mine.off, mine.kind, mine.bits)
-        shown: list[Any] = list(args)
-        if m is not None:
             shown[args.index(m)] = seen
         a.probes.fire(name, *shown)
     except BaseException:

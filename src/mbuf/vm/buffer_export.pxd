@@ -1,5 +1,8 @@
 cimport cython
 from cpython.buffer cimport Py_buffer
+from cpython.object cimport PyObject
+
+from mbuf.vm.references cimport mbuf_references
 
 
 @cython.final
@@ -29,4 +32,6 @@ cdef Spare SPARE
 
 @cython.locals(made=BufferExport, export=BufferExport)
 cpdef BufferExport export_buffer(obj)
-cdef Py_ssize_t _references(BufferExport export) noexcept
+
+cdef inline Py_ssize_t references(BufferExport export) noexcept:
+    return mbuf_references(<PyObject *>export)

@@ -16,8 +16,7 @@ else:
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-    from cython.cimports.cpython.object import PyObject
-    from cython.cimports.mbuf.vm.references import mbuf_references
+    from cython.cimports.mbuf.vm.buffer_export import references
 
 
 class _PyBuffer(ctypes.Structure):
@@ -108,10 +107,10 @@ class Spare:
         """The export, if nothing else refers to it."""
         export: BufferExport = self.export
         # Two references: from here, and from `export`.
-        if export is None or _references(export) != 2:
-            return None
-        self.export = None
-        return export
+        if cython.compiled and export is not None and references(export) == 2:
+            self.export = None
+            return export
+        return None
 
 
 SPARE = Spare()
@@ -125,12 +124,6 @@ def export_buffer(obj: Any) -> BufferExport:
     export: BufferExport = made
     export.take(obj)
     return export
-
-
-def _references(export: BufferExport) -> int:
-    if cython.compiled:
-        return int(mbuf_references(cython.cast(cython.pointer[PyObject], export)))
-    return 0
 
 
 def _dropped(export: BufferExport) -> None:
