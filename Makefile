@@ -39,7 +39,7 @@ PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
 test-compiled: $(VENV)/built
 	$(PYTEST)
 
-# What only concerns the outside world (net, tools, watch, fuzz, soak, bench), processes, and long walks are run compiled.
+# What only concerns the outside world (net, http, cli, stats, fuzz, soak, bench), processes, and long walks are run compiled.
 PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool)
 test-pure: $(VENV)/tools
 	PYTHONPATH=src $(PYTEST) $(PURE_TESTS) $(wildcard tests/hostile tests/cases)

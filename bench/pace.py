@@ -12,8 +12,8 @@ import sys
 import time
 
 from mbuf import Mbuf, Pool, Vm, compiled
-from mbuf.net.pace import PacedSocket
-from mbuf.net.ratelimit import RateLimit, RateTag
+from mbuf.net.pacing.pacedsocket import PacedSocket
+from mbuf.net.pacing.ratelimit import RateLimit, RateTag
 
 SIZE = 1400
 SECONDS = 3.0

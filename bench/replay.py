@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mbuf.tools.replay import Settings
-from mbuf.tools.session import Job, Session
+from mbuf.cli.replay.engine import Settings
+from mbuf.cli.replay.run import Job, ReplayRun
 from mbuf.vm.page import compiled
 
 CAPTURE = str(Path(__file__).parents[1] / "captures/multi.pcap")
@@ -36,7 +36,7 @@ def plain(loops: int) -> int:
 def replay(loops: int) -> int:
     """Run every record through rings, clusters and socket buffers."""
     job = Job((CAPTURE,), loops, 4 << 30, {}, Settings())
-    return Session(job, progress=lambda done: None, complain=sys.exit).run().outcome.packets
+    return ReplayRun(job, progress=lambda done: None, complain=sys.exit).run().outcome.packets
 
 
 def rate(play: Callable[[int], int], loops: int) -> float:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mbuf import Mbuf, Pool, Vm, compiled
-from mbuf.net.sendfile import sendfile
+from mbuf.net.stream.sendfile import sendfile
 from mbuf.pool.file import File
 
 Way = Callable[[socket.socket, File, Mbuf], None]

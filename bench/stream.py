@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mbuf import PAGE_SIZE, Mbuf, Pool, SockBuf, Vm, compiled
-from mbuf.net.protocol import MbufProtocol
-from mbuf.net.stream import StreamPort
+from mbuf.net.aio.protocol import MbufProtocol
+from mbuf.net.stream.streamport import StreamPort
 
 SIZE = 1 << 30
 RUNS = 5

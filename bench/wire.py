@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from mbuf import MJUM16BYTES, Pool, Vm, compiled
 from mbuf.net.linux import SOL_UDP, UDP_GRO, UDP_SEGMENT
-from mbuf.net.udp import UdpPort
+from mbuf.net.udp.udpport import UdpPort
 
 SIZE = 1400
 SECONDS = 0.5

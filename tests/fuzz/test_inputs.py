@@ -17,14 +17,14 @@ import pytest
 
 from fuzz.mutate import FUZZERS, inputs
 from mbuf import Inval, Pool, TunableWarning, Vm
+from mbuf.cli.options import PORT, SECONDS, SIZE, tunables
+from mbuf.cli.sysctl import Style, setting
 from mbuf.errors import CaptureError
-from mbuf.net.capture import Capture
-from mbuf.net.ranges import Version, span, verdict
-from mbuf.net.report import HEAD_LEN, MAGIC, Collector
-from mbuf.net.static import Static
+from mbuf.http.conditional import Version, span, verdict
+from mbuf.http.server import FileServer
+from mbuf.net.capture.capture import Capture
+from mbuf.net.udp.report import HEAD_LEN, MAGIC, Collector
 from mbuf.pool.tunables import from_environ, read_loader_conf, read_toml
-from mbuf.tools.options import PORT, SECONDS, SIZE, tunables
-from mbuf.tools.tree import Style, setting
 from net import captures
 
 CAPTURES = sorted((Path(__file__).parents[2] / "captures").glob("*.pcap"))
@@ -162,7 +162,7 @@ async def asked(listener: socket.socket, path: Path, pool: Pool) -> list[Any]:
     loop = asyncio.get_running_loop()
     faults: list[Any] = []
     loop.set_exception_handler(lambda _, context: faults.append(context))
-    async with serving(Static(pool, path / "www", 5.0), listener):
+    async with serving(FileServer(pool, path / "www", 5.0), listener):
         for number, data in inputs(REQUESTS):
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.setblocking(False)
@@ -180,7 +180,7 @@ async def asked(listener: socket.socket, path: Path, pool: Pool) -> list[Any]:
 class serving:
     """Within it, a server serves."""
 
-    def __init__(self, server: Static, listener: socket.socket) -> None:
+    def __init__(self, server: FileServer, listener: socket.socket) -> None:
         self.server = server
         self.task = asyncio.create_task(server.serve(listener))
 

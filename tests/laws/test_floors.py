@@ -19,9 +19,10 @@ FLOORS = (
     ("uma",),
     ("packet",),
     ("pool",),
-    ("net", "watch", "testing"),
+    ("net", "stats", "testing"),
+    ("http",),
     ("",),
-    ("tools",),
+    ("cli",),
 )
 CORE = ("vm", "uma", "packet", "pool")
 
@@ -42,16 +43,24 @@ FORBIDDEN = (
     ("packet", "uma.zone", "an item gives its zone as an ItemOwner"),
     ("packet", "pool", "ask the Source"),
     ("net", "uma", "ask the pool, which is the only one to read a zone"),
-    ("net", "watch", "let the caller bring the two together"),
+    ("net", "stats", "let the caller bring the two together"),
 )
-WATCHED = ("const", "errors", "kinds", "watch", "uma.stat", "pool.stat")
+READ_BY_STATS = ("const", "errors", "kinds", "stats", "uma.stat", "pool.stat")
 
-POINTERS = ("vm/arena.*", "vm/page.*", "vm/buffer_export.*", "vm/scan.*", "vm/sfbuf.*", "uma/bucket.*", "net/*mmsg.*")
+POINTERS = (
+    "vm/arena.*",
+    "vm/page.*",
+    "vm/buffer_export.*",
+    "vm/scan.*",
+    "vm/sfbuf.*",
+    "uma/bucket.*",
+    "net/udp/*mmsg.*",
+)
 RAW = {
     "memcpy": POINTERS,
     "memmove": POINTERS,
     "Py_buffer": POINTERS,
-    "mmap": (*POINTERS, "net/capture.py", "net/pcap*.py"),
+    "mmap": (*POINTERS, "net/capture/capture.py", "net/capture/pcap*.py"),
 }
 
 DISPLAYS = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
@@ -98,10 +107,10 @@ def licences_are_kept(house: House) -> Iterator[str]:
         for who, whom, instead in FORBIDDEN:
             if within(module, who) and within(target, whom):
                 yield f"{module} may not import {target}: {instead}"
-        if within(module, "watch") and not any(within(target, seen) for seen in WATCHED):
+        if within(module, "stats") and not any(within(target, seen) for seen in READ_BY_STATS):
             yield f"{module} may not import {target}: printers see snapshots alone (uma.stat, pool.stat)"
-        if within(target, "tools") and not within(module, "tools"):
-            yield f"{module} may not import {target}: move what it needs below tools"
+        if within(target, "cli") and not within(module, "cli"):
+            yield f"{module} may not import {target}: move what it needs below cli"
 
 
 def raw_memory_has_an_address(house: House) -> Iterator[str]:
@@ -205,9 +214,9 @@ LAWFUL = {
     "packet/extpg.py": '"""Unmapped pages."""\nfrom . import unmapped\nfrom mbuf import const',
     "pool/pool.py": '"""Pools."""\ndef make():\n    found = []\n    return found',
     "pool/stat.py": '"""Numbers."""\nfrom mbuf.uma.stat import ZoneStat',
-    "net/capture.py": '"""Files."""\nimport mmap\nimport mbuf.pool.pool\nCACHE = []',
-    "watch/netstat.py": '"""Lines."""\nfrom mbuf.pool.stat import PoolStat\nfrom mbuf.errors import Inval',
-    "tools/main.py": '"""Commands."""\nfrom mbuf.watch import netstat\nimport mbuf',
+    "net/capture/capture.py": '"""Files."""\nimport mmap\nimport mbuf.pool.pool\nCACHE = []',
+    "stats/netstat.py": '"""Lines."""\nfrom mbuf.pool.stat import PoolStat\nfrom mbuf.errors import Inval',
+    "cli/main.py": '"""Commands."""\nfrom mbuf.stats import netstat\nimport mbuf',
 }
 
 # (law, what is written into which file, what the complaint says)
@@ -265,26 +274,26 @@ BREACHES = [
         "packet.extpg may not import uma.zone",
     ),
     (licences_are_kept, "packet/extpg.py", "from mbuf.pool import pool", "ask the Source"),
-    (licences_are_kept, "net/capture.py", "from mbuf.uma.stat import ZoneStat", "ask the pool"),
+    (licences_are_kept, "net/capture/capture.py", "from mbuf.uma.stat import ZoneStat", "ask the pool"),
     (
         licences_are_kept,
-        "net/capture.py",
-        "from mbuf.watch import netstat",
-        "net.capture may not import watch",
+        "net/capture/capture.py",
+        "from mbuf.stats import netstat",
+        "net.capture.capture may not import stats",
     ),
     (
         licences_are_kept,
-        "watch/netstat.py",
-        "from mbuf.net import capture",
-        "watch.netstat may not import net.capture",
+        "stats/netstat.py",
+        "from mbuf.net.capture import capture",
+        "stats.netstat may not import net.capture.capture",
     ),
     (
         licences_are_kept,
-        "watch/netstat.py",
+        "stats/netstat.py",
         "from mbuf.pool.pool import Pool",
         "printers see snapshots alone",
     ),
-    (licences_are_kept, "__init__.py", "from mbuf.tools import main", "move what it needs below tools"),
+    (licences_are_kept, "__init__.py", "from mbuf.cli import main", "move what it needs below cli"),
     (raw_memory_has_an_address, "uma/zone.py", "import mmap", "uma/zone.py uses mmap"),
     (
         raw_memory_has_an_address,
@@ -292,7 +301,7 @@ BREACHES = [
         "from libc.string cimport memcpy",
         "packet/mbuf.pxd uses memcpy",
     ),
-    (raw_memory_has_an_address, "net/capture.py", "buffer: Py_buffer", "net/capture.py uses Py_buffer"),
+    (raw_memory_has_an_address, "net/capture/capture.py", "buffer: Py_buffer", "net/capture/capture.py uses Py_buffer"),
     (raw_memory_has_an_address, "uma/bucket.pxd", "from libc.string cimport memmove", None),
     (
         nothing_catches_everything,
@@ -313,7 +322,7 @@ BREACHES = [
         "uma/zone.py:3 catches",
     ),
     (nothing_catches_everything, "vm/commit.py", '"""Hook."""\ntry:\n    pass\nexcept Exception:\n    pass', None),
-    (nothing_catches_everything, "net/capture.py", "try:\n    pass\nexcept Exception:\n    raise", None),
+    (nothing_catches_everything, "net/capture/capture.py", "try:\n    pass\nexcept Exception:\n    raise", None),
     (modules_hold_no_state, "uma/zone.py", "ZONES = []", "uma/zone.py:1 is mutable"),
     (modules_hold_no_state, "uma/zone.py", "ZONES: dict[str, int] = dict()", "uma/zone.py:1 is mutable"),
     (modules_hold_no_state, "uma/zone.py", "ZONES = {n: 0 for n in 'ab'}", "uma/zone.py:1 is mutable"),

@@ -24,7 +24,8 @@ CLUSTERS += (
 PROGRAM = """
 from mbuf import Inval, NoBufs, Pool
 from mbuf.pool.tunables import from_environ
-from mbuf.watch import netstat, vmstat
+from mbuf.stats import netstat
+from mbuf.stats import vmstat
 
 limits = {"kern.ipc.nmbclusters": 10, "kern.ipc.nmbjumbo32": 3, "kern.ipc.nmbufs": 100000}
 assert from_environ({"MBUF_NMBJUMBO32": "3"}) == {"kern.ipc.nmbjumbo32": 3}

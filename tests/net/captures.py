@@ -3,8 +3,8 @@
 import struct
 from collections.abc import Iterable, Iterator
 
-from mbuf.net.capture import Capture
-from mbuf.net.pcap import Packet
+from mbuf.net.capture.capture import Capture
+from mbuf.net.capture.pcap import Packet
 
 MAGICS = {"micro": 0xA1B2C3D4, "nano": 0xA1B23C4D, "modified": 0xA1B2CD34}
 PACKETS = [

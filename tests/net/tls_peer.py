@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mbuf import M_EXTPG, Pool, Vm
-from mbuf.net.ktls import TlsSession
-from mbuf.net.ktlsworker import KtlsWorker
+from mbuf.net.tls.session import TlsSession
+from mbuf.net.tls.worker import KtlsWorker
 
 #: Bytes of the key, and the hash of the suite.
 SUITES = {

@@ -187,7 +187,7 @@ def test_a_watch_on_memory_ends_in_the_child_and_goes_on_in_the_parent(program: 
 
 def test_tls_sessions_end_in_a_child_that_has_no_worker(program: Program) -> None:
     program("""
-        from mbuf.net.ktlsworker import KtlsWorker
+        from mbuf.net.tls.worker import KtlsWorker
         class Session:
             def __init__(self, worker):
                 worker.enter()

@@ -1,0 +1,20 @@
+cimport cython
+
+from mbuf.packet.chain cimport Chain
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.queue cimport MbufQ
+
+cdef long long NEVER
+
+
+cdef class SockBufs:
+    cdef object _cpus
+    cdef MbufQ _queue
+    cdef readonly long long first
+    cdef readonly Py_ssize_t extra
+
+    cpdef wait(self, Mbuf m, long long due, int cpu, Py_ssize_t mbufs)
+
+    @cython.locals(here=cython.uint, before=cython.uint, m=Mbuf, n=Chain, ahead=Mbuf)
+    cpdef release(self, long long now)
+    cpdef Py_ssize_t size(self)

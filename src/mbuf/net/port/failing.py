@@ -1,0 +1,45 @@
+"""A port that fails when it is told to, to try out who has to live with that."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from mbuf.errors import Inval
+from mbuf.net.port.wrapper import PortWrapper
+
+if TYPE_CHECKING:
+    from mbuf.net.port.port import Port, PortStat
+    from mbuf.packet.mbuf import Mbuf
+
+
+class Failing(PortWrapper):
+    """Passes calls on to `port`, but its `fails`-th, of pulls and pushes together, raises `error`: once, from 1 on.
+
+    That call changes nothing. `calls` is how many there were. Closed, it closes the port.
+    """
+
+    def __init__(self, port: Port, fails: int, error: BaseException | None = None) -> None:
+        if fails < 1:
+            raise Inval(f"fails {fails}: give the number of a call, 1 or more")
+        self.port = port
+        self.fails = fails
+        self.error = OSError(errno.EIO, os.strerror(errno.EIO)) if error is None else error
+        self.calls = 0
+
+    def pull(self, n: int) -> list[Mbuf]:
+        self._call()
+        return self.port.pull(n)
+
+    def push(self, packets: list[Mbuf]) -> int:
+        self._call()
+        return self.port.push(packets)
+
+    def stat(self) -> PortStat:
+        return self.port.stat()
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls == self.fails:
+            raise self.error

@@ -1,0 +1,101 @@
+"""However the command ends: an exit code, a line at most, and never a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mbuf.cli import entry as command
+
+CAPTURE = str(Path(__file__).parents[2] / "captures" / "ip_seg.pcap")
+RUN = [sys.executable, "-c", "from mbuf.cli.entry import run; run()"]
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """A line of the shell in which `$MBUF` is the command."""
+    env = {**os.environ, "MBUF_COMMAND": "", "CAPTURE": CAPTURE}
+    del env["MBUF_COMMAND"]
+    text = line.replace("$MBUF", f"{sys.executable} -c '{RUN[2]}'")
+    return subprocess.run(["/bin/bash", "-c", text], capture_output=True, text=True, timeout=60, env=env)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "sysctl -a",
+        "sysctl kern.ipc.nmbufs",
+        "sysctl -b vm.zone_stats",
+        "replay $CAPTURE",
+        "--help",
+        "--version",
+        "where m_get",
+    ],
+)
+def test_an_output_that_is_full_is_one_line_and_code_2(args: str) -> None:
+    done = shell(f"$MBUF {args} >/dev/full")
+    assert (done.returncode, done.stderr) == (2, "mbuf: standard output: No space left on device\n")
+
+
+def test_an_error_that_cannot_be_printed_is_code_2_all_the_same() -> None:
+    for where in ("/dev/full", "&-"):
+        done = shell(f"$MBUF sysctl nosuch 2>{where}")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+def test_a_pipe_that_nobody_reads_ends_it_without_a_word() -> None:
+    done = shell("$MBUF sysctl -a | head -1")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_an_output_that_is_closed_takes_nothing() -> None:
+    for args in ("sysctl -a", "replay $CAPTURE", "where m_get"):
+        done = shell(f"$MBUF {args} >&-")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_names_that_are_no_text_are_shown_with_escapes(tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\x1b.pcap")
+    os.symlink(CAPTURE, name)
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([*RUN, "replay", name], capture_output=True, text=True, timeout=60, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "captures    a\\xff\\x1b.pcap; 29.010 s\n" in done.stdout
+
+
+def test_an_interrupt_while_it_is_loaded_is_code_130() -> None:
+    program = f"""
+import builtins, os, signal
+# Whoever is started in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+load = builtins.__import__
+def slow(name, *rest):
+    if name == "mbuf.cli.main":
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(name, *rest)
+builtins.__import__ = slow
+{RUN[2]}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_sigterm_ends_a_replay() -> None:
+    with subprocess.Popen(
+        [*RUN, "replay", CAPTURE, "--loop", "1000000000"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.send_signal(signal.SIGTERM)
+        assert (process.wait(20), process.communicate()[1]) == (-signal.SIGTERM, "")
+
+
+def test_an_error_with_a_file_names_that(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def fails(**_: object) -> None:
+        raise OSError(5, "Input/output error", "some\nfile")
+
+    monkeypatch.setattr("mbuf.cli.main.main", fails)
+    ended: list[int] = []
+    monkeypatch.setattr(command, "_end", ended.append)
+    command.run()
+    assert (ended, capfd.readouterr().err) == ([2], "mbuf: some\\nfile: Input/output error\n")

@@ -1,0 +1,525 @@
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mbuf import M_NOWAIT, NoBufs, Pool
+from mbuf.http import response as answering
+from mbuf.http.server import FileServer, Served
+
+Sites = Callable[..., "Site"]
+Eventually = Callable[[Callable[[], object]], None]
+
+SIZES = (0, 1, 4095, 4096, 4097, 20480, 20481)
+BIG = b"".join(n.to_bytes(4, "big") for n in range(700_000))
+
+
+class Site:
+    """A server in a thread, and what it told."""
+
+    def __init__(self, pool: Pool, root: Path, **kind: Any) -> None:
+        self.pool = pool
+        self.root = root
+        self.served: list[Served] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.port: int = self.listener.getsockname()[1]
+        self.server = FileServer(pool, root, tell=self.served.append, **kind)
+        self.begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.run()), daemon=True)
+        self.thread.start()
+
+    async def run(self) -> None:
+        task = asyncio.create_task(self.server.serve(self.listener))
+        self.begun.set_result((asyncio.get_running_loop(), task))
+        await asyncio.gather(task, return_exceptions=True)
+
+    def stop(self) -> None:
+        loop, task = self.begun.result(20)
+        if self.thread.is_alive():
+            loop.call_soon_threadsafe(task.cancel)
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        self.listener.close()
+        self.server.close()
+
+    def connect(self, most: int | None = None) -> socket.socket:
+        sock = socket.socket()
+        if most is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
+        sock.settimeout(20)
+        sock.connect(("127.0.0.1", self.port))
+        return sock
+
+    def ask(self, *lines: str, host: bool = True) -> tuple[int, dict[str, str], bytes]:
+        """Status, fields and body of the answer to these lines."""
+        fields = [*(("Host: x",) if host else ()), "Connection: close"]
+        return parts(self.talk("\r\n".join([lines[0], *fields, *lines[1:], "", ""]).encode()))
+
+    def get(self, target: str, *fields: str) -> tuple[int, dict[str, str], bytes]:
+        return self.ask(f"GET {target} HTTP/1.1", *fields)
+
+    def talk(self, data: bytes) -> bytes:
+        """Send bytes, and return what comes back to the end."""
+        with self.connect() as sock:
+            sock.sendall(data)
+            return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def parts(whole: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = whole.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.fixture
+def sites(make: Callable[..., Pool], tmp_path: Path) -> Iterator[Sites]:
+    """Starts servers of a folder; in the end nothing of theirs is in use, and no file is open."""
+    with ExitStack() as stack:
+        (tmp_path / "www").mkdir()
+        before = len(os.listdir("/proc/self/fd"))
+
+        def start(tunables: dict[str, int] | None = None, **kind: Any) -> Site:
+            site = Site(make(tunables), tmp_path / "www", **kind)
+            stack.callback(site.stop)
+            made.append(site)
+            return site
+
+        made: list[Site] = []
+        yield start
+        stack.close()
+        assert [(site.pool.out, site.pool.sfbufs.used, site.pool.pages.used) for site in made] == [(0, 0, 0)] * len(
+            made
+        )
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.fixture
+def site(sites: Sites) -> Site:
+    """A server of a few files."""
+    site = sites()
+    for size in SIZES:
+        (site.root / str(size)).write_bytes(BIG[:size])
+    (site.root / "big").write_bytes(BIG)
+    return site
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_arrives_as_it_is(site: Site, size: int) -> None:
+    status, fields, body = site.get(f"/{size}")
+    assert (status, fields["content-length"], body) == (200, str(size), BIG[:size])
+    status, fields, body = site.ask(f"HEAD /{size} HTTP/1.1", "Range: bytes=0-0")
+    assert (status, fields["content-length"], body) == (200, str(size), b"")
+
+
+def test_a_large_file_goes_in_pieces(site: Site, eventually: Eventually) -> None:
+    assert site.get("/big")[2] == BIG
+    eventually(lambda: site.served)
+    # A head and 1 MiB, of 20480 bytes each.
+    assert site.server.totals.peak <= 54
+    assert (site.server.totals.requests, site.server.totals.broken) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "begin", "end"),
+    [
+        ("bytes=0-0", 206, 0, 1),
+        ("bytes=1-4095", 206, 1, 4096),
+        ("bytes=4095-4096", 206, 4095, 4097),
+        ("bytes=20480-", 206, 20480, 20481),
+        ("bytes=-1", 206, 20480, 20481),
+        ("bytes=-99999", 206, 0, 20481),
+        ("bytes = 5 - 99999999999999999999999", 206, 5, 20481),
+        ("BYTES=20480-20480", 206, 20480, 20481),
+        ("bytes=20481-", 416, 0, 0),
+        ("bytes=20481-30000", 416, 0, 0),
+        ("bytes=-0", 416, 0, 0),
+        ("bytes=5-4", 200, 0, 20481),
+        ("bytes=-", 200, 0, 20481),
+        ("bytes=a-b", 200, 0, 20481),
+        ("bytes=1-2,4-5", 200, 0, 20481),
+        ("lines=1-2", 200, 0, 20481),
+        ("bytes=" + "9" * 5000 + "-", 200, 0, 20481),
+    ],
+)
+def test_ranges(site: Site, wanted: str, status: int, begin: int, end: int) -> None:
+    found, fields, body = site.get("/20481", f"Range: {wanted}")
+    assert found == status
+    if status == 416:
+        assert fields["content-range"] == "bytes */20481"
+    else:
+        assert body == BIG[begin:end]
+        assert fields.get("content-range", "") == (f"bytes {begin}-{end - 1}/20481" if status == 206 else "")
+        assert fields["accept-ranges"] == "bytes"
+
+
+def test_an_empty_file_has_no_ranges(site: Site) -> None:
+    assert [site.get("/0", f"Range: bytes={wanted}")[0] for wanted in ("0-", "-5")] == [200, 200]
+
+
+def test_what_the_client_has_already_is_not_sent_again(site: Site) -> None:
+    os.utime(site.root / "4096", (1_000_000_000, 1_000_000_000))
+    _, fields, _ = site.get("/4096")
+    tag, date = fields["etag"], fields["last-modified"]
+    before, after = formatdate(999_999_999, usegmt=True), formatdate(1_000_000_001, usegmt=True)
+    for field, status in [
+        (f"If-None-Match: {tag}", 304),
+        (f'If-None-Match: "other", W/{tag}', 304),
+        ("If-None-Match: *", 304),
+        ('If-None-Match: "other"', 200),
+        (f"If-Modified-Since: {date}", 304),
+        (f"If-Modified-Since: {after}", 304),
+        (f"If-Modified-Since: {before}", 200),
+        ("If-Modified-Since: yesterday", 200),
+        ("If-Modified-Since: Mon, 01 Jan 99999999 00:00:00 GMT", 200),
+        (f"If-Match: {tag}", 200),
+        (f"If-Match: W/{tag}", 412),
+        ('If-Match: "other"', 412),
+        (f"If-Unmodified-Since: {before}", 412),
+        (f"If-Unmodified-Since: {date}", 200),
+    ]:
+        found, _, body = site.get("/4096", field)
+        assert (found, len(body)) == (status, 4096 if status == 200 else 0), field
+    for condition, status in [(tag, 206), (date, 206), (f"W/{tag}", 200), ('"other"', 200), (before, 200)]:
+        assert site.get("/4096", "Range: bytes=1-2", f"If-Range: {condition}")[0] == status, condition
+
+
+def test_curl_gets_the_same_ranges(site: Site) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    for wanted in ("0-0", "4095-4096", "1048570-1048590", "2799999-", "-7", "0-"):
+        command = ["curl", "-sS", "-m", "20", "-r", wanted, f"http://127.0.0.1:{site.port}/big"]
+        got = subprocess.run(command, capture_output=True, check=True).stdout
+        first, _, last = wanted.partition("-")
+        assert got == (BIG[int(first) : int(last) + 1 if last else None] if first else BIG[-int(last) :])
+    command = ["curl", "-sS", "-m", "20", *(f"http://127.0.0.1:{site.port}/{size}" for size in SIZES)]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"".join(BIG[:size] for size in SIZES)
+    assert site.server.totals.connections == 7
+
+
+def test_a_connection_serves_many_requests_also_at_once(site: Site) -> None:
+    whole = site.talk(
+        b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nHEAD /4096 HTTP/1.1\r\nHost: x\r\n\r\n"
+        b"GET /nix HTTP/1.1\r\nHost: x\r\n\r\nGET http://x/4095?a=%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    assert whole.count(b"HTTP/1.1 ") == 4
+    assert whole.endswith(b"\r\n\r\n" + BIG[:4095])
+    assert site.server.totals.connections == 1
+    assert site.talk(b"GET /1 HTTP/1.0\r\n\r\n").endswith(b"Connection: close\r\n\r\n\0")
+
+
+def test_what_is_no_file_of_the_folder(site: Site) -> None:
+    root = site.root
+    (root.parent / "secret").write_bytes(b"secret")
+    (root / "out").symlink_to(root.parent / "secret")
+    (root / "up").symlink_to(root.parent)
+    (root / "in").symlink_to("4096")
+    (root / "round").symlink_to("round")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "sock"))
+    (root / "closed").write_bytes(b"x")
+    for target, status in [
+        ("/out", 404),
+        ("/up/secret", 404),
+        ("/up/www/4096", 200),
+        ("/in", 200),
+        ("/round", 404),
+        ("/fifo", 403),
+        ("/sock", 403),
+        ("/../secret", 400),
+        ("/%2e%2E/secret", 400),
+        ("/..%2fsecret", 400),
+        ("/a/..%2f..%2fsecret", 400),
+        ("/4096%00", 400),
+        ("/4096/", 404),
+        ("/4096/x", 404),
+        ("//4096", 200),
+        ("/./4096", 200),
+        ("/%34%30%39%36", 200),
+        ("/4096#x", 200),
+        ("/" + "x" * 300, 404),
+        ("/%ff%zz", 404),
+        ("4096", 400),
+        ("*", 400),
+    ]:
+        assert site.get(target)[0] == status, target
+    assert [served.target for served in site.served][0] == "/out"
+
+
+def test_what_the_system_refuses_is_a_status(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, status in [(PermissionError(13, "no"), 403), (OSError(24, "many"), 503), (OSError(5, "disk"), 500)]:
+
+        def fails(*_: object, error: OSError = error) -> int:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("mbuf.http.docroot.DocRoot.open", fails)
+            assert site.get("/1")[0] == status
+
+
+def test_a_file_that_cannot_be_looked_at_is_closed_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "disk")
+
+    monkeypatch.setattr(answering, "Version", fails)
+    assert site.get("/1")[0] == 500
+
+
+def test_a_folder_is_its_index_or_a_list(site: Site) -> None:
+    (site.root / "some <&> folder").mkdir()
+    (site.root / "some <&> folder" / "b%").mkdir()
+    (site.root / "some <&> folder" / "a").write_bytes(b"")
+    status, fields, _ = site.get("/some%20%3c%26%3e%20folder?x")
+    assert (status, fields["location"]) == (301, "/some%20%3C%26%3E%20folder/")
+    status, _, body = site.get(fields["location"])
+    assert status == 200
+    assert b"<title>/some &lt;&amp;&gt; folder/</title>" in body
+    assert body.index(b'"./../"') < body.index(b'"./a"') < body.index(b'"./b%25/">b%/<')
+    (site.root / "some <&> folder" / "index.html").write_bytes(b"<p>index")
+    status, fields, body = site.get("/some%20%3c%26%3e%20folder/")
+    assert (fields["content-type"], body) == ("text/html", b"<p>index")
+    (site.root / "index.html").mkdir()
+    assert b"index.html/" in site.get("/")[2]
+
+
+def test_a_list_is_not_longer_than_so_many_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "MOST_NAMES", 3)
+    assert site.get("/")[2].count(b"<li>") == 3
+    assert b"There is more" in site.get("/")[2]
+
+
+def test_types_are_by_name(site: Site) -> None:
+    for name, kind in [
+        ("a.html", "text/html"),
+        ("a.svgz", "application/octet-stream"),
+        ("a", "application/octet-stream"),
+    ]:
+        (site.root / name).write_bytes(b"x")
+        assert site.get(f"/{name}")[1]["content-type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 100_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"a" * 100_000, 405),
+        (b"GET /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 200),
+        (b"GET /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+    ],
+)
+def test_bad_requests_are_answered_and_let_go_of(site: Site, data: bytes, status: int) -> None:
+    with site.connect() as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        whole = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert parts(whole)[0] == status
+    assert site.server.totals.broken == 0
+
+
+def test_the_answer_to_a_bad_head_request_has_no_body(site: Site) -> None:
+    with site.connect() as sock:
+        sock.sendall(b"HEAD /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        whole = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert (parts(whole)[0], parts(whole)[2]) == (400, b"")
+    assert site.server.totals.broken == 0
+
+
+def test_who_says_nothing_or_only_half_is_let_go_of(sites: Sites) -> None:
+    site = sites(patience=0.1)
+    with site.connect() as silent, site.connect() as half:
+        half.sendall(b"GET / HTTP/1.1\r\nHo")
+        assert (silent.recv(10), half.recv(10)) == (b"", b"")
+
+
+def test_who_reads_nothing_is_let_go_of(sites: Sites, eventually: Eventually) -> None:
+    site = sites(patience=0.1)
+    (site.root / "sparse").touch()
+    os.truncate(site.root / "sparse", 200 << 20)
+    with site.connect(2048) as stalled:
+        stalled.sendall(b"GET /sparse HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: site.served)
+        assert site.served[0].fault == "too slow"
+
+
+def test_fifty_stalled_clients_of_a_large_file_use_bounded_memory(sites: Sites, eventually: Eventually) -> None:
+    site = sites({"kern.ipc.nmbufs": 1200, "kern.ipc.nmbclusters": 10, "kern.ipc.nmbjumbop": 4}, most=60)
+    stat = site.pool.stat()
+    # Mbufs that come with a cluster are counted as clusters.
+    limit = stat.mbuf.limit + stat.clust.limit
+    (site.root / "sparse").touch()
+    os.truncate(site.root / "sparse", 200 << 20)
+    (site.root / "1").write_bytes(b"1")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(site.connect(2048)) for _ in range(50)]
+        for sock in stalled:
+            sock.sendall(b"GET /sparse HTTP/1.1\r\nHost: x\r\n\r\n")
+        for sock in stalled:
+            assert sock.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        assert site.server.totals.peak <= limit
+        # They wait without mbufs.
+        eventually(lambda: site.pool.out == 0)
+        # One more is served beside them.
+        assert site.get("/1")[2] == b"1"
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
+        # And one of them gets more, if it goes on reading.
+        got = 12
+        while got < 10 << 20:
+            got += len(stalled[0].recv(1 << 20))
+    eventually(lambda: len(site.served) == 51)
+    eventually(lambda: site.pool.out == 0)
+
+
+@contextmanager
+def all_taken(pool: Pool) -> Iterator[list[Any]]:
+    taken: list[Any] = []
+    try:
+        while True:
+            taken.append(pool.get(M_NOWAIT))
+    except NoBufs:
+        yield taken
+    finally:
+        pool.free_bulk(taken)
+
+
+def test_without_mbufs_it_waits_for_some(
+    sites: Sites, few: Callable[..., dict[str, int]], eventually: Eventually
+) -> None:
+    site = sites(few())
+    (site.root / "big").write_bytes(BIG)
+    with site.connect() as sock, all_taken(site.pool) as taken:
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        eventually(lambda: site.server.totals.waits > 2)
+        # With two of them it gets by.
+        site.pool.free_bulk([taken.pop() for _ in range(2)])
+        whole = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert parts(whole)[2] == BIG
+
+
+def test_it_does_not_wait_for_ever(sites: Sites, few: Callable[..., dict[str, int]]) -> None:
+    site = sites(few(), patience=0.1)
+    with all_taken(site.pool):
+        assert site.talk(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    assert "limit" in site.served[0].fault
+
+
+def test_a_file_cut_short_meanwhile_breaks_off(site: Site, eventually: Eventually) -> None:
+    os.truncate(site.root / "big", 64 << 20)
+    with site.connect(2048) as sock:
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = sock.recv(100)
+        os.truncate(site.root / "big", 1000)
+        while data := sock.recv(1 << 20):
+            got += data
+    eventually(lambda: site.served)
+    assert len(got) < 64 << 20
+    assert "big" in site.served[0].fault or "shorter" in site.served[0].fault
+    assert site.get("/big")[2] == BIG[:1000]
+
+
+ASKER = """
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+s.sendall(b"GET /big HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+s.recv(1000)
+print("begun", flush=True)
+input()
+"""
+
+
+def test_clients_killed_in_the_middle_leave_nothing_in_use(site: Site, eventually: Eventually) -> None:
+    os.truncate(site.root / "big", 200 << 20)
+    command = [sys.executable, "-c", ASKER, str(site.port)]
+    askers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
+    for asker in askers:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == b"begun\n"
+    for asker in askers:
+        asker.send_signal(signal.SIGKILL)
+        asker.communicate(timeout=20)
+    eventually(lambda: len(site.served) == 3)
+    assert site.pool.out == 0
+    assert all(served.fault for served in site.served)
+
+
+def test_more_clients_than_it_may_have_wait(sites: Sites) -> None:
+    site = sites(most=1)
+    (site.root / "1").write_bytes(b"1")
+    with site.connect() as first:
+        first.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" in first.recv(1000)
+        second = site.connect()
+        second.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert site.server.totals.connections == 1
+    with second:
+        assert b"200" in second.recv(1000)
+
+
+def test_without_descriptors_it_accepts_later(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = []
+
+    async def fails(loop: Any, sock: socket.socket) -> Any:
+        if not refused:
+            refused.append(sock)
+            raise OSError(24, "too many open files")
+        return await real(loop, sock)
+
+    real = asyncio.SelectorEventLoop.sock_accept
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_accept", fails)
+    site = sites()
+    assert site.get("/nix")[0] == 404
+    assert len(refused) == 1
+
+
+def test_a_socket_that_does_not_listen_ends_it(sites: Sites) -> None:
+    site = sites()
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        with pytest.raises(OSError, match="Invalid argument"):
+            asyncio.run(site.server.serve(sock))
+
+
+def test_stopped_in_the_middle_it_lets_go_of_all(sites: Sites, eventually: Eventually) -> None:
+    site = sites()
+    (site.root / "big").write_bytes(b"")
+    os.truncate(site.root / "big", 64 << 20)
+    with site.connect(2048) as sock:
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.recv(100)
+        site.stop()
+    assert site.served[0].fault == "stopped"
+    assert site.pool.out == 0
+
+
+def test_a_unix_socket_serves_too(sites: Sites) -> None:
+    site = sites()
+    (site.root / "4096").write_bytes(BIG[:4096])
+    ours, theirs = socket.socketpair()
+    loop, _ = site.begun.result(20)
+    done = asyncio.run_coroutine_threadsafe(site.server._client(ours, ""), loop)
+    with theirs:
+        theirs.sendall(b"GET /4096 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        whole = b"".join(iter(lambda: theirs.recv(65536), b""))
+    done.result(20)
+    assert (parts(whole)[2], site.served[0].peer) == (BIG[:4096], "-")

@@ -1,0 +1,135 @@
+"""Captures give their packets, and take packets: a copy of a capture is as good as the capture."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mbuf import M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
+from mbuf.net.capture import captureport
+from mbuf.net.capture.captureport import CapturePort, CaptureWriter
+from net.captures import PACKETS, pcap, pcapng, read
+
+Write = Callable[[bytes], Path]
+
+
+@pytest.mark.parametrize("content", [pcap(), pcapng(), pcap(kind="nano", order=">")])
+def test_every_packet_comes_with_its_time(pool: Pool, write: Write, content: bytes) -> None:
+    with CapturePort(pool, write(content)) as port:
+        got = []
+        while not port.ended:
+            got += port.pull(3)
+        assert [(m.pkthdr.rcv_tstmp, bytes(m)) for m in got] == [packet[:2] for packet in PACKETS]
+        assert all(m.flags & M_TSTMP for m in got)
+        assert port.pull(1) == []
+        assert (port.stat().packets_in, port.stat().bytes_in) == (4, sum(len(packet[1]) for packet in PACKETS))
+        pool.free_bulk(got)
+        with pytest.raises(NotSupported):
+            port.push([])
+    with pytest.raises(Inval, match="closed"):
+        port.pull(1)
+
+
+def test_packets_before_a_fault_are_given_before_it_is_raised(pool: Pool, write: Write) -> None:
+    with CapturePort(pool, write(pcap()[:-1])) as port:
+        pool.free_bulk(port.pull(2))
+        got = port.pull(9)
+        assert len(got) == 1
+        pool.free_bulk(got)
+        for _ in range(2):
+            with pytest.raises(CaptureError):
+                port.pull(9)
+
+
+def test_a_packet_waits_for_memory(small: Callable[..., Pool], write: Write) -> None:
+    pool = small(clusters=2, mbufs=11)
+    many = [(n, bytes([n]) * 100, 100) for n in range(30)]
+    with CapturePort(pool, write(pcap(many, kind="nano"))) as port:
+        found = []
+        while not port.ended:
+            got = port.pull(99)
+            found += [m.copydata(0, 1)[0] for m in got]
+            pool.free_bulk(got)
+        assert found == list(range(30))
+        assert port.stat().short > 0
+
+
+def test_what_is_written_can_be_read(pool: Pool, write: Write, tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    with CapturePort(pool, write(pcap())) as port, CaptureWriter(path) as writer:
+        packets = port.pull(9)
+        assert writer.push(packets) == 4
+        assert packets == []
+        assert (writer.stat().packets_out, writer.stat().calls_out) == (4, 2)
+        with pytest.raises(NotSupported):
+            writer.pull(1)
+    assert read(path) == [(when, data, len(data)) for when, data, _ in PACKETS]
+    with pytest.raises(Inval, match="closed"):
+        writer.push([])
+
+
+def test_chains_long_and_cut_packets_and_times_that_are_not_told(pool: Pool, tmp_path: Path) -> None:
+    data = [os.urandom(size) for size in (0, 1, 300, 20_000)]
+    path = tmp_path / "out"
+    with CaptureWriter(path, linktype=101, snaplen=15_000) as writer:
+        tiny = pool.gethdr()
+        for byte in data[2] * 5:
+            tiny.last().next = pool.get().append(bytes([byte]))
+        tiny.fixhdr()
+        writer.push([pool.frombytes(piece) for piece in data] + [tiny])
+    found = read(path)
+    assert [(piece, length) for _, piece, length in found] == [
+        *((piece[:15_000], len(piece)) for piece in data),
+        (data[2] * 0 + bytes(b for b in data[2] * 5), 1500),
+    ]
+    assert all(when > 10**18 for when, _, _ in found)
+
+
+def test_many_packets_take_several_writes(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captureport, "PIECES", 10)
+    path = tmp_path / "out"
+    with CaptureWriter(path) as writer:
+        assert writer.push([pool.frombytes(bytes([n])) for n in range(23)]) == 23
+        assert writer.stat().calls_out == 1 + 5
+    assert [piece for _, piece, _ in read(path)] == [bytes([n]) for n in range(23)]
+
+
+def test_an_error_of_the_file_leaves_whole_records(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out"
+    with CaptureWriter(path) as writer:
+        writer.push([pool.frombytes(b"whole")])
+        writev, write = os.writev, os.write
+
+        def short(fd: int, pieces: list[memoryview]) -> int:
+            return write(fd, b"".join(pieces)[:5])
+
+        def full(fd: int, data: memoryview) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+        monkeypatch.setattr(os, "writev", short)
+        sent = [pool.frombytes(b"in two pieces")]
+        assert writer.push(sent) == 1
+        monkeypatch.setattr(os, "write", full)
+        monkeypatch.setattr(os, "writev", lambda fd, pieces: write(fd, b"".join(pieces)[:5]))
+        sent = [pool.frombytes(b"cut")]
+        with pytest.raises(OSError, match="full"):
+            writer.push(sent)
+        assert len(sent) == 1
+        monkeypatch.setattr(os, "writev", writev)
+        assert writer.push(sent) == 1
+    assert [piece for _, piece, _ in read(path)] == [b"whole", b"in two pieces", b"cut"]
+
+
+def test_only_packets_are_written(pool: Pool, tmp_path: Path) -> None:
+    with CaptureWriter(tmp_path / "out") as writer:
+        m, freed = pool.frombytes(b"one"), pool.getcl()
+        freed.free()
+        with pytest.raises(Freed):
+            writer.push([m, freed])
+        m.free()
+    for words in ({"linktype": -1}, {"linktype": 65536}, {"snaplen": 0}, {"snaplen": 1 << 20}):
+        with pytest.raises(Inval, match="give"):
+            CaptureWriter(tmp_path / "none", **words)
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,66 @@
+"""What is pushed into a queue is pulled out of it."""
+
+from typing import Any
+
+import pytest
+
+from mbuf import Freed, Inval, Pool
+from mbuf.net.port.queueport import QueuePort
+
+
+def test_packets_come_out_as_they_went_in(pool: Pool) -> None:
+    with QueuePort() as port:
+        sent = [pool.frombytes(bytes(n)) for n in range(5)]
+        kept = list(sent)
+        assert port.push(sent) == 5
+        assert sent == []
+        assert port.pull(2) + port.pull(9) == kept
+        assert port.pull(9) == []
+        stat = port.stat()
+        assert (stat.packets_in, stat.packets_out, stat.bytes_in, stat.bytes_out) == (5, 5, 10, 10)
+        pool.free_bulk(kept)
+
+
+def test_a_full_queue_leaves_the_rest_to_its_owner(pool: Pool) -> None:
+    with QueuePort(2) as port:
+        sent = [pool.frombytes(bytes([n])) for n in range(3)]
+        third = sent[2]
+        assert port.push(sent) == 2
+        assert sent == [third]
+        pool.free_bulk(port.pull(1))
+        assert port.push(sent) == 1
+        assert (port.fileno(), dict(port.features)) == (-1, {})
+    assert pool.out == 0
+
+
+def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool) -> None:
+    with QueuePort() as port:
+        freed, listed = pool.getcl(), pool.getcl()
+        freed.free()
+        listed.nextpkt = pool.getcl()
+        for bad, error in (("m", Inval), (freed, Freed), (listed, Inval)):
+            mixed: list[Any] = [pool.getcl(), bad, pool.getcl()]
+            with pytest.raises(error):
+                port.push(mixed)
+            assert mixed[0] is bad
+            assert len(mixed) == 2
+            mixed[1].free()
+        assert len(port.queue) == 3
+        rest = listed.nextpkt
+        listed.nextpkt = None
+        pool.free_bulk([m for m in (listed, rest) if m])
+        with pytest.raises(TypeError, match="list"):
+            port.push(())  # type: ignore[arg-type]
+        with pytest.raises(Inval, match="0 or more"):
+            port.pull(-1)
+
+
+def test_a_closed_queue_is_empty_and_refuses(pool: Pool) -> None:
+    port = QueuePort()
+    port.push([pool.getcl()])
+    port.close()
+    port.close()
+    with pytest.raises(Inval, match="closed"):
+        port.pull(1)
+    with pytest.raises(Inval, match="closed"):
+        port.push([])

@@ -1,0 +1,422 @@
+import os
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from mbuf import M_EXT, M_EXTPG, MCLBYTES, MJUM16BYTES, Inval, Mbuf, NoBufs, NotSupported, Pool, SockBuf
+from mbuf.net.stream import streamport as stream
+from mbuf.net.stream.read_sizer import STEPS
+from mbuf.net.stream.streamport import BATCH, IOV_MAX, StreamPort
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def tcp() -> Pair:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        return near, listener.accept()[0]
+
+
+@pytest.fixture(params=[socket.socketpair, tcp], ids=["unix", "tcp"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Two ends of a connection."""
+    near, far = request.param()
+    with near, far:
+        yield near, far
+
+
+@pytest.fixture
+def port(pool: Pool, pair: Pair) -> Iterator[StreamPort]:
+    port = StreamPort(pool, pair[0])
+    yield port
+    port.close()
+
+
+@pytest.fixture
+def far(pair: Pair) -> socket.socket:
+    pair[1].settimeout(20)
+    return pair[1]
+
+
+def arrived(port: StreamPort, size: int) -> list[Mbuf]:
+    """Chains of so many bytes, as they come."""
+    chains: list[Mbuf] = []
+    while sum(map(len, chains)) < size and not port.eof:
+        assert select.select([port], [], [], 20)[0]
+        chains += port.pull(4)
+    return chains
+
+
+def text(chains: list[Mbuf]) -> bytes:
+    data = b"".join(map(bytes, chains))
+    while chains:
+        chains.pop().freem()
+    return data
+
+
+def received(far: socket.socket, size: int, step: Callable[[], object] = lambda: None) -> bytes:
+    data, end = bytearray(), time.monotonic() + 30
+    while len(data) < size and time.monotonic() < end:
+        # Until what was sent before is acknowledged, `step` may send nothing.
+        if select.select([far], [], [], 0.05)[0]:
+            data += far.recv(1 << 20)
+        step()
+    return bytes(data)
+
+
+def packets(pool: Pool, *parts: bytes) -> list[Mbuf]:
+    return [pool.wrap(part) for part in parts]
+
+
+def hog(pool: Pool) -> list[Mbuf]:
+    """All mbufs that there still are, with cluster and without."""
+    mbufs: list[Mbuf] = []
+    for ask in (pool.getcl, pool.get):
+        with suppress(NoBufs):
+            while True:
+                mbufs.append(ask())
+    return mbufs
+
+
+# In.
+
+
+def test_what_was_sent_is_read(port: StreamPort, far: socket.socket) -> None:
+    far.sendall(b"hello")
+    assert text(arrived(port, 5)) == b"hello"
+    assert port.pull(1) == []
+    assert port.recv() is None
+    assert not port.eof
+
+
+def test_a_few_bytes_hold_no_cluster(port: StreamPort, far: socket.socket) -> None:
+    far.sendall(b"x" * 100)
+    (m,) = arrived(port, 100)
+    assert not m.flags & M_EXT
+    m.freem()
+
+
+def test_an_idle_socket_holds_no_mbuf(port: StreamPort, pool: Pool) -> None:
+    assert port.recv() is None
+    assert port.pull(10) == []
+    assert pool.out == 0
+
+
+def test_reads_grow_with_what_comes_and_shrink_again(port: StreamPort, far: socket.socket) -> None:
+    sizes = []
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+    for size in (*STEPS, STEPS[-1], 100, 100, 100, 100):
+        sizes.append(port._intake.size)
+        sent = far.send(b"x" * size)
+        while sent:
+            assert select.select([port], [], [], 20)[0]
+            m = port.recv()
+            sent -= len(m)
+            m.freem()
+    assert sizes[0] == STEPS[0]
+    assert max(sizes) > STEPS[0]
+    assert port._intake.size == STEPS[0]
+
+
+def test_one_read_fills_several_clusters(port: StreamPort, far: socket.socket) -> None:
+    data = bytes(n * n % 251 for n in range(300_000))
+    chains: list[Mbuf] = []
+    view = memoryview(data)
+    while view:
+        view = view[far.send(view[:60_000]) :]
+        chains += arrived(port, 1)
+    chains += arrived(port, len(data) - sum(map(len, chains)))
+    assert any(m.next is not None and m.size == MJUM16BYTES for m in chains)
+    assert all(n.len for m in chains for n in parts(m))
+    assert text(chains) == data
+
+
+def parts(m: Mbuf | None) -> Iterator[Mbuf]:
+    while m is not None:
+        yield m
+        m = m.next
+
+
+def test_no_more_is_read_than_wanted(port: StreamPort, far: socket.socket) -> None:
+    far.sendall(b"0123456789" * 500)
+    select.select([port], [], [], 20)
+    pieces = []
+    for most in (1, 3, 300, 2047):
+        m = port.recv(most)
+        assert len(m) == most
+        pieces.append(m)
+    assert text(pieces) + text(arrived(port, 5000 - 2351)) == b"0123456789" * 500
+    for most in (0, -1):
+        with pytest.raises(Inval, match=f"recv: {most} bytes"):
+            port.recv(most)
+
+
+def test_the_end_is_told_once_all_was_read(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    far.sendall(b"last")
+    far.shutdown(socket.SHUT_WR)
+    chains = arrived(port, 5)
+    assert (text(chains), port.eof) == (b"last", True)
+    assert (port.recv(), port.pull(3), pool.out) == (None, [], 0)
+
+
+def test_without_an_mbuf_nothing_is_read_and_nothing_lost(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small()
+    port, far = StreamPort(pool, pair[0]), pair[1]
+    far.sendall(b"hello")
+    others = hog(pool)
+    select.select([port], [], [], 20)
+    with pytest.raises(NoBufs):
+        port.recv()
+    assert (port.pull(3), port.stat().short) == ([], 2)
+    pool.free_bulk(others)
+    assert text(arrived(port, 5)) == b"hello"
+    port.close()
+
+
+def test_a_pool_with_little_left_gives_shorter_reads(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=3, jumbo16=1, mbufs=20)
+    port, far = StreamPort(pool, pair[0]), pair[1]
+    data = bytes(range(256)) * 400
+    view, got, held = memoryview(data), bytearray(), []
+    far.setblocking(False)
+    while len(got) < len(data):
+        if view:
+            with suppress(BlockingIOError):
+                view = view[far.send(view) :]
+        short = port.stat().short
+        held += port.pull(1)
+        if port.stat().short > short or len(got) + sum(map(len, held)) == len(data):
+            assert held
+            got += text(held)
+    assert got == data
+    port.close()
+
+
+def test_a_reset_comes_after_what_was_read(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = tcp()
+    port = StreamPort(pool, near)
+    far.sendall(b"x" * MCLBYTES)
+    select.select([port], [], [], 20)
+    real = stream._read
+
+    def then_reset(*asked: Any) -> int:
+        monkeypatch.setattr(stream, "_read", reset)
+        return real(*asked)
+
+    def reset(*_: Any) -> int:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(stream, "_read", then_reset)
+    assert text(port.pull(9)) == b"x" * MCLBYTES
+    monkeypatch.setattr(stream, "_read", real)
+    with pytest.raises(ConnectionResetError):
+        port.recv()
+    assert port.recv() is None
+    far.close()
+    port.close()
+    near.close()
+
+
+def test_a_reset_is_raised_and_frees_what_was_to_be_read_into(pool: Pool) -> None:
+    near, far = tcp()
+    port = StreamPort(pool, near)
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    far.close()
+    select.select([port], [], [], 20)
+    with pytest.raises(ConnectionResetError):
+        port.recv()
+    assert pool.out == 0
+    port.close()
+    near.close()
+
+
+# Out.
+
+
+def test_packets_go_and_are_freed(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    assert port.push(packets(pool, b"one", b"two", b"three")) == 3
+    assert received(far, 11) == b"onetwothree"
+    assert (pool.out, port.push([])) == (0, 0)
+
+
+def test_empty_packets_go_too(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    assert port.push([pool.gethdr(), *packets(pool, b"x"), pool.getcl()]) == 3
+    assert port.push([pool.gethdr()]) == 1
+    assert received(far, 1) == b"x"
+
+
+def test_chains_of_any_kind_are_sent(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    data = bytes(range(256)) * 100
+    kinds = [pool.frombytes(data), pool.wrap(data), pool.frombytes(data, flags=M_EXTPG)]
+    assert port.push(kinds) == 3
+    assert received(far, 3 * len(data)) == data * 3
+
+
+def test_more_pieces_than_one_call_takes(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    m = first = pool.get().append(b"a")
+    for n in range(2 * IOV_MAX):
+        m.next = pool.get().append(bytes([n & 0xFF]))
+        m = m.next
+    data = bytes(first)
+    todo = [first, *(pool.get().append(b"z") for _ in range(2 * IOV_MAX))]
+    got = received(far, len(data) + 2 * IOV_MAX, lambda: port.push(todo))
+    assert got == data + b"z" * (2 * IOV_MAX)
+    assert not todo
+    assert not port.out
+
+
+@pytest.mark.parametrize("way", ["push", "send"])
+def test_unmapped_pages_at_the_end_are_no_piece_too_many(
+    port: StreamPort, far: socket.socket, pool: Pool, way: str
+) -> None:
+    with pool.frombytes(bytes(range(250)) * 80) as m:
+        pages = m.mapped_to_unmapped(len(m))
+    assert pages is not None
+    data = bytes(pages)
+    packets = [pool.getcl(flags=0).append(bytes(600)) for _ in range(IOV_MAX - 2)]
+    buffer = SockBuf(1 << 20)
+    if way == "push":
+        packets.append(pages)
+    else:
+        for m in (*packets, pages):
+            buffer.append(m)
+
+    def step() -> None:
+        if way == "send":
+            port.send(buffer)
+        elif packets:
+            port.push(packets)
+        else:
+            port.flush()
+
+    assert received(far, 600 * (IOV_MAX - 2) + len(data), step) == bytes(600 * (IOV_MAX - 2)) + data
+    assert not buffer
+    assert not port.out
+
+
+def test_what_is_left_of_a_packet_goes_before_the_next(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    parts = [bytes([n]) * 100_000 for n in range(60)]
+    todo = packets(pool, *parts)
+    went = port.push(todo)
+    assert 0 < went < 60
+    assert pool.out
+    assert len(todo) == 60 - went
+    assert port.push(todo) == 0 or not port.out
+    assert received(far, 6_000_000, lambda: port.push(todo)) == b"".join(parts)
+    assert (len(port.out), todo, pool.out) == (0, [], 0)
+
+
+def test_a_buffer_is_sent_as_far_as_it_goes(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    buffer = SockBuf(1 << 30)
+    data = os.urandom(5_000_000)
+    buffer.append(pool.wrap(data))
+    sent = port.send(buffer)
+    assert 0 < sent < len(data)
+    assert len(buffer) == len(data) - sent
+    assert received(far, len(data), lambda: port.send(buffer)) == data
+    assert (len(buffer), port.send(buffer)) == (0, 0)
+
+
+def test_a_rest_goes_before_a_buffer(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    buffer = SockBuf()
+    buffer.append(pool.wrap(b"end"))
+    assert port.push(packets(pool, b"x" * 5_000_000)) == 1
+    assert port.send(buffer) == 0
+    assert received(far, 5_000_003, lambda: port.send(buffer)) == b"x" * 5_000_000 + b"end"
+
+
+def test_nothing_is_lost_when_the_other_side_is_gone(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    far.close()
+    # TCP learns of it by the answer to the first bytes.
+    first = packets(pool, b"first")
+    with suppress(BrokenPipeError):
+        port.push(first)
+    pool.free_bulk(first)
+    select.select([port], [], [], 20)
+    todo = packets(pool, b"x" * 1000, b"y")
+    with pytest.raises(OSError, match="Broken pipe|reset"):
+        port.push(todo)
+    assert list(map(len, todo)) == [1000, 1]
+    pool.free_bulk(todo)
+
+
+def test_an_error_after_some_went_is_raised_by_the_next_call(port: StreamPort, pool: Pool) -> None:
+    class Failing:
+        calls = 0
+
+        def sendmsg(self, views: list[memoryview], *_: object) -> int:
+            self.calls += 1
+            if self.calls > 1:
+                raise BrokenPipeError
+            return sum(map(len, views))
+
+    sock, port.sock = port.sock, Failing()  # type: ignore[assignment]
+    todo = packets(pool, b"x" * BATCH, b"y")
+    assert (port.push(todo), len(todo)) == (1, 1)
+    with pytest.raises(BrokenPipeError):
+        port.push(todo)
+    assert bytes(todo[0]) == b"y"
+    todo[0].freem()
+    port.sock = sock
+
+
+def test_closing_frees_what_has_not_gone(pool: Pool, pair: Pair) -> None:
+    port = StreamPort(pool, pair[0])
+    assert port.push(packets(pool, b"x" * 5_000_000)) == 1
+    assert pool.out
+    port.close()
+    port.close()
+    assert pool.out == 0
+    for verb in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf())):
+        with pytest.raises(Inval, match="this port is closed"):
+            verb()
+
+
+def test_the_socket_stays_its_owners(pool: Pool, pair: Pair) -> None:
+    pair[0].settimeout(7)
+    with StreamPort(pool, pair[0]) as port:
+        assert (pair[0].gettimeout(), port.fileno()) == (0, pair[0].fileno())
+    assert pair[0].gettimeout() == 7
+    with StreamPort(pool, pair[0]):
+        pair[0].close()
+
+
+def test_it_counts(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    far.sendall(b"hello")
+    text(arrived(port, 5))
+    port.push(packets(pool, b"one", b"two"))
+    stat = port.stat()
+    assert (stat.packets_in, stat.bytes_in, stat.calls_in) == (1, 5, 1)
+    assert (stat.packets_out, stat.bytes_out, stat.calls_out) == (2, 6, 1)
+    with pytest.raises(Inval, match="pull: -1 packets"):
+        port.pull(-1)
+    with pytest.raises(TypeError, match="give a list"):
+        port.push(())  # type: ignore[arg-type]
+
+
+def test_the_other_side_is_told_of_the_end(port: StreamPort, far: socket.socket) -> None:
+    port.shutdown()
+    assert far.recv(1) == b""
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_only_streams_are_taken(pool: Pool, kind: int) -> None:
+    with socket.socket(socket.AF_UNIX, kind) as sock, pytest.raises(NotSupported, match="stream"):
+        StreamPort(pool, sock)
+    with pytest.raises(Inval, match="no socket"):
+        StreamPort(pool, 3)  # type: ignore[arg-type]
+
+
+def test_tls_is_not_for_ports(pool: Pool) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    near, far = socket.socketpair()
+    tls = context.wrap_socket(near, do_handshake_on_connect=False)
+    with far, tls, pytest.raises(NotSupported, match="TLS"):
+        StreamPort(pool, tls)

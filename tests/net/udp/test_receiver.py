@@ -1,0 +1,280 @@
+"""What comes joined is cut where datagrams end, however it is laid out, and whatever the pool refuses."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBufs, Pool, compiled
+from mbuf.net.linux import SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.net.udp.receiver import UdpReceiver
+from packet.picture import mbufs
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with ours, theirs:
+        theirs.bind(("127.0.0.1", 0))
+        ours.connect(theirs.getsockname())
+        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
+        yield ours, theirs
+
+
+def joined(sock: socket.socket, size: int, count: int, rest: int = 0) -> list[bytes]:
+    """Send datagrams as one message, which stays one on loopback; what they were."""
+    data = [os.urandom(size) for _ in range(count)] + [os.urandom(rest)] * (rest > 0)
+    sock.sendmsg([b"".join(data)], [(SOL_UDP, UDP_SEGMENT, size.to_bytes(2, "little"))])
+    return data
+
+
+def pulled(rx: UdpReceiver, n: int = 1000) -> list[Mbuf]:
+    got: list[Mbuf] = []
+    while some := rx.pull(n):
+        got += some
+    return got
+
+
+def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
+    assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
+    found = [bytes(m) for m in got]
+    pool.free_bulk(got)
+    return found
+
+
+@pytest.mark.parametrize("writable", [False, True])
+@pytest.mark.parametrize("size", [1, 20, 1024, 1025, 1400, 2047, 2048, 2049, 4096, 9000, 16_384, 20_000])
+def test_datagrams_of_any_size_come_apart_whatever_was_expected(
+    pool: Pool, pair: Pair, size: int, writable: bool
+) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, False, None, writable)
+    for other in (size, size, size, 700, size, 700, 700, size, size):
+        count = min(40, 50_000 // other)
+        data = joined(pair[0], other, count, other // 2) if count > 1 else [os.urandom(other)]
+        if count == 1:
+            pair[0].send(data[0])
+        assert contents(pool, pulled(rx, 7)) == data
+    assert rx.segment in (size, 700, 0)
+    rx.close()
+
+
+def test_a_size_that_came_twice_is_laid_out_for(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, False)
+    sizes = []
+    for size in (1400, 1400, 500, 1400, 500, 500):
+        joined(pair[0], size, 20)
+        pool.free_bulk(pulled(rx))
+        sizes.append(rx.segment)
+    assert sizes == [0, 1400, 1400, 1400, 1400, 500]
+    joined(pair[0], 500, 20)
+    got = pulled(rx)
+    # None is in two clusters.
+    assert all(m.next is None for m in got)
+    pool.free_bulk(got)
+    rx.close()
+
+
+def test_writable_packets_have_a_cluster_of_their_own(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, False, None, True)
+    for _ in range(3):
+        joined(pair[0], 1400, 20)
+        got = pulled(rx)
+        alone = all(m.writable and m.next is None and m.size == 2048 for m in got)
+        pool.free_bulk(got)
+    assert alone
+    rx.close()
+
+
+def test_packets_of_one_message_have_one_header(pool: Pool, pair: Pair) -> None:
+    pair[1].setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    for interface in (None, "em0"):
+        rx = UdpReceiver(pool, pair[1], 65535, True, False, interface)
+        joined(pair[0], 100, 20)
+        got = pulled(rx)
+        assert len({m.pkthdr.rcv_tstmp for m in got}) == 1
+        assert {m.flags for m in got} == {M_EXT | M_PKTHDR | M_TSTMP}
+        assert {m.pkthdr.rcvif for m in got} == {interface}
+        pool.free_bulk(got)
+        rx.close()
+
+
+def test_datagrams_for_which_the_pool_has_no_mbufs_are_counted(
+    make: Callable[..., Pool], few: Callable[..., dict[str, int]], pair: Pair
+) -> None:
+    pool = make(few(clusters=40, jumbo16=1, mbufs=60))
+    rx = UdpReceiver(pool, pair[1], 65535, True, False)
+    data = joined(pair[0], 300, 64)
+    # No mbuf more than those that are armed: what begins in the middle of a cluster can't be cut off.
+    rx.pull(0)
+    held: list[Mbuf] = []
+    while not rx.counts()[0]:
+        with pytest.raises(NoBufs):
+            held.extend(iter(pool.get, None))
+        for m in held[:33]:
+            m.free()
+        del held[:33]
+        got = pulled(rx)
+    found = contents(pool, got)
+    packets, size, _, denied, *_ = rx.counts()
+    assert found == data[: len(found)]
+    assert 0 < len(found) < 64
+    assert (packets, size, denied) == (len(found), 300 * len(found), 64 - len(found))
+    pool.free_bulk(held)
+    rx.close()
+
+
+def test_small_clusters_do_where_large_ones_are_refused(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=70, jumbo16=1, mbufs=400)
+    rx = UdpReceiver(pool, pair[1], 65535, True, False)
+    for _ in range(3):
+        data = joined(pair[0], 1400, 40)
+        got = pulled(rx)
+        assert {n.size for m in got for n in mbufs(m)} == {2048}
+        assert contents(pool, got) == data
+    rx.close()
+
+
+def test_nothing_comes_while_the_pool_gives_nothing(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=40, mbufs=60)
+    rx = UdpReceiver(pool, pair[1], 65535, False, False)
+    held = pool.getcl_bulk(20)
+    pair[0].send(b"waits")
+    assert rx.pull(1) == []
+    assert rx.counts()[4] == 1
+    pool.free_bulk(held)
+    assert contents(pool, rx.pull(1)) == [b"waits"]
+    rx.rest()
+    assert pool.out == 0
+    pair[0].send(b"again")
+    assert contents(pool, rx.pull(1)) == [b"again"]
+    rx.close()
+
+
+class Meddling:
+    """A socket that does something when it is about to receive."""
+
+    def __init__(self, sock: socket.socket, do: Callable[[], object]) -> None:
+        self.sock = sock
+        self.do = do
+
+    def fileno(self) -> int:
+        self.do()
+        return self.sock.fileno()
+
+    def recvmsg_into(self, *words: Any) -> Any:
+        self.do()
+        return self.sock.recvmsg_into(*words)
+
+
+def test_one_thread_pulls_at_a_time(pool: Pool, pair: Pair) -> None:
+    def meddle() -> None:
+        for call in (lambda: rx.pull(1), rx.close, rx.rest):
+            with pytest.raises(Busy):
+                call()
+
+    sock: Any = Meddling(pair[1], meddle)
+    rx = UdpReceiver(pool, sock, 2000, False, False)
+    pair[0].send(b"x")
+    assert contents(pool, rx.pull(1)) == [b"x"]
+    rx.close()
+
+
+def test_what_was_not_pulled_is_freed_in_the_end(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, False)
+    joined(pair[0], 100, 20)
+    got = rx.pull(3)
+    assert len(got) == 3
+    rx.close()
+    assert pool.out > 3 - 1
+    pool.free_bulk(got)
+    with pytest.raises(Inval, match="0 or more"):
+        rx.pull(-1)
+
+
+def test_what_came_before_the_pool_was_closed_is_given_or_counted(make: Callable[..., Pool], pair: Pair) -> None:
+    pool = make()
+    rx = UdpReceiver(pool, pair[1], 65535, True, False)
+    assert rx.pull(1) == []
+    data = joined(pair[0], 100, 5)
+    with pytest.warns(ResourceWarning, match="still out"):
+        pool.close()
+    assert contents(pool, rx.pull(1)) == data[:1]
+    packets, size, _, denied = rx.counts()[:4]
+    assert (packets, size, denied) == (1, 100, 4)
+    rx.close()
+    assert pool.out == 0
+
+
+@pytest.mark.parametrize("armed", [1, 1 << 20])
+def test_what_waits_behind_datagrams_that_are_too_long_comes_at_once(pool: Pool, pair: Pair, armed: int) -> None:
+    rx = UdpReceiver(pool, pair[1], 100, False, False, None, False, armed)
+    for _ in range(5):
+        pair[0].send(bytes(3000))
+    pair[0].send(b"fits")
+    assert contents(pool, rx.pull(1)) == [b"fits"]
+    assert rx.counts()[6] == 5
+    assert rx.pull(1) == []
+    rx.close()
+
+
+def test_no_more_is_armed_than_there_is_room_for_after_an_error(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=600, jumbo16=120, mbufs=1000)
+    rx = UdpReceiver(pool, pair[1], 65535, True, False)
+    for _ in range(3):
+        data = joined(pair[0], 1025, 40)
+        assert contents(pool, pulled(rx)) == data
+    assert rx.segment == 1025
+    rx.rest()
+    # From here on only small clusters are left, of which fewer messages can be had.
+    held = pool.getjcl_bulk(120, size=MJUM16BYTES)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        nobody = gone.getsockname()
+    pair[1].connect(nobody)
+    pair[1].send(b"x")
+    assert rx.pull(1000) == []
+    assert rx.counts()[7] == 1
+    rx.close()
+    pool.free_bulk(held)
+    assert pool.out == 0
+
+
+def test_nothing_is_armed_once_it_is_closed(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, False, False)
+    assert rx.pull(1) == []
+    refused = []
+
+    def pull(*_: object) -> None:
+        with pytest.raises(Inval, match="closed"):
+            rx.pull(1)
+        refused.append(True)
+
+    with pool.probes.attached("m-free", pull):
+        rx.close()
+    assert refused
+    rx.rest()
+    rx.close()
+    assert pool.out == 0
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
+def test_a_receiver_is_made_once_and_of_a_pool(pool: Pool, pair: Pair) -> None:
+    never: Any = UdpReceiver.__new__(UdpReceiver)
+    with pytest.raises(Inval, match="closed"):
+        never.pull(1)
+    never.rest()
+    never.close()
+    for words in ((None, pair[1], 99, False, False), (5, pair[1], 99, False, False)):
+        with pytest.raises(TypeError):
+            never.__init__(*words)
+    for size in (0, -1, (1 << 20) + 1, 1 << 40):
+        with pytest.raises(IndexError, match="give 1 to"):
+            UdpReceiver(pool, pair[1], size, False, False)
+    rx: Any = UdpReceiver(pool, pair[1], 99, False, False)
+    with pytest.raises(TypeError, match="already"):
+        rx.__init__(pool, pair[1], 99, False, False)
+    rx.close()

@@ -1,0 +1,120 @@
+"""Any socket of datagrams is a port: every byte, whatever the family."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mbuf import Inval, Pool
+from mbuf.net.udp.peer import Peer
+from mbuf.net.udp.socketport import SocketPort
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(params=["udp", "unix"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    if request.param == "unix":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    else:
+        ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        for sock in (ours, theirs):
+            sock.bind(("127.0.0.1", 0))
+        ours.connect(theirs.getsockname())
+        theirs.connect(ours.getsockname())
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.mark.parametrize("size", [0, 1, 1472, 9000, 65_507])
+def test_what_is_pulled_is_what_was_pushed(pool: Pool, pair: Pair, size: int) -> None:
+    data = os.urandom(size)
+    with SocketPort(pool, pair[0]) as ours, SocketPort(pool, pair[1]) as theirs:
+        for _ in range(3):
+            assert ours.push([pool.frombytes(data)]) == 1
+            (m,) = theirs.pull(9)
+            assert m.sanity()
+            assert bytes(m) == data
+            m.freem()
+        assert (ours.stat().bytes_out, theirs.stat().bytes_in) == (3 * size, 3 * size)
+        assert theirs.fileno() == pair[1].fileno()
+
+
+def test_packets_go_back_to_whom_they_came_from(pool: Pool, tmp_path: Path) -> None:
+    for family, names in (
+        (socket.AF_INET, [("127.0.0.1", 0)] * 2),
+        (socket.AF_UNIX, [str(tmp_path / "one"), str(tmp_path / "two")]),
+    ):
+        with socket.socket(family, socket.SOCK_DGRAM) as here, socket.socket(family, socket.SOCK_DGRAM) as there:
+            here.bind(names[0])
+            there.bind(names[1])
+            there.sendto(b"ping", here.getsockname())
+            with SocketPort(pool, here) as port:
+                packets = port.pull(1)
+                whom = packets[0].pkthdr.rcvif
+                assert (whom.address if isinstance(whom, Peer) else whom) == there.getsockname()
+                assert port.push(packets) == 1
+            assert there.recv(9) == b"ping"
+
+
+def test_longer_ones_are_thrown_away_and_counted(pool: Pool, pair: Pair) -> None:
+    with SocketPort(pool, pair[1], size=5000) as port:
+        for size in (5000, 5001, 3):
+            pair[0].send(bytes(size))
+        got = port.pull(9)
+        assert [len(m) for m in got] == [5000, 3]
+        assert port.stat().truncated == 1
+        pool.free_bulk(got)
+
+
+def test_refusals_are_counted_and_what_cannot_go_stays(pool: Pool, pair: Pair) -> None:
+    with SocketPort(pool, pair[0]) as port:
+        sent = [pool.frombytes(bytes(9)) for _ in range(2000)]
+        went = port.push(sent)
+        if pair[0].family == socket.AF_UNIX:
+            # Its queue is full.
+            assert 0 < went < 2000
+        assert went + len(sent) == 2000
+        pool.free_bulk(sent)
+        if pair[0].family == socket.AF_INET:
+            assert port.push([pool.frombytes(bytes(70_000))]) == 1
+            assert port.stat().errors == 1
+
+
+def test_faults_are_counted_and_errors_of_the_program_raised(pool: Pool, pair: Pair) -> None:
+    with SocketPort(pool, pair[0]) as port:
+        pair[1].close()
+        port.push([pool.frombytes(b"to nobody")])
+        assert port.pull(1) == []
+        assert port.stat().faults + port.stat().errors > 0
+        pair[0].close()
+        sent = [pool.frombytes(b"closed")]
+        for call in (lambda: port.push(sent), lambda: port.pull(1)):
+            with pytest.raises(OSError, match="descriptor") as caught:
+                call()
+            assert caught.value.errno == errno.EBADF
+        pool.free_bulk(sent)
+
+
+def test_the_pools_refusal_loses_nothing(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=3, mbufs=12, jumbop=1, jumbo9=1, jumbo16=1)
+    with SocketPort(pool, pair[1], size=2000) as port:
+        for n in range(8):
+            pair[0].send(bytes([n]))
+        found = []
+        while len(found) < 8:
+            got = port.pull(9)
+            found += [m.copydata(0, 1)[0] for m in got]
+            pool.free_bulk(got)
+        assert found == list(range(8))
+        assert port.stat().short > 0
+
+
+def test_only_sockets_of_datagrams_are_taken(pool: Pool, pair: Pair) -> None:
+    with socket.socket() as stream, pytest.raises(Inval, match="datagrams"):
+        SocketPort(pool, stream)
+    with pytest.raises(Inval, match="longest datagram"):
+        SocketPort(pool, pair[0], size=0)

@@ -1,0 +1,313 @@
+"""Datagrams through a port are those that were sent: every byte, every border, every peer."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+
+from mbuf import M_TSTMP, Freed, Inval, Mbuf, Pool
+from mbuf.net.linux import SOL_UDP, UDP_GRO
+from mbuf.net.udp.peer import Peer
+from mbuf.net.udp.udpport import UdpPort
+
+HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+#: Bytes of datagrams that anything may go wrong with, and how many of them a socket's queue takes at once.
+SIZES = {0: 9, 1: 70, 100: 70, 1025: 70, 1400: 70, 1472: 70, 2048: 40, 2049: 30, 9000: 8, 65507: 1}
+#: With what help of the kernel, at either end.
+WAYS = {f"gro={gro} gso={gso}": (gro, gso) for gro, gso in product((True, False), repeat=2)}
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(params=HOSTS, ids=("IPv4", "IPv6"))
+def host(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    family: socket.AddressFamily = request.param
+    return family
+
+
+@pytest.fixture
+def bound(host: socket.AddressFamily) -> Iterator[Callable[[], socket.socket]]:
+    """Makes UDP sockets with an address on loopback."""
+    made: list[socket.socket] = []
+
+    def bound() -> socket.socket:
+        sock = socket.socket(host, socket.SOCK_DGRAM)
+        made.append(sock)
+        sock.bind((HOSTS[host], 0))
+        return sock
+
+    yield bound
+    for sock in made:
+        sock.close()
+
+
+@pytest.fixture
+def pair(bound: Callable[[], socket.socket]) -> Pair:
+    """Two sockets that are connected to each other."""
+    ours, theirs = bound(), bound()
+    ours.connect(theirs.getsockname())
+    theirs.connect(ours.getsockname())
+    return ours, theirs
+
+
+def packets(pool: Pool, size: int, count: int) -> list[Mbuf]:
+    return [pool.frombytes(os.urandom(size)) for _ in range(count)]
+
+
+def pulled(port: UdpPort, n: int = 1000) -> list[Mbuf]:
+    """All that is there."""
+    got: list[Mbuf] = []
+    while some := port.pull(n):
+        assert len(some) <= n
+        got += some
+    return got
+
+
+def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
+    """What was in packets, which are right, and freed."""
+    assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
+    found = [bytes(m) for m in got]
+    pool.free_bulk(got)
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_pulled_is_what_was_pushed(pool: Pool, pair: Pair, way: str, size: int) -> None:
+    gro, gso = WAYS[way]
+    with UdpPort(pool, pair[0], gro=gro, gso=gso) as ours, UdpPort(pool, pair[1], gro=gro, gso=gso) as theirs:
+        for _ in range(3):
+            sent = packets(pool, size, SIZES[size])
+            data = [bytes(m) for m in sent]
+            assert ours.push(sent) == len(data)
+            assert sent == []
+            assert contents(pool, pulled(theirs)) == data
+        out, came = ours.stat(), theirs.stat()
+        assert (out.packets_out, out.bytes_out, out.errors) == (3 * len(data), 3 * len(data) * size, 0)
+        assert (came.packets_in, came.bytes_in, came.denied, came.truncated) == (3 * len(data), out.bytes_out, 0, 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sizes_mixed_in_any_order_arrive_as_they_were(pool: Pool, pair: Pair, way: str) -> None:
+    gro, gso = WAYS[way]
+    sizes = [5, 5, 5, 3, 3, 9, 0, 0, 1400, 1400, 1399, 1400, 2049, 4097, 4097, 1, 1400, 1400, 700, 700, 8000]
+    with UdpPort(pool, pair[0], gso=gso) as ours, UdpPort(pool, pair[1], gro=gro) as theirs:
+        for turn in range(len(sizes)):
+            data = [os.urandom(size) for size in sizes[turn:] + sizes[:turn]]
+            sent = [pool.frombytes(piece) for piece in data]
+            assert ours.push(sent) == len(data)
+            assert contents(pool, pulled(theirs, 1 + turn)) == data
+
+
+def test_packets_of_an_unconnected_socket_know_whom_they_are_from(
+    pool: Pool, bound: Callable[[], socket.socket]
+) -> None:
+    here, one, other = bound(), bound(), bound()
+    with UdpPort(pool, here) as port:
+        for sock in (one, other, one):
+            sock.sendto(b"ping", here.getsockname())
+        got = port.pull(10)
+        peers: list[Any] = [m.pkthdr.rcvif for m in got]
+        assert [peer.address for peer in peers] == [one.getsockname(), other.getsockname(), one.getsockname()]
+        assert peers[0] == peers[2] != peers[1]
+        # And go back to whom they came from.
+        assert port.push(got) == 3
+        assert [sock.recv(9) for sock in (one, one, other)] == [b"ping"] * 3
+
+
+def test_a_packet_goes_to_the_peer_that_it_names(pool: Pool, bound: Callable[[], socket.socket]) -> None:
+    here, one, other = bound(), bound(), bound()
+    with UdpPort(pool, here) as port:
+        sent = [pool.frombytes(bytes([n]) * 10) for n in range(6)]
+        for n, m in enumerate(sent):
+            m.pkthdr.rcvif = Peer((one, other)[n // 2 % 2].getsockname())
+        assert port.push(sent) == 6
+        assert [one.recv(99) for _ in range(4)] == [bytes([n]) * 10 for n in (0, 1, 4, 5)]
+        assert [other.recv(99) for _ in range(2)] == [bytes([n]) * 10 for n in (2, 3)]
+        # The system says that an address is missing, of each packet by itself.
+        assert port.push(packets(pool, 10, 3)) == 3
+        assert port.stat().errors == 3
+
+
+def test_all_packets_go_to_one_address(pool: Pool, bound: Callable[[], socket.socket]) -> None:
+    here, there = bound(), bound()
+    with UdpPort(pool, here, to=there.getsockname()) as port:
+        assert port.push(packets(pool, 700, 3)) == 3
+        assert [len(there.recv(9999)) for _ in range(3)] == [700] * 3
+    with pytest.raises(Inval, match="give"):
+        UdpPort(pool, here, to=("localhost", 5))
+
+
+def test_a_packet_knows_when_it_came(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], stamps=True) as theirs:
+        ours.push(packets(pool, 100, 5))
+        got = theirs.pull(10)
+        assert len(got) == 5
+        assert all(m.flags & M_TSTMP and m.pkthdr.rcv_tstmp > 10**18 for m in got)
+        pool.free_bulk(got)
+        theirs.push(packets(pool, 100, 5))
+        got = ours.pull(10)
+        assert not any(m.flags & M_TSTMP or m.pkthdr.rcv_tstmp for m in got)
+        pool.free_bulk(got)
+
+
+def test_a_datagram_longer_than_the_room_is_thrown_away_and_counted(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[1], gro=False, size=1000) as port:
+        for size in (1000, 1001, 3000, 2048, 2049, 5):
+            pair[0].send(bytes(size))
+        assert [len(data) for data in contents(pool, pulled(port))] == [1000, 1001, 2048, 5]
+        stat = port.stat()
+        assert (stat.truncated, stat.packets_in) == (2, 4)
+
+
+def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[0]) as port:
+        mixed = [pool.frombytes(bytes(size)) for size in (10, 65530, 10, 70000, 10)]
+        assert port.push(mixed) == 5
+        stat = port.stat()
+        assert (stat.packets_out, stat.errors) == (3, 2)
+        assert [len(pair[1].recv(99)) for _ in range(3)] == [10] * 3
+
+
+def test_a_peer_that_is_gone_loses_nothing_but_what_was_sent(pool: Pool, pair: Pair) -> None:
+    pair[1].close()
+    with UdpPort(pool, pair[0]) as port:
+        for _ in range(5):
+            assert port.push(packets(pool, 10, 4)) == 4
+            assert port.pull(10) == []
+        stat = port.stat()
+        assert stat.faults + stat.errors > 0
+        assert stat.packets_out + stat.errors == 20
+
+
+def test_an_error_of_the_program_is_raised_and_nothing_is_lost(pool: Pool, bound: Callable[[], socket.socket]) -> None:
+    sock = bound()
+    sock.connect(sock.getsockname())
+    with UdpPort(pool, sock) as port:
+        sent = packets(pool, 10, 3)
+        sock.close()
+        with pytest.raises(OSError, match="descriptor") as caught:
+            port.push(sent)
+        assert caught.value.errno == errno.EBADF
+        assert len(sent) == 3
+        pool.free_bulk(sent)
+        with pytest.raises(OSError, match="descriptor"):
+            port.pull(1)
+
+
+def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[0]) as port:
+        freed = pool.getcl()
+        freed.free()
+        for bad, error in ((b"bytes", Inval), (freed, Freed)):
+            mixed: list[Any] = [*packets(pool, 10, 2), bad, *packets(pool, 10, 2)]
+            with pytest.raises(error):
+                port.push(mixed)
+            pool.free_bulk([m for m in mixed if m is not bad])
+        with pytest.raises(TypeError, match="list"):
+            port.push(())  # type: ignore[arg-type]
+
+
+def test_the_pools_refusal_makes_receives_shorter_and_loses_nothing(
+    small: Callable[..., Pool], bound: Callable[[], socket.socket]
+) -> None:
+    ours, theirs = bound(), bound()
+    ours.connect(theirs.getsockname())
+    pool = small(clusters=40, mbufs=60)
+    with UdpPort(pool, theirs, gro=False) as port:
+        for n in range(30):
+            ours.send(bytes([n]) * 100)
+        first = port.pull(30)
+        kept = list(first)
+        while more := port.pull(30):
+            kept += more
+        # What the pool has is out, but for what a datagram of any size takes; the others wait in the socket.
+        assert 0 < len(kept) < 30
+        assert port.stat().short > 0
+        count = len(kept)
+        found = contents(pool, kept)
+        while more := port.pull(30):
+            found += contents(pool, more)
+        assert found == [bytes([n]) * 100 for n in range(30)]
+        assert len(found) > count
+
+
+def test_the_socket_is_as_before_when_the_port_is_closed(pool: Pool, pair: Pair) -> None:
+    port = UdpPort(pool, pair[0])
+    assert pool.out == 0
+    assert pair[0].getsockopt(SOL_UDP, UDP_GRO) == 1
+    pair[1].send(b"one")
+    pair[1].send(b"two")
+    (m,) = port.pull(1)
+    m.freem()
+    port.close()
+    port.close()
+    assert pair[0].getsockopt(SOL_UDP, UDP_GRO) == 0
+    with pytest.raises(Inval, match="closed"):
+        port.pull(1)
+    with pytest.raises(Inval, match="closed"):
+        port.push([])
+
+
+def test_only_udp_sockets_and_sizes_of_datagrams_are_taken(pool: Pool, pair: Pair) -> None:
+    with socket.socket() as stream, pytest.raises(Inval, match="UDP socket"):
+        UdpPort(pool, stream)
+    with pytest.raises(Inval, match=r"no socket\.socket"):
+        UdpPort(pool, 5)  # type: ignore[arg-type]
+    for size in (0, 65536, -1):
+        with pytest.raises(Inval, match="longest datagram"):
+            UdpPort(pool, pair[0], size=size)
+    with pytest.raises(Inval, match="connected"):
+        UdpPort(pool, pair[0], to=("192.0.2.1", 5))
+    with UdpPort(pool, pair[0]) as port, pytest.raises(Inval, match="0 or more"):
+        port.pull(-1)
+
+
+def test_features_tell_which_way_it_runs(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[0]) as port:
+        assert (port.features["receive"], port.features["send"]) == ("gro", "gso")
+        assert port.fileno() == pair[0].fileno()
+    with UdpPort(pool, pair[0], gro=False, gso=False) as port:
+        assert port.features["receive"] in ("recvmmsg", "recvmsg")
+        assert port.features["send"] in ("sendmmsg", "sendmsg")
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_what_the_socket_drops_is_counted(pool: Pool, pair: Pair, drops: bool) -> None:
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], gro=False, drops=drops) as theirs:
+        assert theirs.features["drops"] == ("yes" if drops else "no")
+        sent = 0
+        while not theirs.stat().dropped:
+            sent += ours.push(packets(pool, 1000, 50))
+        got = pulled(theirs)
+        assert len(got) + theirs.stat().dropped == sent
+        assert {m.pkthdr.PH_loc for m in got} == {0}
+        ours.push(packets(pool, 10, 1))
+        (last,) = theirs.pull(9)
+        assert last.pkthdr.PH_loc == (theirs.stat().dropped if drops else 0)
+        pool.free_bulk([*got, last])
+
+
+@pytest.mark.parametrize("name", [b"", b"x", bytes(16), b"\x02\x00", b"\xff" * 28, b"y" * 1000, "::1", "127.0.0.1"])
+def test_a_packet_to_nobody_is_counted_and_the_others_go(
+    pool: Pool, bound: Callable[[], socket.socket], host: socket.AddressFamily, name: bytes | str
+) -> None:
+    if name == HOSTS[host]:
+        pytest.skip("this one is somebody")
+    with UdpPort(pool, bound()) as port:
+        theirs = bound()
+        theirs.setblocking(False)
+        sent = [pool.frombytes(bytes([n])) for n in range(3)]
+        for m in sent:
+            m.pkthdr.rcvif = Peer(theirs.getsockname())
+        sent[1].pkthdr.rcvif = Peer(name if isinstance(name, bytes) else (name, 9))
+        assert port.push(sent) == 3
+        assert [theirs.recv(9) for _ in range(2)] == [b"\0", b"\2"]
+        stat = port.stat()
+        # A socket of IPv6 may send to an address of IPv4.
+        assert (stat.packets_out + stat.errors, pool.out) == (3, 0)
+        assert stat.errors == 1 or host == socket.AF_INET6
