@@ -73,9 +73,10 @@ bench: $(VENV)/built
 	$(BIN)/python bench/stalled.py
 	$(BIN)/python bench/instructions.py
 
-# Signatures are read from the uncompiled sources.
+# The site, in build/docs. Signatures are read from the uncompiled sources. A warning is an error.
 docs: $(VENV)/tools
-	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
+	PYTHONPATH=src $(BIN)/python -m sphinx -q -E -W -n --keep-going docs build/docs
+	$(BIN)/python docs/extensions/findable.py build/docs/searchindex.js
 
 # Every method with user code in its middle. The test build calls a hook at every border between phases.
 build/hostile/built: $(VENV)/tools $(SOURCES)

@@ -22,6 +22,7 @@ class Interface:
     """
 
     def __init__(self, name: str = "") -> None:
+        #: The name, as in messages.
         self.name = name
         #: References to this interface.
         self.refs = 0

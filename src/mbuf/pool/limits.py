@@ -114,8 +114,11 @@ def _round_page(size: int) -> int:
 class Memory(NamedTuple):
     """How much memory there is, in bytes: the start of the plan. See kmeminit."""
 
+    #: Physical memory, or what hw.physmem leaves of it.
     physmem: int
+    #: Memory that the kernel can use: vm.kmem_size.
     kmem_size: int
+    #: Most that it can use: vm.kmem_size_max.
     kmem_size_max: int
     #: What limits are planned for: physical memory, or less if the kernel can't address all of it.
     realmem: int

@@ -55,6 +55,10 @@ class Counters(ItemOwner):
         "size",
     )
     _caches: Any
+    #: The zone's name, as in `vmstat -z`.
+    name: str
+    #: Bytes of one item, as requested.
+    size: int
 
     def init_counters(
         self, name: str, size: int, backend: Backend, primary: bool, limiter: Limit, depot: Depot

@@ -111,9 +111,11 @@ class SfBufs:
     def __init__(self, most: int = NSFBUFS) -> None:
         if not 0 < most < 1 << 31:
             raise Inval(f"nsfbufs {most}: give the most windows onto pages of files, 1 or more")
+        #: Most windows.
         self.most = most
-        #: Requests that found all windows in use, and the most windows that were in use at once.
+        #: Requests that found all windows in use.
         self.fails = 0
+        #: The most windows that were in use at once.
         self.peak = 0
         #: Windows in use.
         self.in_use = 0

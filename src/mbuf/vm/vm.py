@@ -98,6 +98,7 @@ class Vm:
         bytes_ = index(realmem)
         if not 0 <= bytes_ < 1 << 62:
             raise Inval(f"realmem {realmem}: give the bytes of memory to manage, 0 or more")
+        #: Returns the time in seconds.
         self.clock = clock
         #: Least seconds between two low-memory events. See vm.lowmem_period.
         self.lowmem_period: float = LOWMEM_PERIOD
