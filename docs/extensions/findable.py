@@ -13,7 +13,7 @@ from pathlib import Path
 TERMS = (
     *("drop", "timeout", "back-pressure", "leak", "fork", "thread", "copy", "GRO", "GSO", "nmbclusters", "NoBufs"),
     *("m_pullup", "mbuf", "cluster", "zone", "keg", "slab", "bucket", "packet header", "ext", "M_EXTPG", "head"),
-    *("chain", "packet", "zero-copy", "M_NOWAIT", "ENOBUFS", "netstat", "sysctl", "pullup", "debugnet", "--patience"),
+    *("chain", "packet", "zero-copy", "M_NOWAIT", "ENOBUFS", "netstat", "sysctl", "debugnet"),
 )
 
 
