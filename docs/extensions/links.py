@@ -8,6 +8,7 @@ give it (`m`, `pool`), or a member of the class that is being described. Other c
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -39,6 +40,9 @@ _OWNERS = MappingProxyType(
         "tag": "Tag",
     }
 )
+#: Texts of the project that aren't pages of the site; a link to one of them is only for readers of the sources.
+_OUTSIDE = tuple(str(path.with_suffix("")) for path in Path(__file__).parents[2].glob("*.md"))
+
 #: Where there are links already, or none are wanted.
 _NO_LINKS = (nodes.reference, nodes.title, addnodes.desc_signature, addnodes.pending_xref)
 _CODE = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?:\(.*\))?")
@@ -95,6 +99,8 @@ class Links(SphinxPostTransform):
                 last = node["reftarget"].rpartition(".")[2]
                 text = nodes.Text(last)
                 node.replace_self(self.link(names, names.classes[last], text) if last in names.classes else text)
+            elif node.get("refdomain") == "doc" and node["reftarget"] in _OUTSIDE:
+                node.replace_self(node.children)
 
     def link(self, names: Names, found: str, shown: nodes.Node) -> nodes.reference:
         docname, anchor = names.places[found]

@@ -197,13 +197,13 @@ def _docstring(_app: Sphinx, _what: str, _name: str, _thing: Any, _options: Any,
 
 
 def escaped(text: str) -> str:
-    """A plain text as reStructuredText: code in backticks and constants are code, and nothing else is markup."""
-    return re.sub(r"`[^`]+`|\b[A-Z]\w+\b|[\\*_|]", _escape, text)
+    """A plain text as reStructuredText: code in backticks and constants are code; else only lists are markup."""
+    return re.sub(r"`[^`]+`|\b[A-Z]\w+\b|^ *\* |[\\*_|]", _escape, text, flags=re.MULTILINE)
 
 
 def _escape(found: re.Match[str]) -> str:
     text = found[0]
-    if text[0] == "`":
+    if text[0] in "` " or text == "* ":
         return text
     return f"`{text}`" if text in mbuf.__all__ and hasattr(const, text) else re.sub(r"([\\*_|])", r"\\\1", text)
 
