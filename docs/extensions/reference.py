@@ -61,20 +61,17 @@ class Verbs(Described):
         group = public.group(self.arguments[0])
         owner = f"mbuf.{group['of']}"
         rows = [self.row(group, owner, name) for name in group["names"]]
-        header = ("method", "allocates", "bytes", "without memory", "the kernel's name")
-        lines = [group["says"], "", *_table(header, (22, 12, 16, 26, 24), rows)]
+        lines = [group["says"], "", *_table(("method", "allocates", "bytes", "in the kernel"), (30, 14, 22, 34), rows)]
         for name in group["names"]:
             lines += [f".. automethod:: {owner}.{name}", ""]
         return self.parse(lines)
 
     def row(self, group: dict[str, Any], owner: str, name: str) -> tuple[str, ...]:
-        asks = name in group["asks"]
         does = [word for word, key in (("copied", "copies"), ("shared", "shares")) if name in group[key]]
         return (
             _link(f"{owner}.{name}"),
-            "yes" if asks else "no",
+            "yes" if name in group["asks"] else "no",
             " or ".join(does) or "stay",
-            "`NoBufs` or `NoMemory`" if asks else "works",
             ", ".join(f"``{each}``" for each in _kernel(public.find(f"{owner}.{name}"))),
         )
 
@@ -99,7 +96,7 @@ class Constants(SphinxDirective):
             body += _row(self.label(name), nodes.literal("", shown), self.parse_inline(meaning)[0])
         header = nodes.thead("", _row(*(nodes.Text(word) for word in ("name", "value", "meaning"))))
         group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (34, 16, 50)), header, body, cols=3)
-        return nodes.table("", group, classes=["constants"])
+        return nodes.table("", group, classes=["names"])
 
     def label(self, name: str) -> nodes.Node:
         target = f"mbuf.{name}"
@@ -143,7 +140,13 @@ def _table(header: tuple[str, ...], widths: tuple[int, ...], rows: list[tuple[st
     """A table in reStructuredText; nothing if it has no rows."""
     if not rows:
         return []
-    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        f"   :widths: {' '.join(map(str, widths))}",
+        "   :class: names",
+        "",
+    ]
     for row in (header, *rows):
         lines += [f"   {'*' if at == 0 else ' '} - {cell}" for at, cell in enumerate(row)]
     return [*lines, ""]
