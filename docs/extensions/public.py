@@ -67,7 +67,16 @@ def pages() -> dict[str, str]:
 
 def objects(text: str) -> list[str]:
     """The objects that a page lists: module and name."""
-    return [name for block in _OBJECTS.findall(text) for name in block.split()]
+    return [name for block in _OBJECTS.findall(text) for line in block.split() for name in expanded(line)]
+
+
+def expanded(line: str) -> list[str]:
+    """The object that a line of a list names; if that is a module, all classes and functions that it defines."""
+    try:
+        module = import_module(line)
+    except ModuleNotFoundError:
+        return [line]
+    return [f"{line}.{name}" for name in defined(module)]
 
 
 def groups(text: str) -> list[str]:

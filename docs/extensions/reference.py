@@ -45,7 +45,7 @@ class Objects(Described):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        names = [line.strip() for line in self.content if line.strip()]
+        names = [name for line in self.content for name in public.expanded(line.strip())]
         rows = [(_link(name), _sentence(public.find(name))) for name in names]
         lines = _table(("name", "what it is"), (30, 70), rows) if len(rows) > 1 else []
         return self.parse([*lines, *(line for name in names for line in _entry(name))])
