@@ -1,5 +1,6 @@
 """The documentation site: see `make docs`. The sources are imported uncompiled, with their signatures."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -37,12 +38,16 @@ html_copy_source = False
 html_show_copyright = False
 
 
+#: On the first page: a line of the list of pages, or a link at the beginning of an item.
+_PAGE = re.compile(r"([\w/-]+)|\* \[[^]]+\]\(([\w/-]+)\.md\).*")
+
+
 def _existing(app, docname, source):
-    """Leave out of the list of pages those that don't exist."""
+    """Leave out of the first page the lines of pages that don't exist."""
     if docname == "index":
-        text, toctree, names = source[0].rpartition("```{toctree}\n")
-        kept = [line for line in names.splitlines() if line in app.env.found_docs or not line or line[0] in ":`"]
-        source[0] = text + toctree + "\n".join(kept) + "\n"
+        named = [(_PAGE.fullmatch(line), line) for line in source[0].splitlines()]
+        kept = [line for page, line in named if page is None or (page[1] or page[2]) in app.env.found_docs]
+        source[0] = "\n".join(kept)
 
 
 def setup(app):

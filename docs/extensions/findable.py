@@ -29,5 +29,5 @@ def missing(index: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    lost = missing(Path(sys.argv[1]).read_text("utf-8"))
-    sys.exit(f"no page explains {', '.join(lost)}" if lost else 0)
+    terms = missing(Path(sys.argv[1]).read_text("utf-8"))
+    sys.exit(f"no page explains {', '.join(terms)}" if terms else 0)

@@ -119,20 +119,21 @@ def members(cls: type) -> list[str]:
         for name, thing in vars(owner).items():
             described = isinstance(thing, property) or callable(getattr(owner, name))
             shown = not name.startswith("_") or (name in PROTOCOLS and thing.__doc__)
-            if described and shown and name not in internal and not inspect.isclass(thing) and _says(cls, name):
+            if described and shown and name not in internal and not inspect.isclass(thing) and not _repeats(cls, name):
                 names.append(name)
     return list(dict.fromkeys(names))
 
 
-def _says(cls: type, name: str) -> bool:
-    """False for a method without a docstring whose base class, which has an entry, describes it."""
+def _repeats(cls: type, name: str) -> bool:
+    """True for a method without a docstring that overrides one on the page of a base class."""
     described = (base for base in cls.__mro__ if getattr(vars(base).get(name), "__doc__", None))
-    return not _elsewhere(next(described, cls), cls)
+    return next(described, cls) in classes() - {cls}
 
 
 def _owners(cls: type) -> list[type]:
     """A class and those of its bases in the package that have no entry on a page, the class last."""
-    return [base for base in reversed(cls.__mro__) if base.__module__.startswith("mbuf.") and not _elsewhere(base, cls)]
+    others = classes() - {cls}
+    return [base for base in reversed(cls.__mro__) if base.__module__.startswith("mbuf.") and base not in others]
 
 
 @cache
@@ -141,20 +142,21 @@ def listed() -> frozenset[str]:
     return frozenset(name for text in pages().values() for name in objects(text))
 
 
-def _elsewhere(base: type, cls: type) -> bool:
-    """True if a base class has an entry of its own on a page."""
-    return base is not cls and any(find(name) is base for name in listed())
+@cache
+def classes() -> frozenset[type]:
+    """All classes that the pages list."""
+    return frozenset(thing for thing in map(find, listed()) if inspect.isclass(thing))
 
 
 def fields(cls: type) -> dict[str, Field]:
-    """The public attributes of a class that aren't properties, and what their comments say."""
-    told: dict[str, Field] = {}
+    """The public attributes of a class that aren't properties, with their comments."""
+    commented: dict[str, Field] = {}
     for base in _owners(cls):
-        told.update(comments(base))
+        commented.update(comments(base))
     names = getattr(cls, "__dataclass_fields__", None) or getattr(cls, "_fields", None)
     if names is None:
         names = [name for base in _owners(cls) for name in _attributes(base)]
-    return {name: told.get(name, Field("", "")) for name in names if not name.startswith("_")}
+    return {name: commented.get(name, Field("", "")) for name in names if not name.startswith("_")}
 
 
 def _attributes(cls: type) -> list[str]:
@@ -215,14 +217,14 @@ def comments(cls: type) -> dict[str, Field]:
 
 
 def undocumented() -> Iterator[str]:
-    """Each public object and member on the pages of which nothing is said: neither there, nor by its class."""
+    """The public objects and members on the pages that neither describe themselves nor are described by their class."""
     for name in sorted(listed()):
         thing = find(name)
         if (inspect.isclass(thing) or inspect.isroutine(thing)) and not thing.__doc__:
             yield name
         if inspect.isclass(thing):
-            told = fields(thing)
+            known = fields(thing)
             for member in members(thing):
-                text = told[member].text if member in told else inspect.getdoc(inspect.getattr_static(thing, member))
+                text = known[member].text if member in known else inspect.getdoc(inspect.getattr_static(thing, member))
                 if not text and f"`{member}`" not in (thing.__doc__ or ""):
                     yield f"{name}.{member}"

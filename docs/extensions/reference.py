@@ -186,8 +186,7 @@ def _class(name: str, cls: type) -> list[str]:
 
 def _shown_bases(cls: type) -> list[type]:
     """The base classes that are on a page, and Python's own exceptions; the others are for the package itself."""
-    pages = [public.find(name) for name in public.listed()]
-    return [base for base in cls.__bases__ if base in pages or issubclass(base, Exception)]
+    return [base for base in cls.__bases__ if base in public.classes() or issubclass(base, Exception)]
 
 
 def _bases(_app: Sphinx, _name: str, cls: type, _options: Any, bases: list[Any]) -> None:
