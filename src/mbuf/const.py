@@ -105,9 +105,9 @@ EPG_FLAG_2FREE = 0x2  #: In `m.epg.flags`: the mbuf waits for the TLS worker to 
 CSUM_SND_TAG = 0x80000000  #: The field of the receive interface has a send tag.
 
 # What a zone is asked to give back: uma_zone_reclaim.
-UMA_RECLAIM_DRAIN = 1  #: All items in the bucket list.
+UMA_RECLAIM_DRAIN = 1  #: All items in the depot.
 UMA_RECLAIM_DRAIN_CPU = 2  #: Those, and all items in the caches of the CPUs.
-UMA_RECLAIM_TRIM = 3  #: The items in the bucket list that weren't needed lately.
+UMA_RECLAIM_TRIM = 3  #: The items in the depot that weren't needed lately.
 
 # Why memory is low: `vm.low`.
 VM_LOW_KMEM = 1  #: Memory is severely low: all caches are emptied.

@@ -1,6 +1,6 @@
 """Checks that all records of a pool agree with each other: pages, items, buckets, counts, waiters and mappings.
 
-Each structure checks itself: a zone its caches, bucket list and limit, a keg its slabs, and likewise the mappings of
+Each structure checks itself: a zone its caches, depot and limit, a keg its slabs, and likewise the mappings of
 files, the reserve, and the map of pages. This module compares what several of them record of the same thing:
 
     pages of the map            =  pages of all slabs  +  single pages
@@ -42,7 +42,7 @@ class ZoneAudit:
     name: str
     #: Items that are out.
     out: int
-    #: Free items in caches and in the bucket list.
+    #: Free items in caches and in the depot.
     cached: int
     #: Free items in slabs; those of a keg that two zones share count in the first.
     free: int

@@ -287,7 +287,7 @@ class Pool:
         """Attach a cluster of 2048 bytes to an mbuf without external storage; return `m`. See m_clget.
 
         The bytes that `m` held are lost. With M_NOWAIT, if there is no cluster, it frees those of packets in the
-        zone's bucket list and tries again, as the kernel does, and then, in a pool with several CPUs, those in the
+        zone's depot and tries again, as the kernel does, and then, in a pool with several CPUs, those in the
         caches of all CPUs. If `m` was freed, or got storage, while this waited, it raises `Freed` or `Inval`, and
         gives the cluster back.
         """
