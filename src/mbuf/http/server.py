@@ -23,7 +23,8 @@ from mbuf.errors import MbufError, NoBufs, NoMemory
 from mbuf.http.connection import Connection
 from mbuf.http.docroot import DocRoot
 from mbuf.http.response import Response, answer, refusal
-from mbuf.net.stream.sendfile import Transfer, writable
+from mbuf.net.sockets import wait_writable
+from mbuf.net.stream.sendfile import Transfer
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 
@@ -227,7 +228,7 @@ class FileServer:
         transfer = Transfer(m)
         slow = False
         try:
-            await transfer.drive(sock, _HOLD)
+            await transfer.asend(sock, _HOLD)
         except TimeoutError:
             slow = True
         finally:
@@ -236,7 +237,7 @@ class FileServer:
             self._freed.set()
         if slow:
             async with asyncio.timeout(self._patience):
-                await writable(sock)
+                await wait_writable(sock)
         return transfer.sent
 
 

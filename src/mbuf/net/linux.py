@@ -3,6 +3,8 @@
 Not compiled: a hot number is imported from here and declared in the `.pxd` of its user.
 """
 
+import os
+
 SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
@@ -35,3 +37,5 @@ IFNAMSIZ = 16
 
 #: Bytes of the longest datagram, and of as many as come joined.
 LONGEST = 65535
+
+IOV_MAX = os.sysconf("SC_IOV_MAX")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
-from mbuf.net.stream.read_sizer import ReadSizer, rooms_of
-from mbuf.net.stream.streamport import BATCH, IOV_MAX, MOST
+from mbuf.net.linux import IOV_MAX
+from mbuf.net.stream.read_sizer import ReadSizer, room_views
+from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
 from mbuf.packet.sockbuf import SockBuf
 from mbuf.packet.watermarks import SPACE
 
@@ -40,7 +41,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, pool: Pool, hiwat: int = SPACE, lowat: int | None = None, mbmax: int | None = None, most: int = MOST
+        self, pool: Pool, hiwat: int = SPACE, lowat: int | None = None, mbmax: int | None = None, most: int = MAX_READ
     ) -> None:
         if most < 1:
             raise Inval(f"most {most}: give the bytes of a read, 1 or more")
@@ -49,7 +50,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self.out = SockBuf(hiwat, lowat, mbmax)
         #: The connection, None before it is made and after it is lost.
         self.transport: asyncio.Transport | None = None
-        self._intake = ReadSizer(pool)
+        self._sizer = ReadSizer(pool)
         self._most = most
         self._hand: Mbuf | None = None
         self._view: memoryview | None = None
@@ -134,7 +135,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
             if full and self._direct():
                 error = self._read_on(hand)
             elif full:
-                self._intake.saw(nbytes, nbytes)
+                self._sizer.adapt(nbytes, nbytes)
         else:
             m = small
             m.fill(hand.room, 0, nbytes)
@@ -162,13 +163,13 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def _read_on(self, first: Mbuf) -> OSError | None:
         """There is more: read it right away, into several clusters, behind the first; an error is for later."""
-        size = min(max(self._intake.size, MJUM16BYTES), self._most)
+        size = min(max(self._sizer.size, MJUM16BYTES), self._most)
         try:
-            m = self._intake.room(size)
+            m = self._sizer.alloc(size)
         except (NoBufs, NoMemory):
             return None
         got, error = 0, None
-        rooms = rooms_of(m, size)
+        rooms = room_views(m, size)
         try:
             got = os.readv(self._fd, rooms)
         except BlockingIOError:
@@ -178,7 +179,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         finally:
             rooms.clear()
         if got:
-            first.next = self._intake.filled(m, got, size)
+            first.next = self._sizer.shrink_to_fit(m, got, size)
         else:
             m.freem()
         return error
@@ -189,7 +190,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def _refill(self) -> None:
         """Have an mbuf in hand again, or wait for one."""
-        size = MCLBYTES if self._fd >= 0 else min(self._intake.size, MJUM16BYTES)
+        size = MCLBYTES if self._fd >= 0 else min(self._sizer.size, MJUM16BYTES)
         try:
             self._hand = self.pool.getjcl(size=size, flags=0)
         except (NoBufs, NoMemory):
@@ -281,7 +282,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def _write_batch(self) -> bool:
         """Send what the socket takes in one call; false if it would have taken no more."""
-        views = self.out.views(IOV_MAX, BATCH)
+        views = self.out.views(IOV_MAX, BATCH_BYTES)
         offered = sum(map(len, views))
         try:
             count = os.writev(self._fd, views)

@@ -54,7 +54,7 @@ class InFlight:
                 self._transfer = Transfer(self.m)
         if self._transfer is not None:
             while not self._transfer.done:
-                self._transfer.step(sock)
+                self._transfer.send(sock)
             return
         try:
             self._send(sock)

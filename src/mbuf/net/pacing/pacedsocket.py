@@ -20,7 +20,7 @@ from mbuf.net.pacing.maxpacing import MaxPacing
 from mbuf.net.pacing.ratelimit import RateLimit, RateTag, Unlimited
 from mbuf.net.pacing.sender import PacedSender, PaceStat
 from mbuf.net.pacing.txqueue import TxQueue, TxQueues
-from mbuf.net.stream.sendfile import writable
+from mbuf.net.sockets import wait_writable
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface, SndTag, SndTags
 
@@ -248,7 +248,7 @@ class PacedSocket(Interface):
             return
         room = self._room = asyncio.get_running_loop().create_future()
         try:
-            await writable(self.sock)
+            await wait_writable(self.sock)
         finally:
             self._room = None
             room.set_result(None)

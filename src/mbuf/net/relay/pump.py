@@ -71,7 +71,7 @@ class Pump:
         """Wait for nothing any more. The ports are closed by whoever made them."""
         self._pause()
         self._idle()
-        self.sink.out.clear()
+        self.sink.write_buffer.clear()
         held, self._held = self._held, 0
         self._share.left(self, held)
 
@@ -86,7 +86,7 @@ class Pump:
             self._loop.remove_writer(self.sink)
 
     def _readable(self) -> None:
-        share, out = self._share, self.sink.out
+        share, out = self._share, self.sink.write_buffer
         room = share.room(out.mbcnt)
         if not room:
             self._pause()
@@ -119,7 +119,7 @@ class Pump:
 
     def _flush(self) -> None:
         """Send what is there; wait for the sink if it doesn't take all."""
-        out = self.sink.out
+        out = self.sink.write_buffer
         before = out.cc
         try:
             self.sink.flush()
@@ -142,7 +142,7 @@ class Pump:
             self.resume()
 
     def _count(self, went: int) -> None:
-        before, self._held = self._held, self.sink.out.mbcnt
+        before, self._held = self._held, self.sink.write_buffer.mbcnt
         self._share.moved(self, before, self._held, went > 0)
 
     def _finish(self) -> None:

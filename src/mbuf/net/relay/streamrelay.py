@@ -151,7 +151,7 @@ class Pair:
     @property
     def settled(self) -> bool:
         """True when nothing is on the way: so that what a side has got is not taken for all."""
-        return not any(flow.sink.out for flow in self.flows)
+        return not any(flow.sink.write_buffer for flow in self.flows)
 
     def _connect(self) -> None:
         if self._client.fileno() < 0:
