@@ -205,7 +205,7 @@ def test_without_memory_nothing_is_read_until_there_is_some(make: Make, few: Cal
 def test_closed_without_memory_it_tries_no_more(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY_DELAY", 0)
 
     async def main() -> None:
         faults: list[object] = []
@@ -228,7 +228,7 @@ def test_closed_without_memory_it_tries_no_more(
 def test_of_many_that_find_no_memory_one_tries_again_at_a_time(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY_DELAY", 0)
 
     async def main() -> None:
         pool = make(few(clusters=64, mbufs=200))
