@@ -202,7 +202,7 @@ class _FileRun:
 def check_ready(m: Mbuf, caller: str) -> None:
     """Raise `Inval` if the bytes of an mbuf are still to be encrypted or read."""
     if m.flags & M_NOTREADY:
-        raise Inval(f"{caller}: an mbuf has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+        raise Inval(f"{caller}: the chain has bytes that aren't ready: they are still to be encrypted, or read")
 
 
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:
