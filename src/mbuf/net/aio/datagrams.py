@@ -31,6 +31,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
+from mbuf.net.sockets import set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,8 +239,7 @@ class Datagrams:
             self._loop.remove_writer(self._fd)
         waiters, self._drain_waiters = self._drain_waiters, []
         for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            set_result(waiter)
 
     def _drop(self, packets: list[Mbuf]) -> None:
         self.dropped += len(packets)

@@ -8,12 +8,12 @@ Each tag has a transmit queue and a token bucket (`txqueue`, `tokenbucket`); pac
 queue: that is back-pressure to one sender, and doesn't delay the others. The program calls `flush` when a packet may be
 sent: it waits by `flush_next` or `aflush_next`, or with `due` and `blocked` in a loop of its own.
 
-Who keeps the rate. TCP can space segments in the kernel (SO_MAX_PACING_RATE, `maxpacing`), more evenly than a program
+What keeps the rate. TCP can space segments in the kernel (SO_MAX_PACING_RATE, `maxpacing`), more evenly than a program
 can, but one rate for the whole socket. So if all that is sent has one rate, the kernel keeps it: a single tag with a
 rate, no tag without one, and no packet without a tag sent beside it. If that changes, the kernel's
 limit is removed at once, and the token buckets keep the rates. They count in both cases, so a bucket always knows what
 its tag has sent; while the kernel paces, packets are only passed to it 20 ms before their departure time (`_LEAD`), so
-that TCP always has something to send, but little is in the kernel's buffer when another tag comes.
+that TCP always has something to send, but little is in the kernel's buffer when a second tag is allocated.
 
 Packets belong to this from `push` on until they are sent or dropped, and hold a reference to their tag. So a tag that
 is released lives on until its last packet is sent. Not for several threads at once.
@@ -159,8 +159,8 @@ class PacedSocket(Interface):
     def push(self, packets: Iterable[Mbuf]) -> int:
         """Queue packets, and send those that may be sent now; return how many were accepted, from the first on.
 
-        Accepted packets belong to this; the others still belong to the caller. It stops at the first packet whose queue
-        is full, so pass the packets of each tag in a list of their own.
+        Accepted packets belong to this; the others still belong to the caller. It stops at the first packet that has a
+        full queue, so pass the packets of each tag in a list of their own.
 
         Raises `Again` for a packet with a tag of another interface; `Inval` for what isn't a packet, for bytes that
         aren't ready (M_NOTREADY), and after `close`; `OSError` or another error that has broken the stream. If some

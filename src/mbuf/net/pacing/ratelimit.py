@@ -1,4 +1,4 @@
-"""Send tags that limit a rate: the parameters to ask for one, and the tag. No socket is seen here."""
+"""Send tags that limit a rate: the parameters for `snd_tag_alloc`, and the tag. Sockets aren't known here."""
 
 from __future__ import annotations
 

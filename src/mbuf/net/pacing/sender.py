@@ -1,6 +1,6 @@
 """Sends the packets of transmit queues through a non-blocking socket, one after the other.
 
-    TxQueues  --dequeue-->  packet in flight  --sent-->      its tokens are taken, it is counted and freed
+    TxQueues  --dequeue-->  packet in flight  --sent-->      its tokens are consumed, it is counted and freed
                                               --dropped-->   it is counted and freed
 
 One packet is in flight. It stays there until it is sent as a whole or dropped, because on a stream no other packet may
@@ -18,8 +18,8 @@ may end with:
                               After it, the stream is broken, since the rest of the packet can't be sent
     KeyboardInterrupt, ...    the packet stays
 
-The size of a packet is taken from its bucket when it is sent, not when it is queued, so packets that are dropped cost
-nothing. A packet is freed last, after the state is consistent, because its free routine may call the sender again.
+A packet consumes tokens when it is sent, not when it is queued, so packets that are dropped consume none. A packet is
+freed last, after the state is consistent, because its free routine may call the sender again.
 
 There is no clock and no waiting: the caller passes the time, and waits for `due`, or until the socket is writable.
 Send tags aren't known here.
@@ -159,7 +159,7 @@ class PacedSender:
         return True
 
     def _count_sent(self, packet: InFlight, now: int) -> None:
-        """Count a packet, and take its tokens."""
+        """Count a packet, and consume its tokens."""
         queue = packet.queue
         queue.sent += 1
         queue.bytes += packet.size

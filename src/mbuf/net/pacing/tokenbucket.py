@@ -5,8 +5,8 @@ tokens follow for any time `now`, in bytes:
 
     tokens = (now - departure) * rate / 1 s           at most `burst`; negative: a debt
 
-A packet may be sent from `departure` on, when the debt is paid; what it takes beyond the tokens is the new debt. To
-consume a packet's bytes is to add the time that they take at the rate. To cap the tokens at `burst` is to move
+A packet may be sent from `departure` on, when the debt is paid; what it consumes beyond the tokens is the new debt.
+To consume a packet's bytes is to add the time that they take at the rate. To cap the tokens at `burst` is to move
 `departure` forward, so that it is never longer ago than the time that `burst` bytes take. (This is the virtual
 scheduling form of the leaky bucket, GCRA, in ITU-T I.371. Linux calls the time an earliest departure time.)
 
@@ -39,7 +39,7 @@ class TokenBucket:
         self._store_rate(rate)
 
     def consume(self, size: int, now: int) -> None:
-        """Take the tokens of a packet of `size` bytes that is sent now."""
+        """Consume the tokens of a packet of `size` bytes that is sent now."""
         self._cap(now)
         debt = size * _SECOND + self._remainder
         self.departure += debt // self.rate

@@ -13,10 +13,10 @@ eligible if it has packets. `dequeue` chooses
 Paced queues that have packets are in a heap, ordered by departure time, then by the order in which they were added. So
 the cost of a packet is the logarithm of the number of such queues.
 
-The departure time of a queue changes when a packet of it is sent, because the packet takes tokens. So `dequeue` takes
-the queue out of the heap, and `complete` puts it back, once the packet is sent or dropped and its tokens are taken. In
-between it can't be chosen again, and its packets keep their order. One packet is in flight at a time. If departure
-times change otherwise, by another rate, `reorder` sorts the heap again.
+The departure time of a queue changes when a packet of it is sent, because the packet consumes tokens. So `dequeue`
+removes the queue from the heap, and `complete` puts it back, once the packet is sent or dropped and its tokens are
+consumed. In between it can't be chosen again, and its packets keep their order. One packet is in flight at a time. If
+departure times change otherwise, by another rate, `reorder` sorts the heap again.
 
 A packet that another user of it has freed is skipped; a queue without packets leaves the heap.
 
@@ -101,7 +101,7 @@ class TxQueues:
         return None
 
     def complete(self, queue: TxQueue) -> None:
-        """The packet in flight was sent or dropped, and its tokens are taken: its queue can be chosen again."""
+        """The packet in flight was sent or dropped, and its tokens are consumed: its queue can be chosen again."""
         self._in_flight = None
         queue.scheduled = False
         if queue.packets:

@@ -19,7 +19,7 @@ After the read, `shrink_to_fit` makes a chain of the bytes that were read, here 
 The empty mbufs are freed. If the last mbuf has so few bytes that a smaller one can hold them, they are copied into a
 smaller one, at most 2048 bytes: otherwise 616 bytes would keep 16 KiB as long as a program uses them.
 
-The mbufs come from the pool alone, and never with M_WAITOK. No socket is seen here.
+The mbufs are allocated with M_NOWAIT. Sockets aren't known here.
 """
 
 from __future__ import annotations

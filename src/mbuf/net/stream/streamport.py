@@ -1,8 +1,8 @@
 """A stream socket, of TCP or Unix, as a port: it receives into chains of mbufs, and sends chains.
 
-In: when the caller asks for bytes, the port gets as many clusters as the last reads make likely (`read_sizer`), and one
-recvmsg(2) fills them. So an idle connection holds no mbuf, and a fast one needs few system calls. Nothing is copied,
-except up to 2048 bytes that would keep a cluster of 16 KiB.
+In: when the caller asks for bytes, the port allocates as many clusters as the last reads suggest (`read_sizer`), and
+one recvmsg(2) fills them. So an idle connection holds no mbuf, and a fast one needs few system calls. Nothing is
+copied, except up to 2048 bytes that would keep a cluster of 16 KiB.
 
 Out: `push` and `send` pass views of many mbufs to one sendmsg(2). A stream has no packets, so the socket may accept a
 part of one. The rest of that packet goes to `write_buffer`, and is sent before anything else: the bytes stay in order,
@@ -224,7 +224,7 @@ class StreamPort(Port):
         return self._sendmsg(views) if views else 0
 
     def _free_sent(self, packets: list[Mbuf], sent: int) -> int:
-        """Free the packets that `sent` bytes cover, and buffer the rest of the last; return how many left the list."""
+        """Free the packets that `sent` bytes cover, and buffer the rest of the last; return how many were removed."""
         done = 0
         for m in packets:
             size = len(m)

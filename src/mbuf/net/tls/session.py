@@ -17,8 +17,8 @@ it. An mbuf with M_NOTREADY must not be sent.
 
 Failing changes nothing. `frame` checks all mbufs first, then changes all. `encrypt` first encrypts all records into new
 pages, which may wait, and fail if there are no pages or windows. Then, with the lock held, it checks that the chain
-still is what it was, and exchanges the pages of all mbufs. Pages of memory are not encrypted in place, as the kernel
-does: views of them, and other users of the file, still see the data.
+still is what it was, and exchanges the pages of all mbufs. The kernel encrypts pages of memory in place. Here they
+get new pages, too, so views of the old ones still show the data.
 
 References are counted as refcount(9) does, one for the maker of the session until `close`, and one for each mbuf that
 is a record. They are the length of a deque, plus 1, because adding to a deque and removing from it are single steps of

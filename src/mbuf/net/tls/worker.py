@@ -2,10 +2,10 @@
 
 The last reference to a session may be released anywhere: in `free`, in a finalizer, with locks held. A session's
 `on_destroy` is a function of the program, which must not be called there. So the session is put on a queue, with the
-mbuf that was its last record, if any, and the worker takes them off, in order: it destroys the session, then gives the
-mbuf's item back to its zone. See ktls_work_thread.
+mbuf that was its last record, if any, and the worker takes it from there, first come, first served: it destroys the
+session, then gives the mbuf's item back to its zone. See ktls_work_thread.
 
-Adding to the queue takes no lock of Python's (`SimpleQueue.put` may be called in a finalizer at any time). The thread
+`SimpleQueue.put` is reentrant and never waits, so a finalizer may add to the queue at any time. The thread
 refers only to the queue, not to the worker, so a worker that is dropped can be collected; its finalizer then ends the
 thread. None in the queue means: end.
 """
