@@ -234,9 +234,9 @@ def test_no_more_is_posted_than_there_is_room_for_after_an_error(small: Callable
     rx.release_buffers()
     # From here on only small clusters are left, which are enough for fewer messages.
     held = pool.getjcl_bulk(120, size=MJUM16BYTES)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        closed = gone.getsockname()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = unused.getsockname()
     pair[1].connect(closed)
     pair[1].send(b"x")
     assert rx.pull(1000) == []
