@@ -1,4 +1,4 @@
-"""Captures to read, built byte by byte."""
+"""Builds capture files, pcap and pcapng, byte by byte."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ PACKETS = [
     (1_700_000_001_000_002_000, b"three!!", 1500),
     (1_600_000_000_999_999_000, bytes(range(256)), 256),
 ]
-"""Time, bytes and length on the wire; whole microseconds, so that every format can tell the time."""
+"""Time, bytes and length on the wire. Times are whole microseconds, which every format can hold."""
 
 Plain = tuple[int, bytes, int]
 
@@ -30,7 +30,7 @@ def pcap_header(
 
 
 def pcap_record(packet: Plain, order: str = "<", kind: str = "micro", captured: int | None = None) -> bytes:
-    """A record; `captured` is what it claims to hold."""
+    """A record; `captured` is the captured length in its header, that of the bytes if None."""
     when, data, length = packet
     seconds, fraction = divmod(when, 1_000_000_000)
     if kind != "nano":
@@ -47,7 +47,7 @@ def pcapng(packets: Iterable[Plain] = PACKETS, order: str = "<") -> bytes:
 
 
 def block(kind: int, body: bytes, order: str = "<", first: int | None = None, last: int | None = None) -> bytes:
-    """Any block; `first` and `last` are the lengths that it claims."""
+    """A block of any type; `first` and `last` are the two lengths in it, the true one if None."""
     body += bytes(-len(body) % 4)
     span = len(body) + 12
     head = struct.pack(order + "II", kind, span if first is None else first)
@@ -94,12 +94,12 @@ def simple(data: bytes, length: int | None = None, order: str = "<") -> bytes:
 
 
 def plain(packets: Iterable[Packet]) -> Iterator[Plain]:
-    """Packets with their bytes copied out of their views."""
+    """Packets with copies of their bytes in place of views."""
     return ((when, bytes(data), length) for when, data, length in packets)
 
 
 def read(path: object) -> list[Plain]:
-    """All packets of a file that is in order."""
+    """All packets of a valid file."""
     with Capture(str(path)) as capture:
         packets = list(plain(capture))
         assert capture.packets == len(packets)

@@ -166,7 +166,7 @@ class Datagrams:
         full = len(packets) == self._pull_size
         self._pull_size = min(2 * self._pull_size, self._batch) if full else max(self._pull_size // 2, 1)
         if not full or self._pull_size <= BATCH_LOW:
-            self.port.rest()
+            self.port.release_buffers()
         if packets:
             self._received(packets)
             return True
