@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mbuf import Pool
-from mbuf.net.address import parse
+from mbuf.net.address import local_address, parse
 from mbuf.net.relay.streamrelay import StreamRelay
 
 Make = Callable[..., Pool]
@@ -107,10 +107,10 @@ async def bed(
     relay = StreamRelay(pool, sock, parse(dest), bound, most, patience)
     try:
         async with asyncio.timeout(SOON):
-            yield Bed(relay, address.at(sock), served)
+            yield Bed(relay, local_address(sock), served)
     finally:
         relay.close()
-        address.unlisten(sock)
+        address.close_listener(sock)
         server.close()
         for one in served:
             one.transport.abort()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mbuf import Inval, Pool
-from mbuf.net.address import Address, parse
+from mbuf.net.address import Address, local_address, parse
 from mbuf.net.aio import datagrams
 from mbuf.net.relay.udprelay import UdpRelay, runs
 from mbuf.net.udp.peer import Peer
@@ -55,8 +55,8 @@ async def bed(
     near, far = parse(f"udp://{host}:0"), parse(f"udp://{host}:0")
     sock, server = near.listen(), far.listen()
     loop = asyncio.get_running_loop()
-    relay = UdpRelay(pool, sock, parse(far.at(server)), most, idle, clock or loop.time)
-    at = Bed(relay, parse(near.at(sock)), server)
+    relay = UdpRelay(pool, sock, parse(local_address(server)), most, idle, clock or loop.time)
+    at = Bed(relay, parse(local_address(sock)), server)
     try:
         async with asyncio.timeout(SOON):
             yield at

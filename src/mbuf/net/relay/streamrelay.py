@@ -111,7 +111,7 @@ class StreamRelay:
 
     def _both(self) -> tuple[socket.socket, socket.socket]:
         """Accept; whoever is accepted can be connected, because there is a descriptor for that already."""
-        server = self.dest.fresh()
+        server = self.dest.new_socket()
         try:
             client, _ = self._listener.accept()
         except BaseException:
