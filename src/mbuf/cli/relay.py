@@ -161,6 +161,6 @@ def totals(stat: RelayStat, thing: str, most: int) -> str:
         f"{size(stat.bytes)} in {stat.packets} {thing} of {count(stat.clients, 'client')}, with {size(most)} at most",
         f"{stat.denied} denied, {stat.dropped} dropped",
     ]
-    ended = ((stat.refused, "refused"), (stat.broken, "broken off"), (stat.cut, "cut for want of memory"))
+    ended = ((stat.refused, "refused"), (stat.failed, "failed"), (stat.aborted, "aborted because others had no memory"))
     parts += [f"{number} {what}" for number, what in ended if number]
     return "; ".join(parts)
