@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mbuf.cli.format import count, size
 from mbuf.errors import Inval
-from mbuf.http.server import FileServer, Served
+from mbuf.http import AccessLogEntry, FileServer
 from mbuf.net.address import join_host_port, parse_host_port
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
@@ -45,7 +45,7 @@ def serve(service: Service, say: Callable[[str], object]) -> None:
 
 async def _serve(service: Service, listener: socket.socket, pool: Pool, say: Callable[[str], object]) -> None:
     """Serve, and tell the totals."""
-    tell = None if service.quiet else lambda served: say(_line(served))
+    tell = None if service.quiet else lambda entry: say(_line(entry))
     try:
         server = FileServer(pool, service.folder, service.patience, service.clients, tell)
     except OSError as error:
@@ -60,13 +60,13 @@ async def _serve(service: Service, listener: socket.socket, pool: Pool, say: Cal
             await task
     totals = server.totals
     say(
-        f"{count(totals.requests, 'request')} by {count(totals.connections, 'client')}, {totals.broken} broken off; "
+        f"{count(totals.requests, 'request')} by {count(totals.connections, 'client')}, {totals.failed} failed; "
         f"{size(totals.bytes)} sent, with {count(totals.peak, 'mbuf')} at most; "
         f"{count(totals.waits, 'wait')} for mbufs; {count(pool.out, 'mbuf')} left out"
     )
 
 
-def _line(served: Served) -> str:
-    fault = f" ({served.fault})" if served.fault else ""
-    what = f"{served.method} {served.target}"
-    return f"{served.peer} {what} {served.status} {size(served.bytes)} in {served.seconds:.3f} s{fault}"
+def _line(entry: AccessLogEntry) -> str:
+    error = f" ({entry.error})" if entry.error else ""
+    what = f"{entry.method} {entry.target}"
+    return f"{entry.peer} {what} {entry.status} {size(entry.bytes)} in {entry.seconds:.3f} s{error}"
