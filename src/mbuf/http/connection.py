@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: reads requests, and makes the header sections of responses. h11 knows the protocol.
+"""One HTTP/1.1 connection: reads requests, and makes the header sections of responses. h11 implements the protocol.
 
 Reads from the socket, a few kilobytes at a time; never writes to it, and never sees the content of a response.
 """

@@ -3,7 +3,7 @@
     file --> window (mapped, streamed or gzip) --view--> reader (pcap.Pcap or pcapng.Pcapng) --> packets
 
 The format is recognized by the first four bytes. A *window* shows a part of the file as a memoryview; a *reader* parses
-the records that are whole in that view, and knows nothing of files. `Capture` moves the window and calls the reader.
+the records that are whole in that view, and never sees the file. `Capture` moves the window and calls the reader.
 
 How the window moves
     file    |--------------------------------------------------------------------|

@@ -3,9 +3,10 @@
     source socket --recv--> [ sink.out: bytes that were read and not yet sent ] --sendmsg--> sink socket
                    _readable                                                     _flush
 
-A connection has two pumps, which know nothing of each other; so one direction can end long before the other (a
-half-open connection). The bytes between the sockets are in the mbufs into which they were read; nothing is copied. They
-are in `sink.out`, the socket buffer of the port that is written to, and `Quota` limits how much that is.
+A connection has two pumps, independent of each other, so one direction can end long before the other (a half-open
+connection). The bytes between the sockets stay in the mbufs into which they were read; only small pieces are copied
+together, as `SockBuf.append` does. They are in `sink.out`, the socket buffer of the port that is written to, and
+`Quota` limits how much memory they take.
 
 Whether the pump waits for its sockets
 `_reading` is True while the event loop watches the source. It becomes False, so that the bytes stay in the kernel and

@@ -1,8 +1,8 @@
 """How much memory each direction of a relayed connection may hold, and which one reads next when the pool is empty.
 
 The relay has a limit on the bytes of memory that it holds, in mbufs that were read from one socket and not yet taken
-by the other. A *holder* is one direction of a connection (a `Pump`). It tells the quota how much it holds whenever
-that changes; the quota counts, and never sees an mbuf.
+by the other. A *holder* is one direction of a connection (a `Pump`). It reports how much it holds whenever that
+changes; the quota counts, and never sees an mbuf.
 
 How much a holder may hold
     quota = max((limit - held by all) / 8, one packet)
@@ -11,8 +11,8 @@ A stalled connection, whose peer reads nothing, fills up to its quota and is the
 an eighth of what is left, and so on: each takes an eighth of the free memory, so n stalled connections leave
 (7/8)^n of it, and connections that make progress always find some. No fixed share per connection would do: it would be
 too small for one fast connection, or the limit would be exceeded by many slow ones. Only when the eighth is less than
-one packet, the lower bound of the quota applies, and the limit can be exceeded, by one packet for each connection.
-Then it is the pool that bounds the memory. A paused holder reads again when it holds at most half of its quota, so
+one packet, the lower bound of the quota applies, and the limit can be exceeded, by about one packet for each direction
+of a connection. Then the limits of the pool bound the memory. A paused holder reads again when it holds at most half of its quota, so
 that it doesn't read one small piece for each piece that is sent.
 
 Who reads when the pool has no memory

@@ -19,7 +19,7 @@ class RelayStat:
     dropped: int
     #: Clients so far.
     clients: int
-    #: Clients that are connected, or of UDP known, now.
+    #: Clients now: connections of streams, or UDP clients that are not forgotten.
     open: int
     #: Clients for which the destination refused the connection (streams).
     refused: int = 0

@@ -44,8 +44,8 @@ class StreamRelay:
     socket (`Address.listen`) and stays its owner's; `dest` is the address to connect each client to. All connections
     together hold at most `memory` bytes of the pool's memory, and there are at most `max_clients` of them: more clients
     wait in the listener's backlog. A connection that has bytes to send, and has sent none for `timeout` seconds, is
-    aborted if others wait for memory. No bytes are copied. If one socket of a client fails, the connection of the other
-    is reset, so that its peer knows that bytes are missing.
+    aborted if others wait for memory. Only small pieces are copied (`SockBuf.append`). If one socket of a client fails,
+    the connection of the other is reset, so that its peer knows that bytes are missing.
     """
 
     def __init__(
