@@ -49,18 +49,18 @@ class CapturePort(BasePort):
         self.ended = False
 
     def pull(self, n: int) -> list[Mbuf]:
-        count = self.wanted(n)
+        count = self._begin_pull(n)
         packets: list[Mbuf] = []
         try:
             while len(packets) < count and self._has_next():
                 packets.append(self._build())
         except (NoBufs, NoMemory):
-            self.note(short=1)
+            self._count(short=1)
         except (CaptureError, OSError) as error:
             self._error = error
         if self._error is not None and not packets:
             raise self._error
-        return self.came(packets)
+        return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
         raise NotSupported("push: a CapturePort only gives packets: push them to a CaptureWriter")
@@ -119,7 +119,7 @@ class CaptureWriter(BasePort):
         raise NotSupported("pull: a CaptureWriter only takes packets: pull them from a CapturePort")
 
     def push(self, packets: list[Mbuf]) -> int:
-        offered = self.offered(packets)
+        offered = self._begin_push(packets)
         written = 0
         buffers: list[memoryview] = []
         try:
@@ -136,7 +136,7 @@ class CaptureWriter(BasePort):
             buffers.clear()
             freed = packets[:written]
             del packets[:written]
-            self.note(packets_out=written, bytes_out=sum(map(len, freed)))
+            self._count(packets_out=written, bytes_out=sum(map(len, freed)))
             for m in freed:
                 m.freem()
         return written
@@ -160,7 +160,7 @@ class CaptureWriter(BasePort):
 
     def _write(self, buffers: list[memoryview]) -> None:
         """Write all buffers, or none: after an error the file is as it was."""
-        self.note(calls_out=1)
+        self._count(calls_out=1)
         total = sum(map(len, buffers))
         try:
             written = os.writev(self._fd, buffers) if total else 0

@@ -12,8 +12,8 @@ an eighth of what is left, and so on: each takes an eighth of the free memory, s
 (7/8)^n of it, and connections that make progress always find some. No fixed share per connection would do: it would be
 too small for one fast connection, or the limit would be exceeded by many slow ones. Only when the eighth is less than
 one packet, the lower bound of the quota applies, and the limit can be exceeded, by about one packet for each direction
-of a connection. Then the limits of the pool bound the memory. A paused holder reads again when it holds at most half of its quota, so
-that it doesn't read one small piece for each piece that is sent.
+of a connection. Then the limits of the pool bound the memory. A paused holder reads again when it holds at most half
+of its quota, so that it doesn't read one small piece for each piece that is sent.
 
 Who reads when the pool has no memory
 Other users of the pool, and small packets in large clusters, can exhaust the pool before the quota does. A holder whose

@@ -130,7 +130,7 @@ class UdpRelay:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        return UdpPort(self.pool, sock, armed=min(MAX_POSTED, self.pool.vm.realmem // POSTED_DIVISOR))
+        return UdpPort(self.pool, sock, posted=min(MAX_POSTED, self.pool.vm.realmem // POSTED_DIVISOR))
 
     def _received(self, packets: list[Mbuf]) -> None:
         """Send datagrams of clients to the destination."""
