@@ -1,4 +1,4 @@
-"""Event loops to run tests on: asyncio's, and uvloop's where it is installed."""
+"""Running tests in asyncio's event loop, and in uvloop if it is installed."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,7 +15,7 @@ Run = Callable[[Coroutine[Any, Any, object]], None]
 
 
 def runs(name: str) -> Run:
-    """A function that runs a coroutine for at most a minute, and fails if the loop's exception handler was called."""
+    """Return a function that runs a coroutine in such a loop, for at most a minute; an error in a callback fails it."""
     if name == "uvloop" and uvloop is None:
         pytest.skip("uvloop is not installed")
 
@@ -30,7 +30,7 @@ def runs(name: str) -> Run:
     return run
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Let the loop run until a condition holds."""
-    while not holds():
+async def until(condition: Callable[[], object]) -> None:
+    """Run other callbacks of the loop until the condition is true."""
+    while not condition():
         await asyncio.sleep(0)

@@ -26,7 +26,8 @@ from mbuf.errors import MbufError, NoBufs, NoMemory
 from mbuf.http.connection import Connection
 from mbuf.http.docroot import DocRoot
 from mbuf.http.response import Response, respond, status_response
-from mbuf.net.stream.sendfile import Transfer, writable
+from mbuf.net.sockets import wait_writable
+from mbuf.net.stream.sendfile import Transfer
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 
@@ -252,7 +253,7 @@ class FileServer:
         transfer = Transfer(m)
         slow = False
         try:
-            await transfer.drive(sock, _SLOW_AFTER)
+            await transfer.asend(sock, _SLOW_AFTER)
         except TimeoutError:
             slow = True
         finally:
@@ -261,5 +262,5 @@ class FileServer:
             self._freed.set()
         if slow:
             async with asyncio.timeout(self._timeout):
-                await writable(sock)
+                await wait_writable(sock)
         return transfer.sent

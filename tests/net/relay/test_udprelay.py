@@ -209,7 +209,7 @@ def test_datagrams_wait_in_the_socket_while_there_is_no_memory(make: Make, few: 
 def test_a_relay_closed_while_it_waits_for_memory_raises_nothing(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY_DELAY", 0)
 
     async def main() -> None:
         errors: list[object] = []
@@ -232,7 +232,7 @@ def test_a_relay_closed_while_it_waits_for_memory_raises_nothing(
 def test_one_socket_at_a_time_tries_again_to_get_memory(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY_DELAY", 0)
 
     async def main() -> None:
         pool = make(few(clusters=64, mbufs=200))

@@ -12,6 +12,7 @@ from mbuf.const import M_TSTMP
 from mbuf.errors import CaptureError, Inval, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
+from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
 from mbuf.vm.ints import clip
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 _MAGIC = 0xA1B23C4D
 _FILE_HEADER = struct.Struct("=IHHiIII")
 _RECORD_HEADER = struct.Struct("=IIII")
-
-#: Buffers of one writev. See IOV_MAX in writev(2).
-IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 
 class CapturePort(BasePort):

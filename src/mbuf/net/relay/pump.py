@@ -1,12 +1,12 @@
 """One direction of a relayed connection: reads from one stream socket, writes to another.
 
-    source socket --recv--> [ sink.out: bytes that were read and not yet sent ] --sendmsg--> sink socket
-                   _readable                                                     _flush
+    source socket --recv--> [ sink.write_buffer: bytes read, and not yet sent ] --sendmsg--> sink socket
+                   _readable                                             _flush
 
 A connection has two pumps, independent of each other, so one direction can end long before the other (a half-open
 connection). The bytes between the sockets stay in the mbufs into which they were read; only small pieces are copied
-together, as `SockBuf.append` does. They are in `sink.out`, the socket buffer of the port that is written to, and
-`Quota` limits how much memory they take.
+together, as `SockBuf.append` does. They are in `write_buffer` of the port that is written to, and `Quota` limits how
+much memory they take.
 
 Whether the pump waits for its sockets
 `_reading` is True while the event loop watches the source. It becomes False, so that the bytes stay in the kernel and
@@ -17,15 +17,15 @@ TCP closes its window (back-pressure), when
     the source has ended                                     for ever
 
 `_writing` is True while the event loop watches the sink, because the sink didn't take all that was there. While it is
-False, nothing is in `sink.out` when the loop runs: what is read is sent at once, and usually costs one call.
+False, nothing is in `sink.write_buffer` when the loop runs: what is read is sent at once, and usually costs one call.
 
 End of a stream
 When the source has ended (recv returned no bytes) and all bytes are sent, the sink's sending side is shut down, `done`
 becomes True, and `on_end(None)` is called. An error of either socket ends the pump at once: `on_end(error)`. The owner
 then stops both pumps and closes the sockets.
 
-Why no bytes are lost or reordered: bytes enter `sink.out` only at its end and leave it only at its front, when the
-socket has taken them; and `shutdown` is called only when it is empty.
+Why no bytes are lost or reordered: bytes enter `sink.write_buffer` only at its end and leave it only at its front, when
+the socket has taken them; and `shutdown` is called only when it is empty.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Pump:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._reading = self._writing = False
-        # Bytes of memory in `sink.out`, as the quota was told last.
+        # Bytes of memory in `sink.write_buffer`, as the quota was told last.
         self._held = 0
         #: Bytes that were sent, and reads that returned some.
         self.bytes = 0
@@ -93,7 +93,7 @@ class Pump:
         """Stop reading and writing, and free what isn't sent."""
         self._stop_reading()
         self._stop_writing()
-        self.sink.out.clear()
+        self.sink.write_buffer.clear()
         held, self._held = self._held, 0
         self._quota.remove(self, held)
 
@@ -109,7 +109,7 @@ class Pump:
 
     def _readable(self) -> None:
         """Read once, as much as the quota allows, and send it."""
-        quota, out = self._quota, self.sink.out
+        quota, out = self._quota, self.sink.write_buffer
         allowance = quota.allowance(out.mbcnt)
         if not allowance:
             self._stop_reading()
@@ -142,7 +142,7 @@ class Pump:
 
     def _flush(self) -> None:
         """Send what the sink takes, and watch the sink if that isn't all."""
-        out = self.sink.out
+        out = self.sink.write_buffer
         before = out.cc
         try:
             self.sink.flush()
@@ -165,7 +165,7 @@ class Pump:
             self.resume()
 
     def _update_quota(self, sent: bool) -> None:
-        before, self._held = self._held, self.sink.out.mbcnt
+        before, self._held = self._held, self.sink.write_buffer.mbcnt
         self._quota.update(self, before, self._held, sent)
 
     def _finish(self) -> None:

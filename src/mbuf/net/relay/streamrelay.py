@@ -171,7 +171,7 @@ class StreamSession:
     @property
     def drained(self) -> bool:
         """True if all bytes that were read are sent."""
-        return not any(pump.sink.out for pump in self.pumps)
+        return not any(pump.sink.write_buffer for pump in self.pumps)
 
     def _connect(self) -> None:
         if self._client.fileno() < 0:
