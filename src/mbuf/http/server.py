@@ -41,7 +41,7 @@ _SLOW_AFTER = 0.05
 #: Seconds until something is tried again: to get mbufs, which other users of the pool free without telling; to accept.
 _RETRY_DELAY = 0.05
 
-#: Errors of accept(2) that pass: the client has gone, or there are no descriptors or no memory.
+#: Errors of accept(2) that pass: the client has closed the connection, or there are no descriptors or no memory.
 _TRANSIENT = frozenset({errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 

@@ -46,8 +46,8 @@ class Address:
     def listen(self) -> socket.socket:
         """Return a new socket that is bound to the address, and listens if it is a stream socket.
 
-        A Unix socket's file is replaced if no program listens at it any more. The socket belongs to the caller, who
-        closes it with `close_listener`. Raises `Inval` if the system refuses.
+        A Unix socket's file is replaced if no program listens at it any more. The socket belongs to the caller, to
+        be closed with `close_listener`. Raises `Inval` if the system refuses.
         """
         try:
             sock = self.new_socket()

@@ -118,7 +118,7 @@ class Pcap(Records):
         self._big_endian = order == ">"
         self._unpack = Struct(order + "IIII").unpack_from
         self._max_captured = max_captured(snaplen)
-        # The bits above the link type tell the length of the frame check sequence.
+        # The bits above the link type are for the length of the frame check sequence.
         self.linktype = linktype & 0x03FFFFFF
         self.element = "record"
         self.offset = _HEADER_LEN

@@ -71,7 +71,7 @@ class Pump:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._reading = self._writing = False
-        # Bytes of memory in `sink.write_buffer`, as the quota was told last.
+        # Bytes of memory in `sink.write_buffer`, as last reported to the quota.
         self._held = 0
         #: Bytes that were sent, and reads that returned some.
         self.bytes = 0

@@ -165,7 +165,7 @@ class StreamSession:
         self._loop = asyncio.get_running_loop()
         self._retry: asyncio.TimerHandle | None = None
         self.pumps: tuple[Pump, ...] = ()
-        # Not at once: if it fails, the relay is told to forget a session that it doesn't have yet.
+        # Not at once: if it fails, it calls `forget`, and the relay must have the session by then.
         self._loop.call_soon(self._connect)
 
     @property
@@ -194,7 +194,7 @@ class StreamSession:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
-                # Finds peers that have gone without closing the connection, which would count as clients for ever.
+                # Finds connections whose peer disappeared without closing them; they would count as clients for ever.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         pool, quota = self._relay.pool, self._relay.quota
         near, far = StreamPort(pool, self._client), StreamPort(pool, server)
