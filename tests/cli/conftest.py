@@ -42,13 +42,13 @@ def pool() -> Iterator[Callable[..., Pool]]:
 
 @pytest.fixture
 def machine(pool: Callable[..., Pool]) -> Iterator[Callable[..., Replay]]:
-    """Makes armed machines with the settings and limits given; finishes them in the end."""
+    """Makes machines with full rings and the settings and limits given, and finishes them at the end."""
     with ExitStack() as stack:
 
         def make(settings: Settings, physmem: int = 1 << 30, **limits: int) -> Replay:
             replay = Replay(pool(settings.ncpu, physmem, **limits), settings, CaptureClock())
             stack.callback(replay.finish)
-            assert replay.arm()
+            assert replay.fill_rings()
             return replay
 
         yield make

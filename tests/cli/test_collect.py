@@ -49,7 +49,7 @@ def test_reports_are_printed_with_their_sender(pool: Pool) -> None:
     send(pool, "two\nlines\n", collect.sock)
     out, err, code = collect.end()
     assert out == "--- report from SENDER\none line\n--- report from SENDER\ntwo\nlines\n"
-    assert (err, code) == ("2 reports, 0 strange datagrams, 0 dropped\n", 0)
+    assert (err, code) == ("2 reports, 0 other datagrams, 0 dropped\n", 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -63,14 +63,14 @@ def test_a_signal_ends_it_with_what_has_come(pool: Pool, number: signal.Signals)
     assert head[1] == "whole\n"
     os.kill(collect.process.pid, number)
     out, err, code = collect.end()
-    assert out == "--- report from SENDER, 1 parts missing\nhalf\n[a part is missing]\n"
-    assert (err, code) == ("2 reports, 1 strange datagrams, 0 dropped\n", 0)
+    assert out == "--- report from SENDER, 1 part missing\nhalf\n[a part is missing]\n"
+    assert (err, code) == ("2 reports, 1 other datagram, 0 dropped\n", 0)
 
 
 def test_it_ends_when_its_time_is_over() -> None:
     result = CliRunner().invoke(main, ["collect", "127.0.0.1:0", "--seconds", "0"])
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith("0 reports, 0 strange datagrams, 0 dropped\n")
+    assert result.stderr.endswith("0 reports, 0 other datagrams, 0 dropped\n")
 
 
 def test_an_address_may_be_of_ipv6() -> None:

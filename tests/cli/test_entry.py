@@ -96,6 +96,6 @@ def test_an_error_with_a_file_names_that(monkeypatch: pytest.MonkeyPatch, capfd:
 
     monkeypatch.setattr("mbuf.cli.main.main", fails)
     ended: list[int] = []
-    monkeypatch.setattr(command, "_end", ended.append)
+    monkeypatch.setattr(command, "_exit", ended.append)
     command.run()
     assert (ended, capfd.readouterr().err) == ([2], "mbuf: some\\nfile: Input/output error\n")

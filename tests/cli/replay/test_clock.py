@@ -1,6 +1,6 @@
 import pytest
 
-from mbuf.cli.replay.clock import MOST_GAP, SECOND, CaptureClock
+from mbuf.cli.replay.clock import MAX_GAP, SECOND, CaptureClock
 
 YEAR = 365 * 86400 * SECOND
 
@@ -8,12 +8,12 @@ YEAR = 365 * 86400 * SECOND
 WALKS = [
     ([5, 5, 6, 9], [0, 0, 1, 4]),
     (
-        [0, MOST_GAP - 1, 2 * MOST_GAP - 1, 5 * MOST_GAP],
-        [0, MOST_GAP - 1, 2 * MOST_GAP - 1, 3 * MOST_GAP - 1],
+        [0, MAX_GAP - 1, 2 * MAX_GAP - 1, 5 * MAX_GAP],
+        [0, MAX_GAP - 1, 2 * MAX_GAP - 1, 3 * MAX_GAP - 1],
     ),
     ([100, 110, 105, 109, 110, 112], [0, 10, 10, 10, 10, 12]),
-    ([YEAR, YEAR + 3, 7, 8, YEAR, YEAR + 1], [0, 3, 3, 4, 4 + MOST_GAP, 5 + MOST_GAP]),
-    ([MOST_GAP, 0, 1, MOST_GAP + 1], [0, 0, 0, 1]),
+    ([YEAR, YEAR + 3, 7, 8, YEAR, YEAR + 1], [0, 3, 3, 4, 4 + MAX_GAP, 5 + MAX_GAP]),
+    ([MAX_GAP, 0, 1, MAX_GAP + 1], [0, 0, 0, 1]),
 ]
 
 

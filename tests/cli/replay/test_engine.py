@@ -32,7 +32,7 @@ def test_a_comfortable_machine_receives_everything(machine: Machine) -> None:
     assert outcome.used == outcome.needed
     assert outcome.stat.pack.used == 1024 + outcome.held
     assert outcome.stat.pack.allocs == 1024 + 417
-    assert (outcome.cluster, outcome.slots, outcome.short) == (2048, 1024, 0)
+    assert (outcome.cluster, outcome.slots, outcome.empty) == (2048, 1024, 0)
 
 
 def test_ten_clusters_lose_what_can_be_reckoned_by_hand(machine: Machine) -> None:
@@ -49,7 +49,7 @@ def test_ten_clusters_lose_what_can_be_reckoned_by_hand(machine: Machine) -> Non
     assert isinstance(outcome.first_denial.error, NoBufs)
     assert outcome.used == Peak(10, Moment(2, 1 * MS))
     assert outcome.needed == Peak(28, Moment(20, 19 * MS))
-    assert (outcome.held, outcome.short) == (10, 8)
+    assert (outcome.held, outcome.empty) == (10, 8)
     assert outcome.charged["mbuf_cluster"] == 10
 
 
@@ -58,7 +58,7 @@ def test_the_ring_recovers_with_the_packet_after_memory_came_back(machine: Machi
     play(replay, packets(*range(20), 200, 201))
     outcome = replay.outcome()
     assert (outcome.packets, outcome.dropped, outcome.denials) == (22, 11, 18)
-    assert (outcome.held, outcome.short, outcome.stat.pack.used) == (1, 0, 9)
+    assert (outcome.held, outcome.empty, outcome.stat.pack.used) == (1, 0, 9)
 
 
 def test_packets_are_held_for_their_time_and_not_longer(machine: Machine) -> None:
@@ -107,7 +107,7 @@ def test_time_goes_on_from_capture_to_capture(machine: Machine) -> None:
     clock = CaptureClock()
     with Pool(worker=False) as pool:
         replay = Replay(pool, Settings(descriptors=4), clock)
-        replay.arm()
+        replay.fill_rings()
         for _ in range(3):
             clock.restart()
             play(replay, packets(0, 60))
@@ -167,16 +167,16 @@ def test_what_one_cpu_caches_another_gets_at_the_limit(machine: Machine) -> None
     replay = machine(Settings(queues=2, descriptors=8, ncpu=2, hold=10), nmbclusters=528)
     play(replay, packets(*range(512)), flow=lambda data: 1)
     outcome = replay.outcome()
-    assert (outcome.denials, outcome.short) == (0, 0)
+    assert (outcome.denials, outcome.empty) == (0, 0)
     play(replay, packets(*range(512, 520)), flow=lambda data: 1)
     assert replay.outcome().denials > 0
 
 
 def test_rings_that_cannot_be_armed_are_told(pool: Callable[..., Pool]) -> None:
     replay = Replay(pool(nmbclusters=10), Settings(descriptors=11), CaptureClock())
-    assert not replay.arm()
+    assert not replay.fill_rings()
     outcome = replay.outcome()
-    assert (outcome.short, outcome.used, outcome.needed) == (1, Peak(10, START), Peak(11, START))
+    assert (outcome.empty, outcome.used, outcome.needed) == (1, Peak(10, START), Peak(11, START))
     assert outcome.first_denial is not None
     assert outcome.first_denial.at == START
     replay.finish()
@@ -184,7 +184,7 @@ def test_rings_that_cannot_be_armed_are_told(pool: Callable[..., Pool]) -> None:
 
 def test_pages_that_run_out_are_told(pool: Callable[..., Pool]) -> None:
     replay = Replay(pool(physmem=1 << 20, nmbclusters=10_000), Settings(descriptors=100, hold=10), CaptureClock())
-    assert replay.arm()
+    assert replay.fill_rings()
     play(replay, packets(*range(1000)))
     outcome = replay.outcome()
     assert outcome.dropped > 0

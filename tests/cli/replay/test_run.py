@@ -6,8 +6,8 @@ import pytest
 
 from mbuf import Inval
 from mbuf.cli.replay.engine import Settings
-from mbuf.cli.replay.output import Run
-from mbuf.cli.replay.run import Job, ReplayRun
+from mbuf.cli.replay.output import ReplayResult
+from mbuf.cli.replay.run import ReplayOptions, ReplayRun
 from mbuf.net.capture.capture import WINDOW, Capture
 from mbuf.net.capture.pcap import Listed, Records
 
@@ -28,14 +28,14 @@ def played(
     loops: int = 1,
     opener: Callable[[str], Capture] = Capture,
     **limits: str,
-) -> tuple[Run, list[int], list[str]]:
+) -> tuple[ReplayResult, list[int], list[str]]:
     """The run, what progress was told, and the complaints."""
     tunables = {f"kern.ipc.{name}": value for name, value in limits.items()}
-    job = Job(paths, loops, 1 << 30, tunables, settings or Settings(descriptors=8))
+    options = ReplayOptions(paths, loops, 1 << 30, tunables, settings or Settings(descriptors=8))
     progress: list[int] = []
     complaints: list[str] = []
-    run = ReplayRun(job, progress.append, complaints.append, opener).run()
-    assert run.out == 0
+    run = ReplayRun(options, progress.append, complaints.append, opener).run()
+    assert run.leaked == 0
     assert run.errors == tuple(complaints)
     return run, progress, complaints
 
@@ -44,8 +44,8 @@ def test_captures_are_played_one_after_the_other_again_and_again(capture: Captur
     paths = capture(0, 10, 20, name="a"), capture(5, 6, name="b")
     run, progress, _ = played(*paths, loops=3)
     assert (run.outcome.packets, run.outcome.when) == (15, 3 * 21_000_000)
-    job = Job(paths, 3, 0, {}, Settings())
-    assert progress[-1] == job.total == 3 * (24 + 3 * 76 + 24 + 2 * 76)
+    options = ReplayOptions(paths, 3, 0, {}, Settings())
+    assert progress[-1] == options.total == 3 * (24 + 3 * 76 + 24 + 2 * 76)
     assert progress == sorted(progress)
 
 
@@ -103,6 +103,6 @@ def test_unarmed_rings_play_nothing(capture: Capturing) -> None:
 
 
 def test_a_machine_that_cannot_be_is_refused(capture: Capturing) -> None:
-    job = Job((capture(0),), 1, 1 << 62, {}, Settings())
+    options = ReplayOptions((capture(0),), 1, 1 << 62, {}, Settings())
     with pytest.raises(Inval, match="realmem"):
-        ReplayRun(job, print, print).run()
+        ReplayRun(options, print, print).run()

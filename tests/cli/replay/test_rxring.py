@@ -17,8 +17,8 @@ def rings(pool: Pool, queues: int = 1, descriptors: int = 8, cluster: int = 2048
     try:
         yield made
     finally:
-        made.disarm()
-        assert made.short == made.slots
+        made.free_all()
+        assert made.empty == made.slots
 
 
 @pytest.mark.parametrize(("mtu", "size"), [(68, 2048), (1500, 2048), (2026, 2048), (2027, 4096), (9000, 4096)])
@@ -36,11 +36,11 @@ def test_there_is_a_ring_with_a_slot(pool: Callable[..., Pool], queues: int, des
 def test_arming_takes_an_mbuf_with_a_cluster_for_each_slot(pool: Callable[..., Pool], cluster: int) -> None:
     p = pool()
     with rings(p, 2, 8, cluster) as nic:
-        assert (nic.slots, nic.short) == (16, 16)
-        assert nic.arm(0)
-        assert (nic.short, p.out) == (8, 8)
-        assert nic.arm(1)
-        assert (nic.short, p.out) == (0, 16)
+        assert (nic.slots, nic.empty) == (16, 16)
+        assert nic.refill(0)
+        assert (nic.empty, p.out) == (8, 8)
+        assert nic.refill(1)
+        assert (nic.empty, p.out) == (0, 16)
         stat = p.stat()
         assert (stat.pack.used, stat.jumbop.used) == ((16, 0) if cluster == 2048 else (0, 16))
 
@@ -50,11 +50,11 @@ def test_a_frame_is_copied_once_and_its_slot_armed_again(pool: Callable[..., Poo
     data = bytes(n % 251 for n in range(size))
     p = pool()
     with rings(p) as nic:
-        nic.arm(0)
+        nic.refill(0)
         m = receive(nic, memoryview(data), size)
         assert m is not None
         assert (bytes(m), m.pkthdr.len, m.len, m.next) == (data, size, size, None)
-        assert (nic.short, p.out) == (0, 9)
+        assert (nic.empty, p.out) == (0, 9)
         m.freem()
 
 
@@ -74,7 +74,7 @@ def test_a_long_frame_fills_clusters_in_turn(
     data = bytes(n % 251 for n in range(size))
     p = pool()
     with rings(p, cluster=cluster) as nic:
-        nic.arm(0)
+        nic.refill(0)
         m = head = receive(nic, memoryview(data), size)
         assert head is not None
         found = []
@@ -83,14 +83,14 @@ def test_a_long_frame_fills_clusters_in_turn(
             assert bool(m.flags & M_PKTHDR) == (m is head)
             m = m.next
         assert (found, bytes(head), head.pkthdr.len) == (lens, data, size)
-        assert (nic.short, p.out, nic.needs(size)) == (0, 8 + len(lens), len(lens))
+        assert (nic.empty, p.out, nic.slots_for(size)) == (0, 8 + len(lens), len(lens))
         head.freem()
 
 
 def test_a_frame_that_was_cut_short_takes_what_it_took_on_the_wire(pool: Callable[..., Pool]) -> None:
     p = pool()
     with rings(p) as nic:
-        nic.arm(0)
+        nic.refill(0)
         m = receive(nic, memoryview(b"x" * 96), 5000)
         assert m is not None
         assert (len(m), m.pkthdr.len, p.out) == (96, 96, 8 + 3)
@@ -100,29 +100,29 @@ def test_a_frame_that_was_cut_short_takes_what_it_took_on_the_wire(pool: Callabl
 def test_a_frame_longer_than_the_ring_is_dropped_and_takes_nothing(pool: Callable[..., Pool]) -> None:
     p = pool()
     with rings(p) as nic:
-        nic.arm(0)
+        nic.refill(0)
         assert receive(nic, memoryview(b"x"), 8 * 2048 + 1) is None
         assert receive(nic, memoryview(b"x"), (1 << 32) - 1) is None
-        assert (nic.short, nic.denials, p.out) == (0, 0, 8)
+        assert (nic.empty, nic.denials, p.out) == (0, 0, 8)
 
 
 def test_a_denied_refill_leaves_its_slot_empty_until_there_is_memory(pool: Callable[..., Pool]) -> None:
     p = pool(nmbclusters=9)
     frame = memoryview(b"frame")
     with rings(p) as nic:
-        nic.arm(0)
+        nic.refill(0)
         held = [receive(nic, frame, 5) for _ in range(9)]
         assert None not in held
-        assert (nic.short, nic.denials, p.out) == (8, 8, 9)
-        assert isinstance(nic.refused, NoBufs)
-        assert nic.refused.sysctl == "kern.ipc.nmbclusters"
+        assert (nic.empty, nic.denials, p.out) == (8, 8, 9)
+        assert isinstance(nic.last_denial, NoBufs)
+        assert nic.last_denial.sysctl == "kern.ipc.nmbclusters"
         assert receive(nic, frame, 5) is None
-        assert (nic.short, nic.denials) == (8, 9)
+        assert (nic.empty, nic.denials) == (8, 9)
         for m in held[:3]:
             p.freem(m)
         # No descriptor is armed when it comes; then three are.
         assert receive(nic, frame, 5) is None
-        assert (nic.short, nic.denials) == (5, 10)
+        assert (nic.empty, nic.denials) == (5, 10)
         m = receive(nic, frame, 5)
         assert m is not None
         p.free_bulk([m, *(m for m in held[3:] if m)])
@@ -131,7 +131,7 @@ def test_a_denied_refill_leaves_its_slot_empty_until_there_is_memory(pool: Calla
 def test_running_out_of_pages_is_no_more_than_a_denial(pool: Callable[..., Pool]) -> None:
     p = pool(physmem=64 * 4096, nmbclusters=1000)
     with rings(p, descriptors=100) as nic:
-        assert not nic.arm(0)
+        assert not nic.refill(0)
         assert nic.denials == 1
-        assert isinstance(nic.refused, NoMemory)
-        assert 0 < nic.slots - nic.short == p.out < 100
+        assert isinstance(nic.last_denial, NoMemory)
+        assert 0 < nic.slots - nic.empty == p.out < 100
