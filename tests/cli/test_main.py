@@ -1,4 +1,4 @@
-"""`mbuf` itself: the commands it has, what it does with a wrong one, how it is started."""
+"""`mbuf` itself: its commands, its errors, and how it is started."""
 
 import runpy
 import subprocess
@@ -42,14 +42,14 @@ def test_ctrl_c_ends_a_command_with_130_and_no_output(monkeypatch: pytest.Monkey
         assert (result.exit_code, result.output) == (130, "")
 
 
-def test_it_runs_as_a_module_and_knows_its_name() -> None:
+def test_it_runs_as_a_module_with_its_own_name() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mbuf.cli.main", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("mbuf, version ")
 
 
-def test_its_file_is_a_command_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_file_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["mbuf", "--help"])
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(module.__file__), run_name="__main__")

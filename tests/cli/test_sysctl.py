@@ -27,7 +27,7 @@ def printed(*args: str, **env: str) -> str:
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a loader.conf; its path."""
+    """A function that writes a loader.conf and returns its path."""
 
     def conf(text: str) -> str:
         path = tmp_path / "loader.conf"
@@ -94,7 +94,6 @@ def test_values_are_printed_as_the_bytes_of_the_kernel() -> None:
 
 
 def test_the_example_of_a_machine_with_1_gib() -> None:
-    """freebsd-13.md, 8.8."""
     result = sysctl(
         f"{CLUSTERS}=65536",
         f"{CLUSTERS}=65535",

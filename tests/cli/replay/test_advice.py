@@ -14,7 +14,7 @@ LIMITS = {"nmbclusters": 300, "nmbjumbop": 10, "nmbjumbo9": 10, "nmbjumbo16": 10
 
 
 def played(pool: Pool, settings: Settings, count: int, length: int = 60) -> tuple[Verdict, int]:
-    """The verdict on so many packets, one each millisecond, and how many of them were dropped."""
+    """Replay so many packets, one each millisecond; the verdict, and how many were dropped."""
     replay = Replay(pool, settings, CaptureClock())
     if replay.fill_rings():
         replay.play(Listed(packets(*range(count), length=length)))

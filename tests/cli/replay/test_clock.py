@@ -18,13 +18,13 @@ WALKS = [
 
 
 @pytest.mark.parametrize(("timestamps", "times"), WALKS)
-def test_time_follows_timestamps_within_reason(timestamps: list[int], times: list[int]) -> None:
+def test_pauses_are_cut_and_time_never_goes_back(timestamps: list[int], times: list[int]) -> None:
     clock = CaptureClock()
     assert [clock.advance(when) for when in timestamps] == times
     assert clock.now == times[-1]
 
 
-def test_another_capture_follows_at_once() -> None:
+def test_the_next_capture_begins_without_a_pause() -> None:
     clock = CaptureClock()
     assert [clock.advance(when) for when in (100, 107)] == [0, 7]
     clock.restart()

@@ -14,7 +14,7 @@ Make = Callable[..., Pool]
 Capturing = Callable[..., str]
 
 
-def test_each_probe_that_fires_is_a_line_under_a_heading(make: Make) -> None:
+def test_each_probe_that_fires_is_a_line_below_a_heading(make: Make) -> None:
     pool = make()
     lines: list[str] = []
     with trace(pool, CaptureClock(), lines.append):
@@ -31,7 +31,7 @@ def test_each_probe_that_fires_is_a_line_under_a_heading(make: Make) -> None:
     assert not pool.probes.on
 
 
-def test_arguments_are_shown_by_their_names() -> None:
+def test_constants_are_printed_by_name() -> None:
     getjcl, cljset = PROBES["m-getjcl"], PROBES["m-cljset"]
     assert [format_arg(getjcl, "how", how) for how in (M_NOWAIT, M_WAITOK)] == ["M_NOWAIT", "M_WAITOK"]
     assert [format_arg(getjcl, "type", kind) for kind in (MT_DATA, MT_HEADER, 77)] == ["MT_DATA", "MT_DATA", "type 77"]
@@ -40,7 +40,7 @@ def test_arguments_are_shown_by_their_names() -> None:
     assert [format_arg(getjcl, "size", 4096), format_arg(getjcl, "m", None)] == ["4096", "NULL"]
 
 
-def test_a_traced_session_tells_of_every_mbuf_that_comes_and_goes(capture: Capturing) -> None:
+def test_the_trace_of_a_replay_has_each_mbuf_allocated_and_freed(capture: Capturing) -> None:
     lines: list[str] = []
     options = ReplayOptions((capture(0, 1, 2),), 1, 1 << 30, {}, Settings(descriptors=2, hold=0.0015))
     run = ReplayRun(options, lambda _: None, lambda _: None, on_trace=lines.append).run()
@@ -50,7 +50,7 @@ def test_a_traced_session_tells_of_every_mbuf_that_comes_and_goes(capture: Captu
     assert [line.split()[0] for line in lines if "m-freem" in line] == ["0.002000"] * 5
 
 
-def test_a_line_that_nobody_takes_is_the_last(make: Make) -> None:
+def test_after_an_exception_of_write_there_are_no_more_lines(make: Make) -> None:
     pool = make()
     lines: list[str] = []
 
