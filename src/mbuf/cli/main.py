@@ -10,6 +10,7 @@ standard error says why; 130 interrupted.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -17,22 +18,24 @@ import click
 from mbuf.cli.options import CommandError
 
 #: Each command with its module and what `mbuf --help` prints.
-_COMMANDS = (
-    ("collect", "mbuf.cli.collect", "Print the reports of programs that ran out of mbufs."),
-    ("relay", "mbuf.cli.relay", "Relay datagrams or streams in bounded memory."),
-    ("replay", "mbuf.cli.replay.command", "Replay captures and report which limit is reached."),
-    ("serve", "mbuf.cli.serve", "Serve files over HTTP in bounded memory."),
-    ("sysctl", "mbuf.cli.sysctl", "Print the limits of a machine, or test new ones."),
-    ("where", "mbuf.cli.where", "Print where a kernel name is in this library."),
+_COMMANDS = MappingProxyType(
+    {
+        "collect": ("mbuf.cli.collect", "Print the reports of programs that ran out of mbufs."),
+        "relay": ("mbuf.cli.relay", "Relay datagrams or streams in bounded memory."),
+        "replay": ("mbuf.cli.replay.command", "Replay captures and report which limit is reached."),
+        "serve": ("mbuf.cli.serve", "Serve files over HTTP in bounded memory."),
+        "sysctl": ("mbuf.cli.sysctl", "Print the limits of a machine, or test new ones."),
+        "where": ("mbuf.cli.where", "Print where a kernel name is in this library."),
+    }
 )
 
 
 class CommandGroup(click.Group):
-    """The commands of the table. A wrong argument is an error of one line, an interrupt none."""
+    """The commands of the table. An error of click takes one line, and an interrupt ends a command silently."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, _, text in _COMMANDS:
+        for name, (_, text) in _COMMANDS.items():
             self.add_command(click.Command(name, short_help=text))
 
     def resolve_command(
@@ -40,9 +43,8 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Import the command that is run: those of the table have only a name and a text."""
         name, command, rest = super().resolve_command(ctx, args)
-        for each, module, _ in _COMMANDS:
-            if each == name:
-                command = getattr(import_module(module), name)
+        if name and name in _COMMANDS:
+            command = getattr(import_module(_COMMANDS[name][0]), name)
         return name, command, rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

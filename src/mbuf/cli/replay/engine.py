@@ -15,7 +15,7 @@ For each packet of a capture:
    on the CPU that serves the queue, so that the caches of that CPU are used.
 4. The ring gives the mbufs of as many slots as the frame needs, and gets new ones. If the pool denies them, the slots
    stay empty; a frame that finds too few filled slots is dropped.
-5. The consumer says when the packet is due, and it waits in the socket buffers until then.
+5. The packet waits in the socket buffers until it is due, which the consumer calculates.
 
 The counts
 ----------
@@ -29,7 +29,7 @@ at the last peak: one comparison for each time that packets are freed. While pac
 first drop or denial on, the number of packets isn't enough, and the peaks are updated each time. For such a packet
 itself they are updated before it, because it may reduce what is in use, and after it.
 
-The replay needs the same memory for a capture of any length, except for the packets that wait.
+Except for the packets that wait, the replay needs the same memory for a capture of any length.
 """
 
 from __future__ import annotations
