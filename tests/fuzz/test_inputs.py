@@ -17,8 +17,9 @@ import pytest
 
 from fuzz.mutate import FUZZERS, inputs
 from mbuf import Inval, Pool, TunableWarning, Vm
-from mbuf.cli.options import PORT, SECONDS, SIZE, tunables
-from mbuf.cli.sysctl import Style, setting
+from mbuf.cli.machine import parse_settings
+from mbuf.cli.options import PORT, SECONDS, SIZE
+from mbuf.cli.sysctl import Style, set_value
 from mbuf.errors import CaptureError
 from mbuf.http import FileServer
 from mbuf.http.conditional import Representation, precondition_status, requested_range
@@ -213,7 +214,7 @@ def test_sysctls(pool: Pool) -> None:
         name, _, text = data.decode("utf-8", "surrogateescape").partition("=")
         before = dict(pool.sysctl)
         try:
-            setting(pool, name, text, Style())
+            set_value(pool, name, text, Style())
         except Inval:
             # What is refused changes nothing.
             assert dict(pool.sysctl) == before
@@ -244,7 +245,7 @@ def test_numbers_and_names() -> None:
             with refused():
                 kind.convert(text, None, None)
         with refused():
-            tunables((text,))
+            parse_settings((text,))
         name, _, value = text.partition("=")
         with refused():
             from_environ({name: value})
