@@ -51,7 +51,7 @@ def test_it_serves_until_a_signal_and_prints_totals(folder: Path, number: int) -
         assert process.stdout.readline().startswith("127.0.0.1 GET /a.txt 200 29.5 KiB in 0.")
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        assert out.startswith("1 request by 1 client, 0 aborted; 29.5 KiB sent, with ")
+        assert out.startswith("1 request by 1 client, 0 failed; 29.5 KiB sent, with ")
         assert out.endswith(" 0 waits for mbufs; 0 mbufs leaked\n")
         assert (process.returncode, err) == (0, "")
 

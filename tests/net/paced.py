@@ -1,4 +1,4 @@
-"""What the tests of paced sockets share: a clock that stands still, and sockets."""
+"""A clock that is set by the test, and pairs of sockets, for the tests of paced sockets."""
 
 import socket
 
@@ -7,7 +7,7 @@ MS = 1_000_000
 
 
 class Nanoseconds:
-    """A clock that is put forward by hand."""
+    """A clock in nanoseconds that only advances when the test says so."""
 
     def __init__(self) -> None:
         self.now = 5 * SECOND

@@ -50,11 +50,11 @@ def collect(address: str, count: int | None, seconds: float | None) -> None:
             printed += 1
             if printed == count:
                 break
-        for report in collector.rest():
+        for report in collector.flush():
             _print(report)
             printed += 1
-        others = plural(collector.strange, "other datagram")
-        click.echo(f"{plural(printed, 'report')}, {others}, {collector.dropped} dropped", err=True)
+        invalid = plural(collector.invalid, "invalid datagram")
+        click.echo(f"{plural(printed, 'report')}, {invalid}, {collector.dropped} dropped", err=True)
 
 
 def _reports(
@@ -69,7 +69,7 @@ def _reports(
             return
         if ready:
             yield from collector.receive()
-        yield from collector.late()
+        yield from collector.expire()
 
 
 def _print(report: Received) -> None:

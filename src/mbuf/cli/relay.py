@@ -211,8 +211,8 @@ def totals(stat: RelayStat, unit: str, peak: int) -> str:
     ]
     failures = (
         (stat.refused, "refused by DEST"),
-        (stat.broken, "aborted"),
-        (stat.cut, "disconnected for lack of memory"),
+        (stat.failed, "failed"),
+        (stat.aborted, "aborted because others had no memory"),
     )
     parts += [f"{number} {what}" for number, what in failures if number]
     return "; ".join(parts)

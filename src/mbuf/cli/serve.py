@@ -16,7 +16,7 @@ from mbuf.cli.format import plural, size
 from mbuf.cli.options import CLIENTS, MEMORY, PORT, TIMEOUT, CommandError
 from mbuf.cli.statusline import print_line
 from mbuf.errors import Inval
-from mbuf.http.server import FileServer, Served, Totals
+from mbuf.http import AccessLogEntry, FileServer, Totals
 from mbuf.net.address import join_host_port, parse_host_port
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
@@ -71,7 +71,7 @@ def run(options: ServeOptions, write: Callable[[str], object]) -> None:
 
 
 async def _serve(options: ServeOptions, listener: socket.socket, pool: Pool, write: Callable[[str], object]) -> None:
-    log = None if options.quiet else lambda served: write(_request_line(served))
+    log = None if options.quiet else lambda entry: write(_log_line(entry))
     try:
         server = FileServer(pool, options.folder, options.patience, options.clients, log)
     except OSError as error:
@@ -87,15 +87,15 @@ async def _serve(options: ServeOptions, listener: socket.socket, pool: Pool, wri
     write(_totals_line(server.totals, pool.out))
 
 
-def _request_line(served: Served) -> str:
-    fault = f" ({served.fault})" if served.fault else ""
-    request = f"{served.method} {served.target}"
-    return f"{served.peer} {request} {served.status} {size(served.bytes)} in {served.seconds:.3f} s{fault}"
+def _log_line(entry: AccessLogEntry) -> str:
+    error = f" ({entry.error})" if entry.error else ""
+    request = f"{entry.method} {entry.target}"
+    return f"{entry.peer} {request} {entry.status} {size(entry.bytes)} in {entry.seconds:.3f} s{error}"
 
 
 def _totals_line(totals: Totals, leaked: int) -> str:
     return (
-        f"{plural(totals.requests, 'request')} by {plural(totals.connections, 'client')}, {totals.broken} aborted; "
+        f"{plural(totals.requests, 'request')} by {plural(totals.connections, 'client')}, {totals.failed} failed; "
         f"{size(totals.bytes)} sent, with {plural(totals.peak, 'mbuf')} at most; "
         f"{plural(totals.waits, 'wait')} for mbufs; {plural(leaked, 'mbuf')} leaked"
     )

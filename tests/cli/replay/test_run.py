@@ -9,7 +9,7 @@ from mbuf.cli.replay.engine import Settings
 from mbuf.cli.replay.output import ReplayResult
 from mbuf.cli.replay.run import ReplayOptions, ReplayRun
 from mbuf.net.capture.capture import WINDOW, Capture
-from mbuf.net.capture.pcap import Listed, Records
+from mbuf.net.capture.pcap import IterableRecords, Records
 
 Capturing = Callable[..., str]
 
@@ -18,7 +18,7 @@ class Interrupted(Capture):
     """A capture with an interrupt after three packets."""
 
     def feed(self, sink: Callable[[Records], None]) -> None:
-        sink(Listed(islice(self, 3)))
+        sink(IterableRecords(islice(self, 3)))
         raise KeyboardInterrupt
 
 
@@ -67,7 +67,7 @@ def test_after_an_error_in_a_capture_the_others_are_replayed(capture: Capturing)
     run, _, errors = played(bad, good, loops=3)
     assert run.outcome.packets == 15
     assert not run.interrupted
-    assert errors == [f"{bad}: offset 252: record is cut short: 15 of 16 bytes"]
+    assert errors == [f"{bad}: offset 252: record is truncated: 15 of 16 bytes"]
 
 
 def test_a_capture_that_was_deleted_is_an_error(capture: Capturing) -> None:

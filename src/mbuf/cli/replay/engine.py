@@ -167,7 +167,7 @@ class Replay:
         before = clock.now
         queue = cpu = 0
         while records.step():
-            now = clock.advance(records.when)
+            now = clock.advance(records.timestamp)
             if sockbufs.next_due <= now:
                 if sockbufs.size() > self._peak_size:
                     self._update_peaks(Moment(self.packets, before))

@@ -114,7 +114,7 @@ class ReplayRun:
                     self._on_progress(self._done + capture.position)
 
                 capture.feed(play)
-                self._done += capture.total
+                self._done += capture.size
         except (CaptureError, OSError) as error:
             self._note_error(path, error)
 
