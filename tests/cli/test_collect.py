@@ -49,7 +49,7 @@ def test_reports_are_printed_with_their_sender(pool: Pool) -> None:
     send(pool, "two\nlines\n", collect.sock)
     out, err, code = collect.end()
     assert out == "--- report from SENDER\none line\n--- report from SENDER\ntwo\nlines\n"
-    assert (err, code) == ("2 reports, 0 other datagrams, 0 dropped\n", 0)
+    assert (err, code) == ("2 reports, 0 invalid datagrams, 0 dropped\n", 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -64,13 +64,13 @@ def test_a_signal_prints_incomplete_reports_and_ends_it(pool: Pool, number: sign
     os.kill(collect.process.pid, number)
     out, err, code = collect.end()
     assert out == "--- report from SENDER, 1 part missing\nhalf\n[a part is missing]\n"
-    assert (err, code) == ("2 reports, 1 other datagram, 0 dropped\n", 0)
+    assert (err, code) == ("2 reports, 1 invalid datagram, 0 dropped\n", 0)
 
 
 def test_it_ends_after_the_given_seconds() -> None:
     result = CliRunner().invoke(main, ["collect", "127.0.0.1:0", "--seconds", "0"])
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.endswith("0 reports, 0 other datagrams, 0 dropped\n")
+    assert result.stderr.endswith("0 reports, 0 invalid datagrams, 0 dropped\n")
 
 
 def test_the_address_may_be_ipv6() -> None:

@@ -65,20 +65,21 @@ def test_file_names_that_are_not_utf_8_are_printed_with_escapes(tmp_path: Path) 
     assert "captures    a\\xff\\x1b.pcap; 29.010 s\n" in done.stdout
 
 
-def test_an_interrupt_during_imports_is_code_130() -> None:
+@pytest.mark.parametrize("module", ["mbuf.cli.main", "importlib.resources"], ids=["of_main", "of_a_command"])
+def test_an_interrupt_during_imports_is_code_130(module: str) -> None:
     program = f"""
 import builtins, os, signal
 # A process that is started in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 load = builtins.__import__
 def slow(name, *rest):
-    if name == "mbuf.cli.main":
+    if name == "{module}":
         os.kill(os.getpid(), signal.SIGINT)
     return load(name, *rest)
 builtins.__import__ = slow
 {RUN[2]}
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, "where", "m_get"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

@@ -79,6 +79,16 @@ print([name for name in sys.modules if name.startswith(("rich", "h11", "mbuf.htt
     assert lines[-1] == "[]"
 
 
+def test_a_package_that_a_command_needs_and_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"{name} needs the package h11: pip install mbuf[http]")
+
+    monkeypatch.setattr(module, "import_module", missing)
+    result = mbuf("serve", ".")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "mbuf: mbuf.cli.serve needs the package h11: pip install mbuf[http]\n"
+
+
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_each_command_has_help(name: str) -> None:
     result = mbuf(name, "--help")

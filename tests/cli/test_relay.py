@@ -230,7 +230,7 @@ def test_totals_have_failures_only_if_there_are_some() -> None:
     stat = RelayStat(2, 9, 1, 3, 1, 0, refused=4, aborted=5)
     assert totals(stat, "reads", 4096) == (
         "9 bytes in 2 reads of 1 client, with 4.0 KiB at most; 1 denied, 3 dropped; "
-        "4 refused by DEST; 5 disconnected for lack of memory"
+        "4 refused by DEST; 5 aborted because others had no memory"
     )
 
 

@@ -15,5 +15,8 @@ def test_without_h11_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
         if name == "mbuf.http" or name.startswith("mbuf.http."):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "h11", None)
-    with pytest.raises(ImportError, match=r"^mbuf\.http needs the package h11: pip install mbuf\[http\]$"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^mbuf\.http needs the package h11: pip install mbuf\[http\]$"
+    ) as caught:
         import_module("mbuf.http")
+    assert caught.value.name == "h11"

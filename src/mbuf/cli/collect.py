@@ -53,8 +53,8 @@ def collect(address: str, count: int | None, seconds: float | None) -> None:
         for report in collector.flush():
             _print(report)
             printed += 1
-        others = plural(collector.invalid, "other datagram")
-        click.echo(f"{plural(printed, 'report')}, {others}, {collector.dropped} dropped", err=True)
+        invalid = plural(collector.invalid, "invalid datagram")
+        click.echo(f"{plural(printed, 'report')}, {invalid}, {collector.dropped} dropped", err=True)
 
 
 def _reports(

@@ -44,7 +44,11 @@ class CommandGroup(click.Group):
         """Import the command that is run: those of the table have only a name and a text."""
         name, command, rest = super().resolve_command(ctx, args)
         if name and name in _COMMANDS:
-            command = getattr(import_module(_COMMANDS[name][0]), name)
+            try:
+                command = getattr(import_module(_COMMANDS[name][0]), name)
+            except ImportError as error:
+                # An optional package of the command isn't installed; the error says which.
+                raise CommandError(str(error)) from error
         return name, command, rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

@@ -212,7 +212,7 @@ def totals(stat: RelayStat, unit: str, peak: int) -> str:
     failures = (
         (stat.refused, "refused by DEST"),
         (stat.failed, "failed"),
-        (stat.aborted, "disconnected for lack of memory"),
+        (stat.aborted, "aborted because others had no memory"),
     )
     parts += [f"{number} {what}" for number, what in failures if number]
     return "; ".join(parts)

@@ -71,7 +71,7 @@ def run(options: ServeOptions, write: Callable[[str], object]) -> None:
 
 
 async def _serve(options: ServeOptions, listener: socket.socket, pool: Pool, write: Callable[[str], object]) -> None:
-    log = None if options.quiet else lambda entry: write(_request_line(entry))
+    log = None if options.quiet else lambda entry: write(_log_line(entry))
     try:
         server = FileServer(pool, options.folder, options.patience, options.clients, log)
     except OSError as error:
@@ -87,7 +87,7 @@ async def _serve(options: ServeOptions, listener: socket.socket, pool: Pool, wri
     write(_totals_line(server.totals, pool.out))
 
 
-def _request_line(entry: AccessLogEntry) -> str:
+def _log_line(entry: AccessLogEntry) -> str:
     error = f" ({entry.error})" if entry.error else ""
     request = f"{entry.method} {entry.target}"
     return f"{entry.peer} {request} {entry.status} {size(entry.bytes)} in {entry.seconds:.3f} s{error}"

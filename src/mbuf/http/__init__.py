@@ -10,7 +10,7 @@ Needs the package h11: `pip install mbuf[http]`.
 from importlib.util import find_spec
 
 if find_spec("h11") is None:
-    raise ImportError("mbuf.http needs the package h11: pip install mbuf[http]", name="h11")
+    raise ModuleNotFoundError("mbuf.http needs the package h11: pip install mbuf[http]", name="h11")
 
 from mbuf.http.server import AccessLogEntry, FileServer, Totals
 
