@@ -99,3 +99,17 @@ def test_an_error_with_a_file_names_that(monkeypatch: pytest.MonkeyPatch, capfd:
     monkeypatch.setattr(command, "_end", ended.append)
     command.run()
     assert (ended, capfd.readouterr().err) == ([2], "mbuf: some\\nfile: Input/output error\n")
+
+
+@pytest.mark.parametrize(
+    ("missing", "args", "line"),
+    [
+        ("click", "--help", 'mbuf: the command needs click and rich: pip install "mbuf[cli]"\n'),
+        ("rich", "--help", 'mbuf: the command needs click and rich: pip install "mbuf[cli]"\n'),
+        ("h11", "serve . --port 0", 'mbuf: serve needs h11: pip install "mbuf[http]"\n'),
+    ],
+)
+def test_a_missing_package_is_one_line_that_tells_how_to_install_it(missing: str, args: str, line: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from mbuf.cli.entry import run; run()"
+    done = subprocess.run([sys.executable, "-c", program, *args.split()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

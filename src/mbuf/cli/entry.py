@@ -19,12 +19,27 @@ def run() -> None:
         from mbuf.cli.main import main
 
         main(prog_name="mbuf")
+    except ModuleNotFoundError as error:
+        _missing(error)
     except KeyboardInterrupt:
         _end(130)
     except OSError as error:
         with contextlib.suppress(OSError):
             _say(f"mbuf: {error.filename or 'standard output'}: {error.strerror or error}")
         _end(2)
+
+
+def _missing(error: ModuleNotFoundError) -> None:
+    """End with a line that tells how to install what the command needs."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("click", "rich"):
+        needs = 'the command needs click and rich: pip install "mbuf[cli]"'
+    elif package == "h11":
+        needs = 'serve needs h11: pip install "mbuf[http]"'
+    else:
+        raise error
+    _say(f"mbuf: {needs}")
+    _end(2)
 
 
 def _say(line: str) -> None:

@@ -3,18 +3,23 @@
 Tells its caller lines to print. Never prints.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mbuf.cli.format import count, size
 from mbuf.errors import Inval
-from mbuf.http.server import FileServer, Served
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
+
+if TYPE_CHECKING:
+    from mbuf.http.server import Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,9 @@ def serve(service: Service, say: Callable[[str], object]) -> None:
 
 async def _serve(service: Service, listener: socket.socket, pool: Pool, say: Callable[[str], object]) -> None:
     """Serve, and tell the totals."""
+    # Imported here: the other commands work without h11.
+    from mbuf.http.server import FileServer
+
     tell = None if service.quiet else lambda served: say(_line(served))
     try:
         server = FileServer(pool, service.folder, service.patience, service.clients, tell)
