@@ -128,22 +128,25 @@ def public(owner: Any) -> list[str]:
 
     An uncompiled class has slots that are not to be used; compiled, they don't show.
     """
-    fields = list(getattr(owner, "__dataclass_fields__", ()))
     found = [name for name in dir(owner) if isinstance(inspect.getattr_static(owner, name), property)]
     if owner is not mbuf.Mbuf:
         found += [name for name in dir(owner) if inspect.isroutine(getattr(owner, name))]
-    return [name for name in (*fields, *found) if not name.startswith("_")]
+    return [name for name in (*fields(owner), *found) if not name.startswith("_")]
+
+
+def fields(owner: Any) -> tuple[str, ...]:
+    """The fields of a dataclass or a named tuple."""
+    return tuple(getattr(owner, "__dataclass_fields__", getattr(owner, "_fields", ())))
 
 
 def attribute(owner: Any, name: str) -> str:
-    """What an attribute is: the docstring of a property, or the comment above a field of a dataclass."""
-    fields = getattr(owner, "__dataclass_fields__", {})
-    text = comments(owner)[name] if name in fields else inspect.getdoc(getattr(owner, name)) or ""
+    """What an attribute is: the docstring of a property, or the comment above a field."""
+    text = comments(owner)[name] if name in fields(owner) else inspect.getdoc(getattr(owner, name)) or ""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def comments(owner: Any) -> dict[str, str]:
-    """The comment (`#:`) above each field of a dataclass; fields that follow one another share it."""
+    """The comment (`#:`) above each field; fields that follow one another share it."""
     found: dict[str, str] = {}
     text, fresh = "", True
     for line in inspect.getsource(owner).splitlines():

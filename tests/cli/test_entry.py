@@ -100,3 +100,16 @@ def test_an_error_of_a_file_has_its_name(monkeypatch: pytest.MonkeyPatch, capfd:
     monkeypatch.setattr(command, "_exit", ended.append)
     command.run()
     assert (ended, capfd.readouterr().err) == ([2], "mbuf: some\\nfile: Input/output error\n")
+
+
+@pytest.mark.parametrize(
+    ("missing", "args", "line"),
+    [
+        ("click", "--help", 'mbuf: the package click is not installed: pip install "mbuf[cli]"\n'),
+        ("h11", "serve . --port 0", 'mbuf: the package h11 is not installed: pip install "mbuf[http]"\n'),
+    ],
+)
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(missing: str, args: str, line: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from mbuf.cli.entry import run; run()"
+    done = subprocess.run([sys.executable, "-c", program, *args.split()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

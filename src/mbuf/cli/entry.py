@@ -1,8 +1,7 @@
 """What the shell starts as `mbuf`.
 
-It catches what happens before, beside and after the commands: an interrupt while they are imported (exit code 130, and
-no traceback), and a standard output that can't be written (exit code 2, and one line). It is a module of its own
-because it must import nothing itself: while mbuf.cli.main imports click, only this module can catch an interrupt.
+It catches what no command can: an interrupt during the imports (exit code 130, and no traceback), a package that isn't
+installed, and a standard output that can't be written (exit code 2, and one line). So it must not import click itself.
 """
 
 from __future__ import annotations
@@ -10,7 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from types import MappingProxyType
 from typing import Any
+
+#: The packages that commands need, each with the extra of mbuf that installs it.
+_EXTRAS = MappingProxyType({"click": "cli", "rich": "cli", "h11": "http"})
 
 
 def run() -> None:
@@ -19,6 +22,12 @@ def run() -> None:
         from mbuf.cli.main import main
 
         main(prog_name="mbuf")
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        _print_error(f'mbuf: the package {package} is not installed: pip install "mbuf[{_EXTRAS[package]}]"')
+        _exit(2)
     except KeyboardInterrupt:
         _exit(130)
     except OSError as error:

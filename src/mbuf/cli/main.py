@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from mbuf import __version__
 from mbuf.cli.options import CommandError
 
 #: Each command with its module and what `mbuf --help` prints.
@@ -44,11 +45,7 @@ class CommandGroup(click.Group):
         """Import the command that is run: those of the table have only a name and a text."""
         name, command, rest = super().resolve_command(ctx, args)
         if name and name in _COMMANDS:
-            try:
-                command = getattr(import_module(_COMMANDS[name][0]), name)
-            except ImportError as error:
-                # An optional package of the command isn't installed; the error says which.
-                raise CommandError(str(error)) from error
+            command = getattr(import_module(_COMMANDS[name][0]), name)
         return name, command, rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -80,29 +77,8 @@ def _one_line(ctx: click.Context | None = None) -> Iterator[None]:
         raise CommandError(f"{text}: see mbuf {f'{command} ' if command else ''}--help") from None
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if not wanted or ctx.resilient_parsing:
-        return
-    # Imported here, because it is slow, and only this needs it.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        number = version("mbuf")
-    except PackageNotFoundError:
-        number = "(not installed)"
-    click.echo(f"mbuf, version {number}")
-    ctx.exit()
-
-
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Print the version and exit.",
-)
+@click.version_option(__version__, prog_name="mbuf", help="Print the version and exit.")
 def main() -> None:
     """Tools for FreeBSD's network buffers (mbufs): plan limits, replay captures, relay and serve data."""
 
