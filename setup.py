@@ -5,7 +5,10 @@ the C compiler: "-O2 -DMBUF_HOOKS=1" makes the build for tests/hostile.
 A failed build fails; it never falls back.
 """
 
+import ast
+import importlib
 import os
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -110,9 +113,46 @@ MADE = "build/cython"
 
 
 def outdated():
-    """True when a declaration is newer than what was made of any: the compiler doesn't find all that depends on it."""
+    """True when a declaration or this file is newer than what was made: the compiler doesn't look at those."""
     made = [path.stat().st_mtime for path in Path(MADE).rglob("*.c")]
-    return bool(made) and max(path.stat().st_mtime for path in Path("src").rglob("*.pxd")) > min(made)
+    read = [path.stat().st_mtime for path in [Path(__file__), *Path("src").rglob("*.pxd")]]
+    return bool(made) and max(read) > min(made)
+
+
+def write_signatures():
+    """Make the compiler write signatures that `inspect.signature` and `help` can read.
+
+    They read only literals, so a default has its value there, or `...` if that is no literal. The value comes from
+    the same module, uncompiled. A class has the signature of its `__init__`.
+    """
+    from Cython.Compiler.AutoDocTransforms import EmbedSignature
+    from Cython.Compiler.StringEncoding import EncodedString
+
+    sys.path.insert(0, "src")
+    write, visit = EmbedSignature._fmt_expr, EmbedSignature.visit_DefNode
+
+    def write_value(self, node):
+        path = Path(node.pos[0].filename).resolve().relative_to(Path("src").resolve())
+        module = ".".join(path.with_suffix("").parts)
+        value = repr(eval(write(self, node), vars(importlib.import_module(module))))
+        try:
+            ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            return "..."
+        return value
+
+    def visit_function(self, node):
+        doc = node.entry.doc
+        visit(self, node)
+        if hasattr(self.class_node, "entry") and node.name == "__init__" and node.entry.doc != doc:
+            scope = self.class_node.entry.type.scope
+            arguments = node.entry.doc.split("\n--\n")[0].partition("$self")[2].removeprefix(", ")
+            signature = f"{self.class_name}({arguments}"
+            scope.doc = EncodedString(self._embed_signature(signature, scope.doc))
+        return node
+
+    EmbedSignature._fmt_expr = write_value
+    EmbedSignature.visit_DefNode = visit_function
 
 
 def extensions():
@@ -122,6 +162,7 @@ def extensions():
     from Cython.Build import cythonize
     from setuptools import Extension
 
+    write_signatures()
     flags = os.environ.get("MBUF_CFLAGS", "-O3 -g0").split()
     return cythonize(
         [Extension(n, [f"src/{n.replace('.', '/')}.py"], extra_compile_args=flags) for n in COMPILED],
@@ -133,6 +174,8 @@ def extensions():
             "annotation_typing": False,
             "auto_pickle": False,
             "binding": False,
+            "embedsignature": True,
+            "embedsignature.format": "clinic",
         },
     )
 
