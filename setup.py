@@ -124,12 +124,15 @@ def write_signatures():
     """Make the compiler write signatures that `inspect.signature` and `help` can read.
 
     They read only literals, so a default has its value there, or `...` if that is no literal. The value comes from
-    the same module, uncompiled. A class has the signature of its `__init__`.
+    the same module, uncompiled. A class has the signature of its `__init__`, and a field that Python code can read has
+    the `#:` comment before it in the source.
     """
     from Cython.Compiler.AutoDocTransforms import EmbedSignature
     from Cython.Compiler.StringEncoding import EncodedString
 
     sys.path.insert(0, "src")
+    from mbuf.fielddocs import comments
+
     write, visit = EmbedSignature._fmt_expr, EmbedSignature.visit_DefNode
 
     def write_value(self, node):
@@ -152,7 +155,14 @@ def write_signatures():
             scope.doc = EncodedString(self._embed_signature(signature, scope.doc))
         return node
 
+    def visit_property(self, node):
+        if node.entry.doc is None and self.class_name:
+            doc = comments(node.pos[0].filename, self.class_name).get(node.name)
+            node.entry.doc = EncodedString(doc) if doc else None
+        return node
+
     EmbedSignature._fmt_expr = write_value
+    EmbedSignature.visit_PropertyNode = visit_property
     EmbedSignature.visit_DefNode = visit_function
 
 

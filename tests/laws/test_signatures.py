@@ -1,13 +1,20 @@
-"""Compiled methods tell their signatures, as the uncompiled ones do."""
+"""What `help` and `inspect.signature` show of compiled code, as of the sources."""
 
+import copy
+import dataclasses
+import inspect
 import json
+import pickle
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mbuf import compiled
+from mbuf import Vm, compiled
+from mbuf.net.port.port import PortStat
+from mbuf.uma.stat import ZoneStat
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -73,3 +80,22 @@ def test_compiled_signatures_are_those_of_the_sources() -> None:
     assert len(made) > 300
     # What Python code can't see, since it is a function of C, is left out.
     assert {name: made[name] for name in made} == {name: written.get(name) for name in made}
+
+
+@pytest.mark.parametrize(
+    ("cls", "field", "text"),
+    [
+        (ZoneStat, "used", "Items handed out"),
+        (PortStat, "denied", "because the pool refused"),
+        pytest.param(Vm, "lowmem", "VM_LOW_PAGES", marks=pytest.mark.skipif(not compiled(), reason="instance fields")),
+    ],
+)
+def test_help_shows_the_comments_of_fields(cls: type, field: str, text: str) -> None:
+    assert text in (inspect.getdoc(getattr(cls, field)) or "")
+    assert text in pydoc.plain(pydoc.render_doc(cls))
+
+
+def test_a_class_with_documented_fields_is_as_before() -> None:
+    stat = PortStat(denied=3)
+    assert pickle.loads(pickle.dumps(stat)) == stat == copy.copy(stat)
+    assert list(PortStat.__slots__) == [field.name for field in dataclasses.fields(PortStat)]

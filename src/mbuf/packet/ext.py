@@ -51,6 +51,7 @@ else:
 from dataclasses import dataclass, field
 
 from mbuf.const import EXT_PACKET
+from mbuf.fielddocs import documented
 from mbuf.kinds import CLUSTERS
 from mbuf.uma.item import Item, MbufItem
 
@@ -70,6 +71,7 @@ if not cython.compiled:
         return storage.users == 1 and storage.type == EXT_PACKET and storage.exports == 0 and storage.owner is None
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class Ext:
     """The external storage of an mbuf, as it was when `m.ext` was read. See struct m_ext in mbuf(9)."""

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 from mbuf.const import PAGE_SIZE
 from mbuf.errors import Inval
+from mbuf.fielddocs import documented
 from mbuf.kinds import CLUSTERS, KINDS, MBUF, Kind
 from mbuf.pool.suggest import unknown
 
@@ -153,6 +154,7 @@ def least_mbufs(clusters: Iterable[int]) -> int:
     return sum(clusters)
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits planned when a pool is made, as tunable_mbinit computes them. A limit of 0 or less means no limit.
