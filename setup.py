@@ -5,7 +5,10 @@ the C compiler: "-O2 -DMBUF_HOOKS=1" makes the build for tests/hostile.
 A failed build fails; it never falls back.
 """
 
+import ast
+import importlib
 import os
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -152,9 +155,58 @@ MADE = "build/cython"
 
 
 def outdated():
-    """True when a declaration is newer than what was made of any: the compiler doesn't find all that depends on it."""
+    """True when a declaration or this file is newer than what was made: the compiler doesn't look at those."""
     made = [path.stat().st_mtime for path in Path(MADE).rglob("*.c")]
-    return bool(made) and max(path.stat().st_mtime for path in Path("src").rglob("*.pxd")) > min(made)
+    read = [path.stat().st_mtime for path in [Path(__file__), *Path("src").rglob("*.pxd")]]
+    return bool(made) and max(read) > min(made)
+
+
+def write_signatures():
+    """Make the compiler write signatures that `inspect.signature` and `help` can read.
+
+    They read only literals, so a default has its value there, or `...` if that is no literal. The value comes from
+    the same module, uncompiled. A class has the signature of its `__init__`, and a field that Python code can read has
+    the `#:` comment before it in the source.
+    """
+    from Cython.Compiler.AutoDocTransforms import EmbedSignature
+    from Cython.Compiler.StringEncoding import EncodedString
+
+    sys.path.insert(0, "src")
+    from mbuf.fielddocs import comments
+
+    write, visit = EmbedSignature._fmt_expr, EmbedSignature.visit_DefNode
+
+    def write_value(self, node):
+        path = Path(node.pos[0].filename).resolve().relative_to(Path("src").resolve())
+        module = ".".join(path.with_suffix("").parts)
+        value = repr(eval(write(self, node), vars(importlib.import_module(module))))
+        try:
+            ast.literal_eval(value)
+        except (SyntaxError, ValueError):
+            return "..."
+        return value
+
+    def visit_function(self, node):
+        doc = node.entry.doc
+        visit(self, node)
+        if hasattr(self.class_node, "entry") and node.name == "__init__" and node.entry.doc != doc:
+            scope = self.class_node.entry.type.scope
+            arguments = node.entry.doc.split("\n--\n")[0].partition("$self")[2].removeprefix(", ")
+            signature = f"{self.class_name}({arguments}"
+            scope.doc = EncodedString(self._embed_signature(signature, scope.doc))
+        return node
+
+    def visit_property(self, node):
+        # The compiler's own classes are in no file.
+        path = node.pos[0].filename
+        if node.entry.doc is None and self.class_name and path:
+            doc = comments(path, self.class_name).get(node.name)
+            node.entry.doc = EncodedString(doc) if doc else None
+        return node
+
+    EmbedSignature._fmt_expr = write_value
+    EmbedSignature.visit_PropertyNode = visit_property
+    EmbedSignature.visit_DefNode = visit_function
 
 
 def extension(name, suffix=".py"):
@@ -176,6 +228,7 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
+    write_signatures()
     return cythonize(
         [*map(extension, COMPILED), extension(SHARED, ".c")],
         build_dir=MADE,
@@ -187,6 +240,8 @@ def extensions():
             "annotation_typing": False,
             "auto_pickle": False,
             "binding": False,
+            "embedsignature": True,
+            "embedsignature.format": "clinic",
         },
     )
 

@@ -23,6 +23,7 @@ from typing import Any
 import h11
 
 from mbuf.errors import MbufError, NoBufs, NoMemory
+from mbuf.fielddocs import documented
 from mbuf.http.connection import Connection
 from mbuf.http.docroot import DocRoot
 from mbuf.http.response import Response, respond, status_response
@@ -45,6 +46,7 @@ _RETRY_DELAY = 0.05
 _TRANSIENT = frozenset({errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+@documented
 @dataclass(slots=True)
 class AccessLogEntry:
     """One request, and what became of it."""
@@ -64,6 +66,7 @@ class AccessLogEntry:
     error: str = ""
 
 
+@documented
 @dataclass(slots=True)
 class Totals:
     """The counters of a server: `server.totals`."""

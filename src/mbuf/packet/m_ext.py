@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mbuf.fielddocs import documented
 
+
+@documented
 @dataclass(frozen=True, slots=True)
 class Ext:
     """The external storage of an mbuf, as it was when `m.ext` was read. See struct m_ext in mbuf(9)."""

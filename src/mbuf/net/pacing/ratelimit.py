@@ -7,6 +7,7 @@ from typing import Any
 
 from mbuf.const import IF_SND_TAG_TYPE_RATE_LIMIT
 from mbuf.errors import Inval
+from mbuf.fielddocs import documented
 from mbuf.net.pacing.tokenbucket import TokenBucket
 from mbuf.net.pacing.txqueue import TxQueue
 from mbuf.packet.sndtag import SndTag, SndTags
@@ -15,6 +16,7 @@ from mbuf.packet.sndtag import SndTag, SndTags
 _MAX_RATE = (1 << 64) - 2
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """Parameters for a tag that limits its packets to a rate. See if_snd_tag_alloc_rate_limit.
@@ -41,6 +43,7 @@ class Unlimited:
     """Parameters for a tag without a limit. See if_snd_tag_alloc_rate_limit."""
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class RateState:
     """The state of a tag, from `tag.query()`. See if_snd_tag_rate_limit_params."""

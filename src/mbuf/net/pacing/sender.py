@@ -32,6 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mbuf.errors import Freed, MbufError
+from mbuf.fielddocs import documented
 from mbuf.net.pacing.inflight import InFlight, is_transient, without_traceback
 from mbuf.net.pacing.txqueue import TxQueues
 
@@ -39,6 +40,7 @@ from mbuf.net.pacing.txqueue import TxQueues
 _RETRY_DELAY = 1_000_000
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class PaceStat:
     """The counters of a paced socket."""

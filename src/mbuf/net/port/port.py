@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mbuf.fielddocs import documented
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 NO_FEATURES: Mapping[str, str] = MappingProxyType({})
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class PortStat:
     """The counters of a port, from `port.stat()`. Each counts from 0 since the port was made."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbuf.fielddocs import documented
 
+
+@documented
 @dataclass(frozen=True, slots=True)
 class RelayStat:
     """The counters of a relay at one moment, from `relay.stat()`."""

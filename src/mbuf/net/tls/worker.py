@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from mbuf.errors import Freed
+from mbuf.fielddocs import documented
 from mbuf.vm.lock import Lock
 
 
@@ -33,7 +34,8 @@ class Destroyable(Protocol):
 Request = tuple[Destroyable, Any]
 
 
-@dataclass(frozen=True)
+@documented
+@dataclass(frozen=True, slots=True)
 class KtlsStat:
     """The counters of a worker."""
 
