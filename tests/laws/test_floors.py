@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[2] / "src"
 
 # From the ground up; "" is the package itself, the names that a user may rely on.
 FLOORS = (
-    ("const", "errors", "kinds", "shadow"),
+    ("const", "errors", "fielddocs", "kinds", "shadow"),
     ("vm",),
     ("uma",),
     ("packet",),
@@ -45,7 +45,7 @@ FORBIDDEN = (
     ("net", "uma", "ask the pool, which is the only one to read a zone"),
     ("net", "stats", "let the caller bring the two together"),
 )
-READ_BY_STATS = ("const", "errors", "kinds", "stats", "uma.stat", "pool.stat")
+READ_BY_STATS = ("const", "errors", "fielddocs", "kinds", "stats", "uma.stat", "pool.stat")
 
 POINTERS = (
     "vm/arena.*",

@@ -10,7 +10,6 @@ changes, so a producer isn't paused and resumed for each piece. What is counted 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +74,9 @@ class Watermarks:
 
     async def drained(self) -> None:
         """Wait until the buffer isn't full. Call this in a task of asyncio."""
+        # Imported here: a program without an event loop does not need asyncio.
+        import asyncio
+
         while self.full:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)

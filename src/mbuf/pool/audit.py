@@ -21,6 +21,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Corrupt, MbufError
+from mbuf.fielddocs import documented
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import Tag
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MAX_STEPS = 20_000
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class ZoneAudit:
     """Where the items of a zone are."""
@@ -54,6 +56,7 @@ class ZoneAudit:
     waiting: int
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class PoolAudit:
     """What an audit finds in a pool whose records agree."""

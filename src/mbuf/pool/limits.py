@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
@@ -156,8 +155,7 @@ def least_mbufs(clusters: Iterable[int]) -> int:
     return sum(clusters)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The limits planned when a pool is made, as tunable_mbinit computes them. A limit of 0 or less means no limit.
 
     Each limit is an attribute by the name of the kernel's variable: `nmbufs`, `nmbclusters`, `nmbjumbop`, ...

@@ -25,7 +25,6 @@ allocated all it needs, that the reserve is the one it began with; only then it 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import sub
@@ -52,8 +51,6 @@ from mbuf.vm.ints import INT_MAX, clip
 
 if not cython.compiled:
     from mbuf.vm.commit import check_latch, run_releases
-
-_log = logging.getLogger("mbuf")
 
 
 class Reserve:
@@ -193,7 +190,7 @@ class Reserve:
         if self._stock is None:
             raise Inval("reserve: nothing was set aside: call reinit first")
         self._idle("start")
-        _log.info("debugnet: overwriting mbuf zone pointers")
+        _log("debugnet: overwriting mbuf zone pointers")
         stock, own = self._stock, self._allocator.zones
         if stock is None or stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -222,7 +219,7 @@ class Reserve:
         check_latch()
         if not self.started:
             raise Inval("reserve: it is not in force: call start first")
-        _log.info("debugnet: restoring mbuf zone pointers")
+        _log("debugnet: restoring mbuf zone pointers")
         stock, own = self._stock, self._own
         if stock is None or not stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -290,3 +287,10 @@ def _free(zones: tuple[Zone, Zone], fresh: list[list[Any]]) -> None:
 def _origins(stock: Stock, own: Zones) -> tuple[tuple[Zone, Queue], ...]:
     """Each queue, and the zone that its items go back to."""
     return (own.mbuf, stock.mbufs), (own.of_size(stock.clsize), stock.clusters)
+
+
+def _log(message: str) -> None:
+    # Imported here: few programs use the reserve.
+    import logging
+
+    logging.getLogger("mbuf").info(message)

@@ -38,7 +38,6 @@ next waiter.
 
 from __future__ import annotations
 
-import logging
 from operator import index
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,8 +60,6 @@ if not cython.compiled:
 
 #: Least seconds between two warnings of a zone by default. See zone_warnings in uma_core.c.
 WARNING_INTERVAL = 300.0
-
-_log = logging.getLogger("mbuf")
 
 _Got = TypeVar("_Got")
 
@@ -361,7 +358,10 @@ class Limit:
             self.suppressed += 1
             return
         self._warned = now
-        _log.warning("[zone: %s] %s limit reached", self.name, self.sysctl)
+        # Imported here: a program that never is at a limit does not need it.
+        import logging
+
+        logging.getLogger("mbuf").warning("[zone: %s] %s limit reached", self.name, self.sysctl)
 
     def contradiction(self, items: int) -> str:
         """The first contradiction, or "". `items` are handed out, cached or adopted."""

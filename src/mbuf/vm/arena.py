@@ -6,7 +6,6 @@ An `Arena` is a large anonymous mapping; a `Run` is some contiguous pages of it.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from typing import TYPE_CHECKING, Any
 
@@ -83,4 +82,6 @@ class Run:
 
     def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
         """Uncompiled, some of the bytes."""
+        import ctypes
+
         return (ctypes.c_ubyte * size).from_buffer(self.arena.map, self.offset + start)

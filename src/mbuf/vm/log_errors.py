@@ -5,10 +5,7 @@ The caller goes on after an `Exception`. Others (KeyboardInterrupt, SystemExit) 
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
-
-_log = logging.getLogger("mbuf")
 
 
 class LogErrors:
@@ -27,6 +24,9 @@ class LogErrors:
     def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, Exception):
             return False
+        # Imported here: most programs never come here.
+        import logging
+
         self.failed = True
-        _log.error(f"{self._what} failed", *self._args, exc_info=error)
+        logging.getLogger("mbuf").error(f"{self._what} failed", *self._args, exc_info=error)
         return True

@@ -7,7 +7,6 @@ Each memory counts its views. Nothing here interprets the bytes.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import sys
 import weakref
@@ -24,6 +23,8 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    import ctypes
+
     from mbuf.vm.commit import enter_commit, leave_commit, release_later, run_releases_unraisable
 
 if cython.compiled:

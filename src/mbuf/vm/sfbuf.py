@@ -7,7 +7,6 @@ Mapping a page isn't, nor is dropping a window, which may drop its file. Never r
 
 from __future__ import annotations
 
-import ctypes
 import mmap as system
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,8 @@ class Mapping:
 
     def raw(self, start: int, size: int) -> Any:
         """Some of the bytes."""
+        import ctypes
+
         return (ctypes.c_ubyte * size).from_buffer(self.map, start)
 
 
