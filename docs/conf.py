@@ -2,14 +2,13 @@
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs" / "extensions")]
 
 project = "mbuf"
-version = release = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+version = release = re.findall(r'^__version__ = "(.*)"', (ROOT / "src/mbuf/__init__.py").read_text("utf-8"), re.M)[0]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "reference", "links", "commands", "seedmap"]
 exclude_patterns = ["extensions"]
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from mbuf.fielddocs import comments
+
 DOCS = Path(__file__).parents[1]
 PAGES = DOCS / "reference"
 
@@ -31,9 +33,6 @@ PROTOCOLS = (
 #: The objects that a page lists are the indented lines after this directive.
 _OBJECTS = re.compile(r"^\.\. objects::\n\n((?:   \S+\n)+)", re.MULTILINE)
 _GROUPS = re.compile(r"^\.\. verbs:: (.+)$", re.MULTILINE)
-
-_FIELD = re.compile(r" +(?:self\.)?(?P<name>\w+)(?:: (?P<type>[^=#]+?))?(?: = .*| *)")
-_COMMENT = re.compile(r" *#: ?(.*)")
 
 
 class Field(NamedTuple):
@@ -114,20 +113,21 @@ def members(cls: type) -> list[str]:
         if each["of"] == cls.__name__ and "names" in each:
             return list(each["names"])
     names = list(fields(cls))
+    inherited = _inherited(cls)
     for owner in _owners(cls):
         internal = _c_only(owner)
         for name, thing in vars(owner).items():
-            described = isinstance(thing, property) or callable(getattr(owner, name))
-            shown = not name.startswith("_") or (name in PROTOCOLS and thing.__doc__)
-            if described and shown and name not in internal and not inspect.isclass(thing) and not _repeats(cls, name):
+            member = isinstance(thing, property) or (callable(getattr(owner, name)) and not inspect.isclass(thing))
+            described = bool(thing.__doc__)
+            shown = described and name in PROTOCOLS if name.startswith("_") else described or name not in inherited
+            if member and shown and name not in internal:
                 names.append(name)
     return list(dict.fromkeys(names))
 
 
-def _repeats(cls: type, name: str) -> bool:
-    """True for a method without a docstring that overrides one on the page of a base class."""
-    described = (base for base in cls.__mro__ if getattr(vars(base).get(name), "__doc__", None))
-    return next(described, cls) in classes() - {cls}
+def _inherited(cls: type) -> set[str]:
+    """The members of the base classes that have an entry on a page."""
+    return {name for base in cls.__mro__[1:] if base in classes() for name in dir(base)}
 
 
 def _owners(cls: type) -> list[type]:
@@ -150,13 +150,21 @@ def classes() -> frozenset[type]:
 
 def fields(cls: type) -> dict[str, Field]:
     """The public attributes of a class that aren't properties, with their comments."""
-    commented: dict[str, Field] = {}
+    texts: dict[str, str] = {}
+    types: dict[str, str] = {}
     for base in _owners(cls):
-        commented.update(comments(base))
+        texts.update(comments(sys.modules[base.__module__].__file__ or "", base.__name__))
+        types.update({name: _written(kind) for name, kind in inspect.get_annotations(base).items()})
     names = getattr(cls, "__dataclass_fields__", None) or getattr(cls, "_fields", None)
     if names is None:
-        names = [name for base in _owners(cls) for name in _attributes(base)]
-    return {name: commented.get(name, Field("", "")) for name in names if not name.startswith("_")}
+        inherited = _inherited(cls) - texts.keys()
+        names = [name for base in _owners(cls) for name in _attributes(base) if name not in inherited]
+    return {name: Field(types.get(name, ""), texts.get(name, "")) for name in names if not name.startswith("_")}
+
+
+def _written(kind: Any) -> str:
+    """A type as it is written in the source, where it may be a text or a class."""
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _attributes(cls: type) -> list[str]:
@@ -195,25 +203,6 @@ def _declared(cls: type) -> str | None:
 def _c_only(cls: type) -> set[str]:
     """The methods that only C code can call: those declared with cdef."""
     return set(re.findall(r"^    cdef [^(\n]*?(\w+)\(", _declared(cls) or "", re.MULTILINE))
-
-
-@cache
-def comments(cls: type) -> dict[str, Field]:
-    """The comment (`#:`) above each field of a class, and its type. Fields on consecutive lines share a comment."""
-    found: dict[str, Field] = {}
-    text: list[str] = []
-    above = False
-    for line in inspect.getsource(cls).splitlines():
-        if comment := _COMMENT.fullmatch(line):
-            text = [*text, comment[1]] if above else [comment[1]]
-            above = True
-            continue
-        above = False
-        if (field := _FIELD.fullmatch(line)) and text:
-            found.setdefault(field["name"], Field(field["type"] or "", " ".join(text)))
-        else:
-            text = []
-    return found
 
 
 def undocumented() -> Iterator[str]:

@@ -53,8 +53,9 @@ class AccessLogEntry:
 
     #: The client's host; - for a Unix socket.
     peer: str
-    #: The request's method and target; - if the request isn't valid.
+    #: The request's method; - if the request isn't valid.
     method: str
+    #: The request's target; - if the request isn't valid.
     target: str
     #: The response's status code.
     status: int
@@ -105,6 +106,7 @@ class FileServer:
         on_request: Callable[[AccessLogEntry], object] | None = None,
     ) -> None:
         self.pool = pool
+        #: The counters.
         self.totals = Totals()
         self._docroot = DocRoot(root)
         self._timeout = timeout

@@ -28,14 +28,15 @@ _SCHEMES = (("udp://", socket.SOCK_DGRAM), ("tcp://", socket.SOCK_STREAM))
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address to listen at or to connect to. Get one from `parse` or `parse_host_port`.
+    """An address to listen at or to connect to. Get one from `parse` or `parse_host_port`."""
 
-    `text` is how it was written, and begins each error message. `sockaddr` is what the socket calls take.
-    """
-
+    #: The address as it was written, with which each error message begins.
     text: str
+    #: AF_INET, AF_INET6 or AF_UNIX.
     family: socket.AddressFamily
+    #: SOCK_STREAM or SOCK_DGRAM.
     type: socket.SocketKind
+    #: The address as the calls of a socket take it.
     sockaddr: Any
 
     @property

@@ -23,7 +23,9 @@ class Ext:
     embedded: bool
     #: A number that no other storage in use has. Mbufs that share storage have the same.
     id: int
-    #: The object given to `extadd`, None for other storage, and the two arguments given with it.
+    #: The object given to `extadd`; None for other storage.
     obj: Any = field(default=None, repr=False)
+    #: The first argument given with it, for the free routine.
     arg1: Any = field(default=None, repr=False)
+    #: The second one.
     arg2: Any = field(default=None, repr=False)

@@ -63,6 +63,7 @@ class Capture:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        #: The path, as given.
         self.path = os.fspath(path)
         #: Bytes of the file; 0 if unknown.
         self.size = 0

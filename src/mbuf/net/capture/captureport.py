@@ -40,6 +40,7 @@ class CapturePort(BasePort):
     def __init__(self, pool: Pool, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self._pool = pool
+        #: The capture that is read.
         self.capture = Capture(path)
         self._packets: Iterator[Packet] = iter(self.capture)
         self._next: Packet | None = None

@@ -63,10 +63,12 @@ class TunPort(BasePort):
         #: Clusters that are posted for the next packet, and views of them; None where there are none.
         self._posted: list[Any] = []
         self._views: list[Any] = []
+        #: Bytes of the longest packet that is received whole.
         self.room = 0
         self._fd = _open()
         try:
             attached = _attach(self._fd, encoded, tap)
+            #: The interface.
             self.interface = Interface(os.fsdecode(attached))
             self._set_room(mtu(attached) + LINK_HEADER)
         except BaseException:

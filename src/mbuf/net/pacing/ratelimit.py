@@ -52,8 +52,9 @@ class RateState:
     max_rate: int
     #: The number of packets that wait to be sent.
     queue_level: int
-    #: The number of packets sent, and their bytes.
+    #: The number of packets sent.
     sent: int
+    #: Bytes of those packets.
     bytes: int
 
 

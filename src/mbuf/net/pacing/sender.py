@@ -45,8 +45,9 @@ _RETRY_DELAY = 1_000_000
 class PaceStat:
     """The counters of a paced socket."""
 
-    #: The number of packets sent, and their bytes.
+    #: The number of packets sent.
     sent: int
+    #: Bytes of those packets.
     bytes: int
     #: The number of packets freed without being sent, because of an error, or because the socket was closed.
     drops: int

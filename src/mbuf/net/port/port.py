@@ -27,11 +27,13 @@ NO_FEATURES: Mapping[str, str] = MappingProxyType({})
 class PortStat:
     """The counters of a port, from `port.stat()`. Each counts from 0 since the port was made."""
 
-    #: Packets that `pull` returned, or has ready, and their bytes.
+    #: Packets that `pull` returned, or has ready.
     packets_in: int = 0
+    #: Bytes of those packets.
     bytes_in: int = 0
-    #: Packets that `push` sent, and their bytes.
+    #: Packets that `push` sent.
     packets_out: int = 0
+    #: Bytes of those packets.
     bytes_out: int = 0
     #: Received packets that were lost because the pool refused the mbufs for them.
     denied: int = 0
@@ -45,8 +47,9 @@ class PortStat:
     errors: int = 0
     #: Errors that the system returned for a receive, such as ECONNREFUSED after an earlier send.
     faults: int = 0
-    #: System calls that received or sent packets, or tried to.
+    #: System calls that received packets, or tried to.
     calls_in: int = 0
+    #: System calls that sent packets, or tried to.
     calls_out: int = 0
 
 

@@ -57,10 +57,13 @@ class StreamRelay:
         max_clients: int,
         timeout: float = 15.0,
     ) -> None:
+        #: The pool that all mbufs come from.
         self.pool = pool
+        #: The address that each client is connected to.
         self.dest = dest
-        #: See `RelayStat`; here `failed` includes the aborted ones.
+        #: See `RelayStat.refused`.
         self.refused = 0
+        #: See `RelayStat.failed`; this includes the aborted connections.
         self.failed = 0
         self._listener = listener
         self._max_clients = max_clients
@@ -71,6 +74,7 @@ class StreamRelay:
         self._bytes = 0
         self._accepting = False
         self._loop = asyncio.get_running_loop()
+        #: Divides the memory between the connections.
         self.quota = Quota(memory, timeout, self._loop.call_later, self._loop.time)
         self._start_accepting()
 

@@ -84,7 +84,9 @@ class UdpRelay:
             raise Inval(f"max_clients {max_clients}: give 1 or more")
         if not idle_timeout > 0:
             raise Inval(f"idle_timeout {idle_timeout}: give more than 0 seconds")
+        #: The pool that all mbufs come from.
         self.pool = pool
+        #: The address that datagrams are sent to.
         self.dest = dest
         self._max_clients = max_clients
         self._idle_timeout = idle_timeout

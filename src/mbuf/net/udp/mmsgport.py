@@ -30,6 +30,7 @@ class MmsgPort(Port):
     _features: Mapping[str, str]
 
     def __init__(self, sock: socket.socket) -> None:
+        #: The socket.
         self.sock = sock
         self._closed = False
         #: The options that were turned on, and their values before: level, option, value.

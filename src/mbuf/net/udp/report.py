@@ -67,10 +67,13 @@ def send(pool: Pool, text: str, sock: socket.socket, address: Any = None) -> int
 
 
 class Received(NamedTuple):
-    """A report, from the address `sender`. `missing` is how many of its parts have not arrived."""
+    """A report."""
 
+    #: The address that it came from.
     sender: Any
+    #: The text, with a line in place of each missing part.
     text: str
+    #: How many of its parts have not arrived.
     missing: int
 
 
@@ -106,8 +109,9 @@ class Collector:
         self._sock = sock
         self._clock = clock
         self._partial: OrderedDict[tuple[Any, int], _Report] = OrderedDict()
-        #: Datagrams that are no part of a report, and datagrams for which the pool had no mbuf.
+        #: Datagrams that are no part of a report.
         self.invalid = 0
+        #: Datagrams for which the pool had no mbuf.
         self.dropped = 0
 
     def receive(self) -> list[Received]:

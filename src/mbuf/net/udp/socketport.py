@@ -34,6 +34,7 @@ class SocketPort(BasePort):
         if sock.type != socket.SOCK_DGRAM:
             raise Inval(f"SocketPort: give a datagram socket, not {sock!r}")
         self._pool = pool
+        #: The socket.
         self.sock = sock
         self.size = check_size(size, DATAGRAM_MAX, "datagram")
         #: The chain that is posted for the next datagram.
