@@ -34,7 +34,9 @@ class Command(Described):
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
-        command = main.commands[name]
+        command = main.get_command(click.Context(main), name)
+        if command is None:
+            raise self.error(f"mbuf has no command {name}")
         context = click.Context(command, info_name=f"mbuf {name}", **main.context_settings)
         usage = command.get_usage(context).removeprefix("Usage: ")
         lines = [".. code-block:: text", "", f"   {' '.join(usage.split())}", "", f".. program:: mbuf {name}", ""]
