@@ -98,6 +98,7 @@ COMPILED = [
     "mbuf.net.udp.sender",
     "mbuf.net.capture.pcap",
     "mbuf.cli.replay.rxring",
+    "mbuf.net.port.rules",
     "mbuf.net.stream.read_sizer",
     "mbuf.cli.replay.clock",
     "mbuf.cli.replay.consumer",

@@ -234,7 +234,7 @@ def test_reports(pool: Pool) -> None:
             assert pool.out == 0
 
         feed(REPORTS, read, ())
-        collector.rest()
+        collector.flush()
 
 
 def test_numbers_and_names() -> None:

@@ -45,10 +45,10 @@ def collect(address: str, count: int | None, seconds: float | None) -> None:
             told += 1
             if told == count:
                 break
-        for report in collector.rest():
+        for report in collector.flush():
             show(report)
             told += 1
-        click.echo(f"{told} reports, {collector.strange} strange datagrams, {collector.dropped} dropped", err=True)
+        click.echo(f"{told} reports, {collector.invalid} strange datagrams, {collector.dropped} dropped", err=True)
 
 
 def incoming(
@@ -63,7 +63,7 @@ def incoming(
             return
         if ready:
             yield from collector.receive()
-        yield from collector.late()
+        yield from collector.expire()
 
 
 def show(report: Received) -> None:

@@ -106,42 +106,42 @@ def test_parts_may_come_in_any_order_twice_or_not_at_all(pair: Pair, pool: Pool)
     for part in (parts[2], parts[0], parts[0]):
         ours.send(part)
         assert collector.receive() == []
-    assert collector.late() == []
+    assert collector.expire() == []
     now = 5.0
-    (received,) = collector.late()
+    (received,) = collector.expire()
     assert (received.missing, received.text) == (1, "a" * 1432 + "\n[a part is missing]\n" + "c")
     for part in parts[::-1]:
         ours.send(part)
     assert [r.missing for r in collected(collector, 3)] == [0]
-    assert collector.rest() == []
+    assert collector.flush() == []
 
 
 def test_what_is_no_part_of_a_report_is_counted(pair: Pair, pool: Pool) -> None:
     ours, theirs = pair
     collector = Collector(pool, theirs)
     head = report.MAGIC + bytes(8)
-    strange = [b"", b"mbuf", bytes(2000), head + b"\0\1\0\1", head + b"\0\0\0\0", head + b"\0\0\0\x41"]
-    strange += [report.MAGIC[:-1] + b"\2" + bytes(8) + b"\0\0\0\1"]
-    for datagram in strange:
+    invalid = [b"", b"mbuf", bytes(2000), head + b"\0\1\0\1", head + b"\0\0\0\0", head + b"\0\0\0\x41"]
+    invalid += [report.MAGIC[:-1] + b"\2" + bytes(8) + b"\0\0\0\1"]
+    for datagram in invalid:
         ours.send(datagram)
         assert collector.receive() == []
-    assert collector.strange == len(strange)
+    assert collector.invalid == len(invalid)
     # The same report in a different number of parts.
     ours.send(head + b"\0\0\0\2")
     ours.send(head + b"\0\0\0\3")
-    assert (collected(collector, 2), collector.strange) == ([], len(strange) + 1)
-    assert [r.missing for r in collector.rest()] == [1]
+    assert (collected(collector, 2), collector.invalid) == ([], len(invalid) + 1)
+    assert [r.missing for r in collector.flush()] == [1]
 
 
 def test_a_flood_of_beginnings_holds_no_more_than_some(pair: Pair, pool: Pool) -> None:
     ours, theirs = pair
     collector = Collector(pool, theirs)
     told = []
-    for number in range(report.REPORTS + 10):
+    for number in range(report.REPORTS_MAX + 10):
         ours.send(report.MAGIC + number.to_bytes(8, "big") + b"\0\0\0\2" + bytes([65 + number % 26]))
         told += collector.receive()
     assert [(r.missing, r.text[0]) for r in told] == [(1, chr(65 + n)) for n in range(10)]
-    assert len(collector.rest()) == report.REPORTS
+    assert len(collector.flush()) == report.REPORTS_MAX
 
 
 def test_a_collector_without_memory_goes_on(pair: Pair, pool: Pool, few: Few) -> None:

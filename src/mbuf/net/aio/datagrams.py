@@ -134,7 +134,7 @@ class Datagrams:
         more = len(packets) == self._want
         self._want = min(2 * self._want, self._batch) if more else max(self._want // 2, 1)
         if not more or self._want <= FEW:
-            self.port.rest()
+            self.port.release_buffers()
         if packets:
             self._received(packets)
             return True

@@ -46,18 +46,18 @@ class CapturePort(BasePort):
         self.ended = False
 
     def pull(self, n: int) -> list[Mbuf]:
-        most = self.wanted(n)
+        most = self._begin_pull(n)
         packets: list[Mbuf] = []
         try:
             while len(packets) < most and self._read():
                 packets.append(self._take())
         except (NoBufs, NoMemory):
-            self.note(short=1)
+            self._count(short=1)
         except (CaptureError, OSError) as error:
             self._error = error
         if self._error is not None and not packets:
             raise self._error
-        return self.came(packets)
+        return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
         raise NotSupported("push: a capture that is read takes no packets: push them to a CaptureWriter")
@@ -112,7 +112,7 @@ class CaptureWriter(BasePort):
         raise NotSupported("pull: a capture that is written gives no packets: pull them from a CapturePort")
 
     def push(self, packets: list[Mbuf]) -> int:
-        offered = self.offered(packets)
+        offered = self._begin_push(packets)
         done = 0
         pieces: list[memoryview] = []
         try:
@@ -129,7 +129,7 @@ class CaptureWriter(BasePort):
             pieces.clear()
             gone = packets[:done]
             del packets[:done]
-            self.note(packets_out=done, bytes_out=sum(map(len, gone)))
+            self._count(packets_out=done, bytes_out=sum(map(len, gone)))
             for m in gone:
                 m.freem()
         return done
@@ -153,7 +153,7 @@ class CaptureWriter(BasePort):
 
     def _write(self, pieces: list[memoryview]) -> None:
         """Write pieces, all of them or none."""
-        self.note(calls_out=1)
+        self._count(calls_out=1)
         total = sum(map(len, pieces))
         try:
             done = os.writev(self._fd, pieces) if total else 0

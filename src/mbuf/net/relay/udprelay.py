@@ -116,7 +116,7 @@ class UdpRelay:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, option, ROOM)
-        return UdpPort(self.pool, sock, armed=min(ARMED, self.pool.vm.realmem // PART))
+        return UdpPort(self.pool, sock, posted=min(ARMED, self.pool.vm.realmem // PART))
 
     def _arrived(self, packets: list[Mbuf]) -> None:
         """Packets of clients."""
