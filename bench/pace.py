@@ -41,7 +41,7 @@ def packets(pool: Pool, paced: PacedSocket, tag: RateTag, mark: int) -> list[Mbu
 
 
 def run(kind: str, ours: socket.socket, theirs: socket.socket, rates: tuple[int, ...]) -> None:
-    """Keep the lines full for some seconds, and print what arrived."""
+    """Keep the queues full for some seconds, and print what arrived."""
     ours.setblocking(False)
     command = [sys.executable, "-c", COUNTER, kind, str(theirs.fileno())]
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True) as counter:
@@ -51,15 +51,15 @@ def run(kind: str, ours: socket.socket, theirs: socket.socket, rates: tuple[int,
         with Pool(Vm(64 << 20)) as pool, PacedSocket(ours) as paced:
             tags = [pool.snd_tag_alloc(paced, RateLimit(rate)) for rate in rates]
             end = time.monotonic() + SECONDS
-            how = paced.how
+            pacing = paced.pacing
             while time.monotonic() < end:
                 for mark, tag in enumerate(tags, 1):
                     assert isinstance(tag, RateTag)
                     waiting = packets(pool, paced, tag, mark)
                     taken = paced.push(waiting)
                     pool.free_bulk(waiting[taken:])
-                paced.turn()
-            while paced.turn():
+                paced.flush_next()
+            while paced.flush_next():
                 pass
             # While all of it has a rate: what TCP still has would go at once.
             if kind == "udp":
@@ -73,7 +73,8 @@ def run(kind: str, ours: socket.socket, theirs: socket.socket, rates: tuple[int,
         first, last, count = seen[str(mark)]
         got = (count - SIZE) / (last - first)
         print(
-            f"{kind} by the {how:<8}asked {rate / 1e6:6.2f} MB/s  arrived {got / 1e6:6.2f} MB/s  ratio {got / rate:.3f}"
+            f"{kind} by the {pacing:<8}asked {rate / 1e6:6.2f} MB/s  arrived {got / 1e6:6.2f} MB/s"
+            f"  ratio {got / rate:.3f}"
         )
 
 

@@ -81,11 +81,18 @@ def test_an_address_may_be_of_ipv6() -> None:
     assert "[::1]:" in result.stderr
 
 
-@pytest.mark.parametrize("address", ["", "localhost", ":5140", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "1:²"])
-def test_an_address_that_is_none_is_refused_in_one_line(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("", "give HOST:PORT, or [HOST]:PORT if the host is an IPv6 address"),
+        ("udp://127.0.0.1:5140", "give HOST:PORT, or [HOST]:PORT if the host is an IPv6 address"),
+        ("127.0.0.1:x", "give a port from 0 to 65535"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_in_one_line(address: str, advice: str) -> None:
     result = CliRunner().invoke(main, ["collect", address])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"mbuf: {address}: give HOST:PORT, as in 127.0.0.1:5140 or [::1]:5140\n"
+    assert result.stderr == f"mbuf: {address}: {advice}\n"
 
 
 @pytest.mark.parametrize("address", ["203.0.113.7:5140", "a..b:1"])

@@ -257,11 +257,11 @@ def test_a_fault_in_a_capture_is_told_and_ends_with_1(capture: Capturing) -> Non
     bad = capture(0, 1, 2, name="bad.pcap", tail=b"\0" * 15)
     result = mbuf("replay", bad, SEGMENTS)
     assert result.exit_code == 1
-    assert result.stderr == f"mbuf: {bad}: offset 252: record is cut short: 15 of 16 bytes\n"
+    assert result.stderr == f"mbuf: {bad}: offset 252: record is truncated: 15 of 16 bytes\n"
     assert "packets     420 of " in result.stdout
     result = mbuf("replay", bad, "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["errors"] == [f"{bad}: offset 252: record is cut short: 15 of 16 bytes"]
+    assert json.loads(result.stdout)["errors"] == [f"{bad}: offset 252: record is truncated: 15 of 16 bytes"]
 
 
 def test_ctrl_c_reports_and_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:

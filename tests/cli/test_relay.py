@@ -217,9 +217,10 @@ def test_a_line_tells_what_was_done_since_the_last() -> None:
 
 
 def test_totals_tell_what_went_wrong_only_if_something_did() -> None:
-    stat = RelayStat(2, 9, 1, 3, 1, 0, refused=4, cut=5)
+    stat = RelayStat(2, 9, 1, 3, 1, 0, refused=4, aborted=5)
     assert totals(stat, "reads", 4096) == (
-        "9 bytes in 2 reads of 1 client, with 4.0 KiB at most; 1 denied, 3 dropped; 4 refused; 5 cut for want of memory"
+        "9 bytes in 2 reads of 1 client, with 4.0 KiB at most; 1 denied, 3 dropped; 4 refused; "
+        "5 aborted because others had no memory"
     )
 
 

@@ -52,7 +52,7 @@ def test_it_serves_until_a_signal_and_tells_totals(folder: Path, number: int) ->
         assert process.stdout.readline().startswith("127.0.0.1 GET /a.txt 200 29.5 KiB in 0.")
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        assert out.startswith("1 request by 1 client, 0 broken off; 29.5 KiB sent, with ")
+        assert out.startswith("1 request by 1 client, 0 failed; 29.5 KiB sent, with ")
         assert out.endswith(" 0 waits for mbufs; 0 mbufs left out\n")
         assert (process.returncode, err) == (0, "")
 
@@ -138,8 +138,8 @@ def test_it_serves_over_ipv6(folder: Path) -> None:
         (["www", "--patience", "0"], "--patience 0: give 0.1 to 86400"),
         (["www", "--clients", "0"], "--clients 0: give 1 to 1048576"),
         (["www", "--address", ""], "--address: give one, as 127.0.0.1, or 0.0.0.0 for everybody"),
-        (["www", "--address", "a\udcff"], "a\\xff port 8000: there can be no such host"),
-        (["www", "--address", "192.0.2.1"], "192.0.2.1 port 8000: Cannot assign requested address"),
+        (["www", "--address", "a\udcff"], "a\\xff:8000: this can't be the name of a host"),
+        (["www", "--address", "192.0.2.1"], "192.0.2.1:8000: Cannot assign requested address"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_code_2(

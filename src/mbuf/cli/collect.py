@@ -16,6 +16,8 @@ import click
 
 from mbuf.cli.format import plain
 from mbuf.cli.options import SECONDS, TIMES, Refused
+from mbuf.errors import Inval
+from mbuf.net.address import join_host_port, parse_host_port
 from mbuf.net.udp.report import Collector, Received
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
@@ -38,7 +40,7 @@ def collect(address: str, count: int | None, seconds: float | None) -> None:
     """
     with bound(address) as sock, Pool(Vm(MEMORY)) as pool, stopping() as stop:
         collector = Collector(pool, sock)
-        click.echo(f"collecting reports at {shown(sock.getsockname())}", err=True)
+        click.echo(f"collecting reports at {join_host_port(*sock.getsockname()[:2])}", err=True)
         told = 0
         for report in incoming(collector, sock, seconds, stop):
             show(report)
@@ -69,35 +71,20 @@ def incoming(
 def show(report: Received) -> None:
     """A report, under a line that says from whom. Anybody may have sent it: a terminal sees plain text."""
     lacks = f", {report.missing} parts missing" if report.missing else ""
-    click.echo(f"--- report from {shown(report.sender)}{lacks}")
+    click.echo(f"--- report from {join_host_port(*report.sender[:2])}{lacks}")
     for line in report.text.removesuffix("\n").split("\n"):
         click.echo("\t".join(map(plain, line.split("\t"))))
-
-
-def shown(address: tuple[object, ...]) -> str:
-    """HOST:PORT."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
 @contextmanager
 def bound(address: str) -> Iterator[socket.socket]:
     """A UDP socket at an address, or one line that says why not."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise Refused(f"{address}: give HOST:PORT, as in 127.0.0.1:5140 or [::1]:5140")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
-        sock = socket.socket(found[0], socket.SOCK_DGRAM)
-    except OSError as error:
-        raise Refused(f"{address}: {error.strerror or error}") from None
-    except UnicodeError:
-        raise Refused(f"{address}: there can be no such host") from None
+        sock = parse_host_port(address, socket.SOCK_DGRAM).listen()
+    except Inval as error:
+        raise Refused(str(error)) from None
     with sock:
-        try:
-            sock.bind(found[4])
-        except OSError as error:
-            raise Refused(f"{address}: {error.strerror or error}") from None
+        sock.setblocking(True)
         yield sock
 
 

@@ -19,7 +19,7 @@ from mbuf.cli.format import count, size
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.kinds import MBUF, OF_SIZE
-from mbuf.net.address import Address, parse
+from mbuf.net.address import Address, local_address, parse
 from mbuf.net.relay.stat import RelayStat
 from mbuf.net.relay.streamrelay import StreamRelay
 from mbuf.net.relay.udprelay import UdpRelay
@@ -62,7 +62,7 @@ def relay(way: RelayOptions, say: Callable[[str], object], tell: Callable[[str],
         with Pool(Vm(way.memory), limits(way.memory)) as pool:
             asyncio.run(_relay(way, listen, dest, sock, pool, say, tell))
     finally:
-        listen.unlisten(sock)
+        listen.close_listener(sock)
 
 
 def limits(memory: int) -> dict[str, int | str]:
@@ -110,7 +110,7 @@ async def _relay(
     else:
         one = UdpRelay(pool, sock, dest, way.clients, way.patience)
     with contextlib.closing(one):
-        say(f"relaying {listen.at(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
+        say(f"relaying {local_address(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
         pace = Pace(one.stat(), "packets" if not listen.stream else "reads")
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
@@ -161,6 +161,6 @@ def totals(stat: RelayStat, thing: str, most: int) -> str:
         f"{size(stat.bytes)} in {stat.packets} {thing} of {count(stat.clients, 'client')}, with {size(most)} at most",
         f"{stat.denied} denied, {stat.dropped} dropped",
     ]
-    ended = ((stat.refused, "refused"), (stat.broken, "broken off"), (stat.cut, "cut for want of memory"))
+    ended = ((stat.refused, "refused"), (stat.failed, "failed"), (stat.aborted, "aborted because others had no memory"))
     parts += [f"{number} {what}" for number, what in ended if number]
     return "; ".join(parts)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from mbuf.cli.format import count, size
 from mbuf.errors import Inval
-from mbuf.http.server import FileServer, Served
+from mbuf.http import AccessLogEntry, FileServer
+from mbuf.net.address import join_host_port, parse_host_port
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
 
@@ -35,49 +36,37 @@ class Service:
 
 def serve(service: Service, say: Callable[[str], object]) -> None:
     """Serve until SIGINT or SIGTERM. Raises `Inval`, before anything is served, if that can't be."""
-    address = service.address.removeprefix("[").removesuffix("]")
-    if not address:
+    if not service.address:
         raise Inval("--address: give one, as 127.0.0.1, or 0.0.0.0 for everybody")
-    try:
-        # Of a name with bytes that are no text, the socket would say that it is no text.
-        address.encode()
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.create_server((address, service.port), family=family, backlog=128)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise Inval(f"{service.address} port {service.port}: {why.partition(' (while')[0]}") from None
-    except UnicodeError:
-        raise Inval(f"{service.address} port {service.port}: there can be no such host") from None
+    listener = parse_host_port(join_host_port(service.address, service.port), socket.SOCK_STREAM).listen()
     with listener, Pool(Vm(service.memory)) as pool:
         asyncio.run(_serve(service, listener, pool, say))
 
 
 async def _serve(service: Service, listener: socket.socket, pool: Pool, say: Callable[[str], object]) -> None:
     """Serve, and tell the totals."""
-    tell = None if service.quiet else lambda served: say(_line(served))
+    tell = None if service.quiet else lambda entry: say(_line(entry))
     try:
         server = FileServer(pool, service.folder, service.patience, service.clients, tell)
     except OSError as error:
         raise Inval(f"{service.folder}: {error.strerror}") from None
-    listener.setblocking(False)
     with contextlib.closing(server):
         task = asyncio.create_task(server.serve(listener))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        say(f"serving {service.folder} at http://{host}:{port}/ with {size(service.memory)} for mbufs; Ctrl-C ends it")
+        where = join_host_port(*listener.getsockname()[:2])
+        say(f"serving {service.folder} at http://{where}/ with {size(service.memory)} for mbufs; Ctrl-C ends it")
         with contextlib.suppress(asyncio.CancelledError):
             await task
     totals = server.totals
     say(
-        f"{count(totals.requests, 'request')} by {count(totals.connections, 'client')}, {totals.broken} broken off; "
+        f"{count(totals.requests, 'request')} by {count(totals.connections, 'client')}, {totals.failed} failed; "
         f"{size(totals.bytes)} sent, with {count(totals.peak, 'mbuf')} at most; "
         f"{count(totals.waits, 'wait')} for mbufs; {count(pool.out, 'mbuf')} left out"
     )
 
 
-def _line(served: Served) -> str:
-    fault = f" ({served.fault})" if served.fault else ""
-    what = f"{served.method} {served.target}"
-    return f"{served.peer} {what} {served.status} {size(served.bytes)} in {served.seconds:.3f} s{fault}"
+def _line(entry: AccessLogEntry) -> str:
+    error = f" ({entry.error})" if entry.error else ""
+    what = f"{entry.method} {entry.target}"
+    return f"{entry.peer} {what} {entry.status} {size(entry.bytes)} in {entry.seconds:.3f} s{error}"

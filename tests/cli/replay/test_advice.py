@@ -8,7 +8,7 @@ from mbuf.cli.replay.advice import Raise, Verdict, judge
 from mbuf.cli.replay.clock import CaptureClock
 from mbuf.cli.replay.engine import Replay, Settings
 from mbuf.cli.replay.highwater import START, Moment
-from mbuf.net.capture.pcap import Listed
+from mbuf.net.capture.pcap import IterableRecords
 
 LIMITS = {"nmbclusters": 300, "nmbjumbop": 10, "nmbjumbo9": 10, "nmbjumbo16": 10}
 
@@ -17,7 +17,7 @@ def played(pool: Pool, settings: Settings, count: int, length: int = 60) -> tupl
     """The verdict on so many packets, one each millisecond, and how many of them were dropped."""
     replay = Replay(pool, settings, CaptureClock())
     if replay.arm():
-        replay.play(Listed(packets(*range(count), length=length)))
+        replay.play(IterableRecords(packets(*range(count), length=length)))
     outcome = replay.outcome()
     replay.finish()
     return judge(outcome, settings.ncpu), outcome.dropped

@@ -11,7 +11,7 @@ from mbuf.cli.replay.clock import SECOND, CaptureClock
 from mbuf.cli.replay.engine import Outcome, Replay, Settings, flow_number
 from mbuf.cli.replay.highwater import START, Moment, Peak
 from mbuf.net.capture.capture import Capture
-from mbuf.net.capture.pcap import Listed, Packet
+from mbuf.net.capture.pcap import IterableRecords, Packet
 
 CAPTURES = Path(__file__).parents[3] / "captures"
 
@@ -19,7 +19,7 @@ Machine = Callable[..., Replay]
 
 
 def play(replay: Replay, stream: Iterable[Packet], **options: Any) -> None:
-    replay.play(Listed(stream), **options)
+    replay.play(IterableRecords(stream), **options)
 
 
 def test_a_comfortable_machine_receives_everything(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from mbuf.cli.replay.engine import Settings
 from mbuf.cli.replay.output import Run
 from mbuf.cli.replay.run import Job, ReplayRun
 from mbuf.net.capture.capture import WINDOW, Capture
-from mbuf.net.capture.pcap import Listed, Records
+from mbuf.net.capture.pcap import IterableRecords, Records
 
 Capturing = Callable[..., str]
 
@@ -18,7 +18,7 @@ class Interrupted(Capture):
     """A capture that somebody grows tired of."""
 
     def feed(self, sink: Callable[[Records], None]) -> None:
-        sink(Listed(islice(self, 3)))
+        sink(IterableRecords(islice(self, 3)))
         raise KeyboardInterrupt
 
 
@@ -67,7 +67,7 @@ def test_a_fault_keeps_what_came_before_it_and_the_other_captures(capture: Captu
     run, _, complaints = played(bad, good, loops=3)
     assert run.outcome.packets == 15
     assert not run.interrupted
-    assert complaints == [f"{bad}: offset 252: record is cut short: 15 of 16 bytes"]
+    assert complaints == [f"{bad}: offset 252: record is truncated: 15 of 16 bytes"]
 
 
 def test_a_file_that_vanishes_is_a_fault(capture: Capturing) -> None:

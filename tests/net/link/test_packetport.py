@@ -23,7 +23,7 @@ Link = tuple[TunPort, str]
 
 
 @pytest.fixture
-def link(make: Callable[..., Pool], alone: None) -> Iterator[Link]:
+def link(make: Callable[..., Pool], netns: None) -> Iterator[Link]:
     """The far end of a link, and the name of the interface at this end."""
     with TunPort(make(), "link%d", tap=True) as far:
         namespace.up(far.interface.name)
@@ -166,7 +166,7 @@ def test_a_frame_longer_than_the_room_is_discarded_and_counted(pool: Pool, link:
         assert port.stat().truncated == 2
 
 
-def test_coalesced_tcp_segments_are_received_whole(pool: Pool, alone: None) -> None:
+def test_coalesced_tcp_segments_are_received_whole(pool: Pool, netns: None) -> None:
     namespace.up("lo")
     data = os.urandom(200_000)
     with PacketPort(pool, "lo") as port, socket.create_server(("127.0.0.1", 0)) as server:
@@ -274,7 +274,7 @@ def test_a_closed_port_has_freed_all_mbufs(pool: Pool, link: Link) -> None:
         port.push([])
 
 
-def test_bad_arguments_are_refused_in_one_line(make: Callable[..., Pool], alone: None) -> None:
+def test_bad_arguments_are_refused_in_one_line(make: Callable[..., Pool], netns: None) -> None:
     pool = make()
     for size in (0, -1, FRAME_MAX + 1):
         with pytest.raises(Inval, match="longest frame"):

@@ -26,7 +26,7 @@ Sock = Callable[[], socket.socket]
 
 
 @pytest.fixture
-def sock(alone: None) -> Iterator[Sock]:
+def sock(netns: None) -> Iterator[Sock]:
     """Makes UDP sockets in the namespace."""
     made: list[socket.socket] = []
 
@@ -157,7 +157,7 @@ def test_a_packet_of_a_larger_mtu_is_a_chain_of_clusters(pool: Pool, sock: Sock)
         assert port.stat().truncated == lost
 
 
-def test_ethernet_frames_go_through_a_tap(pool: Pool, alone: None) -> None:
+def test_ethernet_frames_go_through_a_tap(pool: Pool, netns: None) -> None:
     with ready(TunPort(pool, tap=True)) as port:
         name = port.interface.name
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5)) as peer:
@@ -263,7 +263,7 @@ def test_an_interrupt_loses_one_packet_at_most(pool: Pool, sock: Sock, monkeypat
 
 
 def test_packets_that_cannot_be_sent_now_stay_with_the_caller(
-    pool: Pool, alone: None, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, netns: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ready(TunPort(pool)) as port:
         calls = count()
@@ -283,7 +283,7 @@ def test_packets_that_cannot_be_sent_now_stay_with_the_caller(
         assert sent == []
 
 
-def test_what_is_no_packet_is_refused_after_the_packets_before_it(pool: Pool, alone: None) -> None:
+def test_what_is_no_packet_is_refused_after_the_packets_before_it(pool: Pool, netns: None) -> None:
     with ready(TunPort(pool)) as port:
         freed = pool.getcl()
         freed.free()
@@ -350,7 +350,7 @@ def test_a_closed_port_has_freed_all_mbufs_and_its_interface_is_deleted(pool: Po
         port.push([])
 
 
-def test_names_that_no_interface_can_have_are_refused(make: Callable[..., Pool], alone: None) -> None:
+def test_names_that_no_interface_can_have_are_refused(make: Callable[..., Pool], netns: None) -> None:
     pool = make()
     with pytest.raises(Inval, match="15 bytes"):
         TunPort(pool, "x" * 16)

@@ -131,7 +131,7 @@ class Replay:
         before = clock.now
         queue = cpu = 0
         while records.step():
-            now = clock.advance(records.when)
+            now = clock.advance(records.timestamp)
             if sockets.first <= now:
                 if sockets.size() > self._most:
                     self._mark(Moment(self.packets, before))

@@ -110,7 +110,7 @@ class ReplayRun:
                     self._progress(self._done + capture.position)
 
                 capture.feed(play)
-                self._done += capture.total
+                self._done += capture.size
         except (CaptureError, OSError) as error:
             self._fault(path, error)
 

@@ -1,4 +1,4 @@
-"""Names and properties of network interfaces. Asks the system by ioctl, and changes nothing."""
+"""Names and properties of network interfaces. Reads them by ioctl(2), and changes nothing."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class PacketPort(MmsgPort):
         finally:
             del packets[: count - len(first)]
 
-    def _dropped(self, told: int) -> int:
+    def _dropped(self, seen: int) -> int:
         if self.sock.fileno() >= 0:
             # The kernel counts from 0 again after each reading.
             self._drops += struct.unpack("II", self.sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]

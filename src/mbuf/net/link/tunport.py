@@ -130,7 +130,7 @@ class TunPort(BasePort):
             if size < 0:
                 return
             if size == self.room:
-                # A packet that fills the room has probably been cut off. One that fits leaves a byte free.
+                # A packet that fits leaves at least a byte of the room: this one was truncated.
                 self._counts["truncated"] += 1
                 self._set_room(2 * self.room)
             else:

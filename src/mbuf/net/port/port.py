@@ -89,7 +89,7 @@ class Port:
 
     @property
     def ready(self) -> int:
-        """How many packets have been received already and wait for a `pull`. The descriptor doesn't tell of them."""
+        """How many packets have been received and wait for a `pull`. The descriptor isn't readable because of them."""
         return 0
 
     def release_buffers(self) -> None:

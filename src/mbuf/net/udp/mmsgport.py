@@ -76,8 +76,8 @@ class MmsgPort(Port):
         self._closed = self._tx.closed = True
         self._release_socket()
 
-    def _dropped(self, told: int) -> int:
-        """How many messages the socket has dropped so far; the received messages told of `told` drops."""
+    def _dropped(self, seen: int) -> int:
+        """How many messages the socket has dropped so far, of which received messages have reported `seen`."""
         raise NotImplementedError
 
     def _release_socket(self) -> None:

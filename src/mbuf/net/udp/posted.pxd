@@ -35,16 +35,16 @@ cdef class PostedBuffers:
         pieces=Py_ssize_t, small=Py_ssize_t, large=Py_ssize_t, missing=Py_ssize_t, i=Py_ssize_t,
         complete=Py_ssize_t, fresh=list, row=list,
     )
-    cdef Py_ssize_t _post(self, Py_ssize_t want) except -1
+    cdef Py_ssize_t _post(self, Py_ssize_t n) except -1
 
     @cython.locals(fresh=list)
     cdef list _alloc_small(self, Py_ssize_t count)
 
     @cython.locals(large=list, row=list, i=Py_ssize_t)
-    cdef bint _post_large(self, Py_ssize_t want, Py_ssize_t count) except -1
+    cdef bint _post_large(self, Py_ssize_t n, Py_ssize_t count) except -1
 
     @cython.locals(i=Py_ssize_t, row=list)
-    cdef Py_ssize_t _post_small(self, Py_ssize_t want, list fresh) except -1
+    cdef Py_ssize_t _post_small(self, Py_ssize_t n, list fresh) except -1
 
     @cython.locals(piece=Py_ssize_t)
     cdef int _post_piece(self, Py_ssize_t i, list row, Mbuf m) except -1

@@ -17,7 +17,7 @@ the kernel has coalesced. Each message has a row of mbufs, its pieces; the kerne
    nothing: the first datagram of a cluster keeps the mbuf that was posted, the others share its storage. A wrong guess
    costs a second mbuf for some datagrams.
 3. With small clusters only, and one datagram in each (`_one_each`), nothing is shared, and packets can be written to.
-4. Mbufs stay posted from one receive to the next. `_post` completes the first `want` messages; the list of a message
+4. Mbufs stay posted from one receive to the next. `_post` completes the first `n` messages; the list of a message
    has its first piece last, because a receive takes pieces from the front.
 5. If the pool refuses large clusters, all are small from then on. If it refuses small ones, fewer messages are
    complete, down to none; a message may take over pieces that the last ones have already (`_move_piece`), so that a few
@@ -126,33 +126,33 @@ class PostedBuffers:
         for _ in range(messages):
             self._posted.append([])
 
-    def _post(self, want: int) -> int:
-        """Complete the first `want` messages with mbufs of the pool; how many are complete, at most `want`."""
+    def _post(self, n: int) -> int:
+        """Complete the first `n` messages with mbufs of the pool; how many are complete, at most `n`."""
         row: list[Any]
         # After a change of the layout there may be fewer messages than before.
-        want = min(want, self._vector.messages)
+        n = min(n, self._vector.messages)
         pieces = self._vector.pieces
         small = large = 0
-        for i in range(want):
+        for i in range(n):
             row = self._posted[i]
             missing = pieces - len(row)
             if missing:
                 small += missing if self._small else 1
                 large += missing - 1
         if small == 0:
-            return want
+            return n
         fresh: list[Any] = self._alloc_small(small)
-        if not self._small and large and not self._post_large(want, large):
+        if not self._small and large and not self._post_large(n, large):
             # The pool refuses large clusters: use small ones from now on.
             self._pool.free_bulk(fresh)
             self._small = True
             self._set_layout(self.segment)
-            return self._post(want)
-        complete = self._post_small(want, fresh)
-        while complete < want and self._move_piece(complete, fresh):
-            complete = self._post_small(want, fresh)
+            return self._post(n)
+        complete = self._post_small(n, fresh)
+        while complete < n and self._move_piece(complete, fresh):
+            complete = self._post_small(n, fresh)
         self._pool.free_bulk(fresh)
-        if complete < want:
+        if complete < n:
             self._short += 1
         return complete
 
@@ -169,27 +169,27 @@ class PostedBuffers:
                 pass
         return fresh
 
-    def _post_large(self, want: int, count: int) -> bool:
-        """Complete the first `want` messages but for the first piece, with large clusters; false if refused."""
+    def _post_large(self, n: int, count: int) -> bool:
+        """Complete the first `n` messages but for the first piece, with large clusters; false if refused."""
         try:
             large: list[Any] = self._pool.getjcl_bulk(count, M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
         except (NoBufs, NoMemory):
             return False
-        for i in range(want):
+        for i in range(n):
             row: list[Any] = self._posted[i]
             while len(row) < self._vector.pieces - 1:
                 self._post_piece(i, row, large.pop())
         return True
 
-    def _post_small(self, want: int, fresh: list[Any]) -> int:
-        """Complete the first `want` messages with mbufs of a list; how many are complete then."""
-        for i in range(want):
+    def _post_small(self, n: int, fresh: list[Any]) -> int:
+        """Complete the first `n` messages with mbufs of a list; how many are complete then."""
+        for i in range(n):
             row: list[Any] = self._posted[i]
             while len(row) < self._vector.pieces:
                 if not fresh:
                     return i
                 self._post_piece(i, row, fresh.pop())
-        return want
+        return n
 
     def _post_piece(self, i: int, row: list[Any], m: Mbuf) -> None:
         """Post an mbuf for message `i`, before the pieces that it has."""

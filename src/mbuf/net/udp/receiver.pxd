@@ -38,7 +38,7 @@ cdef class UdpReceiver(PostedBuffers):
     @cython.locals(packets=list)
     cpdef close(self)
 
-    @cython.locals(want=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
+    @cython.locals(messages=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
     cdef _receive(self, Py_ssize_t n)
 
     @cython.locals(coalesced=Py_ssize_t, i=Py_ssize_t)

@@ -88,7 +88,7 @@ class UdpReceiver(PostedBuffers):
         #: How many datagrams the next message probably brings, and the segment size of the last coalesced message.
         self._expected = 1
         self._seen_segment = 0
-        #: The socket's number of drops that the last message told.
+        #: How many drops of the socket the last message reported.
         self._drops = 0
         #: The header that the packets of a message get a copy of.
         self._header: PktHdr = PktHdr.__new__(PktHdr)
@@ -155,10 +155,10 @@ class UdpReceiver(PostedBuffers):
     # Receiving.
 
     def _receive(self, n: int) -> None:
-        """Receive messages once that probably bring `n` packets."""
-        want = min(self._vector.messages, -(-n // self._expected))
+        """Receive as many messages as probably bring `n` packets."""
+        messages = min(self._vector.messages, -(-n // self._expected))
         for _ in range(CALLS_MAX):
-            complete = self._post(want)
+            complete = self._post(messages)
             if complete == 0:
                 return
             vector = self._vector

@@ -42,7 +42,7 @@ if cython.compiled:
     )
 
 MSG_DONTWAIT = socket.MSG_DONTWAIT
-#: The error of a message whose name is no address that this socket can send to.
+#: The error of a message to an address that this socket can't send to.
 BAD_NAME = EAFNOSUPPORT
 
 
@@ -170,7 +170,7 @@ class SendVector:
     ) -> None:
         """End the message of the pieces that were added since the last one.
 
-        It goes to the peer of that name, a sockaddr as `RecvVector.name` returns it, or for None to the socket's peer.
+        `name` is that of the peer, a sockaddr as `RecvVector.name` returns it, or None for the socket's own peer.
         The kernel segments it into datagrams of `gso_size` bytes, unless that is 0. `end` and `size` are kept for the
         caller, who reads them with the methods of these names.
         """

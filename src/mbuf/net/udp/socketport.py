@@ -59,12 +59,12 @@ class SocketPort(BasePort):
             try:
                 for m in offered:
                     count = len(m)
-                    went = self._send(m)
-                    if went is None:
+                    accepted = self._send(m)
+                    if accepted is None:
                         break
                     done += 1
-                    sent += went
-                    size += count if went else 0
+                    sent += accepted
+                    size += count if accepted else 0
             finally:
                 self._count(packets_out=sent, bytes_out=size, errors=done - sent)
                 free_sent(self._pool, packets, done)

@@ -76,7 +76,7 @@ class UdpPort(MmsgPort):
             "timestamps": yes(timestamps and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPNS)),
             "drops": yes(drops and self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)),
         }
-        #: Drops of the socket before it had a port, and since then, as far as it was asked.
+        #: Drops of the socket before it had a port, and since then, as of the last reading.
         self._drops_before = _drops(sock)
         self._drops_since = 0
         try:
@@ -100,15 +100,15 @@ class UdpPort(MmsgPort):
             features["send"] = "gso" if self._tx.gso >= DATAGRAM_MAX else f"gso to {self._tx.gso}"
         return MappingProxyType(features)
 
-    def _dropped(self, told: int) -> int:
+    def _dropped(self, seen: int) -> int:
         if self._drops_before is not None and (drops := _drops(self.sock)) is not None:
             # The socket also knows of drops after the last received message.
             self._drops_since = (drops - self._drops_before) & 0xFFFFFFFF
-        return max(told, self._drops_since)
+        return max(seen, self._drops_since)
 
 
 def _drops(sock: socket.socket) -> int | None:
-    """How many datagrams the socket has dropped, modulo 2**32; None if the system doesn't tell."""
+    """How many datagrams the socket has dropped, modulo 2**32; None if the system doesn't count them."""
     try:
         return int(struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8])
     except (OSError, struct.error):
