@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from net.namespace import Refused, namespace
+from net.namespace import Unavailable, namespace
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -78,7 +78,7 @@ def test_an_example_runs_and_prints_what_it_says(program: str, output: str, prel
         try:
             with namespace():
                 done = run(place, "-c", code)
-        except Refused as error:
+        except Unavailable as error:
             pytest.skip(str(error))
     else:
         done = run(place, "-c", code)
