@@ -35,19 +35,3 @@ html_css_files = ["style.css"]
 html_js_files = [("filter.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_copyright = False
-
-
-#: On the first page: a line of the list of pages, or a link at the beginning of an item.
-_PAGE = re.compile(r"([\w/-]+)|\* \[[^]]+\]\(([\w/-]+)\.md\).*")
-
-
-def _existing(app, docname, source):
-    """Leave out of the first page the lines of pages that don't exist."""
-    if docname == "index":
-        named = [(_PAGE.fullmatch(line), line) for line in source[0].splitlines()]
-        kept = [line for page, line in named if page is None or (page[1] or page[2]) in app.env.found_docs]
-        source[0] = "\n".join(kept)
-
-
-def setup(app):
-    app.connect("source-read", _existing)

@@ -26,6 +26,8 @@ from mbuf import const
 
 #: Names of the kernel's functions and macros, where a docstring says "See ...".
 _KERNEL = re.compile(r"\b(?:m_\w+|mb_\w+|mbufq_\w+|M_PREPEND|in_cksum\w*)\b")
+#: Records that users make.
+_MADE = ("RateLimit", "Unlimited")
 _WITH = ("__enter__", "__exit__", "__aenter__", "__aexit__")
 _CONSTANT = re.compile(r"(\w+) = (.*?)  #: (.*)")
 
@@ -221,10 +223,12 @@ def _signature(
 
 
 def _made_by_users(cls: type) -> bool:
+    """False for records of what was found, errors, and classes whose `__init__` refuses or takes any arguments."""
     if hasattr(cls, "__dataclass_fields__") or hasattr(cls, "_fields") or issubclass(cls, Exception):
-        return False
+        return cls.__name__ in _MADE
     made = vars(cls).get("__init__")
-    return made is not None and "raise TypeError" not in "".join(islice(inspect.getsource(made).splitlines(), 2))
+    head = "" if made is None else "".join(islice(inspect.getsource(made).splitlines(), 2))
+    return bool(head) and "raise TypeError" not in head and "*fields" not in head
 
 
 def _link(name: str) -> str:

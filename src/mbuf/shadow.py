@@ -31,7 +31,7 @@ class cython:
 
     @staticmethod
     def no_gc(cls: _Class) -> _Class:
-        """Compiled, the garbage collector doesn't track the objects: see docs/safety.md."""
+        """Compiled, the garbage collector doesn't track the objects: see docs/explanation/safety.md."""
         return cls
 
     @staticmethod

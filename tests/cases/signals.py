@@ -67,7 +67,7 @@ def usable(pool: Pool) -> None:
 
 
 def nothing_left(pool: Pool) -> None:
-    """Assert that all came back; uncompiled, an exception in the middle of a step may lose memory (docs/safety.md)."""
+    """Assert that all came back; uncompiled, an exception in a step may lose memory (docs/explanation/safety.md)."""
     if compiled():
         pool.audit()
         assert (pool.out, pool.tags.count) == (0, 0)

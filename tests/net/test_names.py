@@ -66,6 +66,13 @@ def test_a_name_loads_its_module_and_not_the_others() -> None:
     assert not [module for module in modules if not module.startswith("mbuf.net.port")]
 
 
+def test_ports_do_not_load_asyncio() -> None:
+    before = loaded("import mbuf", "asyncio")
+    modules = loaded("from mbuf.net import SocketPort, StreamPort, TunPort, UdpPort", "asyncio")
+    assert "mbuf.net.writable" not in modules
+    assert ("asyncio" in modules) == ("asyncio" in before)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     unknown = "UdpPrt"
     with pytest.raises(AttributeError, match=r"^module 'mbuf\.net' has no attribute 'UdpPrt'$"):

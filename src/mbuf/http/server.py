@@ -27,8 +27,8 @@ from mbuf.fielddocs import documented
 from mbuf.http.connection import Connection
 from mbuf.http.docroot import DocRoot
 from mbuf.http.response import Response, respond, status_response
-from mbuf.net.sockets import wait_writable
 from mbuf.net.stream.sendfile import Transfer
+from mbuf.net.writable import wait_writable
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 

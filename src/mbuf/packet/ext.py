@@ -46,12 +46,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
-    from mbuf.packet.m_ext import Ext
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import EXT_PACKET
 from mbuf.kinds import CLUSTERS
+from mbuf.packet.m_ext import Ext
 from mbuf.uma.item import Item, MbufItem
 
 #: How many sizes of cluster there are, their bytes, and their EXT_ types.
@@ -114,8 +114,6 @@ class Storage(Item):
 
     def describe(self, item: Item) -> Ext:
         """Return what `m.ext` says, for the mbuf of `item`."""
-        from mbuf.packet.m_ext import Ext
-
         return Ext(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
 
     def defers(self, item: Item) -> bool:

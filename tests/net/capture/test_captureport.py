@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mbuf import M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
+from mbuf import M_NOTREADY, M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
 from mbuf.net.capture import captureport
 from mbuf.net.capture.captureport import CapturePort, CaptureWriter
 from net.captures import PACKETS, pcap, pcapng, read
@@ -122,12 +122,25 @@ def test_a_failed_write_leaves_whole_records(pool: Pool, tmp_path: Path, monkeyp
     assert [piece for _, piece, _ in read(path)] == [b"whole", b"in two pieces", b"cut"]
 
 
+def test_a_packet_that_is_in_the_list_twice_is_written_twice_and_all_are_freed(pool: Pool, tmp_path: Path) -> None:
+    with CaptureWriter(tmp_path / "out") as writer:
+        twice = pool.frombytes(b"twice")
+        sent = [twice, twice, pool.frombytes(b"last")]
+        with pytest.raises(Freed):
+            writer.push(sent)
+    assert (sent, pool.out) == ([], 0)
+    assert [data for _, data, _ in read(tmp_path / "out")] == [b"twice", b"twice", b"last"]
+
+
 def test_a_freed_packet_or_an_invalid_argument_is_refused(pool: Pool, tmp_path: Path) -> None:
     with CaptureWriter(tmp_path / "out") as writer:
         m, freed = pool.frombytes(b"one"), pool.getcl()
         freed.free()
         with pytest.raises(Freed):
             writer.push([m, freed])
+        m.flags |= M_NOTREADY
+        with pytest.raises(Inval, match="^push: .*M_NOTREADY"):
+            writer.push([m])
         m.free()
     for words in ({"linktype": -1}, {"linktype": 65536}, {"snaplen": 0}, {"snaplen": 1 << 20}):
         with pytest.raises(Inval, match="give"):

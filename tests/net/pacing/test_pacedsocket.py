@@ -13,6 +13,7 @@ import pytest
 from mbuf import (
     IF_SND_TAG_TYPE_RATE_LIMIT,
     IF_SND_TAG_TYPE_UNLIMITED,
+    M_NOTREADY,
     Again,
     Freed,
     Inval,
@@ -261,10 +262,19 @@ def test_a_full_queue_accepts_no_packets_and_others_continue(setup: SetupFactory
 @pytest.mark.parametrize("thing", [None, b"bytes", 5])
 def test_push_refuses_what_is_not_a_packet(setup: SetupFactory, pool: Pool, thing: Any) -> None:
     b = setup()
-    with pytest.raises(Inval, match="give packets"):
+    with pytest.raises(Inval, match="^push: .*give mbufs"):
         b.paced.push([thing])
     with pool.getcl() as rest:
         assert b.paced.push([pool.getcl(), thing, rest]) == 1
+
+
+def test_bytes_that_are_not_ready_are_refused(setup: SetupFactory, pool: Pool) -> None:
+    b = setup()
+    with pool.getcl().append(b"x") as m:
+        m.next = pool.get().append(b"y")
+        m.next.flags |= M_NOTREADY
+        with pytest.raises(Inval, match="^push: .*M_NOTREADY"):
+            b.paced.push([m])
 
 
 def test_packets_without_a_header_or_without_bytes_are_sent(setup: SetupFactory, pool: Pool) -> None:

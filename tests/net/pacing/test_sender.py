@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Inval, NoBufs, Pool
-from mbuf.net.pacing.pacedsocket import check_chain_ready
+from mbuf import Inval, NoBufs, Pool
 from mbuf.net.pacing.sender import PacedSender
 from mbuf.net.pacing.txqueue import TxQueues
 from net.paced import pair
@@ -147,14 +146,3 @@ def test_a_file_truncated_while_a_packet_is_sent_breaks_the_stream(
             s.flush(0)
     assert isinstance(s.stat().last_error, Inval)
     s.drain()
-
-
-def test_bytes_that_are_not_ready_are_refused(pool: Pool) -> None:
-    with pool.getcl() as m:
-        m.append(b"x")
-        m.next = pool.get().append(b"y")
-        check_chain_ready(m)
-        m.next.flags |= M_NOTREADY
-        with pytest.raises(Inval, match="encrypted"):
-            check_chain_ready(m)
-        m.next.flags &= ~M_NOTREADY

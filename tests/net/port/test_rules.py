@@ -1,12 +1,10 @@
 """The rules of ports: what a call accepts, and what becomes of the packets that were sent."""
 
-import socket
-import ssl
 from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, NotSupported, Pool
+from mbuf import M_NOTREADY, Busy, Freed, Inval, Pool
 from mbuf.net.port import rules
 
 
@@ -52,17 +50,21 @@ def test_each_mbuf_of_a_packet_is_ready(pool: Pool, at: int) -> None:
     mbufs[at].flags |= M_NOTREADY
     with pytest.raises(Inval, match=r"^send: .*M_NOTREADY"):
         rules.check_ready("send", mbufs[0])
+    with pytest.raises(Inval, match=r"^send: .*M_NOTREADY"):
+        rules.check_mbuf_ready("send", mbufs[at])
+    if at:
+        rules.check_mbuf_ready("send", mbufs[0])
     mbufs[0].freem()
 
 
 def test_sent_packets_are_freed_and_removed(pool: Pool) -> None:
     packets = [pool.getcl() for _ in range(3)]
     last = packets[2]
-    rules.free_sent(pool, packets, 2)
+    rules.free_sent(packets, 2)
     assert packets == [last]
     assert pool.out == 1
-    rules.free_sent(pool, packets, 0)
-    rules.free_sent(pool, packets, 1)
+    rules.free_sent(packets, 0)
+    rules.free_sent(packets, 1)
     assert packets == []
 
 
@@ -71,11 +73,11 @@ def test_all_sent_packets_are_freed_even_if_one_is_freed_or_replaced_meanwhile(p
     freed.free()
     packets: list[Any] = [freed, pool.getcl(), pool.getcl()]
     with pytest.raises(Freed):
-        rules.free_sent(pool, packets, 3)
+        rules.free_sent(packets, 3)
     assert packets == []
     packets = [None, pool.getcl()]
     with pytest.raises(Inval):
-        rules.free_sent(pool, packets, 2)
+        rules.free_sent(packets, 2)
     assert (packets, pool.out, pool.stat().drops) == ([], 0, 0)
 
 
@@ -84,25 +86,3 @@ def test_a_size_is_from_1_to_the_longest_message() -> None:
     for size in (0, -1, 10, 1 << 80):
         with pytest.raises(Inval, match=f"^size {size}: give the bytes of the longest frame, 1 to 9$"):
             rules.check_size(size, 9, "frame")
-
-
-def test_a_socket_is_one_of_the_socket_module_and_no_tls_socket() -> None:
-    with pytest.raises(Inval, match=r"^Port: 5 is no socket\.socket$"):
-        rules.check_socket("Port", 5)
-    ours, theirs = socket.socketpair()
-    with theirs:
-        rules.check_socket("Port", ours)
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        with (
-            context.wrap_socket(ours, do_handshake_on_connect=False) as tls,
-            pytest.raises(NotSupported, match="^Port: a TLS socket encrypts"),
-        ):
-            rules.check_socket("Port", tls)
-
-
-def test_a_connected_socket_has_a_peer() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as alone:
-        assert rules.is_connected(ours)
-        assert not rules.is_connected(alone)

@@ -1,3 +1,4 @@
+import errno
 import os
 import select
 import socket
@@ -9,7 +10,21 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, M_EXTPG, MCLBYTES, MJUM16BYTES, Inval, Mbuf, NoBufs, NotSupported, Pool, SockBuf
+from mbuf import (
+    M_EXT,
+    M_EXTPG,
+    M_NOTREADY,
+    MCLBYTES,
+    MJUM16BYTES,
+    Busy,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    NotSupported,
+    Pool,
+    SockBuf,
+)
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream import streamport
 from mbuf.net.stream.read_sizer import READ_SIZES
@@ -368,6 +383,92 @@ def test_an_error_after_some_packets_is_raised_by_the_next_call(port: StreamPort
     port.sock = sock
 
 
+class OtherSocket:
+    """A socket of a port in whose place `call` is called; other attributes are those of the real one."""
+
+    def __init__(self, port: StreamPort, call: Callable[[list[memoryview]], int]) -> None:
+        self.real = port.sock
+        self.recv_into = call
+        self.recvmsg_into = lambda views: (call(views), None)
+        self.sendmsg = lambda views, *_: call(views)
+        port.sock = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM])
+def test_without_memory_in_the_kernel_a_call_moves_nothing(port: StreamPort, pool: Pool, number: int) -> None:
+    def call(_: Any) -> int:
+        raise OSError(number, "later")
+
+    sock = OtherSocket(port, call)
+    todo = wrap_all(pool, b"x")
+    assert (port.push(todo), port.recv(), port.pull(2), len(todo)) == (0, None, [], 1)
+    assert not port.eof
+    port.sock = sock.real
+    pool.free_bulk(todo)
+
+
+def test_one_thread_receives_and_one_sends_at_a_time(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    refused: list[str] = []
+
+    def call(_: Any) -> int:
+        for verb in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf()), port.close):
+            try:
+                verb()
+            except Busy as error:
+                refused.append(str(error).split(":")[0])
+        raise BlockingIOError(errno.EAGAIN, "later")
+
+    sock = OtherSocket(port, call)
+    todo = wrap_all(pool, b"x")
+    for verb, others in ((lambda: port.push(todo), ["push", "push", "close"]), (port.recv, ["pull", "pull", "close"])):
+        # At the end of the stream, `recv` doesn't use the socket.
+        port.eof = verb != port.recv
+        assert not verb()
+        assert refused == others
+        refused.clear()
+    port.sock = sock.real
+    pool.free_bulk(todo)
+
+
+def test_what_cannot_be_sent_is_refused_and_stays_in_the_list(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    unready, freed = pool.getcl().append(b"x"), pool.getcl()
+    unready.flags |= M_NOTREADY
+    freed.free()
+    things: list[Any] = [unready, freed, b"bytes"]
+    for thing, error in zip(things, (Inval, Freed, Inval), strict=True):
+        first = pool.wrap(b"first")
+        todo = [first, thing]
+        with pytest.raises(error):
+            port.push(todo)
+        assert todo == [first, thing]
+        first.freem()
+    with pytest.raises(TypeError, match="^push: give a list"):
+        port.push((unready,))  # type: ignore[arg-type]
+    unready.freem()
+    assert (pool.out, port.stat().packets_out) == (0, 0)
+
+
+def test_a_packet_that_is_freed_while_it_is_sent_is_an_error_and_the_others_are_freed(
+    port: StreamPort, pool: Pool
+) -> None:
+    todo = wrap_all(pool, b"one", b"two", b"three")
+
+    def call(views: list[memoryview]) -> int:
+        todo[1].freem()
+        return sum(map(len, views)) - 2
+
+    sock = OtherSocket(port, call)
+    with pytest.raises(Freed):
+        port.push(todo)
+    assert (todo, bytes(port.write_buffer), port.stat().packets_out) == ([], b"ee", 3)
+    port.sock = sock.real
+    port.write_buffer.clear()
+    assert pool.out == 0
+
+
 def test_close_frees_what_was_not_sent(pool: Pool, pair: Pair) -> None:
     port = StreamPort(pool, pair[0])
     assert port.push(wrap_all(pool, b"x" * 5_000_000)) == 1
@@ -375,8 +476,8 @@ def test_close_frees_what_was_not_sent(pool: Pool, pair: Pair) -> None:
     port.close()
     port.close()
     assert pool.out == 0
-    for verb in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf())):
-        with pytest.raises(Inval, match="this port is closed"):
+    for verb in (port.recv, lambda: port.pull(0), lambda: port.push([]), lambda: port.send(SockBuf())):
+        with pytest.raises(Inval, match="the port is closed"):
             verb()
 
 

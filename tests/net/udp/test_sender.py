@@ -29,12 +29,12 @@ def udp() -> Iterator[Pair]:
         yield ours, theirs
 
 
-def sender(pool: Pool, sock: socket.socket, gso: bool = False) -> UdpSender:
-    return UdpSender(pool, sock, gso, True, None)
+def sender(sock: socket.socket, gso: bool = False) -> UdpSender:
+    return UdpSender(sock, gso, True, None)
 
 
 def test_a_full_queue_leaves_the_other_packets_to_the_caller(pool: Pool, unix: Pair) -> None:
-    tx = sender(pool, unix[0])
+    tx = sender(unix[0])
     sent = [pool.frombytes(n.to_bytes(2, "big")) for n in range(2000)]
     found = []
     while sent:
@@ -50,7 +50,7 @@ def test_a_full_queue_leaves_the_other_packets_to_the_caller(pool: Pool, unix: P
 
 @pytest.mark.parametrize("size", [1400, 60_000])
 def test_packets_go_together_or_one_by_one(pool: Pool, udp: Pair, size: int) -> None:
-    tx = sender(pool, udp[0], True)
+    tx = sender(udp[0], True)
     count = 3 if size < 2000 else 1
     assert tx.push([pool.frombytes(bytes(size)) for _ in range(count)]) == count
     assert [len(udp[1].recv(65535)) for _ in range(count)] == [size] * count
@@ -59,7 +59,7 @@ def test_packets_go_together_or_one_by_one(pool: Pool, udp: Pair, size: int) -> 
 def test_packets_that_the_kernel_cannot_segment_are_sent_without_gso(pool: Pool, udp: Pair) -> None:
     # Without checksums (SO_NO_CHECK) the kernel has no GSO.
     udp[0].setsockopt(socket.SOL_SOCKET, 11, 1)
-    tx = sender(pool, udp[0], True)
+    tx = sender(udp[0], True)
     for size in (500, 400):
         assert tx.push([pool.frombytes(bytes([n]) * size) for n in range(5)]) == 5
         assert [udp[1].recv(999) for _ in range(5)] == [bytes([n]) * size for n in range(5)]
@@ -68,7 +68,7 @@ def test_packets_that_the_kernel_cannot_segment_are_sent_without_gso(pool: Pool,
 
 
 def test_a_packet_of_more_pieces_than_a_call_accepts_is_copied(pool: Pool, udp: Pair) -> None:
-    tx = sender(pool, udp[0])
+    tx = sender(udp[0])
     m = pool.gethdr()
     data = bytes(n % 251 for n in range(3000))
     for byte in data:
@@ -80,7 +80,7 @@ def test_a_packet_of_more_pieces_than_a_call_accepts_is_copied(pool: Pool, udp: 
 
 
 def test_unmapped_pages_are_sent_without_a_copy(pool: Pool, udp: Pair) -> None:
-    tx = sender(pool, udp[0], True)
+    tx = sender(udp[0], True)
     data = bytes(n % 251 for n in range(9000))
 
     def packet() -> Mbuf:
@@ -96,7 +96,7 @@ def test_unmapped_pages_are_sent_without_a_copy(pool: Pool, udp: Pair) -> None:
 @pytest.mark.parametrize("pieces", [1, 2000])
 def test_a_packet_that_is_not_ready_is_refused(pool: Pool, udp: Pair, flags: int, pieces: int) -> None:
     for connected in (True, False):
-        tx = UdpSender(pool, udp[0], True, connected, None)
+        tx = UdpSender(udp[0], True, connected, None)
         packets = [pool.frombytes(b"first"), pool.frombytes(b"later")]
         for _ in range(pieces - 1):
             packets[1].cat(pool.get().append(b"x"))
@@ -132,7 +132,7 @@ def test_one_thread_pushes_at_a_time(pool: Pool, udp: Pair) -> None:
             tx.push([])
 
     sock: Any = Hooked(udp[0], push)
-    tx = sender(pool, sock)
+    tx = sender(sock)
     assert tx.push([pool.frombytes(b"x")]) == 1
     assert udp[1].recv(9) == b"x"
 
@@ -150,7 +150,7 @@ def test_memory_that_is_being_sent_is_not_reused_when_the_packet_is_freed(pool: 
                 m.append(bytes(2000))
 
     sock: Any = Hooked(udp[0], free)
-    tx = sender(pool, sock)
+    tx = sender(sock)
     with pytest.raises(Freed):
         tx.push(packets)
     assert [udp[1].recv(9999) for _ in range(2)] == [data, data]
@@ -159,7 +159,7 @@ def test_memory_that_is_being_sent_is_not_reused_when_the_packet_is_freed(pool: 
 
 
 def test_a_packet_that_is_in_the_list_twice_is_sent_twice_and_all_are_freed(pool: Pool, udp: Pair) -> None:
-    tx = sender(pool, udp[0])
+    tx = sender(udp[0])
     twice = pool.frombytes(b"twice")
     packets = [twice, twice, pool.frombytes(b"after")]
     with pytest.raises(Freed):
@@ -178,7 +178,7 @@ def test_what_is_put_into_the_list_during_a_call_is_checked(pool: Pool, udp: Pai
         packets[:] = [None] * 8
 
     sock: Any = Hooked(udp[0], change)
-    tx = sender(pool, sock, True)
+    tx = sender(sock, True)
     with pytest.raises(Inval, match="NoneType"):
         tx.push(packets)
     assert tx.counts()["errors"] == 0
@@ -186,22 +186,20 @@ def test_what_is_put_into_the_list_during_a_call_is_checked(pool: Pool, udp: Pai
 
 
 @pytest.mark.skipif(not compiled(), reason="uncompiled, any object can be initialized again")
-def test_a_sender_is_initialized_once_and_with_a_pool(pool: Pool, udp: Pair) -> None:
+def test_a_sender_is_initialized_once(pool: Pool, udp: Pair) -> None:
     never: Any = UdpSender.__new__(UdpSender)
     with pool.frombytes(b"x") as m, pytest.raises(Inval, match="closed"):
         never.push([m])
-    with pytest.raises(TypeError, match="give a pool"):
-        never.__init__(None, udp[0], True, True, None)
-    tx: Any = sender(pool, udp[0])
+    tx: Any = sender(udp[0])
     with pytest.raises(TypeError, match="already"):
-        tx.__init__(pool, udp[0], True, True, None)
+        tx.__init__(udp[0], True, True, None)
 
 
 def test_only_a_list_is_pushed(pool: Pool, udp: Pair) -> None:
     class Mine(list[Any]):
         """A list whose methods may be overridden."""
 
-    tx = sender(pool, udp[0])
+    tx = sender(udp[0])
     packets = Mine([pool.frombytes(b"x")])
     for bad in (packets, tuple(packets), None):
         with pytest.raises(TypeError, match="give a list"):

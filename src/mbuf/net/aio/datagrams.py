@@ -31,7 +31,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
-from mbuf.net.sockets import set_result
+from mbuf.net.writable import set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
+from mbuf.net.port.rules import check_ready, free_sent
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
@@ -121,8 +122,10 @@ class CaptureWriter(BasePort):
         offered = self._begin_push(packets)
         written = 0
         buffers: list[memoryview] = []
+        record: list[memoryview] = []
         try:
             for n, m in enumerate(offered):
+                check_ready("push", m)
                 record = self._record(m)
                 if buffers and len(buffers) + len(record) > IOV_MAX:
                     self._write(buffers)
@@ -133,11 +136,9 @@ class CaptureWriter(BasePort):
         finally:
             # A traceback must not keep references to the mbufs' memory.
             buffers.clear()
-            freed = packets[:written]
-            del packets[:written]
-            self._count(packets_out=written, bytes_out=sum(map(len, freed)))
-            for m in freed:
-                m.freem()
+            record.clear()
+            self._count(packets_out=written, bytes_out=sum(map(len, packets[:written])))
+            free_sent(packets, written)
         return written
 
     def close(self) -> None:

@@ -93,7 +93,7 @@ class PacketPort(MmsgPort):
             self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)
             _bind(self.sock, name, protocol, promiscuous)
             self._rx = UdpReceiver(pool, self.sock, longest, False, False, self.interface)
-            self._tx = UdpSender(pool, self.sock, False, True, None)
+            self._tx = UdpSender(self.sock, False, True, None)
         except BaseException:
             self.sock.close()
             raise

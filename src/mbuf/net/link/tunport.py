@@ -94,7 +94,7 @@ class TunPort(BasePort):
                         break
                     done += 1
             finally:
-                free_sent(self._pool, packets, done)
+                free_sent(packets, done)
         return done
 
     def fileno(self) -> int:

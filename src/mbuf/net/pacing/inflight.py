@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from mbuf.errors import MbufError
-from mbuf.net.linux import IOV_MAX
+from mbuf.net.linux import IOV_MAX, RETRY
 from mbuf.net.stream.sendfile import Transfer
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
 
 #: There is no memory, or the device is busy: the packet may be sent later, but poll(2) can't tell when.
-_TRANSIENT = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EBUSY})
+_TRANSIENT = RETRY | {errno.EBUSY}
 
 #: A datagram socket reports an error of earlier packets: the packet of this call wasn't sent, but may be sent again.
 _EARLIER = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EPROTO})

@@ -25,6 +25,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 from time import monotonic_ns, sleep
+from typing import TYPE_CHECKING
 
 from mbuf.const import IF_SND_TAG_TYPE_UNLIMITED, M_PKTHDR
 from mbuf.errors import Again, Inval, MbufError, NotSupported
@@ -32,10 +33,13 @@ from mbuf.net.pacing.maxpacing import MaxPacing
 from mbuf.net.pacing.ratelimit import RateLimit, RateTag, Unlimited
 from mbuf.net.pacing.sender import PacedSender, PaceStat
 from mbuf.net.pacing.txqueue import TxQueue, TxQueues
-from mbuf.net.sockets import check_nonblocking, check_socket, poll_writable, wait_writable
-from mbuf.net.stream.sendfile import check_ready
-from mbuf.packet.mbuf import Mbuf
+from mbuf.net.port.rules import check_packet, check_ready
+from mbuf.net.sockets import check_nonblocking, check_socket
+from mbuf.net.writable import poll_writable, wait_writable
 from mbuf.packet.sndtag import Interface, SndTag, SndTags
+
+if TYPE_CHECKING:
+    from mbuf.packet.mbuf import Mbuf
 
 #: Nanoseconds by which packets are sent before their departure time while the kernel keeps the rate.
 _LEAD = 20_000_000
@@ -53,8 +57,8 @@ class PacedSocket(Interface):
     """
 
     def __init__(self, sock: socket.socket, maxlen: int = 256, clock: Callable[[], int] = monotonic_ns) -> None:
-        check_socket(sock, "PacedSocket")
-        check_nonblocking(sock, "PacedSocket")
+        check_socket("PacedSocket", sock)
+        check_nonblocking("PacedSocket", sock)
         if maxlen < 1:
             raise Inval(f"PacedSocket: maxlen {maxlen}: give 1 packet or more")
         super().__init__(f"socket {sock.fileno()}")
@@ -244,9 +248,8 @@ class PacedSocket(Interface):
 
     def _queue_of(self, m: Mbuf) -> TxQueue:
         """Return the queue for a packet; raise an error if it can't be sent."""
-        if not isinstance(m, Mbuf):
-            raise Inval(f"push: give packets, not a {type(m).__name__}")
-        check_chain_ready(m)
+        check_packet(m)
+        check_ready("push", m)
         tag = m.pkthdr.snd_tag if m.flags & M_PKTHDR else None
         if tag is not None:
             self._check_owner(tag)
@@ -277,11 +280,3 @@ class PacedSocket(Interface):
         finally:
             self._writable = None
             writable.set_result(None)
-
-
-def check_chain_ready(m: Mbuf) -> None:
-    """Raise `Inval` if bytes of a packet are still to be encrypted or read."""
-    n: Mbuf | None = m
-    while n is not None:
-        check_ready(n, "push")
-        n = n.next

@@ -3,26 +3,23 @@
 What a call begins with raises an error whose message begins with the name of the call: `check_count` (how many packets
 `pull` is asked for), `check_list` (what `push` is given), `check_usable` (the port is open, and no other thread is in
 the same call). Each packet is checked when its turn comes: `check_packet` (it is an mbuf, and not freed) and
-`check_ready` (it has no M_NOTREADY). What a `push` ends with is `free_sent`. What a port is made of is checked by
-`check_socket`, `check_size` and `is_connected`.
+`check_ready` (it has no M_NOTREADY). What a `push` ends with is `free_sent`. `check_size` is for the size of a message
+that a port is made with; the checks of its socket are in `net/sockets.py`.
 
 A count is converted before the port is checked: the conversion may run code of the program, which may close the port.
 """
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.pool.pool import Pool
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_NOTREADY
-from mbuf.errors import Busy, Freed, Inval, MbufError, NotSupported
+from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
 from mbuf.vm.ints import clip
@@ -30,6 +27,7 @@ from mbuf.vm.ints import clip
 if not cython.compiled:
     from mbuf.packet.chain import next_checked
     from mbuf.packet.segment import check_alive
+    from mbuf.pool.bulk import free_bulk
 
 
 def check_count(n: Any) -> int:
@@ -64,15 +62,20 @@ def check_packet(thing: Any) -> Mbuf:
 
 
 def check_ready(call: str, m: Chain) -> None:
-    """Raise `Inval` if an mbuf of a chain is M_NOTREADY: its bytes are still to be encrypted, or read."""
+    """Raise `Inval` if an mbuf of a chain is M_NOTREADY."""
     n: Chain | None = m
     while n is not None:
-        if n.bits & M_NOTREADY:
-            raise Inval(f"{call}: the packet has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+        check_mbuf_ready(call, n)
         n = next_checked(n)
 
 
-def free_sent(pool: Pool, packets: list[Any], count: int) -> None:
+def check_mbuf_ready(call: str, m: Chain) -> None:
+    """Raise `Inval` if one mbuf is M_NOTREADY: its bytes are still to be encrypted, or read."""
+    if m.bits & M_NOTREADY:
+        raise Inval(f"{call}: the chain has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+
+
+def free_sent(packets: list[Any], count: int) -> None:
     """Remove the first `count` packets from a list, and free them.
 
     Raises `Freed` if one of them is in the list twice, or was freed meanwhile; all of them are free then.
@@ -80,7 +83,7 @@ def free_sent(pool: Pool, packets: list[Any], count: int) -> None:
     sent = packets[:count]
     del packets[:count]
     try:
-        pool.free_bulk(sent)
+        free_bulk(sent)
     except (Freed, Inval) as refused:
         # None of them was freed: free each by itself.
         error: MbufError = refused
@@ -99,23 +102,3 @@ def check_size(size: Any, longest: int, what: str) -> int:
     if not 0 < count <= longest:
         raise Inval(f"size {size}: give the bytes of the longest {what}, 1 to {longest}")
     return count
-
-
-def check_socket(user: str, sock: Any) -> None:
-    """Raise `Inval` for what is no socket.socket, `NotSupported` for a TLS socket, which encrypts what it sends."""
-    if not isinstance(sock, socket.socket):
-        raise Inval(f"{user}: {sock!r} is no socket.socket")
-    if hasattr(sock, "do_handshake"):
-        raise NotSupported(
-            f"{user}: a TLS socket encrypts what it sends, and can't use mbufs: "
-            "give an MbufProtocol to an asyncio loop, which does TLS, or call sock.sendall(bytes(m))"
-        )
-
-
-def is_connected(sock: socket.socket) -> bool:
-    """Whether a socket has a peer, to which it sends everything."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True

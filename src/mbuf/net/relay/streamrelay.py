@@ -12,6 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from mbuf.net.linux import FATAL
 from mbuf.net.relay.pump import Pump
 from mbuf.net.relay.quota import Quota
 from mbuf.net.relay.stat import RelayStat
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 #: Seconds until accepting is tried again (if there was no descriptor), or connecting (if a Unix backlog was full).
 RETRY_DELAY = 0.05
 
-#: Errors of accept(2) that are errors of the program. All others concern one client, or pass.
-_FATAL = frozenset({errno.EBADF, errno.EFAULT, errno.EINVAL, errno.ENOTSOCK})
+#: Errors of accept(2) that are errors of the program. All others concern one client, or pass: EOPNOTSUPP, too, is among
+#: the errors of a new connection that accept(2) returns.
+_FATAL = (FATAL - {errno.EOPNOTSUPP}) | {errno.EINVAL}
 
 #: Unsent bytes that the kernel buffers for each TCP connection: its default is megabytes, which no limit here counts.
 MAX_UNSENT = 1 << 17

@@ -31,10 +31,12 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from mbuf.const import M_EXTPG, M_NOTREADY
-from mbuf.errors import Inval, MbufError
+from mbuf.const import M_EXTPG
+from mbuf.errors import MbufError
 from mbuf.net.linux import IOV_MAX
-from mbuf.net.sockets import check_nonblocking, check_stream_socket, poll_writable, wait_writable
+from mbuf.net.port.rules import check_mbuf_ready
+from mbuf.net.sockets import check_nonblocking, check_stream_socket
+from mbuf.net.writable import poll_writable, wait_writable
 from mbuf.packet.pages import file_run, views_outside_file
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
     were sent before, a note on the exception of this library says how many; a non-blocking socket returns their number
     instead, and the next call raises the error.
     """
-    check_stream_socket(sock, "sendfile")
+    check_stream_socket("sendfile", sock)
     transfer = Transfer(m, offset)
     try:
         _send_all(sock, transfer)
@@ -122,7 +124,7 @@ class Transfer:
         """
         if self.done or self._m is None:
             return 0
-        check_ready(self._m, "sendfile")
+        check_mbuf_ready("sendfile", self._m)
         if self._run is None:
             found = file_run(self._m, self._off)
             self._run = None if found is None else _FileRun(*found)
@@ -136,8 +138,8 @@ class Transfer:
         The socket must be non-blocking. Raises `TimeoutError` if it accepts nothing for `timeout` seconds, and what
         `sendfile` raises; `sent` is right then, too.
         """
-        check_stream_socket(sock, "asendfile")
-        check_nonblocking(sock, "asendfile")
+        check_stream_socket("asendfile", sock)
+        check_nonblocking("asendfile", sock)
         while not self.done:
             try:
                 self.send(sock, _ASYNC_COUNT)
@@ -171,7 +173,7 @@ class Transfer:
         views: list[memoryview] = []
         m, off, size = self._m, self._off, 0
         while m is not None and size < _BATCH_BYTES:
-            check_ready(m, "sendfile")
+            check_mbuf_ready("sendfile", m)
             pieces = views_outside_file(m, off) if m.flags & M_EXTPG else [m.data[off:]] if off < m.len else []
             if len(views) + len(pieces) > IOV_MAX:
                 break
@@ -197,12 +199,6 @@ class _FileRun:
         self.left = left
         self.next = next
         self.off = off
-
-
-def check_ready(m: Mbuf, caller: str) -> None:
-    """Raise `Inval` if the bytes of an mbuf are still to be encrypted or read."""
-    if m.flags & M_NOTREADY:
-        raise Inval(f"{caller}: the chain has bytes that aren't ready: they are still to be encrypted, or read")
 
 
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:

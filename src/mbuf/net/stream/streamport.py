@@ -17,9 +17,10 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from mbuf.errors import Inval, NoBufs, NoMemory
-from mbuf.net.linux import IOV_MAX
-from mbuf.net.port.port import Port, PortStat
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.net.linux import IOV_MAX, RETRY
+from mbuf.net.port.base import BasePort
+from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent
 from mbuf.net.sockets import check_stream_socket
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.packet.sockbuf import SockBuf, views_of
@@ -35,34 +36,19 @@ BATCH_BYTES = 1 << 20
 MAX_READ = 1 << 18
 
 
-class StreamPort(Port):
+class StreamPort(BasePort):
     """A port for `sock`, a connected stream socket, with mbufs from `pool`.
 
     The socket belongs to the caller. The port makes it non-blocking; `close`, or the end of a `with` statement,
     restores its timeout. `pull` and `push` are those of every port; `recv` and `send` are for programs that treat the
     bytes as a stream. Errors of the socket are raised as `OSError`, and a pool without mbufs never ends the connection.
-    Raises `Inval` if `sock` isn't a socket, and `NotSupported` if it isn't a stream socket, or if it does TLS.
+    In `stat`, a chain that a read has returned counts as a packet. One thread may receive while another sends. Raises
+    `Inval` if `sock` isn't a socket, and `NotSupported` if it isn't a stream socket, or if it does TLS.
     """
 
-    __slots__ = (
-        "_bytes_in",
-        "_bytes_out",
-        "_calls_in",
-        "_calls_out",
-        "_chains_in",
-        "_closed",
-        "_error",
-        "_packets_out",
-        "_short",
-        "_sizer",
-        "_timeout",
-        "eof",
-        "sock",
-        "write_buffer",
-    )
-
     def __init__(self, pool: Pool, sock: socket.socket) -> None:
-        check_stream_socket(sock, "StreamPort")
+        check_stream_socket("StreamPort", sock)
+        super().__init__()
         self._timeout = sock.gettimeout()
         sock.setblocking(False)
         #: The socket, which belongs to the caller.
@@ -72,33 +58,15 @@ class StreamPort(Port):
         #: The bytes of a packet of which the socket has accepted only a part.
         self.write_buffer = SockBuf()
         self._sizer = ReadSizer(pool)
-        self._closed = False
         # An error that the next call raises.
         self._error: OSError | None = None
-        self._chains_in = self._bytes_in = self._calls_in = 0
-        self._packets_out = self._bytes_out = self._calls_out = 0
-        self._short = 0
-
-    def stat(self) -> PortStat:
-        """Return the counters. A chain that a read has returned counts as a packet."""
-        return PortStat(
-            packets_in=self._chains_in,
-            bytes_in=self._bytes_in,
-            packets_out=self._packets_out,
-            bytes_out=self._bytes_out,
-            short=self._short,
-            calls_in=self._calls_in,
-            calls_out=self._calls_out,
-        )
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, to wait for; -1 if the socket is closed."""
         return self.sock.fileno()
 
-    def _check(self, verb: str) -> None:
-        """Raise `Inval` if the port is closed, and the error that the last call didn't raise, once."""
-        if self._closed:
-            raise Inval(f"{verb}: this port is closed")
+    def _raise_deferred(self) -> None:
+        """Raise the error that the last call didn't raise, once."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -110,59 +78,66 @@ class StreamPort(Port):
 
         None means that no bytes have arrived, or if `eof` is True, that no more will. Raises `NoBufs` or `NoMemory` if
         the pool has no mbuf to read into: the bytes stay in the socket, so call again later. Raises `Inval` if the port
-        is closed, and `OSError`. See recvmsg(2).
+        is closed, `Busy` if another thread is receiving, and `OSError`. See recvmsg(2).
         """
         if nbytes < 1:
             raise Inval(f"recv: {nbytes} bytes: give 1 or more")
-        self._check("recv")
+        check_usable("recv", self.closed, False)
+        with self._pull_lock:
+            return self._recv(nbytes)
+
+    def _recv(self, nbytes: int) -> Mbuf | None:
+        self._raise_deferred()
         if self.eof:
             return None
         asked = min(self._sizer.size, nbytes)
         try:
             m = self._sizer.alloc(asked)
         except (NoBufs, NoMemory):
-            self._short += 1
+            self._counts["short"] += 1
             raise
         got = 0
-        self._calls_in += 1
+        self._counts["calls_in"] += 1
         try:
             got = _recv_into(self.sock, m, asked)
             self.eof = got == 0
-        except BlockingIOError:
-            pass
+        except OSError as error:
+            if error.errno not in RETRY:
+                raise
         finally:
             if not got:
                 m.freem()
         if not got:
             return None
-        self._chains_in += 1
-        self._bytes_in += got
+        self._counts["packets_in"] += 1
+        self._counts["bytes_in"] += got
         return self._sizer.shrink_to_fit(m, got, asked)
 
     def pull(self, n: int) -> list[Mbuf]:
         """Return the chains of up to `n` reads, none of them empty; they belong to the caller.
 
         The list is empty if no bytes have arrived, or the peer has closed (see `eof`), or the pool has no mbufs: then
-        the bytes stay in the socket, and `stat().short` counts it. Raises `Inval` if the port is closed, and `OSError`.
+        the bytes stay in the socket, and `stat().short` counts it. Raises `Inval` if the port is closed or `n` is
+        negative, `Busy` if another thread is receiving, and `OSError`.
         """
-        if n < 0:
-            raise Inval(f"pull: {n} packets: give 0 or more")
+        count = self._begin_pull(n)
         chains: list[Mbuf] = []
         more = True
-        while more and len(chains) < n:
-            asked = min(self._sizer.size, MAX_READ)
-            try:
-                m = self.recv()
-            except (NoBufs, NoMemory):
-                break
-            except OSError as error:
-                if not chains:
-                    raise
-                self._error = error
-                break
-            if m is not None:
-                chains.append(m)
-            more = m is not None and len(m) >= asked
+        with self._pull_lock:
+            while more and len(chains) < count:
+                asked = min(self._sizer.size, MAX_READ)
+                try:
+                    m = self._recv(MAX_READ)
+                except (NoBufs, NoMemory):
+                    break
+                except OSError as error:
+                    if not chains:
+                        raise
+                    self._error = error
+                    break
+                if m is not None:
+                    chains.append(m)
+                more = m is not None and len(m) >= asked
         return chains
 
     # Out.
@@ -171,11 +146,16 @@ class StreamPort(Port):
         """Send bytes of a buffer until the socket accepts no more; return the number of bytes sent, which are freed.
 
         The rest of an earlier `push` is sent first; 0 is returned if the socket doesn't accept all of that. Raises
-        `Inval` if the port is closed, and `OSError`. See sendmsg(2).
+        `Inval` if the port is closed, `Busy` if another thread is sending, and `OSError`. See sendmsg(2).
         """
-        self._check("send")
-        if buffer is not self.write_buffer and not self.flush():
-            return 0
+        check_usable("send", self.closed, False)
+        with self._push_lock:
+            if buffer is not self.write_buffer and not self._flush():
+                return 0
+            return self._send(buffer)
+
+    def _send(self, buffer: SockBuf) -> int:
+        self._raise_deferred()
         sent = 0
         while buffer:
             views = buffer.views(IOV_MAX, BATCH_BYTES)
@@ -192,68 +172,63 @@ class StreamPort(Port):
 
         These are removed from the list. They belong to the port, which frees them; the others still belong to the
         caller. A packet of which the socket accepts only a part counts as sent, and its rest stays in `write_buffer`:
-        call `flush`, or `push` with other packets, when the socket is writable. Raises `Inval` if the port is closed,
-        `TypeError` if this isn't a list, and `OSError`. See sendmsg(2).
+        call `flush`, or `push` with other packets, when the socket is writable. Raises what `Port.push` raises. See
+        sendmsg(2).
         """
-        if not isinstance(packets, list):
-            raise TypeError("push: give a list: the packets that are sent are removed from it")
-        self._check("push")
+        check_list(packets)
+        check_usable("push", self.closed, False)
         pushed = 0
-        try:
-            while packets and self.flush():
-                done = self._free_sent(packets, self._send_batch(packets))
-                if not done:
-                    break
-                pushed += done
-        except OSError as error:
-            if not pushed:
-                raise
-            self._error = error
-        self._packets_out += pushed
+        with self._push_lock:
+            self._raise_deferred()
+            try:
+                while packets and self._flush() and (count := self._push_batch(packets)):
+                    pushed += count
+            except OSError as error:
+                if not pushed:
+                    raise
+                self._error = error
         return pushed
 
-    def _send_batch(self, packets: list[Mbuf]) -> int:
-        """Send the first packets in one call; return the number of bytes sent."""
-        views: list[memoryview] = []
-        size = 0
-        for m in packets[:IOV_MAX]:
-            if len(views) >= IOV_MAX or size >= BATCH_BYTES:
-                break
-            views += views_of(m, IOV_MAX - len(views), BATCH_BYTES - size)
-            size += len(m)
-        return self._sendmsg(views) if views else 0
-
-    def _free_sent(self, packets: list[Mbuf], sent: int) -> int:
-        """Free the packets that `sent` bytes cover, and buffer the rest of the last; return how many were removed."""
-        done = 0
-        for m in packets:
-            size = len(m)
-            if size > sent:
-                if sent:
-                    self.write_buffer.append(m)
-                    self.write_buffer.drop(sent)
-                    done += 1
-                break
-            m.freem()
-            sent -= size
-            done += 1
-        del packets[:done]
+    def _push_batch(self, packets: list[Mbuf]) -> int:
+        """Send the first packets in one call; return how many were sent, and removed from the list."""
+        views, sizes = _batch(packets)
+        sent = self._sendmsg(views) if views else 0
+        whole = 0
+        while whole < len(sizes) and sizes[whole] <= sent:
+            sent -= sizes[whole]
+            whole += 1
+        done = whole + (sent > 0)
+        self._counts["packets_out"] += done
+        if sent:
+            # First, since the rest of this packet must follow even if one of the others can't be freed.
+            self.write_buffer.append(packets.pop(whole))
+            self.write_buffer.drop(sent)
+        free_sent(packets, whole)
         return done
 
     def flush(self) -> bool:
-        """Send what is in `write_buffer`; return True if it is empty then. Raises `OSError`."""
+        """Send what is in `write_buffer`; return True if it is empty then.
+
+        Raises `Busy` if another thread is sending, and `OSError`.
+        """
+        with self._push_lock:
+            return self._flush()
+
+    def _flush(self) -> bool:
         if self.write_buffer:
-            self.send(self.write_buffer)
+            self._send(self.write_buffer)
         return not self.write_buffer
 
     def _sendmsg(self, views: list[memoryview]) -> int:
         """Return the number of bytes that the socket has accepted."""
-        self._calls_out += 1
+        self._counts["calls_out"] += 1
         try:
             count = self.sock.sendmsg(views, (), socket.MSG_NOSIGNAL)
-            self._bytes_out += count
+            self._counts["bytes_out"] += count
             return count
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno not in RETRY:
+                raise
             return 0
         finally:
             views.clear()
@@ -268,11 +243,12 @@ class StreamPort(Port):
     def close(self) -> None:
         """Free what is in `write_buffer`, and restore the socket's timeout. The socket stays open.
 
-        Calling it again has no effect.
+        Raises `Busy` if another thread is receiving or sending. Calling it again has no effect.
         """
-        if self._closed:
+        self._begin_close()
+        if self.closed:
             return
-        self._closed = True
+        super().close()
         self.write_buffer.clear()
         if self.sock.fileno() >= 0:
             self.sock.settimeout(self._timeout)
@@ -286,3 +262,24 @@ def _recv_into(sock: socket.socket, m: Mbuf, asked: int) -> int:
     finally:
         # A traceback mustn't keep the memory in use.
         views.clear()
+
+
+def _batch(packets: list[Mbuf]) -> tuple[list[memoryview], list[int]]:
+    """Return views of the first packets, for one call, and their sizes; raise an error if one can't be sent."""
+    views: list[memoryview] = []
+    sizes: list[int] = []
+    left = BATCH_BYTES
+    try:
+        for thing in packets[:IOV_MAX]:
+            if len(views) >= IOV_MAX or left <= 0:
+                break
+            m = check_packet(thing)
+            check_ready("push", m)
+            views += views_of(m, IOV_MAX - len(views), left)
+            sizes.append(len(m))
+            left -= sizes[-1]
+    except MbufError:
+        # A traceback mustn't keep the memory in use.
+        views.clear()
+        raise
+    return views, sizes

@@ -6,7 +6,6 @@ from mbuf.net.udp.sendmmsg cimport SendVector
 from mbuf.packet.chain cimport Chain, length, next_checked
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.read cimport pieces
-from mbuf.pool.pool cimport Pool
 from mbuf.vm.buffer_export cimport export_buffer
 
 cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR, NOT_PLAIN
@@ -16,7 +15,6 @@ cdef int GSO_REFUSED
 
 @cython.final
 cdef class UdpSender:
-    cdef Pool _pool
     cdef object _sock
     cdef bytes _to
     cdef bint _connected

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.pool.pool import Pool
 else:
     from mbuf.shadow import cython
 
@@ -60,7 +58,6 @@ class UdpSender:
         "_connected",
         "_errors",
         "_packets",
-        "_pool",
         "_sock",
         "_to",
         "_vector",
@@ -73,12 +70,9 @@ class UdpSender:
         # Compiled, an object that was never initialized counts as closed.
         self.closed = True
 
-    def __init__(self, pool: Pool, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
-        if pool is None:
-            raise TypeError("UdpSender: give a pool")
-        if cython.compiled and self._pool is not None:  # type: ignore[has-type]
+    def __init__(self, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
+        if cython.compiled and self._vector is not None:  # type: ignore[has-type]
             raise TypeError("UdpSender: this object was initialized already")
-        self._pool = pool
         self._sock = sock
         self.gso = GSO_SIZE_MAX if gso else 0
         self._connected = connected
@@ -112,7 +106,7 @@ class UdpSender:
                 done += sent
         finally:
             self.busy = False
-            free_sent(self._pool, packets, done)
+            free_sent(packets, done)
         return done
 
     def _send(self, packets: list[Any], at: int) -> int:

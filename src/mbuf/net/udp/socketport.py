@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_ready, check_size, check_socket, free_sent, is_connected
+from mbuf.net.port.rules import check_ready, check_size, free_sent
+from mbuf.net.sockets import check_socket, is_connected
 from mbuf.net.udp.peer import Peer
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class SocketPort(BasePort):
                     size += count if accepted else 0
             finally:
                 self._count(packets_out=sent, bytes_out=size, errors=done - sent)
-                free_sent(self._pool, packets, done)
+                free_sent(packets, done)
         return done
 
     def fileno(self) -> int:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.linux import DATAGRAM_MAX, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
-from mbuf.net.port.rules import check_size, check_socket, is_connected
+from mbuf.net.port.rules import check_size
+from mbuf.net.sockets import check_socket, is_connected
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX
@@ -81,7 +82,7 @@ class UdpPort(MmsgPort):
         self._drops_since = 0
         try:
             self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted))
-            self._tx = UdpSender(pool, sock, gso and _has_gso(sock), connected, peer)
+            self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
         except BaseException:
             self._release_socket()
             raise
