@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 from docutils import nodes
-from reference import Described
+from reference import Described, escaped
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -34,13 +34,13 @@ class Command(Described):
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
-        command = main.get_command(click.Context(main), name)
-        if command is None:
-            raise self.error(f"mbuf has no command {name}")
+        command = main.resolve_command(click.Context(main), [name])[1]
+        if command is None or not command.help:
+            raise self.error(f"the command {name} has no description")
         context = click.Context(command, info_name=f"mbuf {name}", **main.context_settings)
         usage = command.get_usage(context).removeprefix("Usage: ")
         lines = [".. code-block:: text", "", f"   {' '.join(usage.split())}", "", f".. program:: mbuf {name}", ""]
-        lines += [*inspect.cleandoc(command.help or "").splitlines(), ""]
+        lines += [*escaped(inspect.cleandoc(command.help)).splitlines(), ""]
         for parameter in command.get_params(context):
             record = parameter.get_help_record(context)
             if record is not None and isinstance(parameter, click.Option):

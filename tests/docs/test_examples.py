@@ -24,7 +24,11 @@ from net.namespace import Unavailable, namespace
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/tutorial.md")),
-    *(page for folder in ("howto", "explanation", "design") for page in sorted((ROOT / "docs" / folder).glob("*.md"))),
+    *(
+        page
+        for folder in ("howto", "explanation", "reference", "design")
+        for page in sorted((ROOT / "docs" / folder).glob("*.md"))
+    ),
 ]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
