@@ -41,12 +41,10 @@ This module doesn't refer to mbufs, only to their items.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.packet.m_ext import Ext
 else:
     from mbuf.shadow import cython
 
@@ -68,6 +66,29 @@ if not cython.compiled:
     def lone_packet(storage: Storage) -> bool:
         """True for the cluster of a packet with one user, no owner and no view: its mbuf can be freed in one step."""
         return storage.users == 1 and storage.type == EXT_PACKET and storage.exports == 0 and storage.owner is None
+
+
+class Ext(NamedTuple):
+    """The external storage of an mbuf, as it was when `m.ext` was read. See struct m_ext in mbuf(9)."""
+
+    #: EXT_CLUSTER, EXT_PACKET, ...
+    type: int
+    #: Bytes of the storage.
+    size: int
+    #: Mbufs that use it, or the count of its `RefCount`. See m_extrefcnt.
+    count: int  # type: ignore[assignment]
+    #: True when this mbuf is the owner, which holds the count. See EXT_FLAG_EMBREF.
+    embedded: bool
+    #: A number that no other storage in use has. Mbufs that share storage have the same.
+    id: int
+    #: The object given to `extadd`, None for other storage, and the two arguments given with it.
+    obj: Any = None
+    arg1: Any = None
+    arg2: Any = None
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[:5], self, strict=False))
+        return f"Ext({shown})"
 
 
 @cython.no_gc
@@ -114,8 +135,6 @@ class Storage(Item):
 
     def describe(self, item: Item) -> Ext:
         """Return what `m.ext` says, for the mbuf of `item`."""
-        from mbuf.packet.m_ext import Ext
-
         return Ext(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
 
     def defers(self, item: Item) -> bool:

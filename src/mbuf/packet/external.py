@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 from mbuf.errors import Busy, Inval
-from mbuf.packet.ext import Storage
+from mbuf.packet.ext import Ext, Storage
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.ints import clip
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     import cython
 
-    from mbuf.packet.m_ext import Ext
     from mbuf.packet.mbuf import Mbuf
 else:
     from mbuf.shadow import cython
@@ -101,8 +100,6 @@ class External(Storage):
         return self.refcnt() == 1 and not self.fixed
 
     def describe(self, item: Item) -> Ext:
-        from mbuf.packet.m_ext import Ext
-
         embedded = self.refs is None and self.owner in (None, item)
         free_cb = self.free_cb
         arg1, arg2 = (None, None) if free_cb is None else free_cb[1:3]

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.packet.m_ext import Ext
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import EXT_SFBUF
-from mbuf.packet.ext import Storage
+from mbuf.packet.ext import Ext, Storage
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.page import Memory
@@ -52,8 +50,6 @@ class Mapped(Storage):
         self.users = 1
 
     def describe(self, item: Item) -> Ext:
-        from mbuf.packet.m_ext import Ext
-
         embedded = self.owner is None or self.owner is item
         file: Any = None if self.of is None else self.of.file
         return Ext(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)

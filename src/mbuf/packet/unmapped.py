@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import cython
 
-    from mbuf.packet.m_ext import Ext
     from mbuf.packet.mbuf import Mbuf
     from mbuf.vm.pagefile import PageFile
 else:
@@ -37,7 +36,7 @@ from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Busy, Inval
 from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.epg import Epg, new_epg
-from mbuf.packet.ext import Storage
+from mbuf.packet.ext import Ext, Storage
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, view_of
@@ -260,8 +259,6 @@ class Unmapped(Storage):
         return False
 
     def describe(self, item: Item) -> Ext:
-        from mbuf.packet.m_ext import Ext
-
         root = self.root_or_self()
         embedded = root is self
         arg1 = None if root.free_cb is None else root.free_cb[1]
