@@ -147,6 +147,7 @@ from mbuf.errors import (
     TooLong,
     TunableWarning,
 )
+from mbuf.packet.m_ext import Ext
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
@@ -156,7 +157,6 @@ from mbuf.vm.vm import Vm
 if TYPE_CHECKING:
     from mbuf.packet.epg import Epg
     from mbuf.packet.external import RefCount
-    from mbuf.packet.m_ext import Ext
     from mbuf.packet.queue import MbufQ
     from mbuf.packet.sndtag import Interface, SndTag
     from mbuf.packet.sockbuf import SockBuf
@@ -172,7 +172,6 @@ __version__ = "0.1.0"
 _LAZY = MappingProxyType(
     {
         "Epg": "mbuf.packet.epg",
-        "Ext": "mbuf.packet.m_ext",
         "File": "mbuf.pool.file",
         "Interface": "mbuf.packet.sndtag",
         "MbufQ": "mbuf.packet.queue",

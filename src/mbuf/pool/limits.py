@@ -60,7 +60,7 @@ SWITCHES = (USE_EXT_PGS, ZONE_WARNINGS)
 
 _SUFFIX = MappingProxyType({"": 0, "k": 10, "m": 20, "g": 30, "t": 40})
 _MOST_DIGITS = 100
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)", re.DOTALL)
+_NUMBER = r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)"
 
 
 def tunable(text: str) -> int | None:
@@ -81,7 +81,7 @@ def written(text: str) -> int | None:
 
 def _parts(text: str) -> tuple[int, int] | None:
     """The digits of a text as a number, and the bits by which its suffix shifts it."""
-    match = _NUMBER.fullmatch(text)
+    match = re.fullmatch(_NUMBER, text, re.DOTALL)
     if match is None or match[3].lower() not in _SUFFIX:
         return None
     sign, digits, suffix = match.groups()

@@ -48,6 +48,7 @@ from mbuf.pool import allocator
 from mbuf.pool.stock import Stock
 from mbuf.pool.validate import validate
 from mbuf.vm.ints import INT_MAX, clip
+from mbuf.vm.log_errors import log
 
 if not cython.compiled:
     from mbuf.vm.commit import check_latch, run_releases
@@ -190,7 +191,7 @@ class Reserve:
         if self._stock is None:
             raise Inval("reserve: nothing was set aside: call reinit first")
         self._idle("start")
-        _log("debugnet: overwriting mbuf zone pointers")
+        log("info", "debugnet: overwriting mbuf zone pointers")
         stock, own = self._stock, self._allocator.zones
         if stock is None or stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -219,7 +220,7 @@ class Reserve:
         check_latch()
         if not self.started:
             raise Inval("reserve: it is not in force: call start first")
-        _log("debugnet: restoring mbuf zone pointers")
+        log("info", "debugnet: restoring mbuf zone pointers")
         stock, own = self._stock, self._own
         if stock is None or not stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -287,10 +288,3 @@ def _free(zones: tuple[Zone, Zone], fresh: list[list[Any]]) -> None:
 def _origins(stock: Stock, own: Zones) -> tuple[tuple[Zone, Queue], ...]:
     """Each queue, and the zone that its items go back to."""
     return (own.mbuf, stock.mbufs), (own.of_size(stock.clsize), stock.clusters)
-
-
-def _log(message: str) -> None:
-    # Imported here: few programs use the reserve.
-    import logging
-
-    logging.getLogger("mbuf").info(message)

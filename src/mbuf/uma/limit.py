@@ -53,6 +53,7 @@ else:
 from mbuf.const import M_WAITOK
 from mbuf.errors import Inval
 from mbuf.uma.waitq import Waiter, Waiters, WaitQ
+from mbuf.vm.log_errors import log
 
 if not cython.compiled:
     from mbuf.uma.waitq import current_thread
@@ -358,10 +359,7 @@ class Limit:
             self.suppressed += 1
             return
         self._warned = now
-        # Imported here: a program that never is at a limit does not need it.
-        import logging
-
-        logging.getLogger("mbuf").warning("[zone: %s] %s limit reached", self.name, self.sysctl)
+        log("warning", "[zone: %s] %s limit reached", self.name, self.sysctl)
 
     def contradiction(self, items: int) -> str:
         """The first contradiction, or "". `items` are handed out, cached or adopted."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+if not cython.compiled:
+    import ctypes
+
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.libc.string import memset
@@ -82,6 +85,6 @@ class Run:
 
     def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
         """Uncompiled, some of the bytes."""
-        import ctypes
-
+        if cython.compiled:
+            return None
         return (ctypes.c_ubyte * size).from_buffer(self.arena.map, self.offset + start)

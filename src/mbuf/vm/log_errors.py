@@ -1,4 +1,4 @@
-"""Calls of user functions whose exceptions are logged.
+"""What is logged, by the logger `mbuf`; and calls of user functions whose exceptions are logged.
 
 The caller goes on after an `Exception`. Others (KeyboardInterrupt, SystemExit) propagate.
 """
@@ -6,6 +6,17 @@ The caller goes on after an `Exception`. Others (KeyboardInterrupt, SystemExit) 
 from __future__ import annotations
 
 from types import TracebackType
+
+
+def log(level: str, text: str, *args: object, error: Exception | None = None) -> None:
+    """Log a text, at the level `error`, `warning` or `info`."""
+    try:
+        # Imported here: most programs never log.
+        import logging
+    except ImportError:
+        # The interpreter ends, and can import nothing any more.
+        return
+    getattr(logging.getLogger("mbuf"), level)(text, *args, exc_info=error)
 
 
 class LogErrors:
@@ -24,9 +35,6 @@ class LogErrors:
     def __exit__(self, _: object, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, Exception):
             return False
-        # Imported here: most programs never come here.
-        import logging
-
         self.failed = True
-        logging.getLogger("mbuf").error(f"{self._what} failed", *self._args, exc_info=error)
+        log("error", f"{self._what} failed", *self._args, error=error)
         return True

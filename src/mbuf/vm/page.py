@@ -18,6 +18,8 @@ from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.commit import Releasable
 
 if TYPE_CHECKING:
+    from mbuf.shadow import cython
+elif False:  # for the compiler: a type checker needs decorators with types
     import cython
 else:
     from mbuf.shadow import cython

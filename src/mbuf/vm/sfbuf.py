@@ -22,6 +22,8 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    import ctypes
+
     from mbuf.vm.commit import enter_commit, leave_commit
 
 if cython.compiled:
@@ -42,8 +44,8 @@ class Mapping:
 
     def raw(self, start: int, size: int) -> Any:
         """Some of the bytes."""
-        import ctypes
-
+        if cython.compiled:
+            return None
         return (ctypes.c_ubyte * size).from_buffer(self.map, start)
 
 
