@@ -1,12 +1,12 @@
 """The same bytes in other mbufs."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from mbuf import M_EOR, M_EXT, M_EXTPG, M_NOWAIT, M_PKTHDR, M_RDONLY, MT_CONTROL, MT_DATA, Inval, Mbuf, NoBufs, Pool
-from mbuf.packet import defrag
 from packet.failing import Scarce, fail_everywhere
 from packet.picture import adorn, header, lens, mbufs, picture, places
 from packet.rows import Row, chain, sample, try_everywhere
@@ -151,7 +151,7 @@ def test_fragments_of_a_random_length_are_all_alike_or_all_different(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = iter([30, 1, 255, 10])
-    monkeypatch.setattr(defrag, "randint", lambda low, high: next(lengths) if (low, high) == (1, 255) else None)
+    monkeypatch.setattr(random, "randint", lambda low, high: next(lengths) if (low, high) == (1, 255) else None)
     m = chain(pool, 100)
     assert lens(m.fragment(-1)) == [30, 30, 30, 10]
     assert lens(m.fragment(-2)) == [1, 99]
