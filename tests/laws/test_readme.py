@@ -1,4 +1,4 @@
-"""What README and the guide show works as they say."""
+"""The examples of README and the guide run, and print what their comments say."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/reference.md lists every verb, and what it says of memory, bytes and failing is so."""
+"""docs/reference.md lists every public method, and its statements about memory, copies and errors are true."""
 
 import asyncio
 import re
@@ -22,17 +22,17 @@ GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("ut
 OF_MBUF = [group for group in GROUPS if group["of"] == "Mbuf"]
 PLAIN = sorted(name for group in OF_MBUF for name in group["plain"])
 PAGED = {name for group in OF_MBUF if group["title"] == "Unmapped pages" for name in (*group["plain"], *group["asks"])}
-#: What is refused here are mbufs and tags; tests/packet/test_extpg.py refuses windows and pages.
+#: These tests refuse mbufs and tags; tests/packet/test_extpg.py refuses windows and pages.
 ASKS = sorted({name for group in OF_MBUF for name in group["asks"]} - {"page", "addpages"})
 SHARES = {name for group in OF_MBUF for name in group["shares"]}
 
-#: Verbs that the packet of these tests wouldn't make allocate with their usual arguments.
-HARDER = {"pullup": (168,), "pulldown": (50, 200)}
+#: Arguments for verbs that don't allocate with the usual ones.
+ALLOCATING_ARGUMENTS = {"pullup": (168,), "pulldown": (50, 200)}
 
-#: Verbs on unmapped pages, of which that packet has none.
+#: Arguments of verbs that are called on a chain of unmapped pages here.
 UNMAPPED: dict[str, tuple[Any, ...]] = {"unmapped_to_ext": ()}
 
-#: What a pool is asked for.
+#: Arguments of a pool's methods.
 REQUESTS: dict[str, tuple[Any, ...]] = {
     "get2": (100,),
     "getm2": (100,),
@@ -50,8 +50,8 @@ REQUESTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def test_the_page_is_what_make_docs_writes_now() -> None:
-    """On the pure leg, whose methods tell their signatures."""
+def test_the_page_is_what_make_docs_writes() -> None:
+    """The pure leg has the signatures."""
     source = DOCS.parent / "src"
     command = [sys.executable, str(DOCS / "reference.py")]
     done = subprocess.run(command, env={"PYTHONPATH": str(source)}, capture_output=True, check=True)
@@ -64,7 +64,7 @@ def test_every_verb_is_on_the_page_once() -> None:
 
 
 @pytest.mark.parametrize(("cls", "owner"), [(Mbuf, "m"), (Pool, "pool")])
-def test_every_public_name_is_on_the_page_and_says_what_it_is(cls: type, owner: str) -> None:
+def test_every_public_name_is_on_the_page_and_has_a_docstring(cls: type, owner: str) -> None:
     text = (DOCS / "reference.md").read_text("utf-8")
     names = public() if cls is Mbuf else [name for name in dir(Pool) if not name.startswith("_")]
     title = {"m": "An mbuf", "pool": "The pool"}[owner]
@@ -77,14 +77,14 @@ def test_every_public_name_is_on_the_page_and_says_what_it_is(cls: type, owner: 
             assert section.count(f"\n| `{name}` | ") == 1, name
 
 
-def test_no_name_on_the_page_is_without_words() -> None:
+def test_every_name_on_the_page_has_a_description() -> None:
     text = (DOCS / "reference.md").read_text("utf-8")
     assert not re.search(r"\| `\w+` \|\s*\|\n", text)
     assert not re.search(r"```\n\n\n", text)
 
 
 @pytest.mark.skipif(not compiled(), reason="uncompiled, an mbuf has slots that are not for users")
-def test_an_mbuf_and_a_pool_show_what_a_user_may_call() -> None:
+def test_dir_of_an_mbuf_and_of_a_pool_is_the_public_names() -> None:
     with Pool(worker=False) as pool, pool.get() as m:
         assert [name for name in dir(m) if not name.startswith("_")] == public()
         assert [name for name in dir(pool) if not name.startswith("_")] == [
@@ -93,7 +93,7 @@ def test_an_mbuf_and_a_pool_show_what_a_user_may_call() -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group["title"])
-def test_every_verb_of_a_group_is_there_and_says_what_it_does(group: dict[str, Any]) -> None:
+def test_every_verb_of_a_group_exists_and_has_a_docstring(group: dict[str, Any]) -> None:
     names = [*group["plain"], *group["asks"]]
     assert set(group["copies"]) | set(group["shares"]) <= set(names)
     for name in names:
@@ -109,11 +109,11 @@ def unmapped(pool: Pool) -> Mbuf:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_verb_that_asks_for_no_memory_works_without(pool: Pool, name: str) -> None:
+def test_a_verb_that_needs_no_memory_works_without(pool: Pool, name: str) -> None:
     chains, scarce = packet(pool), Scarce(pool)
     rest = chains[0].next
     with resolved(pool, name, chains[0]) as arguments, scarce.refusing(1, True), suppress(BufferError, Inval):
-        # Some can't be done to this packet: that isn't for want of memory.
+        # Some raise an error for this packet, but not for lack of memory.
         getattr(chains[0], name)(*arguments)
     assert scarce.hits == 0
     for m in (*chains, rest):
@@ -122,10 +122,10 @@ def test_a_verb_that_asks_for_no_memory_works_without(pool: Pool, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ASKS)
-def test_a_verb_that_asks_for_memory_fails_without_and_changes_nothing(pool: Pool, name: str) -> None:
+def test_a_verb_that_needs_memory_fails_without_and_changes_nothing(pool: Pool, name: str) -> None:
     chains, scarce = [unmapped(pool)] if name in UNMAPPED else packet(pool), Scarce(pool)
     with resolved(pool, name, chains[0]) as usual:
-        arguments = (HARDER | UNMAPPED).get(name, tuple(usual))
+        arguments = (ALLOCATING_ARGUMENTS | UNMAPPED).get(name, tuple(usual))
         others = [thing for thing in usual if isinstance(thing, Mbuf)]
         before = picture(pool, *chains, *others)
         with scarce.refusing(1, True), pytest.raises(NoBufs):
@@ -145,7 +145,7 @@ def test_a_verb_shares_storage_only_if_the_page_says_so(pool: Pool, name: str) -
         results = result if isinstance(result, list) else [result]
         made = [n for n in results if isinstance(n, Mbuf) and n not in mbufs(chains[0])]
         users = [n.ext.count for m in (*chains, *others, *made) for n in mbufs(m) if n.ext]
-        # Two chains share two clusters to begin with, so each has two users.
+        # Two chains share two clusters at the beginning, so each has two users.
         more = max(users) > 2 or (name == "dupcl" and users.count(2) == 6)
         assert more == (name in SHARES)
         pool.free_bulk([m for m in made if m not in others])
@@ -153,13 +153,13 @@ def test_a_verb_shares_storage_only_if_the_page_says_so(pool: Pool, name: str) -
 
 
 def done(result: Any) -> None:
-    """Wait for what is to be awaited."""
+    """Run a coroutine to its end; do nothing with other results."""
     if asyncio.iscoroutine(result):
         asyncio.run(result)
 
 
 @pytest.mark.parametrize("name", sorted(name for group in GROUPS if group["of"] == "Pool" for name in group["asks"]))
-def test_what_a_pool_is_asked_for_without_memory_it_refuses(pool: Pool, name: str) -> None:
+def test_without_memory_a_pool_raises_no_bufs(pool: Pool, name: str) -> None:
     scarce = Scarce(pool)
     m = pool.get()
     before = picture(pool, m)

@@ -1,4 +1,4 @@
-"""The source files, and what each imports: what the laws are checked on."""
+"""The source files of the package, and what each imports: `test_layers` and others check them."""
 
 import ast
 import re
@@ -8,10 +8,10 @@ from copy import deepcopy
 from io import StringIO
 
 
-class House:
-    """Source files by path (below the package), and what each module imports of the package.
+class Sources:
+    """Source files by path below the package, and the modules of the package that each module imports.
 
-    `loads` leaves out of `imports` what only a type checker reads.
+    `runtime_imports` is `imports` without what only a type checker reads.
     """
 
     def __init__(self, files: dict[str, str]) -> None:
@@ -19,16 +19,18 @@ class House:
         self.trees = {path: ast.parse(text, path) for path, text in files.items() if path.endswith(".py")}
         self.modules = {module_of(path) for path in files}
         self.imports: dict[str, set[str]] = {module: set() for module in self.modules}
-        self.loads: dict[str, set[str]] = {module: set() for module in self.modules}
+        self.runtime_imports: dict[str, set[str]] = {module: set() for module in self.modules}
         for path, text in files.items():
             tree = self.trees.get(path)
             for base, names in python_imports(tree) if tree else cython_imports(text):
-                self.imports[module_of(path)] |= self.resolved(path, base, names)
-            for base, names in python_imports(Loaded().visit(deepcopy(tree))) if tree else cython_imports(text):
-                self.loads[module_of(path)] |= self.resolved(path, base, names)
+                self.imports[module_of(path)] |= self._resolve(path, base, names)
+            for base, names in (
+                python_imports(WithoutTypeChecking().visit(deepcopy(tree))) if tree else cython_imports(text)
+            ):
+                self.runtime_imports[module_of(path)] |= self._resolve(path, base, names)
 
-    def resolved(self, path: str, base: str, names: list[str]) -> set[str]:
-        """The modules of the package, by their names in it, that one import statement of a file reads."""
+    def _resolve(self, path: str, base: str, names: list[str]) -> set[str]:
+        """The modules of the package that one import statement of a file imports."""
         if base.startswith("."):
             package = ["mbuf", *path.split("/")[:-1]]
             up = len(base) - len(base.lstrip("."))
@@ -43,7 +45,7 @@ class House:
         return below - {module_of(path)}
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Every (module, module that it imports)."""
+        """Every pair of a module and a module that it imports."""
         return ((module, target) for module in sorted(self.modules) for target in sorted(self.imports[module]))
 
 
@@ -51,7 +53,7 @@ def module_of(path: str) -> str:
     return path.rsplit(".", 1)[0].removesuffix("__init__").rstrip("/").replace("/", ".")
 
 
-def floor_of(module: str) -> str:
+def layer_of(module: str) -> str:
     return module.split(".")[0]
 
 
@@ -59,8 +61,8 @@ def within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-class Loaded(ast.NodeTransformer):
-    """Takes out of a tree what stands under `if TYPE_CHECKING`."""
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Removes from a tree the statements under `if TYPE_CHECKING`."""
 
     def visit_If(self, node: ast.If) -> ast.AST:
         if ast.unparse(node.test).endswith("TYPE_CHECKING"):
@@ -69,7 +71,7 @@ class Loaded(ast.NodeTransformer):
 
 
 def python_imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
-    """(module, names) of every import, wherever it stands."""
+    """(module, names) of every import of a .py, also of those in functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
@@ -79,21 +81,21 @@ def python_imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
 
 def cython_imports(text: str) -> Iterator[tuple[str, list[str]]]:
     """(module, names) of every import and cimport of a .pxd."""
-    text = re.sub(r"\(([^)]*)\)", lambda names: names[1].replace("\n", " "), bare(text))
+    text = re.sub(r"\(([^)]*)\)", lambda names: names[1].replace("\n", " "), strip_text(text))
     for base, names in re.findall(r"^\s*from\s+([\w.]+)\s+c?import\s+(.+)$", text, re.MULTILINE):
         yield base, [name.split()[0] for name in names.split(",") if name.strip()]
     for names in re.findall(r"^\s*c?import\s+(.+)$", text, re.MULTILINE):
         yield from ((name.split()[0], []) for name in names.split(","))
 
 
-def bare(text: str) -> str:
-    """A .pxd without its strings and comments; its `except?` is no Python, so Python can't read it."""
+def strip_text(text: str) -> str:
+    """A .pxd without its strings and comments. Python can't parse a .pxd, because of its `except?`."""
     return re.sub(r'""".*?"""|"[^"\n]*"|#[^\n]*', "", text, flags=re.DOTALL)
 
 
-def words(path: str, text: str) -> set[str]:
-    """The names that a file's code uses, leaving out its strings and comments."""
+def identifiers(path: str, text: str) -> set[str]:
+    """The identifiers of a file: strings and comments are left out."""
     if path.endswith(".pxd"):
-        return set(re.findall(r"\w+", bare(text)))
+        return set(re.findall(r"\w+", strip_text(text)))
     tokens = tokenize.generate_tokens(StringIO(text).readline)
     return {token.string for token in tokens if token.type == tokenize.NAME}
