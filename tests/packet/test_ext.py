@@ -128,7 +128,7 @@ def test_a_packet_that_went_home_brings_its_cluster_back(pool: Pool) -> None:
 # What is told of it.
 
 
-def told(m: Mbuf) -> Ext:
+def ext_of(m: Mbuf) -> Ext:
     assert m.ext is not None
     return m.ext
 
@@ -147,20 +147,20 @@ def test_a_cluster_is_nobodys_object(pool: Pool, make_one: Callable[[Pool], Mbuf
     m = make_one(pool)
     n = pool.get().dupcl(m)
     for user, embedded in ((m, True), (n, False)):
-        ext = told(user)
+        ext = ext_of(user)
         assert (ext.type, ext.size, ext.count, ext.embedded) == (type, size, 2, embedded)
         assert (ext.obj, ext.arg1, ext.arg2) == (None, None, None)
-    assert told(m).id == told(n).id
+    assert ext_of(m).id == ext_of(n).id
     m.free()
-    assert told(n).count == 1
+    assert ext_of(n).count == 1
     n.free()
 
 
 def test_what_was_told_doesnt_change(pool: Pool) -> None:
     m = pool.getcl()
-    ext = told(m)
+    ext = ext_of(m)
     n = pool.get().dupcl(m)
-    assert (ext.count, told(m).count) == (1, 2)
+    assert (ext.count, ext_of(m).count) == (1, 2)
     with pytest.raises(AttributeError):
         ext.count = 5  # type: ignore[misc]
     m.free()
@@ -170,9 +170,9 @@ def test_what_was_told_doesnt_change(pool: Pool) -> None:
 def test_lent_memory_tells_whose_it_is_without_showing_it(pool: Pool) -> None:
     memory = bytearray(b"secret")
     m, n = pool.get().extadd(memory, None, "one", "two", 0, EXT_SFBUF), pool.get().extadd(memory)
-    ext = told(m)
+    ext = ext_of(m)
     assert (ext.type, ext.size, ext.obj is memory, ext.arg1, ext.arg2) == (EXT_SFBUF, 6, True, "one", "two")
-    assert (told(n).id == ext.id, "secret" in repr(ext)) == (True, False)
+    assert (ext_of(n).id == ext.id, "secret" in repr(ext)) == (True, False)
     m.free()
     n.free()
 

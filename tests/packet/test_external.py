@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from interfaces import SndTagInterface
 from mbuf import (
     EXT_DISPOSABLE,
     EXT_EXTREF,
@@ -26,17 +27,14 @@ from mbuf import (
     M_RDONLY,
     Busy,
     Freed,
-    Interface,
     Inval,
     Mbuf,
     MbufError,
     Pool,
     ReadOnly,
     RefCount,
-    SndTag,
 )
 from mbuf.packet.external import External
-from mbuf.packet.sndtag import SndTags
 from mbuf.testing import put
 
 #: The types whose storage has a routine, and its count in the first mbuf.
@@ -60,11 +58,6 @@ def mapped(data: bytes) -> mmap.mmap:
     memory = mmap.mmap(-1, len(data))
     memory[:] = data
     return memory
-
-
-class Card(Interface):
-    def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
-        return SndTag(tags, self, 0)
 
 
 class Owner:
@@ -346,7 +339,7 @@ def test_no_routine_is_needed(pool: Pool, type: int) -> None:
 # What the routine may do.
 
 
-def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraised: list[Any]) -> None:
+def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraisable: list[BaseException]) -> None:
     def fail(m: Mbuf) -> None:
         raise KeyError(m)
 
@@ -355,9 +348,9 @@ def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraised: l
     m.next = pool.get().extadd(memory, fail)
     n = m.copypacket()
     m.freem()
-    assert unraised == []
+    assert list(map(type, unraisable)) == []
     n.freem()
-    assert unraised == [KeyError, KeyError]
+    assert list(map(type, unraisable)) == [KeyError, KeyError]
     memory.append(1)
 
 
@@ -375,12 +368,12 @@ def test_what_a_routine_keeps_is_freed(pool: Pool) -> None:
     pool.free_bulk(fresh)
 
 
-def test_what_a_routine_gets_goes_by_itself(pool: Pool, unraised: list[Any]) -> None:
+def test_what_a_routine_gets_goes_by_itself(pool: Pool, unraisable: list[BaseException]) -> None:
     m = pool.gethdr().extadd(bytearray(10), lambda m: m.freem())
     n = m.copypacket()
     m.freem()
     n.freem()
-    assert (pool.out, unraised) == (0, [Busy])
+    assert (pool.out, list(map(type, unraisable))) == (0, [Busy])
 
 
 def test_nothing_that_a_routine_keeps_of_its_mbuf_can_be_used(pool: Pool) -> None:
@@ -450,7 +443,7 @@ def test_a_routine_may_lend_the_memory_again(pool: Pool) -> None:
     ids=["detach", "detach and free", "dupcl", "copym"],
 )
 def test_what_a_routine_gets_is_there_to_be_looked_at(
-    pool: Pool, unraised: list[Any], verb: Callable[[Mbuf, Mbuf], object], last: str
+    pool: Pool, unraisable: list[BaseException], verb: Callable[[Mbuf, Mbuf], object], last: str
 ) -> None:
     memory = bytearray(10)
     m, n = pool.get(), pool.get()
@@ -458,7 +451,7 @@ def test_what_a_routine_gets_is_there_to_be_looked_at(
     sharer = pool.get().dupcl(m)
     for user in (sharer, m) if last == "owner" else (m, sharer):
         user.free()
-    assert unraised in ([Inval], [Busy])
+    assert list(map(type, unraisable)) in ([Inval], [Busy])
     assert (pool.out, n.ext) == (1, None)
     n.free()
     memory.append(1)
@@ -493,7 +486,7 @@ def test_whatever_else_a_routine_does_with_it_nothing_is_lost(
 
     other = pool.gethdr().append(b"other")
     other.tag_prepend(pool.tag_get(1))
-    other.pkthdr.snd_tag = pool.snd_tag_alloc(Card())
+    other.pkthdr.snd_tag = pool.snd_tag_alloc(SndTagInterface())
     other.next = pool.get()
 
     def routine(m: Mbuf, other: Mbuf = other) -> None:
@@ -778,7 +771,7 @@ def test_shared_bytes_are_written_by_nobody_until_they_are_shared_no_more(pool: 
 def test_an_owners_tags_stay_until_the_last_user_goes_its_send_tag_does_not(
     make: Callable[..., Pool], way: str
 ) -> None:
-    pool, owner, card = make(), Owner(), Card()
+    pool, owner, card = make(), Owner(), SndTagInterface()
     m = filled(pool, owner)
     n = pool.get().dupcl(m)
     m.tag_prepend(pool.tag_get(1, b"four"))

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from chains import sample
 from mbuf import EXT_SFBUF, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, PAGE_SIZE, Mbuf, Pool, ReadOnly
 from mbuf.packet.mapped import Mapped
-from packet.conftest import filed
-from packet.rows import sample
+from packet.layouts import file_mbufs
 
 
 def shown(pool: Pool, size: int = 5000) -> Mbuf:
@@ -39,7 +39,7 @@ def test_a_mapped_page_is_storage_for_reading(pool: Pool) -> None:
 
 
 def test_that_of_a_file_tells_the_file_and_the_page(pool: Pool) -> None:
-    m = filed(pool, sample(5000), 3 * PAGE_SIZE).unmapped_to_ext()
+    m = file_mbufs(pool, sample(5000), 3 * PAGE_SIZE).unmapped_to_ext()
     assert [n.ext.arg1 for n in (m, m.next)] == [3, 4]
     assert m.ext.obj is m.next.ext.obj
     assert (m.size, m.next.size, pool.sfbufs.used) == (PAGE_SIZE, 904, 2)
@@ -75,7 +75,7 @@ def test_the_pages_go_with_the_last_that_shows_one(pool: Pool, order: tuple[int,
 
 @pytest.mark.parametrize("storage", ["memory", "file"])
 def test_a_view_keeps_the_page_and_the_window(pool: Pool, storage: str) -> None:
-    made = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else filed(pool, sample(100), 0)
+    made = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else file_mbufs(pool, sample(100), 0)
     m = made.unmapped_to_ext()
     del made
     view = m.data
@@ -103,7 +103,7 @@ def test_copyback_writes_through_to_pages_of_memory_and_never_to_a_file(pool: Po
     m.copyback(0, b"new")
     assert bytes(n)[:3] == b"new"
     pool.free_bulk([m, n])
-    p = filed(pool, b"unharmed", 0).unmapped_to_ext()
+    p = file_mbufs(pool, b"unharmed", 0).unmapped_to_ext()
     with pytest.raises(ReadOnly):
         p.copyback(0, b"new")
     assert bytes(p) == b"unharmed"

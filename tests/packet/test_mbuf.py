@@ -356,7 +356,7 @@ def test_nothing_is_written_to_shared_bytes(pool: Pool) -> None:
         memoryview(b"abcd").cast("H"),
         memoryview(b"abcd").cast("B", (2, 2)),
     ],
-    ids=["bytearray", "slice", "words", "table"],
+    ids=["bytearray", "slice", "keywords", "table"],
 )
 @pytest.mark.parametrize("before", [0, 222])
 def test_any_buffer_in_a_row_can_be_appended(pool: Pool, data: Any, before: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chains import internet_checksum
 from mbuf import M_COPYALL, M_RDONLY, Freed, Inval, Mbuf, Pool, ReadOnly, Vm, compiled
 
 Build = Callable[[bytes], Mbuf]
@@ -28,15 +29,6 @@ def chain(pool: Pool, *pieces: bytes) -> Mbuf:
         last = last.next
     m.pkthdr.len = sum(map(len, pieces))
     return m
-
-
-def cksum(data: bytes) -> int:
-    """The Internet checksum, as RFC 1071 has it."""
-    data += bytes(len(data) & 1)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def sample(size: int) -> bytes:
@@ -289,9 +281,9 @@ def test_any_part_has_its_checksum(build: Build, size: int) -> None:
     data = sample(size)
     m = build(data)
     for skip, count in parts(size):
-        assert m.in_cksum(skip + count, skip) == cksum(data[skip : skip + count])
-    assert m.in_cksum() == m.in_cksum(M_COPYALL) == cksum(data)
-    assert m.in_cksum(M_COPYALL, size // 2) == cksum(data[size // 2 :])
+        assert m.in_cksum(skip + count, skip) == internet_checksum(data[skip : skip + count])
+    assert m.in_cksum() == m.in_cksum(M_COPYALL) == internet_checksum(data)
+    assert m.in_cksum(M_COPYALL, size // 2) == internet_checksum(data[size // 2 :])
 
 
 @pytest.mark.parametrize("cut", range(21))
@@ -370,7 +362,7 @@ def test_a_part_is_the_same_however_the_packet_is_cut(pieces: list[bytes], off: 
         target = bytearray(count)
         assert m.copydata(off, count) == data[off : off + count]
         assert (m.copyinto(target, off), target) == (count, data[off : off + count])
-        assert m.in_cksum(off + count, off) == cksum(data[off : off + count])
+        assert m.in_cksum(off + count, off) == internet_checksum(data[off : off + count])
 
 
 @given(PIECES, st.text("ab", max_size=6) | st.binary(max_size=2), st.integers(0, 70))
@@ -561,7 +553,7 @@ def test_a_long_chain_is_read_and_written(make: Callable[..., Pool]) -> None:
     del last, n
     assert m.copydata(0, LONG) == b"x" * LONG
     assert m.copyinto(bytearray(LONG)) == LONG
-    assert m.in_cksum() == cksum(b"x" * LONG)
+    assert m.in_cksum() == internet_checksum(b"x" * LONG)
     assert m.find(b"y") == -1
     assert m.getptr(LONG)[1] == 1
     assert m.apply(LONG - 1, 1, bytes) == b"x"

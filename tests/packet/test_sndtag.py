@@ -25,6 +25,8 @@ from mbuf import (
 )
 from mbuf.packet.sndtag import SndTags
 
+Errors = list[BaseException]
+
 
 class Card(Interface):
     """An interface with send tags; notes what is done to it."""
@@ -66,14 +68,6 @@ def card(tags: SndTags) -> Iterator[Card]:
     assert card.refs == 0
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `sys.unraisablehook` is told."""
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_value))
-    return told
-
-
 def test_the_types_have_the_kernels_numbers() -> None:
     kinds = IF_SND_TAG_TYPE_RATE_LIMIT, IF_SND_TAG_TYPE_UNLIMITED, IF_SND_TAG_TYPE_TLS, IF_SND_TAG_TYPE_TLS_RATE_LIMIT
     assert (*kinds, IF_SND_TAG_TYPE_MAX) == (0, 1, 2, 3, 4)
@@ -109,31 +103,31 @@ def test_a_send_tag_that_ended_says_so(tags: SndTags, card: Card) -> None:
     assert (tag.refs, card.refs, tags.count, len(card.seen)) == (0, 0, 0, 2)
 
 
-def test_a_driver_cannot_revive_the_tag_that_it_frees(tags: SndTags, card: Card, told: list[Any]) -> None:
+def test_a_driver_cannot_revive_the_tag_that_it_frees(tags: SndTags, card: Card, unraisable: Errors) -> None:
     tag = tags.alloc(card, 0)
     card.snd_tag_free = lambda tag: tag.ref()  # type: ignore[method-assign]
     tag.rele()
-    assert [type(each) for each in told] == [Freed]
+    assert list(map(type, unraisable)) == [Freed]
     assert tag.refs == 0
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
 def test_what_a_driver_raises_keeps_no_tag_from_ending(
-    tags: SndTags, card: Card, told: list[Any], error: BaseException
+    tags: SndTags, card: Card, unraisable: Errors, error: BaseException
 ) -> None:
     tag = tags.alloc(card, 0)
     card.error = error
     with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
         tag.rele()
-    assert told == ([] if isinstance(error, KeyboardInterrupt) else [error])
+    assert unraisable == ([] if isinstance(error, KeyboardInterrupt) else [error])
     assert (card.refs, tags.count) == (0, 0)
 
 
-def test_an_interface_that_will_not_be_let_go_is_told_of(tags: SndTags, card: Card, told: list[Any]) -> None:
+def test_an_interface_that_will_not_be_let_go_is_told_of(tags: SndTags, card: Card, unraisable: Errors) -> None:
     tag = tags.alloc(card, 0)
     card.rele()
     tag.rele()
-    assert [type(each) for each in told] == [Inval]
+    assert list(map(type, unraisable)) == [Inval]
     assert tags.count == 0
 
 
@@ -295,7 +289,7 @@ def test_a_send_tag_is_initialized_once(tags: SndTags, card: Card) -> None:
 
 @pytest.mark.skipif(compiled(), reason="no memory can be denied to a function that is compiled")
 def test_a_tag_ends_though_there_is_no_memory_to_say_so(
-    tags: SndTags, card: Card, told: list[Any], monkeypatch: pytest.MonkeyPatch
+    tags: SndTags, card: Card, unraisable: Errors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag = tags.alloc(card, 0)
 
@@ -305,5 +299,5 @@ def test_a_tag_ends_though_there_is_no_memory_to_say_so(
     with monkeypatch.context() as patch:
         patch.setattr("mbuf.packet.sndtag.run", refuse)
         tag.rele()
-    assert (tag.refs, tags.count, card.seen, len(told)) == (0, 0, [], 1)
+    assert (tag.refs, tags.count, card.seen, len(unraisable)) == (0, 0, [], 1)
     card.rele()

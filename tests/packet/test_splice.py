@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from chains import lens, sample
 from mbuf import M_PKTHDR, Inval, Mbuf, Pool
-from packet.picture import lens
-from packet.rows import chain, sample
+from packet.verb_cases import chain
 
 DATA = sample(50)
 

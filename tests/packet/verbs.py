@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from chains import sample
 from mbuf import EXT_NET_DRV, M_EOR, M_NOWAIT, Freed, Mbuf, Pool, RefCount, Tag
 from mbuf.packet.cluster import Cluster
-from packet.picture import adorn
-from packet.rows import sample
+from packet.snapshot import fill_header
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -108,7 +108,7 @@ def public() -> list[str]:
 def packet(pool: Pool) -> list[Mbuf]:
     """Three mbufs with 100 bytes each, the last two shared with the other one that is returned."""
     m = pool.gethdr().append(sample(100))
-    adorn(pool, m, sender=True)
+    fill_header(pool, m, sender=True)
     m.next = pool.getcl(flags=0).append(sample(100))
     m.next.next = pool.getcl(flags=0).append(sample(100))
     m.fixhdr()
@@ -136,7 +136,7 @@ def _made(pool: Pool, thing: Any, m: Mbuf) -> Any:
         return tags[0] if tags else pool.tag_get(4)
     if thing is PACKET:
         n = pool.gethdr().append(b"other")
-        adorn(pool, n, sender=True)
+        fill_header(pool, n, sender=True)
         return n
     if thing is NEW_TAG:
         return pool.tag_get(4)

@@ -90,11 +90,9 @@ def test_on_free_is_not_called_for_what_was_detached(pool: Pool) -> None:
     assert calls == []
 
 
-def test_what_on_free_raises_is_told(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
+def test_what_on_free_raises_is_told(pool: Pool, unraisable: list[BaseException]) -> None:
     pool.wrap(bytearray(1), lambda thing: thing[5]).freem()
-    assert told == [IndexError]
+    assert list(map(type, unraisable)) == [IndexError]
 
 
 @pytest.mark.parametrize("on_free", [1, "free", b"", ()])

@@ -58,12 +58,12 @@ def test_a_method_is_forgotten_by_its_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fn", "name", "told"),
+    ("fn", "name", "label"),
     [(fail, "ip", "ip"), (fail, "", "fail"), (partial(fail), "", repr(partial(fail)))],
     ids=["name", "function", "nameless"],
 )
 def test_an_exception_is_logged_with_the_drains_name_and_the_others_run(
-    caplog: pytest.LogCaptureFixture, fn: Callable[[], None], name: str, told: str
+    caplog: pytest.LogCaptureFixture, fn: Callable[[], None], name: str, label: str
 ) -> None:
     drains = Drains()
     calls: list[str] = []
@@ -73,7 +73,7 @@ def test_an_exception_is_logged_with_the_drains_name_and_the_others_run(
     drains.invoke()
     assert calls == ["before", "after"]
     [record] = caplog.records
-    assert (record.name, record.levelno, record.getMessage()) == ("mbuf", logging.ERROR, f"drain {told} failed")
+    assert (record.name, record.levelno, record.getMessage()) == ("mbuf", logging.ERROR, f"drain {label} failed")
     assert record.exc_info is not None
     assert repr(record.exc_info[1]) == "ValueError('nothing to spare')"
     assert record.exc_text is not None

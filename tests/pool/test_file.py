@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from chains import lens, sample
+from faults import FaultInjector, call_with_refusal
 from mbuf import M_WAITOK, PAGE_SIZE, Freed, Inval, Mbuf, NoBufs, NoMemory, Pool
-from packet.failing import Scarce, attempt
-from packet.picture import lens
-from packet.rows import sample
+from system import is_open
 
 BAD = (-1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63) - 1)
 
@@ -138,14 +138,6 @@ def test_what_is_open_for_writing_only_is_refused(pool: Pool, path: Path) -> Non
 # Until when it is open.
 
 
-def opened(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("first", ["file", "chain"])
 def test_it_is_open_for_as_long_as_somebody_needs_it_and_no_longer(pool: Pool, path: Path, first: str) -> None:
     file = pool.file(path)
@@ -155,13 +147,13 @@ def test_it_is_open_for_as_long_as_somebody_needs_it_and_no_longer(pool: Pool, p
     if first == "file":
         file.close()
         m.freem()
-        assert (opened(fd), bytes(n)) == (True, sample(10000)[100:200])
+        assert (is_open(fd), bytes(n)) == (True, sample(10000)[100:200])
         n.freem()
     else:
         pool.free_bulk([m, n])
-        assert opened(fd)
+        assert is_open(fd)
         file.close()
-    assert not opened(fd)
+    assert not is_open(fd)
 
 
 def test_a_file_that_was_closed_gives_nothing_more(pool: Pool, path: Path) -> None:
@@ -188,10 +180,10 @@ def test_dropped_all_of_it_is_closed(make: Callable[..., Pool], path: Path) -> N
     pool = make()
     m: Any = pool.file(path).getm()
     fd = m.ext.obj.fd
-    assert opened(fd)
+    assert is_open(fd)
     del m
     gc.collect()
-    assert (opened(fd), pool.stat().drops) == (False, 1)
+    assert (is_open(fd), pool.stat().drops) == (False, 1)
 
 
 def test_what_was_taken_from_a_file_outlives_its_pool(path: Path) -> None:
@@ -204,16 +196,16 @@ def test_what_was_taken_from_a_file_outlives_its_pool(path: Path) -> None:
 
 
 @pytest.mark.parametrize("rest", [False, True], ids=["once", "for good"])
-@pytest.mark.parametrize("words", [{}, {"how": M_WAITOK, "timeout": 0}])
+@pytest.mark.parametrize("keywords", [{}, {"how": M_WAITOK, "timeout": 0}])
 def test_nothing_is_left_of_what_fails(
-    make: Callable[..., Pool], tmp_path: Path, rest: bool, words: dict[str, Any]
+    make: Callable[..., Pool], tmp_path: Path, rest: bool, keywords: dict[str, Any]
 ) -> None:
     pool = make(debug=True)
     (tmp_path / "long").write_bytes(bytes(50000))
-    scarce = Scarce(pool)
+    faults = FaultInjector(pool)
     with pool.file(tmp_path / "long") as file:
         for k in range(1, 10):
-            m, failed = attempt(scarce, k, rest, lambda: file.getm(**words))
+            m, failed = call_with_refusal(faults, k, rest, lambda: file.getm(**keywords))
             if not failed:
                 m.freem()
                 break

@@ -1,7 +1,6 @@
 import asyncio
 import gc
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 import pytest
 
 from mbuf import Busy, Pool, Vm
-from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
+from mbuf.const import VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.vm.psi import STALL_US, PressureFile, full_total, some_total
+from system import resident_bytes
 
 Eventually = Callable[[Callable[[], object]], None]
 OFTEN = 0.001
@@ -88,13 +88,13 @@ def test_without_pressure_nobody_hears(vm: Vm, meter: Meter, heard: list[Any]) -
 
 
 def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, eventually: Eventually) -> None:
-    told: list[bool] = []
+    results: list[bool] = []
     heard: list[int] = []
 
     class Telling(Vm):
         def low(self, why: int = VM_LOW_PAGES) -> bool:
-            told.append(super().low(why))
-            return told[-1]
+            results.append(super().low(why))
+            return results[-1]
 
     vm = Telling(0, clock)
     vm.lowmem.register(heard.append)
@@ -102,10 +102,10 @@ def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, e
     with meter.watch(vm):
         for later in (0, 2.9, 0.1, 2.9, 0.1):
             clock.now += later
-            count = len(told)
+            count = len(results)
             meter.stall()
-            eventually(lambda count=count: len(told) > count)
-    assert told == [True, False, True, False, True]
+            eventually(lambda count=count: len(results) > count)
+    assert results == [True, False, True, False, True]
     assert len(heard) == 3
 
 
@@ -180,22 +180,20 @@ def test_a_file_that_vanishes_and_comes_again_is_no_end(
 
 
 def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
-    vm: Vm, meter: Meter, clock: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    vm: Vm, meter: Meter, clock: Any, eventually: Eventually, unraisable: list[BaseException]
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
     errors: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt]
 
     def fail(_: int) -> None:
-        raise errors[len(told)]
+        raise errors[len(unraisable)]
 
     vm.lowmem.register(fail)
     with meter.watch(vm):
         for count in (1, 2, 3):
             clock.now += 10
             meter.stall()
-            eventually(lambda count=count: len(told) == count)
-    assert told == errors
+            eventually(lambda count=count: len(unraisable) == count)
+    assert list(map(type, unraisable)) == errors
 
 
 def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
@@ -232,12 +230,12 @@ def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually
 def test_a_watch_whose_thread_has_died_ends_as_any_other(
     vm: Vm, meter: Meter, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: errors.append(event.exc_type))
     monkeypatch.setattr(PressureFile, "has_risen", lambda _: 1 // 0)
     threads = threading.active_count()
     with meter.watch(vm):
-        eventually(lambda: told == [ZeroDivisionError] and threading.active_count() == threads)
+        eventually(lambda: errors == [ZeroDivisionError] and threading.active_count() == threads)
 
 
 def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,11 +272,11 @@ def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
 
 def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Meter) -> None:
     async def main() -> tuple[str, int]:
-        told = asyncio.Event()
-        vm.lowmem.register(lambda _: (told.set(), names.append(threading.current_thread().name)))
+        called = asyncio.Event()
+        vm.lowmem.register(lambda _: (called.set(), names.append(threading.current_thread().name)))
         async with meter.watch(vm) as watch:
             meter.stall()
-            await asyncio.wait_for(told.wait(), 20)
+            await asyncio.wait_for(called.wait(), 20)
             return watch.source, threading.active_count()
 
     names: list[str] = []
@@ -289,11 +287,11 @@ def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Mete
 
 def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) -> None:
     async def main() -> str:
-        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().set_exception_handler(lambda _, event: told.set_result(event["exception"]))
+        raised: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _, event: raised.set_result(event["exception"]))
         async with meter.watch(vm):
             meter.stall()
-            return repr(await asyncio.wait_for(told, 20))
+            return repr(await asyncio.wait_for(raised, 20))
 
     def fail(_: int) -> None:
         raise ValueError("no")
@@ -324,11 +322,6 @@ def test_after_the_statement_the_loop_calls_nobody(
 # Of a pool.
 
 
-def rss() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_SIZE
-
-
 def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
     make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
 ) -> None:
@@ -338,13 +331,13 @@ def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
     order: list[tuple[str, int]] = []
     pool.drains.register(lambda: (order.append(("drain", pool.vm.used)), pool.free_bulk(kept)))
     pool.vm.reclaim.register(lambda _: order.append(("after", pool.vm.used)))
-    full, most = pool.vm.used, rss()
+    full, most = pool.vm.used, resident_bytes()
     # What was needed in the last minutes stays for the next burst: let it be long ago.
     clock.now += 1000
     with meter.watch(pool.vm):
         meter.stall()
         eventually(lambda: len(order) == 2)
-    less, least = pool.vm.used, rss()
+    less, least = pool.vm.used, resident_bytes()
     print(f"pages {full} -> {less}, resident {most >> 20} -> {least >> 20} MiB")
     assert order == [("drain", full), ("after", less)]
     assert less < full // 10

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from chains import lens
 from mbuf import Inval, Pool
-from packet.picture import lens
 
 
 @pytest.fixture

@@ -219,16 +219,16 @@ def test_a_cluster_found_corrupt_loses_nothing(make: Callable[..., Pool], few: F
         zone.free(item)
     arena, offset = pool.vm.place(victim.run.page)
     arena.map[offset + victim.offset_in_run()] = 0
-    told = 0
+    calls = 0
     packets = []
     for _ in range(11):
         try:
             packets.append(pool.getcl())
         except Corrupt:
-            told += 1
+            calls += 1
         except NoBufs:
             break
-    assert told == 1
+    assert calls == 1
     assert len(packets) == 10
     pool.free_bulk(packets)
 

@@ -17,6 +17,7 @@ from mbuf import M_WAITOK, Freed, Inval, Limits, Mbuf, NoBufs, Pool, Vm, compile
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.pool import Pool as PoolHere
 from mbuf.vm.poison import sanitized
+from system import resident_bytes
 
 Few = Callable[..., dict[str, int]]
 Spawn = Callable[[Callable[[], object]], Any]
@@ -107,25 +108,21 @@ def test_each_cpu_prefetches_for_itself(make: Callable[..., Pool]) -> None:
 # Draining.
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_SIZE
-
-
 def test_a_drained_pool_has_given_its_memory_back(make: Callable[..., Pool]) -> None:
     pool = make(mem=128 << 20)
     taken = [pool.cljget(None, size=16384) for _ in range(400)]
-    before = resident()
+    before = resident_bytes()
     for cluster in taken:
         data: Any = cluster.data  # type: ignore[union-attr]
         for at in range(0, 16384, PAGE_SIZE):
             data[at] = 1
         data.release()
-    assert resident() - before > 5 << 20
+    assert resident_bytes() - before > 5 << 20
     for cluster in taken:
         cluster.free()
     pool.drain()
     assert pool.vm.used == 0
-    assert resident() - before < 1 << 20
+    assert resident_bytes() - before < 1 << 20
 
 
 def test_a_drain_leaves_what_is_out(pool: Pool) -> None:
@@ -196,9 +193,9 @@ def test_closing_a_debug_pool_says_where_they_came_from(make: Callable[..., Pool
     packets = [pool.getcl() for _ in range(3)]
     packets.append(pool.gethdr())
     assert pool.sites() == {f"{__file__}:{line + 1}": 3, f"{__file__}:{line + 2}": 1}
-    with pytest.warns(ResourceWarning) as told:
+    with pytest.warns(ResourceWarning) as warned:
         pool.close()
-    assert str(told[0].message) == (
+    assert str(warned[0].message) == (
         f"pool closed with 4 mbufs still out\n  3 from {__file__}:{line + 1}\n  1 from {__file__}:{line + 2}"
     )
     pool.free_bulk(packets)
@@ -306,16 +303,14 @@ def test_dropping_a_pool_closes_it() -> None:
         assert not vm.freed
 
 
-def test_dropping_a_pool_with_mbufs_out_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_value))
+def test_dropping_a_pool_with_mbufs_out_warns(unraisable: list[BaseException]) -> None:
     vm = Vm(1 << 24)
     pool = Pool(vm=vm)
     m = pool.get()
     del pool
     gc.collect()
     # The suite makes all warnings errors, which a finalizer can't raise.
-    assert [str(each) for each in told] == ["pool closed with 1 mbufs still out"]
+    assert [str(error) for error in unraisable] == ["pool closed with 1 mbufs still out"]
     m.free()
     assert vm.used == 0
 
@@ -334,7 +329,7 @@ def test_pools_made_and_dropped_leave_nothing() -> None:
     for _ in range(20):
         use()
     gc.collect()
-    objects, before = len(gc.get_objects()), resident()
+    objects, before = len(gc.get_objects()), resident_bytes()
     for _ in range(1000 if compiled() else 300):
         use()
     gc.collect()
@@ -342,7 +337,7 @@ def test_pools_made_and_dropped_leave_nothing() -> None:
     # One object left by each would be more.
     assert len(gc.get_objects()) - objects < 200
     # (A sanitizer keeps what is freed.)
-    assert sanitized() or resident() - before < 4 << 20
+    assert sanitized() or resident_bytes() - before < 4 << 20
 
 
 def test_a_pool_closed_and_dropped_needs_no_collector() -> None:

@@ -62,15 +62,15 @@ def test_a_drain_that_rings_again_is_run_again_later(reclaim: Reclaim) -> None:
 
 def test_a_shortage_of_pages_is_low_memory(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(clock=clock)
-    told: list[int] = []
-    pool.vm.lowmem.register(told.append)
+    results: list[int] = []
+    pool.vm.lowmem.register(results.append)
     counts: list[int] = []
     for _ in range(3):
         pool.reclaim.trigger(PAGES)
         assert pool.reclaim.run() == 1
         counts.append(pool.drains.count)
     # The second is no help, so it is severe; of a third within the second nobody hears.
-    assert (told, counts) == ([2, 1], [1, 2, 2])
+    assert (results, counts) == ([2, 1], [1, 2, 2])
 
 
 def test_a_shortage_within_the_second_lets_all_that_is_cached_go_all_the_same(
@@ -266,11 +266,11 @@ def test_zones_whose_turn_had_not_come_when_a_drain_ended_it_are_served_later(re
 def test_a_drain_that_ends_the_worker_leaves_it_to_the_next_ring(
     worker: Reclaim, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
-    told: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: errors.append(event.exc_type))
     worker.drains.register(interrupt)
     worker.trigger("mbuf")
-    eventually(lambda: told == [KeyboardInterrupt])
+    eventually(lambda: errors == [KeyboardInterrupt])
     worker.drains.deregister(interrupt)
     worker.drains.register(nothing)
     worker.trigger("mbuf")

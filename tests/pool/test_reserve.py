@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust
 from mbuf import (
     EXT_CLUSTER,
     EXT_JUMBOP,
@@ -20,7 +21,6 @@ from mbuf import (
     MJUMPAGESIZE,
     Busy,
     Inval,
-    Mbuf,
     NoBufs,
     Pool,
     Vm,
@@ -48,15 +48,6 @@ def crossed(few: Few) -> Iterator[Pool]:
     assert (pool.out, pool.close(), pool.stat().drops) == (0, 0, 0)
 
 
-def exhausted(ask: Callable[[], Mbuf]) -> list[Mbuf]:
-    """All that can be had."""
-    taken = []
-    with suppress(NoBufs):
-        while True:
-            taken.append(ask())
-    return taken
-
-
 def levels(pool: Pool) -> tuple[int, int]:
     return pool.reserve.mbufs, pool.reserve.clusters
 
@@ -79,7 +70,7 @@ def test_what_is_laid_by_counts_as_in_use(pool: Pool) -> None:
 
 def test_a_report_goes_out_when_all_else_is_in_use(pool: Pool) -> None:
     pool.reserve.reinit(3, 2)
-    taken = exhausted(pool.getcl)
+    taken = exhaust(pool.getcl)
     with pool.reserve.active():
         report = pool.getcl().append(b"out of clusters\n" * 128)
         report.append(b"that is all")
@@ -153,7 +144,7 @@ def test_the_limit_is_kept_by_what_came_back_in_two(crossed: Pool) -> None:
         with crossed.reserve.active():
             packet.free()
         crossed.reserve.drain()
-    taken = exhausted(crossed.get)
+    taken = exhaust(crossed.get)
     assert len(taken) == 40
     crossed.free_bulk(taken)
 
@@ -281,14 +272,14 @@ def test_what_comes_back_as_an_mbuf_is_looked_at_as_one() -> None:
 
 def test_nothing_comes_in_while_the_reserve_changes(make: Callable[..., Pool]) -> None:
     pool = make()
-    told: list[type] = []
+    errors: list[type] = []
 
     def come_in(phase: str, _: object) -> None:
         for call in (pool.reserve.drain, lambda: pool.reserve.reinit(1, 1), pool.reserve.start):
             try:
                 call()
             except Busy as error:
-                told.append(type(error))
+                errors.append(type(error))
 
     thresholds = gc.get_threshold()
     pool.reserve.reinit(2, 2)
@@ -354,20 +345,20 @@ def test_a_reinit_that_finds_no_memory_for_its_queues_gives_back_what_it_took(
 
 
 def test_no_other_call_changes_a_reserve_in_the_middle_of_a_reinit(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    errors: list[str] = []
 
     def come_in(*args: Any) -> Stock:
         for call in (pool.reserve.drain, lambda: pool.reserve.reinit(3, 3), pool.reserve.start):
             with pytest.raises(Busy) as caught:
                 call()
-            told.append(str(caught.value))
+            errors.append(str(caught.value))
         return Stock(*args)
 
     pool.reserve.reinit(2, 1)
     with monkeypatch.context() as patch:
         patch.setattr(reserve, "Stock", come_in)
         pool.reserve.reinit(5, 4)
-    assert told == [
+    assert errors == [
         f"reserve: {verb} while another call changes it: call {verb} again after that"
         for verb in ("drain", "reinit", "start")
     ]

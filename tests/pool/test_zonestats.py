@@ -69,12 +69,12 @@ def test_the_sums_are_those_that_the_pool_tells(make: Callable[..., Pool]) -> No
     for caching in (True, False):
         pool = make({"kern.ipc.nmbclusters": 700}, mem=GIB, caching=caching)
         pool.free_bulk(pool.getcl_bulk(600))
-        told = {zone.name: zone for zone in pool.stat().zones}
+        stats = {zone.name: zone for zone in pool.stat().zones}
         for name, zone in read(pool).items():
             allocs = zone["allocs"] + sum(cpu[0] for cpu in zone["cpus"])
             frees = zone["frees"] + sum(cpu[1] for cpu in zone["cpus"])
             cached = zone["zone_free"] + sum(cpu[2] for cpu in zone["cpus"])
-            stat = told[name]
+            stat = stats[name]
             assert (allocs, frees, cached) == (stat.allocs, stat.frees, stat.cached), name
             # A keg's second zone doesn't count what its first does.
             assert cached + (0 if zone["flags"] else zone["keg_free"]) == stat.free

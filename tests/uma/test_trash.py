@@ -105,16 +105,16 @@ def test_a_pool_finds_each_write_to_the_bytes_of_free_mbufs_once(
     pool = make(debug=True)
     getattr(pool, verb)().free()
     scribble_everywhere(pool.vm)
-    told = []
+    errors = []
     got = []
     for _ in range(400):
         try:
             got.append(getattr(pool, verb)())
         except Corrupt as error:
-            told.append(str(error))
+            errors.append(str(error))
     what = f"memory modified after free: {re.escape(name)} has [0-9a-f]{{8}} at offset {at}"
-    assert told
-    assert all(re.fullmatch(what, line) or (verb == "getjcl" and "mbuf(256)" in line) for line in told)
+    assert errors
+    assert all(re.fullmatch(what, line) or (verb == "getjcl" and "mbuf(256)" in line) for line in errors)
     assert pool.out == len(got)
     pool.free_bulk(got)
 

@@ -10,6 +10,7 @@ import pytest
 from mbuf import PAGE_SIZE, Corrupt, Freed, Inval
 from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import SfBufs
+from system import is_open
 
 Make = Callable[..., PageFile]
 
@@ -28,15 +29,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
     yield make
     gc.collect()
-    assert not [fd for fd in fds if opened(fd)]
-
-
-def opened(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+    assert not [fd for fd in fds if is_open(fd)]
 
 
 @pytest.mark.parametrize(("size", "pages"), [(0, 0), (1, 1), (4096, 1), (4097, 2), (40960, 10)])
@@ -53,11 +46,11 @@ def test_the_descriptor_goes_when_the_file_is_closed_and_nobody_needs_it(make: M
     file.take()
     file.close()
     file.close()
-    assert (file.closed, opened(fd)) == (True, True)
+    assert (file.closed, is_open(fd)) == (True, True)
     file.drop()
-    assert opened(fd)
+    assert is_open(fd)
     file.drop()
-    assert not opened(fd)
+    assert not is_open(fd)
     assert file.fd == -1
 
 
@@ -67,9 +60,9 @@ def test_it_stays_while_the_file_is_open(make: Make) -> None:
     for _ in range(3):
         file.take()
         file.drop()
-        assert opened(fd)
+        assert is_open(fd)
     file.close()
-    assert not opened(fd)
+    assert not is_open(fd)
 
 
 def test_a_file_that_is_dropped_is_closed(make: Make) -> None:
@@ -77,7 +70,7 @@ def test_a_file_that_is_dropped_is_closed(make: Make) -> None:
     fd = file.fd
     del file
     gc.collect()
-    assert not opened(fd)
+    assert not is_open(fd)
 
 
 def test_a_closed_file_gives_nothing_more(make: Make) -> None:
@@ -147,7 +140,7 @@ def test_a_file_that_is_dropped_once_too_often_is_corrupt(make: Make) -> None:
     file.drop()
     with pytest.raises(Corrupt, match="^file: dropped more often than taken$"):
         file.drop()
-    assert (file.users, opened(file.fd)) == (0, True)
+    assert (file.users, is_open(file.fd)) == (0, True)
     file.close()
 
 
@@ -168,5 +161,5 @@ def test_the_descriptor_of_a_file_is_closed_once(make: Make) -> None:
     os.dup2(1, fd)
     file.share()
     file.drop()
-    assert (file.fd, file.users, opened(fd)) == (-1, 0, True)
+    assert (file.fd, file.users, is_open(fd)) == (-1, 0, True)
     os.close(fd)

@@ -8,6 +8,7 @@ import pytest
 from mbuf import VM_LOW_KMEM, VM_LOW_PAGES, Corrupt, Inval, NoMemory, Vm
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.vm import ARENA_PAGES, LOWMEM_PERIOD, host_memory
+from system import resident_bytes
 
 
 def pages(count: int) -> Vm:
@@ -196,22 +197,18 @@ def test_where_the_system_maps_no_more_there_is_no_page() -> None:
 # Memory.
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_SIZE
-
-
 def test_pages_given_back_are_the_operating_systems_and_read_as_zeros() -> None:
     count = 2048
     vm = pages(count)
     page = vm.take(count)
     arena, offset = vm.place(page)
     size = count * PAGE_SIZE
-    before = resident()
+    before = resident_bytes()
     for at in range(offset, offset + size, PAGE_SIZE):
         arena.map[at] = 0xAA
-    assert resident() - before > size // 2
+    assert resident_bytes() - before > size // 2
     vm.give([(page, count)])
-    assert resident() - before < size // 2
+    assert resident_bytes() - before < size // 2
     page = vm.take(count)
     arena, offset = vm.place(page)
     assert arena.map[offset : offset + size].count(0) == size
@@ -248,12 +245,12 @@ def test_severely_low_memory_is_told_at_most_once_a_second_whatever_else_was_tol
     vm = Vm(0, clock=clock)
     heard: list[int] = []
     vm.lowmem.register(heard.append)
-    told = [vm.low(), vm.low(VM_LOW_KMEM), vm.low(VM_LOW_KMEM)]
+    calls = [vm.low(), vm.low(VM_LOW_KMEM), vm.low(VM_LOW_KMEM)]
     clock.now += 0.999
-    told.append(vm.low(VM_LOW_KMEM))
+    calls.append(vm.low(VM_LOW_KMEM))
     clock.now += 0.001
-    told += [vm.low(VM_LOW_KMEM), vm.low()]
-    assert told == [True, True, False, False, True, False]
+    calls += [vm.low(VM_LOW_KMEM), vm.low()]
+    assert calls == [True, True, False, False, True, False]
     assert heard == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
 
 
@@ -283,11 +280,11 @@ def test_the_period_of_low_memory_can_be_set(clock: Any) -> None:
     vm = Vm(1 << 20, clock=clock)
     assert vm.lowmem_period == LOWMEM_PERIOD
     vm.lowmem_period = 1
-    told = []
+    calls = []
     for later in (0, 0.9, 0.1):
         clock.now += later
-        told.append(vm.low())
-    assert told == [True, False, True]
+        calls.append(vm.low())
+    assert calls == [True, False, True]
 
 
 def test_a_listener_that_fails_counts_as_told(clock: Any) -> None:

@@ -15,13 +15,13 @@ pytest.importorskip("cryptography", reason="TLS needs cryptography: pip install 
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from chains import lens, mbufs
 from mbuf import M_EXTPG, M_WAITOK, Busy, Freed, Inval, Mbuf, NoBufs, NoMemory, NotSupported, Pool, Vm
 from mbuf.const import EPG_FLAG_ANON, M_NOTREADY
 from mbuf.net.tls import session as ktls
 from mbuf.net.tls.session import TlsSession
 from mbuf.net.tls.worker import KtlsWorker
 from net import tls_peer
-from packet.picture import lens, mbufs
 
 KEY, IV = bytes(range(16)), bytes(range(100, 112))
 SIZE = 50_000
@@ -172,10 +172,10 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[Pool, Mbuf], object]]] 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_record_is_refused_and_nothing_changed(pool: Pool, chain: Mbuf, tls: TlsSession, what: str) -> None:
-    error, words, spoil = REFUSED[what]
+    error, keywords, spoil = REFUSED[what]
     spoil(pool, chain)
     before = state(pool, chain)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=keywords):
         tls.frame(chain)
     assert (state(pool, chain), tls.refs, tls.seqno) == (before, 1, 0)
 
@@ -425,9 +425,9 @@ def test_a_thread_ends_what_was_freed(pool: Pool, path: Path, eventually: Callab
         ("on_destroy", (KEY, IV, None, 0, "function")),
     ],
 )
-def test_a_session_of_the_wrong_stuff_is_none(worker: KtlsWorker, words: str, arguments: tuple[Any, ...]) -> None:
+def test_a_session_of_the_wrong_stuff_is_none(worker: KtlsWorker, keywords: str, arguments: tuple[Any, ...]) -> None:
     key, iv, _, *rest = (*arguments, None)[: max(3, len(arguments))]
-    with pytest.raises(Inval, match=words):
+    with pytest.raises(Inval, match=keywords):
         TlsSession(key, iv, worker, *rest)
     for bad in ((12, IV), (KEY, 12), (KEY, IV, 1.5)):
         with pytest.raises(TypeError):
