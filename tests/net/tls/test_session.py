@@ -172,10 +172,10 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[Pool, Mbuf], object]]] 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_record_is_refused_and_nothing_changed(pool: Pool, chain: Mbuf, tls: TlsSession, what: str) -> None:
-    error, keywords, spoil = REFUSED[what]
+    error, words, spoil = REFUSED[what]
     spoil(pool, chain)
     before = state(pool, chain)
-    with pytest.raises(error, match=keywords):
+    with pytest.raises(error, match=words):
         tls.frame(chain)
     assert (state(pool, chain), tls.refs, tls.seqno) == (before, 1, 0)
 
@@ -425,9 +425,9 @@ def test_a_thread_ends_what_was_freed(pool: Pool, path: Path, eventually: Callab
         ("on_destroy", (KEY, IV, None, 0, "function")),
     ],
 )
-def test_a_session_of_the_wrong_stuff_is_none(worker: KtlsWorker, keywords: str, arguments: tuple[Any, ...]) -> None:
+def test_a_session_of_the_wrong_stuff_is_none(worker: KtlsWorker, words: str, arguments: tuple[Any, ...]) -> None:
     key, iv, _, *rest = (*arguments, None)[: max(3, len(arguments))]
-    with pytest.raises(Inval, match=keywords):
+    with pytest.raises(Inval, match=words):
         TlsSession(key, iv, worker, *rest)
     for bad in ((12, IV), (KEY, 12), (KEY, IV, 1.5)):
         with pytest.raises(TypeError):

@@ -165,9 +165,9 @@ class Meddling:
         self.do()
         return self.sock.fileno()
 
-    def recvmsg_into(self, *keywords: Any) -> Any:
+    def recvmsg_into(self, *words: Any) -> Any:
         self.do()
-        return self.sock.recvmsg_into(*keywords)
+        return self.sock.recvmsg_into(*words)
 
 
 def test_one_thread_pulls_at_a_time(pool: Pool, pair: Pair) -> None:
@@ -268,9 +268,9 @@ def test_a_receiver_is_made_once_and_of_a_pool(pool: Pool, pair: Pair) -> None:
         never.pull(1)
     never.rest()
     never.close()
-    for keywords in ((None, pair[1], 99, False, False), (5, pair[1], 99, False, False)):
+    for words in ((None, pair[1], 99, False, False), (5, pair[1], 99, False, False)):
         with pytest.raises(TypeError):
-            never.__init__(*keywords)
+            never.__init__(*words)
     for size in (0, -1, (1 << 20) + 1, 1 << 40):
         with pytest.raises(IndexError, match="give 1 to"):
             UdpReceiver(pool, pair[1], size, False, False)
