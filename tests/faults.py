@@ -29,6 +29,9 @@ REFUSED = (NoBufs, NoMemory)
 class Policy(Protocol):
     """Decides which requests fail."""
 
+    #: A refused request fails at once, also one that may wait. (Pools of several CPUs need a real zone to wait at.)
+    never_waits: bool
+
     def refuse(self, kind: str, how: int) -> bool:
         """True if this request is to fail."""
 
@@ -41,19 +44,17 @@ class FaultyZone(Zone):
         self._label = name
         self._zone = zone
         self._policy = policy
-        self._refused = self._may_wait = False
+        self._refused = False
 
     def alloc(self, how: int, deadline: float | None) -> Any:
         self._refused = self._policy.refuse(self._label, how)
-        self._may_wait = how != M_NOWAIT
         return None if self._refused else self._zone.alloc(how, deadline)
 
     def denied(self) -> MbufError:
         return NoBufs(f"{self._label} refused on purpose") if self._refused else self._zone.denied()
 
     def wait_target(self) -> tuple[Zone, Any]:
-        # A request that may wait fails at once after a refusal on purpose.
-        return (self, None) if self._refused and self._may_wait else self._zone.wait_target()
+        return (self, None) if self._refused and self._policy.never_waits else self._zone.wait_target()
 
     def reclaim(self, request: int) -> None:
         self._zone.reclaim(request)
@@ -124,6 +125,8 @@ def inject_beside_zones(pool: Pool, policy: Policy) -> None:
 
 class FaultInjector:
     """Refuses the k-th request for memory of a pool, and the later ones if that is wanted, while `failing`."""
+
+    never_waits = True
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cases.harness import Scene, case
+from cases.harness import Context, case
 from mbuf import EXT_NET_DRV, Mbuf, Pool, Vm, compiled
 
 #: As many as a C stack of 8 MiB could never hold: uncompiled, each takes a frame of the interpreter there, of 300 bytes
@@ -58,14 +58,14 @@ def _count(kind: str) -> int:
 
 
 @case(each=LINKS)
-def dropped(scene: Scene, kind: str) -> None:
+def dropped(context: Context, kind: str) -> None:
     pool, m = _deep([kind], _count(kind))
     del m
     _over(pool)
 
 
 @case(each=("next", "nextpkt", "rcvif", "tag", "arg1", "lent"))
-def freed(scene: Scene, kind: str) -> None:
+def freed(context: Context, kind: str) -> None:
     pool, m = _deep([kind], _count(kind))
     if kind == "nextpkt":
         while (n := m.nextpkt) is not None:
@@ -77,14 +77,14 @@ def freed(scene: Scene, kind: str) -> None:
 
 
 @case(each=("mixed", "headers"))
-def dropped_in_a_mixture(scene: Scene, kind: str) -> None:
+def dropped_in_a_mixture(context: Context, kind: str) -> None:
     pool, m = _deep(list(LINKS) if kind == "mixed" else ["rcvif", "tag", "next", "nextpkt"], DEEP // 3)
     del m
     _over(pool)
 
 
 @case
-def view_of_the_first(scene: Scene) -> None:
+def view_of_the_first(context: Context) -> None:
     """A view keeps the bytes of the first; the rest goes, and then that."""
     pool, m = _deep(["next"], DEEP)
     m.len = 4
@@ -114,7 +114,7 @@ def view_of_the_first(scene: Scene) -> None:
         "print",
     )
 )
-def walked(scene: Scene, verb: str) -> None:
+def walked(context: Context, verb: str) -> None:
     """A verb that walks a long chain doesn't recurse either."""
     pool, m = _deep(["next"], DEEP // 3)
     m.last().append(b"x" * 20)

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from cases.harness import Scene, case, chain
+from cases.harness import Context, case, chain
 from mbuf import Freed, MbufError, MbufQ, Pool, SockBuf, Vm
 
 SECONDS = 1.5
@@ -78,21 +78,21 @@ def jumbo(pool: Pool) -> Callable[[], None]:
 
 
 @case
-def depot(scene: Scene) -> None:
+def depot(context: Context) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
     race(*[get_and_free(pool)] * 8)
     over(pool, 1000)
 
 
 @case
-def drain(scene: Scene) -> None:
+def drain(context: Context) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
     race(*[clusters(pool)] * 3, pool.drain)
     over(pool, 4000)
 
 
 @case
-def all_sizes_and_cpus(scene: Scene) -> None:
+def all_sizes_and_cpus(context: Context) -> None:
     pool = Pool(Vm(64 << 20), ncpu=4, worker=False)
 
     def work() -> None:
@@ -105,7 +105,7 @@ def all_sizes_and_cpus(scene: Scene) -> None:
 
 
 @case
-def sysctl_and_stat(scene: Scene) -> None:
+def sysctl_and_stat(context: Context) -> None:
     """Limits raised, numbers read, meanwhile."""
     pool = Pool(Vm(64 << 20), worker=False)
     limit = [pool.sysctl["kern.ipc.nmbclusters"]]
@@ -119,7 +119,7 @@ def sysctl_and_stat(scene: Scene) -> None:
 
 
 @case
-def closed_meanwhile(scene: Scene) -> None:
+def closed_meanwhile(context: Context) -> None:
     for _ in range(30):
         pool = Pool(Vm(16 << 20), worker=False)
 
@@ -138,7 +138,7 @@ def closed_meanwhile(scene: Scene) -> None:
 
 
 @case
-def one_chain(scene: Scene) -> None:
+def one_chain(context: Context) -> None:
     """Verbs of several threads on one chain: memory stays whole whatever they do."""
     pool = Pool(Vm(64 << 20), worker=False)
     shared = [chain(pool, 100, 1000, 1000)]
@@ -172,7 +172,7 @@ def one_chain(scene: Scene) -> None:
 
 
 @case
-def free_twice(scene: Scene) -> None:
+def free_twice(context: Context) -> None:
     """Two threads free the same packets: each is freed once."""
     pool = Pool(Vm(64 << 20), worker=False)
     box = [pool.getcl_bulk(100)]
@@ -191,7 +191,7 @@ def free_twice(scene: Scene) -> None:
 
 
 @case
-def queue_of_all(scene: Scene) -> None:
+def queue_of_all(context: Context) -> None:
     """One queue, one buffer, for all: whatever becomes of the order, nothing is lost."""
     pool = Pool(Vm(64 << 20), worker=False)
     q, buffer = MbufQ(), SockBuf()
@@ -216,7 +216,7 @@ def queue_of_all(scene: Scene) -> None:
 
 
 @case
-def tags_and_views(scene: Scene) -> None:
+def tags_and_views(context: Context) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
 
     def work() -> None:
@@ -235,7 +235,7 @@ def tags_and_views(scene: Scene) -> None:
 
 
 @case
-def threads_that_end(scene: Scene) -> None:
+def threads_that_end(context: Context) -> None:
     """What lies in the cache of a thread that has ended isn't lost."""
     pool = Pool(Vm(64 << 20), ncpu=8, worker=False)
     for _ in range(50):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cases.harness import Scene, case, refused
+from cases.harness import Context, case, refused
 from mbuf import M_WAITOK, MT_DATA, Mbuf, MbufError, NoBufs, Pool, Vm
 
 
@@ -82,7 +82,7 @@ PAIRS = [(verb, act) for verb in VERBS for act in ACTS]
 
 
 @case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
-def verb_waits(scene: Scene, pair: tuple[str, str]) -> None:
+def verb_waits(context: Context, pair: tuple[str, str]) -> None:
     """A verb waits for an mbuf while its packet is changed; it looks again."""
     verb, act = pair
     pool = full()
@@ -123,7 +123,7 @@ def verb_waits(scene: Scene, pair: tuple[str, str]) -> None:
 
 
 @case(each=("free", "extend", "none"))
-def getm2_waits(scene: Scene, act: str) -> None:
+def getm2_waits(context: Context, act: str) -> None:
     """getm2 waits for mbufs to append to a chain that is freed meanwhile."""
     pool = full()
     m = pool.get()
@@ -155,7 +155,7 @@ def getm2_waits(scene: Scene, act: str) -> None:
 
 
 @case(each=("clget", "cljget"))
-def cluster_waits(scene: Scene, verb: str) -> None:
+def cluster_waits(context: Context, verb: str) -> None:
     """An mbuf waits for a cluster, and is freed, or gets another, meanwhile."""
     for act in ("free", "attach"):
         pool = full()
@@ -184,7 +184,7 @@ def cluster_waits(scene: Scene, verb: str) -> None:
 
 
 @case
-def closed_while_waiting(scene: Scene) -> None:
+def closed_while_waiting(context: Context) -> None:
     """Whoever waits when the pool is closed gets one clear error."""
     pool = full()
     held = take_all(pool, pool.getcl)
@@ -201,7 +201,7 @@ def closed_while_waiting(scene: Scene) -> None:
 
 
 @case
-def many_wait(scene: Scene) -> None:
+def many_wait(context: Context) -> None:
     """Each that waits is served, in order, whatever is freed how."""
     pool = full()
     held = take_all(pool, pool.getcl)
@@ -224,7 +224,7 @@ def many_wait(scene: Scene) -> None:
 
 
 @case
-def tasks_cancelled(scene: Scene) -> None:
+def tasks_cancelled(context: Context) -> None:
     """Tasks that wait, and are cancelled just when what they wait for is freed."""
     pool = full()
 
@@ -245,7 +245,7 @@ def tasks_cancelled(scene: Scene) -> None:
 
 
 @case
-def freed_by_a_finalizer_of_the_waiting_thread(scene: Scene) -> None:
+def freed_by_a_finalizer_of_the_waiting_thread(context: Context) -> None:
     """What the waiting thread itself has put by is handed on before it waits."""
     pool = full()
     held = take_all(pool, pool.getcl)

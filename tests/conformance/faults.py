@@ -10,6 +10,8 @@ from mbuf import M_NOWAIT
 class TraceFaults:
     """Refuses `count` requests after `after` others, in one zone or in `any`. Requests that may wait aren't counted."""
 
+    never_waits = False
+
     def __init__(self) -> None:
         self._zone = ""
         self._after = 0

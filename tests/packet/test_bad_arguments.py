@@ -147,7 +147,7 @@ def test_what_is_no_such_thing_changes_nothing(pool: Pool, name: str, n: int) ->
 
 @pytest.mark.parametrize("how", [*BAD, 0, 3])
 @pytest.mark.parametrize("name", WAITING)
-def test_nobody_waits_in_a_way_that_there_is_not(pool: Pool, name: str, how: Any) -> None:
+def test_an_unknown_how_is_an_error(pool: Pool, name: str, how: Any) -> None:
     chains = packet(pool)
     before = snapshot(pool, *chains)
     arguments = [argument for argument in ARGUMENTS[name][:-1]]
@@ -160,7 +160,7 @@ def test_nobody_waits_in_a_way_that_there_is_not(pool: Pool, name: str, how: Any
 
 @pytest.mark.parametrize(("timeout", "error"), [(-1, Inval), (float("nan"), Inval), ("1", TypeError), ([], TypeError)])
 @pytest.mark.parametrize("name", WAITING)
-def test_nobody_waits_for_a_time_that_cannot_be(pool: Pool, name: str, timeout: Any, error: type[Exception]) -> None:
+def test_an_invalid_timeout_is_an_error(pool: Pool, name: str, timeout: Any, error: type[Exception]) -> None:
     chains = packet(pool)
     before = snapshot(pool, *chains)
     with pytest.raises(error):

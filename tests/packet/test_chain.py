@@ -307,7 +307,7 @@ def test_dropping_the_last_name_frees(pool: Pool) -> None:
     assert (pool.out, pool.stat().drops) == (0, 1)
 
 
-def test_what_somebody_still_holds_stays(make: Callable[..., Pool]) -> None:
+def test_an_mbuf_with_a_reference_stays(make: Callable[..., Pool]) -> None:
     pool = make()
     m = chain(pool, b"a", b"b", b"c", b"d")
     assert m.next is not None
@@ -319,7 +319,7 @@ def test_what_somebody_still_holds_stays(make: Callable[..., Pool]) -> None:
     middle.freem()
 
 
-def test_what_somebody_still_holds_of_a_list_stays(make: Callable[..., Pool]) -> None:
+def test_a_packet_of_a_list_with_a_reference_stays(make: Callable[..., Pool]) -> None:
     pool = make()
     packets = [chain(pool, bytes([n])) for n in range(5)]
     for a, b in zip(packets, packets[1:], strict=False):

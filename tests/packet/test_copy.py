@@ -413,7 +413,7 @@ def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags
 
 
 class Spying(SndTag):
-    """A send tag that has something done when somebody takes a reference to it."""
+    """A send tag that calls a function when a reference is taken."""
 
     def __init__(self, tags: SndTags, ifp: Any, type: int) -> None:
         super().__init__(tags, ifp, type)

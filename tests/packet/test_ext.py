@@ -84,7 +84,7 @@ def test_four_users_may_go_in_any_order(make: Callable[..., Pool], kind: str, or
         alive = [user for user in users if user is not None]
         assert [user.refcnt for user in alive] == [left] * left
         assert [bytes(user) for user in alive] == [b"shared"] * left
-        # The owner stays out for as long as anybody is there.
+        # The owner stays in use as long as the storage has users.
         assert pool.out == (left if users[0] is not None else left + (left > 0))
     assert pool.out == 0
 
@@ -143,7 +143,7 @@ def ext_of(m: Mbuf) -> Ext:
         (lambda pool: pool.getjcl(size=16384), EXT_JUMBO16, 16384),
     ],
 )
-def test_a_cluster_is_nobodys_object(pool: Pool, make_one: Callable[[Pool], Mbuf], type: int, size: int) -> None:
+def test_a_cluster_has_no_object(pool: Pool, make_one: Callable[[Pool], Mbuf], type: int, size: int) -> None:
     m = make_one(pool)
     n = pool.get().dupcl(m)
     for user, embedded in ((m, True), (n, False)):

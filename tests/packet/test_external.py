@@ -215,7 +215,7 @@ def test_one_object_may_be_lent_to_several_mbufs_at_once(pool: Pool) -> None:
 
 @pytest.mark.parametrize("type", [EXT_NET_DRV, EXT_SFBUF])
 @pytest.mark.parametrize("order", [*permutations(range(4))], ids=str)
-def test_the_routine_is_called_once_with_the_owner_whoever_goes_last(
+def test_the_free_routine_is_called_once_with_the_owner_whichever_user_is_last(
     make: Callable[..., Pool], type: int, order: tuple[int, ...]
 ) -> None:
     pool, owner = make(), Owner()
@@ -543,7 +543,7 @@ def test_an_object_with_a_finalizer_may_free_what_it_likes(pool: Pool) -> None:
     assert (other, pool.out) == ([], 0)
 
 
-# Counts that lie elsewhere.
+# Reference counts outside of mbufs.
 
 
 def test_several_memories_may_have_one_count(pool: Pool) -> None:
@@ -755,7 +755,7 @@ def test_read_only_by_flag_alone_can_be_cleared(pool: Pool) -> None:
     assert memory == b"ok23456789"
 
 
-def test_shared_bytes_are_written_by_nobody_until_they_are_shared_no_more(pool: Pool) -> None:
+def test_shared_bytes_cannot_be_written_until_they_are_unshared(pool: Pool) -> None:
     m = filled(pool, Owner())
     n = m.copypacket()
     assert (m.writable, n.writable, m.trailing, n.trailing) == (False, False, 0, 0)
@@ -925,13 +925,13 @@ def test_detach_counts_its_bytes_out_of_the_packet(pool: Pool) -> None:
     m.extadd(owner.memory)
     m.len = 10
     m.detach()
-    # A length that somebody had set too low stops at 0.
+    # A header length that was too low stops at 0.
     assert m.pkthdr.len == 0
     m.freem()
 
 
 @pytest.mark.parametrize("type", OWNED)
-def test_detach_waits_until_nobody_shares_or_looks(pool: Pool, type: int) -> None:
+def test_detach_is_refused_while_the_memory_is_shared_or_viewed(pool: Pool, type: int) -> None:
     owner = Owner()
     m = filled(pool, owner, type)
     n = m.copypacket()
@@ -1049,7 +1049,7 @@ def test_an_mbuf_with_storage_takes_no_other(pool: Pool, first: str) -> None:
         m.extadd(memory)
 
 
-# The class itself, which nobody is meant to make.
+# The class itself, which users don't make.
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), (None, 1, None), (1, 2, 3, 4), (b"x", 1, None, None)])

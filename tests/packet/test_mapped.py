@@ -103,10 +103,10 @@ def test_copyback_writes_through_to_pages_of_memory_and_never_to_a_file(pool: Po
     m.copyback(0, b"new")
     assert bytes(n)[:3] == b"new"
     pool.free_bulk([m, n])
-    p = file_mbufs(pool, b"unharmed", 0).unmapped_to_ext()
+    p = file_mbufs(pool, b"unmapped", 0).unmapped_to_ext()
     with pytest.raises(ReadOnly):
         p.copyback(0, b"new")
-    assert bytes(p) == b"unharmed"
+    assert bytes(p) == b"unmapped"
     p.freem()
 
 

@@ -488,7 +488,7 @@ def state(pool: Pool, m: Mbuf) -> Any:
     return pieces, hdr, zones, pool.stat().drops, pool.zones.clust.used - pool.zones.pack.cached
 
 
-def starve(pool: Pool, spare: int) -> list[Mbuf]:
+def take_all_but(pool: Pool, spare: int) -> list[Mbuf]:
     """All mbufs of a pool but `spare`."""
     taken: list[Mbuf] = []
     while True:
@@ -520,7 +520,7 @@ def test_an_append_that_fails_at_the_kth_mbuf_changes_nothing(small: Callable[..
     n.len = 0
     n.next = pool.get().append(b"end")
     m.pkthdr.len = len(m)
-    taken = starve(pool, k)
+    taken = take_all_but(pool, k)
     before = state(pool, m)
     fails = pool.zones.mbuf.stat().fails
     with pytest.raises(NoBufs) as caught:
@@ -542,7 +542,7 @@ def test_a_copy_that_fails_at_the_kth_mbuf_changes_nothing(small: Callable[..., 
     m = packet_of_all_kinds(pool)
     shared = pool.getcl().append(b"shared")
     m.last().next = shared
-    taken = starve(pool, k)
+    taken = take_all_but(pool, k)
     before = state(pool, m)
     fails = pool.zones.mbuf.stat().fails
     with pytest.raises(NoBufs):

@@ -160,7 +160,7 @@ def test_another_send_tag_lets_the_first_go(pool: Pool, card: SndTagInterface) -
     m.pkthdr.snd_tag = first
     m.pkthdr.snd_tag = second
     assert (first.refs, second.refs, pool.snd_tags.count) == (0, 1, 1)
-    # The same again is one more reference taken over, and one let go.
+    # Setting the same tag takes over one reference and releases one.
     m.pkthdr.snd_tag = second.ref()
     assert second.refs == 1
     m.free()
@@ -240,7 +240,7 @@ def test_a_header_kept_over_the_free_has_neither_tags_nor_send_tag(pool: Pool, c
     n.free()
 
 
-def test_a_send_tag_that_somebody_ended_meanwhile_loses_no_mbuf(
+def test_a_send_tag_that_was_released_too_often_loses_no_mbuf(
     pool: Pool, card: SndTagInterface, unraisable: list[BaseException]
 ) -> None:
     m = pool.getcl()

@@ -233,7 +233,7 @@ def test_a_queue_is_not_moved_behind_itself(make: Callable[..., Pool]) -> None:
     queue.drain()
 
 
-# Packets that somebody frees while they are in line: wrong, but the queue goes on.
+# Packets that are freed while they are queued: an error of the program, but the queue works.
 
 
 def alive(m: Mbuf) -> bool:
@@ -264,7 +264,7 @@ def test_a_queue_goes_on_after_packets_in_it_were_freed(pool: Pool, freed: tuple
 
 
 @pytest.mark.parametrize("freed", range(3))
-def test_what_is_cut_off_and_held_by_nobody_is_dropped(make: Callable[..., Pool], freed: int) -> None:
+def test_packets_that_are_cut_off_and_have_no_reference_are_dropped(make: Callable[..., Pool], freed: int) -> None:
     pool = make()
     queue, packets = line(pool, 4)
     m = packets[freed]
@@ -324,7 +324,7 @@ def test_whatever_is_done_to_packets_in_line_every_queue_ends(make: Callable[...
                 inside.append(pool.gethdr())
                 queue.prepend(inside[-1])
             elif verb == 5 and inside:
-                # Held by nobody but its queue after that.
+                # Only its queue refers to it after that.
                 inside.pop(random.randrange(len(inside)))
             elif verb == 6 and inside:
                 m = inside.pop(random.randrange(len(inside)))

@@ -226,7 +226,7 @@ def test_the_end_is_in_the_last_mbuf_even_if_that_is_empty(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("off", range(7))
-def test_values_are_packed_and_unpacked_wherever_they_lie(build: Build, off: int) -> None:
+def test_values_are_packed_and_unpacked_at_any_offset(build: Build, off: int) -> None:
     data = sample(20)
     m = build(data)
     assert m.unpack("!BHQ", off) == struct.unpack_from("!BHQ", data, off)

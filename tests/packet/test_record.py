@@ -76,7 +76,7 @@ def test_the_last_reference_is_handed_over_when_the_pages_are_gone(pool: Pool, f
     assert (session.pages, session.remains, pool.pages.used) == ([], [], 1)
     other.free()
     assert (session.pages, session.refs, pool.pages.used) == ([0], 1, 0)
-    # The mbuf isn't home before the session says so, and goes home once.
+    # The mbuf is freed only after the session has ended, and once.
     (remains,) = session.remains
     assert pool.out == 1
     remains.free()
@@ -120,7 +120,7 @@ def test_a_session_is_for_unshared_unmapped_pages_with_bytes(pool: Pool) -> None
                 with pytest.raises(Busy):
                     hold(shared, session)
             m.free()
-            # The pages are another's, though nobody else looks at them any more.
+            # The pages have another owner, although they have no other user.
             with pytest.raises(Busy):
                 hold(n, session)
         with unmapped(pool) as cut:

@@ -191,7 +191,7 @@ def test_the_type_is_as_asked_for_and_stays(pool: Pool) -> None:
 # Writable or not.
 
 
-def test_bytes_can_be_written_where_they_are_nobody_elses(pool: Pool) -> None:
+def test_unshared_bytes_can_be_written(pool: Pool) -> None:
     m = pool.getcl().append(b"hello")
     data = m.data
     data[0] = ord("j")
@@ -282,7 +282,7 @@ MAKERS: dict[str, Callable[[Pool], Mbuf]] = {
 }
 
 
-def churn(pool: Pool) -> None:
+def reuse_all(pool: Pool) -> None:
     """Write over the memory that was freed last, of each zone."""
     taken = [make(pool) for make in MAKERS.values() for _ in range(5)]
     for m in taken:
@@ -297,7 +297,7 @@ def test_memory_that_is_looked_at_is_not_handed_out_again(pool: Pool, kind: str)
     m.free()
     assert held(pool) == 1
     assert pool.out == 1 or kind in ("cluster", "page", "9k")
-    churn(pool)
+    reuse_all(pool)
     assert bytes(view) == b"keep this"
     view.release()
     assert (held(pool), pool.out) == (0, 0)
@@ -359,7 +359,7 @@ def test_owner_sharer_and_views_may_go_in_any_order(pool: Pool, kind: str, order
             assert bytes(thing) == b"keep this"
             thing.free()
         del thing
-        churn(pool)
+        reuse_all(pool)
         alive = [left for left in things if left in ("owner", "sharer")]
         looked_at = [left for left in things if left not in ("owner", "sharer")]
         assert held(pool) == bool(looked_at and not alive), (n, name)

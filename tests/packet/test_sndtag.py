@@ -62,7 +62,7 @@ def tags() -> Iterator[SndTags]:
 
 @pytest.fixture
 def card(tags: SndTags) -> Iterator[Card]:
-    """An interface that nobody holds at the end."""
+    """An interface without references at the end."""
     card = Card(tags)
     yield card
     assert card.refs == 0

@@ -271,7 +271,7 @@ def test_a_buffer_owns_what_is_in_it(make: Callable[..., Pool]) -> None:
     assert (pool.out, pool.stat().drops) == (0, 3)
 
 
-def test_what_somebody_freed_behind_its_back_is_no_trap(pool: Pool) -> None:
+def test_an_mbuf_that_was_freed_inside_the_buffer_is_dropped(pool: Pool) -> None:
     buffer = SockBuf()
     mbufs = [lent(pool, b"x" * 1000) for _ in range(3)]
     for m in mbufs:
@@ -382,7 +382,7 @@ def test_the_first_bytes_are_seen_in_pieces(pool: Pool) -> None:
     buffer.clear()
 
 
-def test_a_first_mbuf_that_somebody_freed_leaves_the_buffer_empty(pool: Pool) -> None:
+def test_freeing_the_first_mbuf_leaves_the_buffer_empty(pool: Pool) -> None:
     buffer = SockBuf()
     mbufs = [lent(pool, b"x" * 1000) for _ in range(2)]
     for m in mbufs:

@@ -151,7 +151,7 @@ def test_without_an_mbuf_to_cut_with_a_line_waits(small: Callable[..., Pool]) ->
     pool.free_bulk(others)
 
 
-def test_what_somebody_freed_behind_its_back_is_not_searched(pool: Pool) -> None:
+def test_an_mbuf_that_was_freed_inside_the_buffer_is_not_searched(pool: Pool) -> None:
     buffer = fed(pool, b"x" * 600, b"y" * 600)
     first = buffer.first
     assert first is not None
@@ -163,7 +163,7 @@ def test_what_somebody_freed_behind_its_back_is_not_searched(pool: Pool) -> None
     buffer.clear()
 
 
-WAYS: list[Callable[[Pool, bytes], Mbuf]] = [
+BUILDERS: list[Callable[[Pool, bytes], Mbuf]] = [
     lambda pool, data: pool.wrap(data),
     lambda pool, data: pool.getcl().append(data),
     lambda pool, data: pool.getjcl(size=16384, flags=0).append(data),
@@ -184,7 +184,7 @@ def test_any_steps_do_what_they_do_to_a_bytearray(steps: list[Any]) -> None:
         for verb, *args in steps:
             if verb == "append":
                 try:
-                    buffer.append(m := WAYS[args[0]](pool, args[1]))
+                    buffer.append(m := BUILDERS[args[0]](pool, args[1]))
                     model += args[1]
                 except NoBufs:
                     assert len(model) + len(args[1]) > 4000

@@ -68,7 +68,7 @@ def test_a_packet_joined_is_counted_and_no_packet_any_more(
     assert m.catpkt(n) is m
     assert (bytes(m), m.pkthdr.len) == (sample(50) + sample(much), 50 + much)
     assert m.sanity()
-    # The other's send tag is let go of, and its tags are freed.
+    # The other's send tag is released, and its tags are freed.
     assert (pool.snd_tags.count, pool.tags.count) == (0, 0)
 
 

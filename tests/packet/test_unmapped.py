@@ -312,7 +312,7 @@ def test_what_a_routine_is_shown_can_only_be_looked_at(pool: Pool) -> None:
     assert len(owner.seen) == 1
 
 
-def test_tags_of_an_owner_are_nobodys_here(pool: Pool) -> None:
+def test_unmapped_pages_keep_no_tags_of_their_owner(pool: Pool) -> None:
     m = pool.gethdr()
     n = pool.alloc_ext_plus_pages(1)
     n.epg.last_len = 1

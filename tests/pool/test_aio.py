@@ -40,7 +40,7 @@ async def turns(count: int = 5) -> None:
 
 
 async def waiting(*calls: Coroutine[Any, Any, Mbuf]) -> list[asyncio.Task[Mbuf]]:
-    """Tasks that wait in line, in this order."""
+    """Tasks that wait in the queue, in this order."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     await turns()
     assert not any(task.done() for task in tasks)
@@ -347,7 +347,7 @@ def test_pages_are_waited_for_too(make: Callable[..., Pool], few: Any) -> None:
     run(main)
 
 
-def test_whoever_waits_is_told_that_the_pool_is_closed(make: Callable[..., Pool], few: Any) -> None:
+def test_close_ends_all_waits_with_an_error(make: Callable[..., Pool], few: Any) -> None:
     pool = make(few())
 
     async def main() -> None:
@@ -400,7 +400,7 @@ def test_a_chain_of_few_bytes_waits_for_an_mbuf_alone(small: Small, size: int) -
     pool.audit()
 
 
-def test_nothing_is_lost_whoever_gives_up(small: Small) -> None:
+def test_a_cancelled_wait_loses_nothing(small: Small) -> None:
     """Tasks and threads that wait and give up at random, and one pool of ten clusters."""
     pool = small()
 

@@ -125,7 +125,7 @@ class Holder:
 
 
 @pytest.mark.parametrize("how", ["rcvif", "tag", "lent", "routine", "list", "header", "a tag held"])
-def test_circles_that_nobody_collects_are_found(busy: Pool, how: str) -> None:
+def test_reference_cycles_are_found(busy: Pool, how: str) -> None:
     m = busy.gethdr()
     if how == "rcvif":
         m.pkthdr.rcvif = Holder(m)

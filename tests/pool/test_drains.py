@@ -136,10 +136,10 @@ def test_a_drain_that_finds_no_memory_is_logged_and_rings_for_another_run(
 ) -> None:
     pool = make(few(clusters=4))
     taken = pool.getcl_bulk(4)
-    pool.drains.register(pool.getcl, "greedy")
+    pool.drains.register(pool.getcl, "allocating")
     pool.reclaim.trigger("mbuf_cluster")
     assert pool.reclaim.run() == 1
-    assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached", "drain greedy failed"]
+    assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached", "drain allocating failed"]
     pool.drains.deregister(pool.getcl)
     assert pool.reclaim.run() == 1
     pool.free_bulk(taken)

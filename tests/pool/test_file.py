@@ -139,7 +139,7 @@ def test_what_is_open_for_writing_only_is_refused(pool: Pool, path: Path) -> Non
 
 
 @pytest.mark.parametrize("first", ["file", "chain"])
-def test_it_is_open_for_as_long_as_somebody_needs_it_and_no_longer(pool: Pool, path: Path, first: str) -> None:
+def test_the_descriptor_is_open_as_long_as_it_is_used(pool: Pool, path: Path, first: str) -> None:
     file = pool.file(path)
     m = file.getm()
     n = m.copym(100, 100)
@@ -213,7 +213,32 @@ def test_nothing_is_left_of_what_fails(
     assert k == 4
 
 
-# Large ones.
+# The bytes of each mbuf.
+
+
+def test_an_mbuf_has_as_many_bytes_as_are_asked_for(pool: Pool, path: Path) -> None:
+    path.write_bytes(bytes(range(250)) * 200)
+    with pool.file(path) as file:
+        for off, most in ((0, 16384), (100, 16384), (4095, 16384), (3, 4096), (0, 49999)):
+            chain = file.getm(off, maxseg=min(most, 20480))
+            assert bytes(chain) == path.read_bytes()[off:]
+            if most < 20480:
+                full, rest = divmod(50000 - off, most)
+                assert lens(chain) == [most] * full + [rest]
+            chain.freem()
+        with file.getm() as chain:
+            assert lens(chain) == [20480, 20480, 9040]
+        with file.getm(0, 5, maxseg=2) as chain:
+            assert lens(chain) == [2, 2, 1]
+
+
+@pytest.mark.parametrize("maxseg", [0, -1, 20481, 1 << 70])
+def test_more_than_an_mbuf_holds_or_nothing_is_refused(pool: Pool, path: Path, maxseg: int) -> None:
+    with pool.file(path) as file, pytest.raises(Inval, match="maxseg"):
+        file.getm(maxseg=maxseg)
+
+
+# Large files.
 
 
 @pytest.mark.parametrize("size", [(1 << 32) + 10, (1 << 40) + 4095, (1 << 43) + 1])

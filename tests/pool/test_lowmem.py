@@ -52,16 +52,16 @@ def nothing_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def heard(vm: Vm) -> Iterator[list[tuple[int, str]]]:
-    """What the Vm's listeners heard, and in which thread."""
-    heard: list[tuple[int, str]] = []
+def events(vm: Vm) -> Iterator[list[tuple[int, str]]]:
+    """The calls of the Vm's listeners, each with its thread."""
+    events: list[tuple[int, str]] = []
 
-    def hear(why: int) -> None:
-        heard.append((why, threading.current_thread().name))
+    def record(why: int) -> None:
+        events.append((why, threading.current_thread().name))
 
-    vm.lowmem.register(hear)
-    yield heard
-    vm.lowmem.deregister(hear)
+    vm.lowmem.register(record)
+    yield events
+    vm.lowmem.deregister(record)
 
 
 @pytest.fixture
@@ -73,23 +73,23 @@ def vm(clock: Any) -> Vm:
 
 
 def test_pressure_is_low_memory_told_from_a_thread(
-    vm: Vm, meter: Meter, heard: list[tuple[int, str]], eventually: Eventually
+    vm: Vm, meter: Meter, events: list[tuple[int, str]], eventually: Eventually
 ) -> None:
     with meter.watch(vm):
         meter.stall()
-        eventually(lambda: heard)
-    assert heard == [(2, "mbuf memory")]
+        eventually(lambda: events)
+    assert events == [(2, "mbuf memory")]
 
 
-def test_without_pressure_nobody_hears(vm: Vm, meter: Meter, heard: list[Any]) -> None:
+def test_without_pressure_no_listener_is_called(vm: Vm, meter: Meter, events: list[Any]) -> None:
     with meter.watch(vm):
         meter.stall(STALL_US - 1)
-    assert heard == []
+    assert events == []
 
 
 def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, eventually: Eventually) -> None:
     results: list[bool] = []
-    heard: list[int] = []
+    events: list[int] = []
 
     class Telling(Vm):
         def low(self, why: int = VM_LOW_PAGES) -> bool:
@@ -97,7 +97,7 @@ def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, e
             return results[-1]
 
     vm = Telling(0, clock)
-    vm.lowmem.register(heard.append)
+    vm.lowmem.register(events.append)
     vm.lowmem_period = 3
     with meter.watch(vm):
         for later in (0, 2.9, 0.1, 2.9, 0.1):
@@ -106,11 +106,11 @@ def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, e
             meter.stall()
             eventually(lambda count=count: len(results) > count)
     assert results == [True, False, True, False, True]
-    assert len(heard) == 3
+    assert len(events) == 3
 
 
 def test_where_all_tasks_stand_still_memory_is_severely_low_too(
-    vm: Vm, tmp_path: Path, heard: list[tuple[int, str]], clock: Any, eventually: Eventually
+    vm: Vm, tmp_path: Path, events: list[tuple[int, str]], clock: Any, eventually: Eventually
 ) -> None:
     file = tmp_path / "memory.pressure"
 
@@ -124,9 +124,9 @@ def test_where_all_tasks_stand_still_memory_is_severely_low_too(
         for second in (1, 2, 3):
             clock.now += 1
             stall(second * STALL_US)
-            eventually(lambda second=second: len(heard) == 1 + second)
+            eventually(lambda second=second: len(events) == 1 + second)
     # Pages once in ten seconds, and kernel memory every second.
-    assert [why for why, _ in heard] == [2, 1, 1, 1]
+    assert [why for why, _ in events] == [2, 1, 1, 1]
 
 
 def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool], clock: Any) -> None:
@@ -138,7 +138,7 @@ def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool],
     assert pool.vm.used > 100
     assert pool.vm.low(VM_LOW_KMEM)
     assert pool.vm.used == 0
-    # Within the second nobody is asked again, and what is cached stays.
+    # Within the second no listener is called again, and cached items stay.
     pool.free_bulk(pool.getcl_bulk(300))
     assert not pool.vm.low(VM_LOW_KMEM)
     assert pool.vm.used > 100
@@ -156,8 +156,8 @@ def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
     assert watch.source == ""
 
 
-def test_a_file_that_vanishes_and_comes_again_is_no_end(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+def test_a_file_may_disappear_and_come_back(
+    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[object] = []
     look = PressureFile.has_risen
@@ -174,9 +174,9 @@ def test_a_file_that_vanishes_and_comes_again_is_no_end(
         meter.path.write_text("out of order")
         meter.stall()
         eventually(lambda: looks[-1] == meter.total)
-        assert heard == []
+        assert events == []
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
@@ -197,7 +197,7 @@ def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
 
 
 def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
 ) -> None:
     watch = meter.watch(vm)
     for _ in range(2):
@@ -205,7 +205,7 @@ def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
             pass
     with watch:
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 def test_a_listener_may_end_the_watch(vm: Vm, meter: Meter, eventually: Eventually) -> None:
@@ -254,7 +254,7 @@ def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monk
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
 ) -> None:
     watch = meter.watch(vm)
     with watch:
@@ -264,7 +264,7 @@ def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
             os._exit(int(watch.source != ""))
         assert os.waitpid(child, 0)[1] == 0
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 # In an event loop.
@@ -300,8 +300,8 @@ def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) 
     assert asyncio.run(main()) == "ValueError('no')"
 
 
-def test_after_the_statement_the_loop_calls_nobody(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+def test_after_the_with_statement_no_listener_is_called(
+    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -316,7 +316,7 @@ def test_after_the_statement_the_loop_calls_nobody(
         await asyncio.sleep(0)
 
     asyncio.run(main())
-    assert heard == []
+    assert events == []
 
 
 # Of a pool.
@@ -352,14 +352,14 @@ def test_a_pool_makes_a_watch_of_this_machine(make: Callable[..., Pool]) -> None
 
 
 def test_a_watch_keeps_no_pool_alive_and_outlives_it(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
 ) -> None:
     pool = Pool(vm=vm, worker=False)
     with meter.watch(pool.vm):
         del pool
         gc.collect()
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 def test_a_watch_takes_nothing_from_the_pool(

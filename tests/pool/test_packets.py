@@ -158,7 +158,7 @@ def test_a_packet_that_was_looked_at_wakes_who_waits_when_the_view_goes(
 
 
 @pytest.mark.parametrize("ncpu", [1, 2])
-def test_nobody_waits_for_a_cluster_that_a_cached_packet_has(make: Callable[..., Pool], few: Few, ncpu: int) -> None:
+def test_a_request_gets_the_cluster_of_a_cached_packet(make: Callable[..., Pool], few: Few, ncpu: int) -> None:
     pool = make(few(clusters=8), ncpu=ncpu)
     with pool.cpu(ncpu - 1):
         pool.free_bulk(pool.getcl_bulk(8))

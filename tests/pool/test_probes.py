@@ -302,7 +302,7 @@ def test_attach_refuses_what_it_cannot_call_and_names_that_are_none(make: Make) 
     assert not pool.probes.on
 
 
-def test_detached_nobody_is_told(make: Make) -> None:
+def test_a_detached_listener_is_not_called(make: Make) -> None:
     pool = make()
     fired: Fired = []
 
@@ -320,7 +320,7 @@ def test_detached_nobody_is_told(make: Make) -> None:
     assert not pool.probes.on
 
 
-def test_a_closed_pool_tells_nobody(make: Make) -> None:
+def test_a_closed_pool_calls_no_listener(make: Make) -> None:
     pool = make()
     pool.probes.attach("m-free", print)
     pool.close()

@@ -11,11 +11,11 @@ Few = Callable[..., dict[str, int]]
 
 
 def nothing() -> None:
-    """A drain of somebody who has nothing to spare."""
+    """A drain that frees nothing."""
 
 
 def interrupt() -> None:
-    """A drain during which somebody presses Ctrl-C."""
+    """A drain that is interrupted."""
     raise KeyboardInterrupt
 
 
@@ -48,9 +48,9 @@ def test_each_zone_that_rang_has_the_drains_run_once(reclaim: Reclaim) -> None:
 
 
 def test_a_bell_rings_for_its_zone(reclaim: Reclaim) -> None:
-    bell = reclaim.trigger_for("mbuf")
-    bell()
-    bell()
+    trigger = reclaim.trigger_for("mbuf")
+    trigger()
+    trigger()
     assert (reclaim.run(), reclaim.drains.count) == (1, 1)
 
 
@@ -69,7 +69,7 @@ def test_a_shortage_of_pages_is_low_memory(make: Callable[..., Pool], clock: Any
         pool.reclaim.trigger(PAGES)
         assert pool.reclaim.run() == 1
         counts.append(pool.drains.count)
-    # The second is no help, so it is severe; of a third within the second nobody hears.
+    # The second frees nothing, so the shortage is severe; a third within a second is ignored.
     assert (results, counts) == ([2, 1], [1, 2, 2])
 
 
@@ -109,13 +109,13 @@ def test_a_worker_runs_them_by_itself(worker: Reclaim) -> None:
     assert names[0] == "mbuf reclaim"
 
 
-def test_nobody_works_where_nobody_listens(worker: Reclaim) -> None:
+def test_without_listeners_there_is_no_work(worker: Reclaim) -> None:
     before = threading.active_count()
     worker.trigger("mbuf")
     assert threading.active_count() == before
 
 
-def test_one_who_rings_as_the_worker_leaves_is_heard(eventually: Callable[..., None]) -> None:
+def test_a_trigger_while_the_worker_ends_is_not_lost(eventually: Callable[..., None]) -> None:
     class Late(Reclaim):
         def run(self) -> int:
             rang = super().run()
@@ -230,7 +230,7 @@ def test_a_shortage_of_pages_lets_everything_cached_go(make: Callable[..., Pool]
     pool.cljget(None, M_NOWAIT, 16384).free()
 
 
-def test_a_drain_that_fails_keeps_nobody_from_trimming(
+def test_a_drain_that_fails_does_not_prevent_trimming(
     make: Callable[..., Pool], clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool = make(clock=clock)

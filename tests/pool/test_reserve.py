@@ -113,7 +113,7 @@ def test_a_verb_takes_from_the_reserve_too(pool: Pool) -> None:
         m.freem()
 
 
-def test_nobody_waits_for_the_reserve(pool: Pool) -> None:
+def test_a_request_does_not_wait_for_the_reserve(pool: Pool) -> None:
     pool.reserve.reinit(1, 0)
     with pool.reserve.active(), pool.get(), pytest.raises(NoBufs, match="no mbuf left"):
         pool.get(M_WAITOK)
@@ -129,7 +129,7 @@ def test_what_is_freed_meanwhile_makes_the_reserve_larger(crossed: Pool) -> None
         assert levels(pool) == (2, 2)
         plain.free()
         assert levels(pool) == (3, 2)
-        # A cluster of another size goes home; its mbuf does not.
+        # A cluster of another size is freed to its zone; its mbuf is not.
         other.free()
         assert (levels(pool), pool.stat().jumbop.used) == ((4, 2), 0)
     pool.reserve.drain()
@@ -445,7 +445,7 @@ def test_an_mbuf_out_of_the_reserve_forgets_the_cluster_that_it_came_with() -> N
     mbufs = [pool.get() for _ in range(3)]
     other = mbufs.pop(1).cljset(pool.cljget(None)).append(b"y" * 100)
     pool.free_bulk(mbufs)
-    # `make asan`: that an mbuf goes home marks no bytes of a cluster that somebody has.
+    # `make asan`: freeing an mbuf must not poison the bytes of a cluster that is in use.
     assert bytes(other) == b"y" * 100
     other.free()
     pool.reserve.finish()

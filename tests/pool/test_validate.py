@@ -52,7 +52,7 @@ BAD: dict[str, list[Any]] = {
     "size": [0, -1, 1, 2047, 2049, 256, 16385, -(2**63) - 1, *HUGE],
 }
 
-ROWS = [(verb, name, bad) for verb, (_, names) in VERBS.items() for name in names for bad in BAD[name]]
+CASES = [(verb, name, bad) for verb, (_, names) in VERBS.items() for name in names for bad in BAD[name]]
 JUNK = [
     (verb, name, bad)
     for verb, (_, names) in VERBS.items()
@@ -66,7 +66,7 @@ def plain(make: Callable[..., Pool]) -> Pool:
     return make()
 
 
-def ask(pool: Pool, verb: str, name: str, value: Any) -> Any:
+def call_with(pool: Pool, verb: str, name: str, value: Any) -> Any:
     arguments = VERBS[verb][0] | {name: value}
     if name == "timeout":
         arguments["how"] = M_WAITOK
@@ -81,17 +81,17 @@ def ask(pool: Pool, verb: str, name: str, value: Any) -> Any:
             bare.free()
 
 
-@pytest.mark.parametrize(("verb", "name", "bad"), ROWS)
+@pytest.mark.parametrize(("verb", "name", "bad"), CASES)
 def test_what_cannot_be_asked_for_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, bad: Any) -> None:
     with pytest.raises(Inval):
-        ask(plain, verb, name, bad)
+        call_with(plain, verb, name, bad)
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6
 
 
 @pytest.mark.parametrize(("verb", "name", "junk"), JUNK)
 def test_what_is_no_number_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, junk: Any) -> None:
     with pytest.raises((TypeError, Inval)):
-        ask(plain, verb, name, junk)
+        call_with(plain, verb, name, junk)
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6
 
 

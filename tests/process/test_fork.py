@@ -107,7 +107,7 @@ def test_a_thread_that_waits_at_a_limit_does_not_wait_in_the_child(program: Prog
         until(lambda: pool.stat().clust.sleeps)
         def child():
             held.pop().freem()
-            # There is nobody to whom this packet was to go.
+            # The thread that waits for this packet doesn't exist here.
             for _ in range(100):
                 pool.getcl().freem()
             pool.free_bulk(held)

@@ -221,11 +221,11 @@ def test_a_slab_has_64_items_at_most(size: int) -> None:
 
 
 def test_only_who_waits_for_pages_leaves_or_has_some() -> None:
-    keg, nobody = Keg(Vm(PAGE_SIZE), "thing", 256, 255), cast(Waiter, None)
+    keg, none = Keg(Vm(PAGE_SIZE), "thing", 256, 255), cast(Waiter, None)
     with pytest.raises(TypeError, match="dequeue"):
-        keg.dequeue(nobody)
+        keg.dequeue(none)
     with pytest.raises(TypeError, match="use_grant"):
-        keg.use_grant(nobody, lambda: None)
+        keg.use_grant(none, lambda: None)
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_a_grant_of_a_task_that_has_gone_is_void(spawn: Spawn, eventually: Event
     give(store, held)
 
 
-@pytest.mark.skipif(compiled(), reason="compiled, nobody can make such an item")
+@pytest.mark.skipif(compiled(), reason="compiled, such an item can't be made")
 @pytest.mark.parametrize("start", [0, 256, 3840], ids=["out", "free", "outside"])
 def test_an_item_that_is_none_of_its_slab_is_refused(start: int) -> None:
     store = keg(1)

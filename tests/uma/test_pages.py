@@ -13,7 +13,7 @@ Make = Callable[[int], tuple[Pages, Vm]]
 
 @pytest.fixture
 def make_pages() -> Iterator[Make]:
-    """Makes supplies of so many pages, which must all be free again at the end."""
+    """Makes `Pages` with so many pages, which must all be free at the end."""
     made: list[tuple[Pages, Vm]] = []
 
     def make(count: int) -> tuple[Pages, Vm]:

@@ -136,18 +136,18 @@ def test_a_pool_closed_beside_threads_takes_all_back(kind: dict[str, Any], spawn
 
 
 class Stop(BaseException):
-    """What the signal handler raises; like KeyboardInterrupt, nobody swallows it."""
+    """Raised by the signal handler; like KeyboardInterrupt it isn't an Exception."""
 
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Calls a function again and again, which is interrupted at any point, often: a signal handler raises `Stop`."""
 
-    armed = [False]
+    enabled = [False]
 
     def handle(*_: object) -> None:
-        if armed[0]:
-            armed[0] = False
+        if enabled[0]:
+            enabled[0] = False
             raise Stop
 
     def interrupted(act: Callable[[], object], span: float = 2 * SPAN) -> None:
@@ -157,7 +157,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
 
         # A function of its own: from 3.12 on, a handler called where a loop jumps back is outside the loop's `try`.
         def burst() -> None:
-            armed[0] = True
+            enabled[0] = True
             signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00005, 0.0008))
             while time.monotonic() < stop:
                 act()
@@ -167,7 +167,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
                 try:
                     burst()
                 finally:
-                    armed[0] = False
+                    enabled[0] = False
             except Stop:
                 hits += 1
         signal.setitimer(signal.ITIMER_REAL, 0)

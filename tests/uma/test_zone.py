@@ -208,7 +208,7 @@ def waits(zone: Zone, deadline: float | None = None) -> Callable[[], Item | None
 
 
 @pytest.mark.parametrize("caching", [True, False])
-def test_whoever_waits_is_served_in_order_of_arrival(
+def test_waiters_are_served_in_order_of_arrival(
     make_zone: Make, spawn: Spawn, eventually: Eventually, caching: bool
 ) -> None:
     zone = make_zone(limit=4, caching=caching)
@@ -227,9 +227,7 @@ def test_whoever_waits_is_served_in_order_of_arrival(
     give(zone, items)
 
 
-def test_while_somebody_waits_the_number_of_sleepers_shows(
-    make_zone: Make, spawn: Spawn, eventually: Eventually
-) -> None:
+def test_the_number_of_waiters_is_shown(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=2)
     items = take(zone, 2)
     workers = [spawn(waits(zone)) for _ in range(2)]
@@ -261,7 +259,7 @@ def test_a_higher_limit_wakes_as_many_as_fit(make_zone: Make, spawn: Spawn, even
 def test_an_item_freed_between_the_look_and_the_wait_is_not_missed(make_zone: Make) -> None:
     zone = make_zone(limit=10)
     items = take(zone, 10)
-    # Called after the caches were found empty, before the thread stands in line.
+    # Called after the caches were found empty, before the thread is in the queue.
     zone.limiter.on_limit = lambda: give(zone, items)
     item = zone.alloc(M_WAITOK, time.monotonic() + 5)
     assert item is not None

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(compiled(), reason="compiled, only C calls these
 
 
 class Thing(Releasable):
-    """Writes its name to a list when it is let go; may put others first, and may raise."""
+    """Writes its name to a list when it is released; may release others first, and may raise."""
 
     __slots__ = ("error", "first", "log", "name")
 
@@ -86,7 +86,7 @@ def test_an_error_of_the_hook_for_errors_that_ends_the_program_is_raised(
         _run_releases()
 
 
-def test_where_nobody_can_catch_it_an_error_that_ends_the_program_is_reported(
+def test_an_error_that_ends_the_program_is_reported_if_it_cannot_be_raised(
     log: list[str], unraisable: list[BaseException]
 ) -> None:
     commit.release_later(Thing(log, "a", error=KeyboardInterrupt()))

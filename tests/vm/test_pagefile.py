@@ -17,7 +17,7 @@ Make = Callable[..., PageFile]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Makes files of some bytes; at the end nobody may have left a descriptor open."""
+    """Makes files with some bytes; at the end all descriptors must be closed."""
     fds: list[int] = []
 
     def make(data: bytes = b"", windows: SfBufs | None = None) -> PageFile:
@@ -39,7 +39,7 @@ def test_the_last_page_may_be_filled_in_part(make: Make, size: int, pages: int) 
     file.close()
 
 
-def test_the_descriptor_goes_when_the_file_is_closed_and_nobody_needs_it(make: Make) -> None:
+def test_the_descriptor_is_closed_when_the_file_is_closed_and_unused(make: Make) -> None:
     file = make(b"x")
     fd = file.fd
     file.take()

@@ -28,7 +28,7 @@ class Bell(PressureFile):
 
 @pytest.fixture
 def line() -> Iterator[tuple[socket.socket, int]]:
-    """An end of a connection, and the descriptor of the other, for somebody to close."""
+    """One end of a connection, and the descriptor of the other, which the test closes."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
         theirs, _ = server.accept()
         yield ours, theirs.detach()

@@ -7,7 +7,7 @@ from mbuf import Inval
 from mbuf.vm.probe import Probes
 
 
-def test_it_is_on_while_somebody_listens() -> None:
+def test_it_is_on_while_it_has_listeners() -> None:
     probes = Probes()
     assert not probes.on
     probes.listen("a", print)
@@ -61,7 +61,7 @@ def test_what_a_listener_does_fires_nothing() -> None:
     assert calls == ["a", "a"]
 
 
-def test_another_thread_is_heard_meanwhile() -> None:
+def test_another_thread_may_fire_meanwhile() -> None:
     probes = Probes()
     calls: list[int] = []
 

@@ -53,12 +53,12 @@ def test_a_garbled_file_counts_nothing(tmp_path: Path, read: Callable[[str], int
 
 
 @pytest.mark.parametrize("name", ["missing", ".", "missing/file", "fifo"])
-def test_what_is_no_file_counts_nothing_and_makes_nobody_wait(tmp_path: Path, name: str) -> None:
+def test_what_is_not_a_file_counts_nothing_and_does_not_block(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert PressureFile(tmp_path / name, failcnt).count() is None
 
 
-def test_a_pipe_that_somebody_may_write_to_counts_nothing_either(tmp_path: Path) -> None:
+def test_a_pipe_with_a_writer_counts_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR)
     assert PressureFile(tmp_path / "fifo", failcnt).count() is None
@@ -99,7 +99,7 @@ def test_a_file_that_was_away_or_begins_anew_is_looked_at_for_the_first_time(tmp
 # Triggers.
 
 
-def test_a_file_that_nobody_can_wait_for_is_not_written_to(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_polled_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "pressure"
     file.write_text(PSI.format(1))
     before = os.listdir("/proc/self/fd")

@@ -78,7 +78,7 @@ def test_new_bytes_are_set_where_there_is_room_for_them(at: int, good: bool) -> 
 
 @pytest.mark.parametrize("count", [*range(34), 63, 64, 65, 1000, 1001])
 @pytest.mark.parametrize("off", range(9))
-def test_bytes_add_up_wherever_they_lie(off: int, count: int) -> None:
+def test_the_sum_does_not_depend_on_the_address(off: int, count: int) -> None:
     data = bytes((7 * n * n + 250) % 256 for n in range(off + count + 3))
     assert sum16(memory(data), off, count) == (0xFFFF - internet_checksum(data[off : off + count]))
 

@@ -104,7 +104,7 @@ def test_when_all_are_in_use_there_is_none_and_that_is_counted(open_file: Open) 
     windows.free(third)
 
 
-def test_the_window_that_nobody_used_for_longest_goes_first(open_file: Open) -> None:
+def test_the_least_recently_used_window_is_unmapped_first(open_file: Open) -> None:
     windows = SfBufs(3)
     file = open_file(windows)
     seen: list[Any] = [windows.alloc(file, n) for n in range(3)]

@@ -128,12 +128,12 @@ def test_no_run_is_longer_than_an_arena() -> None:
 
 def test_giving_pages_back_is_an_event() -> None:
     vm = pages(4)
-    heard: list[int] = []
-    vm.freed.register(lambda: heard.append(vm.used))
+    events: list[int] = []
+    vm.freed.register(lambda: events.append(vm.used))
     first, second = vm.take(1), vm.take(2)
     vm.give([(first, 1)])
     vm.give([(second, 2)])
-    assert heard == [2, 0]
+    assert events == [2, 0]
 
 
 @pytest.mark.parametrize("run", [(0, 1), (1, 2), (2, 3), (-1, 1), (1, 0), (1 << 40, 1)])
@@ -156,7 +156,7 @@ def test_pages_that_are_not_handed_out_can_not_be_given_back(run: tuple[int, int
         ([(0, 3)], "3 pages from 0 on are held, and not handed out"),
     ],
 )
-def test_an_audit_names_pages_that_are_somebody_elses(runs: list[tuple[int, int]], says: str) -> None:
+def test_an_audit_names_pages_with_another_owner(runs: list[tuple[int, int]], says: str) -> None:
     vm = pages(4)
     assert [vm.take(1), vm.take(1)] == [0, 1]
     with pytest.raises(Corrupt, match=says):
@@ -231,27 +231,27 @@ def test_pages_beside_those_given_back_keep_their_bytes() -> None:
 
 def test_low_memory_is_told_at_most_once_in_a_period(clock: Any) -> None:
     vm = Vm(0, clock=clock)
-    heard: list[int] = []
-    vm.lowmem.register(heard.append)
+    events: list[int] = []
+    vm.lowmem.register(events.append)
     assert vm.low()
     clock.now += LOWMEM_PERIOD - 0.001
     assert not vm.low()
     clock.now += 0.001
     assert vm.low()
-    assert heard == [VM_LOW_PAGES] * 2
+    assert events == [VM_LOW_PAGES] * 2
 
 
 def test_severely_low_memory_is_told_at_most_once_a_second_whatever_else_was_told(clock: Any) -> None:
     vm = Vm(0, clock=clock)
-    heard: list[int] = []
-    vm.lowmem.register(heard.append)
+    events: list[int] = []
+    vm.lowmem.register(events.append)
     calls = [vm.low(), vm.low(VM_LOW_KMEM), vm.low(VM_LOW_KMEM)]
     clock.now += 0.999
     calls.append(vm.low(VM_LOW_KMEM))
     clock.now += 0.001
     calls += [vm.low(VM_LOW_KMEM), vm.low()]
     assert calls == [True, True, False, False, True, False]
-    assert heard == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
+    assert events == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
 
 
 def test_caches_are_asked_after_all_others_even_if_one_of_those_failed(clock: Any) -> None:
