@@ -10,7 +10,7 @@ from mbuf import M_EXT, M_EXTPG, M_NOWAIT, M_PKTHDR, Freed, Mbuf, MbufError, Mbu
 
 
 class Index:
-    """A number that does something when it is asked which."""
+    """A number that calls a function when it is converted."""
 
     def __init__(self, value: int, act: Callable[[], object]) -> None:
         self.value, self.act = value, act
@@ -29,8 +29,8 @@ class Index:
         return bool(self.__index__())
 
 
-class Lying(int):
-    """An int whose operators lie."""
+class WrongOperators(int):
+    """An int whose operators return wrong values."""
 
     def __xor__(self, other: int) -> int:
         return 0
@@ -128,7 +128,7 @@ def int_that_lies(context: Context, verb: Callable[[Mbuf, Any], object]) -> None
     for value in (2, -1, 100, 2**31, 2**63, -(2**64)):
         m = tagged(context)
         refused(
-            lambda m=m, value=value: verb(m, Lying(value)),
+            lambda m=m, value=value: verb(m, WrongOperators(value)),
             MbufError,
             TypeError,
             OverflowError,
@@ -152,7 +152,7 @@ def _mbufs(m: Mbuf | None) -> list[Mbuf]:
 @case(each=(M_EXT, M_EXTPG, M_PKTHDR, 1 << 31, -1, 0xFFFFFFFF), names=("ext", "extpg", "pkthdr", "sign", "all", "word"))
 def flags_that_lie(context: Context, flags: int) -> None:
     m = context.pool.get()
-    refused(lambda: setattr(m, "flags", Lying(flags)), MbufError, TypeError, OverflowError)
+    refused(lambda: setattr(m, "flags", WrongOperators(flags)), MbufError, TypeError, OverflowError)
     refused(lambda: m.refcnt, MbufError)
     assert m.ext is None
     assert not m.flags & (M_EXT | M_EXTPG | M_PKTHDR)
@@ -165,7 +165,7 @@ def flags_that_lie(context: Context, flags: int) -> None:
 @case
 def demote_flags_that_lie(context: Context) -> None:
     m = tagged(context)
-    refused(lambda: m.demote(True, Lying(M_EXT | M_PKTHDR)), MbufError, TypeError, OverflowError)
+    refused(lambda: m.demote(True, WrongOperators(M_EXT | M_PKTHDR)), MbufError, TypeError, OverflowError)
     assert len(m) == 200
 
 
@@ -231,7 +231,7 @@ def pool_index_frees(context: Context, verb: str) -> None:
 
 @case
 def iteration_frees(context: Context) -> None:
-    """free_bulk of a list whose iteration frees what is in it, and changes it."""
+    """free_bulk of a list whose iteration frees its packets and changes it."""
     pool = context.pool
 
     class Odd(list):  # type: ignore[type-arg]
@@ -250,7 +250,7 @@ def iteration_frees(context: Context) -> None:
 @case
 def queue_index(context: Context) -> None:
     q = MbufQ(0)
-    refused(lambda: setattr(q, "maxlen", Lying(-1)), MbufError, TypeError, AttributeError)
+    refused(lambda: setattr(q, "maxlen", WrongOperators(-1)), MbufError, TypeError, AttributeError)
     q.enqueue(context.pool.getcl())
     q.drain()
 
@@ -314,7 +314,7 @@ def release_of_a_buffer_frees(context: Context, verb: Callable[[Mbuf, Any], obje
 
 @case(each=("copyback", "append", "copyinto", "fill", "find"))
 def refused_buffer_changes_nothing(context: Context, verb: str) -> None:
-    """What can't be taken in one piece is refused before anything has changed."""
+    """A buffer that isn't contiguous is refused before anything has changed."""
     m = context.pool.getcl()
     odd = memoryview(bytes(10))[::2]
     arguments: dict[str, tuple[Any, ...]] = {"copyback": (0, odd), "fill": (odd, 0, 2)}

@@ -13,7 +13,7 @@ from mbuf import EXT_NET_DRV, PROBES, Mbuf, MbufError, MbufQ, NoBufs, Pool, Sock
 
 
 class Final:
-    """Something whose end does something."""
+    """Calls a function in its finalizer."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act = act
@@ -22,8 +22,8 @@ class Final:
         self.act()
 
 
-class Lent(bytearray):
-    """Memory to lend, whose end does something."""
+class ExternalMemory(bytearray):
+    """External memory that calls a function in its finalizer."""
 
     act: Callable[[], object] = staticmethod(lambda: None)
 
@@ -33,7 +33,7 @@ class Lent(bytearray):
 
 @case
 def cat_frees_the_target(context: Context) -> None:
-    """What is joined lies in lent memory, whose routine frees the mbuf that is joined to."""
+    """`cat` of external memory, whose free routine frees the mbuf that it is appended to."""
     pool = context.pool
     a = pool.getcl()
 
@@ -72,7 +72,7 @@ ENDING: dict[str, Callable[[Pool, Mbuf], object]] = {
     "segment": lambda pool, m: m.segment(50),
 }
 
-#: What such an end does with the packet.
+#: What the finalizer does with the packet.
 ACTS: dict[str, Callable[[Context, Mbuf], object]] = {
     "freem": lambda context, m: m.freem(),
     "free": lambda context, m: m.free(),
@@ -87,7 +87,7 @@ PAIRS = [(verb, act) for verb in ENDING for act in ACTS]
 
 
 def _ending(context: Context, m: Mbuf, act: str) -> Callable[[], None]:
-    """Does that once, and takes the memory that was freed."""
+    """Calls it once, and allocates the freed memory again."""
     done: list[int] = []
     context.kept = []  # type: ignore[attr-defined]
 
@@ -109,7 +109,7 @@ def value_of_a_tag(context: Context, pair: tuple[str, str]) -> None:
     context.check_others()
     seen = refused(lambda: bytes(m), MbufError)
     assert seen is not None or b"another" not in bytes(m)
-    # What was never called still holds the packet that holds it.
+    # A function that was never called still refers to the packet.
     refused(m.freem, MbufError)
     del context.kept  # type: ignore[attr-defined]
 
@@ -128,14 +128,14 @@ def routine_of_lent_memory(context: Context, pair: tuple[str, str]) -> None:
     context.check_others()
     seen = refused(lambda: bytes(m), MbufError)
     assert seen is not None or b"another" not in bytes(m)
-    # What was never called still holds the packet that holds it.
+    # A function that was never called still refers to the packet.
     refused(m.freem, MbufError)
     del context.kept  # type: ignore[attr-defined]
 
 
 @case(each=("rcvif", "obj", "arg1", "arg2", "weakref", "free"))
 def end_frees_the_neighbour(context: Context, kind: str) -> None:
-    """Freeing a chain ends something whose finalizer frees the next mbuf, and the rest with it."""
+    """A finalizer that runs while a chain is freed frees the next mbuf and the rest."""
     pool = context.pool
     a, b = pool.gethdr(), chain(pool, 100, 100)
 
@@ -146,7 +146,7 @@ def end_frees_the_neighbour(context: Context, kind: str) -> None:
     if kind == "rcvif":
         a.pkthdr.rcvif = Final(act)
     else:
-        lent = Lent(200)
+        lent = ExternalMemory(200)
         arg = Final(lambda: None)
         if kind == "obj":
             lent.act = act
@@ -182,7 +182,7 @@ def sanity_frees_the_next_packet(context: Context) -> None:
 
 @case
 def segment_and_an_old_interface(context: Context) -> None:
-    """The finalizer of a header's old interface makes the last mbuf longer while lengths are summed."""
+    """The finalizer of a header's old interface appends to the last mbuf while lengths are summed."""
     pool = context.pool
     head = pool.getcl().append(b"h" * 100)
     m2 = pool.getcl().append(b"m" * 200)
@@ -211,7 +211,7 @@ HEADED: dict[str, Callable[[Pool, Mbuf, Mbuf], object]] = {
 
 @case(each=HEADED.values(), names=HEADED)
 def things_in_a_header_taken_off(context: Context, verb: Callable[[Pool, Mbuf, Mbuf], object]) -> None:
-    """What is put into a header that its mbuf has no longer ends with that header, never in the middle of a step."""
+    """An object in a header that its mbuf has lost is dropped with the header, and never in a commit."""
     pool, errors = context.pool, []
     head = pool.getcl().append(b"h" * 100)
     m = pool.getcl().append(b"m" * 250)
@@ -229,7 +229,7 @@ def things_in_a_header_taken_off(context: Context, verb: Callable[[Pool, Mbuf, M
 
 @case(each=sorted(PROBES))
 def listener_frees(context: Context, probe: str) -> None:
-    """A listener frees whatever mbuf it is told of."""
+    """A listener frees each mbuf that it is called with."""
     pool = context.pool
     logging.disable(logging.CRITICAL)
 
@@ -267,7 +267,7 @@ def tight(context: Context) -> Pool:
 
 @case(each=("logger", "drain", "shortage"))
 def limit_reached(context: Context, kind: str) -> None:
-    """What is called when a limit is reached frees and takes."""
+    """The callback at a limit frees and allocates."""
     pool = tight(context)
     held = [pool.getcl() for _ in range(20)]
     m = pool.gethdr().append(b"m")
@@ -302,7 +302,7 @@ def limit_reached(context: Context, kind: str) -> None:
 
 @case
 def warning_made_an_error(context: Context) -> None:
-    """A dropped mbuf of a debug pool warns; made an error, nothing is lost by it."""
+    """A dropped mbuf of a debug pool causes a warning; as an error it loses nothing."""
     pool = Pool(Vm(16 << 20), debug=True, worker=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -331,7 +331,7 @@ def warning_that_allocates(context: Context) -> None:
 
 @case
 def routine_that_raises(context: Context) -> None:
-    """What a routine raises doesn't keep the rest of the chain from being freed."""
+    """After an error of a free routine the rest of the chain is freed."""
     pool = context.pool
 
     for error in (ValueError, KeyboardInterrupt, SystemExit):
@@ -365,7 +365,7 @@ def queue_drain_and_a_routine_that_enqueues(context: Context) -> None:
 
 @case(each=("pause", "resume"))
 def mark_that_clears(context: Context, which: str) -> None:
-    """A buffer's pause or resume clears it."""
+    """`pause` or `resume` of a buffer clears the buffer."""
     pool = context.pool
 
     def act() -> None:
@@ -384,7 +384,7 @@ def mark_that_clears(context: Context, which: str) -> None:
 
 @case
 def release_of_lent_memory(context: Context) -> None:
-    """Giving a buffer back runs `__release_buffer__`, which frees what is being changed."""
+    """`__release_buffer__` frees the mbuf that is being changed."""
     pool = context.pool
     a = pool.getcl()
 
@@ -454,7 +454,7 @@ def iteration_changes_the_chain(context: Context) -> None:
 
 @case
 def view_that_is_released_late(context: Context) -> None:
-    """A view keeps the bytes whatever becomes of the packet."""
+    """A view keeps the bytes after any change of the packet."""
     m = context.pool.getcl().append(b"seen" * 10)
     view = m.data
     m.free()
@@ -465,7 +465,7 @@ def view_that_is_released_late(context: Context) -> None:
 
 @case
 def finalizer_that_brings_back(context: Context) -> None:
-    """What a finalizer keeps of an mbuf, or a tag, that is being dropped is dead, or whole."""
+    """A finalizer that keeps a reference to a dropped mbuf or tag gets a freed or an intact one."""
     pool, kept = context.pool, []
 
     class Value:

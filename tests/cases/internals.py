@@ -1,4 +1,4 @@
-"""Nothing of the inside shows: handles made by hand, second initializations, subclasses, owners of views."""
+"""Internal objects can't be reached: through `__new__`, second initializations, subclasses, owners of views."""
 
 import copy
 import gc
@@ -16,7 +16,7 @@ CLASSES = (Mbuf, Cluster, Tag, SndTag, Epg, Ext, File, RefCount, MbufQ, SockBuf,
 
 
 def poke(thing: Any) -> None:
-    """Ask for everything that an object has: none of it may crash."""
+    """Use every attribute of an object: none may crash."""
     for name in dir(type(thing)):
         if name in (
             "__class__",
@@ -68,7 +68,7 @@ DUNDER = (
 
 @case(each=CLASSES)
 def made_by_new(context: Context, cls: type) -> None:
-    """An object whose `__init__` never ran does nothing."""
+    """An object whose `__init__` never ran raises errors."""
     thing = refused(lambda: cls.__new__(cls), *CLEAR)
     if thing is None:
         poke(cls.__new__(cls))
@@ -120,7 +120,7 @@ def _live(context: Context) -> dict[str, Any]:
     each=("mbuf", "tag", "ext", "pkthdr", "epg", "cluster", "refs", "queue", "buffer", "stream", "pool", "vm", "probes")
 )
 def init_again(context: Context, kind: str) -> None:
-    """`__init__` of what lives changes nothing, or begins anew; nothing is lost."""
+    """A second `__init__` changes nothing, or initializes again; nothing is lost."""
     things = _live(context)
     thing = things.pop(kind)
     held = context.pool.out
@@ -140,7 +140,7 @@ def init_again(context: Context, kind: str) -> None:
 
 @case
 def pool_not_begun(context: Context) -> None:
-    """A pool that is asked before its own `__init__` has run."""
+    """A pool that is used before its own `__init__` has run."""
 
     class Early(Pool):
         def __init__(self) -> None:
@@ -167,7 +167,7 @@ def pool_not_begun(context: Context) -> None:
     )
 )
 def attribute_of_a_pool_replaced(context: Context, name: str) -> None:
-    """What a pool is made of can't be replaced or deleted in a way that crashes."""
+    """Replacing or deleting attributes of a pool doesn't crash."""
     for value in (None, 5, object(), "delete"):
         pool = Pool(Vm(16 << 20), worker=False)
         keep = getattr(pool, name, None)
@@ -192,7 +192,7 @@ def attribute_of_a_pool_replaced(context: Context, name: str) -> None:
 
 @case
 def subclass_of_pool(context: Context) -> None:
-    """Methods that a subclass replaces aren't called by the core."""
+    """The core doesn't call methods that a subclass overrides."""
 
     class Mine(Pool):
         def get(self, *args: Any) -> Any:
@@ -224,7 +224,7 @@ def subclass_without_init(context: Context, name: str) -> None:
 
 @case
 def owner_of_a_view(context: Context) -> None:
-    """`memoryview.obj` gives no way to read-only or shared bytes, nor to those of others later."""
+    """`memoryview.obj` doesn't allow writing to read-only or shared bytes, or to freed memory."""
     pool = context.pool
     m = pool.getcl().append(b"public")
     n = m.copypacket()
@@ -263,7 +263,7 @@ def owner_of_a_view(context: Context) -> None:
 
 @case
 def referents_of_a_view(context: Context) -> None:
-    """Nor does what the collector, or `obj` of a view of lent memory, gives."""
+    """The same for the referents that `gc` shows, and for `obj` of a view of external memory."""
     m = context.pool.wrap(b"x" * 300)
     owner = m.data.obj
     poke(owner)
@@ -275,7 +275,7 @@ def referents_of_a_view(context: Context) -> None:
 
 @case(each=("copy", "deepcopy", "pickle"))
 def copied_by_python(context: Context, how: str) -> None:
-    """Python's own ways to copy an object make no second handle."""
+    """`copy` and `pickle` don't make a second handle."""
     things = _live(context)
     calls: dict[str, Callable[[Any], Any]] = {
         "copy": copy.copy,
@@ -297,7 +297,7 @@ def copied_by_python(context: Context, how: str) -> None:
 
 @case(each=("flags", "type", "len", "next", "nextpkt", "offset"))
 def freed_stays_freed(context: Context, name: str) -> None:
-    """Nothing that is set on a freed mbuf brings it back."""
+    """Setting attributes of a freed mbuf doesn't make it usable."""
     m = context.pool.getcl().append(b"mine")
     m.free()
     for value in (0, 1, 2, -1, None, 0xFFFFFFFF, context.others[0]):
@@ -311,7 +311,7 @@ def freed_stays_freed(context: Context, name: str) -> None:
 
 @case
 def header_of_a_freed_mbuf(context: Context) -> None:
-    """A header that somebody holds isn't another packet's."""
+    """A header with a reference is not used for another packet."""
     m = context.pool.gethdr()
     header = m.pkthdr
     m.free()

@@ -1,4 +1,4 @@
-"""Circles, shared tails, packets in two queues: what is held can't be linked again, and nothing runs for ever."""
+"""Cycles, shared tails, packets in two queues: a linked mbuf can't be linked again, and no call runs without end."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ from mbuf import Inval, Mbuf, MbufError, MbufQ, NoBufs, Pool, SockBuf
 
 
 def three(pool: Pool) -> tuple[Mbuf, Mbuf, Mbuf]:
-    """Three mbufs that are full."""
+    """A chain of three full mbufs."""
     a, b, c = (pool.getcl(flags=0).append(b"x" * 2048) for _ in range(3))
     return a, b, c
 
 
 def finite(m: Mbuf, most: int = 100) -> int:
-    """Assert that a chain ends; how many mbufs it has."""
+    """Assert that a chain ends; returns the number of its mbufs."""
     count = 0
     n: Mbuf | None = m
     while n is not None:
@@ -25,7 +25,7 @@ def finite(m: Mbuf, most: int = 100) -> int:
 
 @case
 def tail_of_two(context: Context) -> None:
-    """Two chains can't share a tail, so that joining them can't make a circle."""
+    """Two chains can't share a tail, so joining them can't make a cycle."""
     a, b, c = three(context.pool)
     a.next = c
     refused(lambda: setattr(b, "next", c), Inval)
@@ -122,7 +122,7 @@ def packet_in_two_buffers(context: Context) -> None:
 
 @case
 def queued_and_linked(context: Context) -> None:
-    """What a queue holds has no other holder, and its links are the queue's."""
+    """A queued packet can't be linked elsewhere, and only the queue changes its links."""
     pool, q = context.pool, MbufQ()
     ms = [pool.getcl() for _ in range(3)]
     for m in ms:
@@ -159,7 +159,7 @@ def next_is_what_free_returns(context: Context) -> None:
 
 @case(each=("copyback", "append", "prepend", "split", "copyup", "makespace", "pullup", "unshare", "collapse", "defrag"))
 def failing_changes_nothing(context: Context, verb: str) -> None:
-    """A verb that finds no memory leaves the chain as it was."""
+    """A verb without memory doesn't change the chain."""
     pool = Pool(
         context.pool.vm.__class__(16 << 20),
         {"kern.ipc.nmbufs": 80, "kern.ipc.nmbclusters": 10},

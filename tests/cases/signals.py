@@ -67,7 +67,7 @@ def check_usable(pool: Pool) -> None:
 
 
 def nothing_left(pool: Pool) -> None:
-    """Assert that all came back; uncompiled, an exception in the middle of a step may lose memory (docs/safety.md)."""
+    """Assert that nothing is in use; uncompiled, an exception in a commit may lose memory (docs/safety.md)."""
     if compiled():
         pool.audit()
         assert (pool.out, pool.tags.count) == (0, 0)
@@ -145,7 +145,7 @@ def interrupted(context: Context, work: Callable[[Pool], object]) -> None:
 
 @case(each=("wait", "timeout"))
 def interrupted_wait(context: Context, kind: str) -> None:
-    """A wait at the limit that is interrupted leaves no place in the line, and no charge."""
+    """An interrupted wait at the limit leaves neither a waiter nor a charge."""
     pool = Pool(Vm(16 << 20), {"kern.ipc.nmbclusters": 20}, worker=False, strict=False)
     held, timeout = pool.getcl_bulk(20), None if kind == "wait" else 0.01
     interrupt_repeatedly(lambda: refused(lambda: pool.getcl(2, timeout=timeout).free(), NoBufs), interval=0.001)
@@ -157,7 +157,7 @@ def interrupted_wait(context: Context, kind: str) -> None:
 
 @case
 def keyboard_interrupt(context: Context) -> None:
-    """Ctrl-C as Python does it."""
+    """Python's own handler of SIGINT, which raises KeyboardInterrupt."""
     pool = Pool(Vm(64 << 20), worker=False)
     end = time.monotonic() + MAX_TIME
     pid, stop = os.getpid(), threading.Event()
@@ -168,7 +168,7 @@ def keyboard_interrupt(context: Context) -> None:
 
     thread = threading.Thread(target=press, daemon=True)
     count = 0
-    # A program that is started in the background has it ignored.
+    # A program in the background ignores SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         thread.start()
@@ -181,7 +181,7 @@ def keyboard_interrupt(context: Context) -> None:
             verbs(pool)
 
     def rounds(level: int) -> None:
-        # One that comes while another is handled ends the inner loop; many may come when the machine is busy.
+        # An exception while another is handled ends the inner loop.
         nonlocal count
         while count < 300 and time.monotonic() < end:
             try:
@@ -205,7 +205,7 @@ def keyboard_interrupt(context: Context) -> None:
 
 @case
 def handler_that_allocates(context: Context) -> None:
-    """A handler that doesn't raise, but gets, frees, drains."""
+    """A handler that doesn't raise, but allocates, frees and drains."""
     pool = Pool(Vm(64 << 20), worker=False)
     depth = 0
 

@@ -1,4 +1,4 @@
-"""Threads that take, give, drain and close at once: caches stay whole, and nothing is lost."""
+"""Threads that allocate, free, drain and close at the same time: caches stay intact, and nothing is lost."""
 
 import contextlib
 import gc
@@ -16,7 +16,7 @@ SECONDS = 1.5
 
 
 def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Do all of it in threads of their own, again and again, for a while; an error other than ours fails."""
+    """Call each function repeatedly in a thread of its own for some time; any error but those of mbuf fails."""
     sys.setswitchinterval(1e-6)
     end = time.monotonic() + seconds
     errors: list[BaseException] = []
@@ -41,7 +41,7 @@ def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
 
 
 def over(pool: Pool, most: int = 0) -> None:
-    """Nothing is out, everything can be had again, all pages are given back."""
+    """Assert that nothing is in use, everything can be allocated again, and all pages are given back."""
     gc.collect()
     assert pool.out == 0, f"{pool.out} mbufs are out"
     pool.drain()
@@ -106,7 +106,7 @@ def all_sizes_and_cpus(context: Context) -> None:
 
 @case
 def sysctl_and_stat(context: Context) -> None:
-    """Limits raised, numbers read, meanwhile."""
+    """Limits are raised and statistics are read meanwhile."""
     pool = Pool(Vm(64 << 20), worker=False)
     limit = [pool.sysctl["kern.ipc.nmbclusters"]]
 
@@ -130,7 +130,7 @@ def closed_meanwhile(context: Context) -> None:
                 pool.close()
 
         race(clusters(pool), clusters(pool), close, seconds=0.06)
-        # On a busy machine, that thread may have come too late.
+        # On a slow machine the thread may be too late.
         if not pool.closed:
             close()
         gc.collect()
@@ -139,7 +139,7 @@ def closed_meanwhile(context: Context) -> None:
 
 @case
 def one_chain(context: Context) -> None:
-    """Verbs of several threads on one chain: memory stays whole whatever they do."""
+    """Verbs of several threads on one chain damage no memory."""
     pool = Pool(Vm(64 << 20), worker=False)
     shared = [chain(pool, 100, 1000, 1000)]
 
@@ -192,7 +192,7 @@ def free_twice(context: Context) -> None:
 
 @case
 def queue_of_all(context: Context) -> None:
-    """One queue, one buffer, for all: whatever becomes of the order, nothing is lost."""
+    """Threads share one queue and one buffer: the order is undefined, but nothing is lost."""
     pool = Pool(Vm(64 << 20), worker=False)
     q, buffer = MbufQ(), SockBuf()
 
@@ -236,7 +236,7 @@ def tags_and_views(context: Context) -> None:
 
 @case
 def threads_that_end(context: Context) -> None:
-    """What lies in the cache of a thread that has ended isn't lost."""
+    """Items in the cache of a thread that has ended aren't lost."""
     pool = Pool(Vm(64 << 20), ncpu=8, worker=False)
     for _ in range(50):
         threads = [threading.Thread(target=clusters(pool)) for _ in range(8)]

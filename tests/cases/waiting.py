@@ -1,4 +1,4 @@
-"""Waiting at a limit while another thread frees, changes or closes what one waits for."""
+"""Waiting at a limit while another thread frees, changes or closes objects."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from mbuf import M_WAITOK, MT_DATA, Mbuf, MbufError, NoBufs, Pool, Vm
 
 
 def full(mbufs: int = 200, clusters: int = 20) -> Pool:
-    """A pool of few; of clusters of each size, or it would have as many mbufs as there are of those."""
+    """A pool with small limits for all kinds of clusters; otherwise mbufs would have a large limit."""
     limits = {"nmbufs": mbufs, "nmbclusters": clusters, "nmbjumbop": 8, "nmbjumbo9": 4, "nmbjumbo16": 4}
     return Pool(Vm(16 << 20), {f"kern.ipc.{name}": limit for name, limit in limits.items()}, strict=False, worker=False)
 
@@ -26,7 +26,7 @@ def take_all(pool: Pool, get: Callable[[], Any]) -> list[Any]:
 
 
 def parked(pool: Pool, call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """A thread that waits in that call, and where its result or error goes."""
+    """A thread that waits in a call, and the list for its result or error."""
     result: list[Any] = []
 
     def run() -> None:
@@ -83,7 +83,7 @@ PAIRS = [(verb, act) for verb in VERBS for act in ACTS]
 
 @case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
 def verb_waits(context: Context, pair: tuple[str, str]) -> None:
-    """A verb waits for an mbuf while its packet is changed; it looks again."""
+    """A verb waits for an mbuf while its packet is changed; it begins again."""
     verb, act = pair
     pool = full()
     m = pool.gethdr().append(b"m" * 100)
@@ -185,7 +185,7 @@ def cluster_waits(context: Context, verb: str) -> None:
 
 @case
 def closed_while_waiting(context: Context) -> None:
-    """Whoever waits when the pool is closed gets one clear error."""
+    """Closing the pool ends each wait with a clear error."""
     pool = full()
     held = take_all(pool, pool.getcl)
     thread, result = parked(pool, lambda: pool.getcl(M_WAITOK, timeout=10))
@@ -202,7 +202,7 @@ def closed_while_waiting(context: Context) -> None:
 
 @case
 def many_wait(context: Context) -> None:
-    """Each that waits is served, in order, whatever is freed how."""
+    """Waiters are served in order, whatever frees the item."""
     pool = full()
     held = take_all(pool, pool.getcl)
     count = len(held)
@@ -225,7 +225,7 @@ def many_wait(context: Context) -> None:
 
 @case
 def tasks_cancelled(context: Context) -> None:
-    """Tasks that wait, and are cancelled just when what they wait for is freed."""
+    """Tasks that are cancelled when the item that they wait for is freed."""
     pool = full()
 
     async def run() -> None:
@@ -246,12 +246,12 @@ def tasks_cancelled(context: Context) -> None:
 
 @case
 def freed_by_a_finalizer_of_the_waiting_thread(context: Context) -> None:
-    """What the waiting thread itself has put by is handed on before it waits."""
+    """The release list of a thread is run before it waits."""
     pool = full()
     held = take_all(pool, pool.getcl)
 
     def on_free(obj: object) -> None:
-        # Waits within a free routine for what the same call frees.
+        # Waits in a free routine for an item that the same call frees.
         got.append(pool.getcl(M_WAITOK, timeout=5))
 
     got: list[Mbuf] = []

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import mbuf
 from mbuf import Pool, Vm
 from mbuf.packet.cluster import Cluster
+from public_names import c_only_names, pxd_bodies
 
 #: Py_TPFLAGS_HEAPTYPE: set for classes that aren't compiled.
 HEAPTYPE = 1 << 9
@@ -168,29 +169,11 @@ DROPPED = frozenset(["m", "q", "sb", "st", "tag", "epg", "ext", "hdr", "file", "
 
 
 @cache
-def internal(cls: type) -> frozenset[str]:
-    """Names of a class that only C code sees: those declared with cdef in its .pxd."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        home = SRC / (base.__module__.replace(".", "/") + ".pxd")
-        if base.__module__.startswith("mbuf.") and home.exists():
-            body = re.search(rf"^cdef class {base.__name__}\b.*\n((?:(?: .*)?\n)*)", home.read_text("utf-8"), re.M)
-            if body is not None:
-                names.update(re.findall(r"^ +cdef (?!public|readonly)[^(\n]*?(\w+)(?:\(.*|)$", body[1], re.M))
-    return frozenset(names)
-
-
-@cache
 def open_fields(cls: type) -> frozenset[str]:
     """Fields of a class that Python code may set: those declared as public in its .pxd."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        home = SRC / (base.__module__.replace(".", "/") + ".pxd")
-        if base.__module__.startswith("mbuf.") and home.exists():
-            body = re.search(rf"^cdef class {base.__name__}\b.*\n((?:(?: .*)?\n)*)", home.read_text("utf-8"), re.M)
-            for line in re.findall(r"^ +cdef public \S+(?: \S+)*? ([\w, ]+)$", body[1], re.M) if body else ():
-                names.update(line.replace(",", " ").split())
-    return frozenset(names)
+    pattern = re.compile(r"^ +cdef public \S+(?: \S+)*? ([\w, ]+)$", re.M)
+    lines = [line for body in pxd_bodies(cls) for line in pattern.findall(body)]
+    return frozenset(name for line in lines for name in line.replace(",", " ").split())
 
 
 @cache
@@ -252,7 +235,7 @@ def members() -> list[Member]:
     """All members, always in the same order."""
     found: list[Member] = []
     for role, cls in roles().items():
-        hidden = internal(cls) | NOT_PUBLIC.get(role, frozenset())
+        hidden = c_only_names(cls) | NOT_PUBLIC.get(role, frozenset())
         for name in sorted(dir(cls)):
             if name.startswith("_") or name in hidden:
                 continue

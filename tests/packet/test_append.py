@@ -1,4 +1,4 @@
-"""Chains made longer."""
+"""`append`, `prepend`, `copyback` and `makespace`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ POOL_KINDS = ["debug"]
 
 
 def prepended(size: int) -> VerbCase:
-    """What is in the bytes isn't said, so they are written."""
+    """The new bytes are undefined, so the case writes them."""
 
     def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
         assert m.prepend(size, **keywords) is m
@@ -76,7 +76,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], case: VerbCase) -> None:
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
     check_all_layouts(make(debug=True), case)
 
 
@@ -85,7 +85,7 @@ def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], c
     fail_on_all_layouts(FaultInjector(make(debug=True)), case)
 
 
-# What the kernel's chains look like.
+# The mbufs of a chain, as in the kernel.
 
 
 def test_prepend_without_room_puts_a_new_mbuf_in_front_at_a_multiple_of_8(pool: Pool) -> None:

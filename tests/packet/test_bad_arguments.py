@@ -1,4 +1,4 @@
-"""Whatever a verb is called with, on whatever chain: it does what it should, or raises and changes nothing."""
+"""Invalid arguments for every verb, on every chain: it raises an error and changes nothing."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -13,10 +13,10 @@ from packet.verbs import ARGUMENTS, CLUSTER, MBUF, NEW_TAG, PACKET, STORED, TAG,
 
 BAD = [-1, 2**31, 2**32, 2**63, 2**64, -(2**63) - 1, 1.5, None, "1"]
 
-#: Numbers that are right where others wouldn't be, by verb and argument.
+#: Which of the numbers are valid for some arguments.
 RIGHT: dict[tuple[str, int], Callable[[Any], bool]] = {
     ("adj", 0): lambda n: n == -1,
-    # As many as you like.
+    # Any number is valid.
     ("collapse", 0): lambda n: isinstance(n, int) and n > 0,
     ("fragment", 0): lambda n: n == -1,
     ("hexdump", 1): lambda n: n is None,
@@ -44,12 +44,12 @@ WAITING = (
     *("mapped_to_unmapped", "prepend", "segment", "split", "unshare"),
 )
 
-#: Those that such a packet refuses.
+#: Verbs that raise an error for this packet.
 WRONG = {"detach": Inval, "before_export": BufferError, "pack": ReadOnly, "view": BufferError} | dict.fromkeys(
     ("addpages", "page", "unmapped_compress"), Inval
 )
 
-#: Those that don't look beyond the first mbuf.
+#: Verbs that use only the first mbuf.
 LOCAL = frozenset(
     [
         "addpages",
@@ -81,7 +81,7 @@ LOCAL = frozenset(
     ]
 )
 
-#: What is no mbuf; uncompiled, nothing but a missing attribute tells.
+#: Objects that aren't mbufs; uncompiled, this is found only by a missing attribute.
 NO_MBUF = (Inval, TypeError) if compiled() else (Inval, TypeError, AttributeError)
 
 LONG = 1_000_000 if compiled() else 20_000
@@ -92,7 +92,7 @@ POOL_KINDS = ["debug"]
 
 
 def let_go(*things: Any) -> None:
-    """Free those of some things that are mbufs, and live."""
+    """Free those of these objects that are mbufs and not freed yet."""
     for thing in things:
         if isinstance(thing, Mbuf) and "freed" not in repr(thing):
             thing.freem()
@@ -129,7 +129,7 @@ def test_a_number_that_cannot_be_right_changes_nothing(pool: Pool, name: str, n:
 
 
 @pytest.mark.parametrize(("name", "n"), OBJECTS)
-def test_what_is_no_such_thing_changes_nothing(pool: Pool, name: str, n: int) -> None:
+def test_what_is_not_a_such_thing_changes_nothing(pool: Pool, name: str, n: int) -> None:
     chains = packet(pool)
     for bad in (None, 1, "m", b"m", object(), pool):
         if bad is None and name == "tag_delete_chain":
@@ -208,7 +208,7 @@ def test_sanity_heals_nothing_where_an_mbuf_was_freed(pool: Pool) -> None:
     let_go(last.nextpkt, m, other)
 
 
-# Chains as long as memory is large.
+# Very long chains.
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def chain(pool: Pool, *pieces: bytes) -> Mbuf:
     return m
 
 
-# Python's voice: the packet from here on.
+# Python's protocols work on the packet from this mbuf on.
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100])
@@ -48,7 +48,7 @@ def test_the_kernels_names_speak_of_one_mbuf(pool: Pool) -> None:
     m.freem()
 
 
-def test_the_next_packet_is_no_part_of_this_one(pool: Pool) -> None:
+def test_the_next_packet_is_not_a_part_of_this_one(pool: Pool) -> None:
     m, n = chain(pool, b"one"), chain(pool, b"two")
     m.nextpkt = n
     assert (bytes(m), len(m), m.last() is m, m.next, m.nextpkt is n) == (b"one", 3, True, None, True)
@@ -65,7 +65,7 @@ def test_views_from_a_chain_are_read_only_where_its_bytes_are_shared(pool: Pool)
     n.freem()
 
 
-# Room and growth.
+# Room and grow.
 
 
 def test_growing_counts_what_was_written_to_the_room(pool: Pool) -> None:
@@ -210,7 +210,7 @@ def test_a_link_replaced_drops_what_was_there(pool: Pool) -> None:
     m.free()
 
 
-def test_a_chain_that_lost_a_link_says_so(pool: Pool) -> None:
+def test_a_chain_that_lost_a_link_raises_an_error(pool: Pool) -> None:
     m = chain(pool, b"a", b"b", b"c")
     assert m.next is not None
     middle, last = m.next, m.last()
@@ -237,7 +237,7 @@ def test_two_chains_never_end_in_the_same_mbuf(pool: Pool) -> None:
     assert pool.out == 0
 
 
-# Letting go of much.
+# Freeing long chains.
 
 
 def test_a_long_chain_is_freed(make: Callable[..., Pool]) -> None:
@@ -335,7 +335,7 @@ def test_a_packet_of_a_list_with_a_reference_stays(make: Callable[..., Pool]) ->
     assert (pool.out, pool.stat().drops) == (0, 5)
 
 
-def test_a_dropped_mbuf_whose_bytes_are_looked_at_goes_home_later(make: Callable[..., Pool]) -> None:
+def test_a_dropped_mbuf_with_viewed_bytes_is_freed_later(make: Callable[..., Pool]) -> None:
     pool = make()
     m = pool.getcl().append(b"x")
     view = m.data
@@ -366,7 +366,7 @@ def test_an_mbuf_in_a_cycle_that_is_cut_is_freed(make: Callable[..., Pool]) -> N
     assert pool.out == 0
 
 
-def test_an_interface_is_let_go_with_its_packet(pool: Pool) -> None:
+def test_an_interface_is_released_with_its_packet(pool: Pool) -> None:
     class Interface:
         gone = 0
 
@@ -394,8 +394,8 @@ def test_bytes_may_come_from_the_room_that_they_go_to(make: Callable[..., Pool],
     m.free()
 
 
-def test_a_packet_in_several_pieces_is_no_single_buffer(pool: Pool) -> None:
-    # Uncompiled, nothing but this is asked for.
+def test_a_packet_in_several_pieces_is_not_a_single_buffer(pool: Pool) -> None:
+    # Uncompiled, only this is checked.
     export: Any = memoryview if compiled() else lambda m: m.before_export()
     with chain(pool, b"one", b"two") as m, pool.getcl().append(b"one") as n:
         with pytest.raises(BufferError, match="in several pieces"):

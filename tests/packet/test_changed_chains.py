@@ -76,7 +76,7 @@ def file(pool: Pool) -> list[Mbuf]:
 #: A verb, and another mbuf that it may take.
 Call = Callable[[Mbuf, Mbuf], Any]
 
-#: Verbs that ask for memory, chains for which they need some, and how the error names them.
+#: Verbs that allocate, chains for which they allocate, and their names in errors.
 VERBS: dict[str, tuple[Callable[[Pool], list[Mbuf]], Call, str]] = {
     "collapse": (small, lambda m, n: m.collapse(2), "collapse"),
     "copyback": (clusters, lambda m, n: m.copyback(500, b"x" * 5000), "copyback"),
@@ -108,7 +108,7 @@ def made(result: Any) -> list[Any]:
 
 
 def free(*things: Any) -> None:
-    """Free all mbufs that are still there."""
+    """Free those of these objects that are mbufs and not freed yet."""
     for m in things:
         if isinstance(m, Mbuf) and "freed" not in repr(m):
             m.freem()
@@ -225,7 +225,7 @@ def test_a_buffer_whose_front_goes_all_the_time_is_not_cut(faults: FaultInjector
 
 
 def once(act: Callable[[], object], at: int = 1) -> Callable[[], None]:
-    """Does something at one of the requests."""
+    """Returns a function that calls `act` at its n-th call only."""
     count = 0
 
     def later() -> None:
@@ -264,7 +264,7 @@ def test_a_packet_that_becomes_unmapped_pages_is_not_shared_by_a_header(faults: 
     free(m, pages)
 
 
-#: Verbs that copy bytes after a request, how long the chain is, and the request at which it loses its end.
+#: Verbs that copy bytes after a request, the chain, and the request at which it becomes shorter.
 SHORTER: dict[str, tuple[Callable[[Pool], Mbuf], Call, int]] = {
     "defrag": (lambda pool: chain(pool, *[30] * 20), lambda m, n: m.defrag(), 1),
     "dup": (lambda pool: chain(pool, 2000, 2000), lambda m, n: m.dup(), 2),

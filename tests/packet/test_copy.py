@@ -1,4 +1,4 @@
-"""New chains of the same bytes."""
+"""`copym`, `copypacket`, `dup`, `dupcl` and `split`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -89,7 +89,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], case: VerbCase) -> None:
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
     check_all_layouts(make(debug=True), case)
 
 
@@ -124,7 +124,7 @@ def test_storage_is_shared_and_bytes_inside_are_copied(pool: Pool) -> None:
     m.fixhdr()
     n = m.copym()
     assert offsets_and_lens(m) == [(64, 100), (0, 1000)]
-    # Bytes inside begin at the start, but for copypacket's first.
+    # Internal bytes begin at the start, except those of the first mbuf of copypacket.
     assert offsets_and_lens(n) == [(0, 100), (0, 1000)]
     p = m.copypacket()
     assert offsets_and_lens(p) == [(64, 100), (0, 1000)]
@@ -147,7 +147,7 @@ def test_a_piece_of_a_chain_is_copied_mbuf_by_mbuf(pool: Pool) -> None:
 )
 def test_only_from_the_start_there_is_a_header(pool: Pool, off: int, len: int, counted: int | None) -> None:
     m = chain(pool, 20, 30)
-    # Copied whole, the header says what it said, right or wrong.
+    # A copy of the whole packet has the same header, even if its length is wrong.
     m.pkthdr.len = 99
     n = m.copym(off, len)
     assert (n.pkthdr.len if n.flags & M_PKTHDR else None) == counted
@@ -155,7 +155,7 @@ def test_only_from_the_start_there_is_a_header(pool: Pool, off: int, len: int, c
 
 
 @pytest.mark.parametrize(("off", "len"), [(0, 0), (10, 0), (50, 0), (50, M_COPYALL)])
-def test_where_no_byte_is_asked_for_there_is_no_copy(pool: Pool, off: int, len: int) -> None:
+def test_where_no_byte_is_requested_there_is_not_a_copy(pool: Pool, off: int, len: int) -> None:
     m = chain(pool, 20, 30)
     assert m.copym(off, len) is None
     assert pool.out == 2
@@ -252,7 +252,7 @@ def test_two_mbufs_show_the_same_bytes_of_one_storage(pool: Pool) -> None:
     n = pool.get().append(b"gone")
     assert n.dupcl(m) is n
     assert (bytes(n), n.offset, n.refcnt, n.flags, m.writable) == (b"23456789", 2, 2, M_EXT, False)
-    # A sharer of a sharer shares with the owner, which alone carries the count.
+    # A copy of a copy shares with the owner, which has the reference count.
     p = pool.get().dupcl(n)
     assert [(each.refcnt, each.ext.embedded) for each in (m, n, p)] == [(3, True), (3, False), (3, False)]
     m.free()
@@ -404,7 +404,7 @@ def test_the_verbs_need_an_open_pool(make: Callable[..., Pool]) -> None:
 
 
 @pytest.mark.parametrize("flags", [0, M_EOR])
-def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags: int) -> None:
+def test_what_has_a_cluster_and_no_header_is_not_a_packet_to_copy(pool: Pool, flags: int) -> None:
     m = pool.getcl(flags=flags).append(b"data")
     with pytest.raises(Inval, match="no packet header"):
         m.copypacket()
@@ -412,7 +412,7 @@ def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags
     m.free()
 
 
-class Spying(SndTag):
+class CallingSndTag(SndTag):
     """A send tag that calls a function when a reference is taken."""
 
     def __init__(self, tags: SndTags, ifp: Any, type: int) -> None:
@@ -428,7 +428,7 @@ class Spying(SndTag):
 
 @pytest.mark.parametrize("what", ["frees it", "changes it"])
 def test_a_split_gives_back_the_send_tag_of_a_chain_that_its_driver_changes(pool: Pool, what: str) -> None:
-    m, tag = pool.getcl().append(bytes(300)), Spying(pool.snd_tags, Interface(), 0)
+    m, tag = pool.getcl().append(bytes(300)), CallingSndTag(pool.snd_tags, Interface(), 0)
     m.pkthdr.snd_tag = tag
     if what == "frees it":
         tag.todo = [m.freem]

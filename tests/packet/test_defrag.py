@@ -59,7 +59,7 @@ FEW = [case for case in CASES if case.name not in ("fragment 7", "fragment 100",
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], case: VerbCase) -> None:
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
     check_all_layouts(make({"kern.ipc.nmbclusters": 4000, "kern.ipc.nmbufs": 40000}, mem=64 << 20, debug=True), case)
 
 
@@ -140,7 +140,7 @@ def test_the_next_packet_stays_the_next(pool: Pool, verb: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "after"), [(100, [100, 100, 50]), (250, [250]), (2048, [250]), (249, [249, 1])])
-def test_fragments_are_clusters_of_the_length_asked_for(pool: Pool, size: int, after: list[int]) -> None:
+def test_fragments_are_clusters_of_the_length_requested(pool: Pool, size: int, after: list[int]) -> None:
     m = chain(pool, 50, 200)
     m.fragment(size)
     assert (lens(m), {n.size for n in mbufs(m)}) == (after, {2048})
@@ -215,7 +215,7 @@ def test_collapse_goes_on_with_the_cluster_that_it_made(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_a_chain_that_is_short_enough_is_no_failure(pool: Pool, n: int) -> None:
+def test_a_chain_that_is_short_enough_is_not_a_failure(pool: Pool, n: int) -> None:
     m = pool.getcl().append(bytes(2048))
     other = m.copypacket()
     before = snapshot(pool, m)

@@ -1,4 +1,4 @@
-"""Which mbuf stays out while others use its storage: freebsd-13.md, 8.6."""
+"""Owners of shared storage, which stay in use after they were freed: freebsd-13.md, 8.6."""
 
 from collections.abc import Callable
 from itertools import permutations
@@ -39,7 +39,7 @@ def test_an_owner_that_is_freed_stays_out_until_the_last_sharer_goes(pool: Pool)
     assert used(pool) == (0, 0)
 
 
-def test_a_sharer_that_is_freed_goes_home_at_once(pool: Pool) -> None:
+def test_a_copy_that_is_freed_returns_to_its_zone_at_once(pool: Pool) -> None:
     p = pool.getcl().append(b"x")
     q = p.copypacket()
     q.free()
@@ -125,7 +125,7 @@ def test_a_packet_that_went_home_brings_its_cluster_back(pool: Pool) -> None:
         fresh.free()
 
 
-# What is told of it.
+# `m.ext`.
 
 
 def ext_of(m: Mbuf) -> Ext:
@@ -167,7 +167,7 @@ def test_what_was_told_doesnt_change(pool: Pool) -> None:
     n.free()
 
 
-def test_lent_memory_tells_whose_it_is_without_showing_it(pool: Pool) -> None:
+def test_the_repr_of_external_memory_shows_no_bytes(pool: Pool) -> None:
     memory = bytearray(b"secret")
     m, n = pool.get().extadd(memory, None, "one", "two", 0, EXT_SFBUF), pool.get().extadd(memory)
     ext = ext_of(m)
@@ -177,7 +177,7 @@ def test_lent_memory_tells_whose_it_is_without_showing_it(pool: Pool) -> None:
     n.free()
 
 
-# An owner that lingers.
+# Freed owners.
 
 
 @pytest.mark.parametrize("kind", ["packet", "cluster", "16k"])

@@ -1,4 +1,4 @@
-"""Somebody's memory as storage: it goes back once, and whole, whatever becomes of the mbufs that use it."""
+"""External memory as storage: it is given back exactly once, however the mbufs that use it are freed."""
 
 import ctypes
 import gc
@@ -37,7 +37,7 @@ from mbuf import (
 from mbuf.packet.external import External
 from mbuf.testing import put
 
-#: The types whose storage has a routine, and its count in the first mbuf.
+#: The types whose storage has a free routine, and an embedded reference count.
 OWNED = [EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_SFBUF]
 WRITABLE: dict[str, Callable[[], Any]] = {
     "bytearray": lambda: bytearray(b"0123456789"),
@@ -61,7 +61,7 @@ def mapped(data: bytes) -> mmap.mmap:
 
 
 class Owner:
-    """Lends memory, and notes how it comes back."""
+    """Has memory for mbufs, and records the calls of its free routine."""
 
     def __init__(self, size: int = 64) -> None:
         self.memory = bytearray(size)
@@ -70,7 +70,7 @@ class Owner:
     def free(self, m: Mbuf) -> None:
         assert m.ext is not None
         self.seen.append((m.id, m.ext.count, m.ext.obj is self.memory, m.ext.arg1, m.ext.arg2))
-        # Nobody holds it in place any more.
+        # It is not exported any more.
         self.memory += b"grown"
 
     def lend(self, m: Mbuf, type: int = EXT_NET_DRV) -> Mbuf:
@@ -83,11 +83,11 @@ def filled(pool: Pool, owner: Owner, type: int = EXT_NET_DRV) -> Mbuf:
     return m
 
 
-# What can be lent.
+# Objects that can be storage.
 
 
 @pytest.mark.parametrize("kind", WRITABLE)
-def test_any_object_with_its_bytes_in_a_row_can_be_lent(pool: Pool, kind: str) -> None:
+def test_any_contiguous_buffer_can_be_storage(pool: Pool, kind: str) -> None:
     thing = WRITABLE[kind]()
     m = pool.gethdr().extadd(thing)
     assert (m.size, m.len, m.offset, m.writable, m.flags & M_RDONLY) == (10, 0, 0, True, 0)
@@ -106,20 +106,20 @@ def test_any_object_with_its_bytes_in_a_row_can_be_lent(pool: Pool, kind: str) -
 def test_what_is_for_reading_only_stays_so(pool: Pool, kind: str) -> None:
     thing = FIXED[kind]()
     m = pool.gethdr().extadd(thing)
-    # It is the storage that is read-only; no flag says so, for new mbufs would have it too.
+    # The storage is read-only, but no flag is set: it would be copied to new mbufs.
     assert (m.size, m.writable, m.flags & M_RDONLY, m.trailing) == (10, False, 0, 0)
     m.len = 10
     assert (bytes(m.data), m.data.readonly) == (b"0123456789", True)
     m.freem()
 
 
-class Odd:
+class NotABuffer:
     """No buffer."""
 
 
 @pytest.mark.parametrize(
     "thing",
-    [memoryview(bytearray(10))[::2], memoryview(bytes(10))[::-1], Odd(), None, 5, "text", [1, 2]],
+    [memoryview(bytearray(10))[::2], memoryview(bytes(10))[::-1], NotABuffer(), None, 5, "text", [1, 2]],
     ids=["every other", "backwards", "no buffer", "None", "number", "text", "list"],
 )
 @pytest.mark.parametrize("add", ["extadd", "extaddref"])
@@ -143,7 +143,7 @@ def test_memory_of_no_bytes_is_lent_and_comes_back(pool: Pool) -> None:
     assert owner.memory == b"grown"
 
 
-def test_an_mbuf_that_says_it_has_more_bytes_than_the_memory_is_refused(pool: Pool) -> None:
+def test_an_mbuf_with_a_length_beyond_its_memory_is_refused(pool: Pool) -> None:
     m = pool.gethdr().append(b"x" * 100)
     memory, refs = bytearray(99), RefCount()
     for add in (lambda: m.extadd(memory), lambda: m.extaddref(memory, refs), lambda: m.extadd(b"")):
@@ -210,7 +210,7 @@ def test_one_object_may_be_lent_to_several_mbufs_at_once(pool: Pool) -> None:
     memory.append(1)
 
 
-# When the routine is called, and with what.
+# Calls of the free routine, and their arguments.
 
 
 @pytest.mark.parametrize("type", [EXT_NET_DRV, EXT_SFBUF])
@@ -336,7 +336,7 @@ def test_no_routine_is_needed(pool: Pool, type: int) -> None:
     memory.append(1)
 
 
-# What the routine may do.
+# What a free routine may do.
 
 
 def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraisable: list[BaseException]) -> None:
@@ -518,7 +518,7 @@ def test_a_routine_may_be_called_from_within_the_routine_of_another(pool: Pool) 
 
 
 def test_a_chain_of_lent_memory_is_freed_however_long(make: Callable[..., Pool]) -> None:
-    """Each mbuf lends its object, which holds the next packet: no deep recursion on the compiled leg."""
+    """The object of each mbuf refers to the next packet: freeing doesn't recurse, compiled."""
     pool, seen = make(), []
     m = pool.get()
     for n in range(100):
@@ -556,7 +556,7 @@ def test_several_memories_may_have_one_count(pool: Pool) -> None:
     assert (refs.count, [m.refcnt for m in users]) == (4, [4] * 4)
     assert not any(m.writable for m in users)
     users[1].free()
-    # Nobody uses that one any more, though its routine isn't due.
+    # It has no user any more, but its free routine isn't called yet.
     memories[1].append(1)
     users[0].free()
     with pytest.raises(BufferError):
@@ -622,7 +622,7 @@ def test_more_uses_than_a_count_can_tell_are_refused(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("refs", [None, 1, object()])
-def test_extaddref_wants_a_count(pool: Pool, refs: Any) -> None:
+def test_extaddref_needs_a_count(pool: Pool, refs: Any) -> None:
     m = pool.get()
     with pytest.raises(Inval, match="RefCount"):
         m.extaddref(bytearray(1), refs)
@@ -644,7 +644,7 @@ def test_extref_without_a_count_has_one_of_its_own(pool: Pool) -> None:
     assert [seen[0] for seen in owner.seen] == [last]
 
 
-# Bytes that are for reading only never change.
+# Read-only bytes never change.
 
 
 WRITES: dict[str, Callable[[Pool, Mbuf], object]] = {
@@ -849,7 +849,7 @@ def test_a_head_that_got_another_body_leaves_the_owner_where_it_was(
     assert owner.seen == [(item, 1, True, "one", "two")]
 
 
-# Without a zone.
+# M_NOFREE mbufs.
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
@@ -869,7 +869,7 @@ def test_an_mbuf_without_a_zone_goes_nowhere_and_its_tags_at_once(make: Callable
     memory.append(1)
 
 
-# Two at once.
+# Two objects.
 
 
 @pytest.mark.parametrize("type", [EXT_NET_DRV, EXT_EXTREF])
@@ -968,7 +968,7 @@ def test_detach_is_refused_where_uses_are_counted_elsewhere(pool: Pool, count: i
 
 
 @pytest.mark.parametrize("make_one", ["get", "gethdr", "getcl", "getjcl"])
-def test_detach_wants_memory_that_was_lent(pool: Pool, make_one: str) -> None:
+def test_detach_needs_external_memory(pool: Pool, make_one: str) -> None:
     m = getattr(pool, make_one)().append(b"own")
     with pytest.raises(Inval, match="extadd"):
         m.detach()
@@ -988,7 +988,7 @@ def test_detached_memory_can_be_lent_again(pool: Pool) -> None:
     assert len(owner.seen) == 1
 
 
-# What extadd refuses.
+# Errors of extadd.
 
 
 @pytest.mark.parametrize("type", [0, 1, 3, 6, 7, 224, 244, 256, -1, 2**31, 2**32, 2**63, -(2**63) - 1])

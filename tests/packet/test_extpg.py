@@ -1,4 +1,4 @@
-"""From unmapped pages to mapped ones and back. Section numbers are those of the kernel's bugs that aren't ours."""
+"""Mbufs of unmapped pages. The numbers in names are sections on bugs of the kernel that this library doesn't have."""
 
 import io
 import os
@@ -47,7 +47,7 @@ def example(pool: Pool) -> Mbuf:
     return m
 
 
-# Mapped: unmapped_to_ext.
+# unmapped_to_ext.
 
 
 @pytest.mark.parametrize("front", [0, 1], ids=["alone", "behind a header"])
@@ -77,7 +77,7 @@ def test_each_page_becomes_an_mbuf_and_what_is_beside_them_too(
     assert [n.flags & ~M_PKTHDR for n in made] == [M_EXT | M_RDONLY if kind == "p" else 0 for kind in kinds]
     assert [n.ext.type for n in made if n.ext] == [EXT_SFBUF] * pages
     assert bytes(m) == sample(5017)[cut:]
-    # The mbuf of unmapped pages stays out of sight for as long as a page is shown.
+    # The mbuf of unmapped pages stays in use as long as a page is mapped.
     assert (pool.out, pool.pages.used) == (front + len(kinds) + (pages > 0), 2 if pages else 0)
     m.freem()
     assert (pool.out, pool.pages.used) == (0, 0)
@@ -178,17 +178,17 @@ def test_where_windows_are_out_nothing_is_mapped(make: Callable[..., Pool]) -> N
     with pytest.raises(NoBufs, match="all 2 windows"):
         m.unmapped_to_ext()
     assert snapshot(pool, m) == before
-    # To read them, one is enough.
+    # One window is enough to read them.
     assert bytes(m) == sample(3 * PAGE_SIZE)
     assert (pool.sfbufs.fails, pool.sfbufs.used, pool.sfbufs.mapped) == (1, 0, 2)
-    # Views of them all need a window each, and none is lost when they don't get it.
+    # Each view needs a window; without one it fails, and nothing is lost.
     with pytest.raises(NoBufs):
         list(m)
     assert (pool.sfbufs.fails, pool.sfbufs.used) == (2, 0)
     m.freem()
 
 
-# Inside: unmapped_compress.
+# unmapped_compress.
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 224])
@@ -215,7 +215,7 @@ def test_more_than_an_mbuf_holds_stays_where_it_is(pool: Pool) -> None:
     with pytest.raises(Inval, match="225 bytes: an mbuf holds 224"):
         m.unmapped_compress()
     assert snapshot(pool, m) == before
-    # What was cut off doesn't count.
+    # Bytes that were trimmed don't count.
     assert bytes(m.adj(1).unmapped_compress()) == sample(225)[1:]
     m.free()
 
@@ -231,7 +231,7 @@ def test_pages_that_others_use_are_not_compressed(pool: Pool) -> None:
     pool.free_bulk([m, n])
 
 
-def test_6_6_32_a_sharer_whose_owner_is_gone_is_compressed_and_the_owner_goes_home(pool: Pool) -> None:
+def test_6_6_32_a_copy_whose_owner_was_freed_is_compressed_and_the_owner_is_freed(pool: Pool) -> None:
     calls: list[Any] = []
     m = pool.alloc_ext_pgs(free=lambda m: calls.append((m.id, m.ext.arg1, m.epg.npgs)), arg1=7).addpages(1)
     m.epg.last_len = 100
@@ -240,7 +240,7 @@ def test_6_6_32_a_sharer_whose_owner_is_gone_is_compressed_and_the_owner_goes_ho
     owner = m.id
     n = m.copym(10)
     m.free()
-    # The owner lingers; its routine is its own, and the sharer has none.
+    # The owner stays in use; it has the free routine, and the copy has none.
     assert (pool.out, calls, n.refcnt, n.ext.embedded) == (2, [], 1, False)
     assert n.unmapped_compress() is n
     assert (calls, pool.out, pool.pages.used) == ([(owner, 7, 1)], 1, 0)
@@ -372,7 +372,7 @@ def test_the_page_of_a_file_is_as_long_as_the_file(pool: Pool) -> None:
     m.free()
 
 
-# Not ready: free_notready.
+# free_notready.
 
 
 def waiting(pool: Pool, *nrdy: int) -> Mbuf:
@@ -431,7 +431,7 @@ def test_nrdy_does_not_wrap_at_0(pool: Pool, front: bool) -> None:
     m.freem()
 
 
-# Unmapped: mapped_to_unmapped.
+# mapped_to_unmapped.
 
 
 @pytest.mark.parametrize(
@@ -558,10 +558,10 @@ def test_a_file_that_is_cut_off_before_it_is_mapped_is_an_error(pool: Pool) -> N
     os.close(fd)
 
 
-# For people.
+# repr and print.
 
 
-def test_an_mbuf_says_how_many_unmapped_pages_it_has(pool: Pool) -> None:
+def test_an_mbuf_shows_its_number_of_unmapped_pages(pool: Pool) -> None:
     m = example(pool)
     assert repr(m) == f"<Mbuf {id(m):#x} M_EXT|M_RDONLY|M_EXTPG 5017 bytes at 0 of 2 unmapped pages>"
     n = m.copym(5000)

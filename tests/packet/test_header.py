@@ -1,4 +1,4 @@
-"""The packet header, as a part of an mbuf that comes and goes."""
+"""Packet headers: adding, removing, moving and copying them, and their tags."""
 
 from collections.abc import Callable
 from itertools import count
@@ -40,7 +40,7 @@ POOL_KINDS = ["debug"]
 
 @pytest.fixture
 def other(pool: Pool) -> Mbuf:
-    """A packet with all that one can have."""
+    """A packet with everything that a header can have."""
     m = pool.getcl(flags=M_PKTHDR | M_EOR | M_BCAST | M_PROTO1).append(b"other")
     fill_header(pool, m, sender=True)
     return m
@@ -60,7 +60,7 @@ def test_the_length_is_put_right(build: Callable[[bytes], Mbuf], pool: Pool, siz
     assert m.fixhdr() == m.pkthdr.len == size
 
 
-# A header that goes.
+# Removing a header.
 
 
 def test_a_header_that_goes_takes_along_what_it_holds(build: Callable[[bytes], Mbuf], pool: Pool) -> None:
@@ -75,7 +75,7 @@ def test_a_header_that_goes_takes_along_what_it_holds(build: Callable[[bytes], M
     assert (m.flags, bytes(m)) == (flags & ~M_PKTHDR, sample(50))
     assert m.offset == offset + (0 if m.ext else 56)
     assert (pool.tags.count, pool.snd_tags.count) == (0, 0)
-    # Whoever holds the header sees that it is clean.
+    # A reference to the header shows that it was cleared.
     assert (hdr.len, hdr.flowid, hdr.csum_flags, hdr.rcvif, hdr.snd_tag) == (0, 0, 0, None, None)
     with pytest.raises(Inval, match="no packet header"):
         m.pkthdr  # noqa: B018
@@ -103,7 +103,7 @@ def test_demote_makes_what_follows_mere_parts(pool: Pool) -> None:
     m.freem()
 
 
-def test_demote_keeps_the_flags_asked_for_but_never_makes_a_header(pool: Pool) -> None:
+def test_demote_keeps_the_flags_requested_but_never_makes_a_header(pool: Pool) -> None:
     m = pool.getcl(flags=M_PKTHDR | M_EOR | M_BCAST | M_PROTO1).append(b"x")
     m.demote(True, M_EOR | M_PKTHDR | M_PROTO1)
     assert m.flags == M_EXT | M_EOR | M_PROTO1
@@ -125,7 +125,7 @@ def test_demote_knows_24_flags(pool: Pool, flags: int) -> None:
 def test_demote_takes_no_list(pool: Pool) -> None:
     m, n, p = chain(pool, 1), chain(pool, 2), chain(pool, 3)
     m.nextpkt = p
-    # The first is looked at only if it is demoted itself.
+    # The first mbuf is checked only if it is demoted itself.
     m.demote()
     m.next = n
     before = snapshot(pool, m, p)
@@ -152,7 +152,7 @@ def test_protocols_flags_are_cleared_from_here_on(pool: Pool) -> None:
     m.freem()
 
 
-# A header that moves, or is copied.
+# Moving and copying a header.
 
 
 @pytest.mark.parametrize("verb", ["move_pkthdr", "dup_pkthdr"])

@@ -1,4 +1,4 @@
-"""One unmapped page as the storage of an mbuf whose bytes have an address."""
+"""A mapped page as storage of an mbuf."""
 
 import os
 from typing import Any
@@ -38,7 +38,7 @@ def test_a_mapped_page_is_storage_for_reading(pool: Pool) -> None:
     m.freem()
 
 
-def test_that_of_a_file_tells_the_file_and_the_page(pool: Pool) -> None:
+def test_a_page_of_a_file_shows_the_file_and_its_index(pool: Pool) -> None:
     m = file_mbufs(pool, sample(5000), 3 * PAGE_SIZE).unmapped_to_ext()
     assert [n.ext.arg1 for n in (m, m.next)] == [3, 4]
     assert m.ext.obj is m.next.ext.obj
@@ -52,10 +52,10 @@ def test_those_that_share_it_keep_the_pages_and_the_owner_of_all_lingers(pool: P
     m = shown(pool)
     n = m.next.copym(0, 10)
     assert (n.ext.count, m.next.ext.count, n.ext.embedded) == (2, 2, False)
-    # The header, two mapped ones and their copy; the mbuf of unmapped pages is out of sight.
+    # The header, two mapped mbufs and their copy; the mbuf of unmapped pages is in no chain.
     assert (pool.out, pool.pages.used) == (5, 2)
     m.freem()
-    # A mapped mbuf that was freed first lingers for its copy, and the owner of the pages for that.
+    # A freed mapped mbuf stays in use for its copy, and the owner of the pages for both.
     assert (pool.out, pool.pages.used, bytes(n)) == (3, 2, sample(10))
     n.freem()
     assert (pool.out, pool.pages.used) == (0, 0)
@@ -99,7 +99,7 @@ def test_a_view_keeps_the_page_and_the_window(pool: Pool, storage: str) -> None:
 def test_copyback_writes_through_to_pages_of_memory_and_never_to_a_file(pool: Pool) -> None:
     m = shown(pool, 100)
     n = m.copypacket()
-    # As the kernel does, to whatever is shared.
+    # As in the kernel, shared bytes are overwritten.
     m.copyback(0, b"new")
     assert bytes(n)[:3] == b"new"
     pool.free_bulk([m, n])

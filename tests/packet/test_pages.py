@@ -1,4 +1,4 @@
-"""Chains of unmapped pages: made of bytes, or of files, and found again."""
+"""Chains of unmapped pages, which are built from bytes or files."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from mbuf.const import EPG_FLAG_ANON
 from mbuf.packet.pages import file_run, views_outside_file
 from packet.layouts import file_mbufs, record
 
-# Of bytes.
+# From bytes.
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_bytes_fill_page_after_page(
     made = mbufs(m)
     assert (lens(m), [n.epg.npgs for n in made], [n.epg.last_len for n in made]) == (lens_, pages, last)
     assert {(n.flags, n.epg.flags, n.epg.first_off) for n in made} == {(M_EXT | M_EXTPG | M_RDONLY, EPG_FLAG_ANON, 0)}
-    # What they count for in a socket's buffer.
+    # The bytes that they count in a socket buffer.
     assert [n.size for n in made] == [n.ext.size for n in made] == [count * PAGE_SIZE for count in pages]
     assert (bytes(m), pool.pages.used) == (sample(size), sum(pages))
     m.freem()
@@ -79,7 +79,7 @@ def test_what_has_no_bytes_in_a_row_fails_and_nothing_is_left(pool: Pool) -> Non
     assert (pool.out, pool.pages.used) == (0, 0)
 
 
-# Of files.
+# From files.
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_file_is_named_page_by_page(
     assert [n.epg.pages for n in made] == pages
     assert [n.epg.last_len for n in made] == last
     assert [n.size for n in made] == [len(each) * PAGE_SIZE for each in pages]
-    # Nobody has looked at it yet.
+    # It has not been mapped yet.
     assert (pool.sfbufs.mapped, pool.pages.used) == (0, 0)
     assert bytes(m) == sample(size)
     m.freem()
@@ -206,7 +206,7 @@ def test_one_window_is_enough_to_read_a_file(make: Callable[..., Pool]) -> None:
     pool.free_bulk([head, n])
 
 
-def test_files_are_told_apart_though_their_pages_are_alike(pool: Pool) -> None:
+def test_pages_of_different_files_are_different(pool: Pool) -> None:
     m, n = file_mbufs(pool, b"one", 0), file_mbufs(pool, b"other", 0)
     m.cat(n)
     assert bytes(m) == b"oneother"

@@ -10,7 +10,7 @@ from mbuf import CSUM_SND_TAG, Freed, Interface, Inval, Pool, SndTag
 BITS = {
     "len": 31,
     "flowid": 32,
-    # The highest bit says that there is a send tag.
+    # The highest bit is set if there is a send tag.
     "csum_flags": 31,
     "fibnum": 16,
     "numa_domain": 8,
@@ -21,7 +21,7 @@ BITS = {
 }
 
 
-def test_a_new_header_knows_nothing(pool: Pool) -> None:
+def test_a_new_header_is_empty(pool: Pool) -> None:
     m = pool.gethdr()
     assert [getattr(m.pkthdr, field) for field in BITS] == [0] * len(BITS)
     assert m.pkthdr.rcvif is None
@@ -49,7 +49,7 @@ def test_a_field_refuses_all_others(make: Callable[..., Pool], field: str, value
     m.free()
 
 
-def test_a_number_too_wide_is_told_what_would_fit(make: Callable[..., Pool]) -> None:
+def test_the_error_for_a_large_number_has_the_bounds(make: Callable[..., Pool]) -> None:
     with make().gethdr() as m:
         for field, bits in BITS.items():
             with pytest.raises(
@@ -115,7 +115,7 @@ def test_a_header_held_over_the_free_stays_as_it_was(pool: Pool) -> None:
     assert len({id(hdr) for hdr in headers}) == 50
 
 
-def test_a_header_held_over_the_free_is_no_longer_an_mbufs(pool: Pool) -> None:
+def test_a_header_with_a_reference_belongs_to_no_mbuf_after_the_free(pool: Pool) -> None:
     m = pool.gethdr()
     old = m.pkthdr
     m.free()
@@ -126,7 +126,7 @@ def test_a_header_held_over_the_free_is_no_longer_an_mbufs(pool: Pool) -> None:
     pool.free_bulk(new)
 
 
-# Send tags, which take the place of the receive interface.
+# Send tags, which replace the receive interface.
 
 
 @pytest.fixture

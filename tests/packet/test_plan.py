@@ -1,4 +1,4 @@
-"""What is thought out is done at once, or not at all, whatever happens while a verb waits for its clusters."""
+"""A plan is executed in one step or not at all, whatever happens while a verb waits for its clusters."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,7 +16,7 @@ from mbuf.uma.zone import Zone
 from mbuf.vm.page import compiled
 from packet.snapshot import snapshot
 
-#: All that an mbuf holds in itself.
+#: The bytes that fit into an mbuf itself.
 FULL = bytes(224)
 
 
@@ -47,7 +47,7 @@ def after_alloc(pool: Pool) -> Iterator[Callable[[Callable[[], object]], None]]:
 
 
 def tangled(pool: Pool) -> list[Mbuf]:
-    """The end of a cluster, then its beginning, then bytes that fit behind that; and five that others share."""
+    """The end of a cluster, then its beginning, then bytes that fit after that; and five shared clusters."""
     start = pool.getcl().append(bytes(range(250)))
     end = start.split(200)
     m = pool.gethdr().append(b"head")
@@ -90,7 +90,7 @@ def test_bytes_go_over_those_that_were_taken_before(pool: Pool, verb: str, after
     chains = tangled(pool)
     m, data = chains[0], bytes(chains[0])
     assert VERBS[verb](m) is m
-    # The end of the first cluster went elsewhere; its beginning stayed, and took what came next.
+    # The end of the first cluster was copied; its beginning stayed, and the next bytes were copied after it.
     assert (bytes(m), lens(m)) == (data, after)
     pool.free_bulk(chains)
 

@@ -82,7 +82,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], case: VerbCase) -> None:
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
     check_all_layouts(make(debug=True), case)
 
 
@@ -318,7 +318,7 @@ def test_bytes_go_into_the_room_before_the_next_mbuf(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(("n", "ext"), [(224, None), (225, EXT_PACKET), (2048, EXT_PACKET)])
-def test_a_new_mbuf_comes_between_where_there_is_no_room(pool: Pool, n: int, ext: int | None) -> None:
+def test_a_new_mbuf_comes_between_where_there_is_not_a_room(pool: Pool, n: int, ext: int | None) -> None:
     m = chain(pool, 168, 224, 2048)
     found, at = m.pulldown(100, n)
     assert (found is m.next, at, found.len, bytes(m)) == (True, 0, n, sample(2440))

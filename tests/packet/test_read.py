@@ -93,7 +93,7 @@ def test_what_cannot_be_written_in_one_piece_is_not_copied_into(pool: Pool, targ
 
 
 @pytest.mark.parametrize("target", [None, 5, "text", [1]])
-def test_what_is_no_buffer_is_not_copied_into(pool: Pool, target: Any) -> None:
+def test_what_is_not_a_buffer_is_not_copied_into(pool: Pool, target: Any) -> None:
     with pool.get() as m, pytest.raises(TypeError):
         m.copyinto(target)
 
@@ -326,7 +326,7 @@ def test_a_pattern_is_anything_with_bytes(pool: Pool, pattern: Any) -> None:
 
 
 @pytest.mark.parametrize("pattern", [None, 5, "lo"])
-def test_what_has_no_bytes_is_no_pattern(pool: Pool, pattern: Any) -> None:
+def test_what_has_no_bytes_is_not_a_pattern(pool: Pool, pattern: Any) -> None:
     with pool.get() as m, pytest.raises(TypeError):
         m.find(pattern)
 
@@ -416,7 +416,7 @@ def test_a_packet_is_printed_mbuf_by_mbuf(pool: Pool) -> None:
     m.freem()
 
 
-def test_no_more_bytes_are_printed_than_asked_for(pool: Pool) -> None:
+def test_no_more_bytes_are_printed_than_requested(pool: Pool) -> None:
     with chain(pool, b"abcd", b"efgh", b"ijkl") as m:
         m.pkthdr.len = 13
         assert printed(m, 5) == [
@@ -488,7 +488,7 @@ def test_no_number_reaches_beyond_the_packet(make: Callable[..., Pool], verb: st
 
 @pytest.mark.parametrize("junk", [1.0, "1", b"1", [1]])
 @pytest.mark.parametrize("verb", NUMBERS)
-def test_what_is_no_number_is_refused(make: Callable[..., Pool], verb: str, junk: object) -> None:
+def test_what_is_not_a_number_is_refused(make: Callable[..., Pool], verb: str, junk: object) -> None:
     with chain(make(), b"ab", b"cd") as m, pytest.raises(TypeError):
         NUMBERS[verb](m, junk)
 
@@ -529,7 +529,7 @@ def test_a_number_that_frees_the_packet_is_found_out(make: Callable[..., Pool], 
         list,
     ],
 )
-def test_a_chain_with_a_freed_mbuf_in_it_says_so(pool: Pool, look: Callable[[Mbuf], object]) -> None:
+def test_a_chain_with_a_freed_mbuf_in_it_raises_an_error(pool: Pool, look: Callable[[Mbuf], object]) -> None:
     m = chain(pool, b"a", b"b", b"c")
     middle, last = m.next, m.last()
     assert middle is not None

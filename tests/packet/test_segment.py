@@ -180,7 +180,7 @@ def test_flags_have_24_bits(pool: Pool, flags: int) -> None:
     m.free()
 
 
-def test_the_type_is_as_asked_for_and_stays(pool: Pool) -> None:
+def test_the_type_is_as_requested_and_stays(pool: Pool) -> None:
     m = pool.get(type=MT_CONTROL)
     assert m.type == MT_CONTROL
     with pytest.raises(AttributeError):
@@ -244,7 +244,7 @@ def test_an_mbuf_that_holds_its_bytes_itself_has_no_external_storage(pool: Pool)
 
 
 @pytest.mark.parametrize(("size", "kind"), [(2048, 6), (4096, 3), (9216, 4), (16384, 5)])
-def test_external_storage_tells_what_it_is(pool: Pool, size: int, kind: int) -> None:
+def test_external_storage_shows_what_it_is(pool: Pool, size: int, kind: int) -> None:
     m = pool.getjcl(size=size)
     assert m.ext is not None
     assert (m.ext.type, m.ext.size, m.ext.count, m.ext.embedded, m.refcnt) == (kind, size, 1, True, 1)
@@ -326,7 +326,7 @@ def test_the_collector_leaves_what_only_a_view_keeps(pool: Pool, kind: str) -> N
     assert (held(pool), pool.out) == (0, 0)
 
 
-def test_a_view_let_go_before_the_free_holds_nothing(pool: Pool) -> None:
+def test_a_view_released_before_the_free_keeps_nothing(pool: Pool) -> None:
     m = pool.getcl().append(b"x")
     view = m.data
     view.release()

@@ -30,7 +30,7 @@ def jumbo(pool: Pool, data: bytes) -> Mbuf:
 
 
 def lent(pool: Pool, data: bytes) -> Mbuf:
-    """Bytes that nothing can be copied behind."""
+    """External bytes without room after them."""
     return pool.wrap(data)
 
 
@@ -298,7 +298,7 @@ def test_many_small_pieces_take_time_for_each(make: Callable[..., Pool]) -> None
 
 
 @pytest.mark.parametrize("way", ["unlinks", "frees", "cuts"])
-def test_mbufs_that_change_while_one_is_asked_for_are_not_taken(pool: Pool, way: str) -> None:
+def test_mbufs_that_change_while_one_is_requested_are_not_taken(pool: Pool, way: str) -> None:
     buffer = SockBuf(1 << 20)
     row = [pool.getcl(flags=0).append(bytes(2000)) for _ in range(3)]
     for m in row:
@@ -331,7 +331,7 @@ def test_a_buffer_is_made_once(pool: Pool) -> None:
     buffer.clear()
 
 
-def test_a_buffer_that_was_never_made_says_so(pool: Pool) -> None:
+def test_a_buffer_that_was_never_made_raises_an_error(pool: Pool) -> None:
     class Mine(SockBuf):
         def __init__(self) -> None:
             pass
@@ -396,7 +396,7 @@ def test_freeing_the_first_mbuf_leaves_the_buffer_empty(pool: Pool) -> None:
     buffer.clear()
 
 
-def test_a_full_buffer_is_filled_further_by_who_looks_at_it_later(pool: Pool) -> None:
+def test_a_view_keeps_a_full_buffer(pool: Pool) -> None:
     buffer = SockBuf()
     buffer.append(lent(pool, b"x" * 1000), check_full=False)
     assert counts(buffer)[0] == 1000

@@ -1,4 +1,4 @@
-"""A chain put into another, and bytes or an mbuf taken out of one."""
+"""`insert`, `remove` and `unlink`."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ DATA = sample(50)
 
 
 def right(m: Mbuf, data: bytes) -> None:
-    """The chain has those bytes, and its header says so."""
+    """Check the bytes of a chain, and the length in its header."""
     assert bytes(m) == data
     assert m.sanity()
 

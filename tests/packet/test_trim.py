@@ -37,7 +37,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], case: VerbCase) -> None:
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
     check_all_layouts(make(debug=True), case)
 
 
@@ -72,7 +72,7 @@ def test_a_packet_joined_is_counted_and_no_packet_any_more(
     assert (pool.snd_tags.count, pool.tags.count) == (0, 0)
 
 
-# What the kernel's chains look like.
+# The mbufs of a chain, as in the kernel.
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_nothing_is_copied_behind_what_cannot_be_written(pool: Pool) -> None:
     pool.free_bulk([m, other])
 
 
-def test_a_joined_mbuf_whose_storage_was_shared_lets_go_of_it(pool: Pool) -> None:
+def test_a_joined_mbuf_whose_storage_was_shared_releases_it(pool: Pool) -> None:
     n = pool.getcl(flags=0).append(b"shared")
     other = pool.get().dupcl(n)
     m = pool.get().cat(n)
@@ -282,7 +282,7 @@ def test_a_chain_without_a_header_is_sane(pool: Pool) -> None:
     p.freem()
 
 
-def test_a_card_is_let_go_of_with_the_packet_that_is_joined(pool: Pool) -> None:
+def test_an_interface_is_released_when_its_packet_is_joined(pool: Pool) -> None:
     card = SndTagInterface("em0")
     m, n = chain(pool, 1), chain(pool, 2)
     n.pkthdr.snd_tag = pool.snd_tag_alloc(card)

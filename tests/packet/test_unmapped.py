@@ -1,4 +1,4 @@
-"""Unmapped pages as storage: who uses them, who is told when they go, and what is left then."""
+"""Unmapped pages as storage: their users, and what happens when the last one is freed."""
 
 import gc
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from packet.layouts import file_mbufs
 
 
 class Owner:
-    """Is told when its pages go, and notes what is said of them."""
+    """Has a free routine for pages, which records its calls."""
 
     def __init__(self, then: Callable[[Mbuf], object] = lambda m: None) -> None:
         self.seen: list[Any] = []
@@ -53,7 +53,7 @@ def test_there_is_none_by_itself() -> None:
             cls()
 
 
-# What it is.
+# Fields.
 
 
 def test_a_new_one_is_said_to_be_what_it_is(pool: Pool) -> None:
@@ -89,7 +89,7 @@ def test_no_length_can_be_set_beyond_the_bytes_that_there_are(pool: Pool) -> Non
     m.free()
 
 
-def test_bytes_that_are_not_in_a_row_have_no_view_and_no_room(pool: Pool) -> None:
+def test_bytes_that_are_not_contiguous_have_no_view_and_no_room(pool: Pool) -> None:
     m = pool.frombytes(sample(100), flags=M_EXTPG)
     with pytest.raises(Inval, match=r"in unmapped pages.*iterate, or call copydata\(\) or unmapped_to_ext\(\)"):
         _ = m.data
@@ -122,7 +122,7 @@ def test_the_pages_go_with_the_last_user_and_the_owner_lingers(pool: Pool, order
         assert owner.seen == []
         users[n].free()
         alive = [k for k in range(3) if k not in order[: order.index(n) + 1]]
-        # An owner that was freed is out until the end.
+        # A freed owner stays in use until its last user is freed.
         assert pool.out == (left + (0 not in alive) if left else 0)
         assert pool.pages.used == (2 if left else 0)
         for k in alive:
@@ -195,11 +195,11 @@ def test_dropping_is_freeing(make: Callable[..., Pool]) -> None:
     assert (pool.out, pool.pages.used, pool.stat().drops, len(owner.seen)) == (0, 0, 4, 1)
 
 
-# Whoever is to be told.
+# Free routines.
 
 
 @pytest.mark.parametrize("pages", [0, 1, 5])
-def test_the_owner_is_told_once_and_the_fields_still_tell(pool: Pool, pages: int) -> None:
+def test_the_free_routine_is_called_once_and_can_read_the_fields(pool: Pool, pages: int) -> None:
     owner = Owner()
     m = owner.make(pool, pages)
     who = m.id

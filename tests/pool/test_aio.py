@@ -1,4 +1,4 @@
-"""The calls that asyncio tasks wait in."""
+"""Allocations that asyncio tasks await."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -34,7 +34,7 @@ def run(main: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 async def turns(count: int = 5) -> None:
-    """Let others go on, as far as they can."""
+    """Let other tasks run until they wait."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -103,7 +103,7 @@ def test_who_came_first_is_served_first(small: Small, ask: Any) -> None:
         assert (stat.sleepers, stat.sleeps) == (3, 3)
         for n, task in enumerate(tasks):
             taken.pop().freem()
-            # Nobody who comes now gets in between.
+            # A later request doesn't overtake the waiters.
             with pytest.raises(NoBufs):
                 hog(pool)
             await turns()
@@ -187,8 +187,8 @@ def test_who_is_cancelled_when_just_served_gives_it_to_the_next(small: Small, as
     run(main)
 
 
-def test_cancelled_after_the_loop_was_told(small: Small) -> None:
-    """The grant has reached the future, but not the task."""
+def test_cancelled_after_the_grant_was_sent_to_the_loop(small: Small) -> None:
+    """A task is cancelled after its future has got the grant."""
     pool = small()
 
     async def main() -> None:
@@ -234,7 +234,7 @@ def test_a_timeout_is_0_or_more(pool: Pool, timeout: float) -> None:
 
 
 def test_another_loop_can_be_gone(small: Small) -> None:
-    """A task that waits in a loop that was closed: what it would have got goes on to the next."""
+    """The grant for a task whose loop was closed goes to the next waiter."""
     pool = small()
     taken = exhaust(pool.getcl)
     loop = asyncio.new_event_loop()
@@ -287,7 +287,7 @@ def test_a_jumbo_cluster_is_waited_for_with_the_mbuf_in_hand(small: Small) -> No
         m = await other
         assert (m.size, m.flags) == (MJUM16BYTES, M_EXT | M_PKTHDR)
         m.freem()
-        # Given up in the middle, all goes back.
+        # After a cancellation in the middle, everything is freed.
         m = pool.getjcl(size=MJUM16BYTES)
         mbufs += exhaust(pool.get)
         (task,) = await waiting(pool.agetjcl(size=MJUM16BYTES))
@@ -401,7 +401,7 @@ def test_a_chain_of_few_bytes_waits_for_an_mbuf_alone(small: Small, size: int) -
 
 
 def test_a_cancelled_wait_loses_nothing(small: Small) -> None:
-    """Tasks and threads that wait and give up at random, and one pool of ten clusters."""
+    """Tasks and threads that wait and time out at random, with a pool of ten clusters."""
     pool = small()
 
     async def task(n: int) -> None:

@@ -1,4 +1,4 @@
-"""Many mbufs at once: all of them, or none."""
+"""Bulk allocation and free: all mbufs, or none."""
 
 import gc
 from collections.abc import Callable

@@ -41,7 +41,7 @@ def test_there_are_drains_until_the_last_is_deregistered() -> None:
 
 
 @pytest.mark.parametrize("junk", [5, None, "ip"])
-def test_what_cannot_be_called_is_no_drain(junk: Any) -> None:
+def test_what_cannot_be_called_is_not_a_drain(junk: Any) -> None:
     drains = Drains()
     with pytest.raises(Inval, match="drains: give a function to call"):
         drains.register(junk)

@@ -1,4 +1,4 @@
-"""Files as packets: their pages, not their bytes."""
+"""Chains of pages of files."""
 
 import gc
 import os
@@ -135,7 +135,7 @@ def test_what_is_open_for_writing_only_is_refused(pool: Pool, path: Path) -> Non
     os.close(fd)
 
 
-# Until when it is open.
+# Closing.
 
 
 @pytest.mark.parametrize("first", ["file", "chain"])
@@ -216,7 +216,7 @@ def test_nothing_is_left_of_what_fails(
 # The bytes of each mbuf.
 
 
-def test_an_mbuf_has_as_many_bytes_as_are_asked_for(pool: Pool, path: Path) -> None:
+def test_an_mbuf_has_as_many_bytes_as_are_requested(pool: Pool, path: Path) -> None:
     path.write_bytes(bytes(range(250)) * 200)
     with pool.file(path) as file:
         for off, most in ((0, 16384), (100, 16384), (4095, 16384), (3, 4096), (0, 49999)):
@@ -264,7 +264,7 @@ def test_offsets_go_as_far_as_a_file_does(pool: Pool) -> None:
         assert (lens(m), m.epg.pages) == ([100], (2**63 // PAGE_SIZE - 2,))
         assert bytes(m) == bytes(100)
         m.freem()
-        # The system itself doesn't map the very last page.
+        # Linux doesn't map the very last page.
         m = file.getm(2**63 - 1 - 100)
         assert lens(m) == [100]
         with pytest.raises(NoMemory, match="the system maps no more pages"):
@@ -288,7 +288,7 @@ def test_a_file_is_larger_than_all_mbufs(make: Callable[..., Pool], few: Callabl
     os.close(fd)
 
 
-# Cut shorter behind our back.
+# Files that are truncated while they are used.
 
 CUT = """
 import os, sys
@@ -329,7 +329,7 @@ VERBS = {
     "unmapped_to_ext": "m.unmapped_to_ext()",
     "page": "m.last().page(2)",
 }
-#: What isn't done with unmapped pages at all, whole or not.
+#: Verbs that always refuse unmapped pages.
 REFUSED = ("collapse", "pullup", "pulldown")
 
 
@@ -351,7 +351,7 @@ def test_a_file_that_is_cut_off_is_an_error_and_never_a_crash(size: int, seen: b
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=_env())
     assert done.returncode != -signal.SIGBUS
     assert (done.returncode, done.stderr) == (0, "")
-    # With 100 bytes left, none was where it looked.
+    # Only 100 bytes were left, before those that it reads.
     assert done.stdout.split() == list(VERBS)
 
 

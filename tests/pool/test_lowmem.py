@@ -18,8 +18,8 @@ Eventually = Callable[[Callable[[], object]], None]
 OFTEN = 0.001
 
 
-class Meter:
-    """A synthetic pressure file, and a watch that looks at it."""
+class PressureSource:
+    """A synthetic pressure file, and a watch of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,9 +27,9 @@ class Meter:
         self.stall(0)
 
     def stall(self, usec: int = STALL_US) -> None:
-        """Say that tasks stood still."""
+        """Report stalled tasks."""
         self.total += usec
-        # Whole at once, as Linux shows it.
+        # Replaced in one step, as Linux shows it.
         fresh = self.path.with_suffix(".new")
         fresh.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={self.total}\n")
         fresh.rename(self.path)
@@ -39,13 +39,13 @@ class Meter:
 
 
 @pytest.fixture
-def meter(tmp_path: Path) -> Meter:
-    return Meter(tmp_path / "memory.pressure")
+def meter(tmp_path: Path) -> PressureSource:
+    return PressureSource(tmp_path / "memory.pressure")
 
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """No thread and no descriptor is left behind."""
+    """At the end, no thread and no descriptor is left."""
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     yield
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
@@ -73,7 +73,7 @@ def vm(clock: Any) -> Vm:
 
 
 def test_pressure_is_low_memory_told_from_a_thread(
-    vm: Vm, meter: Meter, events: list[tuple[int, str]], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[tuple[int, str]], eventually: Eventually
 ) -> None:
     with meter.watch(vm):
         meter.stall()
@@ -81,13 +81,15 @@ def test_pressure_is_low_memory_told_from_a_thread(
     assert events == [(2, "mbuf memory")]
 
 
-def test_without_pressure_no_listener_is_called(vm: Vm, meter: Meter, events: list[Any]) -> None:
+def test_without_pressure_no_listener_is_called(vm: Vm, meter: PressureSource, events: list[Any]) -> None:
     with meter.watch(vm):
         meter.stall(STALL_US - 1)
     assert events == []
 
 
-def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, eventually: Eventually) -> None:
+def test_pressure_that_goes_on_is_reported_once_a_period(
+    meter: PressureSource, clock: Any, eventually: Eventually
+) -> None:
     results: list[bool] = []
     events: list[int] = []
 
@@ -147,7 +149,7 @@ def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool],
     assert (pool.vm.used, len(asked)) == (0, 3)
 
 
-def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
+def test_the_watch_shows_its_pressure_files(vm: Vm, meter: PressureSource) -> None:
     watch = meter.watch(vm)
     assert watch.source == ""
     with watch as same:
@@ -157,7 +159,7 @@ def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
 
 
 def test_a_file_may_disappear_and_come_back(
-    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[object] = []
     look = PressureFile.has_risen
@@ -180,7 +182,7 @@ def test_a_file_may_disappear_and_come_back(
 
 
 def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
-    vm: Vm, meter: Meter, clock: Any, eventually: Eventually, unraisable: list[BaseException]
+    vm: Vm, meter: PressureSource, clock: Any, eventually: Eventually, unraisable: list[BaseException]
 ) -> None:
     errors: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt]
 
@@ -197,7 +199,7 @@ def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
 
 
 def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
-    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     watch = meter.watch(vm)
     for _ in range(2):
@@ -208,7 +210,7 @@ def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
         eventually(lambda: events)
 
 
-def test_a_listener_may_end_the_watch(vm: Vm, meter: Meter, eventually: Eventually) -> None:
+def test_a_listener_may_end_the_watch(vm: Vm, meter: PressureSource, eventually: Eventually) -> None:
     threads = threading.active_count()
     watch = meter.watch(vm)
     vm.lowmem.register(lambda _: watch.__exit__())
@@ -217,7 +219,7 @@ def test_a_listener_may_end_the_watch(vm: Vm, meter: Meter, eventually: Eventual
         eventually(lambda: not watch.source and threading.active_count() == threads)
 
 
-def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually: Eventually) -> None:
+def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: PressureSource, eventually: Eventually) -> None:
     threads = threading.active_count()
     watch = meter.watch(vm)
     watch.__enter__()
@@ -228,7 +230,7 @@ def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually
 
 
 def test_a_watch_whose_thread_has_died_ends_as_any_other(
-    vm: Vm, meter: Meter, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    vm: Vm, meter: PressureSource, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda event: errors.append(event.exc_type))
@@ -238,7 +240,9 @@ def test_a_watch_whose_thread_has_died_ends_as_any_other(
         eventually(lambda: errors == [ZeroDivisionError] and threading.active_count() == threads)
 
 
-def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_to_be_had_it_does_not_begin(
+    vm: Vm, meter: PressureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -254,7 +258,7 @@ def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monk
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
-    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     watch = meter.watch(vm)
     with watch:
@@ -270,7 +274,7 @@ def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
 # In an event loop.
 
 
-def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Meter) -> None:
+def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: PressureSource) -> None:
     async def main() -> tuple[str, int]:
         called = asyncio.Event()
         vm.lowmem.register(lambda _: (called.set(), names.append(threading.current_thread().name)))
@@ -285,7 +289,7 @@ def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Mete
     assert names == [threading.current_thread().name]
 
 
-def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) -> None:
+def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: PressureSource) -> None:
     async def main() -> str:
         raised: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().set_exception_handler(lambda _, event: raised.set_result(event["exception"]))
@@ -301,7 +305,7 @@ def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) 
 
 
 def test_after_the_with_statement_no_listener_is_called(
-    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -310,7 +314,7 @@ def test_after_the_with_statement_no_listener_is_called(
         loop.call_soon_threadsafe = lambda *args: calls.append(soon(*args))  # type: ignore[method-assign,assignment]
         async with meter.watch(vm):
             meter.stall()
-            # The loop stands still: what is asked of it comes later.
+            # The loop is blocked: callbacks run later.
             eventually(lambda: calls)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -323,7 +327,7 @@ def test_after_the_with_statement_no_listener_is_called(
 
 
 def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
-    make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
+    make: Callable[..., Pool], meter: PressureSource, clock: Any, eventually: Eventually
 ) -> None:
     pool = make({"kern.ipc.nmbclusters": 40_000}, mem=256 << 20, clock=clock)
     kept = pool.getcl_bulk(1000)
@@ -332,7 +336,7 @@ def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
     pool.drains.register(lambda: (order.append(("drain", pool.vm.used)), pool.free_bulk(kept)))
     pool.vm.reclaim.register(lambda _: order.append(("after", pool.vm.used)))
     full, most = pool.vm.used, resident_bytes()
-    # What was needed in the last minutes stays for the next burst: let it be long ago.
+    # Items that were needed in the last minutes stay cached: advance the clock.
     clock.now += 1000
     with meter.watch(pool.vm):
         meter.stall()
@@ -352,7 +356,7 @@ def test_a_pool_makes_a_watch_of_this_machine(make: Callable[..., Pool]) -> None
 
 
 def test_a_watch_keeps_no_pool_alive_and_outlives_it(
-    vm: Vm, meter: Meter, events: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     pool = Pool(vm=vm, worker=False)
     with meter.watch(pool.vm):
@@ -363,7 +367,7 @@ def test_a_watch_keeps_no_pool_alive_and_outlives_it(
 
 
 def test_a_watch_takes_nothing_from_the_pool(
-    make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
+    make: Callable[..., Pool], meter: PressureSource, clock: Any, eventually: Eventually
 ) -> None:
     pool = make(clock=clock)
     before = [(zone.stat().allocs, zone.limiter.items) for zone in pool.zones.all()]

@@ -35,7 +35,7 @@ Fired = list[tuple[Any, ...]]
 
 @contextmanager
 def recording(pool: Pool, *names: str) -> Iterator[Fired]:
-    """What those probes tell, or all but m-init, in order; of mbufs the `id`."""
+    """The firings of these probes, or of all but m-init, in order; an mbuf is its `id`."""
     fired: Fired = []
 
     def tell(name: str, *args: Any) -> None:
@@ -53,7 +53,7 @@ def test_the_table_has_the_kernels_ten() -> None:
     assert all(probe.name == name and probe.args and probe.sentence.endswith(".") for name, probe in PROBES.items())
 
 
-def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: Make) -> None:
+def test_each_call_that_allocates_shows_what_was_requested_and_what_came(make: Make) -> None:
     pool = make()
     with recording(pool) as fired:
         mbufs = [
@@ -79,7 +79,7 @@ def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: M
         m.free()
 
 
-def test_init_is_told_before_the_call_and_by_get2_alone(make: Make) -> None:
+def test_m_init_is_fired_before_the_probe_of_the_call_and_alone_by_get2(make: Make) -> None:
     pool = make()
     with recording(pool, *PROBES) as fired:
         m = pool.gethdr()
@@ -93,7 +93,7 @@ def test_init_is_told_before_the_call_and_by_get2_alone(make: Make) -> None:
         n.free()
 
 
-def test_a_chain_tells_of_each_of_its_mbufs(make: Make) -> None:
+def test_a_chain_shows_each_of_its_mbufs(make: Make) -> None:
     pool = make()
     with recording(pool) as fired:
         m = pool.getm2(4096 + 2048)
@@ -138,7 +138,7 @@ def test_clusters_tell_of_themselves(make: Make) -> None:
         each.free()
 
 
-def test_refusals_are_told_as_the_kernel_tells_them(make: Make, few: Few) -> None:
+def test_refusals_are_reported_as_the_kernel_shows_them(make: Make, few: Few) -> None:
     pool = make(few(clusters=1, jumbop=1, jumbo9=1, jumbo16=1, mbufs=16), caching=False)
     held = [pool.getcl(), pool.getjcl(size=MJUM9BYTES), pool.get()]
     with recording(pool) as fired:
@@ -184,7 +184,7 @@ def test_nothing_is_freed_for_nothing(make: Make) -> None:
     assert fired == [("m-freem", None)]
 
 
-def test_a_dropped_mbuf_is_told_as_freed(make: Make) -> None:
+def test_a_dropped_mbuf_is_reported_as_freed(make: Make) -> None:
     pool = make()
     pool.getcl().next = pool.get()
     with recording(pool, "m-free") as fired:
@@ -195,7 +195,7 @@ def test_a_dropped_mbuf_is_told_as_freed(make: Make) -> None:
     assert names == ["m-free", "m-free"]
 
 
-def test_the_owner_of_shared_storage_is_told_as_freed_once(make: Make) -> None:
+def test_the_owner_of_shared_storage_is_reported_as_freed_once(make: Make) -> None:
     pool = make()
     shown = []
     m = pool.wrap(bytearray(10), shown.append)
@@ -208,7 +208,7 @@ def test_the_owner_of_shared_storage_is_told_as_freed_once(make: Make) -> None:
     assert len(shown) == 1
 
 
-def test_a_freed_mbuf_is_told_of_no_more(make: Make) -> None:
+def test_a_freed_mbuf_has_no_ext(make: Make) -> None:
     pool = make()
     m = pool.get()
     m.free()
@@ -219,7 +219,7 @@ def test_a_freed_mbuf_is_told_of_no_more(make: Make) -> None:
     assert not fired
 
 
-def test_the_reserve_tells_too(make: Make) -> None:
+def test_the_reserve_fires_probes(make: Make) -> None:
     pool = make()
     pool.reserve.reinit(1, 1)
     with recording(pool) as fired, pool.reserve.active():
@@ -328,7 +328,7 @@ def test_a_closed_pool_calls_no_listener(make: Make) -> None:
 
 
 @pytest.mark.parametrize("verb", ["get", "gethdr", "getcl"])
-def test_a_listener_ends_the_program_also_where_there_is_no_mbuf(make: Make, few: Few, verb: str) -> None:
+def test_a_listener_ends_the_program_also_where_there_is_not_a_mbuf(make: Make, few: Few, verb: str) -> None:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 

@@ -21,13 +21,13 @@ def interrupt() -> None:
 
 @pytest.fixture
 def reclaim(make: Callable[..., Pool]) -> Reclaim:
-    """Of a pool that calls for nothing by itself."""
+    """The reclaim of a pool without a worker."""
     return make().reclaim
 
 
 @pytest.fixture
 def worker() -> Iterator[Reclaim]:
-    """The same with a worker."""
+    """A reclaim with a worker."""
     with Pool(vm=Vm(16 << 20)) as pool:
         yield pool.reclaim
 
@@ -85,7 +85,7 @@ def test_a_shortage_within_the_second_lets_all_that_is_cached_go_all_the_same(
     assert (pool.vm.used, pool.drains.count) == (0, 2)
 
 
-def test_a_shortage_that_is_no_news_lets_all_that_is_cached_go(make: Callable[..., Pool], clock: Any) -> None:
+def test_a_repeated_shortage_empties_the_caches(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(clock=clock)
     pool.getcl().free()
     pool.vm.low()
@@ -109,7 +109,7 @@ def test_a_worker_runs_them_by_itself(worker: Reclaim) -> None:
     assert names[0] == "mbuf reclaim"
 
 
-def test_without_listeners_there_is_no_work(worker: Reclaim) -> None:
+def test_without_listeners_there_is_not_a_work(worker: Reclaim) -> None:
     before = threading.active_count()
     worker.trigger("mbuf")
     assert threading.active_count() == before
@@ -149,7 +149,7 @@ def test_two_that_ring_at_once_start_one_worker(make: Callable[..., Pool], monke
     calls = make().reclaim
 
     class Taken:
-        """A lock that another thread was the first to take, which has started the worker."""
+        """A lock that another thread acquires first, which starts the worker."""
 
         def __enter__(self) -> None:
             calls._busy = True
@@ -164,7 +164,7 @@ def test_two_that_ring_at_once_start_one_worker(make: Callable[..., Pool], monke
         patch.setattr(calls, "_lock", Taken())
         calls.trigger("mbuf")
         assert calls._busy
-    # What was asked for is not lost: the other one's worker serves it.
+    # The request is not lost: the other thread's worker handles it.
     calls._busy = False
     assert (calls.run(), calls.drains.count) == (1, 1)
 
@@ -184,7 +184,7 @@ def test_a_limit_that_is_hit_rings(make: Callable[..., Pool], few: Few) -> None:
     pool.free_bulk(taken)
 
 
-def test_a_drain_may_free_what_was_asked_for(
+def test_a_drain_may_free_what_was_requested(
     few: Few, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
 ) -> None:
     pool = Pool(vm=Vm(16 << 20), tunables=few(clusters=4))

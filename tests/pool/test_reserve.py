@@ -1,4 +1,4 @@
-"""What was set aside is there when nothing else is, and nothing is lost by it."""
+"""The reserve gives mbufs when nothing else is left, and nothing is lost."""
 
 import asyncio
 import copy
@@ -33,7 +33,7 @@ Few = Callable[..., dict[str, int]]
 
 @pytest.fixture
 def pool(make: Callable[..., Pool], few: Few) -> Iterator[Pool]:
-    """40 mbufs and 10 clusters at most; what is set aside in the end goes back."""
+    """A pool of 40 mbufs and 10 clusters; the reserve is drained at the end."""
     pool = make(few())
     yield pool
     pool.reserve.drain()
@@ -41,7 +41,7 @@ def pool(make: Callable[..., Pool], few: Few) -> Iterator[Pool]:
 
 @pytest.fixture
 def crossed(few: Few) -> Iterator[Pool]:
-    """As `pool`. The counts of single zones don't have to agree in the end, as the kernel's don't."""
+    """As `pool`, but the counts of single zones may differ at the end, as in the kernel."""
     pool = Pool(Vm(16 << 20), tunables=few(), worker=False)
     yield pool
     pool.reserve.drain()
@@ -98,7 +98,7 @@ def test_packets_of_the_reserve_are_no_packets_of_the_packet_zone(pool: Pool) ->
 
 
 @pytest.mark.parametrize("size", [MCLBYTES, MJUMPAGESIZE, 9216, MJUM16BYTES])
-def test_whatever_size_is_asked_for_the_reserves_is_given(pool: Pool, size: int) -> None:
+def test_whatever_size_is_requested_the_reserves_is_given(pool: Pool, size: int) -> None:
     pool.reserve.reinit(1, 1)
     with pool.reserve.active(), pool.getjcl(size=size) as m:
         assert (m.ext.type, m.size) == (EXT_CLUSTER, MCLBYTES)
@@ -133,7 +133,7 @@ def test_what_is_freed_meanwhile_makes_the_reserve_larger(crossed: Pool) -> None
         other.free()
         assert (levels(pool), pool.stat().jumbop.used) == ((4, 2), 0)
     pool.reserve.drain()
-    # An mbuf of the packet zone has come back as one of the mbuf zone: together nothing is missing.
+    # An mbuf of the packet zone was freed to the mbuf zone: only the sum of both is right.
     assert pool.out == 0
 
 
@@ -149,7 +149,7 @@ def test_the_limit_is_kept_by_what_came_back_in_two(crossed: Pool) -> None:
     crossed.free_bulk(taken)
 
 
-def test_what_is_still_out_afterwards_goes_home(pool: Pool) -> None:
+def test_what_is_still_out_afterwards_is_freed(pool: Pool) -> None:
     pool.reserve.reinit(2, 2)
     with pool.reserve.active():
         m, n = pool.getcl(), pool.get()
@@ -367,7 +367,7 @@ def test_no_other_call_changes_a_reserve_in_the_middle_of_a_reinit(pool: Pool, m
 
 
 class Handler(logging.Handler):
-    """A handler of the log that does something at the first line."""
+    """A log handler that calls a function at the first line."""
 
     def __init__(self, do: Callable[[], object]) -> None:
         super().__init__()
@@ -380,7 +380,7 @@ class Handler(logging.Handler):
 
 @pytest.fixture
 def on_log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Has a handler of the log do something at the next line."""
+    """Has a log handler call a function at the next line."""
     log, handlers = logging.getLogger("mbuf"), []
     caplog.set_level(logging.INFO, "mbuf")
 

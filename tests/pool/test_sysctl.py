@@ -30,7 +30,7 @@ NAMES = [*FIXED, SND_TAGS, SWITCH, *LIMITS]
 
 @pytest.fixture
 def gib(make: Callable[..., Pool]) -> Pool:
-    """A pool on a machine of 1 GiB, and how often each change was told."""
+    """A pool on a machine of 1 GiB."""
     return make(mem=GIB)
 
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_changes_nothing(gib: Pool, name: str, value: int) -> Non
 
 
 @pytest.mark.parametrize("value", ["1000000", None, 1_000_000.5, b"1"])
-def test_what_is_no_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
+def test_what_is_not_a_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
     before = dict(gib.sysctl)
     with pytest.raises((TypeError, Inval)):
         gib.sysctl["kern.ipc.nmbufs"] = value
@@ -115,7 +115,7 @@ def test_the_headers_add_up(make: Callable[..., Pool], linkhdr: int, protohdr: i
     assert (pool.max_linkhdr, pool.max_protohdr) == (linkhdr, protohdr)
 
 
-def test_the_memory_that_was_planned_for_is_told(make: Callable[..., Pool]) -> None:
+def test_the_memory_of_the_plan_is_shown(make: Callable[..., Pool]) -> None:
     pool = make(mem=GIB)
     assert [pool.sysctl[name] for name in MEMORY] == [GIB, 1319413950874, GIB]
     pool = make({"vm.kmem_size": "512M", "hw.physmem": "900M"}, mem=GIB)
@@ -266,7 +266,7 @@ def test_a_negative_period_is_one_that_never_ends(make: Callable[..., Pool], clo
     assert pool.sysctl["vm.lowmem_period"] == -1
 
 
-def test_low_memory_is_said_by_hand_with_the_flags_given(make: Callable[..., Pool], clock: Any) -> None:
+def test_the_sysctl_reports_low_memory_with_its_flags(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(clock=clock)
     calls: list[int] = []
     pool.vm.lowmem.register(calls.append)
@@ -277,7 +277,7 @@ def test_low_memory_is_said_by_hand_with_the_flags_given(make: Callable[..., Poo
     for why in (4, -1, 7):
         with pytest.raises(Inval, match=r"debug\.vm_lowmem: give 1 .*, 2 .*, their sum, or 0"):
             pool.sysctl["debug.vm_lowmem"] = why
-    # Which is for protocols alone: what is cached stays, as in the kernel.
+    # This calls only protocols: cached items stay, as in the kernel.
     assert (pool.sysctl["debug.vm_lowmem"], len(calls), pool.zones.pack.cached > 0) == (0, 4, True)
 
 

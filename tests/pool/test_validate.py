@@ -1,4 +1,4 @@
-"""Every verb that allocates, and everything wrong that it may be asked for."""
+"""Invalid arguments of every method that allocates."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ BAD_TIMEOUT = [-1, -0.001, float("-inf"), float("nan"), -(2**64)]
 NO_NUMBER: list[Any] = ["1", b"1", None, 1.0, 1.5, [1]]
 NO_TIMEOUT: list[Any] = ["1", b"1", [1]]
 
-#: The verbs, what they must be given, and what else they can be.
+#: The methods, their required arguments, and their other parameters.
 VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "get": ({}, ("how", "type", "timeout")),
     "gethdr": ({}, ("how", "type", "timeout")),
@@ -82,14 +82,14 @@ def call_with(pool: Pool, verb: str, name: str, value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("verb", "name", "bad"), CASES)
-def test_what_cannot_be_asked_for_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, bad: Any) -> None:
+def test_what_cannot_be_requested_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, bad: Any) -> None:
     with pytest.raises(Inval):
         call_with(plain, verb, name, bad)
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6
 
 
 @pytest.mark.parametrize(("verb", "name", "junk"), JUNK)
-def test_what_is_no_number_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, junk: Any) -> None:
+def test_what_is_not_a_number_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, junk: Any) -> None:
     with pytest.raises((TypeError, Inval)):
         call_with(plain, verb, name, junk)
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6

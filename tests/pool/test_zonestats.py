@@ -1,4 +1,4 @@
-"""`vm.zone_stats` is read here as libmemstat reads it."""
+"""`vm.zone_stats`, parsed as libmemstat does."""
 
 import struct
 from collections.abc import Callable
@@ -12,7 +12,7 @@ ORDER = ["mbuf_jumbo_16k", "mbuf_jumbo_9k", "mbuf_jumbo_page", "mbuf_cluster", "
 
 
 def read(pool: Pool) -> dict[str, dict[str, Any]]:
-    """The stream, field by field; it has to end where its header says."""
+    """The fields of the stream, which must end where its header says."""
     data = pool.sysctl["vm.zone_stats"]
     version, cpus, count, pad = struct.unpack_from("<4I", data)
     assert (version, cpus, count, pad) == (1, pool.cpus.count, 6, 0)

@@ -34,7 +34,7 @@ def test_what_came_and_was_not_used_is_for_the_next(small: Small, kind: str) -> 
     taken.pop().freem()
     turns[0].leave()
     with pytest.raises(Inval):
-        # Asks for nothing: what was to be had goes on.
+        # Requests nothing: the grant goes to the next waiter.
         turns[1].use(lambda: pool.getm2(0))
     turns[1].leave()
     taken.append(turns[2].use(ask))
@@ -76,7 +76,7 @@ def test_pages_have_a_line_as_well(make: Callable[..., Pool], few: Callable[...,
     pool.free_bulk(taken)
 
 
-def test_where_there_is_no_line_the_denial_is_raised(pool: Pool) -> None:
+def test_where_there_is_not_a_line_the_denial_is_raised(pool: Pool) -> None:
     class Empty(Backend):
         def denied(self) -> NoBufs:
             return NoBufs("never any")
@@ -121,7 +121,7 @@ def test_a_task_that_raises_when_it_is_woken_at_once_does_not_wait(small: Small)
         AsyncWaiter(pool.zones.mbuf, wake)
     zone = pool.zones.mbuf
     assert (len(woken), zone.bypassed, len(zone.backend._waiters)) == (8, 0, 0)
-    # Nothing was kept for it.
+    # No item was reserved for it.
     taken = exhaust(pool.get)
     assert len(taken) == 40
     pool.audit()

@@ -87,7 +87,7 @@ def test_reclaims_shrink_buckets_slowly_and_draining_cpus_fast(make_zone: Make) 
 
 @pytest.fixture
 def full(make_zone: Make, clock: Any) -> Zone:
-    """A zone that had 64 items out, of which 32 are listed now and 32 in its CPU's cache."""
+    """A zone that had 64 items in use, of which 32 are in the depot now and 32 in its CPU's cache."""
     zone = make_zone(256, entries=16, clock=clock)
     give(zone, take(zone, 64))
     assert (zone.depot.nitems, zone.cached) == (32, 64)

@@ -16,7 +16,7 @@ Eventually = Callable[[Callable[[], object]], None]
 
 @pytest.fixture
 def limit(clock: Any) -> Limit:
-    """A limit of 3, all taken."""
+    """A limit of 3 that is reached."""
     made = Limit("thing", "kern.things", clock)
     made.set(3)
     assert made.charge(3, M_NOWAIT, None) == 3
@@ -90,7 +90,7 @@ def test_unwanted_warnings_are_counted_and_another_interval_holds_at_once(
     assert (len(caplog.messages), limit.suppressed) == (2, 2)
 
 
-def test_a_partial_charge_is_no_hit(clock: Any) -> None:
+def test_a_partial_charge_is_not_a_hit(clock: Any) -> None:
     made = Limit("thing", "", clock)
     made.set(3)
     made.on_limit = lambda: pytest.fail("rung")
@@ -194,7 +194,7 @@ def test_a_grant_that_meets_an_interrupt_is_not_lost(limit: Limit, interrupted: 
     assert (limit.items, len(limit.waiters)) == (2, 0)
 
 
-def test_an_interrupted_call_of_who_can_not_block_is_made_again(limit: Limit) -> None:
+def test_an_interrupted_call_that_cannot_block_is_repeated(limit: Limit) -> None:
     calls: list[str] = []
 
     def wake() -> bool:
@@ -237,7 +237,7 @@ def test_a_grant_is_spent_once_and_only_by_the_thread_that_redeems_it(limit: Lim
     assert limit.items == 3
 
 
-def test_what_is_no_place_in_line_is_refused(limit: Limit) -> None:
+def test_what_is_not_a_place_in_line_is_refused(limit: Limit) -> None:
     for act in (lambda: limit.dequeue(None), lambda: limit.use_grant(None, print), lambda: limit.dequeue(5)):
         with pytest.raises((TypeError, AttributeError)):
             act()

@@ -1,4 +1,4 @@
-"""Zones beside threads, signal handlers that raise, finalizers and waits: every item is in exactly one place after."""
+"""Zones with threads, signal handlers that raise, finalizers and waits: each item is in exactly one place."""
 
 import gc
 import logging
@@ -34,7 +34,7 @@ only_compiled = pytest.mark.skipif(not compiled(), reason="uncompiled, what an i
 
 
 def audit(pool: Pool) -> None:
-    """Whatever was done with a pool, it is whole."""
+    """Audit all zones, kegs, pages and windows of a pool."""
     runs = []
     for zone in pool.own.all():
         audit_zone(zone)
@@ -46,7 +46,7 @@ def audit(pool: Pool) -> None:
 
 
 def settled(pool: Pool) -> None:
-    """Nothing is out or cached, and no page is kept."""
+    """Check that nothing is in use or cached, and that the pool has no pages."""
     gc.collect()
     audit(pool)
     assert pool.out == 0
@@ -65,7 +65,7 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def often() -> Iterator[None]:
-    """Threads switch as often as they can."""
+    """Threads are switched as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -73,7 +73,7 @@ def often() -> Iterator[None]:
 
 
 def some(pool: Pool, dice: random.Random) -> list[Any]:
-    """A few mbufs and packets of all sizes."""
+    """Some mbufs and packets of all sizes."""
     got: list[Any] = []
     try:
         for _ in range(dice.randint(1, 300)):
@@ -141,7 +141,7 @@ class Stop(BaseException):
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Calls a function again and again, which is interrupted at any point, often: a signal handler raises `Stop`."""
+    """Calls a function in a loop, while a signal handler often raises `Stop` at random points."""
 
     enabled = [False]
 
@@ -174,9 +174,10 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
         assert hits > 20
 
     hook = sys.unraisablehook
-    # The handler may run where a finalizer or a callback of the collector does.
+    # The handler may run in a finalizer or in a callback of the garbage collector.
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None if args.exc_type is Stop else hook(args))
-    # What an interrupt leaves in a list is dropped. Handlers of loggers have locks, which an interrupt leaves locked.
+    # Items that an interrupt leaves in a list are dropped. Handlers of loggers have locks, which stay locked after an
+    # interrupt.
     monkeypatch.setattr(logging.getLogger("mbuf"), "filters", [lambda record: False])
     before = signal.signal(signal.SIGALRM, handle)
     with warnings.catch_warnings():
@@ -277,7 +278,7 @@ def test_interrupted_waits_for_pages_lose_nothing(spawn: Spawn, interrupted: Int
 
 
 class Reentrant:
-    """Comes back into a pool when it is collected."""
+    """Uses the pool in its finalizer."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

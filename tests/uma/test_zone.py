@@ -75,7 +75,7 @@ def test_what_was_freed_last_is_handed_out_before_anything_older(make_zone: Make
     items = take(zone, 20)
     freed = items[5:]
     give(zone, items[5:])
-    # Compiled, the very last one comes a turn later.
+    # Compiled, the last one is freed in the next round.
     again = take(zone, 16)
     assert set(freed) < set(again)
     give(zone, items[:5] + again)
@@ -181,7 +181,7 @@ def test_a_limit_that_cannot_be_changes_nothing(make_zone: Make, limit: int) -> 
     assert (zone.limit, zone.depot.bucket_size) == (10, 2)
 
 
-def test_set_max_returns_what_was_asked_for(make_zone: Make) -> None:
+def test_set_max_returns_what_was_requested(make_zone: Make) -> None:
     zone = make_zone()
     assert zone.limit == 0
     assert zone.set_max(77) == 77
@@ -278,7 +278,7 @@ def test_what_other_cpus_have_cached_is_not_waited_for(make_zone: Make) -> None:
     zone.cpus.move(0)
 
 
-def test_pages_freed_elsewhere_wake_who_waits_for_them(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
+def test_pages_freed_elsewhere_wake_waiters_for_them(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=100, pages=2)
     vm = zone.backend.vm
     elsewhere = vm.take(1)
@@ -290,7 +290,7 @@ def test_pages_freed_elsewhere_wake_who_waits_for_them(make_zone: Make, spawn: S
     assert zone.bypassed == 0
 
 
-def test_an_item_freed_wakes_who_waits_for_pages(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
+def test_an_item_freed_wakes_waiters_for_pages(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=100, pages=1)
     items = take(zone, 15)
     worker = spawn(waits(zone))
@@ -328,7 +328,7 @@ def test_an_interrupted_wait_for_pages_charges_nothing(make_zone: Make, interrup
     give(zone, items)
 
 
-# Letting go.
+# Reclaim and close.
 
 
 def test_drained_nothing_is_left(make_zone: Make) -> None:
@@ -350,7 +350,7 @@ def test_a_drain_leaves_what_cpus_have(make_zone: Make) -> None:
 
 
 @pytest.mark.parametrize("request_", [0, 4, -1, 2**31, -(2**70)])
-def test_what_is_no_request_is_refused(make_zone: Make, request_: int) -> None:
+def test_what_is_not_a_request_is_refused(make_zone: Make, request_: int) -> None:
     with pytest.raises(Inval, match=f"reclaim request {request_}"):
         make_zone().reclaim(request_)
 
@@ -414,7 +414,7 @@ def test_closed_a_zone_hands_out_nothing_and_takes_back_all() -> None:
     assert (zone.used, zone.limiter.items, keg.vm.used) == (0, 0, 0)
 
 
-def test_closing_sends_away_who_waits(spawn: Spawn, eventually: Eventually) -> None:
+def test_closing_ends_all_waits(spawn: Spawn, eventually: Eventually) -> None:
     keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
     zone.set_max(2)
@@ -440,7 +440,7 @@ def test_closed_twice_a_zone_is_closed_once() -> None:
     assert (zone.limiter.items, keg.vm.used) == (0, 0)
 
 
-# Mistakes.
+# Errors of the caller.
 
 
 def test_an_item_of_another_zone_is_freed_there(make_zone: Make) -> None:
@@ -477,7 +477,7 @@ def unmade() -> Zone:
     """A zone whose `__init__` was never called."""
     made: Any = Zone.__new__(Zone)
     if not compiled():
-        # Compiled, each object begins so.
+        # Compiled, every object is in this state before `__init__`.
         made._count = made._reclaimer = 0
         made._cache = made.feeds = None
     return made  # type: ignore[no-any-return]
@@ -504,7 +504,7 @@ def test_a_zone_that_was_never_initialized_does_nothing(unmade: Zone, verb: str)
         UNMADE[verb](unmade)
 
 
-# What comes in between.
+# Other code in the middle of a call.
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, nothing is freed in a commit")
@@ -554,7 +554,7 @@ def test_a_zone_with_one_cache_uses_it_as_others_use_theirs(make_zone: Make, dir
     assert numbers(zone) == (8, 0, 8, 0, 0, 8)
     commit.enter_commit()
     try:
-        # What the cache doesn't take at once is freed after the commit.
+        # An item that the cache doesn't take at once is freed after the commit.
         items_module.free_item(items.pop())
     finally:
         commit.leave_commit()
@@ -566,7 +566,7 @@ def test_a_zone_with_one_cache_uses_it_as_others_use_theirs(make_zone: Make, dir
         zone.free(zone._caches[0].alloc.at(0))
 
 
-class Forgetful(Keg):
+class FailingKeg(Keg):
     """A keg that takes items back, and raises."""
 
     failing = False
@@ -578,7 +578,7 @@ class Forgetful(Keg):
 
 
 def test_a_backend_that_raises_gets_all_items_back_and_the_first_error_is_raised() -> None:
-    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    keg = FailingKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", 4)
     items = take(zone, 3)
     keg.failing = True
@@ -599,7 +599,7 @@ def test_a_backend_that_raises_gets_all_items_back_and_the_first_error_is_raised
 
 
 def test_a_bucket_that_can_not_be_listed_nor_given_back_costs_no_item() -> None:
-    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    keg = FailingKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1))
     zone.set_max(5)
     # Buckets of one item: two in the cache, two in the depot.
@@ -619,7 +619,7 @@ def test_a_bucket_that_can_not_be_listed_nor_given_back_costs_no_item() -> None:
 
 
 def test_a_bucket_that_came_when_the_zone_was_closed_is_given_back() -> None:
-    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    keg = FailingKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", 4)
     buckets = [refill.fill(zone, M_NOWAIT, None) for _ in range(2)]
     zone.close()

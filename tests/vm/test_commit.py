@@ -1,4 +1,4 @@
-"""Steps, the latch, and what is released after them; uncompiled, with objects that only count."""
+"""Commits, the latch, and the release list."""
 
 import threading
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def log() -> list[str]:
 
 @pytest.fixture
 def hook() -> Iterator[list[str]]:
-    """The borders between phases that are crossed."""
+    """The calls of the hook between phases."""
     crossed: list[str] = []
     latch().hook = crossed.append
     yield crossed
@@ -94,7 +94,7 @@ def test_an_error_that_ends_the_program_is_reported_if_it_cannot_be_raised(
     assert (log, list(map(type, unraisable))) == (["a"], [KeyboardInterrupt])
 
 
-def test_who_is_about_to_wait_lets_go_of_what_outer_calls_left(log: list[str]) -> None:
+def test_who_is_about_to_wait_releases_what_outer_calls_left(log: list[str]) -> None:
     class Waiting(Thing):
         __slots__ = ()
 
@@ -122,7 +122,7 @@ def test_the_child_of_a_fork_counts_what_is_on_the_list_of_its_thread(log: list[
     _run_releases()
 
 
-def test_a_test_build_is_told_of_each_border(hook: list[str], unraisable: list[BaseException]) -> None:
+def test_in_a_test_build_the_hook_is_called_between_phases(hook: list[str], unraisable: list[BaseException]) -> None:
     with Pool(Vm(1 << 20), worker=False) as pool:
         del hook[:]
         pool.get().free()

@@ -1,4 +1,4 @@
-"""A file as pages: whose the descriptor is, and until when."""
+"""Pages of files: who owns the descriptor, and when it is closed."""
 
 import gc
 import os
@@ -79,7 +79,7 @@ def test_a_closed_file_gives_nothing_more(make: Make) -> None:
     file.close()
     with pytest.raises(Freed, match="file was closed"):
         file.take()
-    # Who has something of it may share that.
+    # A user of the file may still share it.
     file.share()
     assert file.users == 2
     file.drop()
@@ -108,7 +108,7 @@ def test_what_was_cut_off_is_told_before_it_is_touched(make: Make, tmp_path: Pat
     os.truncate(tmp_path / "file", 0)
     with pytest.raises(Inval, match="0 bytes"):
         file.window(0)
-    # What is added later isn't seen.
+    # Bytes that are appended later aren't visible.
     os.truncate(tmp_path / "file", 3 * PAGE_SIZE)
     assert (file.size, file.pages) == (PAGE_SIZE + 10, 2)
     file.windows.free(file.window(1))
@@ -127,7 +127,7 @@ def test_only_a_regular_file_has_pages(kind: str, tmp_path: Path) -> None:
         fd = os.open(tmp_path if kind == "directory" else os.devnull, os.O_RDONLY)
     with pytest.raises(Inval, match=f"{kind} is no regular file"):
         PageFile(fd, kind, SfBufs())
-    # Refused, it is still the caller's.
+    # After an error the descriptor still belongs to the caller.
     gc.collect()
     os.close(fd)
     if end is not None:
@@ -157,7 +157,7 @@ def test_the_descriptor_of_a_file_is_closed_once(make: Make) -> None:
     file = make(b"x")
     fd = file.fd
     file.close()
-    # The number belongs to something else from now on.
+    # The number of the descriptor is used again from now on.
     os.dup2(1, fd)
     file.share()
     file.drop()

@@ -77,7 +77,7 @@ def test_another_thread_may_fire_meanwhile() -> None:
     assert calls == [1, 2]
 
 
-def test_a_listener_that_fails_is_logged_once_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_fails_is_logged_once_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
     probes = Probes()
     calls: list[int] = []
 

@@ -24,7 +24,7 @@ def memory(data: bytes) -> Memory:
     return made
 
 
-# Copied out.
+# Copy.
 
 
 @pytest.mark.parametrize("target", [bytearray(8), memoryview(bytearray(8)).cast("I")])
@@ -46,7 +46,7 @@ def test_nothing_is_copied_beside_a_buffer(at: int) -> None:
     ("target", "error"),
     [(b"01234567", BufferError), (memoryview(bytearray(16))[::2], (BufferError, TypeError)), (5, TypeError)],
 )
-def test_what_is_no_writable_buffer_is_not_poured_into(target: Any, error: type[Exception]) -> None:
+def test_what_is_not_a_writable_buffer_is_not_poured_into(target: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         copy_out(memory(b"01234567"), 0, 3, target, 0)
 
@@ -73,7 +73,7 @@ def test_new_bytes_are_set_where_there_is_room_for_them(at: int, good: bool) -> 
         assert whole == bytes(8)
 
 
-# Summed.
+# Checksum.
 
 
 @pytest.mark.parametrize("count", [*range(34), 63, 64, 65, 1000, 1001])
@@ -101,7 +101,7 @@ def test_any_bytes_add_up(data: bytes, off: int, count: int) -> None:
     assert sum16(memory(data), off, count) == (0xFFFF - internet_checksum(data[off : off + count]))
 
 
-# Searched.
+# Search.
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,6 @@ def test_nothing_beside_a_memory_is_looked_at(verb: str, off: int, count: int) -
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_where_there_is_no_memory_nothing_is_looked_at(verb: str) -> None:
+def test_where_there_is_not_a_memory_nothing_is_looked_at(verb: str) -> None:
     with pytest.raises((TypeError, AttributeError)):
         VERBS[verb](None, 0, 0)

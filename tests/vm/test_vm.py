@@ -25,7 +25,7 @@ def test_the_budget_is_whole_pages_and_the_bytes_are_kept(realmem: int, count: i
 
 
 @pytest.mark.parametrize("realmem", [1.5, 0.0, "64m", None, True, [1]])
-def test_a_budget_that_is_no_whole_number_is_refused(realmem: Any) -> None:
+def test_a_budget_that_is_not_a_whole_number_is_refused(realmem: Any) -> None:
     with pytest.raises(TypeError, match="give the bytes of memory to manage, a whole number"):
         Vm(realmem)
 
@@ -62,7 +62,7 @@ def test_single_pages_come_from_the_low_end_and_runs_from_the_high() -> None:
     vm.give([(0, 2), (9, 7)])
 
 
-def test_free_pages_that_are_no_run_are_told_apart_from_none() -> None:
+def test_free_pages_that_are_no_run_are_reported_apart_from_none() -> None:
     vm = pages(8)
     taken = [vm.take(1) for _ in range(8)]
     vm.give([(page, 1) for page in taken[::2]])
@@ -103,7 +103,7 @@ def test_a_run_never_spans_two_arenas() -> None:
     assert last == ARENA_PAGES
     assert vm.take(1) == 0
     assert vm.free == 0
-    # Neighbours in number, but of two arenas.
+    # Adjacent numbers, but in two arenas.
     vm.give([(ARENA_PAGES - 1, 1), (ARENA_PAGES, 1)])
     assert vm.largest_run() == 1
     assert vm.take(2) == -1
@@ -177,7 +177,7 @@ def test_a_budget_is_a_number_of_bytes(realmem: Any) -> None:
         Vm(realmem)
 
 
-def test_where_the_system_maps_no_more_there_is_no_page() -> None:
+def test_where_the_system_maps_no_more_there_is_not_a_page() -> None:
     vm = Vm(1 << 61)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_SIZE
@@ -229,7 +229,7 @@ def test_pages_beside_those_given_back_keep_their_bytes() -> None:
 # Low memory.
 
 
-def test_low_memory_is_told_at_most_once_in_a_period(clock: Any) -> None:
+def test_low_memory_is_reported_at_most_once_in_a_period(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     events: list[int] = []
     vm.lowmem.register(events.append)
@@ -241,7 +241,7 @@ def test_low_memory_is_told_at_most_once_in_a_period(clock: Any) -> None:
     assert events == [VM_LOW_PAGES] * 2
 
 
-def test_severely_low_memory_is_told_at_most_once_a_second_whatever_else_was_told(clock: Any) -> None:
+def test_severely_low_memory_is_reported_at_most_once_a_second(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     events: list[int] = []
     vm.lowmem.register(events.append)
@@ -254,7 +254,7 @@ def test_severely_low_memory_is_told_at_most_once_a_second_whatever_else_was_tol
     assert events == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
 
 
-def test_caches_are_asked_after_all_others_even_if_one_of_those_failed(clock: Any) -> None:
+def test_caches_are_drained_last_even_if_another_listener_failed(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     order: list[str] = []
     vm.reclaim.register(lambda why: order.append(f"caches {why}"))
@@ -287,7 +287,7 @@ def test_the_period_of_low_memory_can_be_set(clock: Any) -> None:
     assert calls == [True, False, True]
 
 
-def test_a_listener_that_fails_counts_as_told(clock: Any) -> None:
+def test_a_listener_that_fails_counts_as_called(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     vm.lowmem.register(lambda why: 1 // 0)
     with pytest.raises(ZeroDivisionError):
