@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
 
-from mbuf import Mbuf, NoBufs, NoMemory
+from mbuf import Mbuf, NoBufs, NoMemory, Pool
 
 T = TypeVar("T")
 
@@ -22,6 +22,16 @@ def mbufs(m: Mbuf | None) -> list[Mbuf]:
 def lens(m: Mbuf | None) -> list[int]:
     """The length of each mbuf of a chain."""
     return [n.len for n in mbufs(m)]
+
+
+def chain_of(pool: Pool, *pieces: bytes) -> Mbuf:
+    """A packet with one mbuf for each piece."""
+    m = last = pool.gethdr().append(pieces[0])
+    for piece in pieces[1:]:
+        last.next = pool.get().append(piece)
+        last = last.next
+    m.pkthdr.len = sum(map(len, pieces))
+    return m
 
 
 def exhaust(alloc: Callable[[], T]) -> list[T]:
