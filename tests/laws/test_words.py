@@ -1,8 +1,8 @@
 """Names of modules, classes, functions, methods and constants are those of the field, not metaphors.
 
 `WORDS` lists names that must not be used in some folders, and what to use there instead. A name with `.py` is meant
-for modules only. A leading underscore, `test_` before the name of a module, and upper case make no difference.
-Only folders in `COVERED` are checked.
+for modules only, one in upper case for constants only. Otherwise upper case makes no difference, nor a leading
+underscore, nor `test_` before the name of a module. Only folders in `COVERED` are checked.
 """
 
 import ast
@@ -54,8 +54,8 @@ WORDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("lines.py outgoing share.py flow", NET, "txqueue, inflight, quota, pump"),
     ("words.py live.py tree.py sockets.py reader.py", CLI, "format, statusline, sysctl, sockbufs, consumer"),
     ("way", CLI, "RelayOptions"),
-    ("hard later", SRC, "FATAL, RETRY"),
-    ("most least few again", SRC, "MAX, MIN, BATCH_LOW, RETRY_DELAY"),
+    ("HARD LATER", SRC, "FATAL, RETRY"),
+    ("MOST LEAST FEW AGAIN", SRC, "MAX, MIN, BATCH_LOW, RETRY_DELAY"),
     ("keepers looks moves ways", TESTS, "queues, views, mutators, builders"),
     ("picture rows bridges", TESTS, "snapshot, cases, adapters"),
     ("house floor door licence tower", (*SRC, *TESTS, "bench"), "package, layer, interface, rule"),
@@ -76,8 +76,8 @@ def names(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def replacement(path: str, name: str) -> str | None:
     """What to use instead of a name in a file; None if the name may be used there."""
-    name = name.lstrip("_").lower()
-    forms = {name, name.removesuffix(".py")}
+    name = name.lstrip("_")
+    forms = {name, name.lower(), name.lower().removesuffix(".py")}
     for words, folders, instead in WORDS:
         if forms & set(words.split()) and any(path.startswith(f"{folder}/") for folder in folders):
             return instead
@@ -110,6 +110,7 @@ def test_names_are_terms_of_the_field() -> None:
         ("tests/model/queues.py", "def f():\n    def looks():\n        pass", 2),
         ("src/mbuf/http/loan.py", "", None),
         ("src/mbuf/pool/sysctl.py", "def _node():\n    most = 5\n    return most", None),
+        ("src/mbuf/errors.py", "class Again(Exception):\n    pass", None),
     ],
 )
 def test_a_wrong_name_is_reported(path: str, text: str, line: int | None) -> None:
