@@ -10,12 +10,19 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-compiled test-pure lint coverage bench docs hostile asan soak fuzz clean
 
 # Compiled and installed; the pure leg is the same tree, run where it lies.
-$(VENV)/built: $(VENV)/tools $(SOURCES)
+$(VENV)/built: $(VENV)/base $(SOURCES)
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps .
 	@touch $@
 
-$(VENV)/tools: constraints.txt
+# What builds the package, and what the command needs.
+BASE := Cython setuptools click h11 rich
+$(VENV)/base: constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(BASE)
+	@touch $@
+
+# What checks the project, too: the tests, the linters, and the libraries that the tests compare with.
+$(VENV)/tools: $(VENV)/base
 	$(BIN)/pip install --quiet --requirement constraints.txt
 	@touch $@
 
@@ -73,9 +80,10 @@ bench: $(VENV)/built
 	$(BIN)/python bench/stalled.py
 	$(BIN)/python bench/instructions.py
 
-# Signatures are read from the uncompiled sources.
+# The site, in build/docs. Signatures are read from the uncompiled sources. A warning is an error.
 docs: $(VENV)/tools
-	PYTHONPATH=src $(BIN)/python docs/reference.py > docs/reference.md
+	PYTHONPATH=src $(BIN)/python -m sphinx -q -E -W -n --keep-going docs build/docs
+	$(BIN)/python docs/extensions/findable.py build/docs/searchindex.js
 
 # Every method with user code in its middle. The test build calls a hook at every border between phases.
 build/hostile/built: $(VENV)/tools $(SOURCES)

@@ -51,15 +51,15 @@ def run(kind: str, ours: socket.socket, theirs: socket.socket, rates: tuple[int,
         with Pool(Vm(64 << 20)) as pool, PacedSocket(ours) as paced:
             tags = [pool.snd_tag_alloc(paced, RateLimit(rate)) for rate in rates]
             end = time.monotonic() + SECONDS
-            how = paced.how
+            pacing = paced.pacing
             while time.monotonic() < end:
                 for mark, tag in enumerate(tags, 1):
                     assert isinstance(tag, RateTag)
                     waiting = packets(pool, paced, tag, mark)
                     taken = paced.push(waiting)
                     pool.free_bulk(waiting[taken:])
-                paced.turn()
-            while paced.turn():
+                paced.flush_next()
+            while paced.flush_next():
                 pass
             # Measured while the tag has a rate: without one TCP would send the rest at once.
             if kind == "udp":
@@ -73,7 +73,8 @@ def run(kind: str, ours: socket.socket, theirs: socket.socket, rates: tuple[int,
         first, last, count = seen[str(mark)]
         got = (count - SIZE) / (last - first)
         print(
-            f"{kind} by the {how:<8}asked {rate / 1e6:6.2f} MB/s  arrived {got / 1e6:6.2f} MB/s  ratio {got / rate:.3f}"
+            f"{kind} by the {pacing:<8}asked {rate / 1e6:6.2f} MB/s  arrived {got / 1e6:6.2f} MB/s"
+            f"  ratio {got / rate:.3f}"
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mbuf.cli.replay.engine import Settings
-from mbuf.cli.replay.run import Job, ReplayRun
+from mbuf.cli.replay.run import ReplayOptions, ReplayRun
 from mbuf.vm.page import compiled
 
 CAPTURE = str(Path(__file__).parents[1] / "captures/multi.pcap")
@@ -35,8 +35,8 @@ def plain(loops: int) -> int:
 
 def replay(loops: int) -> int:
     """Run every record through rings, clusters and socket buffers."""
-    job = Job((CAPTURE,), loops, 4 << 30, {}, Settings())
-    return ReplayRun(job, progress=lambda done: None, complain=sys.exit).run().outcome.packets
+    options = ReplayOptions((CAPTURE,), loops, 4 << 30, {}, Settings())
+    return ReplayRun(options, on_progress=lambda done: None, on_error=sys.exit).run().outcome.packets
 
 
 def rate(play: Callable[[int], int], loops: int) -> float:

@@ -101,7 +101,7 @@ class MbufPipe(MbufProtocol):
     """The same with mbufs."""
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool, HIWAT, most=HIWAT)
+        super().__init__(pool, HIWAT, max_read=HIWAT)
         self.other: MbufPipe
         self.lost = asyncio.get_running_loop().create_future()
 
@@ -119,7 +119,7 @@ async def mbuf_protocols(source: socket.socket, sink: socket.socket, pool: Pool)
     loop = asyncio.get_running_loop()
     near, far = MbufPipe(pool), MbufPipe(pool)
     near.other, far.other = far, near
-    far.out.pause, far.out.resume = near.pause, near.resume
+    far.write_buffer.pause, far.write_buffer.resume = near.pause_reading, near.resume_reading
     await loop.create_connection(lambda: far, sock=sink)
     await loop.create_connection(lambda: near, sock=source)
     await asyncio.gather(near.lost, far.lost)

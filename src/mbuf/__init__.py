@@ -3,6 +3,10 @@
 Start with `Pool()`; see the README.
 """
 
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
 from mbuf.const import (
     CSUM_SND_TAG,
     EPG_FLAG_2FREE,
@@ -143,22 +147,56 @@ from mbuf.errors import (
     TooLong,
     TunableWarning,
 )
-from mbuf.packet.epg import Epg
-from mbuf.packet.ext import Ext
-from mbuf.packet.external import RefCount
+from mbuf.packet.m_ext import Ext
 from mbuf.packet.mbuf import Mbuf
-from mbuf.packet.queue import MbufQ
-from mbuf.packet.sndtag import Interface, SndTag
-from mbuf.packet.sockbuf import SockBuf
-from mbuf.packet.streambuf import StreamBuffer
-from mbuf.packet.tag import Tag
-from mbuf.pool import tunables
-from mbuf.pool.file import File
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
-from mbuf.pool.probes import PROBES
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
+
+if TYPE_CHECKING:
+    from mbuf.packet.epg import Epg
+    from mbuf.packet.external import RefCount
+    from mbuf.packet.queue import MbufQ
+    from mbuf.packet.sndtag import Interface, SndTag
+    from mbuf.packet.sockbuf import SockBuf
+    from mbuf.packet.streambuf import StreamBuffer
+    from mbuf.packet.tag import Tag
+    from mbuf.pool import tunables
+    from mbuf.pool.file import File
+    from mbuf.pool.probes import PROBES
+
+__version__ = "0.1.0"
+
+#: Names that not every program uses, and the modules to import when one of them is used first.
+_LAZY = MappingProxyType(
+    {
+        "Epg": "mbuf.packet.epg",
+        "File": "mbuf.pool.file",
+        "Interface": "mbuf.packet.sndtag",
+        "MbufQ": "mbuf.packet.queue",
+        "PROBES": "mbuf.pool.probes",
+        "RefCount": "mbuf.packet.external",
+        "SndTag": "mbuf.packet.sndtag",
+        "SockBuf": "mbuf.packet.sockbuf",
+        "StreamBuffer": "mbuf.packet.streambuf",
+        "Tag": "mbuf.packet.tag",
+        "tunables": "mbuf.pool.tunables",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mbuf' has no attribute {name!r}")
+    module = import_module(_LAZY[name])
+    globals()[name] = found = getattr(module, name, module)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
 
 __all__ = [
     "PAGE_SIZE",

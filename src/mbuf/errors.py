@@ -12,52 +12,59 @@ class MbufError(Exception):
 
 
 class NoBufs(MbufError, MemoryError):
-    """A zone is at its limit (ENOBUFS).
+    """A zone is at its limit (ENOBUFS). See `sysctl` for the limit to raise."""
 
-    `zone` is its name, `limit` the most items, `used` the items handed out, `cached` the free items in caches, `sysctl`
-    the name of the limit to raise.
-    """
-
+    #: The kernel's number of this error.
     errno = errno.ENOBUFS
 
     def __init__(
         self, message: str, zone: str = "", limit: int = 0, used: int = 0, cached: int = 0, sysctl: str = ""
     ) -> None:
         super().__init__(message)
+        #: The zone's name.
         self.zone = zone
+        #: Most items.
         self.limit = limit
+        #: Items handed out.
         self.used = used
+        #: Free items in caches, which count too.
         self.cached = cached
+        #: The name of the limit to raise; empty if there is none.
         self.sysctl = sysctl
 
 
 class NoMemory(MbufError, MemoryError):
     """There is no free page, or no run of contiguous pages that is long enough (ENOMEM)."""
 
+    #: The kernel's number of this error.
     errno = errno.ENOMEM
 
 
 class Inval(MbufError, ValueError):
     """An argument is invalid (EINVAL)."""
 
+    #: The kernel's number of this error.
     errno = errno.EINVAL
 
 
 class TooLong(MbufError, ValueError):
     """A message is longer than its limit (EMSGSIZE)."""
 
+    #: The kernel's number of this error.
     errno = errno.EMSGSIZE
 
 
 class Busy(MbufError):
     """The object is in use by another thread, or by a call further up on this thread's stack (EBUSY)."""
 
+    #: The kernel's number of this error.
     errno = errno.EBUSY
 
 
 class Again(MbufError):
     """The packet can't be sent on this interface: its send tag is of another one; get a new tag and retry (EAGAIN)."""
 
+    #: The kernel's number of this error.
     errno = errno.EAGAIN
 
 
@@ -68,6 +75,7 @@ class ReadOnly(MbufError, BufferError):
 class NotSupported(MbufError):
     """The operation isn't supported here (EOPNOTSUPP)."""
 
+    #: The kernel's number of this error.
     errno = errno.EOPNOTSUPP
 
 

@@ -24,8 +24,9 @@ from mbuf.const import (
 class Netstat(NamedTuple):
     """What `netstat -m` calls a zone."""
 
-    #: Prefix of libxo's names of its numbers (`jumbo9-max`), and of its refusals (`jumbo9-failures`).
+    #: Prefix of libxo's names of its numbers, as in `jumbo9-max`.
     items: str
+    #: Prefix of libxo's names of its failed requests, as in `jumbo9-failures`.
     refusals: str
     #: Suffix of libxo's name of its limit. That of 16 KiB clusters differs from the others.
     limit: str = "max"
@@ -38,19 +39,23 @@ class Netstat(NamedTuple):
 class Kind(NamedTuple):
     """A zone that has a limit."""
 
-    #: Attribute of `Zones` and of `PoolStat`, and the zone's name.
+    #: Attribute of `Zones` and of `PoolStat`.
     attr: str
+    #: The zone's name, as in `vmstat -z`.
     zone: str
-    #: Bytes of an item, and its alignment less one.
+    #: Bytes of an item.
     size: int
+    #: The alignment of an item in bytes, less one.
     align: int
-    #: The tunable and sysctl of the limit, and its description.
+    #: The tunable and sysctl of the limit.
     sysctl: str
+    #: The description of that sysctl.
     description: str
     #: The default limit is maxmbufmem / size / divisor.
     divisor: int
     #: `m.ext.type` of its items; 0 for mbufs.
     ext_type: int
+    #: What `netstat -m` calls the zone.
     netstat: Netstat
 
     @property

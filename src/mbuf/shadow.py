@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 _Class = TypeVar("_Class", bound=type)
+_Any = TypeVar("_Any")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -15,9 +16,20 @@ class cython:
 
     compiled = False
     #: A C Py_ssize_t.
-    Py_ssize_t = int
+    Py_ssize_t: TypeAlias = int
     #: A C int.
-    int = int
+    int: TypeAlias = int
+    if TYPE_CHECKING:
+        uint: TypeAlias = builtins.int
+        bint: TypeAlias = bool
+        size_t: TypeAlias = builtins.int
+        p_uchar: TypeAlias = Any
+        p_void: TypeAlias = Any
+        pointer: TypeAlias = dict[builtins.int, _Any]
+        NULL: Any
+        address: Any
+        declare: Any
+        sizeof: Any
 
     @staticmethod
     def cast(kind: object, value: Any) -> Any:
@@ -31,7 +43,7 @@ class cython:
 
     @staticmethod
     def no_gc(cls: _Class) -> _Class:
-        """Compiled, the garbage collector doesn't track the objects: see docs/safety.md."""
+        """Compiled, the garbage collector doesn't track the objects: see docs/explanation/safety.md."""
         return cls
 
     @staticmethod

@@ -67,7 +67,7 @@ def check_usable(pool: Pool) -> None:
 
 
 def nothing_left(pool: Pool) -> None:
-    """Assert that nothing is in use; uncompiled, an exception in a commit may lose memory (docs/safety.md)."""
+    """Assert that nothing is in use; uncompiled, an exception in a commit may lose memory: see safety.md."""
     if compiled():
         pool.audit()
         assert (pool.out, pool.tags.count) == (0, 0)

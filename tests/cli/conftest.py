@@ -1,4 +1,4 @@
-"""Packets to replay, and machines to replay them on."""
+"""Packets and captures to replay, and machines to replay them on."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,14 +17,14 @@ EPOCH = 1_700_000_000 * 1000 * MS
 
 
 def packets(*times: int, data: bytes = b"x" * 60, length: int | None = None) -> list[Packet]:
-    """Packets of so many milliseconds after the epoch."""
+    """Packets with these timestamps, in milliseconds after `EPOCH`."""
     length = len(data) if length is None else length
     return [(EPOCH + time * MS, memoryview(data), length) for time in times]
 
 
 @pytest.fixture
 def pool() -> Iterator[Callable[..., Pool]]:
-    """Makes pools; in the end nothing of them may be out, and nothing dropped."""
+    """A function that makes pools. At the end, none of their mbufs may be in use, and none may have been dropped."""
     with ExitStack() as stack:
         made = []
 
@@ -42,13 +42,13 @@ def pool() -> Iterator[Callable[..., Pool]]:
 
 @pytest.fixture
 def machine(pool: Callable[..., Pool]) -> Iterator[Callable[..., Replay]]:
-    """Makes armed machines with the settings and limits given; finishes them in the end."""
+    """A function that makes machines with full rings; they are finished at the end."""
     with ExitStack() as stack:
 
         def make(settings: Settings, physmem: int = 1 << 30, **limits: int) -> Replay:
             replay = Replay(pool(settings.ncpu, physmem, **limits), settings, CaptureClock())
             stack.callback(replay.finish)
-            assert replay.arm()
+            assert replay.fill_rings()
             return replay
 
         yield make
@@ -56,7 +56,7 @@ def machine(pool: Callable[..., Pool]) -> Iterator[Callable[..., Replay]]:
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Callable[..., str]:
-    """Writes a capture of 60-byte packets at so many milliseconds, followed by `tail`."""
+    """A function that writes a capture of 60-byte packets with these timestamps in milliseconds, followed by `tail`."""
 
     def write(*times: int, name: str = "some.pcap", tail: bytes = b"") -> str:
         path = tmp_path / name

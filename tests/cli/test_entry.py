@@ -1,4 +1,4 @@
-"""However the command ends: an exit code, a line at most, and never a traceback."""
+"""However the command ends, there is an exit code, at most one line, and never a traceback."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ RUN = [sys.executable, "-c", "from mbuf.cli.entry import run; run()"]
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
-    """A line of the shell in which `$MBUF` is the command."""
+    """Run a line of the shell, in which `$MBUF` is the command."""
     env = {**os.environ, "MBUF_COMMAND": "", "CAPTURE": CAPTURE}
     del env["MBUF_COMMAND"]
     text = line.replace("$MBUF", f"{sys.executable} -c '{RUN[2]}'")
@@ -34,29 +34,29 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
         "where m_get",
     ],
 )
-def test_an_output_that_is_full_is_one_line_and_code_2(args: str) -> None:
+def test_a_full_output_device_is_one_line_and_code_2(args: str) -> None:
     done = shell(f"$MBUF {args} >/dev/full")
     assert (done.returncode, done.stderr) == (2, "mbuf: standard output: No space left on device\n")
 
 
-def test_an_error_that_cannot_be_printed_is_code_2_all_the_same() -> None:
+def test_an_error_that_cannot_be_printed_is_code_2_too() -> None:
     for where in ("/dev/full", "&-"):
         done = shell(f"$MBUF sysctl nosuch 2>{where}")
         assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
 
 
-def test_a_pipe_that_nobody_reads_ends_it_without_a_word() -> None:
+def test_a_closed_pipe_ends_the_command_silently() -> None:
     done = shell("$MBUF sysctl -a | head -1")
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
-def test_an_output_that_is_closed_takes_nothing() -> None:
+def test_a_closed_output_is_no_error() -> None:
     for args in ("sysctl -a", "replay $CAPTURE", "where m_get"):
         done = shell(f"$MBUF {args} >&-")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_names_that_are_no_text_are_shown_with_escapes(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf_8_are_printed_with_escapes(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\x1b.pcap")
     os.symlink(CAPTURE, name)
     env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
@@ -65,20 +65,21 @@ def test_names_that_are_no_text_are_shown_with_escapes(tmp_path: Path) -> None:
     assert "captures    a\\xff\\x1b.pcap; 29.010 s\n" in done.stdout
 
 
-def test_an_interrupt_while_it_is_loaded_is_code_130() -> None:
+@pytest.mark.parametrize("module", ["mbuf.cli.main", "importlib.resources"], ids=["of_main", "of_a_command"])
+def test_an_interrupt_during_imports_is_code_130(module: str) -> None:
     program = f"""
 import builtins, os, signal
-# Whoever is started in the background has it ignored.
+# A process that is started in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 load = builtins.__import__
 def slow(name, *rest):
-    if name == "mbuf.cli.main":
+    if name == "{module}":
         os.kill(os.getpid(), signal.SIGINT)
     return load(name, *rest)
 builtins.__import__ = slow
 {RUN[2]}
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, "where", "m_get"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
@@ -90,12 +91,25 @@ def test_sigterm_ends_a_replay() -> None:
         assert (process.wait(20), process.communicate()[1]) == (-signal.SIGTERM, "")
 
 
-def test_an_error_with_a_file_names_that(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_a_file_has_its_name(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def fails(**_: object) -> None:
         raise OSError(5, "Input/output error", "some\nfile")
 
     monkeypatch.setattr("mbuf.cli.main.main", fails)
     ended: list[int] = []
-    monkeypatch.setattr(command, "_end", ended.append)
+    monkeypatch.setattr(command, "_exit", ended.append)
     command.run()
     assert (ended, capfd.readouterr().err) == ([2], "mbuf: some\\nfile: Input/output error\n")
+
+
+@pytest.mark.parametrize(
+    ("missing", "args", "line"),
+    [
+        ("click", "--help", 'mbuf: the package click is not installed: pip install "mbuf[cli]"\n'),
+        ("h11", "serve . --port 0", 'mbuf: the package h11 is not installed: pip install "mbuf[http]"\n'),
+    ],
+)
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(missing: str, args: str, line: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from mbuf.cli.entry import run; run()"
+    done = subprocess.run([sys.executable, "-c", program, *args.split()], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

@@ -1,11 +1,10 @@
 import pytest
 
-from mbuf.cli.format import count, moment, plain, size
-from mbuf.cli.replay.highwater import START, Moment
+from mbuf.cli.format import plural, printable, size
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "text"),
     [
         (0, "0 bytes"),
         (1023, "1023 bytes"),
@@ -18,16 +17,16 @@ from mbuf.cli.replay.highwater import START, Moment
         (3 << 50, "3072.0 TiB"),
     ],
 )
-def test_sizes_are_said_in_the_unit_below_them(number: int, words: str) -> None:
-    assert size(number) == words
+def test_a_size_has_the_largest_unit_that_fits(number: int, text: str) -> None:
+    assert size(number) == text
 
 
-def test_one_is_one_and_others_are_many() -> None:
-    assert [count(n, "ring") for n in (0, 1, 2)] == ["0 rings", "1 ring", "2 rings"]
+def test_a_noun_is_singular_only_after_1() -> None:
+    assert [plural(n, "ring") for n in (0, 1, 2)] == ["0 rings", "1 ring", "2 rings"]
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("an ordinary name, größer 你", "an ordinary name, größer 你"),
         ("a\nb\tc\0", r"a\nb\tc\x00"),
@@ -36,10 +35,5 @@ def test_one_is_one_and_others_are_many() -> None:
         ("\ud800", r"\ud800"),
     ],
 )
-def test_plain_text_is_all_that_a_terminal_sees(text: str, shown: str) -> None:
-    assert plain(text) == shown
-
-
-def test_a_moment_is_a_packet_and_a_time() -> None:
-    assert moment(START) == "before the first packet"
-    assert moment(Moment(7, 1_234_500_000)) == "at packet 7, after 1.234 s of capture time"
+def test_characters_that_are_not_printable_are_escaped(text: str, escaped: str) -> None:
+    assert printable(text) == escaped

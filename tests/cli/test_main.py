@@ -1,347 +1,75 @@
-import io
-import json
-import os
+"""`mbuf` itself: its commands, its errors, and how it is started."""
+
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from mbuf.cli import main as command
+import mbuf
+from mbuf.cli import main as module
 from mbuf.cli.main import main
-from mbuf.cli.progress import progress
-
-CAPTURES = Path(__file__).parents[2] / "captures"
-MULTI = str(CAPTURES / "multi.pcap")
-SEGMENTS = str(CAPTURES / "ip_seg.pcap")
-SMALL = ("--speed", "100x", "--hold", "0.5", "--descriptors", "256", "--set", "kern.ipc.nmbclusters=640")
-
-Capturing = Callable[..., str]
 
 
-def mbuf(*args: str, color: bool = False, memory: str | None = "4G", **env: str) -> Result:
-    sized = ("--physmem", memory) if memory and args[:1] == ("replay",) else ()
-    return CliRunner(env=env).invoke(main, [*args, *sized], color=color)
+def invoke(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
 
 
-def replayed(*args: str) -> dict[str, object]:
-    result = mbuf("replay", *args, "--json")
-    assert (result.exit_code, result.stderr) == (0, "")
-    found: dict[str, object] = json.loads(result.stdout)
-    return found
-
-
-def test_a_comfortable_run_is_told_in_sections() -> None:
-    result = mbuf("replay", MULTI, SEGMENTS)
-    assert (result.exit_code, result.stderr) == (0, "")
-    sections = [part.partition("\n") for part in result.stdout.split("\n\n")]
-    heads = [head for head, _, _ in sections]
-    assert heads[:3] == ["replay", "netstat -m", "vmstat -z"]
-    assert heads[-2:] == ["peaks", "verdict"]
-    assert "packets     4600 of " in result.stdout
-    assert "1024 of 1024 descriptors armed" in result.stdout
-    assert "0 mbufs left out" in result.stdout
-    assert "No limit was reached. The nearest is kern.ipc.nmbclusters: of its 262144" in result.stdout
-
-
-@pytest.mark.parametrize("args", [(), SMALL, ("--mtu", "9000", "--queues", "8", "--ncpu", "4", "--loop", "2")])
-def test_no_line_is_wider_than_a_terminal(args: tuple[str, ...]) -> None:
-    result = mbuf("replay", MULTI, SEGMENTS, *args)
-    wide = {line for line in result.stdout.splitlines() if len(line) > 80}
-    # These are as the tools print them.
-    assert {line for line in wide if not line.endswith(("(current/cache/total/max)", " XDOMAIN"))} == set()
-
-
-def test_the_machine_is_told_as_it_was_asked_for() -> None:
-    result = mbuf("replay", SEGMENTS, "--drain-rate", "50", "--loop", "3", "--queues", "2", "--ncpu", "2")
-    assert result.stdout.startswith(
-        "replay\n"
-        "captures    ip_seg.pcap, 3 times; 87.030 s\n"
-        "packets     1251 of 580.3 KiB, 0 dropped\n"
-        "rings       2, each of 1024 descriptors, clusters of 2048 bytes (MTU 1500)\n"
-        "sockets     50 packets are read in a second\n"
-        "machine     2 CPUs, 4.0 GiB of memory\n"
-        "at the end  2048 of 2048 descriptors armed, "
-    )
-
-
-def test_a_limit_reached_is_told_with_a_command() -> None:
-    result = mbuf("replay", MULTI, *SMALL)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert "\nconsole\n[24.106458] [zone: mbuf_cluster] kern.ipc.nmbclusters limit reached\n" in result.stdout
-    assert "kern.ipc.nmbclusters was reached first, at packet 385, after 37.904 s" in result.stdout
-    assert result.stdout.endswith("\n\n    sysctl kern.ipc.nmbclusters=3072\n")
-
-
-def test_json_has_it_all() -> None:
-    found = replayed(MULTI, *SMALL)
-    assert sorted(found) == [
-        "bytes",
-        "captures",
-        "cluster",
-        "console",
-        "descriptors",
-        "descriptors_empty",
-        "dropped",
-        "errors",
-        "held",
-        "interrupted",
-        "loops",
-        "needed",
-        "netstat",
-        "out_afterwards",
-        "packets",
-        "peaks",
-        "physmem",
-        "refills_denied",
-        "seconds",
-        "settings",
-        "tunables",
-        "verdict",
-        "vmstat",
-    ]
-    assert (found["packets"], found["bytes"], found["physmem"]) == (4183, 676459, 4 << 30)
-    assert found["tunables"] == {"kern.ipc.nmbclusters": "640"}
-    assert found["settings"] == {
-        "queues": 1,
-        "descriptors": 256,
-        "mtu": 1500,
-        "ncpu": 1,
-        "hold": 0.5,
-        "drain_rate": None,
-        "speed": 100.0,
-    }
-
-
-def test_json_has_peaks_and_a_verdict_in_parts() -> None:
-    found = replayed(MULTI, *SMALL)
-    verdict = found["verdict"]
-    assert isinstance(verdict, dict)
-    assert str(verdict.pop("text")).startswith("kern.ipc.nmbclusters was reached first")
-    first_dropped = verdict.pop("first_dropped")
-    assert first_dropped["packet"] == 641
-    assert verdict == {
-        "kind": "limit",
-        "zone": "mbuf_cluster",
-        "first_denied": {"packet": 385, "seconds": 37.904044},
-        "raise": [{"sysctl": "kern.ipc.nmbclusters", "from": 640, "to": 3072}],
-    }
-    peaks = found["peaks"]
-    assert isinstance(peaks, list)
-    assert [peak["zone"] for peak in peaks] == [zone["name"] for zone in zones(found)]
-    assert peaks[2] == {
-        "zone": "mbuf_cluster",
-        "sysctl": "kern.ipc.nmbclusters",
-        "limit": 640,
-        "in_use": 640,
-        "in_use_percent": 100.0,
-        "packet": 384,
-        "seconds": 37.903983,
-        "charged": 640,
-        "charged_percent": 100.0,
-    }
-
-
-def zones(found: dict[str, object]) -> list[dict[str, object]]:
-    vmstat = found["vmstat"]
-    assert isinstance(vmstat, dict)
-    listed: list[dict[str, object]] = vmstat["memory-zone-statistics"]["zone"]
-    return listed
-
-
-def test_the_command_passes_on_what_it_is_told() -> None:
-    given = ("--queues", "3", "--descriptors", "16", "--mtu", "2027", "--ncpu", "2", "--drain-rate", "50")
-    found = replayed(SEGMENTS, *given, "--speed", "2.5", "--loop", "2")
-    assert found["settings"] == {
-        "queues": 3,
-        "descriptors": 16,
-        "mtu": 2027,
-        "ncpu": 2,
-        "hold": 0.1,
-        "drain_rate": 50.0,
-        "speed": 2.5,
-    }
-    assert (found["packets"], found["loops"], found["cluster"]) == (834, 2, 4096)
-    found = replayed(SEGMENTS, "--set", "kern.ipc.nmbjumbop=1k", "--set", "kern.ipc.nmbjumbop=2k")
-    assert (found["tunables"], zones(found)[3]["limit"]) == ({"kern.ipc.nmbjumbop": "2k"}, 2048)
-
-
-def test_memory_is_that_of_this_machine_unless_told() -> None:
-    result = mbuf("replay", SEGMENTS, "--descriptors", "1", memory=None)
-    assert result.exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("args", "line"),
-    [
-        (["no.pcap"], "no.pcap: there is no such file"),
-        ([""], "'': there is no such file"),
-        ([SEGMENTS, "no.pcap"], "no.pcap: there is no such file"),
-        ([os.path.dirname(MULTI)], f"{os.path.dirname(MULTI)}: is a directory, not a capture"),
-        ([SEGMENTS, "--hold", "1", "--drain-rate", "5"], "--hold and --drain-rate: give one of them"),
-        ([SEGMENTS, "--hold", "-1"], "--hold -1: give a number, if need be with a unit of S"),
-        ([SEGMENTS, "--hold", "nan"], "--hold nan: give a number, if need be with a unit of S"),
-        ([SEGMENTS, "--drain-rate", "0"], "--drain-rate 0: give 0.001 to 1000000000"),
-        ([], "Missing argument 'CAPTURE...': see mbuf replay --help"),
-        ([SEGMENTS, "--nosuch"], "No such option '--nosuch': see mbuf replay --help"),
-        ([SEGMENTS, "--queues", "0"], "--queues 0: give 1 to 1024"),
-        ([SEGMENTS, "--queues", "1.5"], "--queues 1.5: give a whole number"),
-        ([SEGMENTS, "--queues", "\u0661"], "--queues \u0661: give a number"),
-        ([SEGMENTS, "--descriptors", "9" * 30], f"--descriptors {'9' * 30}: give 1 to 1048576"),
-        ([SEGMENTS, "--mtu", "67"], "--mtu 67: give 68 to 65535"),
-        ([SEGMENTS, "--loop", "0"], "--loop 0: give 1 to 1000000000"),
-        ([SEGMENTS, "--ncpu", "x"], "--ncpu x: give a number"),
-        (["no\x1b[31m\n\udcff"], "no\\x1b[31m\\n\\xff: there is no such file"),
-        ([SEGMENTS, "--drain-rate", "5x"], "--drain-rate 5x: give a number"),
-        ([SEGMENTS, "--speed", "0x"], "--speed 0x: give 0.001 to 1000000000"),
-        ([SEGMENTS, "--physmem", "4Q"], "--physmem 4Q: give a number, if need be with a unit of K, M, G, T"),
-        ([SEGMENTS, "--physmem", "9999999999T"], "--physmem 9999999999T: give 4K to 1048576T"),
-        (
-            [SEGMENTS, "--set", "kern.ipc.nmbclusters=many"],
-            "--set kern.ipc.nmbclusters=many: the value isn't a number from 0 on, with k, m, g, t or no unit",
-        ),
-        (
-            [SEGMENTS, "--set", "kern.ipc.nmbclusters=-1"],
-            "--set kern.ipc.nmbclusters=-1: the value isn't a number from 0 on, with k, m, g, t or no unit",
-        ),
-        (
-            [SEGMENTS, "--set", "nmbclusters=1"],
-            "--set nmbclusters=1: unknown tunable 'nmbclusters': did you mean kern.ipc.nmbclusters?",
-        ),
-    ],
-)
-def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:
-    result = mbuf("replay", *args, memory=None if "--physmem" in args else "4G")
-    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"mbuf: {line}\n")
-
-
-def test_a_command_that_is_none_is_one_line_and_code_2() -> None:
-    result = mbuf("replya")
+def test_an_unknown_command_is_one_line_and_code_2() -> None:
+    result = invoke("replya")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("mbuf: No such command 'replya'")
     assert result.stderr.endswith(": see mbuf --help\n")
-    assert (mbuf("--nosuch").exit_code, mbuf("--nosuch").stderr) == (
+    assert (invoke("--nosuch").exit_code, invoke("--nosuch").stderr) == (
         2,
         "mbuf: No such option '--nosuch': see mbuf --help\n",
     )
 
 
 def test_without_a_command_there_is_help() -> None:
-    result = mbuf()
+    result = invoke()
     assert (result.exit_code, "[OPTIONS] COMMAND [ARGS]..." in result.output) == (2, True)
 
 
-def test_a_name_without_a_value_is_refused() -> None:
-    result = mbuf("replay", SEGMENTS, "--set", "kern.ipc.nmbclusters")
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-
-
-def test_a_file_that_may_not_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    result = mbuf("replay", SEGMENTS)
-    assert (result.exit_code, result.stderr) == (2, f"mbuf: {SEGMENTS}: may not be read\n")
-
-
-def test_a_machine_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mbuf.cli.machine.host_memory", lambda: 1 << 62)
-    result = mbuf("replay", SEGMENTS, memory=None)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("mbuf: realmem 4611686018427387904: give")
-
-
-def test_a_fault_in_a_capture_is_told_and_ends_with_1(capture: Capturing) -> None:
-    bad = capture(0, 1, 2, name="bad.pcap", tail=b"\0" * 15)
-    result = mbuf("replay", bad, SEGMENTS)
-    assert result.exit_code == 1
-    assert result.stderr == f"mbuf: {bad}: offset 252: record is cut short: 15 of 16 bytes\n"
-    assert "packets     420 of " in result.stdout
-    result = mbuf("replay", bad, "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["errors"] == [f"{bad}: offset 252: record is cut short: 15 of 16 bytes"]
-
-
-def test_ctrl_c_reports_and_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("mbuf.cli.replay.run.flow_number", interrupted)
-    result = mbuf("replay", SEGMENTS)
-    assert (result.exit_code, result.stderr) == (130, "")
-    assert "\ninterrupted 1024 of 1024 descriptors armed, 0 packets in socket buffers;" in result.stdout
-
-
-def test_ctrl_c_ends_any_command_with_130_and_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_command_with_130_and_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for place, args in (("where.seed_map", ("where", "m_get")), ("main.tree.everything", ("sysctl", "-a"))):
+    for place, args in (("where.seed_map", ("where", "m_get")), ("sysctl.all_lines", ("sysctl", "-a"))):
         monkeypatch.setattr(f"mbuf.cli.{place}", interrupted)
-        result = mbuf(*args)
+        result = invoke(*args)
         assert (result.exit_code, result.output) == (130, "")
 
 
-def test_too_little_memory_for_the_rings_is_a_verdict() -> None:
-    result = mbuf("replay", SEGMENTS, "--physmem", "4M", memory=None)
-    assert result.exit_code == 0
-    assert "Only 256 of 1024 descriptors could be armed" in result.stdout
-    assert "    sysctl kern.ipc.nmbufs=4096\n    sysctl kern.ipc.nmbclusters=3072\n" in result.stdout
-
-
-def test_colours_are_for_terminals_that_want_them() -> None:
-    assert "\x1b[" in mbuf("replay", SEGMENTS, color=True).stdout
-    assert "\x1b[" not in mbuf("replay", SEGMENTS).stdout
-    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, NO_COLOR="1").stdout
-
-
-def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    for stderr, shown in ((io.StringIO(), False), (Terminal(), True)):
-        monkeypatch.setattr(sys, "stderr", stderr)
-        with progress("replay", 100) as tell:
-            tell(50)
-        assert ("replay" in stderr.getvalue()) == shown
-
-
-def test_it_runs_as_a_module_and_knows_its_name() -> None:
+def test_it_runs_as_a_module_with_its_own_name() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mbuf.cli.main", "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("mbuf, version ")
+    assert done.stdout == f"mbuf, version {mbuf.__version__}\n"
 
 
-def test_its_file_is_a_command_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_file_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["mbuf", "--help"])
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(str(command.__file__), run_name="__main__")
+        runpy.run_path(str(module.__file__), run_name="__main__")
     assert "Usage: mbuf [OPTIONS] COMMAND" in capsys.readouterr().out
 
 
-def test_a_version_that_is_not_known_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(command, "version", missing)
-    assert command._version() == "(not installed)"
-    monkeypatch.setattr(command, "version", lambda name: "1.2")
-    assert command._version() == "1.2"
-
-
-def test_a_trace_comes_before_the_report(capture: Capturing) -> None:
-    path = capture(0, 1)
-    traced, plain = mbuf("replay", path, "--trace", "--descriptors", "2"), mbuf("replay", path, "--descriptors", "2")
-    lines = traced.stdout.splitlines()
-    assert (traced.exit_code, lines[0].split()) == (0, ["SECONDS", "CPU", "PROBE", "ARGUMENTS"])
-    assert traced.stdout.endswith(plain.stdout)
-    assert lines[2].split()[2:5] == ["m-getcl", "how=M_NOWAIT", "type=MT_DATA"]
+def test_help_has_all_commands_and_imports_none() -> None:
+    program = """
+import sys
+from mbuf.cli.main import main
+main(["--help"], standalone_mode=False)
+print([name for name in sys.modules if name.startswith(("rich", "h11", "mbuf.http", "mbuf.net", "mbuf.cli.replay"))])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[lines.index("Commands:") + 1 : -1]] == sorted(main.commands)
+    assert lines[-1] == "[]"
 
 
-def test_a_trace_is_no_json(capture: Capturing) -> None:
-    result = mbuf("replay", capture(0), "--trace", "--json")
-    assert (result.exit_code, result.stderr) == (2, "mbuf: --trace and --json: give one of them\n")
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_each_command_has_help(name: str) -> None:
+    result = invoke(name, "--help")
+    assert (result.exit_code, result.output.split()[:3]) == (0, ["Usage:", "main", name])

@@ -17,7 +17,7 @@ import pytest
 
 from mbuf import Limits
 from mbuf.cli import relay as relay_module
-from mbuf.cli.relay import Pace, RelayOptions, limits, rate, totals
+from mbuf.cli.relay import RelayOptions, Throughput, limits, si, totals
 from mbuf.net.relay.stat import RelayStat
 from mbuf.net.relay.streamrelay import StreamRelay
 
@@ -26,7 +26,7 @@ COMMAND = (sys.executable, "-c", "from mbuf.cli.entry import run; run()", "relay
 
 @contextmanager
 def relaying(*args: str, most: int | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A relay, and the address where it listens; with at most so many descriptors."""
+    """Run a relay with at most so many file descriptors: its process, and the address where it listens."""
 
     def limit() -> None:
         if most is not None:
@@ -68,11 +68,11 @@ def test_datagrams_are_relayed_until_a_signal_comes(number: signal.Signals) -> N
             data, peer = server.recvfrom(100)
             server.sendto(b"answer", peer)
             assert (data, client.recv(100)) == (b"ask", b"answer")
-            said = ended(process, number)
-    assert re.fullmatch(r"9 bytes in 2 packets of 1 client, with \S+ [KM]iB at most; 0 denied, 0 dropped", said[-2]), (
-        said
+            lines = ended(process, number)
+    assert re.fullmatch(r"9 bytes in 2 packets of 1 client, with \S+ [KM]iB at most; 0 denied, 0 dropped", lines[-2]), (
+        lines
     )
-    assert said[-1] == "0 mbufs left out"
+    assert lines[-1] == "0 mbufs leaked"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -93,14 +93,14 @@ def test_streams_are_relayed_until_a_signal_comes(tmp_path: Path, number: signal
                     found += other.recv(1 << 16)
                 sender.join()
                 assert found == data
-                said = ended(process, number)
+                lines = ended(process, number)
                 assert other.recv(1) == b""
-    assert said[-2].startswith("488.3 KiB in ")
-    assert re.search(r" reads of 1 client, with \S+ [KM]iB at most; 0 denied, 0 dropped$", said[-2])
+    assert lines[-2].startswith("488.3 KiB in ")
+    assert re.search(r" reads of 1 client, with \S+ [KM]iB at most; 0 denied, 0 dropped$", lines[-2])
     assert not os.path.exists(near)
 
 
-def test_with_few_descriptors_some_wait_for_others_to_leave_and_all_are_served() -> None:
+def test_with_few_file_descriptors_some_clients_wait_and_all_are_served() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
 
         def serve() -> None:
@@ -118,11 +118,11 @@ def test_with_few_descriptors_some_wait_for_others_to_leave_and_all_are_served()
             for client in clients:
                 assert client.recv(1) == b"x"
                 client.close()
-            said = ended(process, signal.SIGINT)
-    assert " of 60 clients" in said[-2]
+            lines = ended(process, signal.SIGINT)
+    assert " of 60 clients" in lines[-2]
 
 
-def test_how_it_goes_is_told_as_often_as_asked_for() -> None:
+def test_the_status_is_printed_at_the_interval() -> None:
     with relaying("tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--interval", "0.1") as (process, _):
         assert process.stdout is not None
         lines = [process.stdout.readline().rstrip() for _ in range(2)]
@@ -130,25 +130,29 @@ def test_how_it_goes_is_told_as_often_as_asked_for() -> None:
     assert lines == ["0 reads/s 0 bit/s  0 bytes of 16.0 MiB  0 denied 0 dropped  0 open"] * 2
 
 
-def test_on_a_terminal_the_line_changes_where_it_is() -> None:
-    ours, theirs = os.openpty()
+def test_on_a_terminal_the_status_line_changes() -> None:
+    reader, writer = os.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     command = [*COMMAND, "tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--interval", "0.1"]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        seen = b""
-        while seen.count(b"open") < 2 and select.select([ours], [], [], 60)[0]:
-            seen += os.read(ours, 4096)
+    with subprocess.Popen(command, stdout=writer, stderr=writer, env=env) as process:
+        os.close(writer)
+        output = b""
+        while output.count(b"open") < 2 and select.select([reader], [], [], 60)[0]:
+            output += os.read(reader, 4096)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-        seen += os.read(ours, 4096)
-    os.close(ours)
-    first, *rest = seen.decode().split("\r\x1b[K")
-    assert first.startswith("relaying tcp://127.0.0.1:")
-    assert all(line.startswith("0 reads/s") and "\n" not in line for line in rest[:2])
-    assert rest[-1].startswith("0 bytes in 0 reads of 0 clients")
+        output += os.read(reader, 4096)
+    os.close(reader)
+    lines = output.decode().split("\r\n")
+    assert lines[0].endswith("; Ctrl-C ends it")
+    # All statuses are on one line, and the totals replace the last one.
+    status, totals = lines[1:3]
+    assert status.count("0 reads/s") >= 2
+    assert "0 bytes in 0 reads of 0 clients" in status + totals
+    assert "0 mbufs leaked" in lines[2] + lines[3]
 
 
-def test_what_fails_in_a_callback_ends_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_in_a_callback_ends_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = ValueError("no such thing")
 
     class Faulty(StreamRelay):
@@ -160,29 +164,35 @@ def test_what_fails_in_a_callback_ends_the_relay(monkeypatch: pytest.MonkeyPatch
             raise fault
 
     monkeypatch.setattr(relay_module, "StreamRelay", Faulty)
-    said: list[str] = []
-    way = RelayOptions("tcp://127.0.0.1:0", "tcp://127.0.0.1:9", 1 << 20, 10, 10.0, None)
-    with pytest.raises(RuntimeError, match="the relay ended itself") as caught:
-        relay_module.relay(way, said.append, said.append)
+    lines: list[str] = []
+    options = RelayOptions("tcp://127.0.0.1:0", "tcp://127.0.0.1:9", 1 << 20, 10, 10.0, None)
+    with pytest.raises(RuntimeError, match="the relay ended because of an exception") as caught:
+        relay_module.run(options, lines.append, lines.append)
     assert caught.value.__cause__ is fault
-    assert said[-1] == "0 mbufs left out"
+    assert lines[-1] == "0 mbufs leaked"
 
 
 REFUSED = [
-    (["udp://127.0.0.1:0", "tcp://127.0.0.1:9"], "datagrams go to udp://, streams to tcp:// or unix:"),
+    (["udp://127.0.0.1:0", "tcp://127.0.0.1:9"], "give udp:// for both, or tcp:// or unix: for both"),
     (["tcp://127.0.0.1:0", "unix:"], "unix:: give a path of 1 to 107 bytes"),
     (["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"], "tcp://127.0.0.1:0: give the port to send to"),
     (["127.0.0.1:1", "tcp://127.0.0.1:9"], "127.0.0.1:1: give udp://HOST:PORT, tcp://HOST:PORT or unix:PATH"),
     (["unix:/none/such", "tcp://127.0.0.1:9"], "unix:/none/such: No such file or directory"),
     (["tcp://127.0.0.1:0"], "Missing argument 'DEST': see mbuf relay --help"),
     (["tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--memory", "1K"], "--memory 1K: give 128K to 1048576T"),
-    (["tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--clients", "0"], "--clients 0: give 1 to 1048576"),
-    (["tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--interval", "x"], "--interval x: give a number, if need be"),
+    (
+        ["tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--clients", "0"],
+        "--clients 0: give a whole number from 1 to 1048576",
+    ),
+    (
+        ["tcp://127.0.0.1:0", "tcp://127.0.0.1:9", "--interval", "x"],
+        "--interval x: give a number, with or without a unit (S)",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("args", "line"), REFUSED)
-def test_what_cannot_be_relayed_is_one_line_and_code_2(args: list[str], line: str) -> None:
+def test_a_wrong_argument_is_one_line_and_code_2(args: list[str], line: str) -> None:
     done = subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert line in done.stderr
@@ -190,7 +200,7 @@ def test_what_cannot_be_relayed_is_one_line_and_code_2(args: list[str], line: st
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "text"),
     [
         (0, "0 "),
         (999, "999 "),
@@ -201,25 +211,26 @@ def test_what_cannot_be_relayed_is_one_line_and_code_2(args: list[str], line: st
         (7e15, "7e+03 T"),
     ],
 )
-def test_rates_are_told_in_three_digits(number: float, words: str) -> None:
-    assert rate(number) == words
+def test_rates_have_three_digits_and_an_si_prefix(number: float, text: str) -> None:
+    assert si(number) == text
 
 
-def test_a_line_tells_what_was_done_since_the_last() -> None:
+def test_the_status_has_the_rates_since_the_last_one() -> None:
     now = [0.0]
-    pace = Pace(RelayStat(100, 1000, 0, 0, 1, 1), "packets", lambda: now[0])
+    throughput = Throughput(RelayStat(100, 1000, 0, 0, 1, 1), "packets", lambda: now[0])
     now[0] = 2.0
-    line = pace.line(RelayStat(3_000_100, 4_200_001_000, 5, 6, 7, 3), 3 << 20, 16 << 20)
+    line = throughput.status(RelayStat(3_000_100, 4_200_001_000, 5, 6, 7, 3), 3 << 20, 16 << 20)
     assert line == "1.5 M packets/s 16.8 Gbit/s  3.0 MiB of 16.0 MiB  5 denied 6 dropped  3 open"
     now[0] = 3.0
-    line = pace.line(RelayStat(3_000_100, 4_200_001_000, 5, 6, 7, 3), 0, 16 << 20)
+    line = throughput.status(RelayStat(3_000_100, 4_200_001_000, 5, 6, 7, 3), 0, 16 << 20)
     assert line.startswith("0 packets/s 0 bit/s  0 bytes of")
 
 
-def test_totals_tell_what_went_wrong_only_if_something_did() -> None:
-    stat = RelayStat(2, 9, 1, 3, 1, 0, refused=4, cut=5)
+def test_totals_have_failures_only_if_there_are_some() -> None:
+    stat = RelayStat(2, 9, 1, 3, 1, 0, refused=4, aborted=5)
     assert totals(stat, "reads", 4096) == (
-        "9 bytes in 2 reads of 1 client, with 4.0 KiB at most; 1 denied, 3 dropped; 4 refused; 5 cut for want of memory"
+        "9 bytes in 2 reads of 1 client, with 4.0 KiB at most; 1 denied, 3 dropped; "
+        "4 refused by DEST; 5 aborted because others had no memory"
     )
 
 

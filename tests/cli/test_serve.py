@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mbuf.cli import main as command
 from mbuf.cli.main import main
-from mbuf.cli.serve import Service, serve
+from mbuf.cli.serve import ServeOptions, run
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def get(line: str, target: str = "/a.txt") -> bytes:
-    """Ask the server that tells its address in a line."""
+    """Send a request to the server whose address is in this line of output."""
     host, _, port = line.partition("http://")[2].partition("/")[0].rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), 20) as sock:
         sock.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -32,7 +31,7 @@ def get(line: str, target: str = "/a.txt") -> bytes:
 
 @contextmanager
 def served(*args: str) -> Iterator[subprocess.Popen[str]]:
-    """The command, which prints its lines; it is gone in the end."""
+    """Run the command, and kill it at the end."""
     line = [sys.executable, "-m", "mbuf.cli.main", "serve", *args, "--port", "0"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -42,7 +41,7 @@ def served(*args: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_until_a_signal_and_tells_totals(folder: Path, number: int) -> None:
+def test_it_serves_until_a_signal_and_prints_totals(folder: Path, number: int) -> None:
     with served(str(folder), "--memory", "32M") as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -52,12 +51,12 @@ def test_it_serves_until_a_signal_and_tells_totals(folder: Path, number: int) ->
         assert process.stdout.readline().startswith("127.0.0.1 GET /a.txt 200 29.5 KiB in 0.")
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        assert out.startswith("1 request by 1 client, 0 broken off; 29.5 KiB sent, with ")
-        assert out.endswith(" 0 waits for mbufs; 0 mbufs left out\n")
+        assert out.startswith("1 request by 1 client, 0 failed; 29.5 KiB sent, with ")
+        assert out.endswith(" 0 waits for mbufs; 0 mbufs leaked\n")
         assert (process.returncode, err) == (0, "")
 
 
-def test_it_goes_on_when_nobody_reads_what_it_prints(folder: Path) -> None:
+def test_it_goes_on_if_its_output_is_a_closed_pipe(folder: Path) -> None:
     with served(str(folder)) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -67,39 +66,39 @@ def test_it_goes_on_when_nobody_reads_what_it_prints(folder: Path) -> None:
         assert process.wait(20) == 0
 
 
-def ask_and_stop(service: Service) -> list[str]:
-    """Serve here, and be the client too: asked once from a process of its own, which then ends it."""
+def ask_and_stop(options: ServeOptions) -> list[str]:
+    """Serve in this process. A client process sends a request, then a signal; the lines that were written."""
     lines: list[str] = []
     client = "import os, sys, cli.test_serve as t; t.get(sys.argv[1]); os.kill(os.getppid(), t.signal.SIGTERM)"
 
-    def say(line: str) -> None:
+    def write(line: str) -> None:
         if not lines:
             env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             clients.append(subprocess.Popen([sys.executable, "-c", client, line], env=env))
         lines.append(line)
 
     clients: list[subprocess.Popen[bytes]] = []
-    serve(service, say)
+    run(options, write)
     assert clients[0].wait(20) == 0
     return lines
 
 
-def test_quiet_is_without_a_line_for_each_request(folder: Path) -> None:
-    lines = ask_and_stop(Service(str(folder), "127.0.0.1", 0, 1 << 20, 5, 8, quiet=False))
+def test_quiet_prints_no_line_for_a_request(folder: Path) -> None:
+    lines = ask_and_stop(ServeOptions(str(folder), "127.0.0.1", 0, 1 << 20, 5, 8, quiet=False))
     assert [line.split()[0] for line in lines] == ["serving", "127.0.0.1", "1"]
-    lines = ask_and_stop(Service(str(folder), "127.0.0.1", 0, 1 << 20, 5, 8, quiet=True))
+    lines = ask_and_stop(ServeOptions(str(folder), "127.0.0.1", 0, 1 << 20, 5, 8, quiet=True))
     assert [line.split()[0] for line in lines] == ["serving", "1"]
 
 
-def test_a_fault_is_told(folder: Path) -> None:
+def test_a_file_that_cannot_be_sent_is_printed_with_its_status(folder: Path) -> None:
     (folder / "a.txt").unlink()
     os.mkfifo(folder / "a.txt")
-    lines = ask_and_stop(Service(str(folder), "127.0.0.1", 0, 1 << 20, 5, 8, quiet=False))
+    lines = ask_and_stop(ServeOptions(str(folder), "127.0.0.1", 0, 1 << 20, 5, 8, quiet=False))
     assert " GET /a.txt 403 " in lines[1]
 
 
 @pytest.mark.parametrize("output", [">/dev/full", ">&-"])
-def test_it_serves_where_nothing_can_be_printed(folder: Path, output: str) -> None:
+def test_it_serves_if_its_output_cannot_be_written(folder: Path, output: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     line = f"exec {sys.executable} -m mbuf.cli.main serve {folder} --port {port} {output}"
@@ -120,7 +119,7 @@ def test_it_serves_over_ipv6(folder: Path) -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("there is no IPv6")
-    lines = ask_and_stop(Service(str(folder), "::1", 0, 1 << 20, 5, 8, quiet=False))
+    lines = ask_and_stop(ServeOptions(str(folder), "::1", 0, 1 << 20, 5, 8, quiet=False))
     assert "http://[::1]:" in lines[0]
     assert lines[1].startswith("::1 GET /a.txt 200 ")
 
@@ -128,21 +127,21 @@ def test_it_serves_over_ipv6(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        ([""], "'': there is no such directory"),
-        (["nix"], "nix: there is no such directory"),
-        (["www/a.txt"], "www/a.txt: is no directory"),
-        (["www", "--port", "80.5"], "--port 80.5: give a whole number"),
-        (["www", "--port", "65536"], "--port 65536: give 0 to 65535"),
-        (["www", "--port", "http"], "--port http: give a number"),
+        ([""], "Directory '' does not exist"),
+        (["nix"], "Directory 'nix' does not exist"),
+        (["www/a.txt"], "Directory 'www/a.txt' is a file"),
+        (["www", "--port", "80.5"], "--port 80.5: give a whole number from 0 to 65535"),
+        (["www", "--port", "65536"], "--port 65536: give a whole number from 0 to 65535"),
+        (["www", "--port", "http"], "--port http: give a whole number from 0 to 65535"),
         (["www", "--memory", "1"], "--memory 1: give 128K to 1048576T"),
         (["www", "--patience", "0"], "--patience 0: give 0.1 to 86400"),
-        (["www", "--clients", "0"], "--clients 0: give 1 to 1048576"),
-        (["www", "--address", ""], "--address: give one, as 127.0.0.1, or 0.0.0.0 for everybody"),
-        (["www", "--address", "a\udcff"], "a\\xff port 8000: there can be no such host"),
-        (["www", "--address", "192.0.2.1"], "192.0.2.1 port 8000: Cannot assign requested address"),
+        (["www", "--clients", "0"], "--clients 0: give a whole number from 1 to 1048576"),
+        (["www", "--address", ""], "--address: give one, for example 127.0.0.1, or 0.0.0.0 for all interfaces"),
+        (["www", "--address", "a\udcff"], "a\\xff:8000: this can't be the name of a host"),
+        (["www", "--address", "192.0.2.1"], "192.0.2.1:8000: Cannot assign requested address"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_code_2(
+def test_a_wrong_argument_is_one_line_and_code_2(
     folder: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], line: str
 ) -> None:
     monkeypatch.chdir(folder.parent)
@@ -150,12 +149,12 @@ def test_what_cannot_be_done_is_one_line_and_code_2(
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"mbuf: {line}\n")
 
 
-def test_a_name_that_is_no_address_is_refused(folder: Path) -> None:
+def test_a_host_name_that_is_too_long_is_an_error(folder: Path) -> None:
     result = CliRunner().invoke(main, ["serve", str(folder), "--address", "x" * 70])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
 
 
-def test_a_folder_that_may_not_be_opened_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_opened_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
@@ -164,23 +163,10 @@ def test_a_folder_that_may_not_be_opened_is_refused(folder: Path, monkeypatch: p
     assert (result.exit_code, result.stderr) == (2, f"mbuf: {folder}: Permission denied\n")
 
 
-def test_lines_are_printed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(service: Service, say: Callable[[str], object]) -> None:
-        assert (service.port, service.memory, service.patience, service.clients) == (8000, 16 << 20, 15.0, 256)
-        say("one")
+def test_options_have_defaults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(options: ServeOptions, write: Callable[[str], object]) -> None:
+        assert options == ServeOptions(str(folder), "127.0.0.1", 8000, 16 << 20, 15.0, 256, quiet=False)
+        write("one")
 
-    monkeypatch.setattr(command, "run_service", run)
+    monkeypatch.setattr("mbuf.cli.serve.run", run)
     assert CliRunner().invoke(main, ["serve", str(folder)]).stdout == "one\n"
-
-
-def test_a_pipe_nobody_reads_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise BrokenPipeError
-
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as out:
-        monkeypatch.setattr(sys, "stdout", out)
-        monkeypatch.setattr("click.echo", broken)
-        command._say("one")
-        out.write("this goes nowhere")

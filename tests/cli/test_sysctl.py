@@ -1,4 +1,4 @@
-"""`mbuf sysctl` speaks as sysctl(8) does, of a machine that is only modelled."""
+"""`mbuf sysctl` prints what sysctl(8) prints, for a modelled machine."""
 
 import warnings
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mbuf.cli.machine import warnings_told
+from mbuf.cli.machine import warnings_on_stderr
 from mbuf.cli.main import main
 
 CLUSTERS = "kern.ipc.nmbclusters"
@@ -19,7 +19,7 @@ def sysctl(*args: str, memory: str | None = "1G", **env: str) -> Result:
     return CliRunner(env=env).invoke(main, ["sysctl", *args, *sized])
 
 
-def told(*args: str, **env: str) -> str:
+def printed(*args: str, **env: str) -> str:
     result = sysctl(*args, **env)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
@@ -27,7 +27,7 @@ def told(*args: str, **env: str) -> str:
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Callable[[str], str]:
-    """Writes a loader.conf; its path."""
+    """A function that writes a loader.conf and returns its path."""
 
     def conf(text: str) -> str:
         path = tmp_path / "loader.conf"
@@ -38,48 +38,48 @@ def conf(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_a_name_is_printed_with_its_value() -> None:
-    assert told(CLUSTERS) == "kern.ipc.nmbclusters: 65536\n"
-    assert told("-n", CLUSTERS, "vm.uma.mbuf.keg.name") == "65536\nmbuf\n"
-    assert told("vm.uma.mbuf.flags") == "vm.uma.mbuf.flags: 0x3010000<LIMIT,CTORDTOR,FIRSTTOUCH>\n"
+    assert printed(CLUSTERS) == "kern.ipc.nmbclusters: 65536\n"
+    assert printed("-n", CLUSTERS, "vm.uma.mbuf.keg.name") == "65536\nmbuf\n"
+    assert printed("vm.uma.mbuf.flags") == "vm.uma.mbuf.flags: 0x3010000<LIMIT,CTORDTOR,FIRSTTOUCH>\n"
 
 
 def test_a_branch_is_printed_name_by_name() -> None:
-    assert told("vm.uma.mbuf_jumbo_9k.keg.domain") == (
+    assert printed("vm.uma.mbuf_jumbo_9k.keg.domain") == (
         "vm.uma.mbuf_jumbo_9k.keg.domain.0.pages: 0\nvm.uma.mbuf_jumbo_9k.keg.domain.0.free_items: 0\n"
     )
-    assert len(told("kern.ipc").splitlines()) == 12
+    assert len(printed("kern.ipc").splitlines()) == 12
 
 
-def test_descriptions_types_and_names_are_printed_instead() -> None:
-    assert told("-d", CLUSTERS) == "kern.ipc.nmbclusters: Maximum number of mbuf clusters allowed\n"
-    assert told("-t", CLUSTERS, "vm.uma.mbuf.flags") == "kern.ipc.nmbclusters: integer\nvm.uma.mbuf.flags: string\n"
-    assert told("-N", "vm.zone_warnings") == "vm.zone_warnings\n"
-    assert told("-dn", "vm.zone_count") == "Number of UMA zones\n"
+def test_descriptions_types_or_names_are_printed_instead_of_values() -> None:
+    assert printed("-d", CLUSTERS) == "kern.ipc.nmbclusters: Maximum number of mbuf clusters allowed\n"
+    assert printed("-t", CLUSTERS, "vm.uma.mbuf.flags") == "kern.ipc.nmbclusters: integer\nvm.uma.mbuf.flags: string\n"
+    assert printed("-N", "vm.zone_warnings") == "vm.zone_warnings\n"
+    assert printed("-dn", "vm.zone_count") == "Number of UMA zones\n"
 
 
 def test_all_names_are_printed() -> None:
-    lines = told("-a").splitlines()
-    assert lines[:12] == told("kern").splitlines()
-    assert lines[12:-2] == told("vm").splitlines()
+    lines = printed("-a").splitlines()
+    assert lines[:12] == printed("kern").splitlines()
+    assert lines[12:-2] == printed("vm").splitlines()
     assert lines[-2] == "debug.vm_lowmem: 0"
     assert lines[-1].startswith("hw.physmem: ")
-    described = told("-a", "-d").splitlines()
-    assert [line.split(":")[0] for line in described] == told("-aN").splitlines()
+    described = printed("-a", "-d").splitlines()
+    assert [line.split(":")[0] for line in described] == printed("-aN").splitlines()
     assert not [line for line in described if line.endswith(": ")]
 
 
-def test_bytes_are_shown_only_when_asked_for() -> None:
+def test_opaque_values_are_printed_only_with_an_option_for_them() -> None:
     name = "vm.zone_stats"
-    assert told(name) == ""
-    assert name not in told("-a")
-    assert name in told("-aN")
-    assert told("-t", name) == "vm.zone_stats: opaque\n"
+    assert printed(name) == ""
+    assert name not in printed("-a")
+    assert name in printed("-aN")
+    assert printed("-t", name) == "vm.zone_stats: opaque\n"
     start = "vm.zone_stats: Format:S,struct uma_type_header Length:1120 Dump:0x01000000010000000600000000000000"
-    assert told("-o", name) == f"{start}...\n"
-    whole = told("-x", name)
+    assert printed("-o", name) == f"{start}...\n"
+    whole = printed("-x", name)
     assert whole.startswith(start + b"mbuf_jumbo_16k".hex())
     assert len(bytes.fromhex(whole.partition("0x")[2])) == 1120
-    assert len(told("-ao").splitlines()) == len(told("-a").splitlines()) + 1
+    assert len(printed("-ao").splitlines()) == len(printed("-a").splitlines()) + 1
 
 
 def test_values_are_printed_as_the_bytes_of_the_kernel() -> None:
@@ -93,8 +93,7 @@ def test_values_are_printed_as_the_bytes_of_the_kernel() -> None:
     assert (refused.exit_code, refused.stderr) == (2, "mbuf: sysctl -b: give names without values\n")
 
 
-def test_the_worked_example() -> None:
-    """freebsd-13.md, 8.8."""
+def test_the_example_of_a_machine_with_1_gib() -> None:
     result = sysctl(
         f"{CLUSTERS}=65536",
         f"{CLUSTERS}=65535",
@@ -123,9 +122,9 @@ def test_the_worked_example() -> None:
 
 
 def test_values_are_decimal_hexadecimal_or_octal() -> None:
-    assert told(f"{CLUSTERS}=0x20000") == "kern.ipc.nmbclusters: 65536 -> 131072\n"
+    assert printed(f"{CLUSTERS}=0x20000") == "kern.ipc.nmbclusters: 65536 -> 131072\n"
     values = ("vm.zone_warnings=010", "vm.zone_warnings=-1", "vm.zone_warnings=+3")
-    assert told("-n", *values) == "1 -> 8\n8 -> -1\n-1 -> 3\n"
+    assert printed("-n", *values) == "1 -> 8\n8 -> -1\n-1 -> 3\n"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_values_are_decimal_hexadecimal_or_octal() -> None:
         ("vm.uma.mbuf.size=1", "vm.uma.mbuf.size is read only"),
     ],
 )
-def test_what_the_kernel_refuses_is_one_line_in_its_words_and_code_2(argument: str, why: str) -> None:
+def test_a_value_that_the_kernel_refuses_is_one_line_with_its_error_and_code_2(argument: str, why: str) -> None:
     result = sysctl(argument)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"sysctl: {argument}: Invalid argument ({why})\n"
@@ -164,33 +163,33 @@ def test_what_the_kernel_refuses_is_one_line_in_its_words_and_code_2(argument: s
         (["-a", "--physmem", "99999999999T"], "--physmem 99999999999T: give 4K to 1048576T"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_code_2(args: list[str], line: str) -> None:
+def test_a_wrong_argument_is_one_line_and_code_2(args: list[str], line: str) -> None:
     result = sysctl(*args, memory=None if "--physmem" in args else "1G")
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"mbuf: {line}\n")
 
 
-def test_a_machine_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_machine_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mbuf.cli.machine.host_memory", lambda: 1 << 62)
     result = sysctl("-a", memory=None)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("mbuf: realmem 4611686018427387904: give")
 
 
-def test_the_machine_is_booted_with_a_file_the_environment_and_options(conf: Callable[[str], str]) -> None:
+def test_tunables_come_from_a_file_the_environment_and_options(conf: Callable[[str], str]) -> None:
     path = conf('kern.ipc.nmbclusters="70000"\nkern.ipc.nmbjumbop="40000"\nkern.ipc.nmbjumbo9="10000"\n')
     env = {"MBUF_NMBJUMBOP": "50000", "MBUF_NMBJUMBO9": "11000"}
     names = [CLUSTERS, "kern.ipc.nmbjumbop", "kern.ipc.nmbjumbo9"]
-    found = told("-n", *names, "--loader-conf", path, "--set", "kern.ipc.nmbjumbo9=12000", **env)
+    found = printed("-n", *names, "--loader-conf", path, "--set", "kern.ipc.nmbjumbo9=12000", **env)
     assert found == "70000\n50000\n12000\n"
 
 
-def test_a_variable_that_is_misspelt_is_refused() -> None:
+def test_a_misspelt_variable_is_an_error() -> None:
     result = sysctl("-a", MBUF_NMBCLUSTER="5")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "mbuf: unknown variable 'MBUF_NMBCLUSTER': did you mean MBUF_NMBCLUSTERS?\n"
 
 
-def test_a_misspelt_name_in_a_file_is_refused(conf: Callable[[str], str]) -> None:
+def test_a_misspelt_name_in_a_file_is_an_error(conf: Callable[[str], str]) -> None:
     path = conf('\nkern.ipc.nmbcluster="5"\n')
     result = sysctl("-a", "--loader-conf", path)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -199,7 +198,7 @@ def test_a_misspelt_name_in_a_file_is_refused(conf: Callable[[str], str]) -> Non
     )
 
 
-def test_odd_values_are_told_and_done_as_the_kernel_does(conf: Callable[[str], str]) -> None:
+def test_a_value_that_the_kernel_ignores_or_replaces_is_a_warning(conf: Callable[[str], str]) -> None:
     path = conf('kern.ipc.nmbclusters="64kb"\nkern.ipc.nmbufs="100"\n')
     result = sysctl("kern.ipc.nmbufs", "--loader-conf", path)
     assert (result.exit_code, result.stdout) == (0, "kern.ipc.nmbufs: 419430\n")
@@ -211,7 +210,7 @@ def test_odd_values_are_told_and_done_as_the_kernel_does(conf: Callable[[str], s
     )
 
 
-def test_replay_is_booted_alike(conf: Callable[[str], str]) -> None:
+def test_replay_reads_the_same_tunables(conf: Callable[[str], str]) -> None:
     path = conf('kern.ipc.nmbclusters="2k"\nkern.ipc.nmbufs="1"\n')
     args = ["replay", CAPTURE, "--physmem", "1G", "--loader-conf", path]
     result = CliRunner().invoke(main, args)
@@ -222,11 +221,11 @@ def test_replay_is_booted_alike(conf: Callable[[str], str]) -> None:
     assert "tunables    kern.ipc.nmbclusters=2048 kern.ipc.nmbufs=200000\n" in result.stdout
 
 
-def test_other_warnings_go_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_warnings_are_shown_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     monkeypatch.setattr(warnings, "showwarning", lambda message, *_: seen.append(str(message)))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        with warnings_told():
+        with warnings_on_stderr():
             warnings.warn("other", stacklevel=1)
     assert seen == ["other"]

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mbuf.cli.main import main
-from mbuf.cli.where import place, seed_map
+from mbuf.cli.where import locate, seed_map
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = seed_map()
@@ -15,7 +15,7 @@ def where(*names: str) -> Result:
     return CliRunner().invoke(main, ["where", *names])
 
 
-def test_the_map_is_the_one_in_docs() -> None:
+def test_the_installed_map_is_the_one_in_docs() -> None:
     entries = tomllib.loads((ROOT / "docs/seed-map.toml").read_text("utf-8"))["entry"]
     assert list(ENTRIES.values()) == entries
 
@@ -40,7 +40,7 @@ def test_several_names_are_found_in_the_order_given() -> None:
     ]
 
 
-def test_where_we_differ_is_told() -> None:
+def test_a_difference_from_the_kernel_is_printed() -> None:
     entry = next(entry for entry in ENTRIES.values() if "differs" in entry)
     assert f"    Unlike the kernel: {entry['differs']}" in where(entry["kernel"]).stdout.splitlines()
 
@@ -55,7 +55,7 @@ def test_where_we_differ_is_told() -> None:
         ("m\udcff\x1b", None),
     ],
 )
-def test_a_name_that_is_none_is_refused_before_anything_is_printed(name: str, line: str | None) -> None:
+def test_an_unknown_name_is_an_error_before_anything_is_printed(name: str, line: str | None) -> None:
     if name in ENTRIES:
         assert where(name).exit_code == 0
         return
@@ -64,21 +64,21 @@ def test_a_name_that_is_none_is_refused_before_anything_is_printed(name: str, li
     assert line is None or result.stderr == f"mbuf: {line}\n"
 
 
-def test_without_names_it_says_what_to_do() -> None:
+def test_a_missing_name_is_an_error() -> None:
     assert where().stderr == "mbuf: Missing argument 'NAME...': see mbuf where --help\n"
 
 
 @pytest.mark.parametrize(
     "entry", [entry for entry in ENTRIES.values() if entry["state"] == "built"], ids=lambda e: e["kernel"]
 )
-def test_every_name_that_is_built_has_its_line(entry: dict[str, str]) -> None:
-    at = place(entry["target"])
+def test_every_name_that_is_built_is_on_the_line_that_is_printed(entry: dict[str, str]) -> None:
+    at = locate(entry["target"])
     line = at.path.read_text("utf-8").splitlines()[at.line - 1]
     last = entry["target"].rpartition(":")[2].rpartition(".")[2]
     assert ":" not in entry["target"] or last in line, f"{at.path}:{at.line} {line}"
 
 
-def test_what_is_not_there_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_built_yet_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"kernel": "m_later", "state": "later", "planned": "mbuf.x:y", "says": "Does it."}
     monkeypatch.setattr("mbuf.cli.where.seed_map", lambda: {"m_later": entry})
-    assert where("m_later").stdout == "m_later is not there yet\n    Does it.\n"
+    assert where("m_later").stdout == "m_later is not in this library yet\n    Does it.\n"

@@ -17,11 +17,12 @@ import pytest
 
 from fuzz.mutate import FUZZERS, inputs
 from mbuf import Inval, Pool, TunableWarning, Vm
-from mbuf.cli.options import PORT, SECONDS, SIZE, tunables
-from mbuf.cli.sysctl import Style, setting
+from mbuf.cli.machine import parse_settings
+from mbuf.cli.options import PORT, SECONDS, SIZE
+from mbuf.cli.sysctl import Style, set_value
 from mbuf.errors import CaptureError
-from mbuf.http.conditional import Version, span, verdict
-from mbuf.http.server import FileServer
+from mbuf.http import FileServer
+from mbuf.http.conditional import Representation, precondition_status, requested_range
 from mbuf.net.capture.capture import Capture
 from mbuf.net.udp.report import HEAD_LEN, MAGIC, Collector
 from mbuf.pool.tunables import from_environ, read_loader_conf, read_toml
@@ -196,13 +197,13 @@ class serving:
 def test_conditions_and_ranges(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(100))
-    version = Version(file.stat())
+    representation = Representation(file.stat())
 
     def read(data: bytes) -> None:
         value, _, name = data.decode("latin-1").rpartition("\n")
         fields = {name: value}
-        assert verdict(fields, version) in (200, 304, 412)
-        wanted = span({"range": value, **fields}, version)
+        assert precondition_status(fields, representation) in (200, 304, 412)
+        wanted = requested_range({"range": value, **fields}, representation)
         assert wanted is None or 0 <= wanted[0] <= wanted[0] + wanted[1] <= max(100, wanted[0])
 
     feed(FIELDS, read, ())
@@ -213,7 +214,7 @@ def test_sysctls(pool: Pool) -> None:
         name, _, text = data.decode("utf-8", "surrogateescape").partition("=")
         before = dict(pool.sysctl)
         try:
-            setting(pool, name, text, Style())
+            set_value(pool, name, text, Style())
         except Inval:
             # A refused setting changes nothing.
             assert dict(pool.sysctl) == before
@@ -234,7 +235,7 @@ def test_reports(pool: Pool) -> None:
             assert pool.out == 0
 
         feed(REPORTS, read, ())
-        collector.rest()
+        collector.flush()
 
 
 def test_numbers_and_names() -> None:
@@ -244,7 +245,7 @@ def test_numbers_and_names() -> None:
             with refused():
                 kind.convert(text, None, None)
         with refused():
-            tunables((text,))
+            parse_settings((text,))
         name, _, value = text.partition("=")
         with refused():
             from_environ({name: value})

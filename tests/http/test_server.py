@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from mbuf import M_NOWAIT, NoBufs, Pool
-from mbuf.http import response as answering
-from mbuf.http.server import FileServer, Served
+from mbuf.http import AccessLogEntry, FileServer
+from mbuf.http import response as response_module
 
 Sites = Callable[..., "Site"]
 Eventually = Callable[[Callable[[], object]], None]
@@ -28,27 +28,27 @@ BIG = b"".join(n.to_bytes(4, "big") for n in range(700_000))
 
 
 class Site:
-    """A server in a thread, and what it told."""
+    """A server in a thread, and the entries of its access log."""
 
-    def __init__(self, pool: Pool, root: Path, **kind: Any) -> None:
+    def __init__(self, pool: Pool, root: Path, **options: Any) -> None:
         self.pool = pool
         self.root = root
-        self.served: list[Served] = []
+        self.log: list[AccessLogEntry] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
         self.port: int = self.listener.getsockname()[1]
-        self.server = FileServer(pool, root, tell=self.served.append, **kind)
-        self.begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
+        self.server = FileServer(pool, root, on_request=self.log.append, **options)
+        self.started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
         self.thread = threading.Thread(target=lambda: asyncio.run(self.run()), daemon=True)
         self.thread.start()
 
     async def run(self) -> None:
         task = asyncio.create_task(self.server.serve(self.listener))
-        self.begun.set_result((asyncio.get_running_loop(), task))
+        self.started.set_result((asyncio.get_running_loop(), task))
         await asyncio.gather(task, return_exceptions=True)
 
     def stop(self) -> None:
-        loop, task = self.begun.result(20)
+        loop, task = self.started.result(20)
         if self.thread.is_alive():
             loop.call_soon_threadsafe(task.cancel)
         self.thread.join(20)
@@ -56,44 +56,44 @@ class Site:
         self.listener.close()
         self.server.close()
 
-    def connect(self, most: int | None = None) -> socket.socket:
+    def connect(self, receive_buffer: int | None = None) -> socket.socket:
         sock = socket.socket()
-        if most is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(20)
         sock.connect(("127.0.0.1", self.port))
         return sock
 
-    def ask(self, *lines: str, host: bool = True) -> tuple[int, dict[str, str], bytes]:
-        """Status, fields and body of the answer to these lines."""
-        fields = [*(("Host: x",) if host else ()), "Connection: close"]
-        return parts(self.talk("\r\n".join([lines[0], *fields, *lines[1:], "", ""]).encode()))
+    def request(self, *lines: str) -> tuple[int, dict[str, str], bytes]:
+        """Return status, fields and content of the response to these lines."""
+        fields = ["Host: x", "Connection: close"]
+        return parsed(self.exchange("\r\n".join([lines[0], *fields, *lines[1:], "", ""]).encode()))
 
     def get(self, target: str, *fields: str) -> tuple[int, dict[str, str], bytes]:
-        return self.ask(f"GET {target} HTTP/1.1", *fields)
+        return self.request(f"GET {target} HTTP/1.1", *fields)
 
-    def talk(self, data: bytes) -> bytes:
-        """Send bytes, and return what comes back to the end."""
+    def exchange(self, data: bytes) -> bytes:
+        """Send bytes, and return what is received until the end."""
         with self.connect() as sock:
             sock.sendall(data)
             return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
-def parts(whole: bytes) -> tuple[int, dict[str, str], bytes]:
-    head, _, body = whole.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+def parsed(data: bytes) -> tuple[int, dict[str, str], bytes]:
+    header, _, content = data.partition(b"\r\n\r\n")
+    status_line, *lines = header.decode("latin-1").split("\r\n")
+    return int(status_line.split()[1]), dict(line.split(": ", 1) for line in lines), content
 
 
 @pytest.fixture
 def sites(make: Callable[..., Pool], tmp_path: Path) -> Iterator[Sites]:
-    """Starts servers of a folder; in the end nothing of theirs is in use, and no file is open."""
+    """Starts servers of a folder. At the end no mbuf, window or page is in use, and no file open."""
     with ExitStack() as stack:
         (tmp_path / "www").mkdir()
         before = len(os.listdir("/proc/self/fd"))
 
-        def start(tunables: dict[str, int] | None = None, **kind: Any) -> Site:
-            site = Site(make(tunables), tmp_path / "www", **kind)
+        def start(tunables: dict[str, int] | None = None, **options: Any) -> Site:
+            site = Site(make(tunables), tmp_path / "www", **options)
             stack.callback(site.stop)
             made.append(site)
             return site
@@ -109,7 +109,7 @@ def sites(make: Callable[..., Pool], tmp_path: Path) -> Iterator[Sites]:
 
 @pytest.fixture
 def site(sites: Sites) -> Site:
-    """A server of a few files."""
+    """A server of some files."""
     site = sites()
     for size in SIZES:
         (site.root / str(size)).write_bytes(BIG[:size])
@@ -118,19 +118,19 @@ def site(sites: Sites) -> Site:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_file_arrives_as_it_is(site: Site, size: int) -> None:
+def test_a_file_is_sent_unchanged(site: Site, size: int) -> None:
     status, fields, body = site.get(f"/{size}")
     assert (status, fields["content-length"], body) == (200, str(size), BIG[:size])
-    status, fields, body = site.ask(f"HEAD /{size} HTTP/1.1", "Range: bytes=0-0")
+    status, fields, body = site.request(f"HEAD /{size} HTTP/1.1", "Range: bytes=0-0")
     assert (status, fields["content-length"], body) == (200, str(size), b"")
 
 
-def test_a_large_file_goes_in_pieces(site: Site, eventually: Eventually) -> None:
+def test_a_large_file_is_sent_in_pieces(site: Site, eventually: Eventually) -> None:
     assert site.get("/big")[2] == BIG
-    eventually(lambda: site.served)
-    # A head and 1 MiB, of 20480 bytes each.
+    eventually(lambda: site.log)
+    # The header, and 1 MiB in mbufs of 20480 bytes.
     assert site.server.totals.peak <= 54
-    assert (site.server.totals.requests, site.server.totals.broken) == (1, 0)
+    assert (site.server.totals.requests, site.server.totals.failed) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_large_file_goes_in_pieces(site: Site, eventually: Eventually) -> None
         ("bytes=" + "9" * 5000 + "-", 200, 0, 20481),
     ],
 )
-def test_ranges(site: Site, wanted: str, status: int, begin: int, end: int) -> None:
+def test_a_range_request(site: Site, wanted: str, status: int, begin: int, end: int) -> None:
     found, fields, body = site.get("/20481", f"Range: {wanted}")
     assert found == status
     if status == 416:
@@ -166,18 +166,18 @@ def test_ranges(site: Site, wanted: str, status: int, begin: int, end: int) -> N
         assert fields["accept-ranges"] == "bytes"
 
 
-def test_an_empty_file_has_no_ranges(site: Site) -> None:
+def test_an_empty_file_is_sent_whole_whatever_the_range(site: Site) -> None:
     assert [site.get("/0", f"Range: bytes={wanted}")[0] for wanted in ("0-", "-5")] == [200, 200]
 
 
-def test_what_the_client_has_already_is_not_sent_again(site: Site) -> None:
+def test_preconditions_and_if_range(site: Site) -> None:
     os.utime(site.root / "4096", (1_000_000_000, 1_000_000_000))
     _, fields, _ = site.get("/4096")
-    tag, date = fields["etag"], fields["last-modified"]
+    etag, date = fields["etag"], fields["last-modified"]
     before, after = formatdate(999_999_999, usegmt=True), formatdate(1_000_000_001, usegmt=True)
     for field, status in [
-        (f"If-None-Match: {tag}", 304),
-        (f'If-None-Match: "other", W/{tag}', 304),
+        (f"If-None-Match: {etag}", 304),
+        (f'If-None-Match: "other", W/{etag}', 304),
         ("If-None-Match: *", 304),
         ('If-None-Match: "other"', 200),
         (f"If-Modified-Since: {date}", 304),
@@ -185,19 +185,19 @@ def test_what_the_client_has_already_is_not_sent_again(site: Site) -> None:
         (f"If-Modified-Since: {before}", 200),
         ("If-Modified-Since: yesterday", 200),
         ("If-Modified-Since: Mon, 01 Jan 99999999 00:00:00 GMT", 200),
-        (f"If-Match: {tag}", 200),
-        (f"If-Match: W/{tag}", 412),
+        (f"If-Match: {etag}", 200),
+        (f"If-Match: W/{etag}", 412),
         ('If-Match: "other"', 412),
         (f"If-Unmodified-Since: {before}", 412),
         (f"If-Unmodified-Since: {date}", 200),
     ]:
         found, _, body = site.get("/4096", field)
         assert (found, len(body)) == (status, 4096 if status == 200 else 0), field
-    for condition, status in [(tag, 206), (date, 206), (f"W/{tag}", 200), ('"other"', 200), (before, 200)]:
-        assert site.get("/4096", "Range: bytes=1-2", f"If-Range: {condition}")[0] == status, condition
+    for validator, status in [(etag, 206), (date, 206), (f"W/{etag}", 200), ('"other"', 200), (before, 200)]:
+        assert site.get("/4096", "Range: bytes=1-2", f"If-Range: {validator}")[0] == status, validator
 
 
-def test_curl_gets_the_same_ranges(site: Site) -> None:
+def test_curl_receives_ranges(site: Site) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
     for wanted in ("0-0", "4095-4096", "1048570-1048590", "2799999-", "-7", "0-"):
@@ -210,18 +210,18 @@ def test_curl_gets_the_same_ranges(site: Site) -> None:
     assert site.server.totals.connections == 7
 
 
-def test_a_connection_serves_many_requests_also_at_once(site: Site) -> None:
-    whole = site.talk(
+def test_a_persistent_connection_serves_requests_also_pipelined(site: Site) -> None:
+    received = site.exchange(
         b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nHEAD /4096 HTTP/1.1\r\nHost: x\r\n\r\n"
         b"GET /nix HTTP/1.1\r\nHost: x\r\n\r\nGET http://x/4095?a=%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
-    assert whole.count(b"HTTP/1.1 ") == 4
-    assert whole.endswith(b"\r\n\r\n" + BIG[:4095])
+    assert received.count(b"HTTP/1.1 ") == 4
+    assert received.endswith(b"\r\n\r\n" + BIG[:4095])
     assert site.server.totals.connections == 1
-    assert site.talk(b"GET /1 HTTP/1.0\r\n\r\n").endswith(b"Connection: close\r\n\r\n\0")
+    assert site.exchange(b"GET /1 HTTP/1.0\r\n\r\n").endswith(b"Connection: close\r\n\r\n\0")
 
 
-def test_what_is_no_file_of_the_folder(site: Site) -> None:
+def test_only_files_below_the_folder_are_sent(site: Site) -> None:
     root = site.root
     (root.parent / "secret").write_bytes(b"secret")
     (root / "out").symlink_to(root.parent / "secret")
@@ -257,10 +257,10 @@ def test_what_is_no_file_of_the_folder(site: Site) -> None:
         ("*", 400),
     ]:
         assert site.get(target)[0] == status, target
-    assert [served.target for served in site.served][0] == "/out"
+    assert [entry.target for entry in site.log][0] == "/out"
 
 
-def test_what_the_system_refuses_is_a_status(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_system_is_a_status(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for error, status in [(PermissionError(13, "no"), 403), (OSError(24, "many"), 503), (OSError(5, "disk"), 500)]:
 
         def fails(*_: object, error: OSError = error) -> int:
@@ -271,15 +271,15 @@ def test_what_the_system_refuses_is_a_status(site: Site, monkeypatch: pytest.Mon
             assert site.get("/1")[0] == status
 
 
-def test_a_file_that_cannot_be_looked_at_is_closed_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_closed_if_its_status_cannot_be_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise OSError(5, "disk")
 
-    monkeypatch.setattr(answering, "Version", fails)
+    monkeypatch.setattr(response_module, "Representation", fails)
     assert site.get("/1")[0] == 500
 
 
-def test_a_folder_is_its_index_or_a_list(site: Site) -> None:
+def test_a_folder_is_its_index_or_a_listing(site: Site) -> None:
     (site.root / "some <&> folder").mkdir()
     (site.root / "some <&> folder" / "b%").mkdir()
     (site.root / "some <&> folder" / "a").write_bytes(b"")
@@ -296,13 +296,13 @@ def test_a_folder_is_its_index_or_a_list(site: Site) -> None:
     assert b"index.html/" in site.get("/")[2]
 
 
-def test_a_list_is_not_longer_than_so_many_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "MOST_NAMES", 3)
+def test_a_listing_has_a_bounded_number_of_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_module, "MAX_LISTED", 3)
     assert site.get("/")[2].count(b"<li>") == 3
-    assert b"There is more" in site.get("/")[2]
+    assert b"There are more" in site.get("/")[2]
 
 
-def test_types_are_by_name(site: Site) -> None:
+def test_the_media_type_is_guessed_by_the_name(site: Site) -> None:
     for name, kind in [
         ("a.html", "text/html"),
         ("a.svgz", "application/octet-stream"),
@@ -327,45 +327,45 @@ def test_types_are_by_name(site: Site) -> None:
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     ],
 )
-def test_bad_requests_are_answered_and_let_go_of(site: Site, data: bytes, status: int) -> None:
+def test_a_bad_request_is_answered_and_its_connection_closed(site: Site, data: bytes, status: int) -> None:
     with site.connect() as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
-        whole = b"".join(iter(lambda: sock.recv(65536), b""))
-    assert parts(whole)[0] == status
-    assert site.server.totals.broken == 0
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert parsed(received)[0] == status
+    assert site.server.totals.failed == 0
 
 
-def test_the_answer_to_a_bad_head_request_has_no_body(site: Site) -> None:
+def test_the_response_to_a_bad_head_request_has_no_content(site: Site) -> None:
     with site.connect() as sock:
         sock.sendall(b"HEAD /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
         sock.shutdown(socket.SHUT_WR)
-        whole = b"".join(iter(lambda: sock.recv(65536), b""))
-    assert (parts(whole)[0], parts(whole)[2]) == (400, b"")
-    assert site.server.totals.broken == 0
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert (parsed(received)[0], parsed(received)[2]) == (400, b"")
+    assert site.server.totals.failed == 0
 
 
-def test_who_says_nothing_or_only_half_is_let_go_of(sites: Sites) -> None:
-    site = sites(patience=0.1)
+def test_a_client_without_a_whole_request_is_disconnected_after_the_timeout(sites: Sites) -> None:
+    site = sites(timeout=0.1)
     with site.connect() as silent, site.connect() as half:
         half.sendall(b"GET / HTTP/1.1\r\nHo")
         assert (silent.recv(10), half.recv(10)) == (b"", b"")
 
 
-def test_who_reads_nothing_is_let_go_of(sites: Sites, eventually: Eventually) -> None:
-    site = sites(patience=0.1)
+def test_a_client_that_reads_nothing_is_disconnected_after_the_timeout(sites: Sites, eventually: Eventually) -> None:
+    site = sites(timeout=0.1)
     (site.root / "sparse").touch()
     os.truncate(site.root / "sparse", 200 << 20)
     with site.connect(2048) as stalled:
         stalled.sendall(b"GET /sparse HTTP/1.1\r\nHost: x\r\n\r\n")
-        eventually(lambda: site.served)
-        assert site.served[0].fault == "too slow"
+        eventually(lambda: site.log)
+        assert site.log[0].error == "timed out"
 
 
 def test_fifty_stalled_clients_of_a_large_file_use_bounded_memory(sites: Sites, eventually: Eventually) -> None:
-    site = sites({"kern.ipc.nmbufs": 1200, "kern.ipc.nmbclusters": 10, "kern.ipc.nmbjumbop": 4}, most=60)
+    site = sites({"kern.ipc.nmbufs": 1200, "kern.ipc.nmbclusters": 10, "kern.ipc.nmbjumbop": 4}, max_connections=60)
     stat = site.pool.stat()
-    # Mbufs that come with a cluster are counted as clusters.
+    # The limit of mbufs doesn't count those that have a cluster.
     limit = stat.mbuf.limit + stat.clust.limit
     (site.root / "sparse").touch()
     os.truncate(site.root / "sparse", 200 << 20)
@@ -378,16 +378,16 @@ def test_fifty_stalled_clients_of_a_large_file_use_bounded_memory(sites: Sites, 
         for sock in stalled:
             assert sock.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
         assert site.server.totals.peak <= limit
-        # They wait without mbufs.
+        # The stalled clients have no mbufs.
         eventually(lambda: site.pool.out == 0)
-        # One more is served beside them.
+        # Another one is served meanwhile.
         assert site.get("/1")[2] == b"1"
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
-        # And one of them gets more, if it goes on reading.
+        # A stalled one that reads again receives more.
         got = 12
         while got < 10 << 20:
             got += len(stalled[0].recv(1 << 20))
-    eventually(lambda: len(site.served) == 51)
+    eventually(lambda: len(site.log) == 51)
     eventually(lambda: site.pool.out == 0)
 
 
@@ -403,28 +403,26 @@ def all_taken(pool: Pool) -> Iterator[list[Any]]:
         pool.free_bulk(taken)
 
 
-def test_without_mbufs_it_waits_for_some(
-    sites: Sites, few: Callable[..., dict[str, int]], eventually: Eventually
-) -> None:
+def test_a_request_waits_for_mbufs(sites: Sites, few: Callable[..., dict[str, int]], eventually: Eventually) -> None:
     site = sites(few())
     (site.root / "big").write_bytes(BIG)
     with site.connect() as sock, all_taken(site.pool) as taken:
         sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         eventually(lambda: site.server.totals.waits > 2)
-        # With two of them it gets by.
+        # Two are enough.
         site.pool.free_bulk([taken.pop() for _ in range(2)])
-        whole = b"".join(iter(lambda: sock.recv(65536), b""))
-    assert parts(whole)[2] == BIG
+        received = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert parsed(received)[2] == BIG
 
 
-def test_it_does_not_wait_for_ever(sites: Sites, few: Callable[..., dict[str, int]]) -> None:
-    site = sites(few(), patience=0.1)
+def test_a_request_waits_for_mbufs_until_the_timeout(sites: Sites, few: Callable[..., dict[str, int]]) -> None:
+    site = sites(few(), timeout=0.1)
     with all_taken(site.pool):
-        assert site.talk(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n") == b""
-    assert "limit" in site.served[0].fault
+        assert site.exchange(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+    assert "limit" in site.log[0].error
 
 
-def test_a_file_cut_short_meanwhile_breaks_off(site: Site, eventually: Eventually) -> None:
+def test_a_file_truncated_while_it_is_sent_ends_the_connection(site: Site, eventually: Eventually) -> None:
     os.truncate(site.root / "big", 64 << 20)
     with site.connect(2048) as sock:
         sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -432,13 +430,13 @@ def test_a_file_cut_short_meanwhile_breaks_off(site: Site, eventually: Eventuall
         os.truncate(site.root / "big", 1000)
         while data := sock.recv(1 << 20):
             got += data
-    eventually(lambda: site.served)
+    eventually(lambda: site.log)
     assert len(got) < 64 << 20
-    assert "big" in site.served[0].fault or "shorter" in site.served[0].fault
+    assert "big" in site.log[0].error or "shorter" in site.log[0].error
     assert site.get("/big")[2] == BIG[:1000]
 
 
-ASKER = """
+CLIENT = """
 import socket, sys
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 s.sendall(b"GET /big HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
@@ -448,23 +446,23 @@ input()
 """
 
 
-def test_clients_killed_in_the_middle_leave_nothing_in_use(site: Site, eventually: Eventually) -> None:
+def test_clients_killed_during_a_response_leave_nothing_in_use(site: Site, eventually: Eventually) -> None:
     os.truncate(site.root / "big", 200 << 20)
-    command = [sys.executable, "-c", ASKER, str(site.port)]
-    askers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
-    for asker in askers:
-        assert asker.stdout is not None
-        assert asker.stdout.readline() == b"begun\n"
-    for asker in askers:
-        asker.send_signal(signal.SIGKILL)
-        asker.communicate(timeout=20)
-    eventually(lambda: len(site.served) == 3)
+    command = [sys.executable, "-c", CLIENT, str(site.port)]
+    clients = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)]
+    for client in clients:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"begun\n"
+    for client in clients:
+        client.send_signal(signal.SIGKILL)
+        client.communicate(timeout=20)
+    eventually(lambda: len(site.log) == 3)
     assert site.pool.out == 0
-    assert all(served.fault for served in site.served)
+    assert all(entry.error for entry in site.log)
 
 
-def test_more_clients_than_it_may_have_wait(sites: Sites) -> None:
-    site = sites(most=1)
+def test_clients_past_the_maximum_wait(sites: Sites) -> None:
+    site = sites(max_connections=1)
     (site.root / "1").write_bytes(b"1")
     with site.connect() as first:
         first.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -476,7 +474,7 @@ def test_more_clients_than_it_may_have_wait(sites: Sites) -> None:
         assert b"200" in second.recv(1000)
 
 
-def test_without_descriptors_it_accepts_later(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_descriptors_a_client_is_accepted_later(sites: Sites, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = []
 
     async def fails(loop: Any, sock: socket.socket) -> Any:
@@ -492,7 +490,7 @@ def test_without_descriptors_it_accepts_later(sites: Sites, monkeypatch: pytest.
     assert len(refused) == 1
 
 
-def test_a_socket_that_does_not_listen_ends_it(sites: Sites) -> None:
+def test_serving_a_socket_that_does_not_listen_raises_oserror(sites: Sites) -> None:
     site = sites()
     with socket.socket() as sock:
         sock.setblocking(False)
@@ -500,7 +498,7 @@ def test_a_socket_that_does_not_listen_ends_it(sites: Sites) -> None:
             asyncio.run(site.server.serve(sock))
 
 
-def test_stopped_in_the_middle_it_lets_go_of_all(sites: Sites, eventually: Eventually) -> None:
+def test_cancelling_serve_ends_connections_and_frees_their_mbufs(sites: Sites, eventually: Eventually) -> None:
     site = sites()
     (site.root / "big").write_bytes(b"")
     os.truncate(site.root / "big", 64 << 20)
@@ -508,18 +506,18 @@ def test_stopped_in_the_middle_it_lets_go_of_all(sites: Sites, eventually: Event
         sock.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         sock.recv(100)
         site.stop()
-    assert site.served[0].fault == "stopped"
+    assert site.log[0].error == "the server was stopped"
     assert site.pool.out == 0
 
 
-def test_a_unix_socket_serves_too(sites: Sites) -> None:
+def test_a_unix_socket_is_served(sites: Sites) -> None:
     site = sites()
     (site.root / "4096").write_bytes(BIG[:4096])
-    ours, theirs = socket.socketpair()
-    loop, _ = site.begun.result(20)
-    done = asyncio.run_coroutine_threadsafe(site.server._client(ours, ""), loop)
-    with theirs:
-        theirs.sendall(b"GET /4096 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        whole = b"".join(iter(lambda: theirs.recv(65536), b""))
+    server_side, client_side = socket.socketpair()
+    loop, _ = site.started.result(20)
+    done = asyncio.run_coroutine_threadsafe(site.server._serve_client(server_side, ""), loop)
+    with client_side:
+        client_side.sendall(b"GET /4096 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: client_side.recv(65536), b""))
     done.result(20)
-    assert (parts(whole)[2], site.served[0].peer) == (BIG[:4096], "-")
+    assert (parsed(received)[2], site.log[0].peer) == (BIG[:4096], "-")

@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[2] / "src"
 
 # The lowest layer first. "" is the package itself, with the public names.
 LAYERS = (
-    ("const", "errors", "kinds", "shadow"),
+    ("const", "errors", "fielddocs", "kinds", "shadow"),
     ("vm",),
     ("uma",),
     ("packet",),
@@ -42,7 +42,7 @@ FORBIDDEN = (
     ("net", "uma", "ask the pool: only it reads a zone"),
     ("net", "stats", "let the caller connect the two"),
 )
-STATS_MAY_IMPORT = ("const", "errors", "kinds", "stats", "uma.stat", "pool.stat")
+STATS_MAY_IMPORT = ("const", "errors", "fielddocs", "kinds", "stats", "uma.stat", "pool.stat")
 
 POINTER_FILES = (
     "vm/arena.*",

@@ -17,7 +17,6 @@ OF_SEVERAL = {
 #: Modules that are tested through others.
 TESTED_ELSEWHERE = {
     "vm/interpreter.py": "process/test_interpreter.py",
-    "vm/log_errors.py": "vm/test_probe.py",
     "vm/pagemap.py": "vm/test_vm.py",
     "uma/audit.py": "pool/test_audit.py",
     "uma/backend.py": "uma/test_item.py",
@@ -25,6 +24,7 @@ TESTED_ELSEWHERE = {
     "uma/refill.py": "uma/test_zone.py",
     "packet/deferred_free.py": "packet/test_ext.py",
     "packet/dump.py": "packet/test_read.py",
+    "packet/m_ext.py": "packet/test_ext.py",
     "pool/chain.py": "pool/test_allocator.py",
     "pool/oid.py": "pool/test_sysctl.py",
     "pool/subsystem.py": "pool/test_pool.py",

@@ -1,4 +1,4 @@
-"""Captures to read, built byte by byte."""
+"""Builds captures byte by byte, and reads them."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -13,13 +13,13 @@ PACKETS = [
     (1_700_000_001_000_002_000, b"three!!", 1500),
     (1_600_000_000_999_999_000, bytes(range(256)), 256),
 ]
-"""Time, bytes and length on the wire; whole microseconds, so that every format can tell the time."""
+"""Timestamp, bytes and length on the wire. Whole microseconds, which every format can express."""
 
 Plain = tuple[int, bytes, int]
 
 
 def pcap(packets: Iterable[Plain] = PACKETS, order: str = "<", kind: str = "micro", snaplen: int = 262144) -> bytes:
-    """A classic capture of Ethernet frames."""
+    """A pcap file of Ethernet frames."""
     return pcap_header(order, kind, snaplen) + b"".join(pcap_record(packet, order, kind) for packet in packets)
 
 
@@ -30,9 +30,9 @@ def pcap_header(
 
 
 def pcap_record(packet: Plain, order: str = "<", kind: str = "micro", captured: int | None = None) -> bytes:
-    """A record; `captured` is what it claims to hold."""
-    when, data, length = packet
-    seconds, fraction = divmod(when, 1_000_000_000)
+    """A record; `captured` is the captured length that it announces."""
+    timestamp, data, length = packet
+    seconds, fraction = divmod(timestamp, 1_000_000_000)
     if kind != "nano":
         fraction //= 1000
     if captured is None:
@@ -47,11 +47,11 @@ def pcapng(packets: Iterable[Plain] = PACKETS, order: str = "<") -> bytes:
 
 
 def block(kind: int, body: bytes, order: str = "<", first: int | None = None, last: int | None = None) -> bytes:
-    """Any block; `first` and `last` are the lengths that it claims."""
+    """A block; `first` and `last` are the total lengths that it announces at its start and at its end."""
     body += bytes(-len(body) % 4)
-    span = len(body) + 12
-    head = struct.pack(order + "II", kind, span if first is None else first)
-    return head + body + struct.pack(order + "I", span if last is None else last)
+    size = len(body) + 12
+    header = struct.pack(order + "II", kind, size if first is None else first)
+    return header + body + struct.pack(order + "I", size if last is None else last)
 
 
 def section(order: str = "<", major: int = 1, magic: int = 0x1A2B3C4D) -> bytes:
@@ -72,21 +72,21 @@ def resolution(value: int, order: str = "<") -> bytes:
 
 
 def enhanced(
-    packet: Plain, order: str = "<", number: int = 0, ticks: int | None = None, captured: int | None = None
+    packet: Plain, order: str = "<", interface_id: int = 0, units: int | None = None, captured: int | None = None
 ) -> bytes:
-    """An enhanced packet block; its time is in microseconds unless ticks are given."""
-    when, data, length = packet
-    ticks = when // 1000 if ticks is None else ticks
+    """An enhanced packet block; its timestamp is in microseconds unless `units` are given."""
+    timestamp, data, length = packet
+    units = timestamp // 1000 if units is None else units
     captured = len(data) if captured is None else captured
-    head = struct.pack(order + "5I", number, ticks >> 32, ticks & 0xFFFFFFFF, captured, length)
-    return block(6, head + data, order)
+    header = struct.pack(order + "5I", interface_id, units >> 32, units & 0xFFFFFFFF, captured, length)
+    return block(6, header + data, order)
 
 
-def old(packet: Plain, order: str = "<", number: int = 0, drops: int = 0) -> bytes:
-    when, data, length = packet
-    ticks = when // 1000
-    head = struct.pack(order + "HHIIII", number, drops, ticks >> 32, ticks & 0xFFFFFFFF, len(data), length)
-    return block(2, head + data, order)
+def obsolete(packet: Plain, order: str = "<", interface_id: int = 0, drops: int = 0) -> bytes:
+    timestamp, data, length = packet
+    units = timestamp // 1000
+    header = struct.pack(order + "HHIIII", interface_id, drops, units >> 32, units & 0xFFFFFFFF, len(data), length)
+    return block(2, header + data, order)
 
 
 def simple(data: bytes, length: int | None = None, order: str = "<") -> bytes:
@@ -94,14 +94,14 @@ def simple(data: bytes, length: int | None = None, order: str = "<") -> bytes:
 
 
 def plain(packets: Iterable[Packet]) -> Iterator[Plain]:
-    """Packets with their bytes copied out of their views."""
-    return ((when, bytes(data), length) for when, data, length in packets)
+    """Iterate over packets whose views are replaced by copies of their bytes."""
+    return ((timestamp, bytes(data), length) for timestamp, data, length in packets)
 
 
 def read(path: object) -> list[Plain]:
-    """All packets of a file that is in order."""
+    """Return all packets of a valid file."""
     with Capture(str(path)) as capture:
         packets = list(plain(capture))
         assert capture.packets == len(packets)
-        assert capture.position == capture.total or not capture.total
+        assert capture.position == capture.size or not capture.size
     return packets

@@ -1,4 +1,4 @@
-"""Files for captures to be read from; a network for oneself alone."""
+"""Fixtures: files of captures, and a network namespace for one test."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from net.namespace import Refused, namespace
+from net.namespace import Unavailable, namespace
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[bytes], Path]:
-    """Writes a capture and returns its path; the name says nothing of the content."""
+    """Writes bytes to a file named `capture`, which has no suffix, and returns its path."""
 
     def file(content: bytes) -> Path:
         path = tmp_path / "capture"
@@ -22,14 +22,14 @@ def write(tmp_path: Path) -> Callable[[bytes], Path]:
 
 
 @pytest.fixture
-def alone() -> Iterator[None]:
-    """A network namespace of the test's own, with the right to make interfaces; skips where there is none."""
+def netns() -> Iterator[None]:
+    """A network namespace for one test, in which it may create interfaces; skips the test where there is none."""
     if not os.path.exists("/dev/net/tun"):
         pytest.skip("there is no /dev/net/tun")
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        pytest.skip("/dev/net/tun may not be opened")
+        pytest.skip("no permission to open /dev/net/tun")
     try:
         with namespace():
             yield
-    except Refused as why:
-        pytest.skip(str(why))
+    except Unavailable as reason:
+        pytest.skip(str(reason))

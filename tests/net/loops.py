@@ -1,4 +1,4 @@
-"""The event loops that there are: asyncio's, and uvloop where it is installed."""
+"""Running tests in asyncio's event loop, and in uvloop if it is installed."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,22 +15,22 @@ Run = Callable[[Coroutine[Any, Any, object]], None]
 
 
 def runs(name: str) -> Run:
-    """Runs a coroutine in a loop of that kind, for a minute at most; fails if the loop met an error meanwhile."""
+    """Return a function that runs a coroutine in such a loop, for at most a minute; an error in a callback fails it."""
     if name == "uvloop" and uvloop is None:
         pytest.skip("uvloop is not installed")
 
     def run(main: Coroutine[Any, Any, object]) -> None:
         factory = None if uvloop is None or name != "uvloop" else uvloop.new_event_loop
-        told: list[dict[str, Any]] = []
+        errors: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.get_loop().set_exception_handler(lambda _, context: told.append(context))
+            runner.get_loop().set_exception_handler(lambda _, context: errors.append(context))
             runner.run(asyncio.wait_for(main, 60))
-        assert told == []
+        assert errors == []
 
     return run
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Let the loop go on until something is so."""
-    while not holds():
+async def until(condition: Callable[[], object]) -> None:
+    """Run other callbacks of the loop until the condition is true."""
+    while not condition():
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Network interfaces to try things on, in a network namespace that is the calling thread's own."""
+"""A network namespace for the calling thread, and the interfaces in it."""
 
 import contextlib
 import ctypes
@@ -18,50 +18,50 @@ IFLA_PROMISCUITY = 30
 NLM_F_REQUEST, NLM_F_ACK = 1, 4
 
 
-class Refused(Exception):
-    """Why there is no namespace to be had here."""
+class Unavailable(Exception):
+    """The reason why no network namespace can be created here."""
 
 
 @contextlib.contextmanager
 def namespace() -> Iterator[None]:
-    """This thread alone sees other interfaces meanwhile, of which there is none but a loopback that is down.
+    """Move this thread to a new network namespace, and back at the end. Its only interface is a loopback that is down.
 
-    The namespace goes when nobody has a socket or an interface in it any more.
+    The kernel deletes the namespace once no socket and no TUN device is left in it.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     try:
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        original = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     except OSError as error:
-        raise Refused(f"no network namespaces: {error}") from None
+        raise Unavailable(f"there are no network namespaces: {error}") from None
     try:
         if libc.unshare(CLONE_NEWNET):
-            raise Refused(f"no network namespace of one's own: {os.strerror(ctypes.get_errno())}")
+            raise Unavailable(f"no network namespace can be created: {os.strerror(ctypes.get_errno())}")
         try:
-            quiet()
+            disable_ipv6()
             yield
         finally:
-            assert libc.setns(home, CLONE_NEWNET) == 0
+            assert libc.setns(original, CLONE_NEWNET) == 0
     finally:
-        os.close(home)
+        os.close(original)
 
 
-def quiet() -> None:
-    """Turn IPv6 off, which would send packets of its own accord."""
+def disable_ipv6() -> None:
+    """Turn IPv6 off for new interfaces: it sends packets without being asked."""
     try:
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
     except FileNotFoundError:
         return
     except OSError as error:
-        raise Refused(f"IPv6 can't be turned off: {error}") from None
+        raise Unavailable(f"no permission to turn IPv6 off: {error}") from None
 
 
 def up(name: str, address: str = "", mtu: int = 0) -> None:
-    """Bring an interface up, with an address of a network of 256."""
+    """Bring an interface up, with an IPv4 address in a /24 network, and an MTU, if they are given."""
     if mtu:
-        ask(SIOCSIFMTU, name, struct.pack("i", mtu))
+        ioctl(SIOCSIFMTU, name, struct.pack("i", mtu))
     if address:
-        ask(SIOCSIFADDR, name, sockaddr(address))
-        ask(SIOCSIFNETMASK, name, sockaddr("255.255.255.0"))
+        ioctl(SIOCSIFADDR, name, sockaddr(address))
+        ioctl(SIOCSIFNETMASK, name, sockaddr("255.255.255.0"))
     flags(name, set=IFF_UP)
 
 
@@ -71,12 +71,12 @@ def down(name: str) -> None:
 
 
 def flags(name: str, set: int = 0, clear: int = 0) -> None:
-    before = struct.unpack_from("H", ask(SIOCGIFFLAGS, name, b""), 16)[0]
-    ask(SIOCSIFFLAGS, name, struct.pack("H", before & ~clear | set))
+    before = struct.unpack_from("H", ioctl(SIOCGIFFLAGS, name, b""), 16)[0]
+    ioctl(SIOCSIFFLAGS, name, struct.pack("H", before & ~clear | set))
 
 
-def ask(number: int, name: str, data: bytes) -> bytes:
-    """An ioctl about an interface."""
+def ioctl(number: int, name: str, data: bytes) -> bytes:
+    """Call ioctl(2) for an interface, with a struct ifreq; the struct afterwards."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         return fcntl.ioctl(sock, number, struct.pack("16s24s", name.encode(), data))
 
@@ -91,18 +91,18 @@ def delete(name: str) -> None:
         index = socket.if_nametoindex(name)
         head = struct.pack("=IHHII", 32, RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0)
         sock.send(head + struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0))
-        answer = sock.recv(4096)
-        assert struct.unpack_from("=i", answer, 16)[0] == 0, "the interface was not deleted"
+        reply = sock.recv(4096)
+        assert struct.unpack_from("=i", reply, 16)[0] == 0, "the interface was not deleted"
 
 
 def promiscuity(name: str) -> int:
-    """How many want all that is on an interface's link."""
+    """How many sockets have made an interface promiscuous."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
         head = struct.pack("=IHHII", 32, RTM_GETLINK, NLM_F_REQUEST, 1, 0)
         sock.send(head + struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0))
-        answer = sock.recv(1 << 16)
+        reply = sock.recv(1 << 16)
     at = 32
-    while struct.unpack_from("=H", answer, at + 2)[0] != IFLA_PROMISCUITY:
-        at += (struct.unpack_from("=H", answer, at)[0] + 3) & ~3
-    count: int = struct.unpack_from("=I", answer, at + 4)[0]
+    while struct.unpack_from("=H", reply, at + 2)[0] != IFLA_PROMISCUITY:
+        at += (struct.unpack_from("=H", reply, at)[0] + 3) & ~3
+    count: int = struct.unpack_from("=I", reply, at + 4)[0]
     return count

@@ -1,4 +1,4 @@
-"""What the tests of paced sockets share: a clock that stands still, and sockets."""
+"""A clock that only the test sets, and pairs of sockets, for the tests of paced sockets."""
 
 import socket
 
@@ -6,8 +6,8 @@ SECOND = 1_000_000_000
 MS = 1_000_000
 
 
-class Nanoseconds:
-    """A clock that is put forward by hand."""
+class ManualClock:
+    """A clock in nanoseconds that only the test sets."""
 
     def __init__(self) -> None:
         self.now = 5 * SECOND
@@ -15,7 +15,7 @@ class Nanoseconds:
     def __call__(self) -> int:
         return self.now
 
-    def to(self, time: int | None) -> None:
+    def advance_to(self, time: int | None) -> None:
         assert time is not None
         self.now = max(self.now, time)
 
@@ -24,7 +24,7 @@ class Nanoseconds:
 
 
 def pair(kind: str) -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets, of which the first doesn't block."""
+    """Return two connected sockets; the first is non-blocking."""
     if kind == "unix datagrams":
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     elif kind == "unix stream":

@@ -1,6 +1,6 @@
-"""Both ends of a TLS 1.3 connection of Python's own `ssl`, of which one stops sending, and we go on for it.
+"""Both ends of a TLS 1.3 connection made with Python's `ssl` module; a `TlsSession` then sends for one of them.
 
-Run as a program, it sends the file named by its argument and says which cipher suite it used.
+Run as a program, it sends the file that is its argument from each side, and prints the cipher suite.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from mbuf import M_EXTPG, Pool, Vm
 from mbuf.net.tls.session import TlsSession
 from mbuf.net.tls.worker import KtlsWorker
 
-#: Bytes of the key, and the hash of the suite.
+#: For each cipher suite: bytes of the key, and the hash.
 SUITES = {
     "TLS_AES_128_GCM_SHA256": (16, hashlib.sha256),
     "TLS_AES_256_GCM_SHA384": (32, hashlib.sha384),
@@ -29,14 +29,14 @@ SUITES = {
 
 
 def expand(secret: bytes, label: bytes, count: int, digest: Any) -> bytes:
-    """HKDF-Expand-Label of no more bytes than the hash has. See RFC 8446, 7.1."""
+    """HKDF-Expand-Label, for at most as many bytes as the hash has. See RFC 8446, 7.1."""
     label = b"tls13 " + label
     info = count.to_bytes(2, "big") + bytes((len(label),)) + label + b"\0"
     return hmac.new(secret, info + b"\1", digest).digest()[:count]
 
 
 def certify(folder: Path) -> Path:
-    """A key and a certificate that says so itself."""
+    """A file with a key and a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime(2020, 1, 1)
@@ -49,7 +49,7 @@ def certify(folder: Path) -> Path:
 
 
 class Connection:
-    """A server and a client that have shaken hands; no ticket was sent, so the next record of either is its first."""
+    """A server and a client after the handshake. No ticket was sent: the next record of each side is its first one."""
 
     def __init__(self, folder: Path) -> None:
         log = folder / "keys"
@@ -75,13 +75,13 @@ class Connection:
         self.secrets = {line[0]: bytes.fromhex(line[2]) for line in lines}
 
     def keys(self, side: str) -> tuple[bytes, bytes]:
-        """With which SERVER or CLIENT sends."""
+        """The key and the IV with which `side`, SERVER or CLIENT, sends."""
         size, digest = SUITES[self.suite]
         secret = self.secrets[f"{side}_TRAFFIC_SECRET_0"]
         return expand(secret, b"key", size, digest), expand(secret, b"iv", 12, digest)
 
     def receive(self, side: str, stream: Any) -> bytes:
-        """What the other side reads of records that `side` sends, until it closes."""
+        """What the other side reads of the records that `side` sends, until the close_notify."""
         for piece in stream:
             self.wires[side].write(piece)
         peer = self.client if side == "SERVER" else self.server
@@ -93,11 +93,11 @@ class Connection:
 
 
 def send(folder: Path, side: str, path: Path, pool: Pool, worker: KtlsWorker) -> tuple[str, bytes]:
-    """Send a file and close; the suite, and what the peer read."""
+    """Send a file and a close_notify; the cipher suite, and what the peer has read."""
     peers = Connection(folder)
     with TlsSession(*peers.keys(side), worker) as tls, pool.file(path) as file:
         body = tls.encrypt(tls.frame(file.getm(maxseg=16384)))
-        # A close_notify, so that the peer knows that this is all.
+        # The close_notify tells the peer that this is all.
         body.cat(tls.encrypt(tls.frame(pool.frombytes(b"\1\0", flags=M_EXTPG), 21)))
         with body:
             return peers.suite, peers.receive(side, body)

@@ -115,3 +115,22 @@ def test_threads_that_end_leave_nothing_behind(program: Program) -> None:
         assert pool.vm.used == 0
         pool.close()
     """)
+
+
+def test_a_finalizer_may_come_to_a_limit_at_the_end(program: Program) -> None:
+    """Then nothing can be imported any more, and so nothing is logged."""
+    out = program("""
+        class Last:
+            def __init__(self):
+                self.pool = Pool(Vm(1 << 24), {"kern.ipc.nmbclusters": 8}, strict=False)
+                self.kept = []
+            def __del__(self):
+                try:
+                    while True:
+                        self.kept.append(self.pool.getcl())
+                except NoBufs:
+                    os.write(1, b"denied")
+                self.kept[0].ext
+        last = Last()
+    """)
+    assert out == "denied"

@@ -190,10 +190,10 @@ def test_tls_sessions_end_in_a_child_that_has_no_worker(program: Program) -> Non
         from mbuf.net.tls.worker import KtlsWorker
         class Session:
             def __init__(self, worker):
-                worker.enter()
+                worker.add_session()
                 self.worker = worker
             def destroy(self):
-                self.worker.leave()
+                self.worker.remove_session()
         worker = KtlsWorker()
         worker.enqueue((Session(worker), None))
         until(lambda: worker.stat().sessions == 0)

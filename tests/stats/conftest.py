@@ -1,4 +1,4 @@
-"""Snapshots to print."""
+"""Makes snapshots to print."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -21,7 +21,7 @@ ZONES = {
 
 @pytest.fixture
 def snapshot() -> Callable[..., PoolStat]:
-    """Makes a snapshot of the numbers given for each zone; all others are 0."""
+    """Makes a snapshot with these numbers for each zone; all others are 0."""
 
     def make(tag_bytes: int = 0, **zones: dict[str, int]) -> PoolStat:
         stats = [

@@ -8,7 +8,7 @@ from mbuf.stats import netstat
 
 Make = Callable[..., PoolStat]
 
-QUIET = """\
+NO_SENDFILE = """\
 0 sendfile syscalls
 0 sendfile syscalls completed without I/O request
 0 requests for I/O initiated by sendfile
@@ -36,7 +36,7 @@ LINES = """\
 0/0/0 requests for jumbo clusters denied (4k/9k/16k)
 """
 
-# A fresh system with 8 GiB and one CPU after its first m_getcl, but for its packets.
+# The zones of a system with 8 GiB and one CPU after its first m_getcl, without the packet zone.
 FRESH = {
     "mbuf": {"limit": 3355443, "free": 1},
     "clust": {"limit": 524288, "used": 254, "allocs": 254},
@@ -45,8 +45,8 @@ FRESH = {
     "jumbo16": {"limit": 43690},
 }
 
-# What `netstat -m` printed on real machines: mbufs, clusters, packets, 4k, 9k, 16k, K bytes; then the denied
-# mbufs, clusters and packets, and the bytes of tags (not printed: what the K bytes leave over).
+# What `netstat -m` printed on real machines, by column. "tag bytes" isn't printed: it is what the bytes have more than
+# the items explain.
 COLUMNS = ("mbufs", "clusters", "packets", "4k", "9k", "16k", "K bytes", "denied", "tag bytes")
 NONE = "0/0/0/0"
 SAMPLES = {
@@ -157,7 +157,7 @@ def numbers(columns: str) -> list[int]:
 
 
 def zones_of(sample: dict[str, str]) -> dict[str, dict[str, int]]:
-    """The zones behind a sample's columns: what netstat adds up, taken apart."""
+    """Return the counters of the zones that give a sample's columns."""
     mbufs, clusters, packets = (numbers(sample[column]) for column in COLUMNS[:3])
     zones = {
         "mbuf": {"used": mbufs[0] - packets[0], "free": mbufs[1] - packets[1]},
@@ -173,7 +173,7 @@ def zones_of(sample: dict[str, str]) -> dict[str, dict[str, int]]:
 
 
 def lines_of(sample: dict[str, str]) -> str:
-    return LINES.format_map(sample) + QUIET
+    return LINES.format_map(sample) + NO_SENDFILE
 
 
 @pytest.mark.parametrize("row", SAMPLES.values(), ids=SAMPLES)
@@ -204,7 +204,7 @@ def test_prints_a_fresh_system(snapshot: Make, pack: dict[str, int], columns: tu
     assert netstat.text(stat) == lines_of(changing | jumbos | {"denied": "0/0/0"})
 
 
-def test_denied_and_delayed_are_told_by_zone_and_jumbos_are_delayed_first(snapshot: Make) -> None:
+def test_denied_and_delayed_requests_are_printed_by_zone_jumbo_clusters_delayed_first(snapshot: Make) -> None:
     kinds = ("mbuf", "clust", "pack", "jumbop", "jumbo9", "jumbo16")
     stat = snapshot(**{kind: {"fails": n, "sleeps": 10 + n} for n, kind in enumerate(kinds, 1)})
     assert netstat.text(stat).splitlines()[7:11] == [
@@ -215,7 +215,7 @@ def test_denied_and_delayed_are_told_by_zone_and_jumbos_are_delayed_first(snapsh
     ]
 
 
-def test_json_has_the_names_of_libxo_in_its_order(snapshot: Make) -> None:
+def test_json_has_the_names_and_the_order_of_libxo(snapshot: Make) -> None:
     objects = netstat.json(snapshot(**FRESH, pack={"used": 1, "free": 253, "allocs": 1}))
     assert list(objects) == ["mbuf-statistics"]
     assert list(objects["mbuf-statistics"].items()) == [
@@ -270,22 +270,22 @@ def test_json_has_the_names_of_libxo_in_its_order(snapshot: Make) -> None:
     ]
 
 
-def test_bytes_are_cut_to_kib_after_summing(snapshot: Make) -> None:
+def test_bytes_are_rounded_down_to_kib_after_summing(snapshot: Make) -> None:
     stat = snapshot(mbuf={"used": 3, "free": 3})
     assert "0K/0K/1K bytes allocated to network" in netstat.text(stat)
 
 
-def test_windows_that_were_denied_are_told(snapshot: Make) -> None:
+def test_denied_windows_are_printed(snapshot: Make) -> None:
     stat = replace(snapshot(), sfbufs_denied=3)
     assert "\n3 requests for sfbufs denied\n" in netstat.text(stat)
 
 
-def test_a_snapshot_that_contradicts_itself_wraps_as_in_c(snapshot: Make) -> None:
-    """More free packets than clusters: read between two counters of a busy machine."""
+def test_a_negative_difference_wraps_as_in_c(snapshot: Make) -> None:
+    """More cached packets than clusters: on a busy machine the counters are not read at one moment."""
     numbers = netstat.json(snapshot(pack={"free": 5}))["mbuf-statistics"]
     assert numbers["cluster-current"] == 2**64 - 5
     assert numbers["cluster-cache"] == 5
     assert numbers["bytes-in-use"] == (2**64 - 5 * 2048) // 1024
     assert numbers["bytes-in-cache"] == 5 * (256 + 2048) // 1024
-    # The sum wraps a second time, back to what the five mbufs hold.
+    # The sum wraps again, and is right: the bytes of five mbufs.
     assert numbers["bytes-total"] == 5 * 256 // 1024

@@ -27,8 +27,8 @@ def test_prints_a_fresh_system_after_its_first_packet(snapshot: Make) -> None:
     )
 
 
-def test_wide_numbers_push_the_rest_of_their_row(snapshot: Make) -> None:
-    """The row of a 64 GB router, and one that says which column is which."""
+def test_wide_numbers_move_the_columns_after_them(snapshot: Make) -> None:
+    """The mbufs of a router with 64 GB, and clusters with a different number in each column."""
     stat = snapshot(
         mbuf={"limit": 26137965, "used": 3657, "free": 4699, "allocs": 4372990387},
         clust={"limit": 1, "used": 2, "free": 3, "allocs": 4, "fails": 5, "sleeps": 6, "xdomain": 7},

@@ -1,6 +1,6 @@
-"""The command `mbuf collect`: prints the last reports that pools send when memory is out.
+"""`mbuf collect`: prints the reports that programs send when they run out of mbufs.
 
-Options and standard output; how reports are put together is elsewhere.
+One UDP socket, until SIGINT or SIGTERM. mbuf.net.udp.report sends reports, and puts their parts together.
 """
 
 from __future__ import annotations
@@ -14,102 +14,93 @@ from contextlib import contextmanager
 
 import click
 
-from mbuf.cli.format import plain
-from mbuf.cli.options import SECONDS, TIMES, Refused
+from mbuf.cli.format import plural, printable
+from mbuf.cli.options import SECONDS, TIMES, CommandError
+from mbuf.errors import Inval
+from mbuf.net.address import join_host_port, parse_host_port
 from mbuf.net.udp.report import Collector, Received
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
 
-#: Memory of the collector: hundreds of datagrams, more than come at once.
-MEMORY = 4 << 20
-#: How often it looks for reports of which no more will come.
-TICK = 0.5
+#: Bytes for the mbufs of the collector: some hundred datagrams, more than arrive at once.
+_MEMORY = 4 << 20
+
+#: Seconds between checks for reports whose missing parts are late.
+_CHECK_INTERVAL = 0.5
 
 
-@click.command(short_help="Print the last reports of programs that ran out of mbufs.")
+@click.command()
 @click.argument("address", metavar="[ADDRESS]", default="127.0.0.1:5140")
-@click.option("--count", type=TIMES, help="End after so many reports.  [default: go on]")
-@click.option("--seconds", type=SECONDS, help="End after that time.  [default: go on]")
+@click.option("--count", type=TIMES, metavar="N", help="End after N reports.  [default: no end]")
+@click.option("--seconds", type=SECONDS, help="End after this time.  [default: no end]")
 def collect(address: str, count: int | None, seconds: float | None) -> None:
-    """Print the reports that come to a UDP address (HOST:PORT, or [HOST]:PORT for IPv6).
+    """Print the reports that arrive at a UDP address, until Ctrl-C.
 
-    A program sends one with mbuf.net.udp.report.send(pool, text, sock) when its pool is exhausted, out of the
-    pool's reserve. A report that lacks parts is printed after 5 seconds with what has come of it.
+    ADDRESS is HOST:PORT, or [HOST]:PORT for IPv6; 127.0.0.1:5140 if it is not given.
+
+    A program sends a report when its pool is exhausted, with mbuf.net.udp.report.send(pool, text, sock), which uses
+    only the pool's reserve. If parts of a report are missing after 5 seconds, it is printed without them.
     """
-    with bound(address) as sock, Pool(Vm(MEMORY)) as pool, stopping() as stop:
+    with _listening(address) as sock, Pool(Vm(_MEMORY)) as pool, _stop_socket() as stop:
         collector = Collector(pool, sock)
-        click.echo(f"collecting reports at {shown(sock.getsockname())}", err=True)
-        told = 0
-        for report in incoming(collector, sock, seconds, stop):
-            show(report)
-            told += 1
-            if told == count:
+        click.echo(f"collecting reports at {join_host_port(*sock.getsockname()[:2])}", err=True)
+        printed = 0
+        for report in _reports(collector, sock, seconds, stop):
+            _print(report)
+            printed += 1
+            if printed == count:
                 break
-        for report in collector.rest():
-            show(report)
-            told += 1
-        click.echo(f"{told} reports, {collector.strange} strange datagrams, {collector.dropped} dropped", err=True)
+        for report in collector.flush():
+            _print(report)
+            printed += 1
+        invalid = plural(collector.invalid, "invalid datagram")
+        click.echo(f"{plural(printed, 'report')}, {invalid}, {collector.dropped} dropped", err=True)
 
 
-def incoming(
+def _reports(
     collector: Collector, sock: socket.socket, seconds: float | None, stop: socket.socket
 ) -> Iterator[Received]:
-    """Reports as they come, until the time is over or something comes to `stop`."""
+    """Yield reports as they arrive, until the time is over or `stop` is readable."""
     end = None if seconds is None else time.monotonic() + seconds
     while end is None or time.monotonic() < end:
-        wait = TICK if end is None else max(min(TICK, end - time.monotonic()), 0)
+        wait = _CHECK_INTERVAL if end is None else max(min(_CHECK_INTERVAL, end - time.monotonic()), 0)
         ready, _, _ = select.select([sock, stop], [], [], wait)
         if stop in ready:
             return
         if ready:
             yield from collector.receive()
-        yield from collector.late()
+        yield from collector.expire()
 
 
-def show(report: Received) -> None:
-    """A report, under a line that says from whom. Anybody may have sent it: a terminal sees plain text."""
-    lacks = f", {report.missing} parts missing" if report.missing else ""
-    click.echo(f"--- report from {shown(report.sender)}{lacks}")
+def _print(report: Received) -> None:
+    """Print a report, below a line with its sender. Anybody may have sent it, so only printable text and tabs pass."""
+    missing = f", {plural(report.missing, 'part')} missing" if report.missing else ""
+    click.echo(f"--- report from {join_host_port(*report.sender[:2])}{missing}")
     for line in report.text.removesuffix("\n").split("\n"):
-        click.echo("\t".join(map(plain, line.split("\t"))))
-
-
-def shown(address: tuple[object, ...]) -> str:
-    """HOST:PORT."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        click.echo("\t".join(map(printable, line.split("\t"))))
 
 
 @contextmanager
-def bound(address: str) -> Iterator[socket.socket]:
-    """A UDP socket at an address, or one line that says why not."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise Refused(f"{address}: give HOST:PORT, as in 127.0.0.1:5140 or [::1]:5140")
+def _listening(address: str) -> Iterator[socket.socket]:
+    """Yield a UDP socket that is bound to an address."""
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
-        sock = socket.socket(found[0], socket.SOCK_DGRAM)
-    except OSError as error:
-        raise Refused(f"{address}: {error.strerror or error}") from None
-    except UnicodeError:
-        raise Refused(f"{address}: there can be no such host") from None
+        sock = parse_host_port(address, socket.SOCK_DGRAM).listen()
+    except Inval as error:
+        raise CommandError(str(error)) from None
     with sock:
-        try:
-            sock.bind(found[4])
-        except OSError as error:
-            raise Refused(f"{address}: {error.strerror or error}") from None
+        sock.setblocking(True)
         yield sock
 
 
 @contextmanager
-def stopping() -> Iterator[socket.socket]:
-    """Within it, SIGINT and SIGTERM send a byte to a socket, and do nothing else."""
+def _stop_socket() -> Iterator[socket.socket]:
+    """Yield a socket that SIGINT and SIGTERM make readable; they do nothing else."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        before = [signal.signal(number, lambda *_: theirs.send(b"!")) for number in numbers]
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        before = [signal.signal(number, lambda *_: writer.send(b"\0")) for number in numbers]
         try:
-            yield ours
+            yield reader
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)

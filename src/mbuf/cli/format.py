@@ -1,17 +1,14 @@
-"""Numbers in words, as people read them, and words that a terminal takes for nothing else.
+"""Numbers and names as text.
 
-Sees nothing but numbers and texts.
+Pure functions: they read and print nothing.
 """
-
-from mbuf.cli.replay.clock import SECOND
-from mbuf.cli.replay.highwater import Moment
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
-def count(number: int, thing: str) -> str:
+def plural(number: int, noun: str) -> str:
     """`1 packet`, `2 packets`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size(number: int) -> str:
@@ -22,29 +19,17 @@ def size(number: int) -> str:
     return f"{number / (1 << 10 * step):.1f} {_UNITS[step - 1]}"
 
 
-def seconds(nanoseconds: int) -> str:
-    """`12.345 s`."""
-    return f"{nanoseconds / SECOND:.3f} s"
+def percent(part: int, whole: int) -> float:
+    """How many per cent of the whole the part is."""
+    return 100 * part / whole
 
 
-def moment(at: Moment) -> str:
-    """When a packet came, as an adverb."""
-    if at.packet == 0:
-        return "before the first packet"
-    return f"at packet {at.packet}, after {seconds(at.when)} of capture time"
-
-
-def plain(text: str) -> str:
-    """The text, with escapes for what can't be shown, or would move a terminal's cursor, or change its colours."""
+def printable(text: str) -> str:
+    """The text with escapes for all that isn't printable: what comes from outside must not control the terminal."""
     return "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
 def _escape(char: str) -> str:
-    # A byte of a name that is no UTF-8, as Python hides it.
+    # Python decodes a byte of a file name that isn't UTF-8 as a surrogate, U+DC80 to U+DCFF (PEP 383).
     byte = ord(char) - 0xDC00
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else char.encode("unicode_escape").decode("ascii")
-
-
-def share(part: int, whole: int) -> float:
-    """Per cent."""
-    return 100 * part / whole

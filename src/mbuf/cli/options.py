@@ -1,144 +1,90 @@
-"""Values of options, as people write them.
+"""The types of option values, and the error that ends a command.
 
-Each is read or refused in one line, which ends the command with code 2.
+Each type accepts what people write (`16M`, `100x`, `0.5s`), or raises a `CommandError` that names the option and the
+values to give. `WholeNumber` is click's IntRange. `Number` is for numbers with units, which click doesn't have; it
+accepts neither `nan` nor `inf`, as click's FloatRange would.
 """
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import click
 
-from mbuf.cli.format import plain
-from mbuf.pool.suggest import unknown
-from mbuf.pool.tunable_checks import read
-from mbuf.pool.tunables import NAMES
+from mbuf.cli.format import printable
 
 
-class Refused(click.ClickException):
-    """What was asked for can't be done: one line, and exit code 2."""
+class CommandError(click.ClickException):
+    """The command can't do what was asked for: one line on standard error, and exit code 2."""
 
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"mbuf: {plain(self.message)}", file=file, err=file is None)
+        """Print the line."""
+        click.echo(f"mbuf: {printable(self.message)}", file=file, err=file is None)
 
 
-class Commands(click.Group):
-    """Commands that tell what is wrong with their arguments in one line, and are interrupted without any."""
+class WholeNumber(click.IntRange):
+    """A whole number from `min` to `max`."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _one_line():
-            return super().make_context(*args, **kwargs)
+    name = "integer"
 
-    def invoke(self, ctx: click.Context) -> Any:
-        with _one_line():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except click.exceptions.NoArgsIsHelpError:
-        raise
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(130) from None
-    except click.UsageError as error:
-        _, *path = error.ctx.command_path.split() if error.ctx else ("mbuf",)
-        raise Refused(f"{error.format_message().rstrip('.')}: see {' '.join(['mbuf', *path])} --help") from None
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises `CommandError`."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            raise _bad_value(value, param, f"give a whole number from {self.min} to {self.max}") from None
 
 
 class Number(click.ParamType[float]):
-    """A number from `least` to `most`, with one of the units, if any; a `whole` one, if so."""
+    """A number from `min` to `max`, with or without one of the units, each of which stands for a factor."""
 
-    def __init__(self, name: str, units: Mapping[str, int], least: float, most: float, whole: bool = False) -> None:
+    def __init__(self, name: str, units: Mapping[str, int], min: float, max: float) -> None:
         self.name = name
-        self._whole = whole
-        self._units = units
-        self._least = least
-        self._most = most
+        self._units = {"": 1, **units}
+        self._min = min
+        self._max = max
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, multiplied by its unit. Raises `CommandError`."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)([a-zA-Z]?)", value, re.ASCII)
-        unit = self._units.get(match[2].upper()) if match else None
-        if match is None or unit is None:
-            units = "".join(f", {unit}" for unit in self._units if unit)
-            self._refuse(value, param, f"give a number{units and f', if need be with a unit of {units[2:]}'}")
-        number = float(match[1]) * unit
-        if self._whole and number != int(number):
-            self._refuse(value, param, "give a whole number")
-        if not self._least <= number <= self._most:
-            self._refuse(value, param, f"give {self._bound(self._least)} to {self._bound(self._most)}")
+        factor = self._units.get(match[2].upper()) if match else None
+        if match is None or factor is None:
+            units = ", ".join(unit for unit in self._units if unit)
+            raise _bad_value(value, param, f"give a number{units and f', with or without a unit ({units})'}")
+        number = float(match[1]) * factor
+        if not self._min <= number <= self._max:
+            raise _bad_value(value, param, f"give {self._text(self._min)} to {self._text(self._max)}")
         return number
 
-    def _bound(self, number: float) -> str:
-        """A bound with the largest unit of which it is a multiple."""
+    def _text(self, number: float) -> str:
+        """A bound, with the largest unit of which it is a multiple."""
         if number != int(number):
             return f"{number:g}"
-        step, unit = max((step, unit) for unit, step in self._units.items() if number % step == 0)
-        return f"{number / step:.0f}{unit if step > 1 else ''}"
-
-    def _refuse(self, value: str, param: click.Parameter | None, advice: str) -> NoReturn:
-        name = param.opts[0] if param else self.name
-        raise Refused(f"{name} {value}: {advice}")
+        factor, unit = max((factor, unit) for unit, factor in self._units.items() if number % factor == 0)
+        return f"{number / factor:.0f}{unit if factor > 1 else ''}"
 
 
-class Whole(Number):
-    """A whole number from `least` to `most`."""
-
-    def __init__(self, name: str, least: int, most: int) -> None:
-        super().__init__(name, {"": 1}, least, most, whole=True)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        # A default is one already.
-        return value if isinstance(value, int) else int(super().convert(value, param, ctx))
+def _bad_value(value: object, param: click.Parameter | None, advice: str) -> CommandError:
+    return CommandError(f"{param.opts[0] if param else 'value'} {value}: {advice}")
 
 
-_BYTES = MappingProxyType({"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40})
+_BYTES = MappingProxyType({"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40})
+_SECONDS = MappingProxyType({"S": 1})
+
 SIZE = Number("SIZE", _BYTES, 4096, 1 << 60)
-SECONDS = Number("SECONDS", {"": 1, "S": 1}, 0, 1e9)
-RATE = Number("RATE", {"": 1}, 1e-3, 1e9)
-SPEED = Number("SPEED", {"": 1, "X": 1}, 1e-3, 1e9)
-#: Less than this is no head and one mbuf of a file.
-MEMORY = Number("MEMORY", _BYTES, 1 << 17, 1 << 60)
-PORT = Whole("PORT", 0, 65535)
-PATIENCE = Number("SECONDS", {"": 1, "S": 1}, 0.1, 86400)
-CLIENTS = Whole("CLIENTS", 1, 1 << 20)
-QUEUES = Whole("N", 1, 1024)
-CPUS = Whole("N", 1, 1024)
-DESCRIPTORS = Whole("N", 1, 1 << 20)
-MTU = Whole("BYTES", 68, 65535)
-TIMES = Whole("TIMES", 1, 1_000_000_000)
-
-
-def tunables(settings: tuple[str, ...]) -> dict[str, str]:
-    """The tunables of `name=value` texts, a later one of the same name before an earlier one."""
-    found: dict[str, str] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise Refused(f"--set {setting}: give NAME=VALUE")
-        if name not in NAMES:
-            raise Refused(f"--set {setting}: {unknown('tunable', name, NAMES)}")
-        number = read(name, value)
-        if number is None or value.lstrip().startswith("-"):
-            raise Refused(f"--set {setting}: the value isn't a number from 0 on, with k, m, g, t or no unit")
-        found.pop(name, None)
-        found[name] = value
-    return found
-
-
-def readable(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """The paths, if all can be read."""
-    for path in paths:
-        if not os.path.exists(path):
-            raise Refused(f"{path or repr(path)}: there is no such file")
-        if os.path.isdir(path):
-            raise Refused(f"{path}: is a directory, not a capture")
-        if not os.access(path, os.R_OK):
-            raise Refused(f"{path}: may not be read")
-    return paths
+#: In less, there is no room for the header of a response and one mbuf of a file.
+MEMORY = Number("SIZE", _BYTES, 1 << 17, 1 << 60)
+SECONDS = Number("SECONDS", _SECONDS, 0, 1e9)
+TIMEOUT = Number("SECONDS", _SECONDS, 0.1, 86400)
+RATE = Number("RATE", {}, 1e-3, 1e9)
+SPEED = Number("SPEED", {"X": 1}, 1e-3, 1e9)
+PORT = WholeNumber(0, 65535)
+CLIENTS = WholeNumber(1, 1 << 20)
+QUEUES = WholeNumber(1, 1024)
+CPUS = WholeNumber(1, 1024)
+DESCRIPTORS = WholeNumber(1, 1 << 20)
+MTU = WholeNumber(68, 65535)
+TIMES = WholeNumber(1, 1_000_000_000)

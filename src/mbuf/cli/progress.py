@@ -1,24 +1,24 @@
-"""How far a long command is, on a terminal.
+"""A progress bar for long commands.
 
-Writes to standard error, and only if that is a terminal; what it drew is gone in the end.
+It is drawn on standard error, only if that is a terminal, and removed at the end.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields a function to be called with how much of `total` is done. NO_COLOR takes the colours out."""
+def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with how much of `total` is done. Without colours if NO_COLOR is set."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total or None)
+    # Imported here, because it is slow, and of no use without a terminal.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(label), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total or None)
         yield lambda done: bar.update(task, completed=done)

@@ -1,6 +1,6 @@
-"""One run of `mbuf relay`: the pool is made, packets or bytes go to and fro until a signal comes, all is given back.
+"""`mbuf relay`: datagrams or streams between two addresses, in bounded memory.
 
-Tells its caller lines to print. Never prints.
+One pool for all clients, until SIGINT or SIGTERM. mbuf.net.relay has the relays themselves.
 """
 
 from __future__ import annotations
@@ -10,63 +10,111 @@ import contextlib
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from mbuf.cli.format import count, size
+import click
+
+from mbuf.cli.format import plural, size
+from mbuf.cli.options import CLIENTS, MEMORY, TIMEOUT, CommandError
+from mbuf.cli.statusline import status_line
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.kinds import MBUF, OF_SIZE
-from mbuf.net.address import Address, parse
+from mbuf.net.address import Address, local_address, parse
 from mbuf.net.relay.stat import RelayStat
 from mbuf.net.relay.streamrelay import StreamRelay
 from mbuf.net.relay.udprelay import UdpRelay
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
 
-#: The part of the memory that streams hold; the rest is for mbufs that are only filled, and what doesn't divide.
-_HELD = 0.75
+#: The part of the memory that bytes of streams may occupy. The rest is for the clusters that are being filled.
+_STREAM_SHARE = 0.75
+
+#: File descriptors of a client: one on each side. And those of the program itself, with some to spare.
+_FDS_PER_CLIENT = 2
+_FDS_OF_PROGRAM = 64
 
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
-    """What to relay, and with how much."""
+    """What to relay, and with how much memory."""
 
     listen: str
     dest: str
-    #: Bytes of memory for mbufs.
+    #: Bytes for mbufs.
     memory: int
     #: Clients at a time.
     clients: int
-    #: Seconds after which a client is forgotten that sends nothing, or cut that takes nothing while memory is short.
+    #: Seconds after which a silent client of UDP is forgotten, and one of a stream that receives nothing is
+    #: disconnected if memory is short.
     patience: float
-    #: Seconds between lines that tell how it goes; None for none.
+    #: Seconds between status lines; None for no status lines.
     interval: float | None
 
 
-def relay(way: RelayOptions, say: Callable[[str], object], tell: Callable[[str], object]) -> None:
-    """Relay until SIGINT or SIGTERM: `say` gets lines to keep, `tell` those that tell how it goes.
+@click.command()
+@click.argument("listen", metavar="LISTEN")
+@click.argument("dest", metavar="DEST")
+@click.option("--memory", type=MEMORY, default="16M", help="Memory for the mbufs of all clients together.")
+@click.option("--clients", type=CLIENTS, help="Clients at a time.  [default: 1024 for UDP, else 16384]")
+@click.option(
+    "--patience",
+    type=TIMEOUT,
+    help="UDP: forget a client that is silent for this time. Streams: when memory is short, disconnect a client that "
+    "receives nothing for this time.  [default: 60 for UDP, else 15]",
+)
+@click.option("--interval", type=TIMEOUT, help="Time between status lines.  [default: 1 on a terminal, else no status]")
+def relay(
+    listen: str, dest: str, memory: float, clients: int | None, patience: float | None, interval: float | None
+) -> None:
+    """Relay between LISTEN and DEST, in both directions, until Ctrl-C.
 
-    Raises `Inval`, before anything is relayed, if that can't be, and `RuntimeError` if something failed meanwhile.
+    Addresses are udp://HOST:PORT, tcp://HOST:PORT or unix:PATH.
+
+    UDP: the datagrams of each client are sent to DEST from a socket of its own. Datagrams for which there is no room
+    are dropped and counted.
+
+    Streams: if one side receives slowly, the other side is read slowly. The more connections are stalled, the less
+    memory each of them may use.
     """
-    listen, dest = parse(way.listen), parse(way.dest)
+    datagrams = listen.startswith("udp:")
+    clients = (1024 if datagrams else 16384) if clients is None else clients
+    patience = (60.0 if datagrams else 15.0) if patience is None else patience
+    if interval is None and sys.stdout.isatty():
+        interval = 1.0
+    options = RelayOptions(listen, dest, int(memory), clients, patience, interval)
+    try:
+        with status_line() as (write, show_status):
+            run(options, write, show_status)
+    except Inval as error:
+        raise CommandError(str(error)) from None
+
+
+def run(options: RelayOptions, write: Callable[[str], object], show_status: Callable[[str], object]) -> None:
+    """Relay until SIGINT or SIGTERM. `write` gets lines to keep, `show_status` each new status line.
+
+    Raises `Inval` if the relay can't be started, and `RuntimeError` if it failed later.
+    """
+    listen, dest = parse(options.listen), parse(options.dest)
     if listen.stream != dest.stream:
-        raise Inval(f"{way.listen} {way.dest}: datagrams go to udp://, streams to tcp:// or unix:")
+        raise Inval(f"{options.listen} {options.dest}: give udp:// for both, or tcp:// or unix: for both")
     if dest.family != socket.AF_UNIX and dest.sockaddr[1] == 0:
-        raise Inval(f"{way.dest}: give the port to send to")
-    _descriptors(2 * way.clients + 64)
+        raise Inval(f"{options.dest}: give the port to send to")
+    _raise_fd_limit(_FDS_PER_CLIENT * options.clients + _FDS_OF_PROGRAM)
     sock = listen.listen()
     try:
-        with Pool(Vm(way.memory), limits(way.memory)) as pool:
-            asyncio.run(_relay(way, listen, dest, sock, pool, say, tell))
+        with Pool(Vm(options.memory), limits(options.memory)) as pool:
+            asyncio.run(_relay(options, listen, dest, sock, pool, write, show_status))
     finally:
-        listen.unlisten(sock)
+        listen.close_listener(sock)
 
 
 def limits(memory: int) -> dict[str, int | str]:
-    """Limits that let each kind of buffer have all of the memory: what bounds is the memory itself."""
+    """Return limits that let each kind of buffer have all of the memory: only the memory is the bound."""
     return {
         OF_SIZE[MCLBYTES].sysctl: memory // MCLBYTES,
         OF_SIZE[MJUM16BYTES].sysctl: max(memory // MJUM16BYTES, 1),
@@ -74,93 +122,97 @@ def limits(memory: int) -> dict[str, int | str]:
     }
 
 
-def _descriptors(wanted: int) -> None:
-    """Have as many descriptors as are wanted, or as may be had."""
+def _raise_fd_limit(wanted: int) -> None:
+    """Let the process open as many file descriptors as it wants, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 async def _relay(
-    way: RelayOptions,
+    options: RelayOptions,
     listen: Address,
     dest: Address,
     sock: socket.socket,
     pool: Pool,
-    say: Callable[[str], object],
-    tell: Callable[[str], object],
+    write: Callable[[str], object],
+    show_status: Callable[[str], object],
 ) -> None:
-    """Relay, tell how it goes, and say the totals."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     faults: list[object] = []
 
-    def failed(_: object, context: dict[str, object]) -> None:
+    def on_exception(_: object, context: dict[str, object]) -> None:
         faults.append(context.get("exception"))
         stop.set()
 
-    # What goes wrong in a callback ends all: nobody knows what state it has left.
-    loop.set_exception_handler(failed)
-    one: StreamRelay | UdpRelay
+    # After an exception in a callback, the state of the relay is unknown, so it ends.
+    loop.set_exception_handler(on_exception)
+    relay: StreamRelay | UdpRelay
     if listen.stream:
-        one = StreamRelay(pool, sock, dest, int(way.memory * _HELD), way.clients, way.patience)
+        relay = StreamRelay(pool, sock, dest, int(options.memory * _STREAM_SHARE), options.clients, options.patience)
     else:
-        one = UdpRelay(pool, sock, dest, way.clients, way.patience)
-    with contextlib.closing(one):
-        say(f"relaying {listen.at(sock)} to {dest.text} with {size(way.memory)} for mbufs; Ctrl-C ends it")
-        pace = Pace(one.stat(), "packets" if not listen.stream else "reads")
+        relay = UdpRelay(pool, sock, dest, options.clients, options.patience)
+    unit = "reads" if listen.stream else "packets"
+    with contextlib.closing(relay):
+        write(f"relaying {local_address(sock)} to {dest.text} with {size(options.memory)} for mbufs; Ctrl-C ends it")
+        throughput = Throughput(relay.stat(), unit)
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), way.interval or 1.0)
-            if way.interval and not stop.is_set():
-                tell(pace.line(one.stat(), pool.vm.used * PAGE_SIZE, way.memory))
-        total = one.stat()
-    say(totals(total, pace.thing, pool.vm.peak * PAGE_SIZE))
-    say(f"{count(pool.out, 'mbuf')} left out")
+                await asyncio.wait_for(stop.wait(), options.interval or 1.0)
+            if options.interval and not stop.is_set():
+                show_status(throughput.status(relay.stat(), pool.vm.used * PAGE_SIZE, options.memory))
+        total = relay.stat()
+    write(totals(total, unit, pool.vm.peak * PAGE_SIZE))
+    write(f"{plural(pool.out, 'mbuf')} leaked")
     for fault in faults:
-        raise RuntimeError("the relay ended itself") from cast("BaseException | None", fault)
+        raise RuntimeError("the relay ended because of an exception") from cast("BaseException | None", fault)
 
 
-class Pace:
-    """How it goes: from one look to the next, in a line."""
+class Throughput:
+    """What a relay does per second, from one call of `status` to the next."""
 
-    def __init__(self, now: RelayStat, thing: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.thing = thing
+    def __init__(self, stat: RelayStat, unit: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._unit = unit
         self._clock = clock
-        self._before = now
+        self._before = stat
         self._when = clock()
 
-    def line(self, now: RelayStat, held: int, memory: int) -> str:
-        """What was done since the last line, and how much memory is held of how much."""
+    def status(self, stat: RelayStat, used: int, memory: int) -> str:
+        """Return the status line: the rates since the last call, and how many bytes of the memory are used."""
         when = self._clock()
         seconds = max(when - self._when, 1e-9)
-        packets = (now.packets - self._before.packets) / seconds
-        bits = 8 * (now.bytes - self._before.bytes) / seconds
-        self._before, self._when = now, when
+        packets = (stat.packets - self._before.packets) / seconds
+        bits = 8 * (stat.bytes - self._before.bytes) / seconds
+        self._before, self._when = stat, when
         return (
-            f"{rate(packets).strip()} {self.thing}/s {rate(bits)}bit/s  {size(held)} of {size(memory)}  "
-            f"{now.denied} denied {now.dropped} dropped  {now.open} open"
+            f"{si(packets).strip()} {self._unit}/s {si(bits)}bit/s  {size(used)} of {size(memory)}  "
+            f"{stat.denied} denied {stat.dropped} dropped  {stat.open} open"
         )
 
 
-def rate(number: float) -> str:
-    """`1.81 M`, `20.3 G`: three digits and a unit, with a space between."""
-    for unit in ("", "k", "M", "G", "T"):
-        if number < 999.5 or unit == "T":
-            return f"{number:.0f} " if not unit else f"{number:.3g} {unit}"
+def si(number: float) -> str:
+    """`1.81 M`, `20.3 G`: three digits and an SI prefix, ready for the unit to follow."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if number < 999.5 or prefix == "T":
+            return f"{number:.0f} " if not prefix else f"{number:.3g} {prefix}"
         number /= 1000
     raise AssertionError
 
 
-def totals(stat: RelayStat, thing: str, most: int) -> str:
-    """All that a relay did."""
+def totals(stat: RelayStat, unit: str, peak: int) -> str:
+    """Return the line for all that a relay did; `peak` is the most memory in use, in bytes."""
     parts = [
-        f"{size(stat.bytes)} in {stat.packets} {thing} of {count(stat.clients, 'client')}, with {size(most)} at most",
+        f"{size(stat.bytes)} in {stat.packets} {unit} of {plural(stat.clients, 'client')}, with {size(peak)} at most",
         f"{stat.denied} denied, {stat.dropped} dropped",
     ]
-    ended = ((stat.refused, "refused"), (stat.broken, "broken off"), (stat.cut, "cut for want of memory"))
-    parts += [f"{number} {what}" for number, what in ended if number]
+    failures = (
+        (stat.refused, "refused by DEST"),
+        (stat.failed, "failed"),
+        (stat.aborted, "aborted because others had no memory"),
+    )
+    parts += [f"{number} {what}" for number, what in failures if number]
     return "; ".join(parts)

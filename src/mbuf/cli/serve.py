@@ -1,6 +1,6 @@
-"""One run of `mbuf serve`: the pool is made, the folder is served until a signal comes, everything is given back.
+"""`mbuf serve`: a static file server in bounded memory.
 
-Tells its caller lines to print. Never prints.
+One pool for all clients, and one listening socket, until SIGINT or SIGTERM. mbuf.http has the server itself.
 """
 
 import asyncio
@@ -10,74 +10,92 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mbuf.cli.format import count, size
+import click
+
+from mbuf.cli.format import plural, size
+from mbuf.cli.options import CLIENTS, MEMORY, PORT, TIMEOUT, CommandError
+from mbuf.cli.statusline import print_line
 from mbuf.errors import Inval
-from mbuf.http.server import FileServer, Served
+from mbuf.http import AccessLogEntry, FileServer, Totals
+from mbuf.net.address import join_host_port, parse_host_port
 from mbuf.pool.pool import Pool
 from mbuf.vm.vm import Vm
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """What to serve, where, and with how much."""
+class ServeOptions:
+    """What to serve, where, and with how much memory."""
 
     folder: str
     address: str
     port: int
-    #: Bytes of memory for mbufs.
+    #: Bytes for mbufs.
     memory: int
-    #: Seconds for which a client may do nothing.
+    #: Seconds after which a client that sends and receives nothing is disconnected.
     patience: float
     #: Clients at a time.
     clients: int
     quiet: bool
 
 
-def serve(service: Service, say: Callable[[str], object]) -> None:
-    """Serve until SIGINT or SIGTERM. Raises `Inval`, before anything is served, if that can't be."""
-    address = service.address.removeprefix("[").removesuffix("]")
-    if not address:
-        raise Inval("--address: give one, as 127.0.0.1, or 0.0.0.0 for everybody")
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.option("--address", default="127.0.0.1", help="Address to listen at; 0.0.0.0 or :: for all interfaces.")
+@click.option("--port", type=PORT, default=8000, help="Port to listen at; 0 for any free one.")
+@click.option("--memory", type=MEMORY, default="16M", help="Memory for the mbufs of all clients together.")
+@click.option("--patience", type=TIMEOUT, default="15", help="Disconnect a client that is idle for this time.")
+@click.option("--clients", type=CLIENTS, default=256, help="Clients at a time; more have to wait.")
+@click.option("--quiet", is_flag=True, help="Print no line for each request.")
+def serve(folder: str, address: str, port: int, memory: float, patience: float, clients: int, quiet: bool) -> None:
+    """Serve the files in DIR over HTTP until Ctrl-C.
+
+    Files are sent with sendfile(2), so their bytes are not copied into the process. All clients together use at most
+    --memory for mbufs, however many and however slow they are; when it is used up, requests wait.
+
+    GET and HEAD, byte ranges, conditional requests and keep-alive are supported. For a directory, the answer is its
+    index.html, or a list of its files. Links that lead out of DIR are not followed.
+    """
     try:
-        # Of a name with bytes that are no text, the socket would say that it is no text.
-        address.encode()
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.create_server((address, service.port), family=family, backlog=128)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise Inval(f"{service.address} port {service.port}: {why.partition(' (while')[0]}") from None
-    except UnicodeError:
-        raise Inval(f"{service.address} port {service.port}: there can be no such host") from None
-    with listener, Pool(Vm(service.memory)) as pool:
-        asyncio.run(_serve(service, listener, pool, say))
+        run(ServeOptions(folder, address, port, int(memory), patience, clients, quiet), print_line)
+    except Inval as error:
+        raise CommandError(str(error)) from None
 
 
-async def _serve(service: Service, listener: socket.socket, pool: Pool, say: Callable[[str], object]) -> None:
-    """Serve, and tell the totals."""
-    tell = None if service.quiet else lambda served: say(_line(served))
+def run(options: ServeOptions, write: Callable[[str], object]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises `Inval` if the server can't be started."""
+    if not options.address:
+        raise Inval("--address: give one, for example 127.0.0.1, or 0.0.0.0 for all interfaces")
+    listener = parse_host_port(join_host_port(options.address, options.port), socket.SOCK_STREAM).listen()
+    with listener, Pool(Vm(options.memory)) as pool:
+        asyncio.run(_serve(options, listener, pool, write))
+
+
+async def _serve(options: ServeOptions, listener: socket.socket, pool: Pool, write: Callable[[str], object]) -> None:
+    log = None if options.quiet else lambda entry: write(_log_line(entry))
     try:
-        server = FileServer(pool, service.folder, service.patience, service.clients, tell)
+        server = FileServer(pool, options.folder, options.patience, options.clients, log)
     except OSError as error:
-        raise Inval(f"{service.folder}: {error.strerror}") from None
-    listener.setblocking(False)
+        raise Inval(f"{options.folder}: {error.strerror}") from None
     with contextlib.closing(server):
         task = asyncio.create_task(server.serve(listener))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        say(f"serving {service.folder} at http://{host}:{port}/ with {size(service.memory)} for mbufs; Ctrl-C ends it")
+        at = join_host_port(*listener.getsockname()[:2])
+        write(f"serving {options.folder} at http://{at}/ with {size(options.memory)} for mbufs; Ctrl-C ends it")
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    totals = server.totals
-    say(
-        f"{count(totals.requests, 'request')} by {count(totals.connections, 'client')}, {totals.broken} broken off; "
-        f"{size(totals.bytes)} sent, with {count(totals.peak, 'mbuf')} at most; "
-        f"{count(totals.waits, 'wait')} for mbufs; {count(pool.out, 'mbuf')} left out"
+    write(_totals_line(server.totals, pool.out))
+
+
+def _log_line(entry: AccessLogEntry) -> str:
+    error = f" ({entry.error})" if entry.error else ""
+    request = f"{entry.method} {entry.target}"
+    return f"{entry.peer} {request} {entry.status} {size(entry.bytes)} in {entry.seconds:.3f} s{error}"
+
+
+def _totals_line(totals: Totals, leaked: int) -> str:
+    return (
+        f"{plural(totals.requests, 'request')} by {plural(totals.connections, 'client')}, {totals.failed} failed; "
+        f"{size(totals.bytes)} sent, with {plural(totals.peak, 'mbuf')} at most; "
+        f"{plural(totals.waits, 'wait')} for mbufs; {plural(leaked, 'mbuf')} leaked"
     )
-
-
-def _line(served: Served) -> str:
-    fault = f" ({served.fault})" if served.fault else ""
-    what = f"{served.method} {served.target}"
-    return f"{served.peer} {what} {served.status} {size(served.bytes)} in {served.seconds:.3f} s{fault}"

@@ -1,34 +1,45 @@
-"""A line on a terminal that changes: the next one takes its place.
+"""The lines that a command prints while it runs: lines that stay, and a status line that changes.
 
-Elsewhere than on a terminal, each line stays.
+On a terminal, the status line is always the last one, and is removed at the end; other lines are printed above it.
+Elsewhere, each status is a line of its own.
 """
 
-import shutil
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from mbuf.cli.format import printable
 
 
-def liner(say: Callable[[str], object]) -> tuple[Callable[[str], object], Callable[[str], object]]:
-    """Two functions: one for lines to keep, said through `say`, and one for those that the next may replace."""
+def print_line(line: str) -> None:
+    """Print a line now, also into a pipe. If standard output can't be written, the command goes on without it."""
+    try:
+        click.echo(printable(line))
+    except OSError:
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())
+
+
+@contextmanager
+def status_line() -> Iterator[tuple[Callable[[str], object], Callable[[str], object]]]:
+    """Yield two functions: one prints a line that stays, the other shows a new status."""
     if not sys.stdout.isatty():
-        return say, say
-    drawn = False
+        yield print_line, print_line
+        return
+    # Imported here, because it is slow, and of no use without a terminal.
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
-    def keep(line: str) -> None:
-        nonlocal drawn
-        if drawn:
-            _write("\r\x1b[K")
-            drawn = False
-        say(line)
-
-    def tell(line: str) -> None:
-        nonlocal drawn
-        drawn = True
-        _write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
-
-    return keep, tell
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    console = Console()
+    if console.is_dumb_terminal:
+        yield print_line, print_line
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield (
+            lambda line: console.print(Text(printable(line)), soft_wrap=True),
+            lambda status: live.update(Text(status, no_wrap=True, overflow="ellipsis"), refresh=True),
+        )

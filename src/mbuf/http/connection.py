@@ -1,6 +1,6 @@
-"""HTTP/1.1 with one client: what it asks, and how an answer is framed. h11 knows the rules.
+"""One HTTP/1.1 connection: reads requests, and makes the header sections of responses. h11 implements the protocol.
 
-Reads from the socket, a little at a time. Never writes, and never sees the bytes of a body.
+Reads from the socket, a few kilobytes at a time; never writes to it, and never sees the content of a response.
 """
 
 from __future__ import annotations
@@ -16,76 +16,90 @@ import h11
 
 from mbuf.http.response import Response
 
-#: Bytes of a request's head at most, and of one read.
-_HEAD = 16384
-_READ = 4096
+#: The longest header section of a request in bytes, and the bytes of one read.
+_MAX_HEADER = 16384
+_READ_SIZE = 4096
 
-#: Bytes and seconds for which a client is listened to that was told to go, so that it hears why.
-_LAST_BYTES = 1 << 18
-_LAST_SECONDS = 1.0
+#: Bounds of a lingering close: bytes that are read and ignored, and seconds.
+_LINGER_BYTES = 1 << 18
+_LINGER_TIMEOUT = 1.0
 
 
 class Connection:
-    """What goes on between a client and a server: `request`, `head`, `body`, `end`, `part`, and `again`."""
+    """The protocol state of a connection with a client, on a non-blocking socket.
 
-    def __init__(self, sock: socket.socket, patience: float) -> None:
+    For each request call `read_request`, `header`, `sent` once for each piece of the content, `end`, and `linger`; then
+    `start_next_cycle` if `persistent`, else close the socket. A request must come within `timeout` seconds.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._sock = sock
-        self._patience = patience
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD)
-        self._whole = False
-        self._bare = False
+        self._timeout = timeout
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER)
+        # Of the current request: whether it was read to its end, and whether the response has no content.
+        self._complete = False
+        self._is_head = False
 
     @property
-    def goes_on(self) -> bool:
-        """True when the client may ask again."""
+    def persistent(self) -> bool:
+        """True if the client may send another request on this connection. See RFC 9112, 9.3."""
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    def again(self) -> None:
-        """Be ready for the next request."""
+    def start_next_cycle(self) -> None:
+        """Prepare for the next request."""
         self._http.start_next_cycle()
 
-    async def request(self) -> h11.Request | None:
-        """The next request, in time; None if the client has gone. Raises h11's RemoteProtocolError for a bad one."""
-        self._whole = self._bare = False
-        async with asyncio.timeout(self._patience):
+    async def read_request(self) -> h11.Request | None:
+        """Return the next request; None if the client has closed the connection.
+
+        Raises `TimeoutError` if none comes in time, and `h11.RemoteProtocolError` if it isn't valid.
+        """
+        self._complete = self._is_head = False
+        async with asyncio.timeout(self._timeout):
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await asyncio.get_running_loop().sock_recv(self._sock, _READ))
+                self._http.receive_data(await asyncio.get_running_loop().sock_recv(self._sock, _READ_SIZE))
         if not isinstance(event, h11.Request):
             return None
-        # Set before the next event is read: that may raise, and the answer to a HEAD request never has a body.
-        self._bare = event.method == b"HEAD"
-        # A body that comes with it isn't read: the client is let go of instead.
-        self._whole = isinstance(self._http.next_event(), h11.EndOfMessage)
+        # Before the next event, which may raise: also the response to a bad HEAD request has no content.
+        self._is_head = event.method == b"HEAD"
+        # The content of a request is not read: if it has some, the connection is closed after the response.
+        self._complete = isinstance(self._http.next_event(), h11.EndOfMessage)
         return event
 
-    def head(self, reply: Response) -> tuple[bytes, int]:
-        """The head of an answer, and how many bytes of its body are to follow it."""
-        fields = {"date": formatdate(usegmt=True), **reply.fields}
-        if reply.status != 304:
-            fields["content-length"] = str(reply.count)
-        if not self._whole:
+    def header(self, response: Response) -> tuple[bytes, int]:
+        """Return status line and header section of a response, and how many bytes of content are to follow."""
+        fields = {"date": formatdate(usegmt=True), **response.fields}
+        if response.status != 304:
+            fields["content-length"] = str(response.length)
+        if not self._complete:
             fields["connection"] = "close"
-        phrase = HTTPStatus(reply.status).phrase
-        response = h11.Response(status_code=reply.status, headers=list(fields.items()), reason=phrase)
-        return self._http.send(response) or b"", 0 if self._bare else reply.count
+        reason = HTTPStatus(response.status).phrase
+        event = h11.Response(status_code=response.status, headers=list(fields.items()), reason=reason)
+        return self._http.send(event) or b"", 0 if self._is_head else response.length
 
-    def body(self, count: int) -> None:
-        """So many bytes of the body went."""
+    def sent(self, count: int) -> None:
+        """Record that `count` bytes of the content were sent."""
         if count:
-            # All that h11 does with them is to count.
+            # h11 only asks for the length, so the bytes needn't exist.
             self._http.send_with_data_passthrough(h11.Data(data=cast("bytes", range(count))))
 
     def end(self) -> None:
-        """All went."""
+        """Record that the response was sent to its end."""
         self._http.send(h11.EndOfMessage())
 
-    async def part(self) -> None:
-        """If this was the last answer, see to it that the client can read it: closed at once, it might not."""
-        if self.goes_on:
+    async def linger(self) -> None:
+        """Unless the connection is persistent, end the sending side and read until the client closes, within bounds.
+
+        If the socket were closed at once, with bytes of the client unread, TCP would reset the connection, and the
+        client might lose the response. See RFC 9112, 9.6.
+        """
+        if self.persistent:
             return
-        heard = 0
+        count = 0
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-            async with asyncio.timeout(_LAST_SECONDS):
-                while heard < _LAST_BYTES and (data := await asyncio.get_running_loop().sock_recv(self._sock, _READ)):
-                    heard += len(data)
+            async with asyncio.timeout(_LINGER_TIMEOUT):
+                while count < _LINGER_BYTES and (
+                    data := await asyncio.get_running_loop().sock_recv(self._sock, _READ_SIZE)
+                ):
+                    count += len(data)

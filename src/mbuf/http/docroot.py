@@ -1,7 +1,7 @@
-"""The files beneath a folder, as requests name them.
+"""The files below a folder, found by request target.
 
-Looks at what was opened, not at what its name says: a link that leads out, or a file exchanged at the last
-moment, gives nothing away. Opens nothing but regular files and folders.
+What is checked is the opened file, not its name. So a symbolic link that leads out of the folder gives no access, nor
+does a file that is replaced between check and use. Opens only regular files and folders.
 """
 
 from __future__ import annotations
@@ -17,73 +17,83 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from mbuf.errors import Inval
 
-_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+#: The beginning of a target in absolute form. See RFC 9112, 3.2.2.
+_ORIGIN = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
 class DocRoot:
-    """The files beneath a folder, which is open until `close`."""
+    """The files below the folder `root`. Its descriptor is open until `close`. Raises `OSError` if there is none."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Find nothing any more."""
+        """Close the folder. Calling it again has no effect."""
         root, self._root = self._root, -1
         if root >= 0:
             os.close(root)
 
     @contextmanager
-    def find(self, names: list[bytes]) -> Iterator[tuple[int, os.stat_result]]:
-        """A descriptor of what is there, which can't be read and isn't touched yet, and what it is; or an OSError."""
-        path = b"/".join(names) or b"."
+    def find(self, segments: list[bytes]) -> Iterator[tuple[int, os.stat_result]]:
+        """Within it, an O_PATH descriptor of the file at this path, which can't be read, and its status.
+
+        Raises `OSError`: `FileNotFoundError` also if the file isn't below the folder.
+        """
+        path = b"/".join(segments) or b"."
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=self._root)
         try:
-            root = _real(self._root).rstrip(b"/")
-            if not (_real(fd) + b"/").startswith(root + b"/"):
-                raise FileNotFoundError(errno.ENOENT, "it leads out of the folder")
+            root = _real_path(self._root).rstrip(b"/")
+            if not (_real_path(fd) + b"/").startswith(root + b"/"):
+                raise FileNotFoundError(errno.ENOENT, "the path leads out of the folder")
             yield fd, os.fstat(fd)
         finally:
             os.close(fd)
 
     def open(self, fd: int) -> int:
-        """Open what was found for reading; for a regular file or a folder."""
+        """Return a new descriptor to read the regular file or folder that `find` found; the caller closes it."""
         mode = os.fstat(fd).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise PermissionError(errno.EACCES, "neither a file nor a folder")
+            raise PermissionError(errno.EACCES, "neither a regular file nor a folder")
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
 
-    def names_in(self, fd: int, most: int) -> tuple[list[bytes], bool]:
-        """The names in a folder that was found, at most so many, folders with a / behind; and if that is all."""
+    def list_folder(self, fd: int, max_names: int) -> tuple[list[bytes], bool]:
+        """Return at most `max_names` names in a folder, sorted, and True if these are all.
+
+        The names of folders end with a /.
+        """
         reader = self.open(fd)
         try:
             with os.scandir(reader) as entries:
-                found = [_shown(entry) for entry in islice(entries, most + 1)]
+                names = [_listed_name(entry) for entry in islice(entries, max_names + 1)]
         finally:
             os.close(reader)
-        return sorted(found[:most]), len(found) <= most
+        return sorted(names[:max_names]), len(names) <= max_names
 
 
-def names_of(target: bytes) -> list[bytes]:
-    """The names, one beneath the other, in a request's target; the last is empty if a folder is meant."""
-    path = _ABSOLUTE.sub(b"", target, count=1).partition(b"?")[0].partition(b"#")[0] or b"/"
+def segments_of(target: bytes) -> list[bytes]:
+    """Return the decoded path segments of a request target; the last is empty if the path ends with a /.
+
+    Raises `Inval` if it isn't a path, or has a segment `..`.
+    """
+    path = _ORIGIN.sub(b"", target, count=1).partition(b"?")[0].partition(b"#")[0] or b"/"
     decoded = unquote_to_bytes(path)
     if not path.startswith(b"/") or b"\0" in decoded:
-        raise Inval("the target is no path")
+        raise Inval("the request target isn't a path")
     parts = decoded[1:].split(b"/")
     if b".." in parts:
-        raise Inval("the target leads upwards")
-    names = [name for name in parts if name not in (b"", b".")]
-    return [*names, b""] if parts[-1] in (b"", b".") else names
+        raise Inval("the request target has a segment ..")
+    segments = [part for part in parts if part not in (b"", b".")]
+    return [*segments, b""] if parts[-1] in (b"", b".") else segments
 
 
-def target_of(names: list[bytes]) -> str:
-    """A target with these names, the other way round."""
-    return "/" + "/".join(quote_from_bytes(name) for name in names)
+def target_of(segments: list[bytes]) -> str:
+    """Return a request target with these path segments."""
+    return "/" + "/".join(quote_from_bytes(segment) for segment in segments)
 
 
-def _shown(entry: os.DirEntry[str]) -> bytes:
+def _listed_name(entry: os.DirEntry[str]) -> bytes:
     return os.fsencode(entry.name) + (b"/" if entry.is_dir(follow_symlinks=False) else b"")
 
 
-def _real(fd: int) -> bytes:
+def _real_path(fd: int) -> bytes:
     return os.readlink(b"/proc/self/fd/%d" % fd)

@@ -1,7 +1,20 @@
-"""What Linux has for sockets and Python has not, or only from 3.12 on: numbers here, calls in the `.pxd`.
+"""Numbers of Linux that Python's modules don't have, or only from 3.12 on; the `.pxd` declares C functions and structs.
 
-Not compiled: a hot number is imported from here and declared in the `.pxd` of its user.
+Not compiled: a number that a hot loop needs is imported from here and declared in the `.pxd` of its user.
 """
+
+import errno
+import os
+
+#: The most pieces of memory that one call reads into or writes from: the kernel refuses more.
+IOV_MAX = os.sysconf("SC_IOV_MAX")
+
+#: Errors after which the same call may succeed a little later: the packet stays with its owner.
+RETRY = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
+#: Errors that every later call would have too: of the descriptor or the program, not of the network. They are raised.
+FATAL = frozenset({errno.EBADF, errno.EBADFD, errno.ENOTSOCK, errno.EFAULT, errno.EOPNOTSUPP})
+#: The same for a call that receives.
+FATAL_RECEIVE = FATAL | {errno.EINVAL, errno.ENOTCONN}
 
 SOL_UDP = 17
 UDP_SEGMENT = 103
@@ -19,7 +32,7 @@ PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_PROMISC = 1
 ETH_P_ALL = 3
 ETH_P_8021Q = 0x8100
-#: Of a packet's auxiliary data: it has a VLAN tag, and the kernel tells of which kind.
+#: In the status of PACKET_AUXDATA: the frame had a VLAN tag, and its TPID is known.
 TP_STATUS_VLAN_VALID = 0x10
 TP_STATUS_VLAN_TPID_VALID = 0x40
 
@@ -30,8 +43,8 @@ IFF_TUN = 1
 IFF_TAP = 2
 IFF_NO_PI = 0x1000
 
-#: Bytes of an interface's name, with the zero at its end.
+#: Bytes of an interface's name, including the zero at its end.
 IFNAMSIZ = 16
 
-#: Bytes of the longest datagram, and of as many as come joined.
-LONGEST = 65535
+#: Bytes of the longest datagram, and of the datagrams that GRO coalesces into one message.
+DATAGRAM_MAX = 65535

@@ -16,9 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import cython
-
+    from mbuf.shadow import cython
     from mbuf.uma.item import Item, MbufItem
+elif False:  # for the compiler: a type checker needs decorators with types
+    import cython
 else:
     from mbuf.shadow import cython
 

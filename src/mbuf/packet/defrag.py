@@ -6,7 +6,6 @@ replaces it; the caller's mbuf stays the head. `collapse` and `unshare` are plan
 
 from __future__ import annotations
 
-from random import randint
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -147,6 +146,8 @@ def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
         raise Inval(f"fragment: {size} bytes: give 1 to {MCLBYTES}, -1 or -2")
     if not m.bits & M_PKTHDR:
         return 0
+    from random import randint
+
     if size == -1:
         size = randint(1, 255)
     held: HeaderCopy | None = None

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mbuf.shadow import cython
+elif False:  # for the compiler: a type checker needs decorators with types
     import cython
 else:
     from mbuf.shadow import cython
@@ -41,11 +43,7 @@ _BYTES = MappingProxyType({"hdr": MBUF_PEXT_HDR_LEN, "trail": MBUF_PEXT_TRAIL_LE
 class Epg:
     """The `m_epg_` fields of an mbuf of unmapped pages. Get it from `m.epg`; it isn't a copy. See mbuf(9).
 
-    `hdr` and `trail` are the bytes before and after those in the pages, at most 23 and 64. `npgs` is the number of
-    pages; it can't be set. The first page is used from byte `first_off` on, and the last has `last_len` bytes of data.
-    `nrdy` pages are still to be read or encrypted. `ext_size` is the memory in bytes for which a socket buffer counts
-    the pages. `record_type`, `seqno`, `enc_cnt`, `flags` and `so` are those of a TLS record. A value out of range
-    raises `Inval`. The length of the mbuf doesn't follow: set `m.len` after a change.
+    A value out of range raises `Inval`. The length of the mbuf doesn't follow: set `m.len` after a change.
     """
 
     #: The page numbers are `first`, `first` + 1, ... or, if `numbers` isn't None, those in it.
@@ -65,10 +63,32 @@ class Epg:
         "so",
         "trail",
     )
+    #: The bytes before those in the pages, at most 23.
     hdr: bytes
+    #: The bytes after those in the pages, at most 64.
     trail: bytes
-    first: int
+    #: The number of pages; it can't be set.
     npgs: int
+    #: The first byte of the first page that is used.
+    first_off: int
+    #: Bytes of the last page that are used.
+    last_len: int
+    #: Pages that are still to be read or encrypted.
+    nrdy: int
+    #: EPG_FLAG_ flags, 8 bits.
+    flags: int
+    #: Bytes of memory for which a socket buffer counts the pages.
+    ext_size: int
+    #: The type of the TLS record, 8 bits.
+    record_type: int
+    #: The number of the TLS record, 64 bits.
+    seqno: int
+    #: Pages that are still to be encrypted.
+    enc_cnt: int
+    #: The socket that the TLS record is for, any object.
+    so: Any
+
+    first: int
     numbers: tuple[int, ...] | None
 
     def __init__(self) -> None:

@@ -45,13 +45,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
 else:
     from mbuf.shadow import cython
 
-from dataclasses import dataclass, field
-
 from mbuf.const import EXT_PACKET
 from mbuf.kinds import CLUSTERS
+from mbuf.packet.m_ext import Ext
 from mbuf.uma.item import Item, MbufItem
 
 #: How many sizes of cluster there are, their bytes, and their EXT_ types.
@@ -68,26 +68,6 @@ if not cython.compiled:
     def lone_packet(storage: Storage) -> bool:
         """True for the cluster of a packet with one user, no owner and no view: its mbuf can be freed in one step."""
         return storage.users == 1 and storage.type == EXT_PACKET and storage.exports == 0 and storage.owner is None
-
-
-@dataclass(frozen=True, slots=True)
-class Ext:
-    """The external storage of an mbuf, as it was when `m.ext` was read. See struct m_ext in mbuf(9)."""
-
-    #: EXT_CLUSTER, EXT_PACKET, ...
-    type: int
-    #: Bytes of the storage.
-    size: int
-    #: Mbufs that use it, or the count of its `RefCount`. See m_extrefcnt.
-    count: int
-    #: True when this mbuf is the owner, which holds the count. See EXT_FLAG_EMBREF.
-    embedded: bool
-    #: A number that no other storage in use has. Mbufs that share storage have the same.
-    id: int
-    #: The object given to `extadd`, None for other storage, and the two arguments given with it.
-    obj: Any = field(default=None, repr=False)
-    arg1: Any = field(default=None, repr=False)
-    arg2: Any = field(default=None, repr=False)
 
 
 @cython.no_gc

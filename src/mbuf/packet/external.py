@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 from mbuf.errors import Busy, Inval
-from mbuf.packet.ext import Ext, Storage
+from mbuf.packet.ext import Storage
+from mbuf.packet.m_ext import Ext
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.ints import clip

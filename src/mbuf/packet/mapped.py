@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
+
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import EXT_SFBUF
-from mbuf.packet.ext import Ext, Storage
+from mbuf.packet.ext import Storage
+from mbuf.packet.m_ext import Ext
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.page import Memory

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    from mbuf.packet.ext import Ext
+    from mbuf.packet.m_ext import Ext
     from mbuf.packet.tag import Tag
     from mbuf.shadow import cython
     from mbuf.uma.item import Item

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mbuf.shadow import cython
+elif False:  # for the compiler: a type checker needs decorators with types
     import cython
 else:
     from mbuf.shadow import cython
@@ -47,11 +49,8 @@ _BITS = MappingProxyType(
 class PktHdr(Releasable):
     """The packet header of the first mbuf of a packet. Get it from `m.pkthdr`; it isn't a copy. See mbuf(9).
 
-    `len` is the bytes of the whole packet (31 bits); `rcvif` any object for the receiving interface; `flowid` (32 bits)
-    and `rsstype` (8) the flow hash and its type; `csum_flags` (32) the CSUM_ flags; `fibnum` (16) the routing table;
-    `numa_domain` (8); `rcv_tstmp` (64) a time in nanoseconds; `PH_per` and `PH_loc` (64 each) scratch space of protocol
-    layers, the latter for one layer. A number out of range raises `Inval`. When the mbuf is freed, tags are freed, and
-    the reference to a send tag is released.
+    The numbers have the kernel's widths, and no sign; one out of range raises `Inval`. When the mbuf is freed, tags are
+    freed, and the reference to a send tag is released.
     """
 
     #: `rcvif_or_tag` is the send tag if `csum_flags` has CSUM_SND_TAG, else the receive interface. `removed` is true if
@@ -71,16 +70,26 @@ class PktHdr(Releasable):
         "removed",
     )
 
-    PH_loc: int
-    PH_per: int
-    csum_flags: int
-    fibnum: int
-    flowid: int
+    #: Bytes of the whole packet, in all mbufs of the chain (31 bits).
     len: int
-    numa_domain: int
-    rcvif_or_tag: Any
-    rcv_tstmp: int
+    #: The hash of the packet's flow, from the network card (32 bits).
+    flowid: int
+    #: The type of that hash: an M_HASHTYPE_ number of the kernel (8 bits).
     rsstype: int
+    #: CSUM_ flags: which checksums were checked, or are to be computed (32 bits).
+    csum_flags: int
+    #: The routing table to use (16 bits).
+    fibnum: int
+    #: The NUMA domain in which the packet came (8 bits).
+    numa_domain: int
+    #: When the packet came, in nanoseconds, if it has M_TSTMP (64 bits).
+    rcv_tstmp: int
+    #: Scratch space that goes from one protocol layer to the next (64 bits).
+    PH_per: int
+    #: Scratch space of one protocol layer (64 bits).
+    PH_loc: int
+
+    rcvif_or_tag: Any
     tags: TagList | None
     removed: bool
 

@@ -32,9 +32,10 @@ from mbuf.packet.ext import Storage
 from mbuf.vm.page import Exporter
 
 if TYPE_CHECKING:
-    import cython
-
+    from mbuf.shadow import cython
     from mbuf.uma.item import MbufItem
+elif False:  # for the compiler: a type checker needs decorators with types
+    import cython
 else:
     from mbuf.shadow import cython
 

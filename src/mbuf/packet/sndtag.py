@@ -22,6 +22,7 @@ class Interface:
     """
 
     def __init__(self, name: str = "") -> None:
+        #: The name, as in messages.
         self.name = name
         #: References to this interface.
         self.refs = 0
@@ -79,8 +80,9 @@ class SndTag:
             raise TypeError("a send tag can't be initialized again: make another one")
         if not 0 <= clip(type) < IF_SND_TAG_TYPE_MAX:
             raise Inval(f"type {type}: give an IF_SND_TAG_TYPE_ constant, 0 to {IF_SND_TAG_TYPE_MAX - 1}")
-        #: The interface, and the type of the tag: IF_SND_TAG_TYPE_...
+        #: The interface.
         self.ifp = ifp
+        #: The type of the tag: IF_SND_TAG_TYPE_...
         self.type = type
         self._call("ref")
         self._refs = 1

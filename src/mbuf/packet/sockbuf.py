@@ -59,13 +59,17 @@ class SockBuf(Watermarks):
     The buffer becomes `full` when it has `hiwat` bytes (default 65536), or `mbmax` bytes of memory (default 8 times
     `hiwat`). It stays full until it has no more than `lowat` bytes (default a quarter of `hiwat`), and the same part of
     `mbmax`. `pause` and `resume` are called without arguments when it becomes full, and when it isn't full any more,
-    after the method has done its work. `cc`, `mbcnt`, `mcnt` and `ccnt` count bytes, bytes of memory, mbufs and mbufs
-    with external storage. Use it from one thread or event loop at a time. `clear` frees the mbufs; dropping the buffer
-    drops them. If an mbuf in it is freed or unlinked by the program, the buffer ends there.
+    after the method has done its work. Use it from one thread or event loop at a time. `clear` frees the mbufs;
+    dropping the buffer drops them. If an mbuf in it is freed or unlinked by the program, the buffer ends there.
     """
 
-    #: `mcnt` mbufs, of which `ccnt` have external storage. `_partial` is a second result of `_find_end`.
+    # `_partial` is a second result of `_find_end`.
     __slots__ = ("_unlinks", "_first", "_partial", "_last", "ccnt", "mcnt")
+    #: Mbufs in the buffer.
+    mcnt: int
+    #: Those of them with external storage.
+    ccnt: int
+
     _unlinks: int
     _first: Mbuf | None
     _partial: int

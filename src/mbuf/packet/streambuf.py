@@ -67,6 +67,7 @@ class StreamBuffer(SockBuf):
     ) -> None:
         most = count(limit, "limit")
         SockBuf.__init__(self, most if hiwat is None else hiwat, lowat, mbmax, pause, resume)
+        #: Most bytes in the buffer.
         self.limit: int = most
         if self.hiwat > self.limit:
             raise Inval(f"hiwat {hiwat}: give at most {limit}, the limit, or the buffer never becomes full")

@@ -46,11 +46,12 @@ class TagZone:
     """Makes tags, and counts them until they are freed: the kernel's memory type `mbuf_tag`."""
 
     __slots__ = ("bytes", "count")
-    bytes: int
+    #: Tags that are out.
     count: int
+    #: Their bytes as in the kernel: 24 for each tag, and its length.
+    bytes: int
 
     def __init__(self) -> None:
-        #: Allocated tags, and their bytes as in the kernel: 24 for each tag, and its length.
         if not cython.compiled:
             self.count = 0
             self.bytes = 0
@@ -108,7 +109,9 @@ class Tag(Releasable):
     after: Tag | None
     before: Tag | None
     content: Any
+    #: The number of the module that the tag belongs to.
     cookie: int
+    #: What kind of tag of that module it is.
     id: int
     list: Any
     routine: Any

@@ -36,7 +36,8 @@ from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Busy, Inval
 from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.epg import Epg, new_epg
-from mbuf.packet.ext import Ext, Storage
+from mbuf.packet.ext import Storage
+from mbuf.packet.m_ext import Ext
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, view_of

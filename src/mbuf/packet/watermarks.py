@@ -10,7 +10,6 @@ changes, so a producer isn't paused and resumed for each piece. What is counted 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ WASTE = 8
 class Watermarks:
     """The marks of a socket buffer, and the callbacks. See `SockBuf`."""
 
-    #: `cc` is the number of bytes, `mbcnt` the memory in bytes.
     __slots__ = ("_waiting", "cc", "full", "hiwat", "lowat", "mbcnt", "mbmax", "pause", "resume")
 
     def __init__(
@@ -48,14 +46,23 @@ class Watermarks:
     ) -> None:
         if getattr(self, "hiwat", 0):
             raise TypeError("a buffer can't be initialized again: make another one")
+        #: The high mark: bytes at which the buffer becomes full.
         self.hiwat: int = count(hiwat, "hiwat")
+        #: The low mark: bytes at which the buffer isn't full any more.
         self.lowat: int = self.hiwat // 4 if lowat is None else clip(lowat)
+        #: The high mark of memory, in bytes.
         self.mbmax: int = self.hiwat * WASTE if mbmax is None else clip(mbmax)
         if not 0 <= self.lowat < self.hiwat or self.mbmax < 1:
             raise Inval(f"marks {hiwat}, {lowat}, {mbmax}: give 0 <= lowat < hiwat, and 1 <= mbmax")
+        #: Called without arguments when the buffer becomes full; None for nothing.
         self.pause = pause
+        #: Called without arguments when the buffer isn't full any more; None for nothing.
         self.resume = resume
-        self.cc = self.mbcnt = 0
+        #: Bytes in the buffer.
+        self.cc = 0
+        #: Bytes of memory that they take.
+        self.mbcnt = 0
+        #: True from a high mark until the low mark.
         self.full = False
         # Futures of the tasks that wait in `drained`.
         self._waiting: list[Any] = []
@@ -67,6 +74,9 @@ class Watermarks:
 
     async def drained(self) -> None:
         """Wait until the buffer isn't full. Call this in a task of asyncio."""
+        # Imported here: a program without an event loop does not need asyncio.
+        import asyncio
+
         while self.full:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)

@@ -24,7 +24,6 @@ was denied and came to wait is no refusal.
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +35,7 @@ from mbuf.pool.validate import validate
 from mbuf.uma.async_waiter import AsyncWaiter
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from mbuf.packet.mbuf import Mbuf
@@ -125,6 +125,11 @@ def _attempt(a: Allocator, request: Callable[[], _Got]) -> _Got | None:
 async def _wait(a: Allocator, zone: Zone, request: Callable[[], _Got], deadline: float | None) -> _Got:
     """What `request` returns, as soon as the zone has what it needs."""
     got = _attempt(a, request)
+    if got is not None:
+        return got
+    # Imported here: a program without an event loop does not need asyncio.
+    import asyncio
+
     while got is None:
         loop = asyncio.get_running_loop()
         granted: asyncio.Future[None] = loop.create_future()

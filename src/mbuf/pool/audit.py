@@ -1,6 +1,6 @@
 """Checks that all records of a pool agree with each other: pages, items, buckets, counts, waiters and mappings.
 
-Each structure checks itself: a zone its caches, bucket list and limit, a keg its slabs, and likewise the mappings of
+Each structure checks itself: a zone its caches, depot and limit, a keg its slabs, and likewise the mappings of
 files, the reserve, and the map of pages. This module compares what several of them record of the same thing:
 
     pages of the map            =  pages of all slabs  +  single pages
@@ -21,6 +21,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Corrupt, MbufError
+from mbuf.fielddocs import documented
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import Tag
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MAX_STEPS = 20_000
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class ZoneAudit:
     """Where the items of a zone are."""
@@ -42,7 +44,7 @@ class ZoneAudit:
     name: str
     #: Items that are out.
     out: int
-    #: Free items in caches and in the bucket list.
+    #: Free items in caches and in the depot.
     cached: int
     #: Free items in slabs; those of a keg that two zones share count in the first.
     free: int
@@ -54,6 +56,7 @@ class ZoneAudit:
     waiting: int
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class PoolAudit:
     """What an audit finds in a pool whose records agree."""

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import index
 from types import MappingProxyType
 from typing import NamedTuple
@@ -61,7 +60,7 @@ SWITCHES = (USE_EXT_PGS, ZONE_WARNINGS)
 
 _SUFFIX = MappingProxyType({"": 0, "k": 10, "m": 20, "g": 30, "t": 40})
 _MOST_DIGITS = 100
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)", re.DOTALL)
+_NUMBER = r"[ \t\n\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(.?)"
 
 
 def tunable(text: str) -> int | None:
@@ -82,7 +81,7 @@ def written(text: str) -> int | None:
 
 def _parts(text: str) -> tuple[int, int] | None:
     """The digits of a text as a number, and the bits by which its suffix shifts it."""
-    match = _NUMBER.fullmatch(text)
+    match = re.fullmatch(_NUMBER, text, re.DOTALL)
     if match is None or match[3].lower() not in _SUFFIX:
         return None
     sign, digits, suffix = match.groups()
@@ -114,8 +113,11 @@ def _round_page(size: int) -> int:
 class Memory(NamedTuple):
     """How much memory there is, in bytes: the start of the plan. See kmeminit."""
 
+    #: Physical memory, or what hw.physmem leaves of it.
     physmem: int
+    #: Memory that the kernel can use: vm.kmem_size.
     kmem_size: int
+    #: Most that it can use: vm.kmem_size_max.
     kmem_size_max: int
     #: What limits are planned for: physical memory, or less if the kernel can't address all of it.
     realmem: int
@@ -153,8 +155,7 @@ def least_mbufs(clusters: Iterable[int]) -> int:
     return sum(clusters)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The limits planned when a pool is made, as tunable_mbinit computes them. A limit of 0 or less means no limit.
 
     Each limit is an attribute by the name of the kernel's variable: `nmbufs`, `nmbclusters`, `nmbjumbop`, ...

@@ -76,6 +76,7 @@ class MemoryWatch:
             thread.join()
 
     def __enter__(self) -> MemoryWatch:
+        """Begin to watch, and call listeners from a thread. Raises `Busy` if this watches already."""
         self._start(_call)
         return self
 
@@ -83,6 +84,7 @@ class MemoryWatch:
         self._stop()
 
     async def __aenter__(self) -> MemoryWatch:
+        """Begin to watch, and call listeners from the running event loop. Raises `Busy` if this watches already."""
         # Imported here: a program without an event loop does not need asyncio.
         from asyncio import get_running_loop
 

@@ -33,18 +33,13 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
-from mbuf.pool.audit import PoolAudit, audit
-from mbuf.pool.file import File
 from mbuf.pool.limits import Limits, Memory
-from mbuf.pool.lowmem import MemoryWatch
 from mbuf.pool.subsystem import Subsystem
-from mbuf.pool.sysctl import Sysctl
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
 from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import clip
 from mbuf.vm.page import compiled
-from mbuf.vm.pagefile import open_file
 from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import Vm, host_memory
 
@@ -54,11 +49,15 @@ if TYPE_CHECKING:
     from mbuf.packet.cluster import Cluster
     from mbuf.packet.sndtag import SndTag, SndTags
     from mbuf.packet.tag import Tag, TagZone
+    from mbuf.pool.audit import PoolAudit
     from mbuf.pool.drains import Drains
+    from mbuf.pool.file import File
+    from mbuf.pool.lowmem import MemoryWatch
     from mbuf.pool.probes import MbufProbes
     from mbuf.pool.reclaim import Reclaim
     from mbuf.pool.reserve import Reserve
     from mbuf.pool.stat import PoolStat
+    from mbuf.pool.sysctl import Sysctl
     from mbuf.pool.zones import Zones
     from mbuf.uma.cpu import Cpus
     from mbuf.uma.limit import Warnings
@@ -137,7 +136,7 @@ class Pool:
             parts.close()
             raise Inval("this pool was made already: make another one")
         self._parts = parts
-        self._sysctl = Sysctl(parts)
+        self._sysctl: Sysctl | None = None
         self._allocator = parts.allocator
 
     # One mbuf.
@@ -287,7 +286,7 @@ class Pool:
         """Attach a cluster of 2048 bytes to an mbuf without external storage; return `m`. See m_clget.
 
         The bytes that `m` held are lost. With M_NOWAIT, if there is no cluster, it frees those of packets in the
-        zone's bucket list and tries again, as the kernel does, and then, in a pool with several CPUs, those in the
+        zone's depot and tries again, as the kernel does, and then, in a pool with several CPUs, those in the
         caches of all CPUs. If `m` was freed, or got storage, while this waited, it raises `Freed` or `Inval`, and
         gives the cluster back.
         """
@@ -503,6 +502,9 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
+        from mbuf.pool.file import File
+        from mbuf.vm.pagefile import open_file
+
         return File(self._allocator, open_file(file, self._allocator.sfbufs))
 
     # What packets carry along.
@@ -603,6 +605,8 @@ class Pool:
         Drains run in a thread of their own in a `with` statement, and in the event loop in an `async with`.
         """
         check_latch()
+        from mbuf.pool.lowmem import MemoryWatch
+
         return MemoryWatch(_made(self._parts).vm)
 
     @contextmanager
@@ -644,6 +648,8 @@ class Pool:
         collected.
         """
         check_latch()
+        from mbuf.pool.audit import audit
+
         return audit(self, bool(cycles))
 
     def sites(self) -> Counter[str]:
@@ -788,9 +794,12 @@ class Pool:
         """Limits and numbers by the names of sysctl(8): `pool.sysctl["kern.ipc.nmbclusters"]`. Setting one raises a
         limit.
         """
-        _made(self._parts)
-        tree: Sysctl = self._sysctl
-        return tree
+        parts = _made(self._parts)
+        if self._sysctl is None:
+            from mbuf.pool.sysctl import Sysctl
+
+            self._sysctl = Sysctl(parts)
+        return self._sysctl
 
     @property
     def reclaim(self) -> Reclaim:

@@ -18,9 +18,11 @@ from mbuf.vm.probe import Probes
 class Probe(NamedTuple):
     """One probe."""
 
+    #: The name, as in DTrace.
     name: str
     #: The arguments of listeners, in order. `m` is an mbuf or None.
     args: tuple[str, ...]
+    #: When it fires.
     sentence: str
 
 

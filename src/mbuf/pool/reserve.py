@@ -25,7 +25,6 @@ allocated all it needs, that the reserve is the one it began with; only then it 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import sub
@@ -49,11 +48,10 @@ from mbuf.pool import allocator
 from mbuf.pool.stock import Stock
 from mbuf.pool.validate import validate
 from mbuf.vm.ints import INT_MAX, clip
+from mbuf.vm.log_errors import log
 
 if not cython.compiled:
     from mbuf.vm.commit import check_latch, run_releases
-
-_log = logging.getLogger("mbuf")
 
 
 class Reserve:
@@ -193,7 +191,7 @@ class Reserve:
         if self._stock is None:
             raise Inval("reserve: nothing was set aside: call reinit first")
         self._idle("start")
-        _log.info("debugnet: overwriting mbuf zone pointers")
+        log("info", "debugnet: overwriting mbuf zone pointers")
         stock, own = self._stock, self._allocator.zones
         if stock is None or stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -222,7 +220,7 @@ class Reserve:
         check_latch()
         if not self.started:
             raise Inval("reserve: it is not in force: call start first")
-        _log.info("debugnet: restoring mbuf zone pointers")
+        log("info", "debugnet: restoring mbuf zone pointers")
         stock, own = self._stock, self._own
         if stock is None or not stock.started:
             raise Busy("reserve: the log's handler has changed it")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mbuf.fielddocs import documented
 from mbuf.kinds import KINDS
 from mbuf.uma.stat import ZoneStat
 
@@ -9,6 +10,7 @@ from mbuf.uma.stat import ZoneStat
 _ATTRS = ("pack", *(kind.attr for kind in KINDS))
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class PoolStat:
     """What `netstat -m` and `vmstat -z` are printed from.

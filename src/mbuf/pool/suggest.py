@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 #: So many names can be listed in an error.
 _MAX_LISTED = 12
@@ -13,6 +12,8 @@ _MAX_SHORT = 8
 
 def near(name: str, names: Iterable[str], cutoff: float = 0.8) -> str | None:
     """The known name most similar to `name`, also if only its last part is; None if none is similar."""
+    from difflib import get_close_matches
+
     known = list(names)
     whole = {each.lower(): each for each in known}
     last = {each.lower().rpartition(".")[2]: each for each in reversed(known)}

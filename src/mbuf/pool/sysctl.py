@@ -50,6 +50,7 @@ class Sysctl(MutableMapping[str, Any]):
         return len(NODES)
 
     def __getitem__(self, name: str) -> Any:
+        """Return the value in force. Raises `KeyError` for an unknown name."""
         return _node(name).read(self._pool)
 
     def __setitem__(self, name: str, value: int) -> None:

@@ -29,21 +29,25 @@ PACKET = "mbuf_packet"
 
 
 class Zones:
-    """`mbuf`, `pack` (which pairs mbufs of the same keg with clusters), and a zone for each kind of cluster.
+    """The zones of a pool: one for mbufs, the packet zone, and one for each kind of cluster.
 
     A zone of clusters is an attribute by the name that its kind has in `mbuf.kinds`: `clust`, `jumbop`, `jumbo9`,
-    `jumbo16`.
+    `jumbo16`. The packet zone `pack` pairs mbufs of the keg of `mbuf` with clusters of `clust`.
     """
 
     __slots__ = ("_by_size", "clust", "clusters", "jumbop", "mbuf", "pack")
 
     def __init__(self, mbuf: Zone, pack: Zone, **clusters: Zone) -> None:
+        #: The zone of mbufs without a cluster.
         self.mbuf = mbuf
+        #: The packet zone: mbufs with a cluster of 2 KiB.
         self.pack = pack
         #: Zones of clusters, in the order of `CLUSTERS`.
         self.clusters = tuple(clusters[kind.attr] for kind in CLUSTERS)
         self._by_size = dict(zip(OF_SIZE, self.clusters, strict=True))
+        #: The zone of clusters of 2 KiB.
         self.clust: Zone = self._by_size[MCLBYTES]
+        #: The zone of clusters of one page.
         self.jumbop: Zone = self._by_size[MJUMPAGESIZE]
 
     def __getattr__(self, name: str) -> Zone:

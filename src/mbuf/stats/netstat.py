@@ -1,7 +1,8 @@
-"""A pool as `netstat -m` prints it on FreeBSD 13 (amd64).
+"""Prints a pool's statistics as `netstat -m` does on FreeBSD 13 (amd64).
 
-Sees one snapshot and returns text or plain numbers; never sees a pool or a zone.
-Counts are unsigned 64-bit, as the tool's: a snapshot that contradicts itself prints absurdly large numbers.
+Takes a snapshot (`pool.stat()`) and returns text or numbers; never sees a pool or a zone. The numbers are sums and
+differences of the zones' counters, as unsigned 64-bit integers, as in the program. The counters of a busy pool are not
+read at one moment, so a difference may be negative: then a very large number is printed, as the program would.
 """
 
 from string import Formatter
@@ -11,7 +12,7 @@ from mbuf.pool.stat import PoolStat
 
 
 def _jumbos_in_use() -> str:
-    """A line for each size of jumbo cluster."""
+    """The template of a line for each size of jumbo cluster."""
     return "".join(
         f"{{{name}-count}}/{{{name}-cache}}/{{{name}-total}}/{{{name}-{limit}}} {size}{note} jumbo clusters in use "
         "(current/cache/total/max)\n"
@@ -19,13 +20,13 @@ def _jumbos_in_use() -> str:
     )
 
 
-def _jumbos_refused(what: str, word: str) -> str:
-    """A line with the requests of all sizes of jumbo clusters that were delayed or denied."""
-    names = "/".join(f"{{{kind.netstat.refusals}-{what}}}" for kind in JUMBOS)
-    return f"{names} requests for jumbo clusters {word} ({'/'.join(kind.netstat.size for kind in JUMBOS)})\n"
+def _jumbo_requests(counter: str, outcome: str) -> str:
+    """The template of the line with the requests for jumbo clusters that were delayed or denied, by size."""
+    names = "/".join(f"{{{kind.netstat.refusals}-{counter}}}" for kind in JUMBOS)
+    return f"{names} requests for jumbo clusters {outcome} ({'/'.join(kind.netstat.size for kind in JUMBOS)})\n"
 
 
-# Jumbo clusters are first delayed, then denied: the tool's own order.
+# The program prints "delayed" before "denied" for jumbo clusters, and the other way round for the others.
 _TEXT = (
     """\
 {mbuf-current}/{mbuf-cache}/{mbuf-total} mbufs in use (current/cache/total)
@@ -38,8 +39,8 @@ _TEXT = (
 {mbuf-failures}/{cluster-failures}/{packet-failures} requests for mbufs denied (mbufs/clusters/mbuf+clusters)
 {mbuf-sleeps}/{cluster-sleeps}/{packet-sleeps} requests for mbufs delayed (mbufs/clusters/mbuf+clusters)
 """
-    + _jumbos_refused("sleeps", "delayed")
-    + _jumbos_refused("failures", "denied")
+    + _jumbo_requests("sleeps", "delayed")
+    + _jumbo_requests("failures", "denied")
     + """\
 {sendfile-syscalls} sendfile syscalls
 {sendfile-no-io} sendfile syscalls completed without I/O request
@@ -54,31 +55,38 @@ _TEXT = (
 {sfbufs-alloc-wait} requests for sfbufs delayed
 """
 )
-# libxo's names, in its order: that of the text.
+# The names of libxo's output, which has the order of the text.
 _NAMES = tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(_TEXT) if name))
 _SENDFILE = tuple(name for name in _NAMES if name.startswith(("sendfile-", "sfbufs-")))
 
 
 def text(stat: PoolStat) -> str:
-    """The lines of `netstat -m`, each with its newline."""
+    """Return what `netstat -m` prints, each line with a newline.
+
+    `stat` is a snapshot, from `pool.stat()`. Sizes are in KiB, rounded down. The counters of sendfile(2) are 0;
+    those of sfbufs count windows on pages that were denied.
+    """
     return _TEXT.format_map(json(stat)["mbuf-statistics"])
 
 
 def json(stat: PoolStat) -> dict[str, dict[str, int]]:
-    """What `netstat --libxo json -m` shows."""
-    # What sendfile(2) counts is the system's affair; the windows onto pages are the pool's.
+    """Return what `netstat --libxo json -m` prints, as dictionaries with its names and structure.
+
+    `stat` is a snapshot, from `pool.stat()`. The names `bytes-*` are in KiB, as there.
+    """
+    # The counters of sendfile(2) are the system's, not a pool's; only windows on pages (sf_bufs) belong to the pool.
     numbers = (
         dict.fromkeys(_SENDFILE, 0)
         | {"sfbufs-alloc-failed": stat.sfbufs_denied}
         | _items(stat)
         | _bytes(stat)
-        | _refusals(stat)
+        | _requests(stat)
     )
     return {"mbuf-statistics": {name: _u64(numbers[name]) for name in _NAMES}}
 
 
 def _items(stat: PoolStat) -> dict[str, int]:
-    """Items in use and cached: a cluster of a cached packet is cached too."""
+    """Items in use and cached. The cluster of a cached packet is used in its zone, but counts as cached."""
     mbuf, clust, pack = stat.mbuf, stat.clust, stat.pack
     numbers = {
         "mbuf-current": mbuf.used + pack.used,
@@ -104,7 +112,7 @@ def _items(stat: PoolStat) -> dict[str, int]:
 
 
 def _bytes(stat: PoolStat) -> dict[str, int]:
-    """KiB in use and cached, each cut off only after summing."""
+    """KiB in use and cached, each rounded down after summing."""
     mbuf, clust, pack = stat.mbuf, stat.clust, stat.pack
     jumbos = [getattr(stat, kind.attr) for kind in JUMBOS]
     used = mbuf.used * mbuf.size + pack.used * pack.size + (clust.used - pack.free) * clust.size + stat.tag_bytes
@@ -118,8 +126,8 @@ def _bytes(stat: PoolStat) -> dict[str, int]:
     }
 
 
-def _refusals(stat: PoolStat) -> dict[str, int]:
-    """Requests denied and delayed, by zone."""
+def _requests(stat: PoolStat) -> dict[str, int]:
+    """Requests that were denied and delayed, by zone."""
     names = ("packet", *(kind.netstat.refusals for kind in KINDS))
     numbers = {}
     for name, zone in zip(names, stat.zones, strict=True):
@@ -129,5 +137,5 @@ def _refusals(stat: PoolStat) -> dict[str, int]:
 
 
 def _u64(number: int) -> int:
-    """The number as the tool's unsigned 64 bits hold it."""
+    """The number as an unsigned 64-bit integer."""
     return number % 2**64

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mbuf.uma.cpu import Cpus
     from mbuf.uma.depot import Depot
     from mbuf.uma.limit import Limit
+    from mbuf.uma.stat import ZoneStat
 else:
     from mbuf.shadow import cython
 
@@ -19,7 +20,6 @@ from mbuf.errors import Inval
 from mbuf.uma.bucket import Bucket
 from mbuf.uma.cache import Cache
 from mbuf.uma.item import ItemOwner
-from mbuf.uma.stat import ZoneStat
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
@@ -55,6 +55,10 @@ class Counters(ItemOwner):
         "size",
     )
     _caches: Any
+    #: The zone's name, as in `vmstat -z`.
+    name: str
+    #: Bytes of one item, as requested.
+    size: int
 
     def init_counters(
         self, name: str, size: int, backend: Backend, primary: bool, limiter: Limit, depot: Depot
@@ -147,6 +151,8 @@ class Counters(ItemOwner):
 
     def stat(self) -> ZoneStat:
         """A snapshot of the zone's statistics."""
+        from mbuf.uma.stat import ZoneStat
+
         allocs, frees, cached = self._counts()
         return ZoneStat(
             name=self.name,

@@ -37,6 +37,7 @@ class Cpus:
     def __init__(self, count: int) -> None:
         if not 1 <= count <= 1024:
             raise Inval(f"ncpu {count}: give 1 to 1024")
+        #: The number of CPUs.
         self.count = count
         self._next = 0
         if not cython.compiled:

@@ -38,7 +38,6 @@ next waiter.
 
 from __future__ import annotations
 
-import logging
 from operator import index
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,6 +53,7 @@ else:
 from mbuf.const import M_WAITOK
 from mbuf.errors import Inval
 from mbuf.uma.waitq import Waiter, Waiters, WaitQ
+from mbuf.vm.log_errors import log
 
 if not cython.compiled:
     from mbuf.uma.waitq import current_thread
@@ -61,8 +61,6 @@ if not cython.compiled:
 
 #: Least seconds between two warnings of a zone by default. See zone_warnings in uma_core.c.
 WARNING_INTERVAL = 300.0
-
-_log = logging.getLogger("mbuf")
 
 _Got = TypeVar("_Got")
 
@@ -361,7 +359,7 @@ class Limit:
             self.suppressed += 1
             return
         self._warned = now
-        _log.warning("[zone: %s] %s limit reached", self.name, self.sysctl)
+        log("warning", "[zone: %s] %s limit reached", self.name, self.sysctl)
 
     def contradiction(self, items: int) -> str:
         """The first contradiction, or "". `items` are handed out, cached or adopted."""

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from mbuf.fielddocs import documented
 
+
+@documented
 @dataclass(frozen=True, slots=True)
 class ZoneStat:
     """The numbers of `vm.zone_stats` for a zone, as libmemstat names them."""

@@ -29,7 +29,7 @@ Rules
    steps other threads, finalizers and signal handlers may call the zone.
 2. The backend, events and loggers are called between commits. If a call raises, the items in its bucket go back to the
    backend, and what was charged for them is uncharged (`release_bucket`). Compiled, no exception loses an item;
-   uncompiled, one of a signal handler may (docs/safety.md).
+   uncompiled, one of a signal handler may (docs/explanation/safety.md).
 3. While `bypassed` is above 0, freed items skip steps 1 and 2 of freeing. It counts the requests that wait for an item
    or may wait for pages, and trims; a zone that diverts its items, or is closed, counts once more.
 4. A cache counts the items that were allocated from it and freed to it; the zone counts those past the caches. The

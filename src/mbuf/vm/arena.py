@@ -6,7 +6,6 @@ An `Arena` is a large anonymous mapping; a `Run` is some contiguous pages of it.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     import cython
 else:
     from mbuf.shadow import cython
+
+if not cython.compiled:
+    import ctypes
 
 if cython.compiled:
     from cython.cimports.cpython.buffer import PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -83,4 +85,6 @@ class Run:
 
     def raw(self, start: cython.Py_ssize_t, size: cython.Py_ssize_t) -> Any:
         """Uncompiled, some of the bytes."""
+        if cython.compiled:
+            return None
         return (ctypes.c_ubyte * size).from_buffer(self.arena.map, self.offset + start)

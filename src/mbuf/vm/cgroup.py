@@ -1,10 +1,17 @@
 """The control groups of this process: the folders with their files, for version 1 and 2."""
 
-from pathlib import Path
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def folders(proc: str, cgroup: str) -> list[Path]:
     """The folders of this process's memory groups, each followed by those of its parent groups."""
+    from pathlib import Path
+
     found: list[Path] = []
     try:
         groups = Path(proc, "self/cgroup").read_text(encoding="utf-8").splitlines()

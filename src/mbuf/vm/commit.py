@@ -54,6 +54,8 @@ from mbuf.vm.fork import FORK
 from mbuf.vm.unraisable import report
 
 if TYPE_CHECKING:
+    from mbuf.shadow import cython
+elif False:  # for the compiler: a type checker needs decorators with types
     import cython
 else:
     from mbuf.shadow import cython
@@ -298,9 +300,9 @@ def run_releases_unraisable() -> None:
     """
     if mbuf_own_list.depth == 0 and not in_commit():
         if cython.compiled:
-            kind = cython.declare(cython.pointer(PyObject))
-            value = cython.declare(cython.pointer(PyObject))
-            trace = cython.declare(cython.pointer(PyObject))
+            kind = cython.declare(cython.pointer[PyObject])
+            value = cython.declare(cython.pointer[PyObject])
+            trace = cython.declare(cython.pointer[PyObject])
             PyErr_Fetch(cython.address(kind), cython.address(value), cython.address(trace))
         try:
             _run_releases()

@@ -1,14 +1,22 @@
-"""Calls of user functions whose exceptions are logged.
+"""What is logged, by the logger `mbuf`; and calls of user functions whose exceptions are logged.
 
 The caller goes on after an `Exception`. Others (KeyboardInterrupt, SystemExit) propagate.
 """
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
 
-_log = logging.getLogger("mbuf")
+
+def log(level: str, text: str, *args: object, error: Exception | None = None) -> None:
+    """Log a text, at the level `error`, `warning` or `info`."""
+    try:
+        # Imported here: most programs never log.
+        import logging
+    except ImportError:
+        # The interpreter ends, and can import nothing any more.
+        return
+    getattr(logging.getLogger("mbuf"), level)(text, *args, exc_info=error)
 
 
 class LogErrors:
@@ -28,5 +36,5 @@ class LogErrors:
         if not isinstance(error, Exception):
             return False
         self.failed = True
-        _log.error(f"{self._what} failed", *self._args, exc_info=error)
+        log("error", f"{self._what} failed", *self._args, error=error)
         return True

@@ -7,7 +7,6 @@ Each memory counts its views. Nothing here interprets the bytes.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import sys
 import weakref
@@ -19,11 +18,15 @@ from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.commit import Releasable
 
 if TYPE_CHECKING:
+    from mbuf.shadow import cython
+elif False:  # for the compiler: a type checker needs decorators with types
     import cython
 else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    import ctypes
+
     from mbuf.vm.commit import enter_commit, leave_commit, release_later, run_releases_unraisable
 
 if cython.compiled:

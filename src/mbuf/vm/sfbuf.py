@@ -7,7 +7,6 @@ Mapping a page isn't, nor is dropping a window, which may drop its file. Never r
 
 from __future__ import annotations
 
-import ctypes
 import mmap as system
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
+    import ctypes
+
     from mbuf.vm.commit import enter_commit, leave_commit
 
 if cython.compiled:
@@ -43,6 +44,8 @@ class Mapping:
 
     def raw(self, start: int, size: int) -> Any:
         """Some of the bytes."""
+        if cython.compiled:
+            return None
         return (ctypes.c_ubyte * size).from_buffer(self.map, start)
 
 
@@ -111,9 +114,11 @@ class SfBufs:
     def __init__(self, most: int = NSFBUFS) -> None:
         if not 0 < most < 1 << 31:
             raise Inval(f"nsfbufs {most}: give the most windows onto pages of files, 1 or more")
+        #: Most windows.
         self.most = most
-        #: Requests that found all windows in use, and the most windows that were in use at once.
+        #: Requests that found all windows in use.
         self.fails = 0
+        #: The most windows that were in use at once.
         self.peak = 0
         #: Windows in use.
         self.in_use = 0

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import cython
 else:
@@ -22,7 +22,6 @@ else:
 from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Corrupt, Inval, NoMemory
 from mbuf.vm.arena import ARENA_PAGES, Arena
-from mbuf.vm.cgroup import folders
 from mbuf.vm.event import Event
 from mbuf.vm.pagemap import PageMap
 
@@ -41,6 +40,10 @@ LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 def host_memory(proc: str = "/proc", cgroup: str = "/sys/fs/cgroup") -> int:
     """Bytes of memory that this process may use: the machine's memory, or the lowest limit of its control groups."""
+    from pathlib import Path
+
+    from mbuf.vm.cgroup import folders
+
     meminfo = Path(proc, "meminfo").read_text(encoding="ascii")
     total = next(int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.startswith("MemTotal:"))
     limits = (_limit_in(folder / name) for folder in folders(proc, cgroup) for name in LIMITS)
@@ -98,6 +101,7 @@ class Vm:
         bytes_ = index(realmem)
         if not 0 <= bytes_ < 1 << 62:
             raise Inval(f"realmem {realmem}: give the bytes of memory to manage, 0 or more")
+        #: Returns the time in seconds.
         self.clock = clock
         #: Least seconds between two low-memory events. See vm.lowmem_period.
         self.lowmem_period: float = LOWMEM_PERIOD

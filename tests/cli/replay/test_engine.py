@@ -11,7 +11,7 @@ from mbuf.cli.replay.clock import SECOND, CaptureClock
 from mbuf.cli.replay.engine import Outcome, Replay, Settings, flow_number
 from mbuf.cli.replay.highwater import START, Moment, Peak
 from mbuf.net.capture.capture import Capture
-from mbuf.net.capture.pcap import Listed, Packet
+from mbuf.net.capture.pcap import IterableRecords, Packet
 
 CAPTURES = Path(__file__).parents[3] / "captures"
 
@@ -19,10 +19,10 @@ Machine = Callable[..., Replay]
 
 
 def play(replay: Replay, stream: Iterable[Packet], **options: Any) -> None:
-    replay.play(Listed(stream), **options)
+    replay.play(IterableRecords(stream), **options)
 
 
-def test_a_comfortable_machine_receives_everything(machine: Machine) -> None:
+def test_with_enough_clusters_all_packets_are_received(machine: Machine) -> None:
     replay = machine(Settings())
     with Capture(CAPTURES / "ip_seg.pcap") as capture:
         play(replay, capture)
@@ -32,11 +32,11 @@ def test_a_comfortable_machine_receives_everything(machine: Machine) -> None:
     assert outcome.used == outcome.needed
     assert outcome.stat.pack.used == 1024 + outcome.held
     assert outcome.stat.pack.allocs == 1024 + 417
-    assert (outcome.cluster, outcome.slots, outcome.short) == (2048, 1024, 0)
+    assert (outcome.cluster, outcome.slots, outcome.empty) == (2048, 1024, 0)
 
 
-def test_ten_clusters_lose_what_can_be_reckoned_by_hand(machine: Machine) -> None:
-    """Eight are in the ring, so packet 3 gets no refill, packet 10 the last descriptor, 11 to 20 none."""
+def test_counts_with_ten_clusters_are_those_calculated_by_hand(machine: Machine) -> None:
+    """Eight are in the ring. After packet 3 a slot stays empty, packet 10 takes the last one, 11 to 20 are dropped."""
     replay = machine(Settings(descriptors=8, hold=0.1), nmbclusters=10)
     play(replay, packets(*range(20)))
     outcome = replay.outcome()
@@ -49,20 +49,20 @@ def test_ten_clusters_lose_what_can_be_reckoned_by_hand(machine: Machine) -> Non
     assert isinstance(outcome.first_denial.error, NoBufs)
     assert outcome.used == Peak(10, Moment(2, 1 * MS))
     assert outcome.needed == Peak(28, Moment(20, 19 * MS))
-    assert (outcome.held, outcome.short) == (10, 8)
+    assert (outcome.held, outcome.empty) == (10, 8)
     assert outcome.charged["mbuf_cluster"] == 10
 
 
-def test_the_ring_recovers_with_the_packet_after_memory_came_back(machine: Machine) -> None:
+def test_the_ring_is_filled_after_the_first_packet_that_finds_free_memory(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8, hold=0.1), nmbclusters=10)
     play(replay, packets(*range(20), 200, 201))
     outcome = replay.outcome()
     assert (outcome.packets, outcome.dropped, outcome.denials) == (22, 11, 18)
-    assert (outcome.held, outcome.short, outcome.stat.pack.used) == (1, 0, 9)
+    assert (outcome.held, outcome.empty, outcome.stat.pack.used) == (1, 0, 9)
 
 
-def test_packets_are_held_for_their_time_and_not_longer(machine: Machine) -> None:
-    """Ten packets, one each 10 ms, held 35 ms: from the fourth on, four are there after each."""
+def test_packets_wait_for_the_hold_time_and_no_longer(machine: Machine) -> None:
+    """Ten packets, one each 10 ms, held for 35 ms: from the fourth on, four wait after each."""
     replay = machine(Settings(descriptors=4, hold=0.035))
     for n in range(10):
         play(replay, packets(n * 10))
@@ -70,14 +70,14 @@ def test_packets_are_held_for_their_time_and_not_longer(machine: Machine) -> Non
     assert replay.outcome().used == Peak(8, Moment(4, 30 * MS))
 
 
-def test_a_packet_that_is_due_is_gone_when_the_next_one_comes(machine: Machine) -> None:
+def test_a_packet_that_is_due_is_freed_before_the_next_one_is_received(machine: Machine) -> None:
     replay = machine(Settings(descriptors=4, hold=0.01))
     play(replay, packets(0, 10, 20))
     assert (replay.outcome().held, replay.outcome().used.count) == (1, 5)
 
 
-def test_a_reader_takes_packets_at_its_rate(machine: Machine) -> None:
-    """Ten at once at ten a second: they're read at 0.1 s, 0.2 s, ... 1.0 s."""
+def test_packets_are_read_at_the_drain_rate(machine: Machine) -> None:
+    """Ten packets at the same time, read at ten per second: at 0.1 s, 0.2 s, ... 1.0 s."""
     replay = machine(Settings(descriptors=4, drain_rate=10))
     play(replay, packets(*[0] * 10))
     assert replay.outcome().held == 10
@@ -87,8 +87,8 @@ def test_a_reader_takes_packets_at_its_rate(machine: Machine) -> None:
     assert replay.outcome().used == Peak(4 + 12, Moment(13, 101 * MS))
 
 
-def test_faster_traffic_is_held_for_longer(machine: Machine) -> None:
-    """A hundred packets, one each 10 ms, ten times as fast: held 0.1 s, all but none are there."""
+def test_more_packets_wait_if_traffic_is_faster(machine: Machine) -> None:
+    """A hundred packets, one each 10 ms, ten times as fast: the time is 0.1 s, so after 0.1 s of hold all are there."""
     slow, fast = machine(Settings(descriptors=4)), machine(Settings(descriptors=4, speed=10))
     for replay in (slow, fast):
         play(replay, packets(*range(0, 1000, 10)))
@@ -96,18 +96,18 @@ def test_faster_traffic_is_held_for_longer(machine: Machine) -> None:
     assert (slow.outcome().when, fast.outcome().when) == (990 * MS, 990 * MS)
 
 
-def test_faster_traffic_meets_a_slower_reader(machine: Machine) -> None:
+def test_the_drain_rate_counts_seconds_of_the_faster_traffic(machine: Machine) -> None:
     replay = machine(Settings(descriptors=4, drain_rate=100, speed=10))
     play(replay, packets(*range(0, 1000, 10)))
     # Each takes 100 ms of capture time, so nine have been read by 990 ms.
     assert replay.outcome().held == 91
 
 
-def test_time_goes_on_from_capture_to_capture(machine: Machine) -> None:
+def test_time_continues_in_the_next_capture(machine: Machine) -> None:
     clock = CaptureClock()
     with Pool(worker=False) as pool:
         replay = Replay(pool, Settings(descriptors=4), clock)
-        replay.arm()
+        replay.fill_rings()
         for _ in range(3):
             clock.restart()
             play(replay, packets(0, 60))
@@ -117,7 +117,7 @@ def test_time_goes_on_from_capture_to_capture(machine: Machine) -> None:
         assert pool.out == 0
 
 
-def test_a_large_mtu_takes_page_clusters(machine: Machine) -> None:
+def test_a_large_mtu_uses_page_size_clusters(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8, mtu=9000, hold=0.1), nmbjumbop=10)
     play(replay, packets(*range(20), data=b"j" * 4000))
     outcome = replay.outcome()
@@ -128,7 +128,7 @@ def test_a_large_mtu_takes_page_clusters(machine: Machine) -> None:
     assert outcome.first_denial.error.sysctl == "kern.ipc.nmbjumbop"
 
 
-def test_long_frames_take_several_clusters_as_long_as_they_wait(machine: Machine) -> None:
+def test_a_long_frame_uses_several_clusters_until_it_is_read(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8, hold=0.1))
     play(replay, packets(0, 1, data=b"l" * 9000) + packets(2))
     assert replay.outcome().used == Peak(8 + 5 + 5 + 1, Moment(3, 2 * MS))
@@ -138,7 +138,7 @@ def test_long_frames_take_several_clusters_as_long_as_they_wait(machine: Machine
     assert replay.outcome().stat.pack.used == 8 + 1
 
 
-def test_a_frame_that_says_to_be_shorter_than_it_is_is_believed_less_than_its_bytes(machine: Machine) -> None:
+def test_a_frame_is_at_least_as_long_as_its_captured_bytes(machine: Machine) -> None:
     replay = machine(Settings(descriptors=8))
     play(replay, packets(0, data=b"l" * 3000, length=10))
     assert (replay.outcome().bytes, replay.outcome().used.count) == (3000, 10)
@@ -162,29 +162,29 @@ def test_each_queue_is_served_by_its_cpu(machine: Machine) -> None:
     assert replay.outcome().stat.pack.used == 0
 
 
-def test_what_one_cpu_caches_another_gets_at_the_limit(machine: Machine) -> None:
-    """Each CPU fetches a bucket of 254; at the limit, what the idle one caches is drained for the other."""
+def test_at_the_limit_a_cpu_gets_what_another_one_caches(machine: Machine) -> None:
+    """Each CPU fetches a bucket of 254; at the limit, the cache of the idle CPU is drained for the other one."""
     replay = machine(Settings(queues=2, descriptors=8, ncpu=2, hold=10), nmbclusters=528)
     play(replay, packets(*range(512)), flow=lambda data: 1)
     outcome = replay.outcome()
-    assert (outcome.denials, outcome.short) == (0, 0)
+    assert (outcome.denials, outcome.empty) == (0, 0)
     play(replay, packets(*range(512, 520)), flow=lambda data: 1)
     assert replay.outcome().denials > 0
 
 
-def test_rings_that_cannot_be_armed_are_told(pool: Callable[..., Pool]) -> None:
+def test_rings_that_cannot_be_filled_are_a_denial_before_the_first_packet(pool: Callable[..., Pool]) -> None:
     replay = Replay(pool(nmbclusters=10), Settings(descriptors=11), CaptureClock())
-    assert not replay.arm()
+    assert not replay.fill_rings()
     outcome = replay.outcome()
-    assert (outcome.short, outcome.used, outcome.needed) == (1, Peak(10, START), Peak(11, START))
+    assert (outcome.empty, outcome.used, outcome.needed) == (1, Peak(10, START), Peak(11, START))
     assert outcome.first_denial is not None
     assert outcome.first_denial.at == START
     replay.finish()
 
 
-def test_pages_that_run_out_are_told(pool: Callable[..., Pool]) -> None:
+def test_running_out_of_memory_is_a_denial_with_its_error(pool: Callable[..., Pool]) -> None:
     replay = Replay(pool(physmem=1 << 20, nmbclusters=10_000), Settings(descriptors=100, hold=10), CaptureClock())
-    assert replay.arm()
+    assert replay.fill_rings()
     play(replay, packets(*range(1000)))
     outcome = replay.outcome()
     assert outcome.dropped > 0
@@ -195,7 +195,7 @@ def test_pages_that_run_out_are_told(pool: Callable[..., Pool]) -> None:
 
 
 @pytest.mark.parametrize("linktype", [1, None, 0, 101, 113])
-def test_a_flow_is_a_flow_by_its_addresses_and_ports(linktype: int | None) -> None:
+def test_a_flow_is_identified_by_addresses_and_ports(linktype: int | None) -> None:
     at = {1: 26, None: 26, 0: 16, 101: 12, 113: 28}[linktype]
     number = flow_number(linktype)
     one, same, other = bytearray(60), bytearray(60), bytearray(60)
@@ -206,7 +206,7 @@ def test_a_flow_is_a_flow_by_its_addresses_and_ports(linktype: int | None) -> No
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_counts_are_those_of_a_model_that_looks_at_everything(machine: Machine, seed: int) -> None:
+def test_counts_are_those_of_a_simple_model(machine: Machine, seed: int) -> None:
     rnd = random.Random(seed)
     descriptors, limit, hold = rnd.randint(1, 12), rnd.randint(12, 40), rnd.randint(0, 60)
     settings = Settings(descriptors=descriptors, hold=hold / SECOND)
@@ -216,10 +216,10 @@ def test_counts_are_those_of_a_model_that_looks_at_everything(machine: Machine, 
         stream.append((when, memoryview(b"x" * 60), rnd.choice((60, 1500, 2048, 2049, 6000))))
     replay = machine(settings, nmbclusters=limit)
     play(replay, stream)
-    assert told(replay.outcome()) == modelled(stream, descriptors, limit, hold)
+    assert counts(replay.outcome()) == modelled(stream, descriptors, limit, hold)
 
 
-def told(outcome: Outcome) -> tuple[object, ...]:
+def counts(outcome: Outcome) -> tuple[object, ...]:
     first = outcome.first_denial.at if outcome.first_denial else None
     return outcome.dropped, outcome.denials, outcome.first_drop, first, outcome.used, outcome.needed
 

@@ -5,8 +5,8 @@ import pytest
 from mbuf import Pool
 from mbuf.cli.replay.clock import CaptureClock
 from mbuf.cli.replay.engine import Settings
-from mbuf.cli.replay.run import Job, ReplayRun
-from mbuf.cli.replay.trace import show, traced
+from mbuf.cli.replay.run import ReplayOptions, ReplayRun
+from mbuf.cli.replay.trace import format_arg, trace
 from mbuf.const import EXT_CLUSTER, M_EOR, M_NOWAIT, M_PKTHDR, M_WAITOK, MT_DATA, MT_HEADER
 from mbuf.pool.probes import PROBES
 
@@ -14,10 +14,10 @@ Make = Callable[..., Pool]
 Capturing = Callable[..., str]
 
 
-def test_each_probe_that_fires_is_a_line_under_a_heading(make: Make) -> None:
+def test_each_probe_that_fires_is_a_line_below_a_heading(make: Make) -> None:
     pool = make()
     lines: list[str] = []
-    with traced(pool, CaptureClock(), lines.append):
+    with trace(pool, CaptureClock(), lines.append):
         m = pool.getcl()
         at = f"{m.id:#x}"
         m.freem()
@@ -31,26 +31,26 @@ def test_each_probe_that_fires_is_a_line_under_a_heading(make: Make) -> None:
     assert not pool.probes.on
 
 
-def test_arguments_are_shown_by_their_names() -> None:
+def test_constants_are_printed_by_name() -> None:
     getjcl, cljset = PROBES["m-getjcl"], PROBES["m-cljset"]
-    assert [show(getjcl, "how", how) for how in (M_NOWAIT, M_WAITOK)] == ["M_NOWAIT", "M_WAITOK"]
-    assert [show(getjcl, "type", kind) for kind in (MT_DATA, MT_HEADER, 77)] == ["MT_DATA", "MT_DATA", "type 77"]
-    assert [show(getjcl, "flags", bits) for bits in (0, M_PKTHDR, M_EOR)] == ["0", "M_PKTHDR", "M_EOR"]
-    assert show(cljset, "type", EXT_CLUSTER) == "EXT_CLUSTER"
-    assert [show(getjcl, "size", 4096), show(getjcl, "m", None)] == ["4096", "NULL"]
+    assert [format_arg(getjcl, "how", how) for how in (M_NOWAIT, M_WAITOK)] == ["M_NOWAIT", "M_WAITOK"]
+    assert [format_arg(getjcl, "type", kind) for kind in (MT_DATA, MT_HEADER, 77)] == ["MT_DATA", "MT_DATA", "type 77"]
+    assert [format_arg(getjcl, "flags", bits) for bits in (0, M_PKTHDR, M_EOR)] == ["0", "M_PKTHDR", "M_EOR"]
+    assert format_arg(cljset, "type", EXT_CLUSTER) == "EXT_CLUSTER"
+    assert [format_arg(getjcl, "size", 4096), format_arg(getjcl, "m", None)] == ["4096", "NULL"]
 
 
-def test_a_traced_session_tells_of_every_mbuf_that_comes_and_goes(capture: Capturing) -> None:
+def test_the_trace_of_a_replay_has_each_mbuf_allocated_and_freed(capture: Capturing) -> None:
     lines: list[str] = []
-    job = Job((capture(0, 1, 2),), 1, 1 << 30, {}, Settings(descriptors=2, hold=0.0015))
-    run = ReplayRun(job, lambda _: None, lambda _: None, trace=lines.append).run()
+    options = ReplayOptions((capture(0, 1, 2),), 1, 1 << 30, {}, Settings(descriptors=2, hold=0.0015))
+    run = ReplayRun(options, lambda _: None, lambda _: None, on_trace=lines.append).run()
     probes = [line.split()[2] for line in lines[1:]]
-    assert (run.outcome.packets, run.out) == (3, 0)
+    assert (run.outcome.packets, run.leaked) == (3, 0)
     assert probes.count("m-getcl") == probes.count("m-init") == probes.count("m-free") == 5
     assert [line.split()[0] for line in lines if "m-freem" in line] == ["0.002000"] * 5
 
 
-def test_a_line_that_nobody_takes_is_the_last(make: Make) -> None:
+def test_after_an_exception_of_write_there_are_no_more_lines(make: Make) -> None:
     pool = make()
     lines: list[str] = []
 
@@ -59,7 +59,7 @@ def test_a_line_that_nobody_takes_is_the_last(make: Make) -> None:
         if len(lines) == 2:
             raise SystemExit(1)
 
-    with pytest.raises(SystemExit), traced(pool, CaptureClock(), write):
+    with pytest.raises(SystemExit), trace(pool, CaptureClock(), write):
         pool.getcl()
     assert len(lines) == 2
     assert pool.out == 0

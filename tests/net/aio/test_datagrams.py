@@ -34,8 +34,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
-class Box:
-    """Keeps what comes."""
+class Recorder:
+    """Records the bytes and errors that an endpoint receives."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -47,15 +47,15 @@ class Box:
             m.freem()
 
 
-class Stuck(Port):
-    """A port that takes a packet now and then, and gives what the pool allows."""
+class LimitedPort(Port):
+    """A port that sends `accepts` packets, and receives one packet of a stream socket in each pull."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.near, self.far = socket.socketpair()
         self.near.setblocking(False)
-        self.takes = 0
-        self.taken: list[bytes] = []
+        self.accepts = 0
+        self.sent: list[bytes] = []
         self.error: OSError | None = None
         self.short = 0
 
@@ -77,14 +77,14 @@ class Stuck(Port):
     def push(self, packets: list[Mbuf]) -> int:
         if self.error is not None:
             raise self.error
-        went = 0
-        while packets and self.takes:
-            self.takes -= 1
+        pushed = 0
+        while packets and self.accepts:
+            self.accepts -= 1
             m = packets.pop(0)
-            self.taken.append(bytes(m))
+            self.sent.append(bytes(m))
             m.freem()
-            went += 1
-        return went
+            pushed += 1
+        return pushed
 
     def stat(self) -> PortStat:
         return PortStat(short=self.short)
@@ -97,18 +97,18 @@ class Stuck(Port):
         self.far.close()
 
 
-def test_datagrams_come_and_go(pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_datagrams_are_sent_and_received(pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
-    box, other = Box(), Box()
+    recorder, other = Recorder(), Recorder()
 
     async def main() -> None:
         with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
-            endpoint, echo = Datagrams(pool, port, box.received), Datagrams(pool, back, lambda got: echo.send(got))
+            endpoint, echo = Datagrams(pool, port, recorder.received), Datagrams(pool, back, lambda got: echo.send(got))
             sent = [os.urandom(100 + n) for n in range(50)]
             endpoint.send([pool.wrap(data) for data in sent])
-            await endpoint.drained()
-            await until(lambda: len(box.got) == 50)
-            assert box.got == sent
+            await endpoint.drain()
+            await until(lambda: len(recorder.got) == 50)
+            assert recorder.got == sent
             echo.close()
             endpoint.close()
             endpoint.close()
@@ -117,62 +117,62 @@ def test_datagrams_come_and_go(pool: Pool, run: Run, pair: tuple[socket.socket, 
     assert (pool.out, other.got) == (0, [])
 
 
-def test_any_port_with_a_descriptor_will_do(pool: Pool, run: Run) -> None:
+def test_any_port_with_a_file_descriptor_is_accepted(pool: Pool, run: Run) -> None:
     near, far = socket.socketpair()
-    box = Box()
+    recorder = Recorder()
 
     async def main() -> None:
         with near, far, StreamPort(pool, near) as port:
-            endpoint = Datagrams(pool, port, box.received)
+            endpoint = Datagrams(pool, port, recorder.received)
             far.sendall(b"hello")
-            await until(lambda: box.got)
+            await until(lambda: recorder.got)
             endpoint.send([pool.wrap(b"good "), pool.wrap(b"bye")])
             assert far.recv(100) == b"good bye"
             endpoint.close()
 
     run(main())
-    assert box.got == [b"hello"]
+    assert recorder.got == [b"hello"]
 
 
-def test_without_a_descriptor_there_is_nothing_to_wait_for(pool: Pool, run: Run) -> None:
-    class Bare(Port):
+def test_a_port_without_a_file_descriptor_is_refused(pool: Pool, run: Run) -> None:
+    class NoDescriptor(Port):
         pass
 
     async def main() -> None:
-        with pytest.raises(Inval, match="has no descriptor"):
-            Datagrams(pool, Bare(), lambda packets: None)
-        with Stuck(pool) as port, pytest.raises(Inval, match="batch 0"):
+        with pytest.raises(Inval, match="has no file descriptor"):
+            Datagrams(pool, NoDescriptor(), lambda packets: None)
+        with LimitedPort(pool) as port, pytest.raises(Inval, match="batch 0"):
             Datagrams(pool, port, lambda packets: None, batch=0)
 
     run(main())
 
 
-def test_who_pauses_hears_nothing_until_it_resumes(pool: Pool, run: Run) -> None:
-    box = Box()
+def test_nothing_is_received_while_reading_is_paused(pool: Pool, run: Run) -> None:
+    recorder = Recorder()
 
     async def main() -> None:
-        with Stuck(pool) as port:
-            endpoint = Datagrams(pool, port, box.received)
-            endpoint.pause()
-            endpoint.pause()
+        with LimitedPort(pool) as port:
+            endpoint = Datagrams(pool, port, recorder.received)
+            endpoint.pause_reading()
+            endpoint.pause_reading()
             port.far.send(b"later")
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert box.got == []
-            endpoint.resume()
-            await until(lambda: box.got == [b"later"])
+            assert recorder.got == []
+            endpoint.resume_reading()
+            await until(lambda: recorder.got == [b"later"])
             endpoint.close()
 
     run(main())
 
 
-def test_where_the_pool_refuses_it_waits_for_its_turn(small: Small, run: Run) -> None:
+def test_endpoints_without_mbufs_continue_first_come_first_served(small: Small, run: Run) -> None:
     pool = small()
-    boxes = [Box() for _ in range(3)]
+    recorders = [Recorder() for _ in range(3)]
 
     async def main() -> None:
-        ports = [Stuck(pool) for _ in range(3)]
-        endpoints = [Datagrams(pool, port, box.received) for port, box in zip(ports, boxes, strict=True)]
+        ports = [LimitedPort(pool) for _ in range(3)]
+        endpoints = [Datagrams(pool, port, recorder.received) for port, recorder in zip(ports, recorders, strict=True)]
         others: list[Mbuf] = []
         with suppress(NoBufs):
             while True:
@@ -180,16 +180,16 @@ def test_where_the_pool_refuses_it_waits_for_its_turn(small: Small, run: Run) ->
         for n, port in enumerate(ports):
             port.far.send(bytes([n]))
             await until(lambda n=n: len(pool.zones.clust.limiter.waiters) == n + 1)
-        assert all(not box.got for box in boxes)
+        assert all(not recorder.got for recorder in recorders)
         others.pop().free()
-        await until(lambda: all(box.got for box in boxes))
-        assert [box.got for box in boxes] == [[b"\0"], [b"\1"], [b"\2"]]
-        # Whoever waits and is closed waits no more.
+        await until(lambda: all(recorder.got for recorder in recorders))
+        assert [recorder.got for recorder in recorders] == [[b"\0"], [b"\1"], [b"\2"]]
+        # An endpoint that is closed while it waits leaves the queue.
         others.append(pool.getcl())
         ports[0].far.send(b"x")
         await until(lambda: len(pool.zones.clust.limiter.waiters))
-        endpoints[0].pause()
-        endpoints[0].resume()
+        endpoints[0].pause_reading()
+        endpoints[0].resume_reading()
         endpoints[0].close()
         await until(lambda: not len(pool.zones.clust.limiter.waiters))
         pool.free_bulk(others)
@@ -200,11 +200,11 @@ def test_where_the_pool_refuses_it_waits_for_its_turn(small: Small, run: Run) ->
     run(main())
 
 
-def test_what_needs_more_than_a_cluster_tries_again(small: Small, run: Run) -> None:
+def test_a_port_that_needs_more_than_a_cluster_is_asked_again(small: Small, run: Run) -> None:
     pool = small()
-    box = Box()
+    recorder = Recorder()
 
-    class Greedy(Stuck):
+    class Greedy(LimitedPort):
         def pull(self, n: int) -> list[Mbuf]:
             with suppress(NoBufs), self.pool.getcl():
                 return super().pull(n)
@@ -213,7 +213,7 @@ def test_what_needs_more_than_a_cluster_tries_again(small: Small, run: Run) -> N
 
     async def main() -> None:
         with Greedy(pool) as port:
-            endpoint = Datagrams(pool, port, box.received)
+            endpoint = Datagrams(pool, port, recorder.received)
             others: list[Mbuf] = []
             with suppress(NoBufs):
                 while True:
@@ -223,20 +223,22 @@ def test_what_needs_more_than_a_cluster_tries_again(small: Small, run: Run) -> N
             before = port.short
             others.pop().free()
             await until(lambda: port.short > before)
-            assert not box.got
+            assert not recorder.got
             others.pop().free()
-            await until(lambda: box.got)
+            await until(lambda: recorder.got)
             pool.free_bulk(others)
             endpoint.close()
 
     run(main())
 
 
-def test_a_closed_pool_ends_it(make: Callable[..., Pool], few: Callable[..., dict[str, int]], run: Run) -> None:
+def test_closing_the_pool_closes_the_endpoint(
+    make: Callable[..., Pool], few: Callable[..., dict[str, int]], run: Run
+) -> None:
     pool = make(few())
 
     async def main() -> None:
-        with Stuck(pool) as port:
+        with LimitedPort(pool) as port:
             endpoint = Datagrams(pool, port, lambda packets: None)
             others: list[Mbuf] = []
             with suppress(NoBufs):
@@ -252,81 +254,81 @@ def test_a_closed_pool_ends_it(make: Callable[..., Pool], few: Callable[..., dic
     run(main())
 
 
-def test_what_the_port_does_not_take_waits_and_too_much_is_dropped(pool: Pool, run: Run) -> None:
+def test_packets_are_queued_up_to_maxlen_and_others_are_dropped(pool: Pool, run: Run) -> None:
     async def main() -> None:
-        with Stuck(pool) as port:
-            endpoint = Datagrams(pool, port, lambda packets: None, waiting=3)
-            port.takes = 1
+        with LimitedPort(pool) as port:
+            endpoint = Datagrams(pool, port, lambda packets: None, maxlen=3)
+            port.accepts = 1
             packets = [pool.wrap(bytes([n])) for n in range(6)]
             endpoint.send(packets)
-            assert (packets, endpoint.dropped, port.taken) == ([], 2, [b"\0"])
+            assert (packets, endpoint.dropped, port.sent) == ([], 2, [b"\0"])
             endpoint.send([pool.wrap(b"x")])
             assert endpoint.dropped == 3
-            drained = [asyncio.ensure_future(endpoint.drained()) for _ in range(2)]
+            drains = [asyncio.ensure_future(endpoint.drain()) for _ in range(2)]
             await asyncio.sleep(0)
-            drained[0].cancel()
+            drains[0].cancel()
             await asyncio.sleep(0)
-            assert not drained[1].done()
-            port.takes = 3
-            await drained[1]
-            assert port.taken == [b"\0", b"\1", b"\2", b"\3"]
+            assert not drains[1].done()
+            port.accepts = 3
+            await drains[1]
+            assert port.sent == [b"\0", b"\1", b"\2", b"\3"]
             endpoint.close()
 
     run(main())
 
 
-def test_closing_frees_what_waits_and_sends_no_more(pool: Pool, run: Run) -> None:
+def test_close_frees_the_queue_and_ends_drain(pool: Pool, run: Run) -> None:
     async def main() -> None:
-        with Stuck(pool) as port:
+        with LimitedPort(pool) as port:
             endpoint = Datagrams(pool, port, lambda packets: None)
             endpoint.send([pool.wrap(b"x")])
-            drained = asyncio.ensure_future(endpoint.drained())
+            drain = asyncio.ensure_future(endpoint.drain())
             await asyncio.sleep(0)
             endpoint.close()
-            await drained
+            await drain
             endpoint.send([pool.wrap(b"y")])
-            assert (pool.out, endpoint.dropped, port.taken) == (0, 2, [])
+            assert (pool.out, endpoint.dropped, port.sent) == (0, 2, [])
 
     run(main())
 
 
-@pytest.mark.parametrize("way", ["in", "out"])
-def test_an_error_of_the_port_ends_it_and_is_told(pool: Pool, run: Run, way: str) -> None:
-    box = Box()
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_an_error_of_the_port_closes_the_endpoint_and_calls_failed(pool: Pool, run: Run, direction: str) -> None:
+    recorder = Recorder()
 
     async def main() -> None:
-        with Stuck(pool) as port:
-            endpoint = Datagrams(pool, port, box.received, box.errors.append)
-            if way == "out":
+        with LimitedPort(pool) as port:
+            endpoint = Datagrams(pool, port, recorder.received, recorder.errors.append)
+            if direction == "out":
                 endpoint.send([pool.wrap(b"x")])
             port.error = OSError("gone")
-            if way == "in":
+            if direction == "in":
                 port.far.send(b"x")
-            await until(lambda: box.errors)
-            assert (box.errors, pool.out) == ([port.error], 0)
+            await until(lambda: recorder.errors)
+            assert (recorder.errors, pool.out) == ([port.error], 0)
 
     run(main())
 
 
-def test_it_asks_for_as_many_as_lately_came_and_lets_the_port_rest(
+def test_the_pull_size_grows_with_traffic_and_an_idle_port_holds_no_memory(
     pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
     asked: list[int] = []
     held: list[int] = []
 
-    class Told(UdpPort):
+    class RecordingPort(UdpPort):
         def pull(self, n: int) -> list[Mbuf]:
             asked.append(n)
             return super().pull(n)
 
     async def main() -> None:
-        box = Box()
-        with Told(pool, far, gro=False, size=1500) as port:
+        recorder = Recorder()
+        with RecordingPort(pool, far, gro=False, size=1500) as port:
             for _ in range(7):
                 near.send(b"x")
-            endpoint = Datagrams(pool, port, box.received, batch=4)
-            await until(lambda: len(box.got) == 7)
+            endpoint = Datagrams(pool, port, recorder.received, batch=4)
+            await until(lambda: len(recorder.got) == 7)
             await until(lambda: not pool.out)
             held.append(pool.out)
             endpoint.close()
@@ -336,9 +338,9 @@ def test_it_asks_for_as_many_as_lately_came_and_lets_the_port_rest(
     assert held == [0]
 
 
-def test_what_the_port_holds_is_taken_though_its_descriptor_tells_nothing(pool: Pool, run: Run) -> None:
-    class Full(Stuck):
-        """Has more than the descriptor tells of."""
+def test_packets_in_the_port_are_received_though_its_descriptor_is_not_readable(pool: Pool, run: Run) -> None:
+    class Buffering(LimitedPort):
+        """A port that has received 100 packets for one byte in its socket."""
 
         left = 100
 
@@ -353,25 +355,25 @@ def test_what_the_port_holds_is_taken_though_its_descriptor_tells_nothing(pool: 
             self.left -= len(packets)
             return packets
 
-    box = Box()
+    recorder = Recorder()
 
     async def main() -> None:
-        with Full(pool) as port:
-            endpoint = Datagrams(pool, port, box.received, batch=2)
+        with Buffering(pool) as port:
+            endpoint = Datagrams(pool, port, recorder.received, batch=2)
             port.far.send(b"x")
-            await until(lambda: len(box.got) == 100)
+            await until(lambda: len(recorder.got) == 100)
             endpoint.close()
 
     run(main())
 
 
 class Raising:
-    """Takes packets, and raises each time; and what a loop is told of that."""
+    """A callback that raises each time, and the exceptions that the loop reports."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
-        self.told: list[Any] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.told.append(context["exception"]))
+        self.reported: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reported.append(context["exception"]))
 
     def received(self, packets: list[Mbuf]) -> None:
         for m in packets:
@@ -380,32 +382,32 @@ class Raising:
         raise NoBufs("no more", "", 0, 0)
 
 
-def test_what_the_callback_raises_is_told_and_the_rest_comes_all_the_same(
+def test_an_exception_of_the_callback_is_reported_and_the_rest_is_received(
     pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
 
     async def main() -> None:
-        box = Raising()
+        recorder = Raising()
         with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
             sent = [pool.frombytes(bytes([n])) for n in range(50)]
             back.push(sent)
-            endpoint = Datagrams(pool, port, box.received, batch=4)
-            await until(lambda: len(box.got) == 50)
-            assert box.got == [bytes([n]) for n in range(50)]
-            assert {type(error) for error in box.told} == {NoBufs}
+            endpoint = Datagrams(pool, port, recorder.received, batch=4)
+            await until(lambda: len(recorder.got) == 50)
+            assert recorder.got == [bytes([n]) for n in range(50)]
+            assert {type(error) for error in recorder.reported} == {NoBufs}
             endpoint.close()
 
     run(main())
 
 
-def test_what_the_callback_raises_when_the_turn_has_come_ends_nothing(pool: Pool, run: Run, small: Small) -> None:
+def test_an_exception_of_the_callback_after_a_wait_is_reported(pool: Pool, run: Run, small: Small) -> None:
     few = small()
 
     async def main() -> None:
-        box = Raising()
-        with Stuck(few) as port:
-            endpoint = Datagrams(few, port, box.received)
+        recorder = Raising()
+        with LimitedPort(few) as port:
+            endpoint = Datagrams(few, port, recorder.received)
             others: list[Mbuf] = []
             with suppress(NoBufs):
                 while True:
@@ -413,18 +415,18 @@ def test_what_the_callback_raises_when_the_turn_has_come_ends_nothing(pool: Pool
             port.far.send(b"one")
             await until(lambda: endpoint.denied)
             few.free_bulk(others)
-            await until(lambda: box.got)
+            await until(lambda: recorder.got)
             port.far.send(b"two")
-            await until(lambda: len(box.got) == 2)
-            assert (box.got, len(box.told)) == ([b"one", b"two"], 2)
+            await until(lambda: len(recorder.got) == 2)
+            assert (recorder.got, len(recorder.reported)) == ([b"one", b"two"], 2)
             endpoint.close()
 
     run(main())
 
 
-def test_a_port_that_was_closed_before_ends_it(pool: Pool, run: Run) -> None:
+def test_close_works_after_the_port_was_closed(pool: Pool, run: Run) -> None:
     async def main() -> None:
-        port = Stuck(pool)
+        port = LimitedPort(pool)
         endpoint = Datagrams(pool, port, lambda packets: None)
         endpoint.send([pool.wrap(b"waits")])
         port.close()
@@ -435,20 +437,20 @@ def test_a_port_that_was_closed_before_ends_it(pool: Pool, run: Run) -> None:
     run(main())
 
 
-def test_a_port_that_is_closed_meanwhile_is_told_of_once(
+def test_a_port_closed_by_the_caller_is_reported_once(
     pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
 
     async def main() -> None:
-        box = Raising()
+        recorder = Raising()
         port = UdpPort(pool, near)
-        endpoint = Datagrams(pool, port, box.received)
+        endpoint = Datagrams(pool, port, recorder.received)
         port.close()
         far.send(b"x")
-        await until(lambda: box.told)
+        await until(lambda: recorder.reported)
         await asyncio.sleep(0)
-        assert [type(error) for error in box.told] == [Inval]
+        assert [type(error) for error in recorder.reported] == [Inval]
         assert endpoint._closed
 
     run(main())

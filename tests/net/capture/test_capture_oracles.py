@@ -1,4 +1,4 @@
-"""Other readers agree: dpkt and python-pcapng."""
+"""dpkt and python-pcapng read the same packets."""
 
 import io
 from collections.abc import Callable
@@ -28,13 +28,13 @@ PACKETS = st.lists(
 
 
 def dpkt_packets(content: bytes) -> list[tuple[int, bytes]]:
-    """Nanoseconds and bytes as dpkt has them, to the microsecond that its floats can tell."""
+    """Return timestamps and bytes as dpkt reads them, in microseconds: its floats have no more precision."""
     reader = dpkt.pcap.UniversalReader(io.BytesIO(content))
-    return [(round(float(when) * 1_000_000) * 1000, data) for when, data in reader]
+    return [(round(float(timestamp) * 1_000_000) * 1000, data) for timestamp, data in reader]
 
 
 def pcapng_packets(content: bytes) -> list[Plain]:
-    """What python-pcapng reads."""
+    """Return the packets that python-pcapng reads."""
     blocks = pcapng.FileScanner(io.BytesIO(content))
     return [
         (
@@ -48,35 +48,35 @@ def pcapng_packets(content: bytes) -> list[Plain]:
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
-def test_dpkt_reads_the_same_of_a_real_capture(path: Path) -> None:
+def test_dpkt_reads_the_same_from_a_real_capture(path: Path) -> None:
     packets = read(path)
     assert len(packets) > 100
-    assert [(when, data) for when, data, _ in packets] == dpkt_packets(path.read_bytes())
+    assert [(timestamp, data) for timestamp, data, _ in packets] == dpkt_packets(path.read_bytes())
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
-def test_python_pcapng_reads_the_same_of_a_real_capture(path: Path, order: str, tmp_path: Path) -> None:
+def test_python_pcapng_reads_the_same_from_a_real_capture(path: Path, order: str, tmp_path: Path) -> None:
     packets = read(path)
     content = captures.pcapng(packets, order)
     (tmp_path / "capture").write_bytes(content)
     assert read(tmp_path / "capture") == packets == pcapng_packets(content)
-    assert [(when, data) for when, data, _ in packets] == dpkt_packets(content)
+    assert [(timestamp, data) for timestamp, data, _ in packets] == dpkt_packets(content)
 
 
 @given(packets=PACKETS, order=ORDERS, kind=st.sampled_from(["micro", "nano"]))
-def test_dpkt_reads_the_same_of_any_classic_capture(
+def test_dpkt_reads_the_same_from_a_random_pcap_file(
     tmp_path_factory: pytest.TempPathFactory, packets: list[Plain], order: str, kind: str
 ) -> None:
     content = captures.pcap(packets, order, kind)
-    path = tmp_path_factory.getbasetemp() / "classic"
+    path = tmp_path_factory.getbasetemp() / "pcap"
     path.write_bytes(content)
     assert read(path) == packets
     assert [data for _, data, _ in packets] == [data for _, data in dpkt_packets(content)]
 
 
-@given(packets=PACKETS, order=ORDERS, builders=st.lists(st.sampled_from([captures.enhanced, captures.old])))
-def test_python_pcapng_reads_the_same_of_any_pcapng_capture(
+@given(packets=PACKETS, order=ORDERS, builders=st.lists(st.sampled_from([captures.enhanced, captures.obsolete])))
+def test_python_pcapng_reads_the_same_from_a_random_pcapng_file(
     tmp_path_factory: pytest.TempPathFactory,
     packets: list[Plain],
     order: str,

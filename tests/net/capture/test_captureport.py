@@ -1,4 +1,4 @@
-"""Captures give their packets, and take packets: a copy of a capture is as good as the capture."""
+"""CapturePort and CaptureWriter: what one writes, the other reads."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mbuf import M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
+from mbuf import M_NOTREADY, M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
 from mbuf.net.capture import captureport
 from mbuf.net.capture.captureport import CapturePort, CaptureWriter
 from net.captures import PACKETS, pcap, pcapng, read
@@ -16,7 +16,7 @@ Write = Callable[[bytes], Path]
 
 
 @pytest.mark.parametrize("content", [pcap(), pcapng(), pcap(kind="nano", order=">")])
-def test_every_packet_comes_with_its_time(pool: Pool, write: Write, content: bytes) -> None:
+def test_pull_returns_packets_with_their_timestamps(pool: Pool, write: Write, content: bytes) -> None:
     with CapturePort(pool, write(content)) as port:
         got = []
         while not port.ended:
@@ -32,7 +32,7 @@ def test_every_packet_comes_with_its_time(pool: Pool, write: Write, content: byt
         port.pull(1)
 
 
-def test_packets_before_a_fault_are_given_before_it_is_raised(pool: Pool, write: Write) -> None:
+def test_packets_before_an_error_are_returned_before_it_is_raised(pool: Pool, write: Write) -> None:
     with CapturePort(pool, write(pcap()[:-1])) as port:
         pool.free_bulk(port.pull(2))
         got = port.pull(9)
@@ -43,7 +43,7 @@ def test_packets_before_a_fault_are_given_before_it_is_raised(pool: Pool, write:
                 port.pull(9)
 
 
-def test_a_packet_waits_for_memory(small: Callable[..., Pool], write: Write) -> None:
+def test_a_packet_without_memory_is_returned_later(small: Callable[..., Pool], write: Write) -> None:
     pool = small(clusters=2, mbufs=11)
     many = [(n, bytes([n]) * 100, 100) for n in range(30)]
     with CapturePort(pool, write(pcap(many, kind="nano"))) as port:
@@ -56,7 +56,7 @@ def test_a_packet_waits_for_memory(small: Callable[..., Pool], write: Write) -> 
         assert port.stat().short > 0
 
 
-def test_what_is_written_can_be_read(pool: Pool, write: Write, tmp_path: Path) -> None:
+def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path) -> None:
     path = tmp_path / "copy"
     with CapturePort(pool, write(pcap())) as port, CaptureWriter(path) as writer:
         packets = port.pull(9)
@@ -70,7 +70,7 @@ def test_what_is_written_can_be_read(pool: Pool, write: Write, tmp_path: Path) -
         writer.push([])
 
 
-def test_chains_long_and_cut_packets_and_times_that_are_not_told(pool: Pool, tmp_path: Path) -> None:
+def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_path: Path) -> None:
     data = [os.urandom(size) for size in (0, 1, 300, 20_000)]
     path = tmp_path / "out"
     with CaptureWriter(path, linktype=101, snaplen=15_000) as writer:
@@ -87,8 +87,8 @@ def test_chains_long_and_cut_packets_and_times_that_are_not_told(pool: Pool, tmp
     assert all(when > 10**18 for when, _, _ in found)
 
 
-def test_many_packets_take_several_writes(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captureport, "PIECES", 10)
+def test_many_packets_take_several_calls(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captureport, "IOV_MAX", 10)
     path = tmp_path / "out"
     with CaptureWriter(path) as writer:
         assert writer.push([pool.frombytes(bytes([n])) for n in range(23)]) == 23
@@ -96,7 +96,7 @@ def test_many_packets_take_several_writes(pool: Pool, tmp_path: Path, monkeypatc
     assert [piece for _, piece, _ in read(path)] == [bytes([n]) for n in range(23)]
 
 
-def test_an_error_of_the_file_leaves_whole_records(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_whole_records(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out"
     with CaptureWriter(path) as writer:
         writer.push([pool.frombytes(b"whole")])
@@ -122,12 +122,25 @@ def test_an_error_of_the_file_leaves_whole_records(pool: Pool, tmp_path: Path, m
     assert [piece for _, piece, _ in read(path)] == [b"whole", b"in two pieces", b"cut"]
 
 
-def test_only_packets_are_written(pool: Pool, tmp_path: Path) -> None:
+def test_a_packet_that_is_in_the_list_twice_is_written_twice_and_all_are_freed(pool: Pool, tmp_path: Path) -> None:
+    with CaptureWriter(tmp_path / "out") as writer:
+        twice = pool.frombytes(b"twice")
+        sent = [twice, twice, pool.frombytes(b"last")]
+        with pytest.raises(Freed):
+            writer.push(sent)
+    assert (sent, pool.out) == ([], 0)
+    assert [data for _, data, _ in read(tmp_path / "out")] == [b"twice", b"twice", b"last"]
+
+
+def test_a_freed_packet_or_an_invalid_argument_is_refused(pool: Pool, tmp_path: Path) -> None:
     with CaptureWriter(tmp_path / "out") as writer:
         m, freed = pool.frombytes(b"one"), pool.getcl()
         freed.free()
         with pytest.raises(Freed):
             writer.push([m, freed])
+        m.flags |= M_NOTREADY
+        with pytest.raises(Inval, match="^push: .*M_NOTREADY"):
+            writer.push([m])
         m.free()
     for words in ({"linktype": -1}, {"linktype": 65536}, {"snaplen": 0}, {"snaplen": 1 << 20}):
         with pytest.raises(Inval, match="give"):

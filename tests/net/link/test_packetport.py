@@ -1,4 +1,4 @@
-"""Frames through a packet socket are those on the link: every byte, every tag; nothing of what this system sends."""
+"""A packet port receives and sends the frames of a link: every byte, every tag; none that this system sends."""
 
 import errno
 import os
@@ -10,20 +10,20 @@ import pytest
 
 from faults import FaultInjector
 from mbuf import M_TSTMP, M_VLANTAG, Freed, Inval, Mbuf, Pool
-from mbuf.net.link import packetport as afpacket
-from mbuf.net.link.packetport import FRAME, PacketPort
+from mbuf.net.link import packetport
+from mbuf.net.link.packetport import FRAME_MAX, PacketPort
 from mbuf.net.link.tunport import TunPort
 from net import namespace
 
 ADDRESSES = b"\xff" * 6 + b"\x02" + bytes(5)
 #: An EtherType for experiments: no system answers it.
-KIND = 0x88B5
+ETHERTYPE = 0x88B5
 
 Link = tuple[TunPort, str]
 
 
 @pytest.fixture
-def link(make: Callable[..., Pool], alone: None) -> Iterator[Link]:
+def link(make: Callable[..., Pool], netns: None) -> Iterator[Link]:
     """The far end of a link, and the name of the interface at this end."""
     with TunPort(make(), "link%d", tap=True) as far:
         namespace.up(far.interface.name)
@@ -31,18 +31,18 @@ def link(make: Callable[..., Pool], alone: None) -> Iterator[Link]:
 
 
 def frame(size: int, data: bytes = b"") -> bytes:
-    return ADDRESSES + KIND.to_bytes(2, "big") + (data or os.urandom(size - 14))
+    return ADDRESSES + ETHERTYPE.to_bytes(2, "big") + (data or os.urandom(size - 14))
 
 
 def send(link: Link, *frames: bytes) -> None:
-    """Have frames come from the far end."""
+    """Send frames from the far end."""
     far = link[0]
     assert far.push([far._pool.frombytes(data) for data in frames]) == len(frames)
     assert far.stat().errors == 0
 
 
 def received(link: Link) -> list[bytes]:
-    """What has come to the far end."""
+    """The frames that the far end has received."""
     far = link[0]
     got = far.pull(1000)
     found = [bytes(m) for m in got]
@@ -57,7 +57,7 @@ def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
     return found
 
 
-def test_frames_go_both_ways_as_they_are(pool: Pool, link: Link) -> None:
+def test_frames_go_both_ways_unchanged(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1]) as port:
         data = [frame(size) for size in (60, 14, 1514, 999, 60)]
         send(link, *data)
@@ -66,12 +66,12 @@ def test_frames_go_both_ways_as_they_are(pool: Pool, link: Link) -> None:
         assert all(m.pkthdr.rcvif is port.interface for m in got)
         assert not any(m.flags & (M_TSTMP | M_VLANTAG) for m in got)
         assert port.interface.name == link[1]
-        # Back again, each as it came.
+        # Sent back, each is the same.
         assert [bytes(m) for m in got] == data
         assert port.push(got) == 5
         assert got == []
         assert received(link) == data
-        # What was sent isn't pulled.
+        # Sent frames aren't pulled.
         assert port.pull(9) == []
         stat = port.stat()
         assert (stat.packets_in, stat.packets_out) == (5, 5)
@@ -79,7 +79,7 @@ def test_frames_go_both_ways_as_they_are(pool: Pool, link: Link) -> None:
         assert (stat.dropped, stat.errors, stat.faults, stat.truncated) == (0, 0, 0, 0)
 
 
-def test_a_tag_is_in_the_header_and_is_sent_again(pool: Pool, link: Link) -> None:
+def test_a_vlan_tag_is_in_the_header_and_is_sent_again(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1]) as port:
         plain = frame(80)
         tagged = [plain[:12] + bytes.fromhex(tag) + plain[12:] for tag in ("8100e123", "88a80fff", "81000000")]
@@ -98,7 +98,7 @@ def test_a_tag_is_in_the_header_and_is_sent_again(pool: Pool, link: Link) -> Non
         assert received(link) == [plain[:12] + b"\x81\0\0\x05" + plain[12:]]
 
 
-def test_a_tag_waits_for_its_mbuf_and_so_do_the_frames_after_it(pool: Pool, link: Link) -> None:
+def test_a_frame_waits_for_the_mbuf_of_its_tag_and_so_do_those_after_it(pool: Pool, link: Link) -> None:
     def tagged() -> Mbuf:
         m = pool.getcl().append(frame(60))
         m.flags |= M_VLANTAG
@@ -117,18 +117,18 @@ def test_a_tag_waits_for_its_mbuf_and_so_do_the_frames_after_it(pool: Pool, link
         assert [len(data) for data in received(link)] == [60, 64, 60]
 
 
-def test_frames_that_this_system_sends_are_seen_if_one_asks(pool: Pool, link: Link) -> None:
-    with PacketPort(pool, link[1], outgoing=True) as all_of_it, PacketPort(pool, link[1]) as port:
-        assert (all_of_it.features["outgoing"], port.features["outgoing"]) == ("seen", "ignored")
+def test_frames_that_this_system_sends_are_pulled_on_request(pool: Pool, link: Link) -> None:
+    with PacketPort(pool, link[1], outgoing=True) as every, PacketPort(pool, link[1]) as port:
+        assert (every.features["outgoing"], port.features["outgoing"]) == ("pulled", "ignored")
         data = frame(100)
         assert port.push([pool.frombytes(data)]) == 1
-        assert contents(pool, all_of_it.pull(9)) == [data]
+        assert contents(pool, every.pull(9)) == [data]
         assert port.pull(9) == []
 
 
 def test_only_frames_of_the_protocol_are_pulled(pool: Pool, link: Link) -> None:
     other = ADDRESSES + b"\x88\xb6" + bytes(50)
-    with PacketPort(pool, link[1], protocol=KIND) as port, PacketPort(pool, link[1], protocol=0) as none:
+    with PacketPort(pool, link[1], protocol=ETHERTYPE) as port, PacketPort(pool, link[1], protocol=0) as none:
         mine = frame(64)
         send(link, other, mine, other)
         assert contents(pool, port.pull(9)) == [mine]
@@ -137,7 +137,7 @@ def test_only_frames_of_the_protocol_are_pulled(pool: Pool, link: Link) -> None:
         assert received(link) == [mine]
 
 
-def test_frames_for_others_are_seen_by_a_promiscuous_port(pool: Pool, link: Link) -> None:
+def test_a_promiscuous_port_pulls_frames_for_other_stations(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1], promiscuous=True) as port:
         assert namespace.promiscuity(link[1]) == 1
         send(link, frame(60))
@@ -145,16 +145,16 @@ def test_frames_for_others_are_seen_by_a_promiscuous_port(pool: Pool, link: Link
     assert namespace.promiscuity(link[1]) == 0
 
 
-def test_a_frame_knows_when_it_came(pool: Pool, link: Link) -> None:
-    with PacketPort(pool, link[1], stamps=True) as port:
+def test_a_frame_has_its_time_of_arrival(pool: Pool, link: Link) -> None:
+    with PacketPort(pool, link[1], timestamps=True) as port:
         send(link, frame(60), frame(70))
         got = port.pull(9)
-        assert port.features["stamps"] == "yes"
+        assert port.features["timestamps"] == "yes"
         assert all(m.flags & M_TSTMP and m.pkthdr.rcv_tstmp > 10**18 for m in got)
         assert len(contents(pool, got)) == 2
 
 
-def test_a_frame_longer_than_the_room_is_thrown_away_and_counted(pool: Pool, link: Link) -> None:
+def test_a_frame_longer_than_the_room_is_discarded_and_counted(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1], size=1000) as port:
         send(link, *(frame(size) for size in (1000, 1001, 2048, 1514, 60)))
     with PacketPort(pool, link[1], size=1000) as port:
@@ -166,7 +166,7 @@ def test_a_frame_longer_than_the_room_is_thrown_away_and_counted(pool: Pool, lin
         assert port.stat().truncated == 2
 
 
-def test_joined_segments_of_tcp_come_whole(pool: Pool, alone: None) -> None:
+def test_coalesced_tcp_segments_are_received_whole(pool: Pool, netns: None) -> None:
     namespace.up("lo")
     data = os.urandom(200_000)
     with PacketPort(pool, "lo") as port, socket.create_server(("127.0.0.1", 0)) as server:
@@ -184,7 +184,7 @@ def test_joined_segments_of_tcp_come_whole(pool: Pool, alone: None) -> None:
         assert port.stat().truncated == 0
 
 
-def test_what_the_queue_has_no_room_for_is_told(pool: Pool, link: Link) -> None:
+def test_frames_that_the_socket_drops_are_counted(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1]) as port:
         port.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         for n in range(100):
@@ -202,7 +202,7 @@ def test_what_the_queue_has_no_room_for_is_told(pool: Pool, link: Link) -> None:
     assert port.stat().dropped == 100 - first
 
 
-def test_an_interface_that_is_down_or_gone_loses_nothing_but_what_was_sent(pool: Pool, link: Link) -> None:
+def test_an_interface_that_is_down_or_deleted_loses_only_the_packets_sent_to_it(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1]) as port:
         namespace.down(link[1])
         assert port.pull(9) == []
@@ -220,7 +220,7 @@ def test_an_interface_that_is_down_or_gone_loses_nothing_but_what_was_sent(pool:
         assert port.stat().errors == 4
 
 
-def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, link: Link) -> None:
+def test_frames_that_the_system_refuses_are_counted_and_the_others_sent(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1]) as port:
         mixed = [pool.frombytes(data) for data in (frame(60), bytes(5), b"", frame(2000), frame(60))]
         assert port.push(mixed) == 5
@@ -229,7 +229,7 @@ def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, link: Link) -> No
         assert len(received(link)) == 2
 
 
-def test_what_is_no_packet_is_refused_and_nothing_is_lost(pool: Pool, link: Link) -> None:
+def test_what_is_no_packet_is_refused_and_the_packets_stay(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1]) as port:
         freed = pool.getcl()
         freed.free()
@@ -244,7 +244,9 @@ def test_what_is_no_packet_is_refused_and_nothing_is_lost(pool: Pool, link: Link
             port.push(())  # type: ignore[arg-type]
 
 
-def test_the_pools_refusal_makes_receives_shorter_and_loses_nothing(small: Callable[..., Pool], link: Link) -> None:
+def test_fewer_frames_are_received_when_the_pool_refuses_and_none_is_lost(
+    small: Callable[..., Pool], link: Link
+) -> None:
     pool = small(clusters=40, mbufs=200)
     with PacketPort(pool, link[1]) as port:
         data = [frame(0, bytes([n]) * 100) for n in range(60)]
@@ -257,7 +259,7 @@ def test_the_pools_refusal_makes_receives_shorter_and_loses_nothing(small: Calla
         assert port.stat().denied == 0
 
 
-def test_a_closed_port_gives_all_back(pool: Pool, link: Link) -> None:
+def test_a_closed_port_has_freed_all_mbufs(pool: Pool, link: Link) -> None:
     port = PacketPort(pool, link[1])
     assert port.fileno() == port.sock.fileno() >= 0
     send(link, frame(60), frame(60))
@@ -272,9 +274,9 @@ def test_a_closed_port_gives_all_back(pool: Pool, link: Link) -> None:
         port.push([])
 
 
-def test_what_cannot_be_is_refused_in_one_line(make: Callable[..., Pool], alone: None) -> None:
+def test_bad_arguments_are_refused_in_one_line(make: Callable[..., Pool], netns: None) -> None:
     pool = make()
-    for size in (0, -1, FRAME + 1):
+    for size in (0, -1, FRAME_MAX + 1):
         with pytest.raises(Inval, match="longest frame"):
             PacketPort(pool, "lo", size=size)
     for protocol in (-1, 1 << 16):
@@ -282,15 +284,17 @@ def test_what_cannot_be_is_refused_in_one_line(make: Callable[..., Pool], alone:
             PacketPort(pool, "lo", protocol=protocol)
     with pytest.raises(Inval, match="15 bytes"):
         PacketPort(pool, "x" * 16)
-    with pytest.raises(OSError, match="interface 'nowhere': there is none of that name") as caught:
+    with pytest.raises(OSError, match="interface 'nowhere': there is no interface of that name") as caught:
         PacketPort(pool, "nowhere")
     assert caught.value.errno == errno.ENODEV
 
 
-def test_the_want_of_privilege_is_told_in_one_line(make: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_privilege_is_an_error_of_one_line(
+    make: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> Any:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(afpacket.socket, "socket", refuse)
-    with pytest.raises(PermissionError, match="no packet socket may be opened: be root, or have CAP_NET_RAW"):
+    monkeypatch.setattr(packetport.socket, "socket", refuse)
+    with pytest.raises(PermissionError, match="no permission to open a packet socket: be root, or have CAP_NET_RAW"):
         PacketPort(make(), "lo")

@@ -1,4 +1,4 @@
-"""What the system sends to an interface of one's own is what is pulled; what is pushed, it receives."""
+"""A TUN port pulls what the system sends to its interface; the system receives what the port pushes."""
 
 import errno
 import fcntl
@@ -19,14 +19,14 @@ from mbuf.packet.build import from_rx
 from net import namespace
 
 OURS, THEIRS = "10.9.0.1", "10.9.0.2"
-#: Bytes before those of a datagram: of IP and UDP.
+#: Bytes of the IP and UDP headers before a datagram.
 HEADERS = 28
 
 Sock = Callable[[], socket.socket]
 
 
 @pytest.fixture
-def sock(alone: None) -> Iterator[Sock]:
+def sock(netns: None) -> Iterator[Sock]:
     """Makes UDP sockets in the namespace."""
     made: list[socket.socket] = []
 
@@ -36,8 +36,8 @@ def sock(alone: None) -> Iterator[Sock]:
         return made[-1]
 
     yield sock
-    for one in made:
-        one.close()
+    for other in made:
+        other.close()
 
 
 def ready(port: TunPort) -> TunPort:
@@ -45,13 +45,13 @@ def ready(port: TunPort) -> TunPort:
     return port
 
 
-def answered(m: Mbuf) -> bytes:
-    """A datagram as its peer would send it back: addresses and ports change places, which keeps all sums right."""
+def reply_to(m: Mbuf) -> bytes:
+    """A datagram as its peer would send it back: addresses and ports are swapped, which keeps the checksums right."""
     data = bytes(m)
     return data[:12] + data[16:20] + data[12:16] + data[22:24] + data[20:22] + data[24:]
 
 
-def test_datagrams_go_out_through_the_port_and_answers_come_back(pool: Pool, sock: Sock) -> None:
+def test_datagrams_are_pulled_and_replies_are_received(pool: Pool, sock: Sock) -> None:
     with ready(TunPort(pool, "mbuf%d")) as port:
         assert port.interface.name == "mbuf0"
         peer = sock()
@@ -67,7 +67,7 @@ def test_datagrams_go_out_through_the_port_and_answers_come_back(pool: Pool, soc
             assert m.flags & M_PKTHDR
             assert m.pkthdr.rcvif is port.interface
             assert bytes(m)[HEADERS:] == data
-            back = [pool.frombytes(answered(m))]
+            back = [pool.frombytes(reply_to(m))]
             m.freem()
             assert port.push(back) == 1
             assert back == []
@@ -78,7 +78,7 @@ def test_datagrams_go_out_through_the_port_and_answers_come_back(pool: Pool, soc
         assert (stat.errors, stat.truncated, stat.faults, stat.short) == (0, 0, 0, 0)
 
 
-def test_at_most_so_many_packets_are_pulled_and_the_others_wait(pool: Pool, sock: Sock) -> None:
+def test_at_most_n_packets_are_pulled_and_the_others_wait(pool: Pool, sock: Sock) -> None:
     with ready(TunPort(pool)) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
@@ -92,15 +92,15 @@ def test_at_most_so_many_packets_are_pulled_and_the_others_wait(pool: Pool, sock
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7, 1400])
-def test_a_packet_goes_in_as_many_pieces_as_it_has(pool: Pool, sock: Sock, pieces: int) -> None:
-    """Also in more than the system takes in one call."""
+def test_a_packet_of_any_number_of_pieces_is_sent(pool: Pool, sock: Sock, pieces: int) -> None:
+    """Also a packet of more pieces than one call accepts."""
     with ready(TunPort(pool)) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
         data = os.urandom(1472)
         peer.send(data)
         (m,) = port.pull(1)
-        whole = answered(m)
+        whole = reply_to(m)
         m.freem()
         cuts = [len(whole) * n // pieces for n in range(pieces + 1)]
         chain = pool.frombytes(whole[: cuts[1]])
@@ -111,14 +111,14 @@ def test_a_packet_goes_in_as_many_pieces_as_it_has(pool: Pool, sock: Sock, piece
         assert peer.recv(9999) == data
 
 
-def test_unmapped_pages_and_shared_bytes_go_as_any_others(pool: Pool, sock: Sock) -> None:
+def test_unmapped_pages_and_shared_bytes_are_sent(pool: Pool, sock: Sock) -> None:
     with ready(TunPort(pool)) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
         data = os.urandom(1000)
         peer.send(data)
         (m,) = port.pull(1)
-        whole = answered(m)
+        whole = reply_to(m)
         m.freem()
         head = pool.frombytes(whole[:HEADERS])
         pages = pool.alloc_ext_plus_pages(1000)
@@ -134,7 +134,7 @@ def test_unmapped_pages_and_shared_bytes_go_as_any_others(pool: Pool, sock: Sock
 
 def test_a_packet_of_a_larger_mtu_is_a_chain_of_clusters(pool: Pool, sock: Sock) -> None:
     with TunPort(pool, "big0") as port:
-        # The MTU is looked at when the port is made; the room grows when it has become larger.
+        # The port reads the MTU when it is made; later its room grows as longer packets arrive.
         namespace.up("big0", OURS, mtu=9000)
         peer = sock()
         peer.connect((THEIRS, 7))
@@ -157,7 +157,7 @@ def test_a_packet_of_a_larger_mtu_is_a_chain_of_clusters(pool: Pool, sock: Sock)
         assert port.stat().truncated == lost
 
 
-def test_ethernet_frames_go_through_a_tap(pool: Pool, alone: None) -> None:
+def test_ethernet_frames_go_through_a_tap(pool: Pool, netns: None) -> None:
     with ready(TunPort(pool, tap=True)) as port:
         name = port.interface.name
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5)) as peer:
@@ -175,15 +175,15 @@ def test_ethernet_frames_go_through_a_tap(pool: Pool, alone: None) -> None:
             m.freem()
 
 
-def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, sock: Sock) -> None:
+def test_packets_that_the_system_refuses_are_counted_and_the_others_sent(pool: Pool, sock: Sock) -> None:
     with ready(TunPort(pool)) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
         peer.send(b"right")
         (m,) = port.pull(1)
-        right = answered(m)
+        right = reply_to(m)
         m.freem()
-        # No version of IP, and nothing at all.
+        # One is no IP packet, one has no bytes.
         mixed = [pool.frombytes(data) for data in (right, bytes(100), b"", right)]
         assert port.push(mixed) == 4
         stat = port.stat()
@@ -194,23 +194,25 @@ def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, sock: Sock) -> No
         assert port.stat().errors == 3
 
 
-def test_an_interface_that_was_deleted_is_told_and_nothing_is_lost(pool: Pool, sock: Sock) -> None:
+def test_a_deleted_interface_is_an_error_and_no_packet_is_lost(pool: Pool, sock: Sock) -> None:
     with ready(TunPort(pool, "gone0")) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
         peer.send(b"before")
         namespace.delete("gone0")
         sent = [pool.frombytes(b"\x45" + bytes(40)) for _ in range(3)]
-        with pytest.raises(OSError, match="gone0: the interface is gone: close this port") as caught:
+        with pytest.raises(OSError, match="gone0: the interface was deleted: close this port") as caught:
             port.push(sent)
         assert caught.value.errno == errno.EBADFD
         assert len(sent) == 3
         pool.free_bulk(sent)
-        with pytest.raises(OSError, match="gone0: the interface is gone"):
+        with pytest.raises(OSError, match="gone0: the interface was deleted"):
             pool.free_bulk(port.pull(5))
 
 
-def test_what_came_before_an_error_is_given_after_it(pool: Pool, sock: Sock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_that_arrived_before_an_error_are_returned_after_it(
+    pool: Pool, sock: Sock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ready(TunPort(pool)) as port:
         peer = sock()
         peer.connect((THEIRS, 7))
@@ -226,10 +228,11 @@ def test_what_came_before_an_error_is_given_after_it(pool: Pool, sock: Sock, mon
         monkeypatch.setattr(os, "readv", failing)
         for n in range(4):
             peer.send(bytes([n]))
-        with pytest.raises(OSError, match="gone"):
+        with pytest.raises(OSError, match="deleted"):
             port.pull(9)
+        assert port.ready == 2
         got = [port.pull(1), port.pull(9), port.pull(9), port.pull(9), port.pull(9)]
-        # Of those the third is one that failed in passing.
+        # The third call met an error that is only counted.
         assert [[m.copydata(HEADERS, 1)[0] for m in some] for some in got] == [[0], [1], [], [2, 3], []]
         assert port.stat().faults == 1
         for some in got:
@@ -259,7 +262,9 @@ def test_an_interrupt_loses_one_packet_at_most(pool: Pool, sock: Sock, monkeypat
         pool.free_bulk(got)
 
 
-def test_what_cannot_go_now_stays_the_callers(pool: Pool, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_that_cannot_be_sent_now_stay_with_the_caller(
+    pool: Pool, netns: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ready(TunPort(pool)) as port:
         calls = count()
         writev = os.writev
@@ -278,7 +283,7 @@ def test_what_cannot_go_now_stays_the_callers(pool: Pool, alone: None, monkeypat
         assert sent == []
 
 
-def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool, alone: None) -> None:
+def test_what_is_no_packet_is_refused_after_the_packets_before_it(pool: Pool, netns: None) -> None:
     with ready(TunPort(pool)) as port:
         freed = pool.getcl()
         freed.free()
@@ -295,7 +300,9 @@ def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool, alo
             port.push(())  # type: ignore[arg-type]
 
 
-def test_the_pools_refusal_makes_the_batch_shorter_and_loses_nothing(small: Callable[..., Pool], sock: Sock) -> None:
+def test_fewer_packets_are_received_when_the_pool_refuses_and_none_is_lost(
+    small: Callable[..., Pool], sock: Sock
+) -> None:
     pool = small(clusters=8)
     with ready(TunPort(pool)) as port:
         peer = sock()
@@ -316,7 +323,7 @@ def test_the_pools_refusal_makes_the_batch_shorter_and_loses_nothing(small: Call
         assert (stat.denied, stat.packets_in) == (0, 30)
 
 
-def test_a_closed_port_gives_all_back_and_its_interface_goes(pool: Pool, sock: Sock) -> None:
+def test_a_closed_port_has_freed_all_mbufs_and_its_interface_is_deleted(pool: Pool, sock: Sock) -> None:
     port = ready(TunPort(pool, "mine%d"))
     peer = sock()
     peer.connect((THEIRS, 7))
@@ -326,10 +333,10 @@ def test_a_closed_port_gives_all_back_and_its_interface_goes(pool: Pool, sock: S
     peer.send(b"two")
     assert port.pull(0) == []
     assert pool.out == 0
-    with pytest.raises(OSError, match="interface 'mine0': somebody else has it") as caught:
+    with pytest.raises(OSError, match="interface 'mine0': another program is using it") as caught:
         TunPort(pool, "mine0")
     assert caught.value.errno == errno.EBUSY
-    with pytest.raises(OSError, match="no TAP: give another"):
+    with pytest.raises(OSError, match="no TAP: give another name"):
         TunPort(pool, "mine0", tap=True)
     with pytest.raises(Inval, match="0 or more"):
         port.pull(-1)
@@ -343,26 +350,26 @@ def test_a_closed_port_gives_all_back_and_its_interface_goes(pool: Pool, sock: S
         port.push([])
 
 
-def test_names_that_can_be_none_are_refused(make: Callable[..., Pool], alone: None) -> None:
+def test_names_that_no_interface_can_have_are_refused(make: Callable[..., Pool], netns: None) -> None:
     pool = make()
     with pytest.raises(Inval, match="15 bytes"):
         TunPort(pool, "x" * 16)
     with pytest.raises(Inval, match="as in 'eth0'"):
         TunPort(pool, 5)  # type: ignore[arg-type]
-    with pytest.raises(OSError, match="'a/b': that is no name"):
+    with pytest.raises(OSError, match="'a/b': this is no valid name"):
         TunPort(pool, "a/b")
 
 
 @pytest.mark.parametrize(
     ("number", "says"),
     [
-        (errno.ENOENT, "/dev/net/tun isn't there: load the kernel's module"),
-        (errno.ENXIO, "/dev/net/tun isn't there: load the kernel's module"),
-        (errno.EACCES, "/dev/net/tun may not be opened: be root"),
+        (errno.ENOENT, "/dev/net/tun: there is no such device: load the kernel module"),
+        (errno.ENXIO, "/dev/net/tun: there is no such device: load the kernel module"),
+        (errno.EACCES, "/dev/net/tun: no permission to open it for reading and writing: be root"),
         (errno.EMFILE, "Too many open files"),
     ],
 )
-def test_a_device_that_cannot_be_opened_is_told_in_one_line(
+def test_a_device_that_cannot_be_opened_is_an_error_of_one_line(
     make: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch, number: int, says: str
 ) -> None:
     def refuse(*_: Any) -> int:
@@ -378,7 +385,7 @@ def test_a_device_that_cannot_be_opened_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("number", "says"), [(errno.EPERM, "be root, or have CAP_NET_ADMIN"), (errno.EIO, "Input/output error")]
 )
-def test_an_interface_that_may_not_be_made_is_told_in_one_line(
+def test_an_interface_that_cannot_be_created_is_an_error_of_one_line(
     make: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch, number: int, says: str
 ) -> None:
     def refuse(*_: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""A tag goes from the header into the frame, whatever the frame is made of; without memory, nothing changes."""
+"""A VLAN tag goes from the header into the frame, whatever its mbufs; without memory nothing changes."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def shared(pool: Pool) -> Mbuf:
     return other
 
 
-def bits(pool: Pool) -> Mbuf:
+def many_mbufs(pool: Pool) -> Mbuf:
     m = pool.frombytes(FRAME[:5])
     for at in range(5, len(FRAME), 6):
         m.cat(pool.get().append(FRAME[at : at + 6]))
@@ -40,13 +40,13 @@ def bits(pool: Pool) -> Mbuf:
     return m
 
 
-WAYS: dict[str, Callable[[Pool], Mbuf]] = {fn.__name__: fn for fn in (whole, roomy, cluster, shared, bits)}
+BUILDERS: dict[str, Callable[[Pool], Mbuf]] = {fn.__name__: fn for fn in (whole, roomy, cluster, shared, many_mbufs)}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize(("number", "tag"), [(0x1005, "81001005"), (0x88A8_E001, "88a8e001"), (0, "81000000")])
-def test_a_tag_goes_behind_the_addresses(pool: Pool, way: str, number: int, tag: str) -> None:
-    m = WAYS[way](pool)
+def test_a_tag_is_inserted_after_the_addresses(pool: Pool, build: str, number: int, tag: str) -> None:
+    m = BUILDERS[build](pool)
     m.flags |= M_VLANTAG
     m.pkthdr.PH_per = number
     encapsulate(m)
@@ -56,7 +56,7 @@ def test_a_tag_goes_behind_the_addresses(pool: Pool, way: str, number: int, tag:
     m.freem()
 
 
-def test_others_who_share_the_bytes_see_no_tag(pool: Pool) -> None:
+def test_packets_that_share_the_bytes_get_no_tag(pool: Pool) -> None:
     m = cluster(pool)
     other = m.copypacket()
     m.flags |= M_VLANTAG
@@ -67,10 +67,10 @@ def test_others_who_share_the_bytes_see_no_tag(pool: Pool) -> None:
     pool.free_bulk([m, other])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_without_memory_nothing_changes(pool: Pool, way: str) -> None:
+@pytest.mark.parametrize("build", BUILDERS)
+def test_without_memory_nothing_changes(pool: Pool, build: str) -> None:
     for turn in (1, 2, 3):
-        m = WAYS[way](pool)
+        m = BUILDERS[build](pool)
         m.flags |= M_VLANTAG
         faults = FaultInjector(pool)
         with faults.failing(turn, False):
@@ -83,7 +83,7 @@ def test_without_memory_nothing_changes(pool: Pool, way: str) -> None:
         m.freem()
 
 
-def test_a_frame_without_addresses_stays_as_it_is(pool: Pool) -> None:
+def test_a_frame_without_addresses_is_not_changed(pool: Pool) -> None:
     m = pool.frombytes(FRAME[:11])
     m.flags |= M_VLANTAG
     encapsulate(m)
@@ -91,7 +91,7 @@ def test_a_frame_without_addresses_stays_as_it_is(pool: Pool) -> None:
     m.freem()
 
 
-def test_a_tag_is_part_of_the_scratch_space(pool: Pool) -> None:
+def test_ether_vtag_is_part_of_ph_per(pool: Pool) -> None:
     m = pool.gethdr()
     m.pkthdr.PH_per = 0x1234_5678_9ABC_DEF0
     assert m.pkthdr.ether_vtag == 0xDEF0

@@ -1,4 +1,4 @@
-"""The kernel's own pace of a socket."""
+"""The kernel's rate limit of a socket."""
 
 import socket
 from collections.abc import Iterator
@@ -17,50 +17,50 @@ def tcp() -> Iterator[socket.socket]:
         yield sock
 
 
-def asked(sock: socket.socket) -> int:
+def max_pacing_rate(sock: socket.socket) -> int:
     return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, 47, 8), "little")
 
 
-def test_it_is_set_changed_and_put_back(tcp: socket.socket) -> None:
-    pace = MaxPacing(tcp)
-    assert (pace.rate, asked(tcp)) == (0, NONE)
+def test_the_rate_is_set_changed_and_restored(tcp: socket.socket) -> None:
+    pacing = MaxPacing(tcp)
+    assert (pacing.rate, max_pacing_rate(tcp)) == (0, NONE)
     for rate in (1000, 1000, 5 << 32):
-        assert pace.limit(rate)
-        assert (pace.rate, asked(tcp)) == (rate, rate)
-    pace.lift()
-    pace.lift()
-    assert (pace.rate, asked(tcp)) == (0, NONE)
+        assert pacing.set_rate(rate)
+        assert (pacing.rate, max_pacing_rate(tcp)) == (rate, rate)
+    pacing.restore()
+    pacing.restore()
+    assert (pacing.rate, max_pacing_rate(tcp)) == (0, NONE)
 
 
-def test_what_the_user_had_set_is_put_back(tcp: socket.socket) -> None:
+def test_a_rate_set_by_the_program_is_restored(tcp: socket.socket) -> None:
     tcp.setsockopt(socket.SOL_SOCKET, 47, (777).to_bytes(8, "little"))
-    pace = MaxPacing(tcp)
-    pace.lift()
-    assert asked(tcp) == 777
-    assert pace.limit(1000)
-    pace.lift()
-    assert asked(tcp) == 777
+    pacing = MaxPacing(tcp)
+    pacing.restore()
+    assert max_pacing_rate(tcp) == 777
+    assert pacing.set_rate(1000)
+    pacing.restore()
+    assert max_pacing_rate(tcp) == 777
 
 
 @pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6])
-def test_nothing_but_tcp_is_trusted_with_it(family: int) -> None:
+def test_the_kernel_paces_tcp_only(family: int) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        pace = MaxPacing(sock)
-        assert not pace.limit(1000)
-        assert (pace.rate, asked(sock)) == (0, NONE)
+        pacing = MaxPacing(sock)
+        assert not pacing.set_rate(1000)
+        assert (pacing.rate, max_pacing_rate(sock)) == (0, NONE)
 
 
-def test_a_closed_socket_keeps_no_pace(tcp: socket.socket) -> None:
-    pace = MaxPacing(tcp)
-    assert pace.limit(1000)
+def test_a_closed_socket_is_not_paced(tcp: socket.socket) -> None:
+    pacing = MaxPacing(tcp)
+    assert pacing.set_rate(1000)
     tcp.close()
-    assert not pace.limit(2000)
-    assert pace.rate == 0
-    assert not pace.limit(3000)
+    assert not pacing.set_rate(2000)
+    assert pacing.rate == 0
+    assert not pacing.set_rate(3000)
 
 
-class Old:
-    """The socket of a kernel that takes 32 bits of a rate."""
+class OldSocket:
+    """A socket of a kernel that takes only 32 bits of the rate."""
 
     def __init__(self) -> None:
         self.rate = b"\xff" * 4
@@ -72,7 +72,7 @@ class Old:
         self.rate = value[:4]
 
 
-def test_a_kernel_that_takes_a_part_of_the_rate_is_not_trusted_with_it() -> None:
-    old: Any = Old()
-    assert not MaxPacing(old).limit(5 << 32)
+def test_a_kernel_that_takes_32_bits_is_not_used() -> None:
+    old: Any = OldSocket()
+    assert not MaxPacing(old).set_rate(5 << 32)
     assert old.rate == b"\xff" * 4

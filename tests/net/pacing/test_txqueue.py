@@ -1,4 +1,4 @@
-"""Lines of packets, and whose turn it is."""
+"""Transmit queues, and the order in which their packets are sent."""
 
 import pytest
 
@@ -7,100 +7,100 @@ from mbuf.net.pacing.tokenbucket import TokenBucket
 from mbuf.net.pacing.txqueue import TxQueue, TxQueues
 
 
-def names(lines: TxQueues, now: int) -> str:
-    """What comes in turn at a time, until none does; each packet takes a token for each byte."""
-    found = ""
-    while (turn := lines.next(now)) is not None:
-        line, m = turn
-        if line.bucket is not None:
-            line.bucket.take(len(m), now)
-        found += bytes(m).decode()
-        lines.gone(line)
+def send_all(queues: TxQueues, now: int) -> str:
+    """Send all packets that may be sent at a time; return their names."""
+    names = ""
+    while (found := queues.dequeue(now)) is not None:
+        queue, m = found
+        if queue.bucket is not None:
+            queue.bucket.consume(len(m), now)
+        names += bytes(m).decode()
+        queues.complete(queue)
         m.freem()
-    return found
+    return names
 
 
-def put(pool: Pool, lines: TxQueues, line: TxQueue, text: str) -> None:
-    for name in text:
-        lines.put(line, pool.gethdr().append(name.encode()))
+def enqueue(pool: Pool, queues: TxQueues, queue: TxQueue, names: str) -> None:
+    for name in names:
+        queues.enqueue(queue, pool.gethdr().append(name.encode()))
 
 
-def paced(rate: int, now: int = 0) -> TxQueue:
+def paced_queue(rate: int, now: int = 0) -> TxQueue:
     return TxQueue(8, TokenBucket(rate * 1_000_000_000, 0, now))
 
 
-def test_without_packets_it_is_nobodys_turn(pool: Pool) -> None:
-    lines = TxQueues(8)
-    assert (bool(lines), len(lines), lines.next(0), lines.due(7)) == (False, 0, None, None)
+def test_without_packets_there_is_nothing_to_send(pool: Pool) -> None:
+    queues = TxQueues(8)
+    assert (bool(queues), len(queues), queues.dequeue(0), queues.due(7)) == (False, 0, None, None)
 
 
-def test_lines_that_need_no_tokens_take_turns_with_those_that_do(pool: Pool) -> None:
-    lines, line = TxQueues(8), TxQueue(8, TokenBucket(1_000_000_000, 100, 0))
-    put(pool, lines, lines.free, "abcd")
-    put(pool, lines, line, "123")
-    assert (len(lines), lines.due(50)) == (7, 50)
-    assert names(lines, 50) == "a1b2c3d"
+def test_the_unpaced_queue_alternates_with_paced_queues(pool: Pool) -> None:
+    queues, queue = TxQueues(8), TxQueue(8, TokenBucket(1_000_000_000, 100, 0))
+    enqueue(pool, queues, queues.unpaced, "abcd")
+    enqueue(pool, queues, queue, "123")
+    assert (len(queues), queues.due(50)) == (7, 50)
+    assert send_all(queues, 50) == "a1b2c3d"
 
 
-def test_the_one_that_has_waited_longest_beyond_its_time_is_first(pool: Pool) -> None:
-    lines, a, b, c = TxQueues(8), paced(1, 30), paced(1, 10), paced(1, 20)
-    for line, name in ((a, "a"), (b, "b"), (c, "c")):
-        put(pool, lines, line, name)
-    assert lines.due(0) == 10
-    assert names(lines, 9) == ""
-    assert names(lines, 20) == "bc"
-    assert lines.due(20) == 30
-    lines.ahead = 5
-    assert lines.due(20) == 25
-    assert names(lines, 25) == "a"
+def test_the_queue_with_the_earliest_departure_time_is_first(pool: Pool) -> None:
+    queues, a, b, c = TxQueues(8), paced_queue(1, 30), paced_queue(1, 10), paced_queue(1, 20)
+    for queue, name in ((a, "a"), (b, "b"), (c, "c")):
+        enqueue(pool, queues, queue, name)
+    assert queues.due(0) == 10
+    assert send_all(queues, 9) == ""
+    assert send_all(queues, 20) == "bc"
+    assert queues.due(20) == 30
+    queues.lead = 5
+    assert queues.due(20) == 25
+    assert send_all(queues, 25) == "a"
 
 
-def test_times_that_have_changed_are_looked_at_again(pool: Pool) -> None:
-    lines, a, b = TxQueues(8), paced(1, 10), paced(1, 20)
-    put(pool, lines, a, "a")
-    put(pool, lines, b, "b")
+def test_reorder_uses_changed_departure_times(pool: Pool) -> None:
+    queues, a, b = TxQueues(8), paced_queue(1, 10), paced_queue(1, 20)
+    enqueue(pool, queues, a, "a")
+    enqueue(pool, queues, b, "b")
     assert a.bucket is not None
-    a.bucket.at = 40
-    lines.again()
-    assert lines.due(0) == 20
-    assert names(lines, 100) == "ba"
+    a.bucket.departure = 40
+    queues.reorder()
+    assert queues.due(0) == 20
+    assert send_all(queues, 100) == "ba"
 
 
-def test_a_full_line_refuses_and_others_do_not(pool: Pool) -> None:
-    lines, line = TxQueues(1), TxQueue(1, TokenBucket(1, 0, 0))
-    put(pool, lines, line, "a")
+def test_a_full_queue_refuses_packets_and_others_accept_them(pool: Pool) -> None:
+    queues, queue = TxQueues(1), TxQueue(1, TokenBucket(1, 0, 0))
+    enqueue(pool, queues, queue, "a")
     with pool.gethdr() as m:
         with pytest.raises(NoBufs):
-            lines.put(line, m)
+            queues.enqueue(queue, m)
         with pytest.raises(Inval):
-            lines.put(lines.free, None)  # type: ignore[arg-type]
-    put(pool, lines, lines.free, "b")
-    assert len(lines) == 2
-    assert lines.drain() == 2
+            queues.enqueue(queues.unpaced, None)  # type: ignore[arg-type]
+    enqueue(pool, queues, queues.unpaced, "b")
+    assert len(queues) == 2
+    assert queues.drain() == 2
 
 
-def test_packets_that_somebody_else_has_freed_are_passed_over(pool: Pool) -> None:
-    lines, line = TxQueues(8), paced(1)
-    put(pool, lines, line, "a")
-    put(pool, lines, lines.free, "b")
-    for queue in (line.queue, lines.free.queue):
-        assert queue.first is not None
-        queue.first.freem()
-    assert names(lines, 10) == ""
-    assert not lines
-    put(pool, lines, line, "c")
-    assert names(lines, 20) == "c"
+def test_packets_freed_by_another_user_are_skipped(pool: Pool) -> None:
+    queues, queue = TxQueues(8), paced_queue(1)
+    enqueue(pool, queues, queue, "a")
+    enqueue(pool, queues, queues.unpaced, "b")
+    for packets in (queue.packets, queues.unpaced.packets):
+        assert packets.first is not None
+        packets.first.freem()
+    assert send_all(queues, 10) == ""
+    assert not queues
+    enqueue(pool, queues, queue, "c")
+    assert send_all(queues, 20) == "c"
 
 
-@pytest.mark.parametrize("free", [True, False])
-def test_while_a_packet_is_on_the_way_its_line_waits_and_is_counted(pool: Pool, free: bool) -> None:
-    lines = TxQueues(8)
-    line = lines.free if free else paced(1)
-    put(pool, lines, line, "ab")
-    found = lines.next(0)
+@pytest.mark.parametrize("unpaced", [True, False])
+def test_a_queue_with_a_packet_in_flight_is_not_chosen_but_counted(pool: Pool, unpaced: bool) -> None:
+    queues = TxQueues(8)
+    queue = queues.unpaced if unpaced else paced_queue(1)
+    enqueue(pool, queues, queue, "ab")
+    found = queues.dequeue(0)
     assert found is not None
-    put(pool, lines, line, "c")
-    assert (found[0] is line, len(lines)) == (True, 2)
+    enqueue(pool, queues, queue, "c")
+    assert (found[0] is queue, len(queues)) == (True, 2)
     found[1].freem()
-    assert lines.drain() == 2
-    assert not lines
+    assert queues.drain() == 2
+    assert not queues

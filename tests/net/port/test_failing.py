@@ -1,4 +1,4 @@
-"""A failing port fails once, when it is told to, and changes nothing then."""
+"""A failing port fails in one call, which changes nothing."""
 
 import errno
 
@@ -28,7 +28,7 @@ def test_the_kth_call_fails_and_the_others_do_not(pool: Pool, k: int) -> None:
         pool.free_bulk(sent)
 
 
-def test_it_fails_with_what_it_is_given() -> None:
+def test_it_raises_the_given_error() -> None:
     with Failing(QueuePort(), 1, KeyError("k")) as port, pytest.raises(KeyError):
         port.pull(1)
     with pytest.raises(Inval, match="1 or more"):

@@ -1,4 +1,4 @@
-"""What is pushed into a queue is pulled out of it."""
+"""Packets that are pushed into a queue can be pulled from it."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mbuf import Freed, Inval, Pool
 from mbuf.net.port.queueport import QueuePort
 
 
-def test_packets_come_out_as_they_went_in(pool: Pool) -> None:
+def test_packets_are_pulled_in_the_order_in_which_they_were_pushed(pool: Pool) -> None:
     with QueuePort() as port:
         sent = [pool.frombytes(bytes(n)) for n in range(5)]
         kept = list(sent)
@@ -21,7 +21,7 @@ def test_packets_come_out_as_they_went_in(pool: Pool) -> None:
         pool.free_bulk(kept)
 
 
-def test_a_full_queue_leaves_the_rest_to_its_owner(pool: Pool) -> None:
+def test_a_full_queue_leaves_the_other_packets_to_the_caller(pool: Pool) -> None:
     with QueuePort(2) as port:
         sent = [pool.frombytes(bytes([n])) for n in range(3)]
         third = sent[2]
@@ -33,7 +33,7 @@ def test_a_full_queue_leaves_the_rest_to_its_owner(pool: Pool) -> None:
     assert pool.out == 0
 
 
-def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool) -> None:
+def test_what_is_no_packet_is_refused_after_the_packets_before_it(pool: Pool) -> None:
     with QueuePort() as port:
         freed, listed = pool.getcl(), pool.getcl()
         freed.free()
@@ -55,7 +55,7 @@ def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool) -> 
             port.pull(-1)
 
 
-def test_a_closed_queue_is_empty_and_refuses(pool: Pool) -> None:
+def test_a_closed_queue_is_empty_and_refuses_calls(pool: Pool) -> None:
     port = QueuePort()
     port.push([pool.getcl()])
     port.close()

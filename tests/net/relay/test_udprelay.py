@@ -7,20 +7,20 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mbuf import Inval, Pool
-from mbuf.net.address import Address, parse
+from mbuf.net.address import Address, local_address, parse
 from mbuf.net.aio import datagrams
 from mbuf.net.relay.udprelay import UdpRelay, runs
 from mbuf.net.udp.peer import Peer
 
 Make = Callable[..., Pool]
 
-#: For what has to happen; nothing is waited for that doesn't.
-SOON = 30
+#: Seconds until a test fails because something expected hasn't happened.
+TIMEOUT = 30
 SIZES = (0, 1, 1472, 9000, 65507)
 
 
-class Bed:
-    """A relay, the socket behind it, and clients."""
+class Setup:
+    """A relay, the socket of its destination, and clients."""
 
     def __init__(self, relay: UdpRelay, address: Address, server: socket.socket) -> None:
         self.relay = relay
@@ -36,11 +36,11 @@ class Bed:
     async def send(self, sock: socket.socket, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(sock, data)
 
-    async def got(self, sock: socket.socket) -> bytes:
+    async def recv(self, sock: socket.socket) -> bytes:
         return await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
 
-    async def served(self) -> tuple[bytes, Peer]:
-        """What came to the server, and from whom."""
+    async def received(self) -> tuple[bytes, Peer]:
+        """Return a datagram that the server received, and its sender."""
         data, peer = await asyncio.get_running_loop().sock_recvfrom(self.server, 1 << 16)
         return data, peer
 
@@ -49,128 +49,132 @@ class Bed:
 
 
 @asynccontextmanager
-async def bed(
-    pool: Pool, host: str = "127.0.0.1", most: int = 10, idle: float = 1000.0, clock: Callable[[], float] | None = None
-) -> AsyncIterator[Bed]:
+async def relaying(
+    pool: Pool,
+    host: str = "127.0.0.1",
+    max_clients: int = 10,
+    idle_timeout: float = 1000.0,
+    clock: Callable[[], float] | None = None,
+) -> AsyncIterator[Setup]:
     near, far = parse(f"udp://{host}:0"), parse(f"udp://{host}:0")
     sock, server = near.listen(), far.listen()
     loop = asyncio.get_running_loop()
-    relay = UdpRelay(pool, sock, parse(far.at(server)), most, idle, clock or loop.time)
-    at = Bed(relay, parse(near.at(sock)), server)
+    relay = UdpRelay(pool, sock, parse(local_address(server)), max_clients, idle_timeout, clock or loop.time)
+    setup = Setup(relay, parse(local_address(sock)), server)
     try:
-        async with asyncio.timeout(SOON):
-            yield at
+        async with asyncio.timeout(TIMEOUT):
+            yield setup
     finally:
         relay.close()
-        for one in (sock, server, *at.clients):
+        for one in (sock, server, *setup.clients):
             one.close()
         assert (pool.out, relay.stat().open) == (0, 0)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_datagrams_of_all_sizes_go_to_and_fro_as_they_are(make: Make, host: str) -> None:
+def test_datagrams_of_all_sizes_are_relayed_unchanged_both_ways(make: Make, host: str) -> None:
     async def main() -> None:
-        async with bed(make(), host) as at:
-            client = at.client()
+        async with relaying(make(), host) as setup:
+            client = setup.client()
             for size in SIZES:
                 data = os.urandom(size)
-                await at.send(client, data)
-                found, peer = await at.served()
+                await setup.send(client, data)
+                found, peer = await setup.received()
                 assert found == data
-                await at.answer(data[::-1], peer)
-                assert await at.got(client) == data[::-1]
-            stat = at.relay.stat()
+                await setup.answer(data[::-1], peer)
+                assert await setup.recv(client) == data[::-1]
+            stat = setup.relay.stat()
             assert (stat.packets, stat.bytes) == (2 * len(SIZES), 2 * sum(SIZES))
             assert (stat.clients, stat.open, stat.denied, stat.dropped) == (1, 1, 0, 0)
 
     asyncio.run(main())
 
 
-def test_many_small_ones_arrive_each_by_itself_and_in_order(make: Make) -> None:
+def test_many_small_datagrams_arrive_one_by_one_and_in_order(make: Make) -> None:
     async def main() -> None:
-        async with bed(make()) as at:
-            client = at.client()
-            for turn in range(20):
-                datagrams = [b"%d %d" % (turn, n) + bytes(n) for n in range(20)]
-                for data in datagrams:
-                    await at.send(client, data)
-                assert [(await at.served())[0] for _ in datagrams] == datagrams
+        async with relaying(make()) as setup:
+            client = setup.client()
+            for batch in range(20):
+                sent = [b"%d %d" % (batch, n) + bytes(n) for n in range(20)]
+                for data in sent:
+                    await setup.send(client, data)
+                assert [(await setup.received())[0] for _ in sent] == sent
 
     asyncio.run(main())
 
 
 def test_each_client_gets_its_own_answers(make: Make) -> None:
     async def main() -> None:
-        async with bed(make()) as at:
-            clients = [at.client() for _ in range(5)]
+        async with relaying(make()) as setup:
+            clients = [setup.client() for _ in range(5)]
             for n, client in enumerate(clients):
-                await at.send(client, b"%d" % n)
-            asked = [await at.served() for _ in clients]
+                await setup.send(client, b"%d" % n)
+            asked = [await setup.received() for _ in clients]
             assert len({peer for _, peer in asked}) == len(clients)
             for data, peer in reversed(asked):
-                await at.answer(b"to " + data, peer)
-            assert [await at.got(client) for client in clients] == [b"to %d" % n for n in range(5)]
-            assert at.relay.stat().open == 5
+                await setup.answer(b"to " + data, peer)
+            assert [await setup.recv(client) for client in clients] == [b"to %d" % n for n in range(5)]
+            assert setup.relay.stat().open == 5
 
     asyncio.run(main())
 
 
-def test_of_too_many_clients_the_most_silent_is_forgotten(make: Make) -> None:
+def test_a_client_too_many_replaces_the_one_that_was_idle_longest(make: Make) -> None:
     async def main() -> None:
-        async with bed(make(), most=2) as at:
-            first, second, third = [at.client() for _ in range(3)]
+        async with relaying(make(), max_clients=2) as setup:
+            first, second, third = [setup.client() for _ in range(3)]
             peers = []
             for client in (first, second, first, third, first):
-                await at.send(client, b"x")
-                peers.append((await at.served())[1])
+                await setup.send(client, b"x")
+                peers.append((await setup.received())[1])
             assert peers[0] == peers[2] == peers[4]
-            stat = at.relay.stat()
+            stat = setup.relay.stat()
             assert (stat.clients, stat.open, stat.packets) == (3, 2, 5)
-            await at.send(second, b"x")
-            assert (await at.served())[1] != peers[1]
+            await setup.send(second, b"x")
+            assert (await setup.received())[1] != peers[1]
 
     asyncio.run(main())
 
 
-def test_who_is_silent_for_too_long_is_forgotten(make: Make) -> None:
+def test_a_client_is_forgotten_after_the_idle_timeout(make: Make) -> None:
     async def main() -> None:
         now = [0.0]
-        async with bed(make(), idle=0.01, clock=lambda: now[0]) as at:
-            client = at.client()
-            await at.send(client, b"x")
-            await at.served()
-            assert at.relay.stat().open == 1
+        async with relaying(make(), idle_timeout=0.01, clock=lambda: now[0]) as setup:
+            client = setup.client()
+            await setup.send(client, b"x")
+            await setup.received()
+            assert setup.relay.stat().open == 1
             now[0] = 1.0
-            while at.relay.stat().open:
+            while setup.relay.stat().open:
                 await asyncio.sleep(0.001)
-            assert at.relay.stat().packets == 1
+            assert setup.relay.stat().packets == 1
 
     asyncio.run(main())
 
 
-def test_a_dead_receiver_costs_nothing_but_its_packets(make: Make) -> None:
+def test_a_closed_destination_only_loses_datagrams(make: Make) -> None:
     async def main() -> None:
         pool = make()
-        async with bed(pool) as at:
-            client = at.client()
-            await at.send(client, b"x")
-            await at.served()
-            at.server.close()
+        async with relaying(pool) as setup:
+            client = setup.client()
+            await setup.send(client, b"x")
+            await setup.received()
+            setup.server.close()
             for _ in range(50):
-                await at.send(client, b"y")
+                await setup.send(client, b"y")
                 await asyncio.sleep(0)
-            while at.relay.stat().packets + at.relay.stat().dropped < 51:
+            while setup.relay.stat().packets + setup.relay.stat().dropped < 51:
                 await asyncio.sleep(0.001)
-            assert at.relay.stat().open == 1
+            assert setup.relay.stat().open == 1
 
     asyncio.run(main())
 
 
-def test_a_flood_is_bounded_and_counted(make: Make) -> None:
+def test_the_memory_of_a_flood_is_bounded(make: Make) -> None:
     async def main() -> None:
         pool = make(mem=1 << 20)
-        async with bed(pool) as at:
-            client = at.client()
+        async with relaying(pool) as setup:
+            client = setup.client()
             client.setblocking(True)
             for _ in range(20):
                 for _ in range(100):
@@ -178,81 +182,81 @@ def test_a_flood_is_bounded_and_counted(make: Make) -> None:
                 await asyncio.sleep(0)
                 assert pool.vm.used <= pool.vm.pages
             client.setblocking(False)
-            # Nobody read them; one that is read now came as it was.
-            assert (await at.served())[0] == bytes(1400)
-            stat = at.relay.stat()
+            # The server has read none so far: those in its queue are unchanged.
+            assert (await setup.received())[0] == bytes(1400)
+            stat = setup.relay.stat()
             assert 0 < stat.packets <= 2000
 
     asyncio.run(main())
 
 
-def test_without_memory_nothing_is_read_until_there_is_some(make: Make, few: Callable[..., dict[str, int]]) -> None:
+def test_datagrams_wait_in_the_socket_while_there_is_no_memory(make: Make, few: Callable[..., dict[str, int]]) -> None:
     async def main() -> None:
         pool = make(few(clusters=64, mbufs=200))
         held = pool.getcl_bulk(64)
-        async with bed(pool) as at:
-            client = at.client()
-            await at.send(client, b"x")
-            while not at.relay.stat().denied:
+        async with relaying(pool) as setup:
+            client = setup.client()
+            await setup.send(client, b"x")
+            while not setup.relay.stat().denied:
                 await asyncio.sleep(0.001)
-            assert at.relay.stat().packets == 0
+            assert setup.relay.stat().packets == 0
             pool.free_bulk(held)
-            assert (await at.served())[0] == b"x"
+            assert (await setup.received())[0] == b"x"
 
     asyncio.run(main())
 
 
-def test_closed_without_memory_it_tries_no_more(
+def test_a_relay_closed_while_it_waits_for_memory_raises_nothing(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY_DELAY", 0)
 
     async def main() -> None:
-        faults: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        errors: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         pool = make(few(clusters=64, mbufs=200))
         held = pool.getcl_bulk(64)
-        async with bed(pool) as at:
-            await at.send(at.client(), b"x")
-            while not at.relay.stat().denied:
+        async with relaying(pool) as setup:
+            await setup.send(setup.client(), b"x")
+            while not setup.relay.stat().denied:
                 await asyncio.sleep(0)
-            at.relay.close()
+            setup.relay.close()
             pool.free_bulk(held)
             for _ in range(10):
                 await asyncio.sleep(0)
-        assert not faults
+        assert not errors
 
     asyncio.run(main())
 
 
-def test_of_many_that_find_no_memory_one_tries_again_at_a_time(
+def test_one_socket_at_a_time_tries_again_to_get_memory(
     make: Make, few: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY_DELAY", 0)
 
     async def main() -> None:
         pool = make(few(clusters=64, mbufs=200))
-        async with bed(pool) as at:
-            clients = [at.client() for _ in range(5)]
+        async with relaying(pool) as setup:
+            clients = [setup.client() for _ in range(5)]
             for client in clients:
-                await at.send(client, b"x")
-            peers = [(await at.served())[1] for _ in clients]
+                await setup.send(client, b"x")
+            peers = [(await setup.received())[1] for _ in clients]
             held = pool.getcl_bulk(64)
             for peer in peers:
-                at.server.sendto(b"y", peer)
-            while (denied := at.relay.stat().denied) < len(clients):
+                setup.server.sendto(b"y", peer)
+            while (denied := setup.relay.stat().denied) < len(clients):
                 await asyncio.sleep(0)
             for _ in range(20):
                 await asyncio.sleep(0)
-                assert at.relay.stat().denied - denied <= 1
-                denied = at.relay.stat().denied
+                assert setup.relay.stat().denied - denied <= 1
+                denied = setup.relay.stat().denied
             pool.free_bulk(held)
-            assert [await at.got(client) for client in clients] == [b"y"] * 5
+            assert [await setup.recv(client) for client in clients] == [b"y"] * 5
 
     asyncio.run(main())
 
 
-def test_runs_are_of_one_peer_each(make: Make) -> None:
+def test_packets_are_grouped_by_peer(make: Make) -> None:
     pool = make()
     a, b = Peer(("127.0.0.1", 1)), Peer(("127.0.0.1", 2))
 
@@ -264,23 +268,31 @@ def test_runs_are_of_one_peer_each(make: Make) -> None:
             found.append(m)
         return found
 
-    def told(*peers: Peer) -> list[tuple[Peer, int]]:
+    def grouped(*peers: Peer) -> list[tuple[Peer, int]]:
         some = packets(*peers)
-        found = [(peer, len(run)) for peer, run in runs(some)]  # type: ignore[arg-type]
+        groups = [(peer, len(run)) for peer, run in runs(some)]  # type: ignore[arg-type]
         pool.free_bulk(some)  # type: ignore[arg-type]
-        return found
+        return groups
 
-    assert told(a, a, a) == [(a, 3)]
-    # A port makes a new name for a peer after another one has sent.
-    assert told(a, a, b, Peer(a.name)) == [(a, 2), (b, 1), (a, 1)]
+    assert grouped(a, a, a) == [(a, 3)]
+    # A port makes a new Peer for a sender after another one has sent.
+    assert grouped(a, a, b, Peer(a.name)) == [(a, 2), (b, 1), (a, 1)]
 
 
-def test_nonsense_is_refused(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("max_clients", "idle_timeout", "message"),
+    [
+        (0, 1.0, "max_clients 0: give 1 or more"),
+        (1, 0.0, "idle_timeout 0.0: give more than 0 seconds"),
+        (1, float("nan"), "idle_timeout nan: give more than 0 seconds"),
+    ],
+)
+def test_bounds_that_are_not_positive_raise_inval(
+    make: Make, max_clients: int, idle_timeout: float, message: str
+) -> None:
     async def main() -> None:
         address = parse("udp://127.0.0.1:0")
-        with address.listen() as sock:
-            for most, idle in ((0, 1.0), (1, 0.0), (1, float("nan"))):
-                with pytest.raises(Inval, match="give 1 or more, and more than 0"):
-                    UdpRelay(make(), sock, address, most, idle)
+        with address.listen() as sock, pytest.raises(Inval, match=message):
+            UdpRelay(make(), sock, address, max_clients, idle_timeout)
 
     asyncio.run(main())

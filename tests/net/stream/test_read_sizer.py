@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mbuf import MCLBYTES, MJUM16BYTES, MLEN, Mbuf, NoBufs, Pool, compiled
-from mbuf.net.stream.read_sizer import STEPS, ReadSizer, rooms_of
+from mbuf.net.stream.read_sizer import READ_SIZES, ReadSizer, room_views
 
 
 def mbufs(m: Mbuf | None) -> Iterator[Mbuf]:
@@ -26,42 +26,42 @@ def mbufs(m: Mbuf | None) -> Iterator[Mbuf]:
         (3 * MJUM16BYTES, [MJUM16BYTES] * 3),
     ],
 )
-def test_room_is_of_mbufs_as_large_as_fit(pool: Pool, size: int, sizes: list[int]) -> None:
-    m = ReadSizer(pool).room(size)
+def test_alloc_returns_the_smallest_mbufs_that_have_the_room(pool: Pool, size: int, sizes: list[int]) -> None:
+    m = ReadSizer(pool).alloc(size)
     assert [n.size for n in mbufs(m)] == sizes
     assert [n.flags & 2 for n in mbufs(m)] == [0] * len(sizes)
-    rooms = rooms_of(m, size)
-    assert sum(map(len, rooms)) == size
-    assert len(rooms) == len(sizes)
-    rooms.clear()
+    views = room_views(m, size)
+    assert sum(map(len, views)) == size
+    assert len(views) == len(sizes)
+    views.clear()
     m.freem()
 
 
-def test_without_large_clusters_small_ones_do(small: Callable[..., Pool]) -> None:
+def test_alloc_uses_small_clusters_if_there_are_no_large_ones(small: Callable[..., Pool]) -> None:
     pool = small(clusters=3, jumbo16=1)
-    intake = ReadSizer(pool)
-    m = intake.room(1 << 18)
+    sizer = ReadSizer(pool)
+    m = sizer.alloc(1 << 18)
     assert [n.size for n in mbufs(m)] == [MJUM16BYTES, MCLBYTES, MCLBYTES, MCLBYTES]
-    # One hit of the limit, not one for each cluster that is missing.
+    # One failure, not one for each cluster that is missing.
     assert pool.stat().jumbo16.fails <= 2
     with pytest.raises(NoBufs):
-        intake.room(1 << 18)
+        sizer.alloc(1 << 18)
     m.freem()
 
 
 @pytest.mark.parametrize("got", [1, MLEN, MLEN + 1, MCLBYTES, MCLBYTES + 1, MJUM16BYTES, MJUM16BYTES + 1, 40_000])
-def test_what_a_read_did_not_fill_goes_back(pool: Pool, got: int) -> None:
-    intake = ReadSizer(pool)
-    m = intake.room(4 * MJUM16BYTES)
+def test_shrink_to_fit_frees_what_the_read_did_not_fill(pool: Pool, got: int) -> None:
+    sizer = ReadSizer(pool)
+    m = sizer.alloc(4 * MJUM16BYTES)
     data = bytes(n % 251 for n in range(got))
     at = 0
-    rooms = rooms_of(m, 4 * MJUM16BYTES)
-    for room in rooms:
-        room[: len(data[at : at + len(room)])] = data[at : at + len(room)]
-        at += len(room)
-    rooms.clear()
-    del room
-    m = intake.filled(m, got, 4 * MJUM16BYTES)
+    views = room_views(m, 4 * MJUM16BYTES)
+    for view in views:
+        view[: len(data[at : at + len(view)])] = data[at : at + len(view)]
+        at += len(view)
+    views.clear()
+    del view
+    m = sizer.shrink_to_fit(m, got, 4 * MJUM16BYTES)
     assert bytes(m) == data
     *whole, last = (n.size for n in mbufs(m))
     rest = got - MJUM16BYTES * len(whole)
@@ -71,35 +71,35 @@ def test_what_a_read_did_not_fill_goes_back(pool: Pool, got: int) -> None:
     m.freem()
 
 
-def test_a_large_cluster_stays_where_there_is_no_small_one(small: Callable[..., Pool]) -> None:
+def test_shrink_to_fit_keeps_a_large_cluster_if_there_is_no_small_one(small: Callable[..., Pool]) -> None:
     pool = small(clusters=1, jumbo16=1)
-    intake = ReadSizer(pool)
-    m = intake.room(MJUM16BYTES)
+    sizer = ReadSizer(pool)
+    m = sizer.alloc(MJUM16BYTES)
     other = pool.getcl()
-    m = intake.filled(m, MLEN + 1, MJUM16BYTES)
+    m = sizer.shrink_to_fit(m, MLEN + 1, MJUM16BYTES)
     assert (m.size, len(m)) == (MJUM16BYTES, MLEN + 1)
     m.freem()
     other.freem()
 
 
-def test_reads_grow_when_they_get_all_and_shrink_when_they_get_little(pool: Pool) -> None:
-    intake = ReadSizer(pool)
-    for step in STEPS:
-        assert intake.size == step
-        intake.saw(step, step)
-    assert intake.size == STEPS[-1]
-    intake.saw(STEPS[-2], STEPS[-1])
-    assert intake.size == STEPS[-1]
-    for step in reversed(STEPS):
-        assert intake.size == step
-        intake.saw(1, step)
-    assert intake.size == STEPS[0]
+def test_the_size_grows_after_full_reads_and_shrinks_after_small_ones(pool: Pool) -> None:
+    sizer = ReadSizer(pool)
+    for size in READ_SIZES:
+        assert sizer.size == size
+        sizer.adapt(size, size)
+    assert sizer.size == READ_SIZES[-1]
+    sizer.adapt(READ_SIZES[-2], READ_SIZES[-1])
+    assert sizer.size == READ_SIZES[-1]
+    for size in reversed(READ_SIZES):
+        assert sizer.size == size
+        sizer.adapt(1, size)
+    assert sizer.size == READ_SIZES[0]
 
 
-@pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
-def test_an_intake_that_was_never_made_gives_no_room() -> None:
-    never: Any = ReadSizer.__new__(ReadSizer)
-    with pytest.raises(TypeError, match="never made"):
-        never.room(1)
+@pytest.mark.skipif(not compiled(), reason="uncompiled, __init__ always runs")
+def test_without_init_alloc_raises_typeerror() -> None:
+    sizer: Any = ReadSizer.__new__(ReadSizer)
+    with pytest.raises(TypeError, match="isn't initialized"):
+        sizer.alloc(1)
     with pytest.raises(TypeError, match="give the chain"):
-        never.filled(None, 1, 1)
+        sizer.shrink_to_fit(None, 1, 1)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_EXTPG, M_NOTREADY, PAGE_SIZE, Freed, Inval, Mbuf, NotSupported, Pool
-from mbuf.net.stream.sendfile import Transfer, _wake, asendfile, sendfile
+from mbuf.net.stream.sendfile import Transfer, asendfile, sendfile
 
 Spawn = Callable[[Callable[[], object]], Any]
 Pair = tuple[socket.socket, socket.socket]
@@ -30,7 +30,7 @@ def tcp() -> Pair:
 
 @pytest.fixture(params=["tcp", "unix"])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """Two connected stream sockets, of which the first sends and has hardly any buffer."""
+    """Two connected stream sockets; the first sends, and has the smallest send buffer."""
     ours, theirs = tcp() if request.param == "tcp" else socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
@@ -45,20 +45,20 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_mapped(pool: Pool) -> Iterator[None]:
+def no_page_is_mapped(pool: Pool) -> Iterator[None]:
     yield
     assert (pool.sfbufs.used, pool.sfbufs.peak) == (0, 0)
 
 
-def every(theirs: socket.socket) -> bytes:
-    """All that comes, to the end."""
+def recv_all(theirs: socket.socket) -> bytes:
+    """Return all bytes up to the end of the stream."""
     return b"".join(iter(lambda: theirs.recv(65536), b""))
 
 
-def sent(spawn: Spawn, pair: Pair, m: Mbuf, offset: int = 0) -> bytes:
-    """What arrives of a chain."""
+def send_and_recv(spawn: Spawn, pair: Pair, m: Mbuf, offset: int = 0) -> bytes:
+    """Send a chain; return what arrives."""
     ours, theirs = pair
-    reader = spawn(lambda: every(theirs))
+    reader = spawn(lambda: recv_all(theirs))
     assert sendfile(ours, m, offset) == len(m) - offset
     ours.shutdown(socket.SHUT_WR)
     got: bytes = reader.done()
@@ -66,7 +66,7 @@ def sent(spawn: Spawn, pair: Pair, m: Mbuf, offset: int = 0) -> bytes:
 
 
 def packet(pool: Pool, path: Path, off: int, len: int) -> Mbuf:
-    """A head in two mbufs, bytes of a file, and a tail in unmapped pages of memory."""
+    """A chain of two mbufs, bytes of a file, and unmapped pages of memory."""
     head = pool.gethdr().append(b"h" * 100)
     head.cat(pool.getcl(flags=0).append(b"H" * 2000))
     with pool.file(path) as file:
@@ -78,11 +78,11 @@ def packet(pool: Pool, path: Path, off: int, len: int) -> Mbuf:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("off", [0, 1, 4095, 4096, 5000])
-def test_a_chain_of_head_file_and_tail_arrives_as_it_is(
+def test_sendfile_sends_memory_and_file_pages_in_order(
     pool: Pool, spawn: Spawn, pair: Pair, path: Path, off: int, size: int
 ) -> None:
     with packet(pool, path, off, size) as m:
-        assert sent(spawn, pair, m) == b"h" * 100 + b"H" * 2000 + DATA[off : off + size] + b"t" * 5000
+        assert send_and_recv(spawn, pair, m) == b"h" * 100 + b"H" * 2000 + DATA[off : off + size] + b"t" * 5000
         assert len(m) == 7100 + size
 
 
@@ -90,26 +90,26 @@ BOUNDS = (0, 1, 99, 100, 101, 2099, 2100, 2101, 6195, 6196, 6197, 22579, 22580, 
 
 
 @pytest.mark.parametrize("offset", BOUNDS)
-def test_it_begins_at_any_byte(pool: Pool, spawn: Spawn, pair: Pair, path: Path, offset: int) -> None:
+def test_sendfile_begins_at_any_offset(pool: Pool, spawn: Spawn, pair: Pair, path: Path, offset: int) -> None:
     with packet(pool, path, 1, 25_000) as m:
         whole = b"h" * 100 + b"H" * 2000 + DATA[1:25_001] + b"t" * 5000
-        assert sent(spawn, pair, m, offset) == whole[offset:]
+        assert send_and_recv(spawn, pair, m, offset) == whole[offset:]
 
 
 @pytest.mark.parametrize("offset", [-1, 32101, 1 << 70])
-def test_it_does_not_begin_where_no_byte_is(pool: Pool, pair: Pair, path: Path, offset: int) -> None:
+def test_an_offset_outside_the_chain_is_refused(pool: Pool, pair: Pair, path: Path, offset: int) -> None:
     with packet(pool, path, 1, 25_000) as m, pytest.raises(Inval):
         sendfile(pair[0], m, offset)
 
 
-def test_a_chain_of_nothing_sends_nothing(pool: Pool, pair: Pair, path: Path) -> None:
+def test_an_empty_chain_sends_nothing(pool: Pool, pair: Pair, path: Path) -> None:
     path.write_bytes(b"")
     pair[0].setblocking(False)
     with pool.file(path) as file, pool.gethdr() as m:
         assert sendfile(pair[0], m.cat(file.getm())) == 0
 
 
-def test_a_run_of_a_file_is_one_call(
+def test_contiguous_bytes_of_a_file_are_sent_in_one_call(
     pool: Pool, spawn: Spawn, pair: Pair, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -123,12 +123,12 @@ def test_a_run_of_a_file_is_one_call(
     with pool.file(path) as file:
         m = file.getm(10, 200_000).cat(file.getm(200_010, 50_000)).cat(file.getm(7, 3))
     with m:
-        assert sent(spawn, pair, m) == DATA[10:250_010] + DATA[7:10]
+        assert send_and_recv(spawn, pair, m) == DATA[10:250_010] + DATA[7:10]
     assert calls[0] == (10, 250_000)
     assert calls[-1] == (7, 3)
 
 
-def test_bytes_before_and_behind_pages_go_in_order(pool: Pool, spawn: Spawn, pair: Pair, path: Path) -> None:
+def test_headers_and_trailers_of_pages_are_sent_in_order(pool: Pool, spawn: Spawn, pair: Pair, path: Path) -> None:
     with pool.file(path) as file:
         first, last = file.getm(100, 9000), file.getm(9100, 5000)
     first.epg.hdr, first.epg.trail = b"<first", b"first>"
@@ -139,20 +139,20 @@ def test_bytes_before_and_behind_pages_go_in_order(pool: Pool, spawn: Spawn, pai
         for offset in (0, 3, 6, 9005, 9006, 9007, 9012, 9015, 9017, 14016):
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                assert sent(spawn, (ours, theirs), m, offset) == whole[offset:]
+                assert send_and_recv(spawn, (ours, theirs), m, offset) == whole[offset:]
         m.adj(2)
         m.adj(-1)
-        assert sent(spawn, pair, m) == whole[2:-1]
+        assert send_and_recv(spawn, pair, m) == whole[2:-1]
 
 
-def test_pages_that_are_told_wrong_are_refused(pool: Pool, pair: Pair, path: Path) -> None:
+def test_an_inconsistent_epg_is_refused(pool: Pool, pair: Pair, path: Path) -> None:
     with pool.file(path) as file, file.getm(100, 3000) as m:
         m.epg.last_len = 4096
         with pytest.raises(Inval, match="first_off"):
             sendfile(pair[0], m)
 
 
-def test_very_many_pieces_go_in_batches(pool: Pool, spawn: Spawn, pair: Pair) -> None:
+def test_more_mbufs_than_iov_max_are_sent(pool: Pool, spawn: Spawn, pair: Pair) -> None:
     m = pool.get()
     tail = m
     for n in range(3000):
@@ -160,15 +160,15 @@ def test_very_many_pieces_go_in_batches(pool: Pool, spawn: Spawn, pair: Pair) ->
         tail.next = pool.get()
         tail = tail.next
     with m:
-        assert sent(spawn, pair, m) == bytes(n % 251 for n in range(3000))
+        assert send_and_recv(spawn, pair, m) == bytes(n % 251 for n in range(3000))
 
 
 def read_or_wait(ours: socket.socket, theirs: socket.socket) -> bytes:
-    """What has arrived; nothing if all was read before, and only the acknowledgement was late."""
+    """Return what has arrived; nothing if all was read before, and only TCP's acknowledgement was late."""
     return theirs.recv(1 << 20) if theirs in select.select([theirs], [ours], [], 20)[0] else b""
 
 
-def test_a_socket_that_does_not_block_takes_what_it_can(pool: Pool, pair: Pair, path: Path) -> None:
+def test_a_nonblocking_socket_sends_what_it_accepts(pool: Pool, pair: Pair, path: Path) -> None:
     ours, theirs = pair
     ours.setblocking(False)
     got, at = b"", 0
@@ -179,11 +179,11 @@ def test_a_socket_that_does_not_block_takes_what_it_can(pool: Pool, pair: Pair, 
             except BlockingIOError:
                 got += read_or_wait(ours, theirs)
         ours.shutdown(socket.SHUT_WR)
-        got += every(theirs)
+        got += recv_all(theirs)
         assert got == b"h" * 100 + b"H" * 2000 + DATA + b"t" * 5000
 
 
-def test_a_transfer_goes_on_where_it_was(pool: Pool, pair: Pair, path: Path) -> None:
+def test_a_transfer_continues_after_a_partial_write(pool: Pool, pair: Pair, path: Path) -> None:
     ours, theirs = pair
     ours.setblocking(False)
     got = bytearray()
@@ -191,31 +191,31 @@ def test_a_transfer_goes_on_where_it_was(pool: Pool, pair: Pair, path: Path) -> 
         transfer = Transfer(m)
         while not transfer.done:
             try:
-                transfer.step(ours, 5000)
+                transfer.send(ours, 5000)
             except BlockingIOError:
                 got += read_or_wait(ours, theirs)
-        assert (transfer.sent, transfer.step(ours)) == (len(m), 0)
+        assert (transfer.sent, transfer.send(ours)) == (len(m), 0)
     ours.close()
-    assert got + every(theirs) == b"h" * 100 + b"H" * 2000 + DATA + b"t" * 5000
+    assert got + recv_all(theirs) == b"h" * 100 + b"H" * 2000 + DATA + b"t" * 5000
 
 
-def test_a_timeout_is_for_a_socket_that_takes_nothing(pool: Pool, spawn: Spawn, pair: Pair, path: Path) -> None:
+def test_a_socket_that_accepts_nothing_raises_timeouterror(pool: Pool, spawn: Spawn, pair: Pair, path: Path) -> None:
     pair[0].settimeout(0.05)
     with packet(pool, path, 0, 300_000) as m:
         with pytest.raises(TimeoutError):
             sendfile(pair[0], m)
         got = pair[1].recv(1)
         pair[0].settimeout(20)
-        assert (got + sent(spawn, pair, m)).endswith(DATA + b"t" * 5000)
+        assert (got + send_and_recv(spawn, pair, m)).endswith(DATA + b"t" * 5000)
 
 
-def test_a_file_cut_short_is_told_and_nothing_is_lost(pool: Pool, spawn: Spawn, path: Path) -> None:
+def test_a_truncated_file_raises_inval_and_says_what_was_sent(pool: Pool, spawn: Spawn, path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, packet(pool, path, 0, 300_000) as m:
         os.truncate(path, 299_999)
-        with pytest.raises(Inval, match="has become shorter: 299999 bytes") as told:
+        with pytest.raises(Inval, match="has become shorter: 299999 bytes") as caught:
             sendfile(ours, m)
-        assert told.value.__notes__ == ["2100 bytes went before"]
+        assert caught.value.__notes__ == ["2100 bytes were sent before"]
         ours.setblocking(False)
         assert sendfile(ours, m) == 2100
         with pytest.raises(Inval, match="shorter"):
@@ -224,11 +224,11 @@ def test_a_file_cut_short_is_told_and_nothing_is_lost(pool: Pool, spawn: Spawn, 
         assert sendfile(ours, m, 2100) > 0
 
 
-def test_what_is_no_stream_socket_is_refused(pool: Pool, path: Path) -> None:
+def test_only_stream_sockets_without_tls_are_accepted(pool: Pool, path: Path) -> None:
     with packet(pool, path, 0, 10) as m:
         with socket.socket(type=socket.SOCK_DGRAM) as plain, pytest.raises(NotSupported, match="stream"):
             sendfile(plain, m)
-        with pytest.raises(Inval, match="no socket"):
+        with pytest.raises(Inval, match="give a socket.socket"):
             sendfile(1, m)  # type: ignore[arg-type]
         ours, theirs = socket.socketpair()
         context = ssl.create_default_context()
@@ -245,22 +245,22 @@ def test_a_freed_chain_is_not_sent(pool: Pool, pair: Pair, path: Path) -> None:
     pair[0].setblocking(False)
     transfer = Transfer(m)
     while transfer.sent < 2101:
-        transfer.step(pair[0], 1)
+        transfer.send(pair[0], 1)
         pair[1].recv(5000)
     m.freem()
     with pytest.raises(Freed):
-        transfer.step(pair[0])
+        transfer.send(pair[0])
     with pytest.raises(Freed):
         sendfile(pair[0], m)
 
 
-def test_a_peer_that_goes_away_is_an_error(pool: Pool, pair: Pair, path: Path) -> None:
+def test_a_closed_peer_raises_oserror(pool: Pool, pair: Pair, path: Path) -> None:
     pair[1].close()
     with packet(pool, path, 0, 300_000) as m, pytest.raises(OSError, match="pipe|reset"):
         sendfile(pair[0], m)
 
 
-def test_in_a_loop_all_is_sent_in_turns(pool: Pool, pair: Pair, path: Path) -> None:
+def test_asendfile_sends_all(pool: Pool, pair: Pair, path: Path) -> None:
     async def run(m: Mbuf) -> bytes:
         ours, theirs = pair
         ours.setblocking(False)
@@ -278,7 +278,7 @@ def test_in_a_loop_all_is_sent_in_turns(pool: Pool, pair: Pair, path: Path) -> N
         assert asyncio.run(run(m)) == b"h" * 50 + b"H" * 2000 + DATA + b"t" * 5000
 
 
-def test_in_a_loop_it_can_be_cancelled_and_taken_up_again(pool: Pool, pair: Pair, path: Path) -> None:
+def test_asend_can_be_cancelled_and_called_again(pool: Pool, pair: Pair, path: Path) -> None:
     async def run(m: Mbuf) -> bytes:
         ours, theirs = pair
         ours.setblocking(False)
@@ -287,7 +287,7 @@ def test_in_a_loop_it_can_be_cancelled_and_taken_up_again(pool: Pool, pair: Pair
         transfer = Transfer(m)
         got = b""
         while not transfer.done:
-            sender = asyncio.create_task(transfer.drive(ours))
+            sender = asyncio.create_task(transfer.asend(ours))
             while not sender.done() and not loop.remove_writer(ours):
                 await asyncio.sleep(0)
             sender.cancel()
@@ -303,13 +303,13 @@ def test_in_a_loop_it_can_be_cancelled_and_taken_up_again(pool: Pool, pair: Pair
         assert asyncio.run(run(m)) == b"h" * 100 + b"H" * 2000 + DATA[:100_000] + b"t" * 5000
 
 
-def test_in_a_loop_patience_ends(pool: Pool, pair: Pair, path: Path) -> None:
+def test_asend_raises_timeouterror(pool: Pool, pair: Pair, path: Path) -> None:
     pair[0].setblocking(False)
     with packet(pool, path, 0, 300_000) as m, pytest.raises(TimeoutError):
-        asyncio.run(Transfer(m).drive(pair[0], 0.02))
+        asyncio.run(Transfer(m).asend(pair[0], 0.02))
 
 
-def test_in_a_loop_a_socket_that_blocks_is_refused(pool: Pool, pair: Pair, path: Path) -> None:
+def test_asendfile_refuses_a_blocking_socket(pool: Pool, pair: Pair, path: Path) -> None:
     with packet(pool, path, 0, 10) as m, pytest.raises(Inval, match="setblocking"):
         asyncio.run(asendfile(pair[0], m))
 
@@ -317,7 +317,7 @@ def test_in_a_loop_a_socket_that_blocks_is_refused(pool: Pool, pair: Pair, path:
 READER = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.recv(1000); input()"
 
 
-def test_a_reader_killed_in_the_middle_leaves_nothing_in_use(pool: Pool, path: Path) -> None:
+def test_a_killed_reader_leaves_nothing_in_use(pool: Pool, path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         with subprocess.Popen([sys.executable, "-c", READER, port], stdin=subprocess.PIPE) as reader:
@@ -336,14 +336,14 @@ def test_a_reader_killed_in_the_middle_leaves_nothing_in_use(pool: Pool, path: P
 
 
 class Recorder(socket.socket):
-    """Keeps the flags of what is sent."""
+    """A socket that records the flags of sendmsg."""
 
     def sendmsg(self, views: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
         self.flags = [*getattr(self, "flags", []), flags]
         return super().sendmsg(views, ancillary, flags)
 
 
-def test_the_kernel_is_told_when_more_comes(pool: Pool, path: Path) -> None:
+def test_msg_more_is_set_if_a_file_follows(pool: Pool, path: Path) -> None:
     plain, theirs = socket.socketpair()
     with theirs, Recorder(fileno=plain.detach()) as ours:
         with packet(pool, path, 0, 10) as m:
@@ -355,16 +355,7 @@ def test_the_kernel_is_told_when_more_comes(pool: Pool, path: Path) -> None:
         assert ours.flags == [socket.MSG_MORE, 0, 0]
 
 
-def test_waking_whoever_was_cancelled_does_nothing() -> None:
-    async def run() -> None:
-        free = asyncio.get_running_loop().create_future()
-        free.cancel()
-        _wake(free)
-
-    asyncio.run(run())
-
-
-def test_unmapped_pages_of_memory_go_as_they_are(pool: Pool) -> None:
+def test_unmapped_pages_of_memory_are_sent(pool: Pool) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pool.frombytes(DATA[: 3 * PAGE_SIZE], flags=M_EXTPG) as m:
         assert sendfile(ours, m, 100) == 3 * PAGE_SIZE - 100
@@ -372,8 +363,8 @@ def test_unmapped_pages_of_memory_go_as_they_are(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 10])
-def test_bytes_that_are_not_ready_are_not_sent(pool: Pool, pair: Pair, path: Path, before: int) -> None:
-    """A TLS record that isn't encrypted yet would go out as it is."""
+def test_bytes_that_are_not_ready_are_refused(pool: Pool, pair: Pair, path: Path, before: int) -> None:
+    """A TLS record that isn't encrypted yet would be sent unencrypted."""
     ours, theirs = pair
     m = pool.gethdr().append(bytes(before))
     rest = pool.alloc_ext_plus_pages(100)

@@ -1,3 +1,4 @@
+import errno
 import os
 import select
 import socket
@@ -9,10 +10,25 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, M_EXTPG, MCLBYTES, MJUM16BYTES, Inval, Mbuf, NoBufs, NotSupported, Pool, SockBuf
-from mbuf.net.stream import streamport as stream
-from mbuf.net.stream.read_sizer import STEPS
-from mbuf.net.stream.streamport import BATCH, IOV_MAX, StreamPort
+from mbuf import (
+    M_EXT,
+    M_EXTPG,
+    M_NOTREADY,
+    MCLBYTES,
+    MJUM16BYTES,
+    Busy,
+    Freed,
+    Inval,
+    Mbuf,
+    NoBufs,
+    NotSupported,
+    Pool,
+    SockBuf,
+)
+from mbuf.net.linux import IOV_MAX
+from mbuf.net.stream import streamport
+from mbuf.net.stream.read_sizer import READ_SIZES
+from mbuf.net.stream.streamport import BATCH_BYTES, StreamPort
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -25,7 +41,7 @@ def tcp() -> Pair:
 
 @pytest.fixture(params=[socket.socketpair, tcp], ids=["unix", "tcp"])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """Two ends of a connection."""
+    """The two ends of a connection."""
     near, far = request.param()
     with near, far:
         yield near, far
@@ -44,8 +60,8 @@ def far(pair: Pair) -> socket.socket:
     return pair[1]
 
 
-def arrived(port: StreamPort, size: int) -> list[Mbuf]:
-    """Chains of so many bytes, as they come."""
+def pull_bytes(port: StreamPort, size: int) -> list[Mbuf]:
+    """Pull chains until they have `size` bytes, or the stream ends."""
     chains: list[Mbuf] = []
     while sum(map(len, chains)) < size and not port.eof:
         assert select.select([port], [], [], 20)[0]
@@ -53,75 +69,76 @@ def arrived(port: StreamPort, size: int) -> list[Mbuf]:
     return chains
 
 
-def text(chains: list[Mbuf]) -> bytes:
+def free_all(chains: list[Mbuf]) -> bytes:
     data = b"".join(map(bytes, chains))
     while chains:
         chains.pop().freem()
     return data
 
 
-def received(far: socket.socket, size: int, step: Callable[[], object] = lambda: None) -> bytes:
+def recv_bytes(far: socket.socket, size: int, step: Callable[[], object] = lambda: None) -> bytes:
+    """Receive `size` bytes at the other end, and call `step` meanwhile."""
     data, end = bytearray(), time.monotonic() + 30
     while len(data) < size and time.monotonic() < end:
-        # Until what was sent before is acknowledged, `step` may send nothing.
+        # Until TCP acknowledges what was sent before, `step` may send nothing.
         if select.select([far], [], [], 0.05)[0]:
             data += far.recv(1 << 20)
         step()
     return bytes(data)
 
 
-def packets(pool: Pool, *parts: bytes) -> list[Mbuf]:
+def wrap_all(pool: Pool, *parts: bytes) -> list[Mbuf]:
     return [pool.wrap(part) for part in parts]
 
 
-def hog(pool: Pool) -> list[Mbuf]:
-    """All mbufs that there still are, with cluster and without."""
+def exhaust(pool: Pool) -> list[Mbuf]:
+    """Allocate until the pool has no mbufs, with clusters and without."""
     mbufs: list[Mbuf] = []
-    for ask in (pool.getcl, pool.get):
+    for alloc in (pool.getcl, pool.get):
         with suppress(NoBufs):
             while True:
-                mbufs.append(ask())
+                mbufs.append(alloc())
     return mbufs
 
 
 # In.
 
 
-def test_what_was_sent_is_read(port: StreamPort, far: socket.socket) -> None:
+def test_recv_and_pull_return_what_was_sent(port: StreamPort, far: socket.socket) -> None:
     far.sendall(b"hello")
-    assert text(arrived(port, 5)) == b"hello"
+    assert free_all(pull_bytes(port, 5)) == b"hello"
     assert port.pull(1) == []
     assert port.recv() is None
     assert not port.eof
 
 
-def test_a_few_bytes_hold_no_cluster(port: StreamPort, far: socket.socket) -> None:
+def test_up_to_224_bytes_use_no_cluster(port: StreamPort, far: socket.socket) -> None:
     far.sendall(b"x" * 100)
-    (m,) = arrived(port, 100)
+    (m,) = pull_bytes(port, 100)
     assert not m.flags & M_EXT
     m.freem()
 
 
-def test_an_idle_socket_holds_no_mbuf(port: StreamPort, pool: Pool) -> None:
+def test_an_idle_port_holds_no_mbuf(port: StreamPort, pool: Pool) -> None:
     assert port.recv() is None
     assert port.pull(10) == []
     assert pool.out == 0
 
 
-def test_reads_grow_with_what_comes_and_shrink_again(port: StreamPort, far: socket.socket) -> None:
+def test_reads_grow_with_traffic_and_shrink_again(port: StreamPort, far: socket.socket) -> None:
     sizes = []
     far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
-    for size in (*STEPS, STEPS[-1], 100, 100, 100, 100):
-        sizes.append(port._intake.size)
+    for size in (*READ_SIZES, READ_SIZES[-1], 100, 100, 100, 100):
+        sizes.append(port._sizer.size)
         sent = far.send(b"x" * size)
         while sent:
             assert select.select([port], [], [], 20)[0]
             m = port.recv()
             sent -= len(m)
             m.freem()
-    assert sizes[0] == STEPS[0]
-    assert max(sizes) > STEPS[0]
-    assert port._intake.size == STEPS[0]
+    assert sizes[0] == READ_SIZES[0]
+    assert max(sizes) > READ_SIZES[0]
+    assert port._sizer.size == READ_SIZES[0]
 
 
 def test_one_read_fills_several_clusters(port: StreamPort, far: socket.socket) -> None:
@@ -130,91 +147,91 @@ def test_one_read_fills_several_clusters(port: StreamPort, far: socket.socket) -
     view = memoryview(data)
     while view:
         view = view[far.send(view[:60_000]) :]
-        chains += arrived(port, 1)
-    chains += arrived(port, len(data) - sum(map(len, chains)))
+        chains += pull_bytes(port, 1)
+    chains += pull_bytes(port, len(data) - sum(map(len, chains)))
     assert any(m.next is not None and m.size == MJUM16BYTES for m in chains)
-    assert all(n.len for m in chains for n in parts(m))
-    assert text(chains) == data
+    assert all(n.len for m in chains for n in mbufs_of(m))
+    assert free_all(chains) == data
 
 
-def parts(m: Mbuf | None) -> Iterator[Mbuf]:
+def mbufs_of(m: Mbuf | None) -> Iterator[Mbuf]:
     while m is not None:
         yield m
         m = m.next
 
 
-def test_no_more_is_read_than_wanted(port: StreamPort, far: socket.socket) -> None:
+def test_recv_returns_at_most_nbytes(port: StreamPort, far: socket.socket) -> None:
     far.sendall(b"0123456789" * 500)
     select.select([port], [], [], 20)
     pieces = []
-    for most in (1, 3, 300, 2047):
-        m = port.recv(most)
-        assert len(m) == most
+    for nbytes in (1, 3, 300, 2047):
+        m = port.recv(nbytes)
+        assert len(m) == nbytes
         pieces.append(m)
-    assert text(pieces) + text(arrived(port, 5000 - 2351)) == b"0123456789" * 500
-    for most in (0, -1):
-        with pytest.raises(Inval, match=f"recv: {most} bytes"):
-            port.recv(most)
+    assert free_all(pieces) + free_all(pull_bytes(port, 5000 - 2351)) == b"0123456789" * 500
+    for nbytes in (0, -1):
+        with pytest.raises(Inval, match=f"recv: {nbytes} bytes"):
+            port.recv(nbytes)
 
 
-def test_the_end_is_told_once_all_was_read(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_eof_is_true_after_all_bytes_were_read(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     far.sendall(b"last")
     far.shutdown(socket.SHUT_WR)
-    chains = arrived(port, 5)
-    assert (text(chains), port.eof) == (b"last", True)
+    chains = pull_bytes(port, 5)
+    assert (free_all(chains), port.eof) == (b"last", True)
     assert (port.recv(), port.pull(3), pool.out) == (None, [], 0)
 
 
-def test_without_an_mbuf_nothing_is_read_and_nothing_lost(small: Callable[..., Pool], pair: Pair) -> None:
+def test_without_mbufs_the_bytes_stay_in_the_socket(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small()
     port, far = StreamPort(pool, pair[0]), pair[1]
     far.sendall(b"hello")
-    others = hog(pool)
+    others = exhaust(pool)
     select.select([port], [], [], 20)
     with pytest.raises(NoBufs):
         port.recv()
     assert (port.pull(3), port.stat().short) == ([], 2)
     pool.free_bulk(others)
-    assert text(arrived(port, 5)) == b"hello"
+    assert free_all(pull_bytes(port, 5)) == b"hello"
     port.close()
 
 
-def test_a_pool_with_little_left_gives_shorter_reads(small: Callable[..., Pool], pair: Pair) -> None:
+def test_with_few_mbufs_reads_are_shorter(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small(clusters=3, jumbo16=1, mbufs=20)
     port, far = StreamPort(pool, pair[0]), pair[1]
     data = bytes(range(256)) * 400
-    view, got, held = memoryview(data), bytearray(), []
+    view, got, chains = memoryview(data), bytearray(), []
     far.setblocking(False)
     while len(got) < len(data):
         if view:
             with suppress(BlockingIOError):
                 view = view[far.send(view) :]
         short = port.stat().short
-        held += port.pull(1)
-        if port.stat().short > short or len(got) + sum(map(len, held)) == len(data):
-            assert held
-            got += text(held)
+        chains += port.pull(1)
+        if port.stat().short > short or len(got) + sum(map(len, chains)) == len(data):
+            assert chains
+            got += free_all(chains)
     assert got == data
     port.close()
 
 
-def test_a_reset_comes_after_what_was_read(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reset_is_raised_after_the_bytes_before_it(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     near, far = tcp()
     port = StreamPort(pool, near)
     far.sendall(b"x" * MCLBYTES)
     select.select([port], [], [], 20)
-    real = stream._read
+    real = streamport._recv_into
 
-    def then_reset(*asked: Any) -> int:
-        monkeypatch.setattr(stream, "_read", reset)
-        return real(*asked)
+    def read_then_reset(*args: Any) -> int:
+        monkeypatch.setattr(streamport, "_recv_into", reset)
+        return real(*args)
 
     def reset(*_: Any) -> int:
         raise ConnectionResetError
 
-    monkeypatch.setattr(stream, "_read", then_reset)
-    assert text(port.pull(9)) == b"x" * MCLBYTES
-    monkeypatch.setattr(stream, "_read", real)
+    monkeypatch.setattr(streamport, "_recv_into", read_then_reset)
+    assert free_all(port.pull(9)) == b"x" * MCLBYTES
+    monkeypatch.setattr(streamport, "_recv_into", real)
     with pytest.raises(ConnectionResetError):
         port.recv()
     assert port.recv() is None
@@ -223,7 +240,7 @@ def test_a_reset_comes_after_what_was_read(pool: Pool, monkeypatch: pytest.Monke
     near.close()
 
 
-def test_a_reset_is_raised_and_frees_what_was_to_be_read_into(pool: Pool) -> None:
+def test_recv_frees_its_mbufs_when_it_raises(pool: Pool) -> None:
     near, far = tcp()
     port = StreamPort(pool, near)
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -239,114 +256,114 @@ def test_a_reset_is_raised_and_frees_what_was_to_be_read_into(pool: Pool) -> Non
 # Out.
 
 
-def test_packets_go_and_are_freed(port: StreamPort, far: socket.socket, pool: Pool) -> None:
-    assert port.push(packets(pool, b"one", b"two", b"three")) == 3
-    assert received(far, 11) == b"onetwothree"
+def test_push_sends_packets_and_frees_them(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    assert port.push(wrap_all(pool, b"one", b"two", b"three")) == 3
+    assert recv_bytes(far, 11) == b"onetwothree"
     assert (pool.out, port.push([])) == (0, 0)
 
 
-def test_empty_packets_go_too(port: StreamPort, far: socket.socket, pool: Pool) -> None:
-    assert port.push([pool.gethdr(), *packets(pool, b"x"), pool.getcl()]) == 3
+def test_push_accepts_empty_packets(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    assert port.push([pool.gethdr(), *wrap_all(pool, b"x"), pool.getcl()]) == 3
     assert port.push([pool.gethdr()]) == 1
-    assert received(far, 1) == b"x"
+    assert recv_bytes(far, 1) == b"x"
 
 
-def test_chains_of_any_kind_are_sent(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_push_sends_any_kind_of_chain(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     data = bytes(range(256)) * 100
     kinds = [pool.frombytes(data), pool.wrap(data), pool.frombytes(data, flags=M_EXTPG)]
     assert port.push(kinds) == 3
-    assert received(far, 3 * len(data)) == data * 3
+    assert recv_bytes(far, 3 * len(data)) == data * 3
 
 
-def test_more_pieces_than_one_call_takes(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_more_mbufs_than_iov_max_are_sent(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     m = first = pool.get().append(b"a")
     for n in range(2 * IOV_MAX):
         m.next = pool.get().append(bytes([n & 0xFF]))
         m = m.next
     data = bytes(first)
     todo = [first, *(pool.get().append(b"z") for _ in range(2 * IOV_MAX))]
-    got = received(far, len(data) + 2 * IOV_MAX, lambda: port.push(todo))
+    got = recv_bytes(far, len(data) + 2 * IOV_MAX, lambda: port.push(todo))
     assert got == data + b"z" * (2 * IOV_MAX)
     assert not todo
-    assert not port.out
+    assert not port.write_buffer
 
 
-@pytest.mark.parametrize("way", ["push", "send"])
-def test_unmapped_pages_at_the_end_are_no_piece_too_many(
-    port: StreamPort, far: socket.socket, pool: Pool, way: str
-) -> None:
+@pytest.mark.parametrize("verb", ["push", "send"])
+def test_unmapped_pages_never_exceed_iov_max(port: StreamPort, far: socket.socket, pool: Pool, verb: str) -> None:
     with pool.frombytes(bytes(range(250)) * 80) as m:
         pages = m.mapped_to_unmapped(len(m))
     assert pages is not None
     data = bytes(pages)
     packets = [pool.getcl(flags=0).append(bytes(600)) for _ in range(IOV_MAX - 2)]
     buffer = SockBuf(1 << 20)
-    if way == "push":
+    if verb == "push":
         packets.append(pages)
     else:
         for m in (*packets, pages):
             buffer.append(m)
 
     def step() -> None:
-        if way == "send":
+        if verb == "send":
             port.send(buffer)
         elif packets:
             port.push(packets)
         else:
             port.flush()
 
-    assert received(far, 600 * (IOV_MAX - 2) + len(data), step) == bytes(600 * (IOV_MAX - 2)) + data
+    assert recv_bytes(far, 600 * (IOV_MAX - 2) + len(data), step) == bytes(600 * (IOV_MAX - 2)) + data
     assert not buffer
-    assert not port.out
+    assert not port.write_buffer
 
 
-def test_what_is_left_of_a_packet_goes_before_the_next(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_the_rest_of_a_packet_is_sent_before_the_next_packet(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     parts = [bytes([n]) * 100_000 for n in range(60)]
-    todo = packets(pool, *parts)
-    went = port.push(todo)
-    assert 0 < went < 60
+    todo = wrap_all(pool, *parts)
+    pushed = port.push(todo)
+    assert 0 < pushed < 60
     assert pool.out
-    assert len(todo) == 60 - went
-    assert port.push(todo) == 0 or not port.out
-    assert received(far, 6_000_000, lambda: port.push(todo)) == b"".join(parts)
-    assert (len(port.out), todo, pool.out) == (0, [], 0)
+    assert len(todo) == 60 - pushed
+    assert port.push(todo) == 0 or not port.write_buffer
+    assert recv_bytes(far, 6_000_000, lambda: port.push(todo)) == b"".join(parts)
+    assert (len(port.write_buffer), todo, pool.out) == (0, [], 0)
 
 
-def test_a_buffer_is_sent_as_far_as_it_goes(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_send_sends_what_the_socket_accepts(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     buffer = SockBuf(1 << 30)
     data = os.urandom(5_000_000)
     buffer.append(pool.wrap(data))
     sent = port.send(buffer)
     assert 0 < sent < len(data)
     assert len(buffer) == len(data) - sent
-    assert received(far, len(data), lambda: port.send(buffer)) == data
+    assert recv_bytes(far, len(data), lambda: port.send(buffer)) == data
     assert (len(buffer), port.send(buffer)) == (0, 0)
 
 
-def test_a_rest_goes_before_a_buffer(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_the_rest_of_a_packet_is_sent_before_a_buffer(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     buffer = SockBuf()
     buffer.append(pool.wrap(b"end"))
-    assert port.push(packets(pool, b"x" * 5_000_000)) == 1
+    assert port.push(wrap_all(pool, b"x" * 5_000_000)) == 1
     assert port.send(buffer) == 0
-    assert received(far, 5_000_003, lambda: port.send(buffer)) == b"x" * 5_000_000 + b"end"
+    assert recv_bytes(far, 5_000_003, lambda: port.send(buffer)) == b"x" * 5_000_000 + b"end"
 
 
-def test_nothing_is_lost_when_the_other_side_is_gone(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_after_the_peer_has_closed_packets_still_belong_to_the_caller(
+    port: StreamPort, far: socket.socket, pool: Pool
+) -> None:
     far.close()
-    # TCP learns of it by the answer to the first bytes.
-    first = packets(pool, b"first")
+    # TCP finds out from the answer to the first bytes.
+    first = wrap_all(pool, b"first")
     with suppress(BrokenPipeError):
         port.push(first)
     pool.free_bulk(first)
     select.select([port], [], [], 20)
-    todo = packets(pool, b"x" * 1000, b"y")
+    todo = wrap_all(pool, b"x" * 1000, b"y")
     with pytest.raises(OSError, match="Broken pipe|reset"):
         port.push(todo)
     assert list(map(len, todo)) == [1000, 1]
     pool.free_bulk(todo)
 
 
-def test_an_error_after_some_went_is_raised_by_the_next_call(port: StreamPort, pool: Pool) -> None:
+def test_an_error_after_some_packets_is_raised_by_the_next_call(port: StreamPort, pool: Pool) -> None:
     class Failing:
         calls = 0
 
@@ -357,7 +374,7 @@ def test_an_error_after_some_went_is_raised_by_the_next_call(port: StreamPort, p
             return sum(map(len, views))
 
     sock, port.sock = port.sock, Failing()  # type: ignore[assignment]
-    todo = packets(pool, b"x" * BATCH, b"y")
+    todo = wrap_all(pool, b"x" * BATCH_BYTES, b"y")
     assert (port.push(todo), len(todo)) == (1, 1)
     with pytest.raises(BrokenPipeError):
         port.push(todo)
@@ -366,19 +383,105 @@ def test_an_error_after_some_went_is_raised_by_the_next_call(port: StreamPort, p
     port.sock = sock
 
 
-def test_closing_frees_what_has_not_gone(pool: Pool, pair: Pair) -> None:
+class OtherSocket:
+    """A socket of a port in whose place `call` is called; other attributes are those of the real one."""
+
+    def __init__(self, port: StreamPort, call: Callable[[list[memoryview]], int]) -> None:
+        self.real = port.sock
+        self.recv_into = call
+        self.recvmsg_into = lambda views: (call(views), None)
+        self.sendmsg = lambda views, *_: call(views)
+        port.sock = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM])
+def test_without_memory_in_the_kernel_a_call_moves_nothing(port: StreamPort, pool: Pool, number: int) -> None:
+    def call(_: Any) -> int:
+        raise OSError(number, "later")
+
+    sock = OtherSocket(port, call)
+    todo = wrap_all(pool, b"x")
+    assert (port.push(todo), port.recv(), port.pull(2), len(todo)) == (0, None, [], 1)
+    assert not port.eof
+    port.sock = sock.real
+    pool.free_bulk(todo)
+
+
+def test_one_thread_receives_and_one_sends_at_a_time(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    refused: list[str] = []
+
+    def call(_: Any) -> int:
+        for verb in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf()), port.close):
+            try:
+                verb()
+            except Busy as error:
+                refused.append(str(error).split(":")[0])
+        raise BlockingIOError(errno.EAGAIN, "later")
+
+    sock = OtherSocket(port, call)
+    todo = wrap_all(pool, b"x")
+    for verb, others in ((lambda: port.push(todo), ["push", "push", "close"]), (port.recv, ["pull", "pull", "close"])):
+        # At the end of the stream, `recv` doesn't use the socket.
+        port.eof = verb != port.recv
+        assert not verb()
+        assert refused == others
+        refused.clear()
+    port.sock = sock.real
+    pool.free_bulk(todo)
+
+
+def test_what_cannot_be_sent_is_refused_and_stays_in_the_list(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    unready, freed = pool.getcl().append(b"x"), pool.getcl()
+    unready.flags |= M_NOTREADY
+    freed.free()
+    things: list[Any] = [unready, freed, b"bytes"]
+    for thing, error in zip(things, (Inval, Freed, Inval), strict=True):
+        first = pool.wrap(b"first")
+        todo = [first, thing]
+        with pytest.raises(error):
+            port.push(todo)
+        assert todo == [first, thing]
+        first.freem()
+    with pytest.raises(TypeError, match="^push: give a list"):
+        port.push((unready,))  # type: ignore[arg-type]
+    unready.freem()
+    assert (pool.out, port.stat().packets_out) == (0, 0)
+
+
+def test_a_packet_that_is_freed_while_it_is_sent_is_an_error_and_the_others_are_freed(
+    port: StreamPort, pool: Pool
+) -> None:
+    todo = wrap_all(pool, b"one", b"two", b"three")
+
+    def call(views: list[memoryview]) -> int:
+        todo[1].freem()
+        return sum(map(len, views)) - 2
+
+    sock = OtherSocket(port, call)
+    with pytest.raises(Freed):
+        port.push(todo)
+    assert (todo, bytes(port.write_buffer), port.stat().packets_out) == ([], b"ee", 3)
+    port.sock = sock.real
+    port.write_buffer.clear()
+    assert pool.out == 0
+
+
+def test_close_frees_what_was_not_sent(pool: Pool, pair: Pair) -> None:
     port = StreamPort(pool, pair[0])
-    assert port.push(packets(pool, b"x" * 5_000_000)) == 1
+    assert port.push(wrap_all(pool, b"x" * 5_000_000)) == 1
     assert pool.out
     port.close()
     port.close()
     assert pool.out == 0
-    for verb in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf())):
-        with pytest.raises(Inval, match="this port is closed"):
+    for verb in (port.recv, lambda: port.pull(0), lambda: port.push([]), lambda: port.send(SockBuf())):
+        with pytest.raises(Inval, match="the port is closed"):
             verb()
 
 
-def test_the_socket_stays_its_owners(pool: Pool, pair: Pair) -> None:
+def test_close_restores_the_timeout_and_leaves_the_socket_open(pool: Pool, pair: Pair) -> None:
     pair[0].settimeout(7)
     with StreamPort(pool, pair[0]) as port:
         assert (pair[0].gettimeout(), port.fileno()) == (0, pair[0].fileno())
@@ -387,10 +490,10 @@ def test_the_socket_stays_its_owners(pool: Pool, pair: Pair) -> None:
         pair[0].close()
 
 
-def test_it_counts(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+def test_stat_counts_packets_bytes_and_calls(port: StreamPort, far: socket.socket, pool: Pool) -> None:
     far.sendall(b"hello")
-    text(arrived(port, 5))
-    port.push(packets(pool, b"one", b"two"))
+    free_all(pull_bytes(port, 5))
+    port.push(wrap_all(pool, b"one", b"two"))
     stat = port.stat()
     assert (stat.packets_in, stat.bytes_in, stat.calls_in) == (1, 5, 1)
     assert (stat.packets_out, stat.bytes_out, stat.calls_out) == (2, 6, 1)
@@ -400,20 +503,20 @@ def test_it_counts(port: StreamPort, far: socket.socket, pool: Pool) -> None:
         port.push(())  # type: ignore[arg-type]
 
 
-def test_the_other_side_is_told_of_the_end(port: StreamPort, far: socket.socket) -> None:
+def test_shutdown_ends_the_stream_for_the_peer(port: StreamPort, far: socket.socket) -> None:
     port.shutdown()
     assert far.recv(1) == b""
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
-def test_only_streams_are_taken(pool: Pool, kind: int) -> None:
+def test_only_stream_sockets_are_accepted(pool: Pool, kind: int) -> None:
     with socket.socket(socket.AF_UNIX, kind) as sock, pytest.raises(NotSupported, match="stream"):
         StreamPort(pool, sock)
-    with pytest.raises(Inval, match="no socket"):
+    with pytest.raises(Inval, match="give a socket.socket"):
         StreamPort(pool, 3)  # type: ignore[arg-type]
 
 
-def test_tls_is_not_for_ports(pool: Pool) -> None:
+def test_a_tls_socket_is_refused(pool: Pool) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     near, far = socket.socketpair()

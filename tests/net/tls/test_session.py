@@ -1,4 +1,4 @@
-"""TLS 1.3 records: what a peer makes of them, who holds the session, and what failing leaves."""
+"""TLS 1.3 records: peers can read them, the session is counted, and failing changes nothing."""
 
 import os
 import socket
@@ -36,8 +36,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worker() -> Iterator[KtlsWorker]:
-    """A worker that works when it is told to, and has nothing to do in the end."""
-    worker = KtlsWorker(by_hand=True)
+    """A worker without a thread; at the end no session is left."""
+    worker = KtlsWorker(threaded=False)
     yield worker
     assert worker.close() == 0
 
@@ -50,38 +50,38 @@ def tls(worker: KtlsWorker) -> Iterator[TlsSession]:
 
 @pytest.fixture
 def chain(pool: Pool, path: Path, tls: TlsSession) -> Iterator[Mbuf]:
-    """A file, in pieces that fit; freed before the session ends."""
+    """A file in mbufs that can be records; freed before the session is closed."""
     with pool.file(path) as file, file.getm(maxseg=16384) as chain:
         yield chain
     assert (pool.pages.used, pool.sfbufs.used, file.users) == (0, 0, 0)
 
 
-def opened(stream: bytes, key: bytes = KEY, seqno: int = 0) -> list[tuple[int, bytes]]:
-    """Type and data of each record."""
-    found = []
+def decrypt(stream: bytes, key: bytes = KEY, seqno: int = 0) -> list[tuple[int, bytes]]:
+    """Return type and data of each record."""
+    records = []
     while stream:
         assert stream[:3] == b"\x17\x03\x03"
         end = 5 + int.from_bytes(stream[3:5], "big")
         nonce = (int.from_bytes(IV, "big") ^ seqno).to_bytes(12, "big")
         data = AESGCM(key).decrypt(nonce, stream[5:end], stream[:5])
-        found.append((data[-1], data[:-1]))
+        records.append((data[-1], data[:-1]))
         stream = stream[end:]
         seqno += 1
-    return found
+    return records
 
 
 def state(pool: Pool, chain: Mbuf) -> Any:
-    """What must stay as it is."""
+    """Return all that must not change after an error."""
     fields = ("hdr", "trail", "nrdy", "flags", "record_type", "seqno", "first_off", "last_len", "pages", "ext_size")
     epgs = [[getattr(m.epg, field) for field in fields] for m in mbufs(chain) if m.flags & M_EXTPG]
     return lens(chain), [(m.flags, m.tls, m.ext) for m in mbufs(chain)], epgs, pool.out, pool.pages.used
 
 
-# What a peer makes of it.
+# Reading records.
 
 
 @pytest.mark.parametrize("side", ["SERVER", "CLIENT"])
-def test_a_real_peer_reads_the_file(pool: Pool, path: Path, tmp_path: Path, worker: KtlsWorker, side: str) -> None:
+def test_a_peer_reads_the_file(pool: Pool, path: Path, tmp_path: Path, worker: KtlsWorker, side: str) -> None:
     suite, got = tls_peer.send(tmp_path, side, path, pool, worker)
     assert suite in tls_peer.SUITES
     assert got == path.read_bytes()
@@ -89,8 +89,8 @@ def test_a_real_peer_reads_the_file(pool: Pool, path: Path, tmp_path: Path, work
 
 
 @pytest.mark.parametrize("suite", tls_peer.SUITES)
-def test_a_peer_reads_it_with_either_key_length(path: Path, tmp_path: Path, suite: str) -> None:
-    """Suites of TLS 1.3 are chosen in OpenSSL's configuration alone, so by a process of its own."""
+def test_a_peer_reads_the_file_with_either_key_length(path: Path, tmp_path: Path, suite: str) -> None:
+    """Cipher suites of TLS 1.3 can be chosen only in OpenSSL's configuration, so in a process of its own."""
     conf = tmp_path / "openssl.cnf"
     conf.write_text(f"openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nCiphersuites = {suite}\n")
     command = [sys.executable, tls_peer.__file__, str(path)]
@@ -100,44 +100,44 @@ def test_a_peer_reads_it_with_either_key_length(path: Path, tmp_path: Path, suit
 
 
 @pytest.mark.parametrize("key", [KEY, KEY * 2], ids=["AES-128", "AES-256"])
-@pytest.mark.parametrize(("off", "most"), [(0, 16384), (100, 16384), (4095, 3), (49_999, 1), (12_345, 5000)])
+@pytest.mark.parametrize(("off", "maxseg"), [(0, 16384), (100, 16384), (4095, 3), (49_999, 1), (12_345, 5000)])
 def test_records_hold_the_bytes_of_the_file(
-    pool: Pool, path: Path, worker: KtlsWorker, key: bytes, off: int, most: int
+    pool: Pool, path: Path, worker: KtlsWorker, key: bytes, off: int, maxseg: int
 ) -> None:
     seqno = 1 << 40
-    size = min(SIZE - off, most * 4)
-    with TlsSession(key, IV, worker, seqno) as tls, pool.file(path) as file, file.getm(off, size, maxseg=most) as m:
+    size = min(SIZE - off, maxseg * 4)
+    with TlsSession(key, IV, worker, seqno) as tls, pool.file(path) as file, file.getm(off, size, maxseg=maxseg) as m:
         assert tls.encrypt(tls.frame(m)) is m
-        found = opened(bytes(m), key, seqno)
+        found = decrypt(bytes(m), key, seqno)
         assert b"".join(data for _, data in found) == path.read_bytes()[off : off + size]
         assert {kind for kind, _ in found} == {23}
-        # Nobody needs the file any more.
+        # The file isn't used any more.
         assert (file.users, pool.sfbufs.mapped) == (0, 0)
     assert pool.pages.used == 0
 
 
-def test_bytes_in_memory_become_records_too(pool: Pool, tls: TlsSession) -> None:
+def test_pages_of_memory_become_records(pool: Pool, tls: TlsSession) -> None:
     with pool.frombytes(b"hello", flags=M_EXTPG) as m:
         (view,) = m
         tls.encrypt(tls.frame(m, 22))
-        assert opened(bytes(m)) == [(22, b"hello")]
+        assert decrypt(bytes(m)) == [(22, b"hello")]
         assert (bytes(view), m.epg.flags, pool.pages.used) == (b"hello", EPG_FLAG_ANON, 2)
         del view
 
 
-def test_a_socket_takes_records_in_the_pieces_that_they_are_in(chain: Mbuf, path: Path, tls: TlsSession) -> None:
+def test_sendmsg_sends_records(chain: Mbuf, path: Path, tls: TlsSession) -> None:
     tls.encrypt(tls.frame(chain))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         sent = ours.sendmsg(chain)
         got = theirs.recv(sent, socket.MSG_WAITALL)
-    assert b"".join(data for _, data in opened(got)) == path.read_bytes()
+    assert b"".join(data for _, data in decrypt(got)) == path.read_bytes()
 
 
 # Framing.
 
 
-def test_a_frame_is_counted_and_waits(pool: Pool, path: Path, tls: TlsSession) -> None:
+def test_frame_adds_headers_and_trailers_and_sets_notready(pool: Pool, path: Path, tls: TlsSession) -> None:
     with pool.file(path) as file, pool.gethdr() as head:
         head.cat(file.getm(maxseg=16384))
         head.fixhdr()
@@ -154,11 +154,11 @@ def test_a_frame_is_counted_and_waits(pool: Pool, path: Path, tls: TlsSession) -
         assert all(m.flags & M_NOTREADY and m.tls is tls for m in records)
         assert (records[0].epg.hdr, records[0].epg.trail) == (b"\x17\x03\x03\x40\x11", bytes(17))
         assert (tls.seqno, tls.refs, pool.sfbufs.mapped, pool.pages.used) == (4, 5, 0, 0)
-        # Headers in front are not the session's business.
+        # A header of a lower layer isn't encrypted.
         head.prepend(20)
         tls.encrypt(head)
         assert [(m.epg.nrdy, m.flags & M_NOTREADY, m.epg.flags) for m in records] == [(0, 0, EPG_FLAG_ANON)] * 4
-        assert len(opened(bytes(head)[20:])) == 4
+        assert len(decrypt(bytes(head)[20:])) == 4
 
 
 REFUSED: dict[str, tuple[type[Exception], str, Callable[[Pool, Mbuf], object]]] = {
@@ -171,7 +171,9 @@ REFUSED: dict[str, tuple[type[Exception], str, Callable[[Pool, Mbuf], object]]] 
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_record_is_refused_and_nothing_changed(pool: Pool, chain: Mbuf, tls: TlsSession, what: str) -> None:
+def test_frame_refuses_what_cannot_be_a_record_and_changes_nothing(
+    pool: Pool, chain: Mbuf, tls: TlsSession, what: str
+) -> None:
     error, words, spoil = REFUSED[what]
     spoil(pool, chain)
     before = state(pool, chain)
@@ -180,7 +182,7 @@ def test_what_is_no_record_is_refused_and_nothing_changed(pool: Pool, chain: Mbu
     assert (state(pool, chain), tls.refs, tls.seqno) == (before, 1, 0)
 
 
-def test_framing_twice_or_what_is_shared_is_refused(pool: Pool, chain: Mbuf, tls: TlsSession) -> None:
+def test_frame_refuses_records_and_shared_pages(pool: Pool, chain: Mbuf, tls: TlsSession) -> None:
     with chain.copym(0, 5):
         before = state(pool, chain)
         with pytest.raises(Busy):
@@ -193,11 +195,11 @@ def test_framing_twice_or_what_is_shared_is_refused(pool: Pool, chain: Mbuf, tls
     assert (state(pool, chain), tls.refs) == (before, 5)
 
 
-def test_framing_wants_unmapped_pages_a_type_and_numbers(pool: Pool, chain: Mbuf, worker: KtlsWorker) -> None:
+def test_frame_refuses_other_mbufs_wrong_types_and_used_up_numbers(pool: Pool, chain: Mbuf, worker: KtlsWorker) -> None:
     with TlsSession(KEY, IV, worker, (1 << 64) - 4) as tls, pool.get() as plain:
         with pytest.raises(Inval, match="no unmapped pages"):
             tls.frame(plain)
-        with pytest.raises(Inval, match="no mbuf"):
+        with pytest.raises(Inval, match="not None"):
             tls.frame(None)  # type: ignore[arg-type]
         for kind in (0, 256, -1, 1 << 70):
             with pytest.raises(Inval, match="record_type"):
@@ -232,7 +234,9 @@ SPOILED: dict[str, Callable[[Mbuf], object]] = {
 
 
 @pytest.mark.parametrize("what", SPOILED)
-def test_a_changed_record_is_not_encrypted(pool: Pool, chain: Mbuf, tls: TlsSession, what: str) -> None:
+def test_encrypt_refuses_a_changed_record_and_changes_nothing(
+    pool: Pool, chain: Mbuf, tls: TlsSession, what: str
+) -> None:
     tls.frame(chain)
     SPOILED[what](chain.last())
     before = state(pool, chain)
@@ -241,7 +245,7 @@ def test_a_changed_record_is_not_encrypted(pool: Pool, chain: Mbuf, tls: TlsSess
     assert state(pool, chain) == before
 
 
-def test_only_records_of_the_session_are_encrypted_and_once(
+def test_encrypt_refuses_records_of_others_and_encrypted_ones(
     pool: Pool, chain: Mbuf, tls: TlsSession, worker: KtlsWorker
 ) -> None:
     with pytest.raises(Inval, match="frame"):
@@ -258,7 +262,7 @@ def test_only_records_of_the_session_are_encrypted_and_once(
     assert bytes(chain) == stream
 
 
-def test_out_of_pages_at_any_record_nothing_has_changed(
+def test_without_pages_encrypt_changes_nothing(
     make: Callable[..., Pool], path: Path, tls: TlsSession, worker: KtlsWorker
 ) -> None:
     pool = make(vm=Vm(realmem=4 << 20))
@@ -271,18 +275,18 @@ def test_out_of_pages_at_any_record_nothing_has_changed(
             except NoMemory:
                 break
         for k in range(13):
-            looks = state(pool, m)
+            unchanged = state(pool, m)
             with pytest.raises(NoMemory):
                 tls.encrypt(m, *((M_WAITOK, 0) if k % 2 else ()))
-            assert (state(pool, m), bytes(m), tls.refs) == (looks, before, 5)
+            assert (state(pool, m), bytes(m), tls.refs) == (unchanged, before, 5)
             rest.pop().free()
         tls.encrypt(m)
-        assert b"".join(data for _, data in opened(bytes(m))) == path.read_bytes()
+        assert b"".join(data for _, data in decrypt(bytes(m))) == path.read_bytes()
         pool.free_bulk(rest)
     assert pool.pages.used == 0
 
 
-def test_without_a_window_nothing_has_changed(make: Callable[..., Pool], path: Path, tls: TlsSession) -> None:
+def test_without_a_window_encrypt_changes_nothing(make: Callable[..., Pool], path: Path, tls: TlsSession) -> None:
     pool = make(nsfbufs=1)
     with pool.file(path) as file, file.getm(maxseg=16384) as m, file.getm(8192, 100) as other:
         tls.frame(m)
@@ -294,10 +298,10 @@ def test_without_a_window_nothing_has_changed(make: Callable[..., Pool], path: P
         view.release()
         del view
         tls.encrypt(m)
-        assert len(opened(bytes(m))) == 4
+        assert len(decrypt(bytes(m))) == 4
 
 
-def test_a_file_cut_short_is_told_and_the_records_are_freed(
+def test_a_truncated_file_raises_inval_and_its_records_can_be_freed(
     pool: Pool, path: Path, chain: Mbuf, tls: TlsSession, worker: KtlsWorker
 ) -> None:
     tls.frame(chain)
@@ -313,7 +317,7 @@ def test_a_file_cut_short_is_told_and_the_records_are_freed(
     assert (tls.refs, pool.out) == (1, 0)
 
 
-def test_a_chain_that_changes_meanwhile_is_left_as_it_is_now(
+def test_a_chain_that_is_changed_during_encrypt_raises_busy(
     pool: Pool, chain: Mbuf, tls: TlsSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls.frame(chain)
@@ -331,11 +335,11 @@ def test_a_chain_that_changes_meanwhile_is_left_as_it_is_now(
     assert pool.pages.used == 0
     tls.encrypt(tail)
     tls.encrypt(chain)
-    assert len(opened(bytes(chain) + bytes(tail))) == 4
+    assert len(decrypt(bytes(chain) + bytes(tail))) == 4
     tail.free()
 
 
-def test_threads_that_frame_at_once_use_no_number_twice(
+def test_threads_never_use_the_same_record_number(
     make: Callable[..., Pool], worker: KtlsWorker, spawn: Callable[..., Any]
 ) -> None:
     pool = make()
@@ -348,14 +352,14 @@ def test_threads_that_frame_at_once_use_no_number_twice(
         assert tls.refs == 1
 
 
-# The end.
+# Destroying a session.
 
 
-def test_the_last_record_frees_pages_first_and_leaves_the_session_to_the_worker(
+def test_the_last_record_frees_its_pages_and_the_worker_destroys_the_session(
     pool: Pool, path: Path, worker: KtlsWorker
 ) -> None:
-    told: list[Any] = []
-    tls = TlsSession(bytearray(KEY), IV, worker, on_destroy=lambda: told.append((pool.out, pool.pages.used)))
+    calls: list[Any] = []
+    tls = TlsSession(bytearray(KEY), IV, worker, on_destroy=lambda: calls.append((pool.out, pool.pages.used)))
     with pool.file(path) as file:
         m = tls.encrypt(tls.frame(file.getm(maxseg=16384)))
     shared = m.copym(0, 10)
@@ -365,44 +369,46 @@ def test_the_last_record_frees_pages_first_and_leaves_the_session_to_the_worker(
     assert (tls.refs, pool.out, pool.pages.used, worker.stat().waiting) == (1, 2, 4, 0)
     (view,) = list(shared)[1:]
     shared.free()
-    # The pages are gone, but for the one that is looked at; the mbuf isn't.
-    assert (tls.refs, pool.out, pool.pages.used, told) == (1, 1, 1, [])
+    # The pages are freed, except the one that has a view; the mbuf isn't.
+    assert (tls.refs, pool.out, pool.pages.used, calls) == (1, 1, 1, [])
     assert (worker.stat().sessions, worker.stat().waiting) == (1, 1)
     assert worker.run() == 1
-    assert (tls.refs, pool.out, told) == (0, 0, [(1, 1)])
+    assert (tls.refs, pool.out, calls) == (0, 0, [(1, 1)])
     assert (worker.stat().sessions, worker.stat().destroyed) == (0, 1)
     assert repr(tls).endswith("0 references, next record 4>")
     del view
     assert pool.pages.used == 0
 
 
-def test_a_session_without_a_record_ends_in_the_worker_too(worker: KtlsWorker) -> None:
-    told: list[str] = []
-    with TlsSession(KEY, IV, worker, on_destroy=lambda: told.append("gone")) as tls:
+def test_the_worker_destroys_a_session_without_records(worker: KtlsWorker) -> None:
+    calls: list[str] = []
+    with TlsSession(KEY, IV, worker, on_destroy=lambda: calls.append("destroyed")) as tls:
         assert (tls.refs, tls.closed) == (1, False)
-    assert (tls.refs, tls.closed, told) == (1, True, [])
-    assert (worker.run(), tls.refs, told) == (1, 0, ["gone"])
+    assert (tls.refs, tls.closed, calls) == (1, True, [])
+    assert (worker.run(), tls.refs, calls) == (1, 0, ["destroyed"])
 
 
-def test_a_session_that_is_dropped_was_closed(pool: Pool, worker: KtlsWorker) -> None:
-    told: list[str] = []
-    m = TlsSession(KEY, IV, worker, on_destroy=lambda: told.append("gone")).frame(pool.frombytes(b"x", flags=M_EXTPG))
+def test_dropping_a_session_closes_it(pool: Pool, worker: KtlsWorker) -> None:
+    calls: list[str] = []
+    m = TlsSession(KEY, IV, worker, on_destroy=lambda: calls.append("destroyed")).frame(
+        pool.frombytes(b"x", flags=M_EXTPG)
+    )
     assert (m.tls.refs, m.tls.closed) == (2, False)
     m.free()
-    # Freed, and not destroyed on the way.
-    assert (told, worker.stat().waiting) == ([], 1)
-    assert (worker.run(), told) == (1, ["gone"])
+    # The mbuf is freed, but the session isn't destroyed in `free`.
+    assert (calls, worker.stat().waiting) == ([], 1)
+    assert (worker.run(), calls) == (1, ["destroyed"])
 
 
-def test_what_is_told_of_the_end_may_fail(worker: KtlsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_of_on_destroy_goes_to_unraisablehook(worker: KtlsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda told: seen.append(told.exc_type))
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: seen.append(report.exc_type))
     for _ in range(2):
         TlsSession(KEY, IV, worker, on_destroy=lambda: 1 // 0).close()
     assert (worker.run(), seen) == (2, [ZeroDivisionError] * 2)
 
 
-def test_a_thread_ends_what_was_freed(pool: Pool, path: Path, eventually: Callable[..., None]) -> None:
+def test_the_thread_destroys_sessions(pool: Pool, path: Path, eventually: Callable[..., None]) -> None:
     with KtlsWorker() as worker:
         for _ in count(1):
             with TlsSession(KEY, IV, worker) as tls, pool.file(path) as file:
@@ -425,7 +431,7 @@ def test_a_thread_ends_what_was_freed(pool: Pool, path: Path, eventually: Callab
         ("on_destroy", (KEY, IV, None, 0, "function")),
     ],
 )
-def test_a_session_of_the_wrong_stuff_is_none(worker: KtlsWorker, words: str, arguments: tuple[Any, ...]) -> None:
+def test_wrong_arguments_make_no_session(worker: KtlsWorker, words: str, arguments: tuple[Any, ...]) -> None:
     key, iv, _, *rest = (*arguments, None)[: max(3, len(arguments))]
     with pytest.raises(Inval, match=words):
         TlsSession(key, iv, worker, *rest)
@@ -435,7 +441,9 @@ def test_a_session_of_the_wrong_stuff_is_none(worker: KtlsWorker, words: str, ar
     assert worker.stat().sessions == 0
 
 
-def test_without_cryptography_there_is_a_hint(worker: KtlsWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cryptography_the_error_says_what_to_install(
+    worker: KtlsWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(NotSupported, match=r"pip install mbuf\[tls\]"):
         TlsSession(KEY, IV, worker)

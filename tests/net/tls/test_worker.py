@@ -1,4 +1,4 @@
-"""Where TLS sessions end: a thread that starts with the first of them, or by hand."""
+"""The worker that destroys TLS sessions, in a thread or in `run`."""
 
 import gc
 import threading
@@ -12,17 +12,17 @@ from mbuf.net.tls.worker import KtlsStat, KtlsWorker
 
 
 class Session:
-    """One of a worker's."""
+    """A session that records when it is destroyed, and its mbuf, which is freed after it."""
 
     def __init__(self, worker: KtlsWorker, order: list[str], then: Callable[[], object] = lambda: None) -> None:
-        worker.enter()
+        worker.add_session()
         self.worker = worker
         self.order = order
         self.then = then
 
     def destroy(self) -> None:
         self.order.append("destroyed")
-        self.worker.leave()
+        self.worker.remove_session()
         self.then()
 
     def free(self) -> None:
@@ -39,19 +39,19 @@ def _no_thread_is_left() -> Iterator[None]:
     assert threads() == []
 
 
-def test_by_hand_sessions_end_in_the_order_in_which_they_were_let_go_of() -> None:
-    worker, order = KtlsWorker(by_hand=True), []
+def test_run_destroys_sessions_in_the_order_of_their_last_release() -> None:
+    worker, order = KtlsWorker(threaded=False), []
     one, two = (Session(worker, order, lambda n=n: order.append(n)) for n in "12")  # type: ignore[misc]
     worker.enqueue((two, None))
     worker.enqueue((one, one))
     assert (worker.stat(), order) == (KtlsStat(sessions=2, destroyed=0, waiting=2), [])
     assert worker.run() == 2
-    # The session first, then what is left of the mbuf.
+    # The session first, then the mbuf.
     assert order == ["destroyed", "2", "destroyed", "1", "freed"]
     assert (worker.run(), worker.close(), worker.stat()) == (0, 0, KtlsStat(0, 2, 0))
 
 
-def test_the_first_session_starts_the_thread_and_close_ends_it_when_all_is_done() -> None:
+def test_the_first_session_starts_the_thread_and_close_ends_it() -> None:
     order: list[str] = []
     with KtlsWorker() as worker:
         assert threads() == []
@@ -61,14 +61,14 @@ def test_the_first_session_starts_the_thread_and_close_ends_it_when_all_is_done(
             worker.enqueue((session, session))
     assert (len(order), threads(), worker.stat()) == (20, [], KtlsStat(0, 10, 0))
     with pytest.raises(Freed, match="closed"):
-        worker.enter()
+        worker.add_session()
     assert worker.close() == 0
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_closed_too_early_it_says_so_and_goes_on_by_hand(by_hand: bool) -> None:
+@pytest.mark.parametrize("threaded", [True, False])
+def test_close_warns_of_sessions_in_use_and_run_destroys_them_later(threaded: bool) -> None:
     order: list[str] = []
-    worker = KtlsWorker(by_hand)
+    worker = KtlsWorker(threaded)
     session = Session(worker, order)
     with pytest.warns(ResourceWarning, match="1 sessions still in use"):
         assert worker.close() == 1
@@ -77,7 +77,7 @@ def test_closed_too_early_it_says_so_and_goes_on_by_hand(by_hand: bool) -> None:
     assert (worker.run(), order, worker.close()) == (1, ["destroyed"], 0)
 
 
-def test_what_a_session_calls_in_the_end_may_close_the_worker() -> None:
+def test_a_session_may_close_its_worker_when_it_is_destroyed() -> None:
     order: list[str] = []
     worker = KtlsWorker()
     session = Session(worker, order, worker.close)
@@ -87,19 +87,19 @@ def test_what_a_session_calls_in_the_end_may_close_the_worker() -> None:
     assert (order, worker.closed, worker.stat()) == (["destroyed"], True, KtlsStat(0, 1, 0))
 
 
-def test_what_ends_the_thread_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever works by hand at the same time finds the end, and puts it back."""
+def test_run_leaves_the_end_of_the_queue_to_the_thread() -> None:
+    """A `run` at the same time finds the None that ends the thread, and puts it back."""
     order: list[str] = []
-    worker = KtlsWorker(by_hand=True)
+    worker = KtlsWorker(threaded=False)
     session = Session(worker, order)
-    worker._tasks.put((session, None))
-    worker._tasks.put(None)
-    assert (worker.run(), worker.run(), worker._tasks.qsize()) == (1, 0, 1)
+    worker._queue.put((session, None))
+    worker._queue.put(None)
+    assert (worker.run(), worker.run(), worker._queue.qsize()) == (1, 0, 1)
 
 
-def test_the_thread_of_a_worker_that_nobody_holds_ends() -> None:
+def test_the_thread_of_a_dropped_worker_ends() -> None:
     worker = KtlsWorker()
-    worker.enter()
+    worker.add_session()
     (thread,) = threads()
     del worker
     gc.collect()
@@ -107,14 +107,14 @@ def test_the_thread_of_a_worker_that_nobody_holds_ends() -> None:
     assert not thread.is_alive()
 
 
-def test_sessions_that_nobody_ends_go_with_their_worker() -> None:
-    class Remains:
+def test_a_dropped_worker_drops_the_sessions_in_its_queue() -> None:
+    class Deferred:
         def __del__(self) -> None:
-            gone.append(self)
+            dropped.append(self)
 
-    gone: list[Any] = []
-    worker = KtlsWorker(by_hand=True)
-    worker.enqueue((Session(worker, []), Remains()))
+    dropped: list[Any] = []
+    worker = KtlsWorker(threaded=False)
+    worker.enqueue((Session(worker, []), Deferred()))
     del worker
     gc.collect()
-    assert len(gone) == 1
+    assert len(dropped) == 1

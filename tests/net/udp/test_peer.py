@@ -52,5 +52,5 @@ def test_what_is_no_address_is_refused(address: object) -> None:
 
 @pytest.mark.parametrize("name", [b"", b"\x02\x00", b"\x0a\x00" + bytes(8), b"\xff\xff" + bytes(20)])
 def test_a_name_that_is_no_peers_has_no_address(name: bytes) -> None:
-    with pytest.raises(Inval, match="no peer"):
+    with pytest.raises(Inval, match="no sockaddr of a UDP peer"):
         unpacked(name)

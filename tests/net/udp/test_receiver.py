@@ -1,4 +1,4 @@
-"""What comes joined is cut where datagrams end, however it is laid out, and whatever the pool refuses."""
+"""The receive side: coalesced datagrams are segmented with any layout, and whatever the pool refuses."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ def pair() -> Iterator[Pair]:
         yield ours, theirs
 
 
-def joined(sock: socket.socket, size: int, count: int, rest: int = 0) -> list[bytes]:
+def send_coalesced(sock: socket.socket, size: int, count: int, rest: int = 0) -> list[bytes]:
     """Send datagrams as one message, which stays one on loopback; what they were."""
     data = [os.urandom(size) for _ in range(count)] + [os.urandom(rest)] * (rest > 0)
     sock.sendmsg([b"".join(data)], [(SOL_UDP, UDP_SEGMENT, size.to_bytes(2, "little"))])
@@ -48,13 +48,13 @@ def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
 
 @pytest.mark.parametrize("writable", [False, True])
 @pytest.mark.parametrize("size", [1, 20, 1024, 1025, 1400, 2047, 2048, 2049, 4096, 9000, 16_384, 20_000])
-def test_datagrams_of_any_size_come_apart_whatever_was_expected(
+def test_coalesced_datagrams_of_any_size_are_segmented_whatever_the_layout(
     pool: Pool, pair: Pair, size: int, writable: bool
 ) -> None:
     rx = UdpReceiver(pool, pair[1], 65535, True, False, None, writable)
     for other in (size, size, size, 700, size, 700, 700, size, size):
         count = min(40, 50_000 // other)
-        data = joined(pair[0], other, count, other // 2) if count > 1 else [os.urandom(other)]
+        data = send_coalesced(pair[0], other, count, other // 2) if count > 1 else [os.urandom(other)]
         if count == 1:
             pair[0].send(data[0])
         assert contents(pool, pulled(rx, 7)) == data
@@ -62,15 +62,15 @@ def test_datagrams_of_any_size_come_apart_whatever_was_expected(
     rx.close()
 
 
-def test_a_size_that_came_twice_is_laid_out_for(pool: Pool, pair: Pair) -> None:
+def test_a_size_that_was_received_twice_in_a_row_gets_its_layout(pool: Pool, pair: Pair) -> None:
     rx = UdpReceiver(pool, pair[1], 65535, True, False)
     sizes = []
     for size in (1400, 1400, 500, 1400, 500, 500):
-        joined(pair[0], size, 20)
+        send_coalesced(pair[0], size, 20)
         pool.free_bulk(pulled(rx))
         sizes.append(rx.segment)
     assert sizes == [0, 1400, 1400, 1400, 1400, 500]
-    joined(pair[0], 500, 20)
+    send_coalesced(pair[0], 500, 20)
     got = pulled(rx)
     # None is in two clusters.
     assert all(m.next is None for m in got)
@@ -81,7 +81,7 @@ def test_a_size_that_came_twice_is_laid_out_for(pool: Pool, pair: Pair) -> None:
 def test_writable_packets_have_a_cluster_of_their_own(pool: Pool, pair: Pair) -> None:
     rx = UdpReceiver(pool, pair[1], 65535, True, False, None, True)
     for _ in range(3):
-        joined(pair[0], 1400, 20)
+        send_coalesced(pair[0], 1400, 20)
         got = pulled(rx)
         alone = all(m.writable and m.next is None and m.size == 2048 for m in got)
         pool.free_bulk(got)
@@ -89,11 +89,11 @@ def test_writable_packets_have_a_cluster_of_their_own(pool: Pool, pair: Pair) ->
     rx.close()
 
 
-def test_packets_of_one_message_have_one_header(pool: Pool, pair: Pair) -> None:
+def test_packets_of_one_message_have_the_same_header(pool: Pool, pair: Pair) -> None:
     pair[1].setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     for interface in (None, "em0"):
         rx = UdpReceiver(pool, pair[1], 65535, True, False, interface)
-        joined(pair[0], 100, 20)
+        send_coalesced(pair[0], 100, 20)
         got = pulled(rx)
         assert len({m.pkthdr.rcv_tstmp for m in got}) == 1
         assert {m.flags for m in got} == {M_EXT | M_PKTHDR | M_TSTMP}
@@ -107,11 +107,11 @@ def test_datagrams_for_which_the_pool_has_no_mbufs_are_counted(
 ) -> None:
     pool = make(few(clusters=40, jumbo16=1, mbufs=60))
     rx = UdpReceiver(pool, pair[1], 65535, True, False)
-    data = joined(pair[0], 300, 64)
-    # No mbuf more than those that are armed: what begins in the middle of a cluster can't be cut off.
+    data = send_coalesced(pair[0], 300, 64)
+    # There are no mbufs but the posted ones: a datagram that begins inside a cluster can't get one.
     rx.pull(0)
     held: list[Mbuf] = []
-    while not rx.counts()[0]:
+    while not rx.counts()["packets_in"]:
         with pytest.raises(NoBufs):
             held.extend(iter(pool.get, None))
         for m in held[:33]:
@@ -119,43 +119,44 @@ def test_datagrams_for_which_the_pool_has_no_mbufs_are_counted(
         del held[:33]
         got = pulled(rx)
     found = contents(pool, got)
-    packets, size, _, denied, *_ = rx.counts()
+    counts = rx.counts()
     assert found == data[: len(found)]
     assert 0 < len(found) < 64
-    assert (packets, size, denied) == (len(found), 300 * len(found), 64 - len(found))
+    assert (counts["packets_in"], counts["bytes_in"]) == (len(found), 300 * len(found))
+    assert counts["denied"] == 64 - len(found)
     pool.free_bulk(held)
     rx.close()
 
 
-def test_small_clusters_do_where_large_ones_are_refused(small: Callable[..., Pool], pair: Pair) -> None:
+def test_small_clusters_are_used_where_large_ones_are_refused(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small(clusters=70, jumbo16=1, mbufs=400)
     rx = UdpReceiver(pool, pair[1], 65535, True, False)
     for _ in range(3):
-        data = joined(pair[0], 1400, 40)
+        data = send_coalesced(pair[0], 1400, 40)
         got = pulled(rx)
         assert {n.size for m in got for n in mbufs(m)} == {2048}
         assert contents(pool, got) == data
     rx.close()
 
 
-def test_nothing_comes_while_the_pool_gives_nothing(small: Callable[..., Pool], pair: Pair) -> None:
+def test_nothing_is_received_while_the_pool_refuses_mbufs(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small(clusters=40, mbufs=60)
     rx = UdpReceiver(pool, pair[1], 65535, False, False)
     held = pool.getcl_bulk(20)
     pair[0].send(b"waits")
     assert rx.pull(1) == []
-    assert rx.counts()[4] == 1
+    assert rx.counts()["short"] == 1
     pool.free_bulk(held)
     assert contents(pool, rx.pull(1)) == [b"waits"]
-    rx.rest()
+    rx.release_buffers()
     assert pool.out == 0
     pair[0].send(b"again")
     assert contents(pool, rx.pull(1)) == [b"again"]
     rx.close()
 
 
-class Meddling:
-    """A socket that does something when it is about to receive."""
+class Hooked:
+    """A socket that calls a function when it is about to receive."""
 
     def __init__(self, sock: socket.socket, do: Callable[[], object]) -> None:
         self.sock = sock
@@ -165,27 +166,27 @@ class Meddling:
         self.do()
         return self.sock.fileno()
 
-    def recvmsg_into(self, *words: Any) -> Any:
+    def recvmsg_into(self, *arguments: Any) -> Any:
         self.do()
-        return self.sock.recvmsg_into(*words)
+        return self.sock.recvmsg_into(*arguments)
 
 
 def test_one_thread_pulls_at_a_time(pool: Pool, pair: Pair) -> None:
-    def meddle() -> None:
-        for call in (lambda: rx.pull(1), rx.close, rx.rest):
+    def call_all() -> None:
+        for call in (lambda: rx.pull(1), rx.close, rx.release_buffers):
             with pytest.raises(Busy):
                 call()
 
-    sock: Any = Meddling(pair[1], meddle)
+    sock: Any = Hooked(pair[1], call_all)
     rx = UdpReceiver(pool, sock, 2000, False, False)
     pair[0].send(b"x")
     assert contents(pool, rx.pull(1)) == [b"x"]
     rx.close()
 
 
-def test_what_was_not_pulled_is_freed_in_the_end(pool: Pool, pair: Pair) -> None:
+def test_packets_that_were_not_pulled_are_freed_by_close(pool: Pool, pair: Pair) -> None:
     rx = UdpReceiver(pool, pair[1], 65535, True, False)
-    joined(pair[0], 100, 20)
+    send_coalesced(pair[0], 100, 20)
     got = rx.pull(3)
     assert len(got) == 3
     rx.close()
@@ -195,55 +196,57 @@ def test_what_was_not_pulled_is_freed_in_the_end(pool: Pool, pair: Pair) -> None
         rx.pull(-1)
 
 
-def test_what_came_before_the_pool_was_closed_is_given_or_counted(make: Callable[..., Pool], pair: Pair) -> None:
+def test_datagrams_received_after_the_pool_was_closed_are_returned_or_counted(
+    make: Callable[..., Pool], pair: Pair
+) -> None:
     pool = make()
     rx = UdpReceiver(pool, pair[1], 65535, True, False)
     assert rx.pull(1) == []
-    data = joined(pair[0], 100, 5)
+    data = send_coalesced(pair[0], 100, 5)
     with pytest.warns(ResourceWarning, match="still out"):
         pool.close()
     assert contents(pool, rx.pull(1)) == data[:1]
-    packets, size, _, denied = rx.counts()[:4]
-    assert (packets, size, denied) == (1, 100, 4)
+    counts = rx.counts()
+    assert (counts["packets_in"], counts["bytes_in"], counts["denied"]) == (1, 100, 4)
     rx.close()
     assert pool.out == 0
 
 
-@pytest.mark.parametrize("armed", [1, 1 << 20])
-def test_what_waits_behind_datagrams_that_are_too_long_comes_at_once(pool: Pool, pair: Pair, armed: int) -> None:
-    rx = UdpReceiver(pool, pair[1], 100, False, False, None, False, armed)
+@pytest.mark.parametrize("posted", [1, 1 << 20])
+def test_a_datagram_behind_others_that_are_too_long_is_received_at_once(pool: Pool, pair: Pair, posted: int) -> None:
+    rx = UdpReceiver(pool, pair[1], 100, False, False, None, False, posted)
     for _ in range(5):
         pair[0].send(bytes(3000))
     pair[0].send(b"fits")
     assert contents(pool, rx.pull(1)) == [b"fits"]
-    assert rx.counts()[6] == 5
+    assert rx.counts()["truncated"] == 5
     assert rx.pull(1) == []
     rx.close()
 
 
-def test_no_more_is_armed_than_there_is_room_for_after_an_error(small: Callable[..., Pool], pair: Pair) -> None:
+def test_no_more_is_posted_than_there_is_room_for_after_an_error(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small(clusters=600, jumbo16=120, mbufs=1000)
     rx = UdpReceiver(pool, pair[1], 65535, True, False)
     for _ in range(3):
-        data = joined(pair[0], 1025, 40)
+        data = send_coalesced(pair[0], 1025, 40)
         assert contents(pool, pulled(rx)) == data
     assert rx.segment == 1025
-    rx.rest()
-    # From here on only small clusters are left, of which fewer messages can be had.
+    rx.release_buffers()
+    # From here on only small clusters are left, which are enough for fewer messages.
     held = pool.getjcl_bulk(120, size=MJUM16BYTES)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        nobody = gone.getsockname()
-    pair[1].connect(nobody)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = unused.getsockname()
+    pair[1].connect(closed)
     pair[1].send(b"x")
     assert rx.pull(1000) == []
-    assert rx.counts()[7] == 1
+    assert rx.counts()["faults"] == 1
     rx.close()
     pool.free_bulk(held)
     assert pool.out == 0
 
 
-def test_nothing_is_armed_once_it_is_closed(pool: Pool, pair: Pair) -> None:
+def test_nothing_is_posted_once_it_is_closed(pool: Pool, pair: Pair) -> None:
     rx = UdpReceiver(pool, pair[1], 65535, False, False)
     assert rx.pull(1) == []
     refused = []
@@ -256,21 +259,21 @@ def test_nothing_is_armed_once_it_is_closed(pool: Pool, pair: Pair) -> None:
     with pool.probes.attached("m-free", pull):
         rx.close()
     assert refused
-    rx.rest()
+    rx.release_buffers()
     rx.close()
     assert pool.out == 0
 
 
-@pytest.mark.skipif(not compiled(), reason="uncompiled, nothing is made by hand")
-def test_a_receiver_is_made_once_and_of_a_pool(pool: Pool, pair: Pair) -> None:
+@pytest.mark.skipif(not compiled(), reason="uncompiled, any object can be initialized again")
+def test_a_receiver_is_initialized_once_and_with_a_pool(pool: Pool, pair: Pair) -> None:
     never: Any = UdpReceiver.__new__(UdpReceiver)
     with pytest.raises(Inval, match="closed"):
         never.pull(1)
-    never.rest()
+    never.release_buffers()
     never.close()
-    for words in ((None, pair[1], 99, False, False), (5, pair[1], 99, False, False)):
+    for arguments in ((None, pair[1], 99, False, False), (5, pair[1], 99, False, False)):
         with pytest.raises(TypeError):
-            never.__init__(*words)
+            never.__init__(*arguments)
     for size in (0, -1, (1 << 20) + 1, 1 << 40):
         with pytest.raises(IndexError, match="give 1 to"):
             UdpReceiver(pool, pair[1], size, False, False)

@@ -1,14 +1,15 @@
-"""Any socket of datagrams is a port: every byte, whatever the family."""
+"""A port of any datagram socket receives the datagrams that were sent, in each address family."""
 
 import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mbuf import Inval, Pool
+from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.socketport import SocketPort
 
@@ -43,7 +44,7 @@ def test_what_is_pulled_is_what_was_pushed(pool: Pool, pair: Pair, size: int) ->
         assert theirs.fileno() == pair[1].fileno()
 
 
-def test_packets_go_back_to_whom_they_came_from(pool: Pool, tmp_path: Path) -> None:
+def test_packets_go_back_to_their_senders(pool: Pool, tmp_path: Path) -> None:
     for family, names in (
         (socket.AF_INET, [("127.0.0.1", 0)] * 2),
         (socket.AF_UNIX, [str(tmp_path / "one"), str(tmp_path / "two")]),
@@ -54,13 +55,13 @@ def test_packets_go_back_to_whom_they_came_from(pool: Pool, tmp_path: Path) -> N
             there.sendto(b"ping", here.getsockname())
             with SocketPort(pool, here) as port:
                 packets = port.pull(1)
-                whom = packets[0].pkthdr.rcvif
-                assert (whom.address if isinstance(whom, Peer) else whom) == there.getsockname()
+                rcvif = packets[0].pkthdr.rcvif
+                assert (rcvif.address if isinstance(rcvif, Peer) else rcvif) == there.getsockname()
                 assert port.push(packets) == 1
             assert there.recv(9) == b"ping"
 
 
-def test_longer_ones_are_thrown_away_and_counted(pool: Pool, pair: Pair) -> None:
+def test_longer_datagrams_are_discarded_and_counted(pool: Pool, pair: Pair) -> None:
     with SocketPort(pool, pair[1], size=5000) as port:
         for size in (5000, 5001, 3):
             pair[0].send(bytes(size))
@@ -70,14 +71,14 @@ def test_longer_ones_are_thrown_away_and_counted(pool: Pool, pair: Pair) -> None
         pool.free_bulk(got)
 
 
-def test_refusals_are_counted_and_what_cannot_go_stays(pool: Pool, pair: Pair) -> None:
+def test_refused_packets_are_counted_and_those_that_cannot_be_sent_now_stay(pool: Pool, pair: Pair) -> None:
     with SocketPort(pool, pair[0]) as port:
         sent = [pool.frombytes(bytes(9)) for _ in range(2000)]
-        went = port.push(sent)
+        count = port.push(sent)
         if pair[0].family == socket.AF_UNIX:
             # Its queue is full.
-            assert 0 < went < 2000
-        assert went + len(sent) == 2000
+            assert 0 < count < 2000
+        assert count + len(sent) == 2000
         pool.free_bulk(sent)
         if pair[0].family == socket.AF_INET:
             assert port.push([pool.frombytes(bytes(70_000))]) == 1
@@ -87,7 +88,7 @@ def test_refusals_are_counted_and_what_cannot_go_stays(pool: Pool, pair: Pair) -
 def test_faults_are_counted_and_errors_of_the_program_raised(pool: Pool, pair: Pair) -> None:
     with SocketPort(pool, pair[0]) as port:
         pair[1].close()
-        port.push([pool.frombytes(b"to nobody")])
+        port.push([pool.frombytes(b"to a closed socket")])
         assert port.pull(1) == []
         assert port.stat().faults + port.stat().errors > 0
         pair[0].close()
@@ -99,7 +100,7 @@ def test_faults_are_counted_and_errors_of_the_program_raised(pool: Pool, pair: P
         pool.free_bulk(sent)
 
 
-def test_the_pools_refusal_loses_nothing(small: Callable[..., Pool], pair: Pair) -> None:
+def test_no_datagram_is_lost_when_the_pool_refuses(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small(clusters=3, mbufs=12, jumbop=1, jumbo9=1, jumbo16=1)
     with SocketPort(pool, pair[1], size=2000) as port:
         for n in range(8):
@@ -113,8 +114,85 @@ def test_the_pools_refusal_loses_nothing(small: Callable[..., Pool], pair: Pair)
         assert port.stat().short > 0
 
 
-def test_only_sockets_of_datagrams_are_taken(pool: Pool, pair: Pair) -> None:
-    with socket.socket() as stream, pytest.raises(Inval, match="datagrams"):
+def test_only_datagram_sockets_are_accepted(pool: Pool, pair: Pair) -> None:
+    with socket.socket() as stream, pytest.raises(Inval, match="datagram socket"):
         SocketPort(pool, stream)
     with pytest.raises(Inval, match="longest datagram"):
         SocketPort(pool, pair[0], size=0)
+    with pytest.raises(Inval, match=r"give a socket\.socket"):
+        SocketPort(pool, 5)  # type: ignore[arg-type]
+
+
+class Hooked(socket.socket):
+    """A socket that calls a function when it is about to send or to receive."""
+
+    hook: Callable[[], None]
+
+    def sendmsg(self, *arguments: Any) -> int:
+        self.hook()
+        return super().sendmsg(*arguments)
+
+    def recvmsg_into(self, *arguments: Any) -> Any:
+        self.hook()
+        return super().recvmsg_into(*arguments)
+
+
+def test_one_thread_is_in_each_call(pool: Pool) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with theirs, Hooked(fileno=ours.detach()) as sock, SocketPort(pool, sock) as port:
+
+        def push() -> None:
+            for call in (lambda: port.push([]), port.close):
+                with pytest.raises(Busy):
+                    call()
+
+        def pull() -> None:
+            for call in (lambda: port.pull(1), port.release_buffers, port.close):
+                with pytest.raises(Busy):
+                    call()
+
+        sock.hook = push
+        assert port.push([pool.frombytes(b"out")]) == 1
+        assert theirs.recv(9) == b"out"
+        theirs.send(b"in")
+        sock.hook = pull
+        (m,) = port.pull(1)
+        assert bytes(m) == b"in"
+        m.freem()
+
+
+def test_buffers_are_released_until_the_next_pull(pool: Pool, pair: Pair) -> None:
+    with SocketPort(pool, pair[1]) as port:
+        assert port.pull(1) == []
+        assert pool.out > 0
+        port.release_buffers()
+        assert pool.out == 0
+        pair[0].send(b"later")
+        (m,) = port.pull(1)
+        assert bytes(m) == b"later"
+        m.freem()
+
+
+def test_a_packet_that_is_not_ready_or_no_packet_is_refused(pool: Pool, pair: Pair) -> None:
+    with SocketPort(pool, pair[0]) as port:
+        freed = pool.getcl()
+        freed.free()
+        unready = pool.frombytes(b"plain text")
+        unready.flags |= M_NOTREADY
+        for bad, error in ((b"bytes", Inval), (freed, Freed), (unready, Inval)):
+            mixed: list[Any] = [pool.frombytes(b"first"), bad]
+            with pytest.raises(error):
+                port.push(mixed)
+            assert mixed[0] is bad
+        unready.freem()
+        assert port.stat().packets_out == 3
+
+
+def test_packets_that_were_sent_are_freed_even_if_one_is_freed_meanwhile(pool: Pool, pair: Pair) -> None:
+    with SocketPort(pool, pair[0]) as port:
+        twice: Mbuf = pool.frombytes(b"twice")
+        packets = [twice, twice, pool.frombytes(b"once")]
+        with pytest.raises(Freed):
+            port.push(packets)
+        assert packets == []
+    assert (pool.out, pool.stat().drops) == (0, 0)

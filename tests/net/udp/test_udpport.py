@@ -1,4 +1,4 @@
-"""Datagrams through a port are those that were sent: every byte, every border, every peer."""
+"""A UDP port receives the datagrams that were sent: every byte, every boundary, every peer."""
 
 import errno
 import os
@@ -15,10 +15,10 @@ from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.udpport import UdpPort
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-#: Bytes of datagrams that anything may go wrong with, and how many of them a socket's queue takes at once.
+#: Sizes of datagrams at and around limits, and how many of them a socket's queue holds.
 SIZES = {0: 9, 1: 70, 100: 70, 1025: 70, 1400: 70, 1472: 70, 2048: 40, 2049: 30, 9000: 8, 65507: 1}
-#: With what help of the kernel, at either end.
-WAYS = {f"gro={gro} gso={gso}": (gro, gso) for gro, gso in product((True, False), repeat=2)}
+#: With and without GRO and GSO.
+OFFLOADS = {f"gro={gro} gso={gso}": (gro, gso) for gro, gso in product((True, False), repeat=2)}
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -59,7 +59,7 @@ def packets(pool: Pool, size: int, count: int) -> list[Mbuf]:
 
 
 def pulled(port: UdpPort, n: int = 1000) -> list[Mbuf]:
-    """All that is there."""
+    """All packets that have arrived."""
     got: list[Mbuf] = []
     while some := port.pull(n):
         assert len(some) <= n
@@ -68,7 +68,7 @@ def pulled(port: UdpPort, n: int = 1000) -> list[Mbuf]:
 
 
 def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
-    """What was in packets, which are right, and freed."""
+    """The bytes of packets, which are checked and freed."""
     assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
     found = [bytes(m) for m in got]
     pool.free_bulk(got)
@@ -76,9 +76,9 @@ def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("way", WAYS)
-def test_what_is_pulled_is_what_was_pushed(pool: Pool, pair: Pair, way: str, size: int) -> None:
-    gro, gso = WAYS[way]
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_what_is_pulled_is_what_was_pushed(pool: Pool, pair: Pair, offload: str, size: int) -> None:
+    gro, gso = OFFLOADS[offload]
     with UdpPort(pool, pair[0], gro=gro, gso=gso) as ours, UdpPort(pool, pair[1], gro=gro, gso=gso) as theirs:
         for _ in range(3):
             sent = packets(pool, size, SIZES[size])
@@ -91,9 +91,9 @@ def test_what_is_pulled_is_what_was_pushed(pool: Pool, pair: Pair, way: str, siz
         assert (came.packets_in, came.bytes_in, came.denied, came.truncated) == (3 * len(data), out.bytes_out, 0, 0)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_sizes_mixed_in_any_order_arrive_as_they_were(pool: Pool, pair: Pair, way: str) -> None:
-    gro, gso = WAYS[way]
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_datagrams_of_different_sizes_arrive_in_order(pool: Pool, pair: Pair, offload: str) -> None:
+    gro, gso = OFFLOADS[offload]
     sizes = [5, 5, 5, 3, 3, 9, 0, 0, 1400, 1400, 1399, 1400, 2049, 4097, 4097, 1, 1400, 1400, 700, 700, 8000]
     with UdpPort(pool, pair[0], gso=gso) as ours, UdpPort(pool, pair[1], gro=gro) as theirs:
         for turn in range(len(sizes)):
@@ -103,9 +103,7 @@ def test_sizes_mixed_in_any_order_arrive_as_they_were(pool: Pool, pair: Pair, wa
             assert contents(pool, pulled(theirs, 1 + turn)) == data
 
 
-def test_packets_of_an_unconnected_socket_know_whom_they_are_from(
-    pool: Pool, bound: Callable[[], socket.socket]
-) -> None:
+def test_a_packet_of_an_unconnected_socket_has_its_sender(pool: Pool, bound: Callable[[], socket.socket]) -> None:
     here, one, other = bound(), bound(), bound()
     with UdpPort(pool, here) as port:
         for sock in (one, other, one):
@@ -114,12 +112,12 @@ def test_packets_of_an_unconnected_socket_know_whom_they_are_from(
         peers: list[Any] = [m.pkthdr.rcvif for m in got]
         assert [peer.address for peer in peers] == [one.getsockname(), other.getsockname(), one.getsockname()]
         assert peers[0] == peers[2] != peers[1]
-        # And go back to whom they came from.
+        # Pushed, they go back to their senders.
         assert port.push(got) == 3
         assert [sock.recv(9) for sock in (one, one, other)] == [b"ping"] * 3
 
 
-def test_a_packet_goes_to_the_peer_that_it_names(pool: Pool, bound: Callable[[], socket.socket]) -> None:
+def test_a_packet_is_sent_to_the_peer_in_its_header(pool: Pool, bound: Callable[[], socket.socket]) -> None:
     here, one, other = bound(), bound(), bound()
     with UdpPort(pool, here) as port:
         sent = [pool.frombytes(bytes([n]) * 10) for n in range(6)]
@@ -128,12 +126,12 @@ def test_a_packet_goes_to_the_peer_that_it_names(pool: Pool, bound: Callable[[],
         assert port.push(sent) == 6
         assert [one.recv(99) for _ in range(4)] == [bytes([n]) * 10 for n in (0, 1, 4, 5)]
         assert [other.recv(99) for _ in range(2)] == [bytes([n]) * 10 for n in (2, 3)]
-        # The system says that an address is missing, of each packet by itself.
+        # Without an address the system refuses each packet by itself.
         assert port.push(packets(pool, 10, 3)) == 3
         assert port.stat().errors == 3
 
 
-def test_all_packets_go_to_one_address(pool: Pool, bound: Callable[[], socket.socket]) -> None:
+def test_all_packets_are_sent_to_one_address(pool: Pool, bound: Callable[[], socket.socket]) -> None:
     here, there = bound(), bound()
     with UdpPort(pool, here, to=there.getsockname()) as port:
         assert port.push(packets(pool, 700, 3)) == 3
@@ -142,8 +140,8 @@ def test_all_packets_go_to_one_address(pool: Pool, bound: Callable[[], socket.so
         UdpPort(pool, here, to=("localhost", 5))
 
 
-def test_a_packet_knows_when_it_came(pool: Pool, pair: Pair) -> None:
-    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], stamps=True) as theirs:
+def test_a_packet_has_its_time_of_arrival(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], timestamps=True) as theirs:
         ours.push(packets(pool, 100, 5))
         got = theirs.pull(10)
         assert len(got) == 5
@@ -155,7 +153,7 @@ def test_a_packet_knows_when_it_came(pool: Pool, pair: Pair) -> None:
         pool.free_bulk(got)
 
 
-def test_a_datagram_longer_than_the_room_is_thrown_away_and_counted(pool: Pool, pair: Pair) -> None:
+def test_a_datagram_longer_than_the_room_is_discarded_and_counted(pool: Pool, pair: Pair) -> None:
     with UdpPort(pool, pair[1], gro=False, size=1000) as port:
         for size in (1000, 1001, 3000, 2048, 2049, 5):
             pair[0].send(bytes(size))
@@ -164,7 +162,7 @@ def test_a_datagram_longer_than_the_room_is_thrown_away_and_counted(pool: Pool, 
         assert (stat.truncated, stat.packets_in) == (2, 4)
 
 
-def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, pair: Pair) -> None:
+def test_packets_that_the_system_refuses_are_counted_and_the_others_sent(pool: Pool, pair: Pair) -> None:
     with UdpPort(pool, pair[0]) as port:
         mixed = [pool.frombytes(bytes(size)) for size in (10, 65530, 10, 70000, 10)]
         assert port.push(mixed) == 5
@@ -173,7 +171,7 @@ def test_refusals_are_counted_and_the_rest_goes_on(pool: Pool, pair: Pair) -> No
         assert [len(pair[1].recv(99)) for _ in range(3)] == [10] * 3
 
 
-def test_a_peer_that_is_gone_loses_nothing_but_what_was_sent(pool: Pool, pair: Pair) -> None:
+def test_a_closed_peer_loses_only_the_packets_sent_to_it(pool: Pool, pair: Pair) -> None:
     pair[1].close()
     with UdpPort(pool, pair[0]) as port:
         for _ in range(5):
@@ -184,7 +182,9 @@ def test_a_peer_that_is_gone_loses_nothing_but_what_was_sent(pool: Pool, pair: P
         assert stat.packets_out + stat.errors == 20
 
 
-def test_an_error_of_the_program_is_raised_and_nothing_is_lost(pool: Pool, bound: Callable[[], socket.socket]) -> None:
+def test_an_error_of_the_program_is_raised_and_no_packet_is_lost(
+    pool: Pool, bound: Callable[[], socket.socket]
+) -> None:
     sock = bound()
     sock.connect(sock.getsockname())
     with UdpPort(pool, sock) as port:
@@ -199,7 +199,7 @@ def test_an_error_of_the_program_is_raised_and_nothing_is_lost(pool: Pool, bound
             port.pull(1)
 
 
-def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool, pair: Pair) -> None:
+def test_what_is_no_packet_is_refused_and_the_packets_stay(pool: Pool, pair: Pair) -> None:
     with UdpPort(pool, pair[0]) as port:
         freed = pool.getcl()
         freed.free()
@@ -212,7 +212,7 @@ def test_what_is_no_packet_is_refused_after_those_before_it_went(pool: Pool, pai
             port.push(())  # type: ignore[arg-type]
 
 
-def test_the_pools_refusal_makes_receives_shorter_and_loses_nothing(
+def test_fewer_datagrams_are_received_when_the_pool_refuses_and_none_is_lost(
     small: Callable[..., Pool], bound: Callable[[], socket.socket]
 ) -> None:
     ours, theirs = bound(), bound()
@@ -225,7 +225,7 @@ def test_the_pools_refusal_makes_receives_shorter_and_loses_nothing(
         kept = list(first)
         while more := port.pull(30):
             kept += more
-        # What the pool has is out, but for what a datagram of any size takes; the others wait in the socket.
+        # All clusters are in use, but for those of one posted message; the other datagrams wait in the socket.
         assert 0 < len(kept) < 30
         assert port.stat().short > 0
         count = len(kept)
@@ -236,7 +236,7 @@ def test_the_pools_refusal_makes_receives_shorter_and_loses_nothing(
         assert len(found) > count
 
 
-def test_the_socket_is_as_before_when_the_port_is_closed(pool: Pool, pair: Pair) -> None:
+def test_closing_the_port_restores_the_options_of_the_socket(pool: Pool, pair: Pair) -> None:
     port = UdpPort(pool, pair[0])
     assert pool.out == 0
     assert pair[0].getsockopt(SOL_UDP, UDP_GRO) == 1
@@ -253,10 +253,10 @@ def test_the_socket_is_as_before_when_the_port_is_closed(pool: Pool, pair: Pair)
         port.push([])
 
 
-def test_only_udp_sockets_and_sizes_of_datagrams_are_taken(pool: Pool, pair: Pair) -> None:
+def test_only_udp_sockets_and_sizes_of_datagrams_are_accepted(pool: Pool, pair: Pair) -> None:
     with socket.socket() as stream, pytest.raises(Inval, match="UDP socket"):
         UdpPort(pool, stream)
-    with pytest.raises(Inval, match=r"no socket\.socket"):
+    with pytest.raises(Inval, match=r"give a socket\.socket"):
         UdpPort(pool, 5)  # type: ignore[arg-type]
     for size in (0, 65536, -1):
         with pytest.raises(Inval, match="longest datagram"):
@@ -267,7 +267,7 @@ def test_only_udp_sockets_and_sizes_of_datagrams_are_taken(pool: Pool, pair: Pai
         port.pull(-1)
 
 
-def test_features_tell_which_way_it_runs(pool: Pool, pair: Pair) -> None:
+def test_features_say_which_calls_and_offloads_are_used(pool: Pool, pair: Pair) -> None:
     with UdpPort(pool, pair[0]) as port:
         assert (port.features["receive"], port.features["send"]) == ("gro", "gso")
         assert port.fileno() == pair[0].fileno()
@@ -277,7 +277,7 @@ def test_features_tell_which_way_it_runs(pool: Pool, pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("drops", [False, True])
-def test_what_the_socket_drops_is_counted(pool: Pool, pair: Pair, drops: bool) -> None:
+def test_datagrams_that_the_socket_drops_are_counted(pool: Pool, pair: Pair, drops: bool) -> None:
     with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], gro=False, drops=drops) as theirs:
         assert theirs.features["drops"] == ("yes" if drops else "no")
         sent = 0
@@ -293,11 +293,11 @@ def test_what_the_socket_drops_is_counted(pool: Pool, pair: Pair, drops: bool) -
 
 
 @pytest.mark.parametrize("name", [b"", b"x", bytes(16), b"\x02\x00", b"\xff" * 28, b"y" * 1000, "::1", "127.0.0.1"])
-def test_a_packet_to_nobody_is_counted_and_the_others_go(
+def test_a_packet_with_a_bad_address_is_counted_and_the_others_are_sent(
     pool: Pool, bound: Callable[[], socket.socket], host: socket.AddressFamily, name: bytes | str
 ) -> None:
     if name == HOSTS[host]:
-        pytest.skip("this one is somebody")
+        pytest.skip("this address is valid here")
     with UdpPort(pool, bound()) as port:
         theirs = bound()
         theirs.setblocking(False)

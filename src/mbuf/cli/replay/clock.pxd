@@ -1,6 +1,6 @@
 cimport cython
 
-cdef long long _MOST_GAP, _NEVER
+cdef long long _MAX_GAP, _NEVER
 
 
 cdef class CaptureClock:

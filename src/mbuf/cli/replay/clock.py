@@ -1,23 +1,23 @@
-"""The time of a replay: that of the captures, without their oddities.
+"""The clock of a replay: the time of the captures, without long pauses and without steps back.
 
-Counts nanoseconds of capture time from 0 on; knows nothing of packets.
+It counts nanoseconds from 0.
 """
 
 SECOND = 1_000_000_000
 
-MOST_GAP = 10 * SECOND
-"""The longest silence that is replayed: captures have gaps of years (a clock that was set, files joined)."""
+MAX_GAP = 10 * SECOND
+"""Longer pauses are cut to this. Some captures have pauses of years: a clock was set, or files were joined."""
 
-_MOST_GAP = MOST_GAP
+_MAX_GAP = MAX_GAP
 _NEVER = 1 << 62
 
 
 class CaptureClock:
-    """Goes on from packet to packet, from capture to capture, and never back.
+    """The time `now`, which `advance` moves to each packet.
 
-    A gap is cut to `MOST_GAP`. While timestamps go back by up to that, time stands still until they have
-    caught up; if they go back further, it goes on from there. The first packet of a capture follows the last
-    one at once.
+    A pause longer than `MAX_GAP` is cut to it. If a timestamp goes back by up to `MAX_GAP`, the time stops until the
+    timestamps are later again than the latest one; if it goes back further, the clock continues from it. After
+    `restart`, the first packet of the next capture comes at the time of the last packet.
     """
 
     __slots__ = ("_latest", "now")
@@ -27,18 +27,18 @@ class CaptureClock:
         self._latest = _NEVER
 
     def restart(self) -> None:
-        """Another capture begins."""
+        """Prepare for the timestamps of another capture."""
         self._latest = _NEVER
 
     def advance(self, when: int) -> int:
-        """The time at which a packet of timestamp `when` comes."""
+        """Advance to the packet with the timestamp `when`, and return the time."""
         gap = when - self._latest
-        if 0 < gap < _MOST_GAP:
+        if 0 < gap < _MAX_GAP:
             self._latest = when
             self.now += gap
-        elif gap >= _MOST_GAP:
+        elif gap >= _MAX_GAP:
             self._latest = when
-            self.now += _MOST_GAP
-        elif gap < -_MOST_GAP:
+            self.now += _MAX_GAP
+        elif gap < -_MAX_GAP:
             self._latest = when
         return self.now

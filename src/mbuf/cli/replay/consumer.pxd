@@ -7,7 +7,7 @@ cdef class Consumer:
 
 cdef class Hold(Consumer):
     cdef long long _span
-    cdef long long _grain
+    cdef long long _step
     cdef readonly object _missed
     cdef long long _count
 
@@ -15,5 +15,5 @@ cdef class Hold(Consumer):
 cdef class Drain(Consumer):
     cdef long long _interval
     cdef long long _busy_until
-    cdef long long _owed
+    cdef long long _backlog
     cdef long long _largest

@@ -13,11 +13,11 @@ cdef class Replay:
     cdef Py_ssize_t _queues
     cdef CaptureClock _clock
     cdef RxRings _rings
-    cdef SockBufs _sockets
-    cdef Consumer _reader
-    cdef object _high
-    cdef Py_ssize_t _most
-    cdef long long _marked
+    cdef SockBufs _sockbufs
+    cdef Consumer _consumer
+    cdef object _highwater
+    cdef Py_ssize_t _peak_size
+    cdef long long _updated
     cdef readonly long long packets
     cdef readonly long long bytes
     cdef readonly long long dropped
@@ -27,8 +27,8 @@ cdef class Replay:
     @cython.locals(
         clock=CaptureClock,
         rings=RxRings,
-        sockets=SockBufs,
-        reader=Consumer,
+        sockbufs=SockBufs,
+        consumer=Consumer,
         before=cython.longlong,
         now=cython.longlong,
         length=cython.longlong,

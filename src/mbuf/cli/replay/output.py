@@ -1,6 +1,6 @@
-"""What `mbuf replay` prints: the same numbers as text, 80 columns wide, and as one JSON object.
+"""What `mbuf replay` prints: the result as text, 80 columns wide, or as one JSON object.
 
-Sees numbers and returns text; styles are for terminals, and whoever prints elsewhere takes them out.
+The text has styles for a terminal; click.echo removes them elsewhere.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 from click import style
 
-from mbuf.cli.format import count, plain, seconds, share, size
+from mbuf.cli.format import percent, plural, printable, size
 from mbuf.cli.replay.advice import Verdict
 from mbuf.cli.replay.clock import SECOND
 from mbuf.cli.replay.engine import Outcome, Settings
@@ -20,7 +20,7 @@ from mbuf.stats import netstat, vmstat
 from mbuf.uma.stat import ZoneStat
 
 WIDTH = 79
-"""Of wrapped sentences: one column is left, so that no terminal of 80 wraps them again."""
+"""Columns of wrapped text: one less than a terminal has, because some wrap a line that fills it."""
 
 _COLORS = {"enough": "green", "near": "yellow", "limit": "red", "memory": "red"}
 _PEAKS = "{:<16} {:>10} {:>8} {:>6} {:>9} {:>6} {:>9} {:>9}"
@@ -28,8 +28,8 @@ _PEAKS_HEAD = ("ZONE", "LIMIT", "IN USE", "%", "CHARGED", "%", "PACKET", "SECOND
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """All that there is to tell of a replay."""
+class ReplayResult:
+    """All that a replay reports: what was replayed, on which machine, and what happened."""
 
     captures: tuple[str, ...]
     loops: int
@@ -38,57 +38,57 @@ class Run:
     settings: Settings
     outcome: Outcome
     verdict: Verdict
-    #: What the kernel would have logged, and at which nanosecond of capture time.
+    #: The lines that the kernel would have logged, each after its capture time in nanoseconds.
     console: tuple[tuple[int, str], ...]
-    #: What was wrong with captures.
+    #: A line for each error of a capture.
     errors: tuple[str, ...]
     interrupted: bool
-    #: Mbufs not given back in the end: none.
-    out: int
+    #: Mbufs that were not freed at the end: 0.
+    leaked: int
 
 
-def text(run: Run) -> str:
-    """The report for people."""
-    stat = run.outcome.stat
+def text(result: ReplayResult) -> str:
+    """Return the result as text."""
+    stat = result.outcome.stat
     parts = [
-        ("replay", _replay(run)),
+        ("replay", _summary(result)),
         ("netstat -m", netstat.text(stat)),
         ("vmstat -z", vmstat.text(stat)),
-        ("peaks", _peaks(run)),
-        ("console", "".join(f"[{when / SECOND:.6f}] {line}\n" for when, line in run.console)),
-        ("verdict", _verdict(run)),
+        ("peaks", _peaks(result)),
+        ("console", "".join(f"[{when / SECOND:.6f}] {line}\n" for when, line in result.console)),
+        ("verdict", _verdict(result)),
     ]
     return "\n".join(style(title, bold=True) + "\n" + body for title, body in parts if body)
 
 
-def _replay(run: Run) -> str:
-    """What was played on which machine, and how it ended."""
-    outcome, settings = run.outcome, run.settings
-    speed = f", {settings.speed:g} times as fast" if settings.speed != 1 else ""
+def _summary(result: ReplayResult) -> str:
+    """What was replayed, on which machine, and how it ended."""
+    outcome, settings = result.outcome, result.settings
+    speed = f", {settings.speed:g} times faster" if settings.speed != 1 else ""
     rows = {
-        "captures": f"{_played(run)}; {seconds(outcome.when)}{speed}",
-        "packets": f"{outcome.packets} of {size(outcome.bytes)}, {outcome.dropped} dropped",
-        "rings": f"{settings.queues}, each of {count(settings.descriptors, 'descriptor')}, "
+        "captures": f"{_captures(result)}; {outcome.when / SECOND:.3f} s{speed}",
+        "packets": f"{outcome.packets} ({size(outcome.bytes)}), {outcome.dropped} dropped",
+        "rings": f"{settings.queues}, each of {plural(settings.descriptors, 'descriptor')}, "
         f"clusters of {outcome.cluster} bytes (MTU {settings.mtu})",
-        "sockets": _read(settings),
-        "machine": f"{count(settings.ncpu, 'CPU')}, {size(run.physmem)} of memory",
-        "tunables": " ".join(f"{name}={value}" for name, value in run.tunables.items()),
-        "interrupted" if run.interrupted else "at the end": f"{outcome.slots - outcome.short} of "
-        f"{outcome.slots} descriptors armed, {count(outcome.held, 'packet')} in socket buffers; "
-        f"then all given back, {count(run.out, 'mbuf')} left out",
+        "sockets": _sockets(settings),
+        "machine": f"{plural(settings.ncpu, 'CPU')}, {size(result.physmem)} of memory",
+        "tunables": " ".join(f"{name}={value}" for name, value in result.tunables.items()),
+        "interrupted" if result.interrupted else "at the end": f"{outcome.slots - outcome.empty} of "
+        f"{outcome.slots} descriptors with a cluster, {plural(outcome.held, 'packet')} in socket buffers; "
+        f"then all freed, {plural(result.leaked, 'mbuf')} leaked",
     }
     return "".join(_entry(label, value) for label, value in rows.items() if value)
 
 
-def _played(run: Run) -> str:
-    times = f", {run.loops} times" if run.loops > 1 else ""
-    return ", ".join(plain(os.path.basename(path)) for path in run.captures) + times
+def _captures(result: ReplayResult) -> str:
+    times = f", {result.loops} times" if result.loops > 1 else ""
+    return ", ".join(printable(os.path.basename(path)) for path in result.captures) + times
 
 
-def _read(settings: Settings) -> str:
+def _sockets(settings: Settings) -> str:
     if settings.drain_rate is None:
         return f"each packet waits {settings.hold:g} s"
-    return f"{settings.drain_rate:g} packets are read in a second"
+    return f"the application reads {settings.drain_rate:g} packets per second"
 
 
 def _entry(label: str, value: str) -> str:
@@ -96,31 +96,31 @@ def _entry(label: str, value: str) -> str:
     return textwrap.fill(value, WIDTH, initial_indent=f"{label:<12}", subsequent_indent=indent) + "\n"
 
 
-def _peaks(run: Run) -> str:
-    """The high-water marks. The packet zone has no limit of its own: it uses that of clusters."""
+def _peaks(result: ReplayResult) -> str:
+    """The table of peaks. The packet zone has no limit of its own: its items count against those of other zones."""
     rows = [_PEAKS.format(*_PEAKS_HEAD)]
-    for peak in _peak_rows(run.outcome):
+    for peak in _peak_rows(result.outcome):
         limit = peak["limit"] or "-"
         at = (peak["packet"], f"{peak['seconds']:.3f}") if peak["in_use"] else ("-", "-")
         row = _PEAKS.format(
             peak["zone"],
             limit,
             peak["in_use"],
-            _percent(peak["in_use_percent"]),
+            _percent_text(peak["in_use_percent"]),
             peak["charged"],
-            _percent(peak["charged_percent"]),
+            _percent_text(peak["charged_percent"]),
             *at,
         )
         rows.append(row if peak["charged"] else style(row, dim=True))
     return "\n".join(rows) + "\n"
 
 
-def _percent(value: float | None) -> str:
+def _percent_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
 def _peak_rows(outcome: Outcome) -> Iterable[dict[str, Any]]:
-    """A row for each zone; in use are those of the rings' kind of mbuf and cluster."""
+    """The row of each zone; only the zones that the rings use have items in use."""
     return (_peak_row(zone, outcome) for zone in outcome.stat.zones)
 
 
@@ -133,32 +133,32 @@ def _peak_row(zone: ZoneStat, outcome: Outcome) -> dict[str, Any]:
         "sysctl": zone.sysctl,
         "limit": zone.limit,
         "in_use": used,
-        "in_use_percent": share(used, zone.limit) if zone.limit else None,
+        "in_use_percent": percent(used, zone.limit) if zone.limit else None,
         "packet": at.packet if used else None,
         "seconds": at.when / SECOND if used else None,
         "charged": charged,
-        "charged_percent": share(charged, zone.limit) if zone.limit else None,
+        "charged_percent": percent(charged, zone.limit) if zone.limit else None,
     }
 
 
-def _verdict(run: Run) -> str:
-    verdict = run.verdict
-    words = textwrap.fill(verdict.text, WIDTH, break_on_hyphens=False)
-    lines = "".join(f"    {style(str(step), bold=True)}\n" for step in verdict.raises)
-    return style(words, fg=_COLORS[verdict.kind]) + "\n" + (f"\n{lines}" if lines else "")
+def _verdict(result: ReplayResult) -> str:
+    verdict = result.verdict
+    text = textwrap.fill(verdict.text, WIDTH, break_on_hyphens=False)
+    lines = "".join(f"    {style(str(change), bold=True)}\n" for change in verdict.changes)
+    return style(text, fg=_COLORS[verdict.kind]) + "\n" + (f"\n{lines}" if lines else "")
 
 
-def json(run: Run) -> dict[str, Any]:
-    """The same for programs; times are seconds of capture time."""
-    outcome = run.outcome
+def json(result: ReplayResult) -> dict[str, Any]:
+    """Return the result as a JSON object; times are seconds of capture time."""
+    outcome = result.outcome
     return {
-        "captures": list(run.captures),
-        "loops": run.loops,
-        "physmem": run.physmem,
-        "tunables": {name: str(value) for name, value in run.tunables.items()},
-        "settings": asdict(run.settings),
-        "interrupted": run.interrupted,
-        "errors": list(run.errors),
+        "captures": list(result.captures),
+        "loops": result.loops,
+        "physmem": result.physmem,
+        "tunables": {name: str(value) for name, value in result.tunables.items()},
+        "settings": asdict(result.settings),
+        "interrupted": result.interrupted,
+        "errors": list(result.errors),
         "packets": outcome.packets,
         "bytes": outcome.bytes,
         "seconds": outcome.when / SECOND,
@@ -166,27 +166,27 @@ def json(run: Run) -> dict[str, Any]:
         "refills_denied": outcome.denials,
         "cluster": outcome.cluster,
         "descriptors": outcome.slots,
-        "descriptors_empty": outcome.short,
+        "descriptors_empty": outcome.empty,
         "held": outcome.held,
-        "out_afterwards": run.out,
+        "out_afterwards": result.leaked,
         "peaks": list(_peak_rows(outcome)),
         "needed": {"mbufs": outcome.needed.count} | _moment(outcome.needed.at),
         "netstat": netstat.json(outcome.stat),
         "vmstat": vmstat.json(outcome.stat),
-        "console": [{"seconds": when / SECOND, "text": line} for when, line in run.console],
-        "verdict": _verdict_json(run),
+        "console": [{"seconds": when / SECOND, "text": line} for when, line in result.console],
+        "verdict": _verdict_json(result),
     }
 
 
-def _verdict_json(run: Run) -> dict[str, Any]:
-    verdict, first_drop = run.verdict, run.outcome.first_drop
+def _verdict_json(result: ReplayResult) -> dict[str, Any]:
+    verdict, first_drop = result.verdict, result.outcome.first_drop
     return {
         "kind": verdict.kind,
         "text": verdict.text,
         "zone": verdict.zone or None,
         "first_denied": _moment(verdict.at) if verdict.at else None,
         "first_dropped": _moment(first_drop) if first_drop else None,
-        "raise": [{"sysctl": step.sysctl, "from": step.now, "to": step.to} for step in verdict.raises],
+        "raise": [{"sysctl": change.sysctl, "from": change.now, "to": change.to} for change in verdict.changes],
     }
 
 

@@ -1,20 +1,20 @@
-"""One run of `mbuf replay`: the machine is built, the captures are played, everything is given back.
+"""A whole replay, from its options to its result.
 
-Opens the captures and listens to the log. What is wrong with a capture is told and remembered; what was read
-of it before stays. Never prints.
+The machine is made, the captures are replayed, and everything is given back. If a capture has an error, the packets
+before it count, and the replay goes on with the next capture; `on_error` gets a line for it. Nothing is printed here.
 """
 
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from mbuf.cli.replay.advice import judge
+from mbuf.cli.replay.advice import verdict_of
 from mbuf.cli.replay.clock import SECOND, CaptureClock
 from mbuf.cli.replay.engine import Replay, Settings, flow_number
-from mbuf.cli.replay.output import Run
-from mbuf.cli.replay.trace import traced
+from mbuf.cli.replay.output import ReplayResult
+from mbuf.cli.replay.trace import trace
 from mbuf.errors import CaptureError
 from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import Records
@@ -23,77 +23,81 @@ from mbuf.vm.vm import Vm
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What to play, and on which machine."""
+class ReplayOptions:
+    """What to replay, how often, and on which machine."""
 
     captures: tuple[str, ...]
     loops: int
+    #: Bytes of memory.
     physmem: int
     tunables: dict[str, int | str]
     settings: Settings
 
     @property
     def total(self) -> int:
-        """Bytes of all captures that are to be read."""
+        """The bytes of all captures in all loops."""
         return self.loops * sum(os.stat(path).st_size for path in self.captures)
 
 
 class ReplayRun:
-    """Plays a job once: `run` it.
+    """One replay. Call `run` once.
 
-    `progress` is told the bytes read, now and then, `complain` what is wrong with a capture, in one line, and
-    `trace`, if it is given, what probes tell, a line each.
-    Raises `Inval`, before anything is played, if there can be no such machine.
+    `on_progress` gets the bytes that have been read, `on_error` a line for each error of a capture, and `on_trace`, if
+    it is given, a line for each probe that fires.
     """
 
     def __init__(
         self,
-        job: Job,
-        progress: Callable[[int], object],
-        complain: Callable[[str], object],
+        options: ReplayOptions,
+        on_progress: Callable[[int], object],
+        on_error: Callable[[str], object],
         opener: Callable[[str], Capture] = Capture,
-        trace: Callable[[str], object] | None = None,
+        on_trace: Callable[[str], object] | None = None,
     ) -> None:
-        self._job = job
-        self._progress = progress
-        self._complain = complain
-        self._open = opener
-        self._trace = trace
+        self._options = options
+        self._on_progress = on_progress
+        self._on_error = on_error
+        self._opener = opener
+        self._on_trace = on_trace
         self._clock = CaptureClock()
         self._done = 0
         self._errors: list[str] = []
 
-    def run(self) -> Run:
-        """Play; Ctrl-C ends that early, and is in the result."""
-        job, speed = self._job, self._job.settings.speed
-        vm = Vm(job.physmem, clock=lambda: self._clock.now / SECOND / speed)
-        with Pool(vm, job.tunables, job.settings.ncpu, worker=False) as pool, self._watched(pool) as console:
-            replay = Replay(pool, job.settings, self._clock)
+    def run(self) -> ReplayResult:
+        """Replay all captures and return the result. An interrupt ends the replay early, and is in the result.
+
+        Raises `Inval`, before a packet is replayed, if the machine isn't possible.
+        """
+        options = self._options
+        ncpu, speed = options.settings.ncpu, options.settings.speed
+        vm = Vm(options.physmem, clock=lambda: self._clock.now / SECOND / speed)
+        with Pool(vm, options.tunables, ncpu, worker=False) as pool, self._log_lines() as console, self._traced(pool):
+            replay = Replay(pool, options.settings, self._clock)
             try:
                 interrupted = self._play(replay)
                 outcome = replay.outcome()
             finally:
                 replay.finish()
-            return Run(
-                captures=job.captures,
-                loops=job.loops,
-                physmem=job.physmem,
-                tunables=job.tunables,
-                settings=job.settings,
+            return ReplayResult(
+                captures=options.captures,
+                loops=options.loops,
+                physmem=options.physmem,
+                tunables=options.tunables,
+                settings=options.settings,
                 outcome=outcome,
-                verdict=judge(outcome, job.settings.ncpu),
+                verdict=verdict_of(outcome, ncpu),
                 console=tuple(console),
                 errors=tuple(self._errors),
                 interrupted=interrupted,
-                out=pool.out,
+                leaked=pool.out,
             )
 
     def _play(self, replay: Replay) -> bool:
-        """Play all captures, as often as wanted; True if that was interrupted."""
+        """Replay the captures in all loops; return True if that is interrupted."""
         try:
-            if replay.arm():
-                for _ in range(self._job.loops):
-                    for path in self._job.captures:
+            if replay.fill_rings():
+                for _ in range(self._options.loops):
+                    for path in self._options.captures:
                         self._play_capture(replay, path)
         except KeyboardInterrupt:
             return True
@@ -101,57 +105,51 @@ class ReplayRun:
 
     def _play_capture(self, replay: Replay, path: str) -> None:
         try:
-            with self._open(path) as capture:
+            with self._opener(path) as capture:
                 self._clock.restart()
                 flow = flow_number(capture.linktype)
 
                 def play(records: Records) -> None:
                     replay.play(records, flow)
-                    self._progress(self._done + capture.position)
+                    self._on_progress(self._done + capture.position)
 
                 capture.feed(play)
-                self._done += capture.total
+                self._done += capture.size
         except (CaptureError, OSError) as error:
-            self._fault(path, error)
+            self._note_error(path, error)
 
-    def _fault(self, path: str, error: CaptureError | OSError) -> None:
-        """Tell of a fault, once though it comes in every loop."""
+    def _note_error(self, path: str, error: CaptureError | OSError) -> None:
+        """Report an error of a capture, only once although each loop has it."""
         line = f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
         if line not in self._errors:
             self._errors.append(line)
-            self._complain(line)
+            self._on_error(line)
+
+    def _traced(self, pool: Pool) -> AbstractContextManager[None]:
+        return nullcontext() if self._on_trace is None else trace(pool, self._clock, self._on_trace)
 
     @contextmanager
-    def _watched(self, pool: Pool) -> Iterator[list[tuple[int, str]]]:
-        """`_console`, and the trace if one is wanted."""
-        with (
-            self._console() as console,
-            nullcontext() if self._trace is None else traced(pool, self._clock, self._trace),
-        ):
-            yield console
-
-    @contextmanager
-    def _console(self) -> Iterator[list[tuple[int, str]]]:
-        """What the allocator logs meanwhile, instead of where it would go."""
+    def _log_lines(self) -> Iterator[list[tuple[int, str]]]:
+        """Yield a list to which each line that the allocator logs is added, with its time, instead of being logged."""
         lines: list[tuple[int, str]] = []
         logger = logging.getLogger("mbuf")
-        handler = _Lines(lambda line: lines.append((self._clock.now, line)))
-        before = logger.propagate
+        handler = _LineHandler(lambda line: lines.append((self._clock.now, line)))
+        propagate = logger.propagate
         logger.propagate = False
         logger.addHandler(handler)
         try:
             yield lines
         finally:
             logger.removeHandler(handler)
-            logger.propagate = before
+            logger.propagate = propagate
 
 
-class _Lines(logging.Handler):
-    """Hands log lines on."""
+class _LineHandler(logging.Handler):
+    """Calls a function with each line."""
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(self, on_line: Callable[[str], object]) -> None:
         super().__init__()
-        self._tell = tell
+        self._on_line = on_line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._tell(record.getMessage())
+        self._on_line(record.getMessage())

@@ -9,14 +9,14 @@ cdef class RxRings:
     cdef tuple _rings
     cdef readonly Py_ssize_t cluster
     cdef readonly Py_ssize_t descriptors
-    cdef readonly Py_ssize_t short
+    cdef readonly Py_ssize_t empty
     cdef readonly Py_ssize_t denials
-    cdef readonly object refused
+    cdef readonly object last_denial
 
     @cython.locals(ring=MbufQ)
-    cpdef bint arm(self, Py_ssize_t queue) except -1
-    cdef bint _refill(self, MbufQ ring) except -1
-    cpdef Py_ssize_t needs(self, long long length) except -1
+    cpdef bint refill(self, Py_ssize_t queue) except -1
+    cdef bint _fill_slot(self, MbufQ ring) except -1
+    cpdef Py_ssize_t slots_for(self, long long length) except -1
 
     @cython.locals(ring=MbufQ, m=Mbuf)
     cpdef Mbuf receive(self, Py_ssize_t queue, data, Py_ssize_t start, Py_ssize_t captured, long long length)

@@ -1,7 +1,9 @@
-"""A network card's receive side: rings of descriptors, armed with clusters.
+"""The receive rings of a network card, with a cluster for each descriptor.
 
-Works as a FreeBSD driver on iflib does, with frames that somebody hands in instead of a card. Asks its pool
-alone; when that refuses, a slot of a ring stays empty, and a frame that finds no armed descriptor is dropped.
+They work as those of a FreeBSD driver under iflib(9). A ring has a fixed number of descriptors (slots). Each holds an
+mbuf with a cluster, into which the card writes the next frame; a frame longer than a cluster takes several slots. The
+mbuf of a received frame goes up the stack, and the driver puts a new one into its slot at once. If the pool denies
+that, the slot stays empty until the next frame of the ring: a frame that finds too few filled slots is dropped.
 """
 
 from __future__ import annotations
@@ -21,23 +23,22 @@ from mbuf.packet.queue import MbufQ
 from mbuf.pool.pool import Pool
 
 FRAMING = 22
-"""Bytes of a frame around its packet: Ethernet header 14, VLAN tag 4, check sequence 4."""
+"""Bytes of a frame that aren't in the MTU: Ethernet header 14, VLAN tag 4, check sequence 4."""
 
 
 def cluster_for(mtu: int) -> int:
-    """The size of cluster that rings are armed with: never more than a page. See iflib_get_mbuf_size_for."""
+    """Return the size of the rings' clusters: at most a page. See iflib_get_mbuf_size_for."""
     return MCLBYTES if mtu + FRAMING <= MCLBYTES else MJUMPAGESIZE
 
 
 class RxRings:
     """`queues` rings of `descriptors` slots, each for an mbuf with a cluster of `cluster` bytes.
 
-    Made empty: `arm` them before the first frame, `disarm` them in the end, which frees what they hold.
-    `short` slots are empty at any time; a ring tries to fill its empty slots after every frame that comes to
-    it, even one that it dropped, until the pool refuses.
+    All slots are empty at first: call `refill` for each ring before the first frame, and `free_all` at the end. After
+    each frame, also after one that was dropped, the ring fills its empty slots until the pool denies one.
     """
 
-    __slots__ = ("_get", "_rings", "cluster", "denials", "descriptors", "refused", "short")
+    __slots__ = ("_get", "_rings", "cluster", "denials", "descriptors", "empty", "last_denial")
 
     def __init__(self, pool: Pool, queues: int, descriptors: int, cluster: int) -> None:
         if queues < 1 or descriptors < 1:
@@ -47,72 +48,72 @@ class RxRings:
         self.cluster = cluster
         self.descriptors = descriptors
         #: Slots without an mbuf, of all rings.
-        self.short = queues * descriptors
-        #: How often the pool refused, and its latest answer.
+        self.empty = queues * descriptors
+        #: How often the pool denied an mbuf, and its last error.
         self.denials = 0
-        self.refused: NoBufs | NoMemory | None = None
+        self.last_denial: NoBufs | NoMemory | None = None
 
     @property
     def slots(self) -> int:
-        """Descriptors of all rings."""
+        """The number of slots of all rings."""
         return len(self._rings) * self.descriptors
 
-    def arm(self, queue: int) -> bool:
-        """Fill the empty slots of a ring; False if the pool refuses before all are full."""
+    def refill(self, queue: int) -> bool:
+        """Fill the empty slots of a ring; return False if the pool denies one."""
         ring = cython.cast(MbufQ, self._rings[queue])
         while ring.length() < self.descriptors:
-            if not self._refill(ring):
+            if not self._fill_slot(ring):
                 return False
-            self.short -= 1
+            self.empty -= 1
         return True
 
-    def _refill(self, ring: MbufQ) -> bool:
-        """Fill one slot of a ring; False if the pool refuses."""
+    def _fill_slot(self, ring: MbufQ) -> bool:
+        """Put a new mbuf into the next empty slot of a ring; return False if the pool denies it."""
         try:
             ring.enqueue(self._get())
-        except (NoBufs, NoMemory) as refused:
+        except (NoBufs, NoMemory) as error:
             self.denials += 1
-            self.refused = refused
+            self.last_denial = error
             return False
         return True
 
-    def disarm(self) -> None:
-        """Free what the rings hold."""
+    def free_all(self) -> None:
+        """Free the mbufs of all slots."""
         for ring in self._rings:
             while (m := ring.dequeue()) is not None:
                 m.freem()
-                self.short += 1
+                self.empty += 1
 
-    def needs(self, length: int) -> int:
-        """Descriptors that a frame of `length` bytes takes."""
+    def slots_for(self, length: int) -> int:
+        """Return how many slots a frame of `length` bytes takes."""
         return -(-length // self.cluster) or 1
 
     def receive(self, queue: int, data: memoryview, start: int, captured: int, length: int) -> Mbuf | None:
-        """The packet of a frame with `length` bytes on the wire, or None if it was dropped.
+        """Return the packet of a frame that had `length` bytes on the wire, or None if it is dropped.
 
-        Copies the `captured` bytes from `start` of data, once, as the card would; that may be less than the
-        frame, never more. The packet is the caller's.
+        Its first `captured` bytes are in the capture, from `start` of `data`; they are copied, once. The packet belongs
+        to the caller.
         """
         ring = cython.cast(MbufQ, self._rings[queue])
-        if self.short or length > self.cluster:
+        if self.empty or length > self.cluster:
             return self._receive_slow(ring, queue, data[start : start + captured], length)
         m: Mbuf = cython.cast(Mbuf, ring.dequeue())
-        if not self._refill(ring):
-            self.short += 1
+        if not self._fill_slot(ring):
+            self.empty += 1
         m.fill(data, start, captured)
         return m
 
     def _receive_slow(self, ring: MbufQ, queue: int, data: memoryview, length: int) -> Mbuf | None:
-        """A frame that takes several descriptors, or that comes while slots are empty."""
-        count = self.needs(length)
+        """Receive a frame that takes several slots, or that comes while there are empty slots."""
+        count = self.slots_for(length)
         m = self._take(ring, data, count) if count <= ring.length() else None
         if ring.length() < self.descriptors:
-            self.arm(queue)
+            self.refill(queue)
         return m
 
     def _take(self, ring: MbufQ, data: memoryview, count: int) -> Mbuf:
-        """Fill `count` clusters in turn, and link them to one packet."""
-        self.short += count
+        """Take the mbufs of `count` slots, fill them in turn, and link them to one packet."""
+        self.empty += count
         head: Mbuf = cython.cast(Mbuf, ring.dequeue())
         last = head
         head.append(data[: self.cluster])
@@ -123,6 +124,6 @@ class RxRings:
             if piece:
                 head.append(piece)
             last = m
-        # A card's buffers all came with headers.
+        # Each mbuf of a ring has a packet header; only the first one of a packet may keep it.
         head.demote()
         return head

@@ -10,11 +10,11 @@ cdef long long NEVER
 cdef class SockBufs:
     cdef object _cpus
     cdef MbufQ _queue
-    cdef readonly long long first
+    cdef readonly long long next_due
     cdef readonly Py_ssize_t extra
 
-    cpdef wait(self, Mbuf m, long long due, int cpu, Py_ssize_t mbufs)
+    cpdef append(self, Mbuf m, long long due, int cpu, Py_ssize_t mbufs)
 
     @cython.locals(here=cython.uint, before=cython.uint, m=Mbuf, n=Chain, ahead=Mbuf)
-    cpdef release(self, long long now)
+    cpdef free_due(self, long long now)
     cpdef Py_ssize_t size(self)

@@ -1,6 +1,7 @@
-"""Socket buffers: packets that were received and not yet read.
+"""Socket buffers: packets that were received and not yet read by the application.
 
-Owns them until they are due, in the order of their coming. Never asks for memory.
+One queue for all of them, in the order in which packets are read; they own the packets until then. They allocate
+nothing.
 """
 
 from __future__ import annotations
@@ -18,48 +19,48 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.queue import MbufQ
 
 NEVER = (1 << 63) - 1
-"""Later than every due time."""
+"""Later than every time at which a packet is due."""
 
 
 class SockBufs:
-    """Packets that wait, soonest due first.
+    """Packets in the order in which they are due.
 
-    When it is due stands in a packet's PH_loc, the CPU that received it in its flowid: on that, `release`
-    frees it, for there its reader runs.
+    The header of a packet holds when it is due (PH_loc), and the CPU that received it (flowid). `free_due` frees it on
+    that CPU, because there the application runs that reads it.
     """
 
-    __slots__ = ("_cpus", "_queue", "extra", "first")
+    __slots__ = ("_cpus", "_queue", "extra", "next_due")
 
     def __init__(self, cpus: Cpus) -> None:
         self._cpus = cpus
         self._queue = MbufQ()
-        #: When the first packet is due, NEVER if there is none.
-        self.first = NEVER
-        #: Mbufs of the packets, beyond one for each.
+        #: When the first packet is due; NEVER if there is none.
+        self.next_due = NEVER
+        #: Mbufs of all packets, without the first mbuf of each.
         self.extra = 0
 
     def size(self) -> int:
-        """Packets that wait."""
+        """Return the number of packets."""
         return self._queue.length()
 
     @property
     def mbufs(self) -> int:
-        """Mbufs that wait."""
+        """The number of mbufs."""
         return self._queue.length() + self.extra
 
-    def wait(self, m: Mbuf, due: int, cpu: int, mbufs: int) -> None:
-        """Let a packet of so many mbufs wait; it is the socket buffers' from then on."""
+    def append(self, m: Mbuf, due: int, cpu: int, mbufs: int) -> None:
+        """Append a packet of so many mbufs, and own it from then on."""
         m.hdr.PH_loc = due
         m.hdr.flowid = cpu
         if self._queue.length() == 0:
-            self.first = due
+            self.next_due = due
         self._queue.enqueue(m)
         self.extra += mbufs - 1
 
-    def release(self, now: int) -> None:
+    def free_due(self, now: int) -> None:
         """Free the packets that are due."""
         here = before = self._cpus.current() if self._cpus.count > 1 else 0
-        while self.first <= now and self._queue.length():
+        while self.next_due <= now and self._queue.length():
             m = cython.cast(Mbuf, self._queue.dequeue())
             if m.hdr.flowid != here:
                 here = m.hdr.flowid
@@ -70,10 +71,10 @@ class SockBufs:
                 n = n._next
             m.freem()
             ahead = cython.cast(Mbuf, self._queue.peek())
-            self.first = NEVER if ahead is None else ahead.hdr.PH_loc
+            self.next_due = NEVER if ahead is None else ahead.hdr.PH_loc
         if here != before:
             self._cpus.move(before)
 
     def flush(self) -> None:
         """Free all packets."""
-        self.release(NEVER)
+        self.free_due(NEVER)

@@ -1,6 +1,6 @@
-"""What probes tell, as lines of text: when, on which CPU, which probe, and with what.
+"""The trace of --trace: a line for each probe of the pool that fires.
 
-Attaches to a pool's probes and formats; who reads the lines is up to whoever made it.
+A line has the capture time, the CPU, the probe and its arguments, which are named as in the kernel.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,33 +16,33 @@ from mbuf.pool.probes import PROBES, Probe
 
 
 @contextmanager
-def traced(pool: Pool, clock: CaptureClock, write: Callable[[str], object]) -> Iterator[None]:
-    """Within it, `write` gets a line for every probe that fires; after one that it can't take, no more."""
+def trace(pool: Pool, clock: CaptureClock, write: Callable[[str], object]) -> Iterator[None]:
+    """Within it, `write` gets a line for each probe that fires. After an exception of `write`, it gets no more."""
 
-    def told(probe: Probe, *args: object) -> None:
-        words = " ".join(f"{name}={show(probe, name, value)}" for name, value in zip(probe.args, args, strict=True))
+    def on_probe(probe: Probe, *args: object) -> None:
+        text = " ".join(f"{name}={format_arg(probe, name, arg)}" for name, arg in zip(probe.args, args, strict=True))
         try:
-            write(f"{clock.now / SECOND:12.6f} {pool.cpus.current():3} {probe.name:8} {words}")
+            write(f"{clock.now / SECOND:12.6f} {pool.cpus.current():3} {probe.name:8} {text}")
         except BaseException:
             stop()
             raise
 
     def stop() -> None:
-        for name, fn in listeners.items():
-            pool.probes.ignore(name, fn)
+        for name, listener in listeners.items():
+            pool.probes.ignore(name, listener)
 
     write(f"{'SECONDS':>12} CPU {'PROBE':8} ARGUMENTS")
-    listeners = {name: partial(told, probe) for name, probe in PROBES.items()}
-    for name, fn in listeners.items():
-        pool.probes.attach(name, fn)
+    listeners = {name: partial(on_probe, probe) for name, probe in PROBES.items()}
+    for name, listener in listeners.items():
+        pool.probes.attach(name, listener)
     try:
         yield
     finally:
         stop()
 
 
-def show(probe: Probe, name: str, value: object) -> str:
-    """An argument as people know it: by its name where it has one, an object by its address, an mbuf by its `id`."""
+def format_arg(probe: Probe, name: str, value: object) -> str:
+    """Return an argument as text: a constant by its name, an mbuf by its `id`, another object by its address."""
     if isinstance(value, int):
         if name == "how":
             return "M_WAITOK" if value == M_WAITOK else "M_NOWAIT"

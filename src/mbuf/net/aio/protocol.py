@@ -1,8 +1,42 @@
-"""An asyncio protocol whose bytes come and go in mbufs, on any loop: TCP, Unix sockets, TLS.
+"""An asyncio protocol that receives into mbufs and sends chains, on any loop: TCP, Unix sockets, TLS.
 
-Each connection has one mbuf in hand, so that `get_buffer` can't fail. Without one it doesn't read: it stands in
-the line of those who wait for a cluster, and reads again when its turn has come. Nothing is copied but a few
-bytes, which would hold a cluster, and what TLS encrypts.
+Receiving. `MbufProtocol` is an `asyncio.BufferedProtocol`. When the socket is readable, the transport calls
+`get_buffer`, reads into the buffer that it returns, and calls `buffer_updated` with the number of bytes. `get_buffer`
+can't wait, and an exception in it ends the connection. So whenever the transport may read, the protocol already holds
+an empty mbuf with a cluster of 2048 bytes (with TLS up to 16 KiB): `_mbuf`. It is all that an idle connection holds.
+
+    get_buffer          view of the room of `_mbuf`
+    buffer_updated      up to 224 bytes   are copied into a small mbuf; `_mbuf` stays
+                        more              `_mbuf` itself is given to `mbuf_received`, and replaced
+                        all 2048          more is read at once, by readv(2) into larger clusters behind it
+
+A view keeps its memory in use. So the view is released before `mbuf_received` is called: an mbuf that the program
+frees there goes back to the pool at once.
+
+If the pool has no mbuf for the replacement, the protocol calls the transport's `pause_reading`, and a task waits for a
+cluster in the pool's queue (`Pool.agetcl`), where connections and threads are served first come, first served. Its
+result is the next `_mbuf`, and reading resumes. Meanwhile the bytes wait in the kernel, and TCP stops the peer. The
+program may pause, too; the transport reads only if there is no reason to pause (`_NO_MBUF`, `_BY_PROGRAM`).
+
+Sending. `write` appends a chain to `write_buffer`, and writev(2) sends views of its mbufs, on the transport's socket
+but without the transport, which would copy the bytes. Two rules keep the bytes in order and the loop informed:
+
+ * The protocol writes to the socket only while the transport's own write buffer is empty.
+ * The loop accepts no writer for a file descriptor that a transport uses. So when the socket accepts no more, the
+   transport is given the next 256 bytes (`_WAKEUP_BYTES`). The socket doesn't accept them either, so the transport
+   buffers them, and as its high-water mark is 0, calls `pause_writing`. When the socket has accepted them, it calls
+   `resume_writing`, and the protocol continues. If the socket does accept them at once, `pause_writing` isn't called,
+   and the protocol continues at once.
+
+Only these few bytes are copied, each time that the socket is full. `close` and `write_eof` wait until `write_buffer`
+is empty.
+
+TLS. The transport encrypts, so all bytes pass through it, copied in pieces of 16 KiB; `_uses_socket` is false then. A
+connection may become TLS: after `loop.start_tls` its first transport has another protocol, and the program calls
+`connection_made` with the new one.
+
+Errors. An error of readv(2) is raised after the bytes before it were received; the transport then ends the connection.
+An error of writev(2) isn't raised: the transport meets the same error when it sends the next bytes.
 """
 
 from __future__ import annotations
@@ -14,8 +48,9 @@ from typing import TYPE_CHECKING, cast
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
-from mbuf.net.stream.read_sizer import ReadSizer, rooms_of
-from mbuf.net.stream.streamport import BATCH, IOV_MAX, MOST
+from mbuf.net.linux import IOV_MAX
+from mbuf.net.stream.read_sizer import ReadSizer, room_views
+from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
 from mbuf.packet.sockbuf import SockBuf
 from mbuf.packet.watermarks import SPACE
 
@@ -23,286 +58,320 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Bytes that a transport gets to wait with, when the socket takes no more: it tells us when they are gone.
-_KICK = 256
+#: Bytes given to the transport when the socket is full: it calls `resume_writing` when they are sent.
+_WAKEUP_BYTES = 256
 
-#: Why a connection doesn't read.
-_STARVED = 1
-_ASKED = 2
+#: Reasons to pause reading: the pool had no mbuf; `pause_reading` was called.
+_NO_MBUF = 1
+_BY_PROGRAM = 2
 
 
 class MbufProtocol(asyncio.BufferedProtocol):
-    """Derive from it, and override `mbuf_received`; who overrides another method of it, calls that too.
+    """A stream connection whose bytes are in mbufs. Derive from it, and override `mbuf_received`.
 
-    `write` chains, and `await drain()`, or look at `out`: what waits to be sent, at most about `hiwat` bytes if you
-    do. `pause` and `resume` reading, of which one goes up to about `most` bytes. `close` when all is sent. An idle
-    connection holds one cluster of 2048 bytes.
+    A method that overrides another one calls that too: `super().connection_made(transport)`. `hiwat`, `lowat` and
+    `mbmax` are the marks of `write_buffer`, in bytes (see `SockBuf`): it becomes full at `hiwat` bytes (default 65536)
+    or `mbmax` bytes of memory, and stays full down to `lowat`. `write` accepts chains also then, so `await drain()`, or
+    let `write_buffer.pause` and `write_buffer.resume` stop and start the producer. `max_read` is about the most bytes
+    of one `mbuf_received`. An idle connection holds one mbuf with a cluster of 2048 bytes. If the pool has no mbufs,
+    reading pauses until it has. Raises `Inval` for wrong marks or `max_read`.
     """
 
     def __init__(
-        self, pool: Pool, hiwat: int = SPACE, lowat: int | None = None, mbmax: int | None = None, most: int = MOST
+        self,
+        pool: Pool,
+        hiwat: int = SPACE,
+        lowat: int | None = None,
+        mbmax: int | None = None,
+        max_read: int = MAX_READ,
     ) -> None:
-        if most < 1:
-            raise Inval(f"most {most}: give the bytes of a read, 1 or more")
+        if max_read < 1:
+            raise Inval(f"MbufProtocol: max_read {max_read}: give 1 byte or more")
+        #: The pool that bytes are received into.
         self.pool = pool
-        #: What waits to be sent. Its `pause` and `resume` may be set, to be told of its marks.
-        self.out = SockBuf(hiwat, lowat, mbmax)
-        #: The connection, None before it is made and after it is lost.
+        #: The bytes that wait to be sent. Its `pause` and `resume` may be set to functions.
+        self.write_buffer = SockBuf(hiwat, lowat, mbmax)
+        #: The transport; None before the connection is made, and after it is lost.
         self.transport: asyncio.Transport | None = None
-        self._intake = ReadSizer(pool)
-        self._most = most
-        self._hand: Mbuf | None = None
+        self._sizer = ReadSizer(pool)
+        self._max_read = max_read
+        # The empty mbuf for the next read, and the view of its room that the loop was given.
+        self._mbuf: Mbuf | None = None
         self._view: memoryview | None = None
-        self._turn: asyncio.Task[None] | None = None
-        self._unread = 0
-        self._stuck = False
-        self._ending = False
-        self._closing = False
+        # Waits for an mbuf.
+        self._wait_task: asyncio.Task[None] | None = None
+        self._pause_reasons = 0
+        # The transport has bytes that the socket didn't accept.
+        self._writing_paused = False
+        # What is to be done when all is sent.
+        self._eof_pending = False
+        self._close_pending = False
         self._error: Exception | None = None
-        # The socket, where nothing stands between it and us.
+        # The descriptor of the socket, or -1 where the transport does TLS.
         self._fd = -1
 
-    # For who derives.
+    # To be overridden.
 
     def mbuf_received(self, m: Mbuf) -> None:
-        """Some bytes have come: a chain, which is yours."""
+        """Bytes were received: a chain without a packet header, which belongs to this method. The default frees it.
+
+        An exception ends the connection.
+        """
         m.freem()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """There is a connection; or it has another transport from now on, as after `loop.start_tls`."""
-        # A loop's transports need not be derived from asyncio's.
+        """The connection is made, or has another transport. Call this yourself with the result of `loop.start_tls`.
+
+        Raises `Inval` if the transport isn't one of a stream.
+        """
+        # A loop's transports needn't be derived from those of asyncio.
         if not hasattr(transport, "pause_reading") or not hasattr(transport, "write"):
-            raise Inval(f"MbufProtocol: {transport!r} is no transport of a stream")
+            raise Inval(f"MbufProtocol: give it the transport of a stream, not {transport!r}")
         self.transport = transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         plain = sock is not None and transport.get_extra_info("sslcontext") is None
         self._fd = sock.fileno() if plain else -1
-        # To be told as soon as the transport has nothing more to send. TLS takes 0 for too much as well.
+        # `pause_writing` is to be called for every byte that the transport buffers. With TLS, a high-water mark of 0
+        # would pause even if it buffers nothing.
         transport.set_write_buffer_limits(high=0 if plain else 1, low=0)
-        self._stuck = False
-        if self._hand is None and self._turn is None:
+        self._writing_paused = False
+        if self._mbuf is None and self._wait_task is None:
             self._refill()
-        # uvloop begins to read after this, paused or not.
-        asyncio.get_running_loop().call_soon(self._hold, 0)
+        # uvloop starts to read after this method, even if it was paused in it: pause again.
+        asyncio.get_running_loop().call_soon(self._pause, 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """There is no connection any more. What wasn't sent is freed, and whoever waits in `drain` told."""
+        """The connection has ended, with the error `exc` or None. Frees unsent bytes, and wakes tasks in `drain`."""
         self.transport = None
         self._fd = -1
-        if self._turn is not None:
-            self._turn.cancel()
-        self._drop_view()
-        if self._hand is not None:
-            self._hand.freem()
-            self._hand = None
+        if self._wait_task is not None:
+            self._wait_task.cancel()
+        self._release_view()
+        if self._mbuf is not None:
+            self._mbuf.freem()
+            self._mbuf = None
         self._error = exc or self._error
-        self.out.clear()
+        self.write_buffer.clear()
 
     def eof_received(self) -> bool | None:
-        """The other side will send no more. By default, close the connection when all is sent."""
-        if self.out and self._fd >= 0:
+        """The peer will send no more bytes. The default closes the connection when all is sent.
+
+        Return True to keep the connection open for sending, which isn't possible with TLS.
+        """
+        if self.write_buffer and self._fd >= 0:
             self.close()
             return True
         return None
 
     # In.
 
-    def pause(self) -> None:
-        """Read no more, until `resume`; what comes meanwhile waits in the system."""
-        self._hold(_ASKED)
+    def pause_reading(self) -> None:
+        """Receive nothing until `resume_reading`; bytes wait in the kernel. Calling it again has no effect."""
+        self._pause(_BY_PROGRAM)
 
-    def resume(self) -> None:
-        """Read again."""
-        self._release(_ASKED)
+    def resume_reading(self) -> None:
+        """Receive again."""
+        self._resume(_BY_PROGRAM)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the loop is to read to."""
-        if self._hand is None:
-            raise Inval("get_buffer: reading is paused, for want of an mbuf")
-        self._view = self._hand.room
+        """Return the buffer for the next read; called by the transport. `sizehint` is ignored."""
+        if self._mbuf is None:
+            raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
+        self._view = self._mbuf.room
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes were read to there."""
-        hand = self._hand
-        assert hand is not None
-        m, error = hand, None
-        if nbytes > MLEN or (small := self._small()) is None:
-            full = nbytes == hand.trailing
-            hand.grow(nbytes)
-            self._hand = None
-            if full and self._direct():
-                error = self._read_on(hand)
+        """The transport has read `nbytes` bytes into the buffer; called by the transport. See above."""
+        mbuf = self._mbuf
+        assert mbuf is not None
+        m, error = mbuf, None
+        if nbytes > MLEN or (small := self._get_small()) is None:
+            full = nbytes == mbuf.trailing
+            mbuf.grow(nbytes)
+            self._mbuf = None
+            if full and self._uses_socket():
+                error = self._read_more(mbuf)
             elif full:
-                self._intake.saw(nbytes, nbytes)
+                self._sizer.adapt(nbytes, nbytes)
         else:
             m = small
-            m.fill(hand.room, 0, nbytes)
-        self._drop_view()
+            m.fill(mbuf.room, 0, nbytes)
+        self._release_view()
         self.mbuf_received(m)
         if error is not None:
             raise error
-        if self._hand is None and self.transport is not None:
+        if self._mbuf is None and self.transport is not None:
             self._refill()
 
-    def _small(self) -> Mbuf | None:
-        """An mbuf for a few bytes, if there is one."""
+    def _get_small(self) -> Mbuf | None:
+        """Return an mbuf without a cluster, or None."""
         try:
             return self.pool.get()
         except (NoBufs, NoMemory):
             return None
 
-    def _drop_view(self) -> None:
-        """Look at the buffer no more: freed now, its memory shall be free at once."""
+    def _release_view(self) -> None:
+        """Release the view of the last read, so that its memory is free as soon as the mbuf is."""
         view, self._view = self._view, None
         if view is not None:
-            # The loop may still have it.
+            # The loop may have a view of this view.
             with suppress(BufferError):
                 view.release()
 
-    def _read_on(self, first: Mbuf) -> OSError | None:
-        """There is more: read it right away, into several clusters, behind the first; an error is for later."""
-        size = min(max(self._intake.size, MJUM16BYTES), self._most)
+    def _read_more(self, first: Mbuf) -> OSError | None:
+        """Read bytes that wait in the socket into a chain behind the first mbuf; return an error for later."""
+        size = min(max(self._sizer.size, MJUM16BYTES), self._max_read)
         try:
-            m = self._intake.room(size)
+            m = self._sizer.alloc(size)
         except (NoBufs, NoMemory):
             return None
-        got, error = 0, None
-        rooms = rooms_of(m, size)
+        nbytes, error = 0, None
+        views = room_views(m, size)
         try:
-            got = os.readv(self._fd, rooms)
+            nbytes = os.readv(self._fd, views)
         except BlockingIOError:
             pass
         except OSError as failure:
             error = failure
         finally:
-            rooms.clear()
-        if got:
-            first.next = self._intake.filled(m, got, size)
+            views.clear()
+        if nbytes:
+            first.next = self._sizer.shrink_to_fit(m, nbytes, size)
         else:
             m.freem()
         return error
 
-    def _direct(self) -> bool:
-        """True where nothing stands between the socket and us, like TLS."""
+    def _uses_socket(self) -> bool:
+        """True if bytes may bypass the transport: it doesn't do TLS, and this is still its protocol."""
         return self._fd >= 0 and self.transport is not None and self.transport.get_protocol() is self
 
     def _refill(self) -> None:
-        """Have an mbuf in hand again, or wait for one."""
-        size = MCLBYTES if self._fd >= 0 else min(self._intake.size, MJUM16BYTES)
+        """Get an mbuf for the next read; if there is none, pause reading, and wait for one."""
+        size = MCLBYTES if self._fd >= 0 else min(self._sizer.size, MJUM16BYTES)
         try:
-            self._hand = self.pool.getjcl(size=size, flags=0)
+            self._mbuf = self.pool.getjcl(size=size, flags=0)
         except (NoBufs, NoMemory):
-            self._hold(_STARVED)
-            self._turn = asyncio.get_running_loop().create_task(self._await_turn())
+            self._pause(_NO_MBUF)
+            self._wait_task = asyncio.get_running_loop().create_task(self._wait_for_mbuf())
 
-    async def _await_turn(self) -> None:
+    async def _wait_for_mbuf(self) -> None:
         try:
-            self._hand = await self.pool.agetcl(flags=0)
+            self._mbuf = await self.pool.agetcl(flags=0)
         except MbufError as error:
-            # There never will be one: the pool was closed.
+            # The pool was closed.
             self._error = error
             if self.transport is not None:
                 self.transport.abort()
         else:
-            self._release(_STARVED)
+            self._resume(_NO_MBUF)
         finally:
-            self._turn = None
+            self._wait_task = None
 
-    def _hold(self, why: int) -> None:
-        self._unread |= why
-        if self._unread and self.transport is not None and not self.transport.is_closing():
+    def _pause(self, reason: int) -> None:
+        """Add a reason to pause reading; 0 adds none, and pauses if there is one."""
+        self._pause_reasons |= reason
+        if self._pause_reasons and self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
-    def _release(self, why: int) -> None:
-        before, self._unread = self._unread, self._unread & ~why
-        if before and not self._unread and self.transport is not None and not self.transport.is_closing():
+    def _resume(self, reason: int) -> None:
+        """Remove a reason to pause reading, and resume if there is no other."""
+        before, self._pause_reasons = self._pause_reasons, self._pause_reasons & ~reason
+        if before and not self._pause_reasons and self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
     # Out.
 
     def write(self, m: Mbuf) -> None:
-        """Send a chain, which is the connection's from then on: at once what goes, the rest as soon as it does.
+        """Send a chain, which belongs to the connection then. What the socket doesn't accept at once is sent later.
 
-        A connection that is closed or lost sends nothing: the chain is freed.
+        If the connection is closed or lost, or `write_eof` was called, the chain is freed, and nothing is sent. Raises
+        `Inval` if the chain is linked or in a queue, and `Freed`; it still belongs to the caller then. All bytes are
+        copied with TLS; else only up to 512 if they fit into the last mbuf, and up to 256 when the socket is full.
         """
-        if self.transport is None or self._closing or self._ending or self.transport.is_closing():
+        if self.transport is None or self._close_pending or self._eof_pending or self.transport.is_closing():
             m.freem()
             return
-        self.out.append(m, check_full=False)
-        if not self._stuck:
+        self.write_buffer.append(m, check_full=False)
+        if not self._writing_paused:
             self._flush()
-        self.out.check_full()
+        self.write_buffer.check_full()
 
     async def drain(self) -> None:
-        """Wait until less than `out.lowat` bytes wait to be sent, if they are too many now.
+        """Wait until `write_buffer` isn't full. Raises ConnectionResetError if the connection is lost.
 
-        Raises `ConnectionResetError` if the connection is lost.
+        Unlike a StreamWriter's, this waits until no more than `write_buffer.lowat` bytes are left, if it waits at all.
         """
-        await self.out.drained()
+        await self.write_buffer.drained()
         if self.transport is None:
             raise ConnectionResetError("the connection is lost") from self._error
 
     def write_eof(self) -> None:
-        """Tell the other side, when all is sent, that nothing more will come."""
-        self._ending = True
-        self._end()
+        """When all is sent, end the outgoing direction: the peer reads the end of the stream. Not possible with TLS."""
+        self._eof_pending = True
+        self._finish()
 
     def close(self) -> None:
         """Close the connection when all is sent."""
-        self._closing = True
-        self._end()
+        self._close_pending = True
+        self._finish()
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once; unsent bytes are freed."""
         if self.transport is not None:
             self.transport.abort()
 
     def pause_writing(self) -> None:
-        """The transport has bytes that the socket didn't take."""
-        self._stuck = True
+        """The transport has bytes that the socket didn't accept; called by the transport."""
+        self._writing_paused = True
 
     def resume_writing(self) -> None:
-        """The socket takes more."""
-        # Not at once: a transport of asyncio that is closed inside this call loses its connection twice.
-        asyncio.get_running_loop().call_soon(self._unstick)
+        """The socket has accepted the transport's bytes; called by the transport."""
+        # Not at once: if a transport of asyncio is closed inside of this call, it calls `connection_lost` twice.
+        asyncio.get_running_loop().call_soon(self._resume_flush)
 
-    def _unstick(self) -> None:
-        self._stuck = False
+    def _resume_flush(self) -> None:
+        self._writing_paused = False
         self._flush()
 
     def _flush(self) -> None:
-        while self.out and not self._stuck and self.transport is not None and not self.transport.is_closing():
-            if not self._direct():
-                self._hand_over(self.transport, MJUM16BYTES)
-            elif self.transport.get_write_buffer_size() or not self._write_batch():
-                self._hand_over(self.transport, _KICK)
-        self._end()
+        """Send until nothing is left, or the transport has paused writing."""
+        while (
+            self.write_buffer
+            and not self._writing_paused
+            and self.transport is not None
+            and not self.transport.is_closing()
+        ):
+            if not self._uses_socket():
+                self._write_to_transport(self.transport, MJUM16BYTES)
+            elif self.transport.get_write_buffer_size() or not self._writev():
+                self._write_to_transport(self.transport, _WAKEUP_BYTES)
+        self._finish()
 
-    def _write_batch(self) -> bool:
-        """Send what the socket takes in one call; false if it would have taken no more."""
-        views = self.out.views(IOV_MAX, BATCH)
+    def _writev(self) -> bool:
+        """Make one system call; False if the socket hasn't accepted all that was offered."""
+        views = self.write_buffer.views(IOV_MAX, BATCH_BYTES)
         offered = sum(map(len, views))
         try:
             count = os.writev(self._fd, views)
         except OSError:
-            # If it isn't that the socket is full, the transport will meet it too, and end the connection.
+            # The socket is full; or it has an error, which the transport meets too, and ends the connection.
             return False
         finally:
             views.clear()
-        self.out.drop(count)
-        return count == offered or not self.out
+        self.write_buffer.drop(count)
+        return count == offered or not self.write_buffer
 
-    def _hand_over(self, transport: asyncio.Transport, most: int) -> None:
-        """Give a copy of some bytes to the transport."""
-        piece = self.out.peek(most)
-        self.out.drop(len(piece))
-        transport.write(piece)
+    def _write_to_transport(self, transport: asyncio.Transport, nbytes: int) -> None:
+        """Give a copy of the next bytes to the transport."""
+        data = self.write_buffer.peek(nbytes)
+        self.write_buffer.drop(len(data))
+        transport.write(data)
 
-    def _end(self) -> None:
-        if self.out or self.transport is None or self.transport.is_closing():
+    def _finish(self) -> None:
+        """Do what `close` or `write_eof` asked for, if all is sent."""
+        if self.write_buffer or self.transport is None or self.transport.is_closing():
             return
-        if self._closing:
+        if self._close_pending:
             self.transport.close()
-        elif self._ending and self.transport.can_write_eof():
+        elif self._eof_pending and self.transport.can_write_eof():
             self.transport.write_eof()

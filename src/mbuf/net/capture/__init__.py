@@ -1,0 +1,1 @@
+"""Capture files, pcap and pcapng: `capture` reads them packet by packet, `captureport` has them as ports."""

@@ -1,4 +1,4 @@
-"""Capture files as ports: one to pull packets from, one to push packets into."""
+"""Capture files as ports: `CapturePort` gives the packets of a file, `CaptureWriter` writes packets to a file."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from typing import TYPE_CHECKING
 from mbuf.const import M_TSTMP
 from mbuf.errors import CaptureError, Inval, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture.capture import Capture
-from mbuf.net.capture.pcap import Packet
+from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
+from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
+from mbuf.net.port.rules import check_ready, free_sent
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: The header of a file with times in nanoseconds, and that of a record. See pcap-savefile(5).
+#: The magic number of a file with timestamps in nanoseconds, the file header and a record's header, in this machine's
+#: byte order. See pcap-savefile(5).
 _MAGIC = 0xA1B23C4D
-_FILE = struct.Struct("=IHHiIII")
-_RECORD = struct.Struct("=IIII")
-#: Bytes of the longest packet that every reader takes.
-SNAPLEN = 262144
-#: Pieces of one write: Linux takes 1024 in a call.
-PIECES = 1000
+_FILE_HEADER = struct.Struct("=IHHiIII")
+_RECORD_HEADER = struct.Struct("=IIII")
 
 
 class CapturePort(BasePort):
-    """The packets of a capture file, pcap or pcapng, as fast as they are pulled.
+    """A port that gives the packets of a capture file, pcap or pcapng, as fast as they are pulled.
 
-    Each has its time as `m.pkthdr.rcv_tstmp` (M_TSTMP). `ended` is true when all were pulled. What is wrong with the
-    file is raised as `Capture` raises it, after the packets before that were given. Nothing can be pushed.
+    The file at `path` stays open until `close`. The packets come from `pool` and belong to the caller of `pull`; their
+    bytes are copied from the file. `m.pkthdr.rcv_tstmp` is the timestamp in nanoseconds since the epoch (M_TSTMP).
+    `ended` is True when all packets were pulled. If the pool has no memory, `pull` returns fewer packets, and the next
+    call continues. Raises the errors of `Capture` (`CaptureError`, `OSError`), after all packets before the error.
+    `push` raises `NotSupported`.
     """
 
     def __init__(self, pool: Pool, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self._pool = pool
+        #: The capture that is read.
         self.capture = Capture(path)
         self._packets: Iterator[Packet] = iter(self.capture)
         self._next: Packet | None = None
@@ -46,93 +49,97 @@ class CapturePort(BasePort):
         self.ended = False
 
     def pull(self, n: int) -> list[Mbuf]:
-        most = self.wanted(n)
+        count = self._begin_pull(n)
         packets: list[Mbuf] = []
         try:
-            while len(packets) < most and self._read():
-                packets.append(self._take())
+            while len(packets) < count and self._has_next():
+                packets.append(self._build())
         except (NoBufs, NoMemory):
-            self.note(short=1)
+            self._count(short=1)
         except (CaptureError, OSError) as error:
             self._error = error
         if self._error is not None and not packets:
             raise self._error
-        return self.came(packets)
+        return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
-        raise NotSupported("push: a capture that is read takes no packets: push them to a CaptureWriter")
+        raise NotSupported("push: a CapturePort only gives packets: push them to a CaptureWriter")
 
     def close(self) -> None:
         super().close()
         self._next = None
         self.capture.close()
 
-    def _read(self) -> bool:
-        """Have the next packet at hand; false if there is none."""
+    def _has_next(self) -> bool:
+        """Read the next packet into `_next`, unless one is there; False if there is none."""
         if self._next is None and self._error is None:
             self._next = next(self._packets, None)
             self.ended = self._next is None
         return self._next is not None
 
-    def _take(self) -> Mbuf:
-        """The packet at hand; it stays there if the pool refuses."""
+    def _build(self) -> Mbuf:
+        """Return `_next` as an mbuf. If the pool has no memory, it stays there."""
         assert self._next is not None
-        when, view, _ = self._next
+        timestamp, view, _ = self._next
         m = self._pool.frombytes(view)
-        m.pkthdr.rcv_tstmp = max(when, 0)
+        m.pkthdr.rcv_tstmp = max(timestamp, 0)
         m.flags |= M_TSTMP
         self._next = None
         return m
 
 
 class CaptureWriter(BasePort):
-    """Writes what is pushed to a capture file: pcap, with times in nanoseconds.
+    """A port that writes the packets pushed to it to a capture file: pcap, with timestamps in nanoseconds.
 
-    A packet's time is its `rcv_tstmp` if it has one (M_TSTMP), else now. `linktype` says what the packets begin with: 1
-    is Ethernet, 101 an IP header. Of a packet longer than `snaplen` only so much is written. What goes is on its way to
-    the file at once; an error of the file is raised, and leaves a file of whole records. Nothing can be pulled.
+    The file at `path` is made, or overwritten, and stays open until `close`. `linktype` is the LINKTYPE_ number of what
+    the packets begin with: 1 is Ethernet, 101 an IP header. Of each packet at most `snaplen` bytes are written; its
+    length is recorded. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is written. `push`
+    frees the packets that it has written, and removes them from the list. The bytes are written from their mbufs (from
+    a copy if the packet is truncated), and nothing is buffered in this process. Raises `OSError` if the file can't be
+    written: then the file has whole records only, and the other packets still belong to the caller. `pull` raises
+    `NotSupported`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = SNAPLEN) -> None:
+    def __init__(self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN) -> None:
         super().__init__()
         if not 0 <= clip(linktype) < 1 << 16:
-            raise Inval(f"linktype {linktype}: give a LINKTYPE_ number, from 0 to 65535")
-        if not 0 < clip(snaplen) <= SNAPLEN:
-            raise Inval(f"snaplen {snaplen}: give 1 to {SNAPLEN} bytes")
+            raise Inval(f"linktype {linktype}: give a LINKTYPE_ number from 0 to 65535")
+        if not 0 < clip(snaplen) <= MAX_SNAPLEN:
+            raise Inval(f"snaplen {snaplen}: give 1 to {MAX_SNAPLEN} bytes")
         self.snaplen = snaplen
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self._size = 0
         try:
-            self._write([memoryview(_FILE.pack(_MAGIC, 2, 4, 0, 0, snaplen, linktype))])
+            self._write([memoryview(_FILE_HEADER.pack(_MAGIC, 2, 4, 0, 0, snaplen, linktype))])
         except BaseException:
             os.close(self._fd)
             raise
 
     def pull(self, n: int) -> list[Mbuf]:
-        raise NotSupported("pull: a capture that is written gives no packets: pull them from a CapturePort")
+        raise NotSupported("pull: a CaptureWriter only takes packets: pull them from a CapturePort")
 
     def push(self, packets: list[Mbuf]) -> int:
-        offered = self.offered(packets)
-        done = 0
-        pieces: list[memoryview] = []
+        offered = self._begin_push(packets)
+        written = 0
+        buffers: list[memoryview] = []
+        record: list[memoryview] = []
         try:
             for n, m in enumerate(offered):
+                check_ready("push", m)
                 record = self._record(m)
-                if pieces and len(pieces) + len(record) > PIECES:
-                    self._write(pieces)
-                    done, pieces = n, []
-                pieces += record
-            self._write(pieces)
-            done = len(packets)
+                if buffers and len(buffers) + len(record) > IOV_MAX:
+                    self._write(buffers)
+                    written, buffers = n, []
+                buffers += record
+            self._write(buffers)
+            written = len(packets)
         finally:
-            # Who looks at the traceback mustn't keep the memory.
-            pieces.clear()
-            gone = packets[:done]
-            del packets[:done]
-            self.note(packets_out=done, bytes_out=sum(map(len, gone)))
-            for m in gone:
-                m.freem()
-        return done
+            # A traceback must not keep references to the mbufs' memory.
+            buffers.clear()
+            record.clear()
+            self._count(packets_out=written, bytes_out=sum(map(len, packets[:written])))
+            free_sent(packets, written)
+        return written
 
     def close(self) -> None:
         if not self.closed:
@@ -140,25 +147,25 @@ class CaptureWriter(BasePort):
             os.close(self._fd)
 
     def _record(self, m: Mbuf) -> list[memoryview]:
-        """The pieces of a packet's record."""
+        """Return a packet's record as a list of buffers."""
         length = len(m)
         captured = min(length, self.snaplen)
-        when = m.pkthdr.rcv_tstmp if m.flags & M_TSTMP else time.time_ns()
-        seconds, fraction = divmod(when, 10**9)
-        pieces = [memoryview(_RECORD.pack(seconds & 0xFFFFFFFF, fraction, captured, length))]
+        timestamp = m.pkthdr.rcv_tstmp if m.flags & M_TSTMP else time.time_ns()
+        seconds, fraction = divmod(timestamp, 10**9)
+        buffers = [memoryview(_RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length))]
         views = list(m)
-        if captured < length or len(views) >= PIECES:
+        if captured < length or len(views) >= IOV_MAX:
             views = [memoryview(m.copydata(0, captured))]
-        return pieces + views
+        return buffers + views
 
-    def _write(self, pieces: list[memoryview]) -> None:
-        """Write pieces, all of them or none."""
-        self.note(calls_out=1)
-        total = sum(map(len, pieces))
+    def _write(self, buffers: list[memoryview]) -> None:
+        """Write all buffers, or none: after an error the file is as it was."""
+        self._count(calls_out=1)
+        total = sum(map(len, buffers))
         try:
-            done = os.writev(self._fd, pieces) if total else 0
-            if done < total:
-                rest = memoryview(b"".join(pieces))[done:]
+            written = os.writev(self._fd, buffers) if total else 0
+            if written < total:
+                rest = memoryview(b"".join(buffers))[written:]
                 while rest:
                     rest = rest[os.write(self._fd, rest) :]
         except BaseException:

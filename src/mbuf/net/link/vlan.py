@@ -1,7 +1,7 @@
-"""VLAN tags, out of packet headers into frames.
+"""VLAN tags: from the packet header into the frame.
 
-Who receives a frame without its tag has it in the header: M_VLANTAG, and the tag in `ether_vtag`, below its TPID.
-Where nobody puts it back for us, that is done here, before the frame is sent.
+The kernel removes the tag of a received frame, and gives it separately: the packet is M_VLANTAG then, and has the tag
+in `ether_vtag`, with the TPID above it. A packet socket doesn't put it back on sending, so this is done here.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from mbuf.net.linux import ETH_P_8021Q
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
 
-#: Bytes of the two addresses, and of a tag with its TPID.
+#: Bytes of the two Ethernet addresses, and of a tag with its TPID.
 ADDRESSES = 12
 TAG = 4
 
 
 def encapsulate(m: Mbuf) -> None:
-    """Put a frame's tag behind its addresses; the frame isn't M_VLANTAG any more. See ether_vlanencap.
+    """Insert a frame's VLAN tag after the addresses, and clear M_VLANTAG. See ether_vlanencap in FreeBSD.
 
-    A frame without addresses stays as it is. Raises `NoBufs`, and then nothing has changed.
+    A frame that is too short for addresses isn't changed. Raises `NoBufs` or `NoMemory`; nothing has changed then.
     """
     if len(m) < ADDRESSES:
         return

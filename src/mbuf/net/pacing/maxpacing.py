@@ -1,7 +1,7 @@
-"""SO_MAX_PACING_RATE: the pace that Linux itself keeps for a socket, as a whole.
+"""SO_MAX_PACING_RATE: the rate to which Linux itself limits a socket. See socket(7).
 
-TCP spaces its segments by it whatever the device. UDP only asks the device to, which hardly any does; so it is
-not asked here. Never raises: where the kernel won't, it doesn't pace.
+TCP spaces its segments by it, with any device. For UDP it has an effect only if the device has the queueing discipline
+fq, so it is used for TCP only. No error is raised here: if the kernel refuses, it doesn't pace.
 """
 
 from __future__ import annotations
@@ -14,47 +14,48 @@ _RATE = Struct("=Q")
 
 
 class MaxPacing:
-    """The kernel's pace of one socket: `limit` sets it, `lift` puts back what was there before."""
+    """The kernel's rate limit of one socket: `set_rate` sets it, `restore` puts back what the caller had set."""
 
-    __slots__ = ("_before", "_sock", "rate")
+    __slots__ = ("_original", "_sock", "rate")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._before = b""
-        #: Bytes a second; 0 while it is not ours to say.
+        # The option as it was before, empty if it wasn't changed.
+        self._original = b""
+        #: Bytes per second; 0 if this hasn't set a rate.
         self.rate = 0
 
-    def limit(self, rate: int) -> bool:
-        """Have the kernel send at most so many bytes a second; False, and all as it was before us, if it won't."""
+    def set_rate(self, rate: int) -> bool:
+        """Let the kernel send at most `rate` bytes per second; if it refuses, restore the option, and return False."""
         if self.rate == rate:
             return True
         try:
             if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP:
                 return False
-            self._before = self._before or self._get()
+            self._original = self._original or self._get()
             self._set(_RATE.pack(rate))
-            # An older kernel takes 32 bits of it, and says so here.
-            kept = self._get() == _RATE.pack(rate)
+            # An older kernel takes only 32 bits of it, and shows another rate here.
+            accepted = self._get() == _RATE.pack(rate)
         except OSError:
-            kept = False
-        if not kept:
+            accepted = False
+        if not accepted:
             self._put_back()
             return False
         self.rate = rate
         return True
 
-    def lift(self) -> None:
-        """Have no part in it any more."""
+    def restore(self) -> None:
+        """Put back what was set before `set_rate`. Calling it again has no effect."""
         if self.rate:
             self._put_back()
 
     def _put_back(self) -> None:
-        before, self._before, self.rate = self._before, b"", 0
-        if before:
+        original, self._original, self.rate = self._original, b"", 0
+        if original:
             try:
-                self._set(before)
+                self._set(original)
             except OSError:
-                # The socket is closed, and has no pace.
+                # The socket is closed.
                 return
 
     def _get(self) -> bytes:

@@ -1,7 +1,26 @@
-"""Lines of packets, and whose turn it is.
+"""Transmit queues, one for each send tag, and the choice of the packet that is sent next.
 
-Of those that need tokens, whoever has waited longest beyond their time; and in turn with them, those that need none.
-Knows the time that it is told, and nothing of how packets go.
+    unpaced     [m] [m] [m]        packets without a tag, or with an unlimited one
+    tag a       [m] [m]            token bucket, departure time 10 ms
+    tag b       [m]                token bucket, departure time 12 ms
+
+A paced queue is eligible from its departure time on (see `tokenbucket`), or `lead` earlier. The unpaced queue is always
+eligible if it has packets. `dequeue` chooses
+
+ * among eligible paced queues, the one with the earliest departure time: it has waited longest;
+ * between that and the unpaced queue, each in turn: neither can starve the other.
+
+Paced queues that have packets are in a heap, ordered by departure time, then by the order in which they were added. So
+the cost of a packet is the logarithm of the number of such queues.
+
+The departure time of a queue changes when a packet of it is sent, because the packet consumes tokens. So `dequeue`
+removes the queue from the heap, and `complete` puts it back, once the packet is sent or dropped and its tokens are
+consumed. In between it can't be chosen again, and its packets keep their order. One packet is in flight at a time. If
+departure times change otherwise, by another rate, `reorder` sorts the heap again.
+
+A packet that another user of it has freed is skipped; a queue without packets leaves the heap.
+
+There is no clock: the caller passes the time in nanoseconds. How packets are sent isn't known here.
 """
 
 from __future__ import annotations
@@ -18,108 +37,112 @@ if TYPE_CHECKING:
 
 
 class TxQueue:
-    """Packets that wait, and the tokens that they need; without a bucket, they need none."""
+    """A queue of at most `maxlen` packets, and its token bucket; without one, it is unpaced."""
 
-    __slots__ = ("bucket", "bytes", "queue", "sent", "waiting")
+    __slots__ = ("bucket", "bytes", "packets", "scheduled", "sent")
 
     def __init__(self, maxlen: int, bucket: TokenBucket | None = None) -> None:
-        self.queue = MbufQ(maxlen)
+        #: The packets that wait, which belong to the queue.
+        self.packets = MbufQ(maxlen)
         self.bucket = bucket
-        #: True while it has its place among others, or a packet on the way.
-        self.waiting = False
-        #: Packets that went, and their bytes.
+        #: True while it is among the queues to choose from, or has a packet in flight.
+        self.scheduled = False
+        #: The number of packets sent, and their bytes.
         self.sent = 0
         self.bytes = 0
 
     @property
-    def at(self) -> int:
-        """When its next packet may go."""
-        return 0 if self.bucket is None else self.bucket.at
+    def departure(self) -> int:
+        """The earliest time to send the next packet, in nanoseconds."""
+        return 0 if self.bucket is None else self.bucket.departure
 
 
 class TxQueues:
-    """Those with packets: `put` one in, take the `next` whose turn it is, and say `gone` when it is."""
+    """The transmit queues of a socket. `enqueue` a packet; `dequeue` the next one to send; `complete` it."""
 
-    __slots__ = ("_free_next", "_numbers", "_out", "_timed", "ahead", "free")
+    __slots__ = ("_heap", "_in_flight", "_numbers", "_unpaced_next", "lead", "unpaced")
 
     def __init__(self, maxlen: int) -> None:
-        #: Of those that need no tokens.
-        self.free = TxQueue(maxlen)
-        #: Nanoseconds by which the others may go before their time.
-        self.ahead = 0
-        self._free_next = True
-        #: The one whose packet is on the way.
-        self._out: TxQueue | None = None
-        #: A heap of the others: when the first of a line may go, in which order they came, and the line.
-        self._timed: list[tuple[int, int, TxQueue]] = []
+        #: The queue of packets that need no tokens.
+        self.unpaced = TxQueue(maxlen)
+        #: Nanoseconds by which paced packets may be sent before their departure time.
+        self.lead = 0
+        self._unpaced_next = True
+        # The queue whose packet is in flight.
+        self._in_flight: TxQueue | None = None
+        # Departure time, number, queue.
+        self._heap: list[tuple[int, int, TxQueue]] = []
         self._numbers = count()
 
     def __bool__(self) -> bool:
-        return bool(self._timed) or bool(self.free.queue)
+        return bool(self._heap) or bool(self.unpaced.packets)
 
     def __len__(self) -> int:
-        """How many packets wait in all."""
-        return sum(len(line.queue) for line in self._all())
+        """Return the number of packets that wait in all queues."""
+        return sum(len(queue.packets) for queue in self._all())
 
-    def put(self, line: TxQueue, m: Mbuf) -> None:
-        """Put a packet last; it is the line's. Raises what `MbufQ.enqueue` does."""
-        line.queue.enqueue(m)
-        if not line.waiting:
-            self._join(line)
+    def enqueue(self, queue: TxQueue, m: Mbuf) -> None:
+        """Add a packet at the end of a queue; it belongs to the queue then. Raises what `MbufQ.enqueue` raises."""
+        queue.packets.enqueue(m)
+        if not queue.scheduled:
+            self._schedule(queue)
 
-    def next(self, now: int) -> tuple[TxQueue, Mbuf] | None:
-        """Take the packet whose turn it is, and its line out of turn until it is `gone`; None if none may go yet."""
-        while (line := self._turn(now)) is not None:
-            m = line.queue.dequeue()
+    def dequeue(self, now: int) -> tuple[TxQueue, Mbuf] | None:
+        """Take the next packet and its queue, which isn't chosen again until `complete`; None if none may be sent now.
+
+        The packet belongs to the caller.
+        """
+        while (queue := self._choose(now)) is not None:
+            m = queue.packets.dequeue()
             if m is not None:
-                self._out = line
-                return line, m
-            line.waiting = False
+                self._in_flight = queue
+                return queue, m
+            queue.scheduled = False
         return None
 
-    def gone(self, line: TxQueue) -> None:
-        """The packet that was the next of this line is gone, and what it takes is paid: the line's turn comes again."""
-        self._out = None
-        line.waiting = False
-        if line.queue:
-            self._join(line)
+    def complete(self, queue: TxQueue) -> None:
+        """The packet in flight was sent or dropped, and its tokens are consumed: its queue can be chosen again."""
+        self._in_flight = None
+        queue.scheduled = False
+        if queue.packets:
+            self._schedule(queue)
 
     def due(self, now: int) -> int | None:
-        """When the next may go, None if there is none."""
-        if self.free.queue:
+        """Return when the next packet may be sent, in nanoseconds; None if there is none."""
+        if self.unpaced.packets:
             return now
-        return self._timed[0][0] - self.ahead if self._timed else None
+        return self._heap[0][0] - self.lead if self._heap else None
 
-    def again(self) -> None:
-        """Times have changed: look at them all again."""
-        self._timed = [(line.at, n, line) for _, n, line in self._timed]
-        heapq.heapify(self._timed)
+    def reorder(self) -> None:
+        """Sort the queues again, after departure times have changed."""
+        self._heap = [(queue.departure, number, queue) for _, number, queue in self._heap]
+        heapq.heapify(self._heap)
 
     def drain(self) -> int:
-        """Free all that wait; how many those were."""
+        """Free all packets that wait; return their number. See mbufq_drain."""
         freed = 0
-        lines = self._all()
-        self._out = None
-        self._timed = []
-        for line in lines:
-            freed += len(line.queue)
-            line.queue.drain()
-            line.waiting = False
+        queues = self._all()
+        self._in_flight = None
+        self._heap = []
+        for queue in queues:
+            freed += len(queue.packets)
+            queue.packets.drain()
+            queue.scheduled = False
         return freed
 
     def _all(self) -> list[TxQueue]:
-        out = [] if self._out is None or self._out is self.free else [self._out]
-        return [self.free, *out, *(line for _, _, line in self._timed)]
+        in_flight = [] if self._in_flight is None or self._in_flight is self.unpaced else [self._in_flight]
+        return [self.unpaced, *in_flight, *(queue for _, _, queue in self._heap)]
 
-    def _join(self, line: TxQueue) -> None:
-        line.waiting = True
-        if line is not self.free:
-            heapq.heappush(self._timed, (line.at, next(self._numbers), line))
+    def _schedule(self, queue: TxQueue) -> None:
+        queue.scheduled = True
+        if queue is not self.unpaced:
+            heapq.heappush(self._heap, (queue.departure, next(self._numbers), queue))
 
-    def _turn(self, now: int) -> TxQueue | None:
-        timed = bool(self._timed) and self._timed[0][0] - self.ahead <= now
-        if self.free.queue and (self._free_next or not timed):
-            self._free_next = False
-            return self.free
-        self._free_next = True
-        return heapq.heappop(self._timed)[2] if timed else None
+    def _choose(self, now: int) -> TxQueue | None:
+        paced = bool(self._heap) and self._heap[0][0] - self.lead <= now
+        if self.unpaced.packets and (self._unpaced_next or not paced):
+            self._unpaced_next = False
+            return self.unpaced
+        self._unpaced_next = True
+        return heapq.heappop(self._heap)[2] if paced else None

@@ -1,27 +1,47 @@
-"""A port that is no more than Python: what all of those have in common.
+"""What ports that are written in Python have in common: counters, and the rules of `pull` and `push`.
 
-Counts what came and went, and takes what went out of its giver's list.
+A subclass calls `_begin_pull` and `_begin_push` first, and counts in `_counts`. If two threads must not be in the same
+call, it holds `_pull_lock` or `_push_lock` during the call.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbuf.errors import Inval
 from mbuf.net.port.port import Port, PortStat
-from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.ints import clip
+from mbuf.net.port.rules import check_count, check_list, check_packet, check_usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mbuf.packet.mbuf import Mbuf
+
+
+class TryLock:
+    """A lock that is never waited for: if it is held already, `with lock:` raises `Busy`."""
+
+    __slots__ = ("_call", "held")
+
+    def __init__(self, call: str) -> None:
+        self._call = call
+        self.held = False
+
+    def __enter__(self) -> None:
+        check_usable(self._call, False, self.held)
+        self.held = True
+
+    def __exit__(self, *_: object) -> None:
+        self.held = False
+
 
 class BasePort(Port):
-    """A port with numbers of its own."""
+    """A port with counters of its own. `closed` is true once `close` was called."""
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(PortStat.__slots__, 0)
         self.closed = False
+        self._counts = dict.fromkeys(PortStat.__slots__, 0)
+        self._pull_lock = TryLock("pull")
+        self._push_lock = TryLock("push")
 
     def stat(self) -> PortStat:
         return PortStat(**self._counts)
@@ -30,38 +50,28 @@ class BasePort(Port):
         self.closed = True
         super().close()
 
-    def note(self, **more: int) -> None:
-        """Count so many more of what a `PortStat` has."""
+    def _begin_pull(self, n: int) -> int:
+        """How many packets may be returned; `Inval` if that is negative, or if the port is closed."""
+        count = check_count(n)
+        check_usable("pull", self.closed, False)
+        return count
+
+    def _begin_push(self, packets: Any) -> Iterable[Mbuf]:
+        """The packets of a list, each checked when its turn comes; `Inval` if the port is closed."""
+        check_list(packets)
+        check_usable("push", self.closed, False)
+        return map(check_packet, packets)
+
+    def _begin_close(self) -> None:
+        """Raise `Busy` if a thread holds one of the locks."""
+        check_usable("close", False, self._pull_lock.held or self._push_lock.held)
+
+    def _count(self, **more: int) -> None:
+        """Add to some of the counters of `PortStat`."""
         for name, count in more.items():
             self._counts[name] += count
 
-    def came(self, packets: list[Mbuf]) -> list[Mbuf]:
-        """Count packets that are given."""
-        self.note(packets_in=len(packets), bytes_in=sum(map(len, packets)))
+    def _count_pulled(self, packets: list[Mbuf]) -> list[Mbuf]:
+        """Count packets that are about to be returned, and return them."""
+        self._count(packets_in=len(packets), bytes_in=sum(map(len, packets)))
         return packets
-
-    def wanted(self, n: int) -> int:
-        """How many packets are asked for."""
-        if self.closed:
-            raise Inval("pull: this port is closed")
-        most = clip(n)
-        if most < 0:
-            raise Inval(f"pull: {n} packets: give 0 or more")
-        return most
-
-    def offered(self, packets: Any) -> Iterable[Mbuf]:
-        """The packets of a list, each looked at when its turn comes: `Inval` or `Freed` if it is none."""
-        if not isinstance(packets, list):
-            raise TypeError("push: give a list, out of which the packets are taken that went")
-        if self.closed:
-            raise Inval("push: this port is closed")
-        return map(checked, packets)
-
-
-def checked(thing: Any) -> Mbuf:
-    """What is to go, if it is an mbuf that is live."""
-    if not isinstance(thing, Mbuf):
-        raise Inval(f"push: a list of packets is wanted, but there is a {type(thing).__name__} in it")
-    # Raises if it was freed.
-    thing.length()
-    return thing

@@ -1,4 +1,4 @@
-"""A port that fails when it is told to, to try out who has to live with that."""
+"""A port whose n-th call fails, to test programs that must cope with errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Failing(PortWrapper):
-    """Passes calls on to `port`, but its `fails`-th, of pulls and pushes together, raises `error`: once, from 1 on.
+    """A port around `port` whose call number `fails` raises `error`. Pulls and pushes are counted together, from 1.
 
-    That call changes nothing. `calls` is how many there were. Closed, it closes the port.
+    The call that fails changes nothing; all others go to `port`. `calls` is the number of calls so far. Without
+    `error` it raises OSError (EIO). Closing it closes `port`. Raises `Inval` if `fails` is less than 1.
     """
 
     def __init__(self, port: Port, fails: int, error: BaseException | None = None) -> None:

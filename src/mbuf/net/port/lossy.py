@@ -1,4 +1,4 @@
-"""A port that loses packets, to try out who has to live with that."""
+"""A port that loses packets at random, to test programs that must cope with loss."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Lossy(BasePort, PortWrapper):
-    """Passes packets on to and from `port`, but loses some both ways: each with probability `loss`.
+    """A port around `port` that loses each pulled or pushed packet with the probability `loss`, from 0 to 1.
 
-    Those are freed and counted as `dropped`. The same `seed` loses the same again, if the same is done. Closed, it
-    closes the port.
+    A lost packet is freed and counted as `dropped`. The same `seed` and the same calls lose the same packets. Closing
+    it closes `port`. Raises `Inval` if `loss` is no probability.
     """
 
     def __init__(self, port: Port, loss: float, seed: int = 0) -> None:
@@ -31,30 +31,30 @@ class Lossy(BasePort, PortWrapper):
 
     def pull(self, n: int) -> list[Mbuf]:
         packets = self.port.pull(n)
-        lost = [m for m in packets if self._loses()]
-        gone = set(map(id, lost))
+        lost = [m for m in packets if self._is_lost()]
+        lost_ids = set(map(id, lost))
         self._drop(lost)
-        return self.came([m for m in packets if id(m) not in gone])
+        return self._count_pulled([m for m in packets if id(m) not in lost_ids])
 
     def push(self, packets: list[Mbuf]) -> int:
-        offered = list(self.offered(packets))
-        kept = [m for m in offered if not self._loses()]
-        passed, sizes = set(map(id, kept)), [len(m) for m in offered]
+        offered = list(self._begin_push(packets))
+        kept = [m for m in offered if not self._is_lost()]
+        kept_ids, sizes = set(map(id, kept)), [len(m) for m in offered]
         try:
             self.port.push(kept)
         finally:
-            # All before the first that didn't go.
+            # `kept` begins with the first packet that wasn't sent: all before it are sent or lost.
             done = next((i for i, m in enumerate(offered) if kept and m is kept[0]), len(offered))
-            went = [i for i in range(done) if id(offered[i]) in passed]
-            self._drop([m for m in offered[:done] if id(m) not in passed])
+            sent = [i for i in range(done) if id(offered[i]) in kept_ids]
+            self._drop([m for m in offered[:done] if id(m) not in kept_ids])
             del packets[:done]
-            self.note(packets_out=len(went), bytes_out=sum(sizes[i] for i in went))
+            self._count(packets_out=len(sent), bytes_out=sum(sizes[i] for i in sent))
         return done
 
-    def _loses(self) -> bool:
+    def _is_lost(self) -> bool:
         return self._random.random() < self.loss
 
     def _drop(self, packets: list[Mbuf]) -> None:
-        self.note(dropped=len(packets))
+        self._count(dropped=len(packets))
         for m in packets:
             m.freem()

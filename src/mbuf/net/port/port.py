@@ -1,7 +1,7 @@
-"""What packets come from and go to.
+"""The interface of a port: something that packets come from and go to.
 
-A port gives packets and takes packets, as many as it can at the moment, and never waits. No packet is ever lost
-between the two: each is given, gone, counted as lost, or still its owner's.
+`pull` returns packets that have arrived, `push` sends packets, each as many as possible at the moment; neither waits.
+A packet is always accounted for: it was returned, was sent, is counted as lost, or still belongs to the caller.
 """
 
 from __future__ import annotations
@@ -10,70 +10,84 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mbuf.fielddocs import documented
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
     from mbuf.packet.mbuf import Mbuf
 
-#: What `features` is of a port that has none.
-PLAIN: Mapping[str, str] = MappingProxyType({})
+#: The `features` of a port that has none.
+NO_FEATURES: Mapping[str, str] = MappingProxyType({})
 
 
+@documented
 @dataclass(frozen=True, slots=True)
 class PortStat:
-    """What a port has done so far, from `port.stat()`."""
+    """The counters of a port, from `port.stat()`. Each counts from 0 since the port was made."""
 
-    #: Packets that it gave, and their bytes.
+    #: Packets that `pull` returned, or has ready.
     packets_in: int = 0
+    #: Bytes of those packets.
     bytes_in: int = 0
-    #: Packets that it took and let go into the world, and their bytes.
+    #: Packets that `push` sent.
     packets_out: int = 0
+    #: Bytes of those packets.
     bytes_out: int = 0
-    #: Packets that came and were lost because the pool refused the mbufs for them.
+    #: Received packets that were lost because the pool refused the mbufs for them.
     denied: int = 0
-    #: Times that it received fewer at once, or none, because the pool refused; nothing was lost.
+    #: Times that the port received fewer packets, or none, because the pool refused mbufs. Nothing was lost.
     short: int = 0
-    #: Packets that were lost before they came here, as far as the system tells: the socket's queue was full.
+    #: Packets that were lost before the port could receive them, because the queue of the socket was full.
     dropped: int = 0
-    #: Packets that were longer than the room for them, and thrown away.
+    #: Received packets that were longer than the room for them. They were discarded.
     truncated: int = 0
-    #: Packets that it took and the system refused to send.
+    #: Packets that the system refused to send. They were freed.
     errors: int = 0
-    #: Errors that the system told when it was asked for packets: somebody refused what was sent, for instance.
+    #: Errors that the system returned for a receive, such as ECONNREFUSED after an earlier send.
     faults: int = 0
-    #: Calls to the system that received or sent, or tried to.
+    #: System calls that received packets, or tried to.
     calls_in: int = 0
+    #: System calls that sent packets, or tried to.
     calls_out: int = 0
 
 
 class Port:
-    """Somewhere packets come from and go to; what is no more than that is a port too.
+    """Base class of all ports. A class of your own that has these methods is a port too.
 
-    Close it with `close`, or use it in a `with` statement.
+    Close a port with `close`, or use it in a `with` statement. One thread may pull while another pushes.
     """
 
-    #: How it works: what of the system's help it has, and what it does instead.
-    features: Mapping[str, str] = PLAIN
+    #: How the port works: which features of the system it uses, and what it uses in their place.
+    features: Mapping[str, str] = NO_FEATURES
 
     def pull(self, n: int) -> list[Mbuf]:
-        """At most `n` packets that are there now, the caller's from then on; none if there are none."""
+        """Return at most `n` packets that have arrived, in order; an empty list if there are none. Never waits.
+
+        The packets belong to the caller. If the pool refuses mbufs, fewer packets are returned, and `stat().short`
+        counts that. Raises `Inval` if the port is closed or `n` is negative, `Busy` if another thread is pulling,
+        OSError if the system can't receive any more.
+        """
         raise NotImplementedError
 
     def push(self, packets: list[Mbuf]) -> int:
-        """Let packets go, from the first on, as many as can now; returns how many went.
+        """Send packets, from the first on, as many as possible at the moment; return how many. Never waits.
 
-        Those are freed, and taken out of the list; the rest stay in it, and the caller's. What the system refuses
-        for good counts as gone, and in `stat().errors`.
+        The sent packets are freed and removed from the list; the others stay in it and belong to the caller. A packet
+        that the system refuses for good counts as sent, and in `stat().errors`. Raises TypeError unless `packets` is a
+        list, `Inval` if the port is closed or something that can't be sent is in the list, `Freed` for a freed mbuf,
+        `Busy` if another thread is pushing, OSError if the system can't send any more; what was sent before is
+        removed from the list also then.
         """
         raise NotImplementedError
 
     def stat(self) -> PortStat:
-        """All its numbers, at this moment."""
+        """Return the counters as they are now."""
         raise NotImplementedError
 
     def fileno(self) -> int:
-        """What to wait for: a descriptor that is readable when packets are there, writable when they can go.
+        """Return the descriptor to wait for: readable when packets have arrived, writable when packets can be sent.
 
         -1 for a port that has none.
         """
@@ -81,14 +95,14 @@ class Port:
 
     @property
     def ready(self) -> int:
-        """Packets that have come already, and wait here for a `pull`: the descriptor doesn't tell of them."""
+        """How many packets have been received and wait for a `pull`. The descriptor isn't readable because of them."""
         return 0
 
-    def rest(self) -> None:
-        """Have no memory ready for what comes, until the next `pull`."""
+    def release_buffers(self) -> None:
+        """Free the mbufs that are posted for packets to come. The next `pull` posts others."""
 
     def close(self) -> None:
-        """Free what it holds; it gives and takes no more. Twice is as good as once."""
+        """Free all mbufs of the port; it can't be used any more. Calling it again has no effect."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""A queue as a port: what is pushed is pulled, in the same order, by whoever has the other end."""
+"""A queue as a port: packets that are pushed can be pulled, in the same order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 class QueuePort(BasePort):
-    """Packets in a line of at most `maxlen`; any number if that is 0. Packets go to who pulls them, not to be freed."""
+    """A queue of at most `maxlen` packets; of any number if `maxlen` is 0.
+
+    `push` moves packets into the queue, in place of freeing them, until it is full; `pull` moves them out. Nothing is
+    copied. `queue` is the `MbufQ`.
+    """
 
     def __init__(self, maxlen: int = 0) -> None:
         super().__init__()
@@ -21,14 +25,14 @@ class QueuePort(BasePort):
 
     def pull(self, n: int) -> list[Mbuf]:
         packets: list[Mbuf] = []
-        for _ in range(min(self.wanted(n), len(self.queue))):
+        for _ in range(min(self._begin_pull(n), len(self.queue))):
             m = self.queue.dequeue()
             if m is not None:
                 packets.append(m)
-        return self.came(packets)
+        return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
-        offered = self.offered(packets)
+        offered = self._begin_push(packets)
         done = size = 0
         try:
             for m in offered:
@@ -37,11 +41,11 @@ class QueuePort(BasePort):
                 size += count
                 done += 1
         except NoBufs:
-            # Full: the rest waits with its owner.
+            # The queue is full: the other packets stay with the caller.
             pass
         finally:
             del packets[:done]
-            self.note(packets_out=done, bytes_out=size)
+            self._count(packets_out=done, bytes_out=size)
         return done
 
     @property
@@ -49,6 +53,6 @@ class QueuePort(BasePort):
         return len(self.queue)
 
     def close(self) -> None:
-        """Free what is in line."""
+        """Free the packets in the queue."""
         super().close()
         self.queue.drain()

@@ -1,4 +1,4 @@
-"""A port that shows what passes to another port."""
+"""A port that sends a copy of each packet to a second port."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Tee(BasePort, PortWrapper):
-    """What is pulled from `port` and pushed to it goes to `side` too, as copies that share their bytes.
+    """A port around `port` that pushes a copy of each pulled or pushed packet to the port `side` too.
 
-    So nobody may write to those bytes any more: see `m.unshare`. `side` is not waited for: what it doesn't take is
-    `dropped`, and a packet for whose copy there is no memory is `denied`. Closed, it closes both.
+    A copy shares its bytes with the packet, so both are read-only: see `m.unshare`. The tee doesn't wait for `side`:
+    a copy that `side` doesn't accept at once is freed and counted as `dropped`; a packet that the pool has no mbuf to
+    copy is counted as `denied`. Closing the tee closes both ports.
     """
 
     def __init__(self, port: Port, side: Port) -> None:
@@ -28,41 +29,41 @@ class Tee(BasePort, PortWrapper):
 
     def pull(self, n: int) -> list[Mbuf]:
         packets = self.port.pull(n)
-        self._show([_copy(m) for m in packets])
-        return self.came(packets)
+        self._push_copies([_copy(m) for m in packets])
+        return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
-        copies = [_copy(m) for m in self.offered(packets)]
+        copies = [_copy(m) for m in self._begin_push(packets)]
         sizes = [len(m) for m in packets]
-        went = 0
+        sent = 0
         try:
             self.port.push(packets)
         finally:
-            went = len(sizes) - len(packets)
-            for m in copies[went:]:
+            sent = len(sizes) - len(packets)
+            for m in copies[sent:]:
                 if m is not None:
                     m.freem()
-            self._show(copies[:went])
-            self.note(packets_out=went, bytes_out=sum(sizes[:went]))
-        return went
+            self._push_copies(copies[:sent])
+            self._count(packets_out=sent, bytes_out=sum(sizes[:sent]))
+        return sent
 
     def close(self) -> None:
         super().close()
         self.side.close()
 
-    def _show(self, copies: list[Mbuf | None]) -> None:
-        shown = [m for m in copies if m is not None]
-        self.note(denied=len(copies) - len(shown))
+    def _push_copies(self, copies: list[Mbuf | None]) -> None:
+        packets = [m for m in copies if m is not None]
+        self._count(denied=len(copies) - len(packets))
         try:
-            self.side.push(shown)
+            self.side.push(packets)
         finally:
-            self.note(dropped=len(shown))
-            for m in shown:
+            self._count(dropped=len(packets))
+            for m in packets:
                 m.freem()
 
 
 def _copy(m: Mbuf) -> Mbuf | None:
-    """A copy that shares the bytes, if there is memory for it."""
+    """A copy that shares the bytes; None if the pool has no mbuf for it."""
     with suppress(NoBufs, NoMemory):
         return m.copypacket()
     return None

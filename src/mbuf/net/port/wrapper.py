@@ -1,4 +1,4 @@
-"""A port around another: what it doesn't do itself, the other does."""
+"""A port around another port: what it doesn't do itself, the inner port does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class PortWrapper(Port):
-    """A port around `port`. Closed, it closes that."""
+    """A port around `port`, which it closes when it is closed. A subclass defines `pull`, `push` and `stat`."""
 
     port: Port
 
@@ -23,8 +23,8 @@ class PortWrapper(Port):
     def ready(self) -> int:
         return self.port.ready
 
-    def rest(self) -> None:
-        self.port.rest()
+    def release_buffers(self) -> None:
+        self.port.release_buffers()
 
     def fileno(self) -> int:
         return self.port.fileno()

@@ -1,7 +1,31 @@
-"""One direction of a relayed connection: bytes out of one socket, into the other.
+"""One direction of a relayed connection: reads from one stream socket, writes to another.
 
-Holds what the other side has not taken yet, as much as its share allows, and reads no more than that. Allocates
-through the port that it reads from. Knows no addresses.
+    source socket --recv--> [ sink.write_buffer: bytes read, and not yet sent ] --sendmsg--> sink socket
+                   _readable                                             _flush
+
+A connection has two pumps, independent of each other, so one direction can end long before the other (a half-open
+connection). The bytes between the sockets stay in the mbufs into which they were read; only small pieces are copied
+together, as `SockBuf.append` does. They are in `write_buffer` of the port that is written to, and `Quota` limits how
+much memory they take.
+
+Whether the pump waits for its sockets
+`_reading` is True while the event loop watches the source. It becomes False, so that the bytes stay in the kernel and
+TCP closes its window (back-pressure), when
+
+    the quota is reached                                     until `_flush` has sent enough (`Quota.is_low`)
+    the pool has no memory, or others wait for some          until the quota calls `resume`: it is this one's turn
+    the source has ended                                     for ever
+
+`_writing` is True while the event loop watches the sink, because the sink didn't take all that was there. While it is
+False, nothing is in `sink.write_buffer` when the loop runs: what is read is sent at once, and usually costs one call.
+
+End of a stream
+When the source has ended (recv returned no bytes) and all bytes are sent, the sink's sending side is shut down, `done`
+becomes True, and `on_end(None)` is called. An error of either socket ends the pump at once: `on_end(error)`. The owner
+then stops both pumps and closes the sockets.
+
+Why no bytes are lost or reordered: bytes enter `sink.write_buffer` only at its end and leave it only at its front, when
+the socket has taken them; and `shutdown` is called only when it is empty.
 """
 
 from __future__ import annotations
@@ -18,17 +42,18 @@ if TYPE_CHECKING:
 
 
 class Pump:
-    """From `source` to `sink`, until the source ends: `start` it, and `stop` it in the end.
+    """Moves bytes from the port `source` to the port `sink` until the source ends.
 
-    `over(error)` is called when nothing more will go this way: None when all went.
+    Make one in a running event loop, and call `resume` to begin and `stop` at the end. `on_end` is called once, with
+    None when all bytes were sent, or with the error of a socket. The ports stay their owner's.
     """
 
     __slots__ = (
         "_held",
         "_loop",
-        "_over",
+        "_on_end",
+        "_quota",
         "_reading",
-        "_share",
         "_writing",
         "bytes",
         "done",
@@ -38,119 +63,117 @@ class Pump:
     )
 
     def __init__(
-        self, source: StreamPort, sink: StreamPort, share: Quota, over: Callable[[OSError | None], object]
+        self, source: StreamPort, sink: StreamPort, quota: Quota, on_end: Callable[[OSError | None], object]
     ) -> None:
         self.source = source
         self.sink = sink
-        self._share = share
-        self._over = over
+        self._quota = quota
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._reading = self._writing = False
+        # Bytes of memory in `sink.write_buffer`, as last reported to the quota.
         self._held = 0
-        #: Bytes that went, and reads that brought some.
+        #: Bytes that were sent, and reads that returned some.
         self.bytes = 0
         self.reads = 0
-        #: True when the source has ended, and all of it went.
+        #: True when the source has ended and all bytes were sent.
         self.done = False
 
-    def start(self) -> None:
-        """Read from now on."""
-        self.resume()
-
     def resume(self) -> None:
-        """Read again."""
+        """Read, now and whenever the source is readable. Has no effect if it reads already."""
         if not self._reading:
             self._reading = True
             self._loop.add_reader(self.source, self._readable)
 
-    def cut(self) -> None:
-        """Let go of everything, the connection too."""
-        self._over(ConnectionAbortedError("it took nothing for too long, while others had no memory"))
+    def abort(self) -> None:
+        """End the connection, because it is stalled and others wait for the memory that it holds."""
+        self._on_end(ConnectionAbortedError("the connection was stalled, and others waited for its memory"))
 
     def stop(self) -> None:
-        """Wait for nothing any more. The ports are closed by whoever made them."""
-        self._pause()
-        self._idle()
-        self.sink.out.clear()
+        """Stop reading and writing, and free what isn't sent."""
+        self._stop_reading()
+        self._stop_writing()
+        self.sink.write_buffer.clear()
         held, self._held = self._held, 0
-        self._share.left(self, held)
+        self._quota.remove(self, held)
 
-    def _pause(self) -> None:
+    def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self.source)
 
-    def _idle(self) -> None:
+    def _stop_writing(self) -> None:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self.sink)
 
     def _readable(self) -> None:
-        share, out = self._share, self.sink.out
-        room = share.room(out.mbcnt)
-        if not room:
-            self._pause()
-            share.served(self)
+        """Read once, as much as the quota allows, and send it."""
+        quota, out = self._quota, self.sink.write_buffer
+        allowance = quota.allowance(out.mbcnt)
+        if not allowance:
+            self._stop_reading()
+            quota.end_turn(self)
             return
-        if not share.may(self):
-            self._pause()
+        if not quota.begin_turn(self):
+            self._stop_reading()
             return
         try:
-            m = self.source.recv(room)
+            m = self.source.recv(allowance)
         except (NoBufs, NoMemory):
-            self._pause()
-            share.refused(self)
+            self._stop_reading()
+            quota.allocation_denied(self)
             return
         except OSError as error:
-            self._over(error)
+            self._on_end(error)
             return
-        share.served(self)
+        quota.end_turn(self)
         if m is not None:
             self.reads += 1
             out.append(m)
         elif self.source.eof:
-            self._pause()
+            self._stop_reading()
         else:
             return
         if not self._writing:
             self._flush()
         else:
-            self._count(0)
+            self._update_quota(sent=False)
 
     def _flush(self) -> None:
-        """Send what is there; wait for the sink if it doesn't take all."""
-        out = self.sink.out
+        """Send what the sink takes, and watch the sink if that isn't all."""
+        out = self.sink.write_buffer
         before = out.cc
         try:
             self.sink.flush()
         except OSError as error:
-            self._over(error)
+            self._on_end(error)
             return
-        went = before - out.cc
-        self.bytes += went
-        self._count(went)
+        sent = before - out.cc
+        self.bytes += sent
+        self._update_quota(sent > 0)
         if out:
             if not self._writing:
                 self._writing = True
                 self._loop.add_writer(self.sink, self._flush)
         else:
-            self._idle()
+            self._stop_writing()
             if self.source.eof:
                 self._finish()
                 return
-        if not self._reading and not self.source.eof and self._share.roomy(out.mbcnt):
+        if not self._reading and not self.source.eof and self._quota.is_low(out.mbcnt):
             self.resume()
 
-    def _count(self, went: int) -> None:
-        before, self._held = self._held, self.sink.out.mbcnt
-        self._share.moved(self, before, self._held, went > 0)
+    def _update_quota(self, sent: bool) -> None:
+        before, self._held = self._held, self.sink.write_buffer.mbcnt
+        self._quota.update(self, before, self._held, sent)
 
     def _finish(self) -> None:
-        """The source has ended, and all of it went: so does this side of the sink."""
+        """Tell the sink that the stream has ended."""
         self.done = True
         try:
             self.sink.shutdown()
         except OSError as error:
-            self._over(error)
+            self._on_end(error)
             return
-        self._over(None)
+        self._on_end(None)

@@ -1,7 +1,44 @@
-"""Who may hold how much: one memory, shared by flows of which some stand still.
+"""How much memory each direction of a relayed connection may hold, and which one reads next when the pool is empty.
 
-Each may hold an eighth of what is free, so that what is free gets less with every flow that stands still and never
-runs out; and a cluster at least. Those that the pool refuses take turns. Counts; never sees an mbuf.
+The relay has a limit on the bytes of memory that it holds, in mbufs that were read from one socket and not yet taken
+by the other. A *holder* is one direction of a connection (a `Pump`). It reports how much it holds whenever that
+changes; the quota counts, and never sees an mbuf.
+
+How much a holder may hold
+    quota = max((limit - held by all) / 8, one packet)
+
+A stalled connection, whose peer reads nothing, fills up to its quota and is then paused. The next one that stalls gets
+an eighth of what is left, and so on: each takes an eighth of the free memory, so n stalled connections leave
+(7/8)^n of it, and connections that make progress always find some. No fixed share per connection would do: it would be
+too small for one fast connection, or the limit would be exceeded by many slow ones. Only when the eighth is less than
+one packet, the lower bound of the quota applies, and the limit can be exceeded, by about one packet for each direction
+of a connection. Then the limits of the pool bound the memory. A paused holder reads again when it holds at most half
+of its quota, so that it doesn't read one small piece for each piece that is sent.
+
+Who reads when the pool has no memory
+Other users of the pool, and small packets in large clusters, can exhaust the pool before the quota does. A holder whose
+allocation fails stops reading, and is added to a queue. As long as the queue isn't empty:
+
+    allocation fails -> queue: [first] [second] [third] ... <- added: holders that are denied, or find others waiting
+                           |
+    memory is freed, or RETRY_DELAY is over
+                           |
+                           v
+                  the current holder: resumed, it alone may allocate
+                  |                |                       |
+                  gets memory, or  is denied again:        is removed:
+                  needs none:      first in the queue,     the next one
+                  the next one     waits for more          becomes current
+
+One holder tries at a time, in the order of arrival, so that no holder takes memory from one that waited longer, and
+a thousand waiting connections don't all ask the pool for each cluster that is freed. A holder has one place in the
+queue, however often it asks.
+
+Which connection is aborted
+If all memory is held by stalled connections, waiting doesn't help. `_last_progress` has the time at which each holder
+last sent something, least recent first, because an entry is moved to the end when its holder sends. If a holder waits
+for memory, and the least recent entry is older than the timeout, that holder is aborted: one at a time, since its
+memory may be enough. A timer runs only while a holder waits, so nothing is aborted while there is memory for all.
 """
 
 from __future__ import annotations
@@ -12,138 +49,140 @@ from typing import Protocol
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE
 
-#: The part of what is free that one flow may hold.
-PART = 8
+#: A holder may hold the free memory divided by this.
+DIVISOR = 8
 
-#: What any flow may hold: one packet.
-LEAST = MSIZE + MCLBYTES
+#: Bytes of memory that each holder may hold at least: one packet.
+MIN_QUOTA = MSIZE + MCLBYTES
 
-#: Seconds after which it is tried again: memory may come back from others than these, who tell nobody here.
-AGAIN = 0.1
+#: Seconds until a denied allocation is tried again: other users of the pool free memory without telling the quota.
+RETRY_DELAY = 0.1
 
 
 class Holder(Protocol):
-    """Somebody who holds memory, and reads when there is more of it."""
+    """What holds memory, and reads only while the quota allows it."""
 
     def resume(self) -> None:
         """Read again."""
 
-    def cut(self) -> None:
-        """Let go of all, at once."""
+    def abort(self) -> None:
+        """Free all memory at once, and call `Quota.remove`."""
 
 
 class Quota:
-    """`bound` bytes for all. A holder that has stood still for `patience` seconds is cut where others get none.
+    """The quotas of all holders of a relay: `limit` bytes of memory together.
 
-    `later(seconds, fn)` has `fn` called then, by the `clock`: a loop's `call_later` and `time`.
+    A holder that sent nothing for `timeout` seconds is aborted if another one waits for memory. `call_later(seconds,
+    fn)` and `clock()` are those of the event loop.
     """
 
     __slots__ = (
-        "_bound",
-        "_checking",
+        "_call_later",
         "_clock",
-        "_idle",
-        "_later",
-        "_patience",
-        "_turn",
-        "_waiting",
-        "cuts",
-        "denied",
+        "_current",
+        "_last_progress",
+        "_limit",
+        "_queue",
+        "_timeout",
+        "_timer_set",
+        "aborts",
+        "denials",
         "held",
     )
 
     def __init__(
         self,
-        bound: int,
-        patience: float,
-        later: Callable[[float, Callable[[], None]], object],
+        limit: int,
+        timeout: float,
+        call_later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
     ) -> None:
-        self._bound = bound
-        self._patience = patience
-        self._later = later
+        self._limit = limit
+        self._timeout = timeout
+        self._call_later = call_later
         self._clock = clock
-        self._checking = False
-        #: Bytes held by all.
+        self._timer_set = False
+        #: Bytes of memory that all holders hold.
         self.held = 0
-        #: How often the pool refused, and how many were cut.
-        self.denied = 0
-        self.cuts = 0
-        # Who waits, in order, each once; and who of them has been told to read again.
-        self._waiting: OrderedDict[Holder, None] = OrderedDict()
-        self._turn: Holder | None = None
-        # Who holds something, and when they last let go of some of it: who stands still longest is first.
-        self._idle: dict[Holder, float] = {}
+        #: Allocations that the pool denied, and holders that were aborted.
+        self.denials = 0
+        self.aborts = 0
+        self._queue: OrderedDict[Holder, None] = OrderedDict()
+        self._current: Holder | None = None
+        # Of each holder that holds memory: when it last sent some, or began to hold some. The least recent is first.
+        self._last_progress: dict[Holder, float] = {}
 
-    def room(self, held: int) -> int:
-        """Bytes that a holder of so many may read now; 0 for none."""
-        most = max((self._bound - self.held) // PART, LEAST)
-        if held >= most:
+    def allowance(self, held: int) -> int:
+        """Bytes that a holder may read now if it holds `held` bytes of memory; 0 if it has reached its quota."""
+        left = self._quota() - held
+        if left <= 0:
             return 0
-        # Larger clusters are worth it only if they may be filled.
-        return most - held if most - held >= MJUM16BYTES else min(most - held, MCLBYTES)
+        # A large cluster is worth its memory only if it may be filled.
+        return left if left >= MJUM16BYTES else min(left, MCLBYTES)
 
-    def roomy(self, held: int) -> bool:
-        """True when it is worth while to read again."""
-        return 2 * held <= max((self._bound - self.held) // PART, LEAST)
+    def is_low(self, held: int) -> bool:
+        """True if a paused holder that holds `held` bytes of memory should read again."""
+        return 2 * held <= self._quota()
 
-    def may(self, who: Holder) -> bool:
-        """True when it is nobody else's turn; if it is, one waits for one's own."""
-        if not self._waiting or self._turn is who:
+    def _quota(self) -> int:
+        return max((self._limit - self.held) // DIVISOR, MIN_QUOTA)
+
+    def begin_turn(self, holder: Holder) -> bool:
+        """True if the holder may allocate now; False if others wait: then it is added to the queue."""
+        if not self._queue or self._current is holder:
             return True
-        self._waiting[who] = None
+        self._queue[holder] = None
         return False
 
-    def served(self, who: Holder) -> None:
-        """One has had one's turn: was given memory, or may hold no more."""
-        if self._turn is who:
-            self._turn = None
-            self.freed()
+    def end_turn(self, holder: Holder) -> None:
+        """The holder got memory, or may hold no more: if it was its turn, the next one's begins."""
+        if self._current is holder:
+            self._current = None
+            self.memory_freed()
 
-    def refused(self, who: Holder) -> None:
-        """The pool had nothing: wait, before all others if it was one's turn."""
-        self.denied += 1
-        self._waiting[who] = None
-        if self._turn is who:
-            self._turn = None
-            self._waiting.move_to_end(who, last=False)
-        if not self._checking:
-            self._checking = True
-            since = next(iter(self._idle.values()), self._clock())
-            self._later(min(max(since + self._patience - self._clock(), 0), AGAIN), self._check)
+    def allocation_denied(self, holder: Holder) -> None:
+        """Add a holder to the queue because the pool denied it memory: in front if it was its turn."""
+        self.denials += 1
+        self._queue[holder] = None
+        if self._current is holder:
+            self._current = None
+            self._queue.move_to_end(holder, last=False)
+        if not self._timer_set:
+            self._timer_set = True
+            since = next(iter(self._last_progress.values()), self._clock())
+            self._call_later(min(max(since + self._timeout - self._clock(), 0), RETRY_DELAY), self._retry)
 
-    def _check(self) -> None:
-        """If somebody still waits: cut the one that stands still for too long, and try again."""
-        self._checking = False
-        who, since = next(iter(self._idle.items()), (None, 0.0))
-        # One only: what it held may be enough.
-        if self._waiting and who is not None and self._clock() - since >= self._patience:
-            self.cuts += 1
-            who.cut()
-        self.freed()
+    def _retry(self) -> None:
+        """If a holder still waits: abort the one that stalled first, if its timeout is over, and try again."""
+        self._timer_set = False
+        holder, since = next(iter(self._last_progress.items()), (None, 0.0))
+        if self._queue and holder is not None and self._clock() - since >= self._timeout:
+            self.aborts += 1
+            holder.abort()
+        self.memory_freed()
 
-    def moved(self, who: Holder, before: int, after: int, progress: bool) -> None:
-        """A holder has so many bytes now, instead of those before; with progress, some of them went."""
+    def update(self, holder: Holder, before: int, after: int, sent: bool) -> None:
+        """Count that a holder holds `after` bytes of memory, no longer `before`. `sent` if it has sent some bytes."""
         self.held += after - before
         if not after:
-            self._idle.pop(who, None)
-        elif progress or who not in self._idle:
-            self._idle.pop(who, None)
-            self._idle[who] = self._clock()
+            self._last_progress.pop(holder, None)
+        elif sent or holder not in self._last_progress:
+            self._last_progress.pop(holder, None)
+            self._last_progress[holder] = self._clock()
         if after < before:
-            self.freed()
+            self.memory_freed()
 
-    def freed(self) -> None:
-        """There may be memory: whose turn it is reads again."""
-        if self._turn is None and self._waiting:
-            self._turn, _ = self._waiting.popitem(last=False)
-            self._turn.resume()
+    def memory_freed(self) -> None:
+        """Resume the first holder in the queue, unless another one is having its turn."""
+        if self._current is None and self._queue:
+            self._current, _ = self._queue.popitem(last=False)
+            self._current.resume()
 
-    def left(self, who: Holder, held: int) -> None:
-        """Somebody is no more."""
+    def remove(self, holder: Holder, held: int) -> None:
+        """Forget a holder that has ended, and freed the `held` bytes of memory that it held."""
         self.held -= held
-        self._idle.pop(who, None)
-        self._waiting.pop(who, None)
-        if self._turn is who:
-            self._turn = None
-        self.freed()
+        self._last_progress.pop(holder, None)
+        self._queue.pop(holder, None)
+        if self._current is holder:
+            self._current = None
+        self.memory_freed()

@@ -1,25 +1,32 @@
-"""A relay in numbers."""
+"""What a relay has counted: one dataclass for streams and for datagrams."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbuf.fielddocs import documented
 
+
+@documented
 @dataclass(frozen=True, slots=True)
 class RelayStat:
-    """What a relay has done so far, and who is there."""
+    """The counters of a relay at one moment, from `relay.stat()`."""
 
-    #: Packets that went on, or reads whose bytes did; and bytes.
+    #: Datagrams that were sent, in both directions; of streams, reads that returned some bytes.
     packets: int
+    #: Bytes that were sent, in both directions.
     bytes: int
-    #: How often the pool refused memory to receive into.
+    #: Times that the pool had no memory to receive into.
     denied: int
-    #: Datagrams that were lost: in the queue of a full socket, for want of memory, or because nobody took them.
+    #: Datagrams that were lost: in a full socket, because there was no memory, or because they couldn't be sent.
     dropped: int
-    #: Clients so far, and those that are here now.
+    #: Clients so far.
     clients: int
+    #: Clients now: connections of streams, or UDP clients that are not forgotten.
     open: int
-    #: Clients for whom there was nobody on the other side; connections that one side broke off; those cut for memory.
+    #: Clients for which the destination refused the connection (streams).
     refused: int = 0
-    broken: int = 0
-    cut: int = 0
+    #: Connections that ended with an error of a socket, such as a reset (streams).
+    failed: int = 0
+    #: Stalled connections that the relay aborted because others waited for memory (streams).
+    aborted: int = 0

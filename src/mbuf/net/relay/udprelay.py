@@ -1,7 +1,13 @@
-"""A relay of datagrams: what a client sends goes on from a socket of its own, and what comes back there goes to it.
+"""A relay of UDP datagrams: a socket of its own for each client, through which it exchanges datagrams with one address.
 
-Holds what a socket doesn't take for a while, in lines that have an end; then, and where the pool refuses, packets are
-dropped and counted. Sockets and packets; the bytes are for nobody here.
+    client A <->                  <-> socket of A <->
+                 the bound socket                     the destination
+    client B <->                  <-> socket of B <->
+
+The destination tells clients apart by the ports of these sockets, and what comes back to one of them is sent to its
+client, from the bound socket. A datagram stays in the mbufs into which it was received. Each socket has a queue of
+bounded length (`Datagrams`) for datagrams that it doesn't take at once; those that find it full, or no memory, are
+dropped and counted, as UDP allows.
 """
 
 from __future__ import annotations
@@ -26,38 +32,43 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Bytes that the system is asked to keep for a socket until we come to read them. It may give fewer.
-ROOM = 1 << 22
+#: Bytes that the kernel is asked to buffer for a socket in each direction; it may allow fewer. See socket(7).
+SOCKET_BUFFER = 1 << 22
 
-#: Bytes of memory that lie ready for datagrams at most, and the part of all memory.
-ARMED = 1 << 20
-PART = 8
+#: Bytes of receive buffers posted for one socket: at most this, and at most the pool's memory divided by the divisor.
+MAX_POSTED = 1 << 20
+POSTED_DIVISOR = 8
 
 
 class UdpSession:
-    """A client: the socket that stands for it, and what comes and goes through that."""
+    """A client, and the socket through which its datagrams are exchanged with the destination."""
 
-    __slots__ = ("_relay", "end", "peer", "port", "seen")
+    __slots__ = ("_relay", "datagrams", "last_seen", "peer", "port")
 
     def __init__(self, relay: UdpRelay, peer: Peer, port: UdpPort, now: float) -> None:
         self._relay = relay
+        #: The client's address.
         self.peer = peer
         self.port = port
-        self.end = Datagrams(relay.pool, port, self._answered, lambda _: relay.forget(self))
-        self.seen = now
+        self.datagrams = Datagrams(relay.pool, port, self._received, lambda _: relay.forget(self))
+        #: When the client last sent or was sent a datagram, in seconds of the relay's clock.
+        self.last_seen = now
 
-    def _answered(self, packets: list[Mbuf]) -> None:
-        """Packets for the client."""
+    def _received(self, packets: list[Mbuf]) -> None:
+        """Send datagrams from the destination to the client."""
         for m in packets:
             m.pkthdr.rcvif = self.peer
-        self._relay.answered(self, packets)
+        self._relay.reply(self, packets)
 
 
 class UdpRelay:
-    """Relays from a bound socket to an address: made in a loop of asyncio, and closed by `close`.
+    """Relays datagrams from a bound UDP socket to an address, and the answers back.
 
-    The bound socket stays its owner's. A client that sends and gets nothing for `idle` seconds is forgotten; of more
-    than `most`, whoever was silent longest.
+    Make one in a running event loop: it relays from then on, until `close`. `sock` is the bound socket
+    (`Address.listen`) and stays its owner's; `dest` is the address to send to. There are at most `max_clients` clients:
+    a new one replaces the one that was idle longest. A client is forgotten when no datagram came from it or went to it
+    for `idle_timeout` seconds. `clock` returns the time in seconds. No bytes are copied. Raises `Inval` if one of the
+    bounds isn't positive.
     """
 
     def __init__(
@@ -65,133 +76,138 @@ class UdpRelay:
         pool: Pool,
         sock: socket.socket,
         dest: Address,
-        most: int = 1024,
-        idle: float = 60.0,
+        max_clients: int = 1024,
+        idle_timeout: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if most < 1 or not idle > 0:
-            raise Inval(f"{most} clients, idle for {idle} seconds: give 1 or more, and more than 0")
+        if max_clients < 1:
+            raise Inval(f"max_clients {max_clients}: give 1 or more")
+        if not idle_timeout > 0:
+            raise Inval(f"idle_timeout {idle_timeout}: give more than 0 seconds")
+        #: The pool that all mbufs come from.
         self.pool = pool
+        #: The address that datagrams are sent to.
         self.dest = dest
-        self._most = most
-        self._idle = idle
+        self._max_clients = max_clients
+        self._idle_timeout = idle_timeout
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._front = self._port(sock)
+        self._port = self._make_port(sock)
+        # By the client's address; the one that was idle longest is first.
         self._sessions: OrderedDict[Peer, UdpSession] = OrderedDict()
-        # The numbers of ports that are no more.
-        self._gone = PortStat()
+        # The counters of sessions that have ended.
+        self._ended = PortStat()
         self._dropped = self._denied = 0
         self._clients = 0
-        self._end = Datagrams(pool, self._front, self._arrived)
-        self._timer = self._loop.call_later(idle / 4, self._expire)
+        self._datagrams = Datagrams(pool, self._port, self._received)
+        self._timer = self._loop.call_later(idle_timeout / 4, self._expire)
 
     def stat(self) -> RelayStat:
-        """All its numbers, at this moment."""
-        front, away, sessions = self._front.stat(), self._gone, self._sessions.values()
+        """Return all counters, as they are now."""
+        sessions = self._sessions.values()
+        total = _add(self._port.stat(), self._ended)
         for session in sessions:
-            away = _sum(away, session.port.stat())
-        ends = (self._end, *(session.end for session in sessions))
-        lost = self._dropped + sum(end.dropped for end in ends)
-        both = _sum(front, away)
+            total = _add(total, session.port.stat())
+        endpoints = (self._datagrams, *(session.datagrams for session in sessions))
+        dropped = self._dropped + sum(endpoint.dropped for endpoint in endpoints)
         return RelayStat(
-            packets=both.packets_out,
-            bytes=both.bytes_out,
-            denied=both.denied + self._denied + sum(end.denied for end in ends),
-            dropped=lost + both.dropped + both.denied + both.truncated + both.errors,
+            packets=total.packets_out,
+            bytes=total.bytes_out,
+            denied=total.denied + self._denied + sum(endpoint.denied for endpoint in endpoints),
+            dropped=dropped + total.dropped + total.denied + total.truncated + total.errors,
             clients=self._clients,
             open=len(sessions),
         )
 
     def close(self) -> None:
-        """Forget everybody, and relay no more."""
+        """Forget all clients, and relay no more. Unsent datagrams are dropped; the bound socket stays open."""
         self._timer.cancel()
         for session in tuple(self._sessions.values()):
             self.forget(session)
-        self._end.close()
-        self._front.close()
+        self._datagrams.close()
+        self._port.close()
 
-    def _port(self, sock: socket.socket) -> UdpPort:
-        """A socket as a port, with room in its queues, and little memory of ours until it needs more."""
+    def _make_port(self, sock: socket.socket) -> UdpPort:
+        """Return a port whose socket has large buffers in the kernel, and which posts little memory of the pool."""
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, option, ROOM)
-        return UdpPort(self.pool, sock, armed=min(ARMED, self.pool.vm.realmem // PART))
+                sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        return UdpPort(self.pool, sock, posted=min(MAX_POSTED, self.pool.vm.realmem // POSTED_DIVISOR))
 
-    def _arrived(self, packets: list[Mbuf]) -> None:
-        """Packets of clients."""
+    def _received(self, packets: list[Mbuf]) -> None:
+        """Send datagrams of clients to the destination."""
         for peer, run in runs(packets):
-            session = self._session(peer)
+            session = self._session_of(peer)
             if session is None:
-                self._lose(run)
+                self._drop(run)
             else:
-                session.end.send(run)
+                session.datagrams.send(run)
 
-    def answered(self, session: UdpSession, packets: list[Mbuf]) -> None:
-        """Packets for a client."""
-        session.seen = self._clock()
+    def reply(self, session: UdpSession, packets: list[Mbuf]) -> None:
+        """Send datagrams to a session's client; they belong to the relay then."""
+        session.last_seen = self._clock()
         self._sessions.move_to_end(session.peer)
-        self._end.send(packets)
+        self._datagrams.send(packets)
 
-    def _session(self, peer: Peer) -> UdpSession | None:
-        """The client's, made if it is new; None if there can be none now."""
+    def _session_of(self, peer: Peer) -> UdpSession | None:
+        """Return the client's session, a new one if it has none; None if no socket can be made."""
         session = self._sessions.get(peer)
         now = self._clock()
         if session is not None:
-            session.seen = now
+            session.last_seen = now
             self._sessions.move_to_end(peer)
             return session
-        if len(self._sessions) >= self._most:
+        if len(self._sessions) >= self._max_clients:
             self.forget(next(iter(self._sessions.values())))
         try:
             sock = self.dest.connect()
         except OSError:
             return None
-        session = self._sessions[peer] = UdpSession(self, peer, self._port(sock), now)
+        session = self._sessions[peer] = UdpSession(self, peer, self._make_port(sock), now)
         self._clients += 1
         return session
 
     def forget(self, session: UdpSession) -> None:
-        """A client is no more."""
-        session.end.close()
-        self._dropped += session.end.dropped
-        self._denied += session.end.denied
+        """Close a session, and keep its counters."""
+        session.datagrams.close()
+        self._dropped += session.datagrams.dropped
+        self._denied += session.datagrams.denied
         session.port.close()
-        self._gone = _sum(self._gone, session.port.stat())
+        self._ended = _add(self._ended, session.port.stat())
         session.port.sock.close()
         del self._sessions[session.peer]
 
     def _expire(self) -> None:
-        """Forget those that have been silent for too long."""
-        before = self._clock() - self._idle
+        """Forget the clients that were idle for too long."""
+        deadline = self._clock() - self._idle_timeout
         while self._sessions:
             session = next(iter(self._sessions.values()))
-            if session.seen > before:
+            if session.last_seen > deadline:
                 break
             self.forget(session)
-        self._timer = self._loop.call_later(self._idle / 4, self._expire)
+        self._timer = self._loop.call_later(self._idle_timeout / 4, self._expire)
 
-    def _lose(self, packets: list[Mbuf]) -> None:
+    def _drop(self, packets: list[Mbuf]) -> None:
         self._dropped += len(packets)
         for m in packets:
             m.freem()
 
 
 def runs(packets: list[Mbuf]) -> list[tuple[Peer, list[Mbuf]]]:
-    """Packets of one peer that came one after the other, together."""
-    # A port names the same peer by the same object, until another has sent.
+    """Group packets that came one after the other from the same peer."""
+    # A port uses the same object for the same peer, until another peer has sent.
     first: Peer = packets[0].pkthdr.rcvif
     if packets[-1].pkthdr.rcvif is first:
         return [(first, packets)]
-    found: list[tuple[Peer, list[Mbuf]]] = []
+    groups: list[tuple[Peer, list[Mbuf]]] = []
     for m in packets:
         peer: Peer = m.pkthdr.rcvif
-        if found and found[-1][0] is peer:
-            found[-1][1].append(m)
+        if groups and groups[-1][0] is peer:
+            groups[-1][1].append(m)
         else:
-            found.append((peer, [m]))
-    return found
+            groups.append((peer, [m]))
+    return groups
 
 
-def _sum(one: PortStat, other: PortStat) -> PortStat:
+def _add(one: PortStat, other: PortStat) -> PortStat:
     return PortStat(*(getattr(one, name) + getattr(other, name) for name in PortStat.__slots__))

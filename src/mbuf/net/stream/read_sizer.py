@@ -1,6 +1,25 @@
-"""Clusters for a stream socket to read into: as large, and as many, as the last read makes worth while.
+"""The mbufs that a read of a stream socket fills, and how many bytes it asks for.
 
-Asks its pool alone. What a read doesn't fill goes back at once, and so does a large cluster with few bytes in it.
+A read asks for one of five sizes (`READ_SIZES`). If it gets all bytes, the next read asks for the next size; if it gets
+fewer than the size before, the next read asks for that:
+
+    2 KiB  <->  16 KiB  <->  64 KiB  <->  256 KiB  <->  1 MiB
+
+So a connection with little traffic uses small mbufs, and one with much traffic needs few system calls. `alloc` gets
+clusters of 16 KiB as long as more than 2 KiB are missing, then a cluster of 2 KiB, or an mbuf without a cluster for up
+to 224 bytes. If the pool refuses a large cluster, it isn't asked for another one in this call, because each refusal
+counts as a failure of the zone; it gets small clusters then, and at the end fewer bytes than asked for.
+
+After the read, `shrink_to_fit` makes a chain of the bytes that were read, here 17000 of 65536:
+
+    alloc              [    0 of 16384] -> [    0 of 16384] -> [0 of 16384] -> [0 of 16384]
+    readv(2)           [16384 of 16384] -> [  616 of 16384] -> [0 of 16384] -> [0 of 16384]
+    shrink_to_fit      [16384 of 16384] -> [  616 of  2048]
+
+The empty mbufs are freed. If the last mbuf has so few bytes that a smaller one can hold them, they are copied into a
+smaller one, at most 2048 bytes: otherwise 616 bytes would keep 16 KiB as long as a program uses them.
+
+The mbufs are allocated with M_NOWAIT. Sockets aren't known here.
 """
 
 from __future__ import annotations
@@ -16,74 +35,72 @@ else:
 
 from mbuf.const import M_NOWAIT, MCLBYTES, MJUM16BYTES, MLEN, MT_DATA
 from mbuf.errors import NoBufs, NoMemory
+from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
 from mbuf.vm.page import view_of
 
 if not cython.compiled:
-    from mbuf.packet.chain import cut, free_chain, link
+    from mbuf.packet.chain import cut, free_chain, link, link_last
     from mbuf.packet.mbuf import use_whole_storage
     from mbuf.packet.segment import capacity, check_alive, space
     from mbuf.vm.commit import run_releases
 
-#: Bytes that a read asks for: as many as in the next step if it got all, in the step before if it got less than those.
-STEPS = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES, 64 * MJUM16BYTES)
+#: The bytes that a read asks for, from the smallest size to the largest.
+READ_SIZES = (MCLBYTES, MJUM16BYTES, 4 * MJUM16BYTES, 16 * MJUM16BYTES, 64 * MJUM16BYTES)
 
 
 @cython.cclass
 class ReadSizer:
-    """Sees how much comes, and asks for as much the next time."""
+    """Gives the mbufs for each read of one connection, and adapts `size` to what the reads get."""
 
-    __slots__ = ("_pool", "_step", "size")
+    __slots__ = ("_index", "_pool", "size")
 
     def __init__(self, pool: Pool) -> None:
         if pool is None:
-            raise TypeError("Intake: give a pool")
+            raise TypeError("ReadSizer: give a pool, not None")
         self._pool: Any = pool
-        self._step = 0
-        #: Bytes that the next read should ask for.
-        self.size: int = STEPS[0]
+        self._index = 0
+        #: The number of bytes that the next read should ask for.
+        self.size: int = READ_SIZES[0]
 
-    def room(self, size: int) -> Mbuf:
-        """Empty mbufs for `size` bytes, or for fewer if there are no more; `NoBufs` or `NoMemory` if there is none.
+    def alloc(self, size: int) -> Mbuf:
+        """Return a chain of empty mbufs for `size` bytes, or for fewer if the pool refuses; it belongs to the caller.
 
-        The last of them may have room for more than that.
+        The last mbuf may have more room than is asked for. Raises `NoBufs` or `NoMemory` if there is no mbuf at all.
         """
         if self._pool is None:
-            raise TypeError("room: this intake was never made")
-        first: Any = cython.cast(Mbuf, None)
+            raise TypeError("alloc: this ReadSizer isn't initialized: call super().__init__() in a subclass")
+        first: Any = cython.cast(Chain, None)
         last: Any = first
         left = size
-        # Refused once, large clusters aren't asked for again: each time is a hit of their limit.
         large = True
         while left > 0 or first is None:
-            m = self._jumbo() if large and left > MCLBYTES else None
+            m = self._alloc_large() if large and left > MCLBYTES else None
             if m is None:
                 large = False
                 try:
-                    m = self._small(left)
+                    m = self._alloc_small(left)
                 except (NoBufs, NoMemory):
                     if first is None:
                         raise
                     break
-            if first is None:
-                first = m
-            else:
-                link(last, m)
+            first = link_last(first, last, m)
             last = m
             left -= capacity(m)
-        chain: Mbuf = first
+        chain: Mbuf = cython.cast(Mbuf, first)
         return chain
 
-    def _jumbo(self) -> Mbuf | None:
+    def _alloc_large(self) -> Mbuf | None:
+        """Return an mbuf with a cluster of 16 KiB, or None."""
         try:
             m: Mbuf = self._pool.getjcl(M_NOWAIT, MT_DATA, 0, MJUM16BYTES)
         except (NoBufs, NoMemory):
             return None
         return m
 
-    def _small(self, size: int) -> Mbuf:
-        """An mbuf for up to `size` bytes, of up to 2048."""
+    def _alloc_small(self, size: int) -> Mbuf:
+        """Return an mbuf for `size` bytes, or for 2048 if that is less."""
         if size > MLEN:
             m = cython.cast(Mbuf, self._pool.getcl(M_NOWAIT, MT_DATA, 0))
         else:
@@ -91,47 +108,48 @@ class ReadSizer:
         found: Mbuf = m
         return found
 
-    def filled(self, m: Mbuf, got: int, asked: int) -> Mbuf:
-        """The chain of what a read has put into such mbufs; see how much that was.
+    def shrink_to_fit(self, m: Mbuf, nbytes: int, asked: int) -> Mbuf:
+        """Return a chain of the `nbytes` bytes that a read of `asked` bytes has put into the chain `m`.
 
-        Those left over are freed, and so is a large one with little in it.
+        `m` is from `alloc`, and belongs to this function: its empty mbufs are freed. At most 2048 bytes are copied.
         """
         if m is None:
-            raise TypeError("filled: give the chain that was read into")
-        self.saw(got, asked)
-        before: Any = None
+            raise TypeError("shrink_to_fit: give the chain that was read into")
+        self.adapt(nbytes, asked)
+        previous: Any = None
         last: Any = m
-        while got > capacity(last) and last._next is not None:
-            got -= capacity(last)
+        left = nbytes
+        while left > capacity(last) and last._next is not None:
+            left -= capacity(last)
             use_whole_storage(last)
-            before = last
+            previous = last
             last = last._next
-        last.grow(got)
-        spare = cut(last)
-        if spare is not None:
-            free_chain(spare)
+        last.grow(left)
+        empty = cut(last)
+        if empty is not None:
+            free_chain(empty)
             run_releases()
-        if before is None:
-            return self._fitting(last)
-        cut(before)
-        link(before, self._fitting(last))
+        if previous is None:
+            return self._fit(last)
+        cut(previous)
+        link(previous, self._fit(last))
         return m
 
-    def saw(self, got: int, asked: int) -> None:
-        """A read of `asked` bytes has got so many."""
-        if got >= asked:
-            self._step = min(self._step + 1, len(STEPS) - 1)
-        elif self._step and got < STEPS[self._step - 1]:
-            self._step -= 1
-        self.size = STEPS[self._step]
+    def adapt(self, nbytes: int, asked: int) -> None:
+        """Adapt `size` to a read that asked for `asked` bytes and got `nbytes`."""
+        if nbytes >= asked:
+            self._index = min(self._index + 1, len(READ_SIZES) - 1)
+        elif self._index and nbytes < READ_SIZES[self._index - 1]:
+            self._index -= 1
+        self.size = READ_SIZES[self._index]
 
-    def _fitting(self, m: Mbuf) -> Mbuf:
-        """The mbuf, or a smaller one with its bytes if they are few."""
-        most = MLEN if m.count <= MLEN else MCLBYTES
-        if m.count > most or capacity(m) <= most:
+    def _fit(self, m: Mbuf) -> Mbuf:
+        """Copy the bytes into a smaller mbuf, free `m`, and return the small one; or `m` if that isn't possible."""
+        fit = MLEN if m.count <= MLEN else MCLBYTES
+        if m.count > fit or capacity(m) <= fit:
             return m
         try:
-            small: Mbuf = self._small(m.count)
+            small: Mbuf = self._alloc_small(m.count)
         except (NoBufs, NoMemory):
             return m
         target: Memory = small.buf
@@ -142,13 +160,16 @@ class ReadSizer:
         return small
 
 
-def rooms_of(m: Mbuf | None, size: int) -> list[memoryview]:
-    """Views of the room in the mbufs of a chain, `size` bytes at most: to be let go of, lest they keep the memory."""
-    rooms: list[memoryview] = []
+def room_views(m: Mbuf | None, size: int) -> list[memoryview]:
+    """Return writable views of the room in the mbufs of a chain, of `size` bytes together at most, for readv(2).
+
+    A view keeps the memory in use: clear the list after the read, or a traceback may hold it.
+    """
+    views: list[memoryview] = []
     while m is not None and size > 0:
         check_alive(m)
-        most = min(space(m), size)
-        rooms.append(view_of(m.buf, m.off + m.count, most, False))
-        size -= most
+        count = min(space(m), size)
+        views.append(view_of(m.buf, m.off + m.count, count, False))
+        size -= count
         m = cython.cast(Mbuf, m._next)
-    return rooms
+    return views

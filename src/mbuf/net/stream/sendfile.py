@@ -1,123 +1,161 @@
-"""Chains sent through stream sockets: mbufs by sendmsg, pages of files by sendfile(2).
+"""Chains sent through stream sockets: mbufs by sendmsg(2), pages of files by sendfile(2).
 
-No byte of a file enters the process. The chain stays the caller's, and as it is; it must not be changed
-before all of it went. What a socket doesn't take at once waits: nothing is copied to be sent later.
+A chain may mix mbufs in memory with mbufs whose pages are a file's (M_EXTPG, see `pool.file`). A `Transfer` is the
+position in such a chain, and each call of `send` makes one system call for what comes next:
+
+    [header] -> [pages of a file] -> [pages of the same file] -> [trailer] -> [pages in memory]
+    sendmsg     sendfile, one call for both                      sendmsg, one call for both
+
+Memory is passed as views of the mbufs, up to IOV_MAX in one call, with MSG_MORE if bytes of a file follow, so that TCP
+sends a header and the file's first bytes in one segment. Pages of a file are never mapped: the kernel sends them from
+its page cache, and no byte of the file enters the process. Mbufs that continue in the file where the last one ends are
+one call, whatever they were cut into (`file_run`). An mbuf of unmapped pages may have a header and a trailer of its own
+around them; those are memory.
+
+The chain still belongs to the caller, and isn't changed. It must not be changed before all is sent, since a transfer
+holds references to mbufs in it; a freed mbuf raises `Freed`. A socket may accept a part of what is offered, in the
+middle of an mbuf or of a page: the transfer continues there. Nothing is copied to be sent later.
+
+Two things are checked before each call. A file may have become shorter than the pages that refer to it: sendfile(2)
+would send what there is, then 0 bytes each time, so a loop around it would never end; `Inval` is raised instead. And
+bytes with M_NOTREADY (a TLS record that isn't encrypted yet) are refused: they would be sent unencrypted.
+
+`sendfile` waits as the socket's timeout says. `asendfile` waits in an asyncio loop, and lets other tasks run after each
+call, which sends at most 1 MiB of a file.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
 import socket
 from typing import TYPE_CHECKING
 
-from mbuf.const import M_EXTPG, M_NOTREADY
-from mbuf.errors import Inval, MbufError, NotSupported
+from mbuf.const import M_EXTPG
+from mbuf.errors import MbufError
+from mbuf.net.linux import IOV_MAX
+from mbuf.net.port.rules import check_mbuf_ready
+from mbuf.net.sockets import check_nonblocking, check_stream_socket
+from mbuf.net.writable import poll_writable, wait_writable
 from mbuf.packet.pages import file_run, views_outside_file
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.vm.pagefile import PageFile
 
-#: Pieces of one sendmsg, and bytes after which no piece is added: a socket takes hardly more at once.
-_IOV_MAX = os.sysconf("SC_IOV_MAX")
-_BATCH = 1 << 18
+#: Bytes after which no mbuf is added to one call of sendmsg: a socket hardly accepts more at once.
+_BATCH_BYTES = 1 << 18
 
-#: Bytes of a file for one sendfile: what the kernel does in one call, and what it may do before others get their turn.
-_MOST = 0x7FFFF000
-_TURN = 1 << 20
+#: The most bytes of one sendfile(2): the kernel's MAX_RW_COUNT.
+_MAX_RW_COUNT = 0x7FFFF000
+
+#: The most bytes of one sendfile(2) in an asyncio loop, before other tasks run.
+_ASYNC_COUNT = 1 << 20
 
 
 def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
-    """Send a chain from byte `offset` on; returns how many bytes went.
+    """Send a chain from byte `offset` on; return the number of bytes sent. See sendfile(2).
 
-    A blocking socket sends all; with a timeout it raises `TimeoutError` when nothing went for so long. One that
-    doesn't block takes what it can, and raises `BlockingIOError` if that is nothing. `Inval` if a file has
-    become shorter meanwhile, or bytes aren't ready (M_NOTREADY). See sendfile(2).
+    The chain still belongs to the caller. Nothing is copied. A blocking socket sends all; if it has a timeout and
+    accepts nothing for so long, `TimeoutError` is raised. A non-blocking socket sends what it accepts at once, and
+    raises `BlockingIOError` if that is nothing: call again with `offset` increased by what was sent.
+
+    Raises `NotSupported` for a socket that isn't a stream socket or that does TLS; `Inval` for an offset outside the
+    chain, if a file has become shorter, or if bytes aren't ready (M_NOTREADY); `Freed`; and `OSError`. If some bytes
+    were sent before, a note on the exception of this library says how many; a non-blocking socket returns their number
+    instead, and the next call raises the error.
     """
-    check(sock)
+    check_stream_socket("sendfile", sock)
     transfer = Transfer(m, offset)
     try:
         _send_all(sock, transfer)
     except MbufError as error:
         if transfer.sent and sock.gettimeout() == 0:
-            # As for any other call that went half the way: the next one has the error.
             return transfer.sent
-        error.add_note(f"{transfer.sent} bytes went before")
+        error.add_note(f"{transfer.sent} bytes were sent before")
         raise
     return transfer.sent
 
 
 async def asendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
-    """`sendfile`, of all, by a socket that doesn't block, in an asyncio loop; returns how many bytes went.
+    """Send a chain from byte `offset` on in an asyncio loop; return the number of bytes sent, which is all of them.
 
-    Nobody else may wait to write to the socket meanwhile. Cancelled, it leaves nothing behind but the bytes
-    that went: with a `Transfer` of one's own, `sent` tells how many.
+    The socket must be non-blocking. Only one task may wait until it is writable. Raises what `sendfile` raises. A task
+    that is cancelled has sent some bytes; use a `Transfer`, whose `sent` is their number, to continue later.
     """
     transfer = Transfer(m, offset)
-    await transfer.drive(sock)
+    await transfer.asend(sock)
     return transfer.sent
 
 
 class Transfer:
-    """A chain on its way: `step` sends some of it, `drive` all, `sent` is how many bytes went so far."""
+    """The sending of a chain from byte `offset` on, in as many calls as needed.
 
-    __slots__ = ("_at", "_m", "_run", "sent")
+    The chain belongs to the caller, who must not change or free it before `done`. Raises `Inval` for an offset outside
+    the chain.
+    """
+
+    __slots__ = ("_m", "_off", "_run", "sent")
 
     def __init__(self, m: Mbuf, offset: int = 0) -> None:
+        # The next byte: the mbuf, and the offset in it.
         self._m: Mbuf | None
-        self._m, self._at = m.getptr(offset)
-        self._run: _Run | None = None
+        self._m, self._off = m.getptr(offset)
+        # The run of a file that the next byte is in, once it has been looked for.
+        self._run: _FileRun | None = None
+        #: The number of bytes sent so far.
         self.sent = 0
 
     @property
     def done(self) -> bool:
-        """True when all has gone."""
-        m, at = self._m, self._at
-        while m is not None and at >= m.len:
-            at -= m.len
+        """True when all bytes are sent."""
+        m, off = self._m, self._off
+        while m is not None and off >= m.len:
+            off -= m.len
             m = m.next
-        self._m, self._at = m, at
+        self._m, self._off = m, off
         return m is None
 
-    def step(self, sock: socket.socket, most: int = _MOST) -> int:
-        """Make one call to the kernel, for at most `most` bytes of a file; returns how many bytes went.
+    def send(self, sock: socket.socket, nbytes: int = _MAX_RW_COUNT) -> int:
+        """Make one system call, for at most `nbytes` bytes of a file; return the number of bytes sent.
 
-        Raises what the socket does, and `Inval` if the file has become shorter; then none went.
+        Raises `BlockingIOError` and other errors of the socket, `Inval` if the file has become shorter or bytes aren't
+        ready, and `Freed`; then nothing was sent by this call.
         """
         if self.done or self._m is None:
             return 0
-        _ready(self._m)
+        check_mbuf_ready("sendfile", self._m)
         if self._run is None:
-            found = file_run(self._m, self._at)
-            self._run = None if found is None else _Run(*found)
-        count = self._send_views(sock) if self._run is None else self._send_pages(sock, self._run, most)
+            found = file_run(self._m, self._off)
+            self._run = None if found is None else _FileRun(*found)
+        count = self._send_views(sock) if self._run is None else self._send_pages(sock, self._run, nbytes)
         self.sent += count
         return count
 
-    async def drive(self, sock: socket.socket, patience: float | None = None) -> None:
-        """Send all of it, with turns for others in between; `TimeoutError` if nothing went for so many seconds."""
-        check(sock)
-        if sock.gettimeout() != 0:
-            raise Inval("asendfile: the socket would block the loop: call setblocking(False)")
+    async def asend(self, sock: socket.socket, timeout: float | None = None) -> None:
+        """Send all bytes in an asyncio loop, in which other tasks run meanwhile.
+
+        The socket must be non-blocking. Raises `TimeoutError` if it accepts nothing for `timeout` seconds, and what
+        `sendfile` raises; `sent` is right then, too.
+        """
+        check_stream_socket("asendfile", sock)
+        check_nonblocking("asendfile", sock)
         while not self.done:
             try:
-                self.step(sock, _TURN)
+                self.send(sock, _ASYNC_COUNT)
             except BlockingIOError:
-                async with asyncio.timeout(patience):
-                    await writable(sock)
+                async with asyncio.timeout(timeout):
+                    await wait_writable(sock)
             else:
                 await asyncio.sleep(0)
 
-    def _send_pages(self, sock: socket.socket, run: _Run, most: int) -> int:
-        # Of a cut file sendfile(2) would send what there is, and then nothing, for ever.
+    def _send_pages(self, sock: socket.socket, run: _FileRun, nbytes: int) -> int:
         run.file.require_size(run.start + run.left)
-        count = os.sendfile(sock.fileno(), run.file.fd, run.start, min(run.left, most))
+        count = os.sendfile(sock.fileno(), run.file.fd, run.start, min(run.left, nbytes))
         run.start += count
         run.left -= count
         if run.left == 0:
-            self._m, self._at, self._run = run.next, run.at, None
+            self._m, self._off, self._run = run.next, run.off, None
         return count
 
     def _send_views(self, sock: socket.socket) -> int:
@@ -125,91 +163,54 @@ class Transfer:
         try:
             count = sock.sendmsg(views, (), socket.MSG_MORE if more else 0)
         finally:
-            # Who looks at the traceback mustn't keep the memory.
+            # A traceback mustn't keep the memory in use.
             views.clear()
-        self._at += count
+        self._off += count
         return count
 
     def _views(self) -> tuple[list[memoryview], bool]:
-        """Pieces that aren't in files, as many as go at once, and whether anything comes after them."""
+        """Return views of the bytes before the next page of a file, at most for one call; and whether more follow."""
         views: list[memoryview] = []
-        m, at, size = self._m, self._at, 0
-        while m is not None and size < _BATCH:
-            _ready(m)
-            pieces = views_outside_file(m, at) if m.flags & M_EXTPG else [m.data[at:]] if at < m.len else []
-            if len(views) + len(pieces) > _IOV_MAX:
+        m, off, size = self._m, self._off, 0
+        while m is not None and size < _BATCH_BYTES:
+            check_mbuf_ready("sendfile", m)
+            pieces = views_outside_file(m, off) if m.flags & M_EXTPG else [m.data[off:]] if off < m.len else []
+            if len(views) + len(pieces) > IOV_MAX:
                 break
             views += pieces
             count = sum(map(len, pieces))
             size += count
-            if at + count < m.len:
+            if off + count < m.len:
                 break
-            m, at = m.next, 0
+            m, off = m.next, 0
         while m is not None and not m.len:
             m = m.next
         return views, m is not None
 
 
-class _Run:
-    """Bytes of a file in a row, and where the chain goes on after them."""
+class _FileRun:
+    """Contiguous bytes of a file that are to be sent, and where the chain continues: an mbuf, and an offset in it."""
 
-    __slots__ = ("at", "file", "left", "next", "start")
+    __slots__ = ("file", "left", "next", "off", "start")
 
-    def __init__(self, file: PageFile, start: int, left: int, next: Mbuf | None, at: int) -> None:
+    def __init__(self, file: PageFile, start: int, left: int, next: Mbuf | None, off: int) -> None:
         self.file = file
         self.start = start
         self.left = left
         self.next = next
-        self.at = at
-
-
-def check(sock: socket.socket) -> None:
-    """Refuse what no file can be sent through."""
-    if not isinstance(sock, socket.socket):
-        raise Inval(f"sendfile: {sock!r} is no socket.socket")
-    if hasattr(sock, "do_handshake"):
-        raise NotSupported(
-            "sendfile: a TLS socket encrypts what it sends: send its pieces, as in sock.sendall(bytes(m))"
-        )
-    if sock.type != socket.SOCK_STREAM:
-        raise NotSupported("sendfile: only stream sockets send files")
-
-
-def _ready(m: Mbuf) -> None:
-    """Refuse a TLS record that isn't encrypted yet, and bytes that are still to be read."""
-    if m.flags & M_NOTREADY:
-        raise Inval("sendfile: the chain has bytes that aren't ready: they are still to be encrypted, or read")
+        self.off = off
 
 
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:
-    """Send, and wait as the socket would."""
+    """Send all bytes, and wait as long as the socket's timeout says."""
     timeout = sock.gettimeout()
     while not transfer.done:
         try:
-            transfer.step(sock)
+            transfer.send(sock)
         except BlockingIOError:
             if timeout == 0 and transfer.sent:
                 return
             if not timeout:
                 raise
-            poll = select.poll()
-            poll.register(sock, select.POLLOUT)
-            if not poll.poll(timeout * 1000):
-                raise TimeoutError(f"timed out: {transfer.sent} bytes went") from None
-
-
-async def writable(sock: socket.socket) -> None:
-    """Wait, in a loop, until the socket takes more."""
-    loop = asyncio.get_running_loop()
-    free: asyncio.Future[None] = loop.create_future()
-    fd = sock.fileno()
-    loop.add_writer(fd, _wake, free)
-    try:
-        await free
-    finally:
-        loop.remove_writer(fd)
-
-
-def _wake(free: asyncio.Future[None]) -> None:
-    if not free.done():
-        free.set_result(None)
+            if not poll_writable(sock, timeout):
+                raise TimeoutError(f"sendfile: timed out after {transfer.sent} bytes") from None

@@ -1,165 +1,166 @@
-"""A stream socket, TCP or Unix, as a port: chains come out of it and go into it.
+"""A stream socket, of TCP or Unix, as a port: it receives into chains of mbufs, and sends chains.
 
-Reads go straight into clusters, several at once, as large as the last read makes worth while; an idle socket
-holds none. Writes are sendmsg of whole batches. Nothing blocks, and nothing is copied but small rests.
+In: when the caller asks for bytes, the port allocates as many clusters as the last reads suggest (`read_sizer`), and
+one recvmsg(2) fills them. So an idle connection holds no mbuf, and a fast one needs few system calls. Nothing is
+copied, except up to 2048 bytes that would keep a cluster of 16 KiB.
+
+Out: `push` and `send` pass views of many mbufs to one sendmsg(2). A stream has no packets, so the socket may accept a
+part of one. The rest of that packet goes to `write_buffer`, and is sent before anything else: the bytes stay in order,
+and a packet that is removed from the caller's list is sent as a whole, unless the connection ends.
+
+No call waits, and the caller waits for the socket by `fileno`. If an error occurs after some packets were received or
+sent, the call returns these, and the next call raises the error.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import TYPE_CHECKING
 
-from mbuf.errors import Inval, NoBufs, NoMemory, NotSupported
-from mbuf.net.port.port import Port, PortStat
-from mbuf.net.stream.read_sizer import ReadSizer, rooms_of
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.net.linux import IOV_MAX, RETRY
+from mbuf.net.port.base import BasePort
+from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent
+from mbuf.net.sockets import check_stream_socket
+from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.packet.sockbuf import SockBuf, views_of
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Pieces of one sendmsg, and bytes after which no piece is added: a socket takes hardly more at once.
-IOV_MAX = os.sysconf("SC_IOV_MAX")
-BATCH = 1 << 20
+#: Bytes after which no mbuf is added to one call of sendmsg: a socket hardly accepts more at once.
+BATCH_BYTES = 1 << 20
 
-#: Bytes of one read, unless more are asked for.
-MOST = 1 << 18
+#: The most bytes of one read, unless the caller gives another number.
+MAX_READ = 1 << 18
 
 
-class StreamPort(Port):
-    """A connected stream socket. It doesn't block while the port has it, and stays its owner's.
+class StreamPort(BasePort):
+    """A port for `sock`, a connected stream socket, with mbufs from `pool`.
 
-    `pull` and `push` are those of any port; `recv` and `send` know that bytes have no borders. `eof` is True when
-    the other side will send no more. Errors of the socket are raised as they come, an `OSError`.
+    The socket belongs to the caller. The port makes it non-blocking; `close`, or the end of a `with` statement,
+    restores its timeout. `pull` and `push` are those of every port; `recv` and `send` are for programs that treat the
+    bytes as a stream. Errors of the socket are raised as `OSError`, and a pool without mbufs never ends the connection.
+    In `stat`, a chain that a read has returned counts as a packet. One thread may receive while another sends. Raises
+    `Inval` if `sock` isn't a socket, and `NotSupported` if it isn't a stream socket, or if it does TLS.
     """
 
-    __slots__ = (
-        "_before",
-        "_bytes",
-        "_calls",
-        "_closed",
-        "_error",
-        "_intake",
-        "_packets",
-        "_short",
-        "eof",
-        "out",
-        "sock",
-    )
-
     def __init__(self, pool: Pool, sock: socket.socket) -> None:
-        check(sock)
-        self._before = sock.gettimeout()
+        check_stream_socket("StreamPort", sock)
+        super().__init__()
+        self._timeout = sock.gettimeout()
         sock.setblocking(False)
+        #: The socket, which belongs to the caller.
         self.sock = sock
+        #: True after the peer has closed its direction, and all bytes were read.
         self.eof = False
-        #: What is left of a packet that went in part.
-        self.out = SockBuf()
-        self._intake = ReadSizer(pool)
-        self._closed = False
+        #: The bytes of a packet of which the socket has accepted only a part.
+        self.write_buffer = SockBuf()
+        self._sizer = ReadSizer(pool)
+        # An error that the next call raises.
         self._error: OSError | None = None
-        # Chains, bytes and calls, in and out; and how often the pool refused.
-        self._packets = [0, 0]
-        self._bytes = [0, 0]
-        self._calls = [0, 0]
-        self._short = 0
-
-    def stat(self) -> PortStat:
-        """All its numbers, at this moment: a chain that a read gave is a packet."""
-        return PortStat(
-            packets_in=self._packets[0],
-            bytes_in=self._bytes[0],
-            packets_out=self._packets[1],
-            bytes_out=self._bytes[1],
-            short=self._short,
-            calls_in=self._calls[0],
-            calls_out=self._calls[1],
-        )
 
     def fileno(self) -> int:
-        """The socket's, for whoever waits."""
+        """Return the socket's file descriptor, to wait for; -1 if the socket is closed."""
         return self.sock.fileno()
+
+    def _raise_deferred(self) -> None:
+        """Raise the error that the last call didn't raise, once."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
 
     # In.
 
-    def recv(self, most: int = MOST) -> Mbuf | None:
-        """The bytes of one read, at most `most`: a chain, which is the caller's. None if there are none now: see `eof`.
+    def recv(self, nbytes: int = MAX_READ) -> Mbuf | None:
+        """Return the bytes of one read, at most `nbytes`, as a chain, which belongs to the caller; or None.
 
-        Raises `NoBufs` or `NoMemory` when there is no mbuf to read into: nothing was read, and nothing is lost.
+        None means that no bytes have arrived, or if `eof` is True, that no more will. Raises `NoBufs` or `NoMemory` if
+        the pool has no mbuf to read into: the bytes stay in the socket, so call again later. Raises `Inval` if the port
+        is closed, `Busy` if another thread is receiving, and `OSError`. See recvmsg(2).
         """
-        if most < 1:
-            raise Inval(f"recv: {most} bytes: give 1 or more")
-        self._complain("recv")
+        if nbytes < 1:
+            raise Inval(f"recv: {nbytes} bytes: give 1 or more")
+        check_usable("recv", self.closed, False)
+        with self._pull_lock:
+            return self._recv(nbytes)
+
+    def _recv(self, nbytes: int) -> Mbuf | None:
+        self._raise_deferred()
         if self.eof:
             return None
-        asked = min(self._intake.size, most)
+        asked = min(self._sizer.size, nbytes)
         try:
-            m = self._intake.room(asked)
+            m = self._sizer.alloc(asked)
         except (NoBufs, NoMemory):
-            self._short += 1
+            self._counts["short"] += 1
             raise
         got = 0
-        self._calls[0] += 1
+        self._counts["calls_in"] += 1
         try:
-            got = _read(self.sock, m, asked)
+            got = _recv_into(self.sock, m, asked)
             self.eof = got == 0
-        except BlockingIOError:
-            pass
+        except OSError as error:
+            if error.errno not in RETRY:
+                raise
         finally:
             if not got:
                 m.freem()
         if not got:
             return None
-        self._packets[0] += 1
-        self._bytes[0] += got
-        return self._intake.filled(m, got, asked)
+        self._counts["packets_in"] += 1
+        self._counts["bytes_in"] += got
+        return self._sizer.shrink_to_fit(m, got, asked)
 
     def pull(self, n: int) -> list[Mbuf]:
-        """What `n` reads give, or fewer, or none: chains, which are the caller's. None of them is empty.
+        """Return the chains of up to `n` reads, none of them empty; they belong to the caller.
 
-        Where the pool refuses, nothing is read and nothing lost: `stat().short` counts that.
+        The list is empty if no bytes have arrived, or the peer has closed (see `eof`), or the pool has no mbufs: then
+        the bytes stay in the socket, and `stat().short` counts it. Raises `Inval` if the port is closed or `n` is
+        negative, `Busy` if another thread is receiving, and `OSError`.
         """
-        if n < 0:
-            raise Inval(f"pull: {n} packets: give 0 or more")
+        count = self._begin_pull(n)
         chains: list[Mbuf] = []
         more = True
-        while more and len(chains) < n:
-            asked = min(self._intake.size, MOST)
-            try:
-                m = self.recv()
-            except (NoBufs, NoMemory):
-                break
-            except OSError as error:
-                if not chains:
-                    raise
-                self._error = error
-                break
-            if m is not None:
-                chains.append(m)
-            more = m is not None and len(m) >= asked
+        with self._pull_lock:
+            while more and len(chains) < count:
+                asked = min(self._sizer.size, MAX_READ)
+                try:
+                    m = self._recv(MAX_READ)
+                except (NoBufs, NoMemory):
+                    break
+                except OSError as error:
+                    if not chains:
+                        raise
+                    self._error = error
+                    break
+                if m is not None:
+                    chains.append(m)
+                more = m is not None and len(m) >= asked
         return chains
-
-    def _complain(self, verb: str) -> None:
-        """Raise what was met after some of the bytes of the last call had moved."""
-        if self._closed:
-            raise Inval(f"{verb}: this port is closed")
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
 
     # Out.
 
     def send(self, buffer: SockBuf) -> int:
-        """Send what is in a buffer, as far as the socket takes it; how many bytes went, which are freed."""
-        self._complain("send")
-        if buffer is not self.out and not self.flush():
-            return 0
+        """Send bytes of a buffer until the socket accepts no more; return the number of bytes sent, which are freed.
+
+        The rest of an earlier `push` is sent first; 0 is returned if the socket doesn't accept all of that. Raises
+        `Inval` if the port is closed, `Busy` if another thread is sending, and `OSError`. See sendmsg(2).
+        """
+        check_usable("send", self.closed, False)
+        with self._push_lock:
+            if buffer is not self.write_buffer and not self._flush():
+                return 0
+            return self._send(buffer)
+
+    def _send(self, buffer: SockBuf) -> int:
+        self._raise_deferred()
         sent = 0
         while buffer:
-            views = buffer.views(IOV_MAX, BATCH)
+            views = buffer.views(IOV_MAX, BATCH_BYTES)
             offered = sum(map(len, views))
-            count = self._write(views)
+            count = self._sendmsg(views)
             buffer.drop(count)
             sent += count
             if count < offered:
@@ -167,102 +168,118 @@ class StreamPort(Port):
         return sent
 
     def push(self, packets: list[Mbuf]) -> int:
-        """Send packets, as far as the socket takes them; how many of the first ones went.
+        """Send packets from the first one on, until the socket accepts no more; return the number of packets.
 
-        Those are freed, and taken out of the list; the others stay the caller's. What is left of one that went in part
-        stays here, and goes first: see `flush`.
+        These are removed from the list. They belong to the port, which frees them; the others still belong to the
+        caller. A packet of which the socket accepts only a part counts as sent, and its rest stays in `write_buffer`:
+        call `flush`, or `push` with other packets, when the socket is writable. Raises what `Port.push` raises. See
+        sendmsg(2).
         """
-        if not isinstance(packets, list):
-            raise TypeError("push: give a list, out of which the packets are taken that went")
-        self._complain("push")
-        went = 0
-        try:
-            while packets and self.flush():
-                done = self._settle(packets, self._send_first(packets))
-                if not done:
-                    break
-                went += done
-        except OSError as error:
-            if not went:
-                raise
-            self._error = error
-        self._packets[1] += went
-        return went
+        check_list(packets)
+        check_usable("push", self.closed, False)
+        pushed = 0
+        with self._push_lock:
+            self._raise_deferred()
+            try:
+                while packets and self._flush() and (count := self._push_batch(packets)):
+                    pushed += count
+            except OSError as error:
+                if not pushed:
+                    raise
+                self._error = error
+        return pushed
 
-    def _send_first(self, packets: list[Mbuf]) -> int:
-        """Send as many packets as go in one call; how many bytes went."""
-        views: list[memoryview] = []
-        size = 0
-        for m in packets[:IOV_MAX]:
-            if len(views) >= IOV_MAX or size >= BATCH:
-                break
-            views += views_of(m, IOV_MAX - len(views), BATCH - size)
-            size += len(m)
-        return self._write(views) if views else 0
-
-    def _settle(self, packets: list[Mbuf], sent: int) -> int:
-        """Free what has gone, keep the rest of what has gone in part; how many packets left the list."""
-        went = 0
-        for m in packets:
-            size = len(m)
-            if size > sent:
-                if sent:
-                    self.out.append(m)
-                    self.out.drop(sent)
-                    went += 1
-                break
-            m.freem()
-            sent -= size
-            went += 1
-        del packets[:went]
-        return went
+    def _push_batch(self, packets: list[Mbuf]) -> int:
+        """Send the first packets in one call; return how many were sent, and removed from the list."""
+        views, sizes = _batch(packets)
+        sent = self._sendmsg(views) if views else 0
+        whole = 0
+        while whole < len(sizes) and sizes[whole] <= sent:
+            sent -= sizes[whole]
+            whole += 1
+        done = whole + (sent > 0)
+        self._counts["packets_out"] += done
+        if sent:
+            # First, since the rest of this packet must follow even if one of the others can't be freed.
+            self.write_buffer.append(packets.pop(whole))
+            self.write_buffer.drop(sent)
+        free_sent(packets, whole)
+        return done
 
     def flush(self) -> bool:
-        """Send what is left of a packet that went in part; True when nothing is."""
-        if self.out:
-            self.send(self.out)
-        return not self.out
+        """Send what is in `write_buffer`; return True if it is empty then.
 
-    def _write(self, views: list[memoryview]) -> int:
-        self._calls[1] += 1
+        Raises `Busy` if another thread is sending, and `OSError`.
+        """
+        with self._push_lock:
+            return self._flush()
+
+    def _flush(self) -> bool:
+        if self.write_buffer:
+            self._send(self.write_buffer)
+        return not self.write_buffer
+
+    def _sendmsg(self, views: list[memoryview]) -> int:
+        """Return the number of bytes that the socket has accepted."""
+        self._counts["calls_out"] += 1
         try:
             count = self.sock.sendmsg(views, (), socket.MSG_NOSIGNAL)
-            self._bytes[1] += count
+            self._counts["bytes_out"] += count
             return count
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno not in RETRY:
+                raise
             return 0
         finally:
             views.clear()
 
     def shutdown(self) -> None:
-        """Tell the other side that nothing more will come. What is in `out` is to be flushed before."""
+        """End the outgoing direction: the peer reads the end of the stream. Call `flush` before, until it returns True.
+
+        Raises `OSError`. See shutdown(2), SHUT_WR.
+        """
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Free what hasn't gone. The socket stays open, and blocks as it did before."""
-        if self._closed:
+        """Free what is in `write_buffer`, and restore the socket's timeout. The socket stays open.
+
+        Raises `Busy` if another thread is receiving or sending. Calling it again has no effect.
+        """
+        self._begin_close()
+        if self.closed:
             return
-        self._closed = True
-        self.out.clear()
+        super().close()
+        self.write_buffer.clear()
         if self.sock.fileno() >= 0:
-            self.sock.settimeout(self._before)
+            self.sock.settimeout(self._timeout)
 
 
-def check(sock: socket.socket) -> None:
-    """Refuse what is no stream of plain bytes."""
-    if not isinstance(sock, socket.socket):
-        raise Inval(f"{sock!r} is no socket.socket")
-    if hasattr(sock, "do_handshake"):
-        raise NotSupported("a TLS socket can't read into mbufs: give MbufProtocol to an asyncio loop, which does TLS")
-    if sock.type != socket.SOCK_STREAM:
-        raise NotSupported("only a stream socket is a StreamPort")
-
-
-def _read(sock: socket.socket, m: Mbuf, asked: int) -> int:
-    """Read at most `asked` bytes into empty mbufs; how many came."""
-    rooms = rooms_of(m, asked)
+def _recv_into(sock: socket.socket, m: Mbuf, asked: int) -> int:
+    """Read at most `asked` bytes into empty mbufs; return the number of bytes."""
+    views = room_views(m, asked)
     try:
-        return sock.recv_into(rooms[0]) if len(rooms) == 1 else sock.recvmsg_into(rooms)[0]
+        return sock.recv_into(views[0]) if len(views) == 1 else sock.recvmsg_into(views)[0]
     finally:
-        # Who looks at a traceback mustn't keep the memory.
-        rooms.clear()
+        # A traceback mustn't keep the memory in use.
+        views.clear()
+
+
+def _batch(packets: list[Mbuf]) -> tuple[list[memoryview], list[int]]:
+    """Return views of the first packets, for one call, and their sizes; raise an error if one can't be sent."""
+    views: list[memoryview] = []
+    sizes: list[int] = []
+    left = BATCH_BYTES
+    try:
+        for thing in packets[:IOV_MAX]:
+            if len(views) >= IOV_MAX or left <= 0:
+                break
+            m = check_packet(thing)
+            check_ready("push", m)
+            views += views_of(m, IOV_MAX - len(views), left)
+            sizes.append(len(m))
+            left -= sizes[-1]
+    except MbufError:
+        # A traceback mustn't keep the memory in use.
+        views.clear()
+        raise
+    return views, sizes

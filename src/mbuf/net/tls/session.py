@@ -1,7 +1,30 @@
-"""Unmapped pages as TLS 1.3 records: files go out encrypted, and are read only for that.
+"""TLS 1.3 records made of unmapped pages: kernel TLS for the sending side. See ktls(4).
 
-A session numbers, frames and encrypts what one side of a connection sends; it never sees a socket. Its
-references are counted as refcount(9) does. The last one goes to a worker, which destroys the session.
+`frame` makes each mbuf of unmapped pages (M_EXTPG) of a chain one record; `encrypt` encrypts them. In between, a file's
+pages need not be in memory: they are read by `encrypt` only. A record is the mbuf's header, pages and trailer:
+
+                  epg.hdr, 5 bytes           pages, 1 to 16384 bytes     epg.trail, 17 bytes
+    frame         17 03 03, length           data                        zeros
+    encrypt       the same                   the data encrypted          record type encrypted (1), tag of AES-GCM (16)
+
+The header has the type that every TLS 1.3 record shows outside (23, application data), the version of TLS 1.2 (RFC
+8446, 5.2), and the number of bytes behind it. AES-GCM (an AEAD, RFC 5116) encrypts the data and the record's true type,
+and its tag authenticates them and the header. Its nonce is the IV of 12 bytes, XORed with the number of the record,
+which counts from 0 for each key (RFC 8446, 5.3). A nonce must never be used twice with a key: an attacker who has two
+records with the same nonce can compute the XOR of their data, and forge records. So numbers are given out by `frame`,
+with the session's lock held, and a record is encrypted once: `frame` sets M_NOTREADY, `encrypt` requires it and clears
+it. An mbuf with M_NOTREADY must not be sent.
+
+Failing changes nothing. `frame` checks all mbufs first, then changes all. `encrypt` first encrypts all records into new
+pages, which may wait, and fail if there are no pages or windows. Then, with the lock held, it checks that the chain
+still is what it was, and exchanges the pages of all mbufs. The kernel encrypts pages of memory in place. Here they
+get new pages, too, so views of the old ones still show the data.
+
+References are counted as refcount(9) does, one for the maker of the session until `close`, and one for each mbuf that
+is a record. They are the length of a deque, plus 1, because adding to a deque and removing from it are single steps of
+the interpreter: the last record may be freed in a finalizer, where taking a lock could deadlock. The last reference is
+never released there. It is given to the worker with the mbuf's item (`DeferredFree`), and the worker destroys the
+session.
 """
 
 from __future__ import annotations
@@ -24,77 +47,86 @@ if TYPE_CHECKING:
     from mbuf.net.tls.worker import KtlsWorker
     from mbuf.packet.mbuf import Mbuf
 
-#: What a record holds; this is the type that each shows outside. See RFC 8446, 5.2.
+#: The content type that a record shows outside, and the type of a record of data. See RFC 8446, 5.1 and 5.2.
 APPLICATION_DATA = 23
 
-#: Bytes of data in a record at most; a peer refuses more.
-MAX_FRAME = 16384
+#: The most bytes of data in a record; a peer refuses more.
+MAX_PLAINTEXT = 16384
 
-#: Bytes in front of the data: that type, the version of TLS 1.2, the length of what follows.
-HEADER = 5
+#: Bytes before the data: content type, version, length.
+HEADER_LEN = 5
 
-#: Bytes behind the data: its true type, encrypted too, and the tag of AES-GCM.
-TRAILER = 17
+#: Bytes after the data: the record's true type, and the tag of AES-GCM.
+TRAILER_LEN = 17
 
 
 class TlsSession:
-    """What one side of a TLS 1.3 connection needs to send: AES-GCM with a key of 16 or 32 bytes, and a 12 byte IV.
+    """Frames and encrypts what one side of a TLS 1.3 connection sends, with AES-GCM.
 
-    `seqno` is the number of the next record. `close` lets go of it, or a `with` statement; when no mbuf is a record
-    of it any more either, `worker` destroys it and calls `on_destroy()`. No number may be used twice with one key:
-    make one session for each. Any thread may use it.
+    `key` has 16 or 32 bytes (AES-128 or AES-256) and `iv` 12 bytes, both from the handshake. `seqno`
+    is the number of the first record. `close`, or the end of a `with` statement, ends the use of the session; records
+    that are framed already may still be encrypted, sent and freed. When the last of them is freed, `worker` destroys
+    the session: it drops the key, overwrites the IV, and calls `on_destroy()`, whose exceptions go to
+    `sys.unraisablehook`. Make one session for each key: two would use the same nonces. Any thread may use it.
+
+    Raises `Inval` for a wrong length of key or IV, a wrong `seqno` or `on_destroy`; TypeError if key or IV isn't
+    bytes-like; `NotSupported` without the package cryptography; and `Freed` if the worker was closed.
     """
 
-    __slots__ = ("_aead", "_iv", "_lock", "_more", "_on_destroy", "_worker", "closed", "seqno")
+    __slots__ = ("_aead", "_iv", "_lock", "_more_refs", "_on_destroy", "_worker", "closed", "seqno")
 
     def __init__(
         self, key: Any, iv: Any, worker: KtlsWorker, seqno: int = 0, on_destroy: Callable[[], object] | None = None
     ) -> None:
-        #: True when it frames no more.
+        #: True after `close`: no more records can be framed.
         self.closed = True
         if on_destroy is not None and not callable(on_destroy):
-            raise Inval("TlsSession: on_destroy must be a function to call, or None")
+            raise Inval("TlsSession: on_destroy must be a function, or None")
         #: The number of the next record.
         self.seqno = index(seqno)
         if not 0 <= self.seqno < 1 << 64:
-            raise Inval(f"TlsSession: seqno {seqno}: give the number of the next record, of 64 bits")
+            raise Inval(f"TlsSession: seqno {seqno}: give the number of the next record, 0 to 2**64 - 1")
         self._iv = bytearray(memoryview(iv))
         if len(self._iv) != 12:
-            raise Inval(f"TlsSession: an IV of {len(self._iv)} bytes: give 12")
+            raise Inval(f"TlsSession: an IV of {len(self._iv)} bytes: give 12 bytes")
         self._aead = _aead(key)
         self._on_destroy = on_destroy
         self._worker = worker
         self._lock = Lock()
-        # References beside the first: to add and take one is one step for the interpreter.
-        self._more: deque[None] = deque()
-        worker.enter()
+        # An element for each reference beside the first.
+        self._more_refs: deque[None] = deque()
+        worker.add_session()
         self.closed = False
 
     # References.
 
     @property
     def refs(self) -> int:
-        """References: its maker's, until `close`, and one for each mbuf that is a record of it; 0 when destroyed."""
-        return 0 if self._aead is None else len(self._more) + 1
+        """The number of references: the maker's until `close`, and one for each record; 0 if destroyed."""
+        return 0 if self._aead is None else len(self._more_refs) + 1
 
     def ref(self) -> None:
-        """One reference more, for somebody who can name the session. See ktls_hold."""
-        self._more.append(None)
+        """Take one more reference. Only for a caller who has one. See ktls_hold."""
+        self._more_refs.append(None)
 
     def release_if_not_last(self) -> bool:
-        """One reference less, and true; false if it is the last, which stays. See refcount(9)."""
+        """Release a reference and return True; if it is the last, keep it and return False. See refcount(9)."""
         try:
-            self._more.pop()
+            self._more_refs.pop()
         except IndexError:
             return False
         return True
 
-    def enqueue_to_free(self, remains: Any) -> None:
-        """Hand the last reference over, with what is left of the mbuf that had it. See ktls_enqueue_to_free."""
-        self._worker.enqueue((self, remains))
+    def enqueue_to_free(self, deferred: Any) -> None:
+        """Give the worker the last reference, and the `DeferredFree` of its mbuf, if any. See ktls_enqueue_to_free."""
+        self._worker.enqueue((self, deferred))
 
     def close(self) -> None:
-        """Frame no more. What is framed may still be encrypted, sent and freed."""
+        """Frame no more records. Those that are framed may still be encrypted, sent and freed.
+
+        Releases the maker's reference; if it is the last, the worker destroys the session. Calling it again has no
+        effect.
+        """
         with self._lock:
             if self.closed:
                 return
@@ -103,13 +135,13 @@ class TlsSession:
             self.enqueue_to_free(None)
 
     def destroy(self) -> None:
-        """The worker's: forget the keys, and tell. See ktls_free."""
+        """Drop the key, overwrite the IV, and call `on_destroy`. Only the worker calls this. See ktls_free."""
         self._aead = None
         self._iv[:] = bytes(len(self._iv))
-        self._worker.leave()
-        told, self._on_destroy = self._on_destroy, None
-        if told is not None:
-            run(told)
+        self._worker.remove_session()
+        on_destroy, self._on_destroy = self._on_destroy, None
+        if on_destroy is not None:
+            run(on_destroy)
 
     def __enter__(self) -> TlsSession:
         return self
@@ -127,35 +159,40 @@ class TlsSession:
     # Records.
 
     def frame(self, m: Mbuf, record_type: int = APPLICATION_DATA) -> Mbuf:
-        """Make each mbuf of unmapped pages of the chain a record, with header and trailer. See ktls_frame.
+        """Make each mbuf of unmapped pages of the chain a record, and return the chain. See ktls_frame.
 
-        These count in the mbufs' lengths and the packet's. The records wait for `encrypt`, with M_NOTREADY: don't
-        send them before. Mbufs of other kinds must be empty: add headers later. Raises `Inval`, or `Busy` where
-        pages are shared, and then nothing has changed. Returns the chain.
+        `record_type` is 23 for data, 22 for handshake messages, 21 for alerts. Each record gets the next number, a
+        header and a trailer, which count in `m.len` and the packet's length, a reference to the session, and
+        M_NOTREADY, until `encrypt`. No page is read. Mbufs of other kinds must be empty: add headers of lower layers
+        later, with `prepend`.
+
+        Raises `Inval` for another type, for bytes outside unmapped pages, without any unmapped pages, for an mbuf that
+        is a record, was trimmed, or has 0 or more than 16384 bytes, and when the numbers are used up; `Busy` if pages
+        are shared; `Freed` if the session is closed. Then nothing has changed.
         """
         kind = clip(record_type)
         if not 0 < kind < 256:
             raise Inval(f"frame: record_type {record_type}: give 23 for data, 22 for handshakes, 21 for alerts")
         with self._lock:
             if self.closed:
-                raise Freed("frame: this TLS session was closed")
-            records = [n for n in _mbufs(m) if _framable(n)]
+                raise Freed("frame: this TLS session is closed: make a new one, with a new key")
+            records = [n for n in _mbufs(m, "frame") if _check_frame(n)]
             if not records:
-                raise Inval("frame: there are no unmapped pages: get them from a file, or with M_EXTPG")
+                raise Inval("frame: the chain has no unmapped pages: get them from a file, or with M_EXTPG")
             if self.seqno > (1 << 64) - 1 - len(records):
-                raise Inval("frame: this TLS session has used up its numbers: change the key")
+                raise Inval("frame: this TLS session has used up its record numbers: make a new one, with a new key")
             if m.flags & M_PKTHDR:
-                m.pkthdr.len += len(records) * (HEADER + TRAILER)
+                m.pkthdr.len += len(records) * (HEADER_LEN + TRAILER_LEN)
             for n in records:
-                self._frame(n, kind)
+                self._frame_record(n, kind)
         return m
 
-    def _frame(self, m: Mbuf, kind: int) -> None:
+    def _frame_record(self, m: Mbuf, kind: int) -> None:
         hold(m, self)
         epg = m.epg
-        epg.hdr = _header(m.len)
-        epg.trail = bytes(TRAILER)
-        m.len += HEADER + TRAILER
+        epg.hdr = _record_header(m.len)
+        epg.trail = bytes(TRAILER_LEN)
+        m.len += HEADER_LEN + TRAILER_LEN
         epg.record_type = kind
         epg.seqno = self.seqno
         self.seqno += 1
@@ -163,57 +200,60 @@ class TlsSession:
         m.flags |= M_NOTREADY
 
     def encrypt(self, m: Mbuf, how: int = M_NOWAIT, timeout: float | None = None) -> Mbuf:
-        """Encrypt each record of the chain into new pages in memory; the old ones are freed. See ktls_encrypt.
+        """Encrypt each record of the chain into new pages, clear M_NOTREADY, and return the chain. See ktls_encrypt.
 
-        Pages of files are mapped and read for it. Where the kernel encrypts pages in memory in place, they get new ones
-        too. Raises `NoMemory`, `NoBufs` when no window is left, `Inval` where a file was cut short or a record isn't
-        as `frame` left it, `Busy` where pages are shared, and then nothing has changed. Returns the chain.
+        The old pages are freed. Pages of files are mapped and read. With M_WAITOK it waits for pages, up to `timeout`
+        seconds. The kernel encrypts pages of memory in place; here they get new pages, too.
+
+        Raises `NoMemory` if there are no pages; `NoBufs` if no page of a file can be mapped; `Inval` if a file has
+        become shorter, or an mbuf isn't a record of this session, is encrypted already, or was changed since `frame`;
+        `Busy` if pages are shared, or the chain is changed meanwhile. Then nothing has changed.
         """
         deadline = until(how, timeout)
-        records = self._framed(m)
+        records = self._framed_records(m)
         pages: list[Any] = []
-        trails = []
+        trailers = []
         try:
             for n in records:
-                sealed = self._seal(n)
-                pages.append(new_pages(n, sealed, clip(how), deadline))
-                trails.append(sealed[-TRAILER:])
+                ciphertext = self._encrypt_record(n)
+                pages.append(new_pages(n, ciphertext, clip(how), deadline))
+                trailers.append(ciphertext[-TRAILER_LEN:])
             with self._lock:
-                if self._framed(m) != records:
+                if self._framed_records(m) != records:
                     raise Busy("encrypt: the chain was changed meanwhile")
-                for n, fresh, trail in zip(records, pages, trails, strict=True):
-                    exchange(n, fresh, trail)
+                for n, fresh, trailer in zip(records, pages, trailers, strict=True):
+                    exchange(n, fresh, trailer)
                     n.flags &= ~M_NOTREADY
         finally:
-            # The new pages, or if all went well, the old ones.
+            # After an error these are the new pages, else the old ones.
             for fresh in pages:
                 free_pages(fresh)
         return m
 
-    def _framed(self, m: Mbuf) -> list[Mbuf]:
-        """The records of the chain, each as `frame` left it."""
-        records = [n for n in _mbufs(m) if n.flags & M_EXTPG]
+    def _framed_records(self, m: Mbuf) -> list[Mbuf]:
+        """Return the records of the chain; raise an error if one isn't as `frame` left it."""
+        records = [n for n in _mbufs(m, "encrypt") if n.flags & M_EXTPG]
         for n in records:
             check_sole_user(n, "encrypt")
             epg = n.epg
             if n.tls is not self:
-                raise Inval("encrypt: an mbuf is no record of this session: frame the chain first")
+                raise Inval("encrypt: an mbuf isn't a record of this session: call frame first")
             if not n.flags & M_NOTREADY or epg.nrdy != epg.npgs:
-                raise Inval("encrypt: a record was encrypted before, or pages of it are waited for no more")
-            if epg.hdr != _header(n.len - HEADER - TRAILER) or len(epg.trail) != TRAILER:
+                raise Inval("encrypt: a record was encrypted before, or some of its pages were freed or made ready")
+            if epg.hdr != _record_header(n.len - HEADER_LEN - TRAILER_LEN) or len(epg.trail) != TRAILER_LEN:
                 raise Inval("encrypt: a record was changed since it was framed")
         return records
 
-    def _seal(self, m: Mbuf) -> bytes:
-        """The data of a record, encrypted, and the trailer."""
+    def _encrypt_record(self, m: Mbuf) -> bytes:
+        """Return the data of a record, encrypted, and the trailer. See AEAD-Encrypt in RFC 8446, 5.2."""
         epg = m.epg
-        nonce = int.from_bytes(self._iv, "big") ^ epg.seqno
-        sealed: bytes = self._aead.encrypt(nonce.to_bytes(12, "big"), payload(m) + bytes((epg.record_type,)), epg.hdr)
-        return sealed
+        nonce = (int.from_bytes(self._iv, "big") ^ epg.seqno).to_bytes(12, "big")
+        ciphertext: bytes = self._aead.encrypt(nonce, payload(m) + bytes((epg.record_type,)), epg.hdr)
+        return ciphertext
 
 
 def _aead(key: Any) -> Any:
-    """AES-GCM with a key."""
+    """Return AES-GCM with a key."""
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError as error:
@@ -224,31 +264,31 @@ def _aead(key: Any) -> Any:
     return AESGCM(key)
 
 
-def _header(count: int) -> bytes:
-    """What is in front of `count` bytes of data."""
-    return bytes((APPLICATION_DATA, 3, 3)) + (count + TRAILER).to_bytes(2, "big")
+def _record_header(size: int) -> bytes:
+    """Return the header of a record with `size` bytes of data."""
+    return bytes((APPLICATION_DATA, 3, 3)) + (size + TRAILER_LEN).to_bytes(2, "big")
 
 
-def _mbufs(m: Mbuf) -> Iterator[Mbuf]:
+def _mbufs(m: Mbuf, verb: str) -> Iterator[Mbuf]:
     n: Mbuf | None = m
     if n is None:
-        raise Inval("TLS: there is no mbuf")
+        raise Inval(f"{verb}: give a chain, not None")
     while n is not None:
         yield n
         n = n.next
 
 
-def _framable(m: Mbuf) -> bool:
-    """Whether an mbuf will be a record; false for an empty one of another kind."""
+def _check_frame(m: Mbuf) -> bool:
+    """Return True if the mbuf can become a record, and False for an empty one of another kind; else raise an error."""
     if not m.flags & M_EXTPG:
         if m.len:
             raise Inval(
-                "frame: bytes that are not in unmapped pages would go out unencrypted: frame first, then prepend"
+                "frame: bytes that aren't in unmapped pages would be sent unencrypted: call frame first, then prepend"
             )
         return False
     check_sole_user(m, "frame")
     if m.tls is not None or m.epg.hdr or m.epg.trail:
         raise Inval("frame: an mbuf is a record already, or has a header or trailer")
-    if not 0 < m.len <= MAX_FRAME:
-        raise Inval(f"frame: an mbuf of {m.len} bytes: a record has 1 to {MAX_FRAME}: see maxseg of getm")
+    if not 0 < m.len <= MAX_PLAINTEXT:
+        raise Inval(f"frame: an mbuf of {m.len} bytes: a record has 1 to {MAX_PLAINTEXT}: use maxseg of getm")
     return True

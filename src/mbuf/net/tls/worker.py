@@ -1,7 +1,13 @@
-"""Where TLS sessions end: not where their last record is freed, but here, a little later.
+"""The worker that destroys TLS sessions, in a thread of its own.
 
-Takes what was let go of, in the order in which it was; destroys the session, then sends the mbuf home. In a
-thread of its own, or by hand. To hand something over takes no lock, so a finalizer may.
+The last reference to a session may be released anywhere: in `free`, in a finalizer, with locks held. A session's
+`on_destroy` is a function of the program, which must not be called there. So the session is put on a queue, with the
+mbuf that was its last record, if any, and the worker takes it from there, first come, first served: it destroys the
+session, then gives the mbuf's item back to its zone. See ktls_work_thread.
+
+`SimpleQueue.put` is reentrant and never waits, so a finalizer may add to the queue at any time. The thread
+refers only to the queue, not to the worker, so a worker that is dropped can be collected; its finalizer then ends the
+thread. None in the queue means: end.
 """
 
 from __future__ import annotations
@@ -13,108 +19,110 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from mbuf.errors import Freed
+from mbuf.fielddocs import documented
 from mbuf.vm.lock import Lock
 
 
-class Ending(Protocol):
-    """A session, as the worker knows it."""
+class Destroyable(Protocol):
+    """What the worker needs of a session."""
 
     def destroy(self) -> None:
-        """End; nobody refers to it any more."""
+        """End the session, to which there are no references any more."""
 
 
-#: A session whose last reference was let go of, and what is left of the mbuf that had it, if one did.
-Task = tuple[Ending, Any]
+#: A session to be destroyed, and the `DeferredFree` of the mbuf that had the last reference to it, or None.
+Request = tuple[Destroyable, Any]
 
 
-@dataclass(frozen=True)
+@documented
+@dataclass(frozen=True, slots=True)
 class KtlsStat:
-    """What a worker has seen."""
+    """The counters of a worker."""
 
-    #: Sessions that were made and not destroyed yet.
+    #: The number of sessions that exist.
     sessions: int
-    #: Sessions destroyed.
+    #: The number of sessions that were destroyed.
     destroyed: int
-    #: Sessions whose last reference is gone, and which wait to be destroyed.
+    #: The number of sessions without references that wait to be destroyed.
     waiting: int
 
 
 class KtlsWorker:
     """Destroys TLS sessions. See ktls_enqueue_to_free.
 
-    The first session starts its thread; `by_hand`, there is none, and sessions end when `run` is called. Close it
-    with `close`, or use it in a `with` statement, when the sessions' packets are freed. In a child of a fork, its copy
-    has no thread until the next session is made; `run` and `close` end those that wait.
+    The first session starts its thread. With `threaded=False` there is no thread, and sessions are destroyed when `run`
+    is called. Call `close`, or use it in a `with` statement, after all packets with records are freed. After a fork,
+    the child's copy has no thread until a session is made; `run` and `close` destroy the sessions that wait.
     """
 
-    __slots__ = ("_destroyed", "_lock", "_made", "_tasks", "_thread", "by_hand", "closed")
+    __slots__ = ("_created", "_destroyed", "_lock", "_queue", "_thread", "closed", "threaded")
 
-    def __init__(self, by_hand: bool = False) -> None:
-        #: True when only `run` destroys sessions.
-        self.by_hand = by_hand
-        #: True when it takes no new session any more.
+    def __init__(self, threaded: bool = True) -> None:
+        #: False if only `run` destroys sessions.
+        self.threaded = threaded
+        #: True after `close`: no more sessions can be made.
         self.closed = False
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = Lock()
-        self._made = 0
+        self._created = 0
         self._destroyed = 0
 
-    def enter(self) -> None:
-        """A session more will end here."""
+    def add_session(self) -> None:
+        """Count a new session, and start the thread if there is none. Raises `Freed` after `close`."""
         with self._lock:
             if self.closed:
-                raise Freed("this TLS worker was closed: make another one")
-            # In a child of a fork there is none that lives.
-            if not self.by_hand and (self._thread is None or not self._thread.is_alive()):
-                # It knows the queue alone, so that a worker that nobody holds goes.
-                thread = threading.Thread(target=_serve, args=(self._tasks,), name="mbuf ktls", daemon=True)
+                raise Freed("this TLS worker is closed: make another one")
+            # In the child of a fork, the thread isn't alive.
+            if self.threaded and (self._thread is None or not self._thread.is_alive()):
+                thread = threading.Thread(target=_work, args=(self._queue,), name="mbuf ktls", daemon=True)
                 thread.start()
                 self._thread = thread
-            self._made += 1
+            self._created += 1
 
-    def leave(self) -> None:
-        """A session is no more."""
+    def remove_session(self) -> None:
+        """Count a session that was destroyed."""
         with self._lock:
             self._destroyed += 1
 
-    def enqueue(self, task: Task) -> None:
-        """Take over what has nobody else any more; returns at once."""
-        self._tasks.put(task)
+    def enqueue(self, request: Request) -> None:
+        """Queue a session without references, to be destroyed. Never waits, and may be called in a finalizer."""
+        self._queue.put(request)
 
     def run(self) -> int:
-        """Destroy the sessions that wait for it; returns how many did."""
+        """Destroy the sessions that wait; return their number."""
         done = 0
         while True:
             try:
-                task = self._tasks.get_nowait()
+                request = self._queue.get_nowait()
             except Empty:
                 return done
-            if task is None:
-                # For the thread, not for us.
-                self._tasks.put(None)
+            if request is None:
+                # This is for the thread.
+                self._queue.put(None)
                 return done
-            _finish(task)
+            _destroy(request)
             done += 1
 
     def stat(self) -> KtlsStat:
-        """Its numbers."""
-        return KtlsStat(self._made - self._destroyed, self._destroyed, self._tasks.qsize())
+        """Return the counters."""
+        return KtlsStat(self._created - self._destroyed, self._destroyed, self._queue.qsize())
 
     def close(self) -> int:
-        """Take no new session, and end the thread when all that waits is done; returns how many sessions are left.
+        """Accept no new sessions, destroy those that wait, and end the thread; return the number of sessions left.
 
-        If there are any, a `ResourceWarning` says so; those end when `run` is called after their last packet.
+        If some are left, there is a `ResourceWarning`: they have references. When these are released, call `run` to
+        destroy the sessions. Calling `close` again returns the number again.
         """
         with self._lock:
             first, self.closed = not self.closed, True
             thread, self._thread = self._thread, None
         if thread is not None:
-            self._tasks.put(None)
+            self._queue.put(None)
             if thread is not threading.current_thread():
                 thread.join()
                 self.run()
-        elif self.by_hand:
+        elif not self.threaded:
             self.run()
         count = self.stat().sessions
         if first and count:
@@ -129,19 +137,19 @@ class KtlsWorker:
 
     def __del__(self) -> None:
         if getattr(self, "_thread", None) is not None:
-            self._tasks.put(None)
+            self._queue.put(None)
 
 
-def _serve(tasks: SimpleQueue[Task | None]) -> None:
-    """The thread. See ktls_work_thread."""
-    while (task := tasks.get()) is not None:
-        _finish(task)
-        # Waiting for the next, keep nothing of this.
-        del task
+def _work(queue: SimpleQueue[Request | None]) -> None:
+    """Run in the thread. See ktls_work_thread."""
+    while (request := queue.get()) is not None:
+        _destroy(request)
+        # Hold no reference to it while waiting.
+        del request
 
 
-def _finish(task: Task) -> None:
-    session, remains = task
+def _destroy(request: Request) -> None:
+    session, deferred = request
     session.destroy()
-    if remains is not None:
-        remains.free()
+    if deferred is not None:
+        deferred.free()

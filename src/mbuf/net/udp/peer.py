@@ -1,6 +1,7 @@
-"""Whom packets come from and go to, by the name that the kernel has for them.
+"""The addresses that datagrams come from and go to, kept as the kernel's own names.
 
-A name is the bytes of a sockaddr; what Python's socket module makes of it is found when somebody asks.
+A name is the bytes of a sockaddr. It is converted to the address tuple of Python's socket module only when a program
+reads `Peer.address`, so that a received datagram costs no conversion.
 """
 
 from __future__ import annotations
@@ -17,28 +18,34 @@ else:
 
 from mbuf.errors import Inval
 
-#: sockaddr_in is family, port, address; sockaddr_in6 has flow label and scope too.
+#: sockaddr_in after the family: port, address; sockaddr_in6: port, flow label, address, and then the scope.
 _IN = struct.Struct("!H4s8x")
 _IN6 = struct.Struct("!HI16s")
 
 
 @cython.cclass
 class Peer:
-    """An address of UDP, IPv4 or IPv6: `Peer(("192.0.2.1", 53))`, `Peer(("2001:db8::1", 53))`.
+    """A UDP address, IPv4 or IPv6: `Peer(("192.0.2.1", 53))`, `Peer(("2001:db8::1", 53))`.
 
-    The packets that an unconnected `UdpPort` receives have one as `m.pkthdr.rcvif`, all those of a receive the same;
-    it sends a packet to the peer that the packet has there.
+    `address` is a tuple as the socket module uses it, its host given by number (no name is looked up), or the bytes of
+    a sockaddr. Raises `Inval` for any other. Peers of the same address are equal and have the same hash.
+
+    A packet that an unconnected `UdpPort` received has its sender's `Peer` as `m.pkthdr.rcvif`; packets that arrived
+    in succession from one sender share the object. `UdpPort.push` sends a packet to the peer that it has there.
     """
 
     __slots__ = ("name",)
 
     def __init__(self, address: Any) -> None:
-        #: The bytes of its sockaddr.
+        #: The bytes of the sockaddr.
         self.name: bytes = address if isinstance(address, bytes) else packed(address)
 
     @property
     def address(self) -> tuple[Any, ...]:
-        """Host and port, as Python's socket module gives them; of IPv6 flow label and scope too."""
+        """Host and port, and for IPv6 flow label and scope too, as Python's socket module has them.
+
+        Raises `Inval` if the peer was made of bytes that are no address of UDP.
+        """
         return unpacked(self.name)
 
     def __eq__(self, other: object) -> bool:
@@ -52,7 +59,7 @@ class Peer:
 
 
 def packed(address: Any) -> bytes:
-    """The name of an address that has a host by number."""
+    """The sockaddr of an address whose host is given by number."""
     try:
         host, port, *rest = address
         flow, scope = rest or (0, 0)
@@ -65,7 +72,7 @@ def packed(address: Any) -> bytes:
 
 
 def unpacked(name: bytes) -> tuple[Any, ...]:
-    """The address of a name."""
+    """The address of a sockaddr."""
     family = int.from_bytes(name[:2], sys.byteorder)
     if family == socket.AF_INET and len(name) == 2 + _IN.size:
         port, host = _IN.unpack(name[2:])
@@ -73,7 +80,7 @@ def unpacked(name: bytes) -> tuple[Any, ...]:
     if family == socket.AF_INET6 and len(name) == 2 + _IN6.size + 4:
         port, flow, host = _IN6.unpack(name[2:-4])
         return socket.inet_ntop(family, host), port, flow, int.from_bytes(name[-4:], sys.byteorder)
-    raise Inval(f"{name!r} is the name of no peer of UDP")
+    raise Inval(f"{name!r} is no sockaddr of a UDP peer")
 
 
 def _family(number: int) -> bytes:

@@ -1,53 +1,53 @@
 cimport cython
 
-from mbuf.net.udp.recvmmsg cimport Inbox
+from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive
 from mbuf.pool.pool cimport Pool
 
 cdef int M_NOWAIT, MT_DATA
-cdef Py_ssize_t MCLBYTES, MESSAGES, MJUM16BYTES
+cdef Py_ssize_t MCLBYTES, MESSAGES_MAX, MJUM16BYTES
 
 
 cdef class PostedBuffers:
     cdef Pool _pool
-    cdef Inbox _inbox
-    cdef list _armed
+    cdef RecvVector _vector
+    cdef list _posted
     cdef list _rooms
     cdef bint _small
-    cdef Py_ssize_t _most
+    cdef Py_ssize_t _limit
     cdef bint _named
-    cdef Py_ssize_t _alone
+    cdef Py_ssize_t _one_each
     cdef unsigned long long _short
     cdef readonly Py_ssize_t segment
     cdef readonly Py_ssize_t size
 
-    @cython.locals(spare=list, armed=list)
-    cdef int _empty(self) except -1
+    @cython.locals(spare=list, row=list)
+    cdef int _free_posted(self) except -1
 
     @cython.locals(
         rooms=list, room=Py_ssize_t, total=Py_ssize_t, clusters=Py_ssize_t, cluster=Py_ssize_t,
-        messages=Py_ssize_t, inbox=Inbox, spare=list, armed=list,
+        messages=Py_ssize_t, vector=RecvVector,
     )
-    cdef int _lay(self, Py_ssize_t segment) except -1
+    cdef int _set_layout(self, Py_ssize_t segment) except -1
 
     @cython.locals(
         pieces=Py_ssize_t, small=Py_ssize_t, large=Py_ssize_t, missing=Py_ssize_t, i=Py_ssize_t,
-        whole=Py_ssize_t, fresh=list, armed=list,
+        complete=Py_ssize_t, fresh=list, row=list,
     )
-    cdef Py_ssize_t _arm(self, Py_ssize_t want) except -1
+    cdef Py_ssize_t _post(self, Py_ssize_t n) except -1
 
     @cython.locals(fresh=list)
-    cdef list _fetch(self, Py_ssize_t count)
+    cdef list _alloc_small(self, Py_ssize_t count)
 
-    @cython.locals(large=list, armed=list, i=Py_ssize_t)
-    cdef bint _enlarge(self, Py_ssize_t want, Py_ssize_t count) except -1
+    @cython.locals(large=list, row=list, i=Py_ssize_t)
+    cdef bint _post_large(self, Py_ssize_t n, Py_ssize_t count) except -1
 
-    @cython.locals(i=Py_ssize_t, armed=list)
-    cdef Py_ssize_t _place(self, Py_ssize_t want, list fresh) except -1
+    @cython.locals(i=Py_ssize_t, row=list)
+    cdef Py_ssize_t _post_small(self, Py_ssize_t n, list fresh) except -1
 
     @cython.locals(piece=Py_ssize_t)
-    cdef int _put(self, Py_ssize_t i, list armed, Mbuf m) except -1
+    cdef int _post_piece(self, Py_ssize_t i, list row, Mbuf m) except -1
 
-    @cython.locals(armed=list)
-    cdef bint _borrow(self, Py_ssize_t i, list fresh) except -1
+    @cython.locals(row=list)
+    cdef bint _move_piece(self, Py_ssize_t i, list fresh) except -1

@@ -1,15 +1,15 @@
 cimport cython
 
+from mbuf.net.port.rules cimport check_count, check_usable
 from mbuf.net.udp.posted cimport PostedBuffers
 from mbuf.net.udp.peer cimport Peer
-from mbuf.net.udp.recvmmsg cimport Inbox
+from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
-from mbuf.vm.ints cimport clip
 
 cdef unsigned int M_TSTMP, M_VLANTAG
-cdef Py_ssize_t LONGEST, REPEATS
+cdef Py_ssize_t CALLS_MAX, DATAGRAM_MAX
 
 
 @cython.final
@@ -17,10 +17,9 @@ cdef class UdpReceiver(PostedBuffers):
     cdef object _sock
     cdef list _ready
     cdef Peer _peer
-    cdef PktHdr _like
-    cdef object _interface
-    cdef Py_ssize_t _expect
-    cdef Py_ssize_t _rumour
+    cdef PktHdr _header
+    cdef Py_ssize_t _expected
+    cdef Py_ssize_t _seen_segment
     cdef unsigned int _drops
     cdef readonly bint busy
     cdef readonly bint closed
@@ -33,29 +32,29 @@ cdef class UdpReceiver(PostedBuffers):
     cdef unsigned long long _truncated
     cdef unsigned long long _faults
 
-    @cython.locals(most=Py_ssize_t, packets=list, taken=list)
+    @cython.locals(count=Py_ssize_t, packets=list, pulled=list)
     cpdef list pull(self, n)
 
     @cython.locals(packets=list)
     cpdef close(self)
 
-    @cython.locals(want=Py_ssize_t, got=Py_ssize_t, whole=Py_ssize_t, inbox=Inbox)
+    @cython.locals(messages=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
     cdef _receive(self, Py_ssize_t n)
 
-    @cython.locals(joined=Py_ssize_t, i=Py_ssize_t)
-    cdef int _take_all(self, Py_ssize_t got) except -1
-    cdef bint _fault(self, int error) except -1
+    @cython.locals(coalesced=Py_ssize_t, i=Py_ssize_t)
+    cdef int _take_messages(self, Py_ssize_t got) except -1
+    cdef bint _retry(self, int error) except -1
 
     @cython.locals(
-        inbox=Inbox, size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, like=PktHdr,
-        bits=cython.uint, armed=list, packets=list,
+        vector=RecvVector, size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, header=PktHdr,
+        bits=cython.uint, row=list, packets=list, ready=list,
     )
-    cdef Py_ssize_t _take(self, Py_ssize_t i) except -1
+    cdef Py_ssize_t _take_message(self, Py_ssize_t i) except -1
     cdef void _count(self, Py_ssize_t packets) noexcept
-    cdef Peer _whom(self, bytes name)
+    cdef Peer _peer_of(self, bytes name)
 
-    @cython.locals(packets=list)
-    cdef int _cut(self, Mbuf m, Py_ssize_t segment) except -1
+    @cython.locals(packets=list, ready=list)
+    cdef int _segment(self, Mbuf m, Py_ssize_t size) except -1
 
     @cython.locals(packets=list, rest=Mbuf, lost=Py_ssize_t)
-    cdef list _cut_some(self, Mbuf m, Py_ssize_t segment)
+    cdef list _segment_part(self, Mbuf m, Py_ssize_t size)

@@ -1,8 +1,8 @@
 # cython: boundscheck=False, wraparound=False
-"""UDP's receive side: messages that the kernel has written, made packets.
+"""The receive side of a port that uses recvmmsg(2): makes packets of the messages that the kernel has written.
 
-What came joined (GRO) is cut into packets by reference. What the pool refuses the mbufs for is counted, and nothing
-else is lost.
+A message that GRO has coalesced is segmented into its datagrams, which share its clusters. Datagrams for which the
+pool refuses mbufs are counted as denied; no others are lost.
 """
 
 from __future__ import annotations
@@ -19,30 +19,29 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_TSTMP, M_VLANTAG
-from mbuf.errors import Busy, Inval, MbufError
-from mbuf.net.linux import LONGEST
+from mbuf.errors import MbufError
+from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
+from mbuf.net.port.rules import check_count, check_usable
 from mbuf.net.udp.peer import Peer
-from mbuf.net.udp.posted import ARMED, PostedBuffers
+from mbuf.net.udp.posted import POSTED_MAX, PostedBuffers
 from mbuf.packet.build import from_rx, from_rx_each
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.vm.ints import clip
-
-#: How often a receive is repeated: for errors that the peer or the network has sent, each told once, and after
-#: messages that were too long.
-REPEATS = 16
-#: Errors of the program, not of the network.
-HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EINVAL, errno.ENOTCONN, errno.EOPNOTSUPP})
 
 if not cython.compiled:
     from mbuf.packet.pkthdr import reset_header
 
+#: How often one pull calls recvmmsg at most: again after an error of the peer or the network, which the kernel returns
+#: once, and after messages that were all too long.
+CALLS_MAX = 16
+
 
 @cython.cclass
 class UdpReceiver(PostedBuffers):
-    """Packets from a UDP socket: datagrams of at most `size` bytes, or, with `gro`, what comes joined.
+    """Receives datagrams of at most `size` bytes from a UDP socket; with `gro`, any that the kernel has coalesced.
 
-    Or frames from a packet socket, all of which have `interface` as their rcvif.
+    Or receives frames from a packet socket, which all get `interface` as their rcvif. `named` gives each packet its
+    `Peer` as rcvif, `writable` a cluster of its own; at most `posted` bytes are posted. Close it with `close`.
     """
 
     __slots__ = (
@@ -51,14 +50,13 @@ class UdpReceiver(PostedBuffers):
         "_denied",
         "_drops",
         "_dropped",
-        "_expect",
+        "_expected",
         "_faults",
-        "_like",
+        "_header",
         "_packets",
         "_peer",
-        "_interface",
         "_ready",
-        "_rumour",
+        "_seen_segment",
         "_sock",
         "_truncated",
         "busy",
@@ -67,7 +65,7 @@ class UdpReceiver(PostedBuffers):
     )
 
     def __cinit__(self) -> None:
-        # Compiled, one that was never made is as good as closed.
+        # Compiled, an object that was never initialized counts as closed.
         self.closed = True
 
     def __init__(
@@ -79,191 +77,192 @@ class UdpReceiver(PostedBuffers):
         named: bool,
         interface: Any = None,
         writable: bool = False,
-        armed: int = ARMED,
+        posted: int = POSTED_MAX,
     ) -> None:
-        PostedBuffers.__init__(self, pool, LONGEST if gro else size, named, writable, armed)
+        PostedBuffers.__init__(self, pool, DATAGRAM_MAX if gro else size, named, writable, posted)
         self._sock = sock
         self.gro = gro
-        self._interface = interface
         self._peer: Peer | None = None
+        #: Packets that have been received and not been pulled.
         self._ready: list[Any] = []
-        #: Datagrams that a message is expected to bring, and what size the last that surprised had.
-        self._expect = 1
-        self._rumour = 0
+        #: How many datagrams the next message probably brings, and the segment size of the last coalesced message.
+        self._expected = 1
+        self._seen_segment = 0
+        #: How many drops of the socket the last message reported.
         self._drops = 0
-        #: What the headers of the packets of a message are like.
-        self._like: PktHdr = PktHdr.__new__(PktHdr)
-        reset_header(self._like)
-        self._like.rcvif_or_tag = interface
+        #: The header that the packets of a message get a copy of.
+        self._header: PktHdr = PktHdr.__new__(PktHdr)
+        reset_header(self._header)
+        self._header.rcvif_or_tag = interface
         self.busy = False
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._truncated = self._faults = 0
         self.closed = False
 
-    def counts(self) -> tuple[int, ...]:
-        """Packets, bytes, calls; denied, short, dropped, truncated, faults."""
-        return (
-            *(self._packets, self._bytes, self._calls),
-            *(self._denied, self._short, self._dropped, self._truncated, self._faults),
-        )
+    def counts(self) -> dict[str, int]:
+        """The counters of a `PortStat` that this side counts."""
+        return {
+            "packets_in": self._packets,
+            "bytes_in": self._bytes,
+            "calls_in": self._calls,
+            "denied": self._denied,
+            "short": self._short,
+            "dropped": self._dropped,
+            "truncated": self._truncated,
+            "faults": self._faults,
+        }
 
     def pull(self, n: int) -> list[Mbuf]:
-        """At most `n` packets."""
-        most = clip(n)
-        if most < 0:
-            raise Inval(f"pull: {n} packets: give 0 or more")
-        if self.closed:
-            raise Inval("pull: this port is closed")
-        if self.busy:
-            raise Busy("pull: another thread is pulling from this port at this moment")
-        if not self._ready and most:
+        """At most `n` packets. See `Port.pull`."""
+        count = check_count(n)
+        check_usable("pull", self.closed, self.busy)
+        if not self._ready and count:
             self.busy = True
             try:
-                self._receive(most)
+                self._receive(count)
             finally:
                 self.busy = False
         packets = self._ready
-        if len(packets) <= most:
+        if len(packets) <= count:
             self._ready = []
             return packets
-        taken = packets[:most]
-        del packets[:most]
-        return taken
+        pulled = packets[:count]
+        del packets[:count]
+        return pulled
 
     def ready(self) -> int:
-        """Packets that came and weren't pulled."""
+        """How many packets have been received and not been pulled."""
         return len(self._ready)
 
     def close(self) -> None:
-        """Free all that is armed, and all that came and wasn't pulled."""
-        if self.busy:
-            raise Busy("close: another thread is pulling from this port at this moment")
+        """Free all that is posted, and the packets that were not pulled."""
+        check_usable("close", False, self.busy)
         if self.closed:
             return
-        # First of all: from here on nobody arms anything, in no thread and no listener of what is freed.
+        # Set first: no other thread, and no listener of what is freed here, may post anything from now on.
         self.closed = True
-        self._empty()
+        self._free_posted()
         packets = self._ready
         self._ready = []
         self._pool.free_bulk(packets)
 
-    def rest(self) -> None:
-        """Free what is armed, until the next pull."""
-        if self.busy:
-            raise Busy("rest: another thread is pulling from this port at this moment")
+    def release_buffers(self) -> None:
+        """Free all that is posted, until the next pull."""
+        check_usable("release_buffers", False, self.busy)
         if not self.closed:
-            self._empty()
+            self._free_posted()
 
     # Receiving.
 
     def _receive(self, n: int) -> None:
-        want = min(self._inbox.messages, -(-n // self._expect))
-        for _ in range(REPEATS):
-            whole = self._arm(want)
-            if whole == 0:
+        """Receive as many messages as probably bring `n` packets."""
+        messages = min(self._vector.messages, -(-n // self._expected))
+        for _ in range(CALLS_MAX):
+            complete = self._post(messages)
+            if complete == 0:
                 return
-            inbox = self._inbox
+            vector = self._vector
             self._calls += 1
-            got = inbox.receive(self._sock, whole)
+            got = vector.receive(self._sock, complete)
             if got >= 0:
-                self._take_all(got)
-                # Where all were too long, others may wait behind them.
-                if self._ready or got < whole:
+                self._take_messages(got)
+                # If all of them were too long, others may wait behind them.
+                if self._ready or got < complete:
                     return
-            elif not self._fault(-got):
+            elif not self._retry(-got):
                 return
 
-    def _take_all(self, got: int) -> None:
-        """Make packets of so many messages."""
-        joined = 0
+    def _take_messages(self, got: int) -> None:
+        """Make packets of `got` messages."""
+        coalesced = 0
         for i in range(got):
-            joined = self._take(i) or joined
-        if joined and joined == self._rumour != self.segment:
-            # Twice the same: it is worth while to lay out anew.
-            self._lay(joined)
-        self._rumour = joined or self._rumour
+            coalesced = self._take_message(i) or coalesced
+        if coalesced and coalesced == self._seen_segment != self.segment:
+            # The second receive in a row with this size: a layout for it is worth its cost.
+            self._set_layout(coalesced)
+        self._seen_segment = coalesced or self._seen_segment
 
-    def _fault(self, error: int) -> bool:
-        """Whether to try again after an error."""
+    def _retry(self, error: int) -> bool:
+        """Whether to receive again after an error."""
         if error == errno.EAGAIN or error == errno.EINTR:
             return False
-        if error in HARD:
+        if error in FATAL_RECEIVE:
             raise OSError(error, os.strerror(error))
         self._faults += 1
         return True
 
-    def _take(self, i: int) -> int:
-        """Make packets of a message; the size of those it was made of, if it was more than one."""
-        inbox = self._inbox
-        size = inbox.length(i)
-        segment: int = inbox.segment(i)
-        drops = inbox.drops(i)
+    def _take_message(self, i: int) -> int:
+        """Make packets of message `i`; the size of its datagrams if it was coalesced, else 0."""
+        vector = self._vector
+        size = vector.length(i)
+        segment: int = vector.gro_size(i)
+        drops = vector.drops(i)
         if drops:
             self._dropped += (drops - self._drops) & 0xFFFFFFFF
             self._drops = drops
-        if inbox.cut(i):
+        if vector.truncated(i):
             self._truncated += 1
             return 0
-        like = self._like
-        like.rcv_tstmp = inbox.stamp(i)
-        like.PH_loc = self._dropped
+        header = self._header
+        header.rcv_tstmp = vector.timestamp(i)
+        header.PH_loc = self._dropped
         if self._named:
-            like.set_rcvif_or_tag(self._whom(inbox.name(i)), 0)
-        like.PH_per = inbox.tag(i)
-        bits = (M_TSTMP if like.rcv_tstmp else 0) | (M_VLANTAG if like.PH_per else 0)
+            header.set_rcvif_or_tag(self._peer_of(vector.name(i)), 0)
+        header.PH_per = vector.vlan_tag(i)
+        bits = (M_TSTMP if header.rcv_tstmp else 0) | (M_VLANTAG if header.PH_per else 0)
         self._bytes += size
-        armed: list[Any] = self._armed[i]
+        row: list[Any] = self._posted[i]
         if not 0 < segment < size:
             segment = 0
-            self._ready.append(from_rx(armed, size, like, bits))
+            self._ready.append(from_rx(row, size, header, bits))
             self._count(1)
-        elif segment == self._alone:
-            packets = from_rx_each(armed, size, segment, like, bits)
+        elif segment == self._one_each:
+            packets = from_rx_each(row, size, segment, header, bits)
             self._count(len(packets))
             ready = self._ready
             self._ready = ready + packets if ready else packets
         else:
-            self._cut(from_rx(armed, size, like, bits), segment)
+            self._segment(from_rx(row, size, header, bits), segment)
         return segment
 
     def _count(self, packets: int) -> None:
-        """Count packets, and expect as many of the next message."""
+        """Count the packets of a message, and expect as many of the next one."""
         self._packets += packets
-        self._expect = packets
+        self._expected = packets
 
-    def _whom(self, name: bytes) -> Peer:
-        """The peer of a name; the same object for as long as it is the same."""
+    def _peer_of(self, name: bytes) -> Peer:
+        """The peer of a name: the same object as long as the name stays the same."""
         if self._peer is None or self._peer.name != name:
             self._peer = Peer(name)
         return self._peer
 
-    def _cut(self, m: Mbuf, segment: int) -> None:
-        """Cut what came joined; without the mbufs for that, as far as it can be.
+    def _segment(self, m: Mbuf, size: int) -> None:
+        """Segment a coalesced message into datagrams of `size` bytes, or a part of it if mbufs are refused.
 
-        They may also be refused because the pool is closed, or in the middle of something (a finalizer pulls).
+        They may also be refused because the pool is closed, or because a commit is under way (a finalizer pulls).
         """
         try:
-            packets = m.segment(segment)
+            packets = m.segment(size)
         except MbufError:
-            packets = self._cut_some(m, segment)
+            packets = self._segment_part(m, size)
         self._count(len(packets))
         ready = self._ready
         ready.extend(packets)
 
-    def _cut_some(self, m: Mbuf, segment: int) -> list[Any]:
-        """Cut off as many datagrams as there are mbufs for; one more is what is left of the first then."""
+    def _segment_part(self, m: Mbuf, size: int) -> list[Any]:
+        """Split off one datagram after another until an mbuf is refused; the datagrams after that one are denied."""
         packets: list[Any] = []
         try:
-            while len(m) > segment:
-                rest = cython.cast(Mbuf, m.split(segment))
+            while len(m) > size:
+                rest = cython.cast(Mbuf, m.split(size))
                 rest.bits |= m.bits & M_TSTMP
                 rest.hdr.rcv_tstmp = m.hdr.rcv_tstmp
                 rest.hdr.PH_loc = m.hdr.PH_loc
                 packets.append(m)
                 m = rest
         except MbufError:
-            lost = len(m) - segment
-            self._denied += -(-lost // segment)
+            lost = len(m) - size
+            self._denied += -(-lost // size)
             self._bytes -= lost
             m.adj(-lost)
         packets.append(m)

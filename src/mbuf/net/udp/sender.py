@@ -1,7 +1,7 @@
-"""UDP's send side: packets to messages, many messages to one call.
+"""The send side of a port that uses sendmmsg(2): makes messages of packets, many of which go in one call.
 
-Runs of packets of one size to one peer go as one message that the kernel cuts (GSO), where it does that. What
-went, or is refused for good, is freed; what can't go now stays the caller's.
+Packets of one size to one peer, one after the other, become one message that the kernel segments (GSO), if it can.
+Packets that were sent, or refused for good, are freed; those that can't be sent now stay with the caller.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
-
-    from mbuf.pool.pool import Pool
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
-from mbuf.errors import Busy, Freed, Inval, MbufError
+from mbuf.net.linux import FATAL, IOV_MAX, RETRY
+from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent
 from mbuf.net.udp.peer import Peer
-from mbuf.net.udp.sendmmsg import Outbox
+from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
 from mbuf.vm.buffer_export import export_buffer
@@ -28,29 +27,29 @@ from mbuf.vm.buffer_export import export_buffer
 if not cython.compiled:
     from mbuf.packet.chain import length, next_checked
     from mbuf.packet.read import pieces
-    from mbuf.packet.segment import check_alive
 
-#: Messages of a call, pieces of all of them, and of one: more than IOV_MAX the kernel refuses.
-MESSAGES = 64
-PIECES = 1024
-#: Datagrams of one message, as all kernels with GSO take them, and its bytes: what IPv6 carries without options.
-SEGMENTS = 64
-LONGEST = 65487
-#: A datagram's bytes as far as GSO may have to name them: its number has 16 bits.
-SHORT = 0xFFFF
-#: Errors that say to try again later, and those of the program, not of the network.
-LATER = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
-HARD = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EFAULT, errno.EOPNOTSUPP})
-#: How the kernel says that it won't cut: not this size on this way, or not at all.
-TOO_LONG = frozenset({errno.EINVAL, errno.EMSGSIZE})
-NO_CUTTING = errno.EIO
+#: The most messages of one sendmmsg.
+MESSAGES_MAX = 64
+#: The most datagrams of a GSO message that all kernels with GSO accept, and its most bytes: the payload of the longest
+#: UDP datagram over IPv6 without options.
+GSO_SEGMENTS_MAX = 64
+GSO_BYTES_MAX = 65487
+#: The largest segment size: UDP_SEGMENT has 16 bits.
+GSO_SIZE_MAX = 0xFFFF
+#: Errors of a GSO message: its segment size is too large for the route; the kernel can't segment at all.
+GSO_TOO_LONG = frozenset({errno.EINVAL, errno.EMSGSIZE})
+GSO_REFUSED = errno.EIO
+
+#: An mbuf without these flags is one piece, and can be sent.
+NOT_PLAIN = M_EXTPG | M_NOTREADY
 
 
 @cython.cclass
 class UdpSender:
-    """Packets to a UDP socket: to its own peer if it is connected, else to the peer `to`, or to that of each packet.
+    """Sends packets through a UDP or packet socket.
 
-    `gso` is the size of the longest datagram that the kernel is asked to cut a message into; 0 for no cutting.
+    They go to the socket's peer if it is `connected`, else to `to`, or if that is None each to the `Peer` that is its
+    rcvif. `gso` is the largest segment size that the kernel is asked to segment a message by; 0 without GSO.
     """
 
     __slots__ = (
@@ -58,159 +57,138 @@ class UdpSender:
         "_calls",
         "_connected",
         "_errors",
-        "_outbox",
         "_packets",
-        "_pool",
         "_sock",
         "_to",
+        "_vector",
         "busy",
         "closed",
         "gso",
     )
 
     def __cinit__(self) -> None:
-        # Compiled, one that was never made is as good as closed.
+        # Compiled, an object that was never initialized counts as closed.
         self.closed = True
 
-    def __init__(self, pool: Pool, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
-        if pool is None:
-            raise TypeError("Sender: give a pool")
-        if cython.compiled and self._pool is not None:  # type: ignore[has-type]
-            raise TypeError("Sender: this one is made already")
-        self._pool = pool
+    def __init__(self, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
+        if cython.compiled and self._vector is not None:  # type: ignore[has-type]
+            raise TypeError("UdpSender: this object was initialized already")
         self._sock = sock
-        self.gso = SHORT if gso else 0
+        self.gso = GSO_SIZE_MAX if gso else 0
         self._connected = connected
         self._to: bytes | None = None if to is None else to.name
-        self._outbox = Outbox(MESSAGES, PIECES)
+        # One message may need all pieces that the kernel accepts.
+        self._vector = SendVector(MESSAGES_MAX, IOV_MAX)
         self.busy = False
         self.closed = False
         self._packets = self._bytes = self._calls = self._errors = 0
 
-    def counts(self) -> tuple[int, ...]:
-        """Packets, bytes, calls, errors."""
-        return self._packets, self._bytes, self._calls, self._errors
+    def counts(self) -> dict[str, int]:
+        """The counters of a `PortStat` that this side counts."""
+        return {
+            "packets_out": self._packets,
+            "bytes_out": self._bytes,
+            "calls_out": self._calls,
+            "errors": self._errors,
+        }
 
     def push(self, packets: list[Mbuf]) -> int:
-        """Send packets, from the first on."""
-        if type(packets) is not list:
-            raise TypeError("push: give a list, out of which the packets are taken that went")
-        if self.closed:
-            raise Inval("push: this port is closed")
-        if self.busy:
-            raise Busy("push: another thread is pushing to this port at this moment")
+        """Send packets, from the first on. See `Port.push`."""
+        check_list(packets)
+        check_usable("push", self.closed, self.busy)
         self.busy = True
         done = 0
         try:
             while done < len(packets):
-                went = self._some(packets, done)
-                if went == 0:
+                sent = self._send(packets, done)
+                if sent == 0:
                     break
-                done += went
+                done += sent
         finally:
             self.busy = False
-            self._release(packets, done)
+            free_sent(packets, done)
         return done
 
-    def _release(self, packets: list[Any], done: int) -> None:
-        """Free the first packets, and take them out of the list.
-
-        Raises `Freed` if one was in it twice, or was freed by somebody else meanwhile, when the others are free.
-        """
-        gone = packets[:done]
-        del packets[:done]
+    def _send(self, packets: list[Any], at: int) -> int:
+        """Send packets from number `at` on, in one call; how many were sent or refused for good, 0 to retry later."""
+        vector = self._vector
         try:
-            self._pool.free_bulk(gone)
-        except (Freed, Inval) as refused:
-            # The list as a whole isn't freed: its packets are, one by one.
-            error: MbufError = refused
-            for m in gone:
-                if isinstance(m, Mbuf):
-                    try:
-                        m.freem()
-                    except Freed as again:
-                        error = again
-            raise error from None
-
-    def _some(self, packets: list[Any], at: int) -> int:
-        """Send packets from one on, in one call; how many are gone, 0 if none can go now."""
-        outbox = self._outbox
-        try:
-            self._build(packets, at)
+            self._fill(packets, at)
             self._calls += 1
-            went = outbox.send(self._sock)
+            messages = vector.send(self._sock)
         finally:
-            outbox.clear()
-        if went <= 0:
-            return self._refused(-went, packets, at)
-        gone: int = outbox.end(went - 1) - at
-        self._packets += gone
-        for n in range(went):
-            self._bytes += outbox.size(n)
-        return gone
+            vector.clear()
+        if messages <= 0:
+            return self._handle_error(-messages, packets, at)
+        sent: int = vector.end(messages - 1) - at
+        self._packets += sent
+        for n in range(messages):
+            self._bytes += vector.size(n)
+        return sent
 
-    def _refused(self, error: int, packets: list[Any], at: int) -> int:
-        """What becomes of the first message, which the system has refused: how many of its packets are gone."""
-        if error in LATER:
+    def _handle_error(self, error: int, packets: list[Any], at: int) -> int:
+        """The system refused the first message: retry later (0), or send its packets without GSO, or drop them."""
+        if error in RETRY:
             return 0
         if error == errno.EINTR:
-            return self._some(packets, at)
-        if error in HARD:
+            return self._send(packets, at)
+        if error in FATAL:
             raise OSError(error, os.strerror(error))
-        gone: int = self._outbox.end(0) - at
-        if gone > 1 and (error == NO_CUTTING or error in TOO_LONG):
-            # Others may have put anything there during the call.
-            m: Mbuf = _packet(packets[at])
-            self.gso = 0 if error == NO_CUTTING else length(m) - 1
-            return self._some(packets, at)
-        self._errors += gone
-        return gone
+        refused: int = self._vector.end(0) - at
+        if refused > 1 and (error == GSO_REFUSED or error in GSO_TOO_LONG):
+            # Another thread may have put anything into the list during the call.
+            m: Mbuf = check_packet(packets[at])
+            self.gso = 0 if error == GSO_REFUSED else length(m) - 1
+            return self._send(packets, at)
+        self._errors += refused
+        return refused
 
-    def _build(self, packets: list[Any], at: int) -> None:
-        """Put packets from one on into the outbox, as many as it takes."""
-        outbox = self._outbox
+    def _fill(self, packets: list[Any], at: int) -> None:
+        """Add packets from number `at` on to the vector, as many as there is room for."""
+        vector = self._vector
         total = len(packets)
-        while at < total and outbox.count < outbox.messages:
-            m: Mbuf = _packet(packets[at])
+        while at < total and vector.count < vector.messages:
+            m: Mbuf = check_packet(packets[at])
             if not self._fits(m):
-                if outbox.count == 0:
-                    # More pieces than a call takes: this one packet is copied.
-                    outbox.lend(export_buffer(bytes(m)))
-                    outbox.seal(0, self._whom(m), at + 1, length(m))
+                if vector.count == 0:
+                    # More pieces than one call accepts: the bytes of this packet are copied.
+                    check_ready("push", m)
+                    vector.add_export(export_buffer(bytes(m)))
+                    vector.end_message(0, self._name_of(m), at + 1, length(m))
                 break
             size = self._add(m)
-            name = self._whom(m)
+            name = self._name_of(m)
             at += 1
             whole = size
-            cut = 0
+            gso_size = 0
             if 0 < size <= self.gso:
                 first = at
-                end = min(total, at + SEGMENTS - 1)
+                end = min(total, at + GSO_SEGMENTS_MAX - 1)
                 count = size
                 while at < end and count == size:
-                    m = _packet(packets[at])
-                    if self._connected and m._next is None and not m.bits & M_EXTPG and outbox.left():
-                        # What nearly all are: one piece, to the socket's own peer.
+                    m = check_packet(packets[at])
+                    if self._connected and m._next is None and not m.bits & NOT_PLAIN and vector.room():
+                        # Most packets are like this: one piece, to the socket's peer.
                         count = m.count
-                        if count > size or count == 0 or whole + count > LONGEST:
+                        if count > size or count == 0 or whole + count > GSO_BYTES_MAX:
                             break
-                        outbox.hold(m)
+                        vector.add(m)
                     else:
-                        count = self._join(m, size, LONGEST - whole, name)
+                        count = self._add_segment(m, size, GSO_BYTES_MAX - whole, name)
                         if count == 0:
                             break
                     whole += count
                     at += 1
                 if at > first:
-                    cut = size
-            outbox.seal(cut, name, at, whole)
+                    gso_size = size
+            vector.end_message(gso_size, name, at, whole)
 
-    def _join(self, m: Mbuf, size: int, room: int, name: bytes | None) -> int:
-        """Add a packet to a message of packets of that size to that peer; its bytes, or 0 if it doesn't fit in."""
+    def _add_segment(self, m: Mbuf, size: int, room: int, name: bytes | None) -> int:
+        """Add a packet to a message of packets of `size` bytes to a peer; its bytes, or 0 if it can't be in it."""
         count = length(m)
         if count == 0 or count > size or count > room or not self._fits(m):
             return 0
-        other = self._whom(m)
+        other = self._name_of(m)
         if other is not name and other != name:
             return 0
         self._add(m)
@@ -219,48 +197,38 @@ class UdpSender:
     def _fits(self, m: Mbuf) -> bool:
         """Whether there is room for the pieces of a packet."""
         if m._next is None and not m.bits & M_EXTPG:
-            return bool(self._outbox.left())
-        return bool(_pieces(m) <= self._outbox.left())
+            return bool(self._vector.room())
+        return bool(_count_pieces(m) <= self._vector.room())
 
     def _add(self, m: Mbuf) -> int:
         """Add the bytes of a packet to the message; how many they are."""
-        outbox = self._outbox
-        if m._next is None and not m.bits & M_EXTPG:
+        vector = self._vector
+        if m._next is None and not m.bits & NOT_PLAIN:
             if m.count:
-                outbox.hold(m)
+                vector.add(m)
             return m.count
+        check_ready("push", m)
         total = 0
         n: Chain | None = m
         while n is not None:
             if n.bits & M_EXTPG:
-                if n.bits & M_NOTREADY:
-                    raise Inval("push: a packet has bytes that aren't ready: they are still to be encrypted, or read")
                 for view in pieces(n):
-                    outbox.lend(export_buffer(view))
+                    vector.add_export(export_buffer(view))
             elif n.count:
-                outbox.hold(n)
+                vector.add(n)
             total += n.count
             n = next_checked(n)
         return total
 
-    def _whom(self, m: Mbuf) -> bytes | None:
-        """The name of the peer that a packet goes to; None if the socket knows."""
+    def _name_of(self, m: Mbuf) -> bytes | None:
+        """The name of the peer that a packet is sent to; None for the socket's own peer."""
         if self._connected or self._to is not None or not m.bits & M_PKTHDR:
             return self._to
-        whom = m.hdr.rcvif_or_tag
-        return cython.cast(Peer, whom).name if isinstance(whom, Peer) else None
+        rcvif = m.hdr.rcvif_or_tag
+        return cython.cast(Peer, rcvif).name if isinstance(rcvif, Peer) else None
 
 
-def _packet(m: Any) -> Mbuf:
-    """What is to be sent, if it is an mbuf that is live."""
-    if not isinstance(m, Mbuf):
-        raise Inval(f"push: a list of packets is wanted, but there is a {type(m).__name__} in it")
-    packet: Mbuf = cython.cast(Mbuf, m)
-    check_alive(packet)
-    return packet
-
-
-def _pieces(m: Chain) -> int:
+def _count_pieces(m: Chain) -> int:
     """How many pieces the bytes of a packet are in."""
     count = 0
     n: Chain | None = m

@@ -1,6 +1,6 @@
-"""Any socket of datagrams as a port: a call for each packet, by Python's own socket module.
+"""Any datagram socket as a port, with Python's socket module: one system call for each packet.
 
-For sockets that `UdpPort` doesn't take (those of Unix, for instance), and to compare with.
+For sockets that `UdpPort` doesn't accept, such as Unix sockets, and to compare its speed with.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval, NoBufs, NoMemory
-from mbuf.net.linux import LONGEST
+from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
+from mbuf.net.port.rules import check_ready, check_size, free_sent
+from mbuf.net.sockets import check_socket, is_connected
 from mbuf.net.udp.peer import Peer
-from mbuf.net.udp.receiver import HARD
-from mbuf.net.udp.sender import LATER
-from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
@@ -22,126 +21,127 @@ if TYPE_CHECKING:
 
 
 class SocketPort(BasePort):
-    """Packets through a socket of datagrams, which stays its owner's; see `UdpPort`, which is faster.
+    """Packets through a datagram socket, which stays the caller's. `UdpPort` is faster.
 
-    `m.pkthdr.rcvif` is whom a packet is from and goes to: a `Peer`, or an address as the socket gives it. A datagram
-    longer than `size` is thrown away and counted.
+    `m.pkthdr.rcvif` is the sender of a received packet, and the receiver of one that is pushed through a socket that
+    isn't connected: a `Peer`, or an address of another family as the socket module has it. `size` is the bytes of the
+    longest datagram; a longer one is discarded and counted (`truncated`). No bytes are copied. One thread may pull
+    while another pushes. Raises `Inval` for what is no datagram socket, and for a size out of range.
     """
 
-    def __init__(self, pool: Pool, sock: socket.socket, size: int = LONGEST) -> None:
+    def __init__(self, pool: Pool, sock: socket.socket, size: int = DATAGRAM_MAX) -> None:
         super().__init__()
-        if not isinstance(sock, socket.socket) or sock.type != socket.SOCK_DGRAM:
-            raise Inval(f"a socket of datagrams is wanted, not {sock!r}")
-        if not 0 < clip(size) <= LONGEST:
-            raise Inval(f"size {size}: give the bytes of the longest datagram, 1 to {LONGEST}")
+        check_socket("SocketPort", sock)
+        if sock.type != socket.SOCK_DGRAM:
+            raise Inval(f"SocketPort: give a datagram socket, not {sock!r}")
         self._pool = pool
+        #: The socket.
         self.sock = sock
-        self.size = size
-        self._armed: Mbuf | None = None
+        self.size = check_size(size, DATAGRAM_MAX, "datagram")
+        #: The chain that is posted for the next datagram.
+        self._posted: Mbuf | None = None
 
     def pull(self, n: int) -> list[Mbuf]:
-        most = self.wanted(n)
+        count = self._begin_pull(n)
         packets: list[Mbuf] = []
-        try:
-            while len(packets) < most and self._receive(packets):
-                pass
-        except OSError:
-            # After packets it is raised the next time.
-            if not packets:
-                raise
-        return self.came(packets)
+        with self._pull_lock:
+            try:
+                while len(packets) < count and self._receive(packets):
+                    pass
+            except OSError:
+                # After packets, the next pull raises it.
+                if not packets:
+                    raise
+        return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
-        offered = self.offered(packets)
-        done = went = size = 0
-        try:
-            for m in offered:
-                count = len(m)
-                sent = self._send(m)
-                if sent is None:
-                    break
-                done += 1
-                went += sent
-                size += count if sent else 0
-        finally:
-            gone = packets[:done]
-            del packets[:done]
-            self.note(packets_out=went, bytes_out=size, errors=done - went)
-            self._pool.free_bulk(gone)
+        offered = self._begin_push(packets)
+        done = sent = size = 0
+        with self._push_lock:
+            try:
+                for m in offered:
+                    count = len(m)
+                    accepted = self._send(m)
+                    if accepted is None:
+                        break
+                    done += 1
+                    sent += accepted
+                    size += count if accepted else 0
+            finally:
+                self._count(packets_out=sent, bytes_out=size, errors=done - sent)
+                free_sent(packets, done)
         return done
 
     def fileno(self) -> int:
         return self.sock.fileno()
 
+    def release_buffers(self) -> None:
+        with self._pull_lock:
+            if self._posted is not None:
+                self._posted.freem()
+                self._posted = None
+
     def close(self) -> None:
-        """Free what is armed; the socket stays open."""
+        """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
+        self._begin_close()
         super().close()
-        if self._armed is not None:
-            self._armed.freem()
-            self._armed = None
+        self.release_buffers()
 
     def _receive(self, packets: list[Mbuf]) -> bool:
-        """Receive a datagram, if one is there; false if none can be."""
-        if self._armed is None:
+        """Receive a datagram, and add it to a list; false if none has arrived, or the pool refuses mbufs."""
+        if self._posted is None:
             try:
-                self._armed = self._pool.getm2(self.size)
+                self._posted = self._pool.getm2(self.size)
             except (NoBufs, NoMemory):
-                self.note(short=1)
+                self._count(short=1)
                 return False
-        rooms = _rooms(self._armed, self.size)
-        self.note(calls_in=1)
+        rooms = _rooms(self._posted, self.size)
+        self._count(calls_in=1)
         try:
             count, _, flags, address = self.sock.recvmsg_into(rooms, 0, socket.MSG_DONTWAIT)
         except OSError as error:
-            if error.errno in HARD:
+            if error.errno in FATAL_RECEIVE:
                 raise
-            if error.errno not in LATER:
-                self.note(faults=1)
+            if error.errno not in RETRY:
+                self._count(faults=1)
             return False
         finally:
             rooms.clear()
         if flags & socket.MSG_TRUNC:
-            self.note(truncated=1)
+            self._count(truncated=1)
             return True
-        m, self._armed = self._armed, None
-        _fill(m, count)
+        m, self._posted = self._posted, None
+        _set_length(m, count)
         if address:
             m.pkthdr.rcvif = Peer(address) if isinstance(address, tuple) else address
         packets.append(m)
         return True
 
     def _send(self, m: Mbuf) -> int | None:
-        """Send a packet: 1, or 0 if the system refuses it for good; None if it can't go now."""
-        whom: Any = m.pkthdr.rcvif
-        to = (
-            (whom.address if isinstance(whom, Peer) else whom,)
-            if whom is not None and not _connected(self.sock)
-            else ()
-        )
+        """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
+        check_ready("push", m)
+        rcvif: Any = m.pkthdr.rcvif
+        to: tuple[Any, ...] = ()
+        if rcvif is not None and not is_connected(self.sock):
+            to = (rcvif.address if isinstance(rcvif, Peer) else rcvif,)
         views = list(m)
-        self.note(calls_out=1)
+        self._count(calls_out=1)
         try:
             self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
-            if error.errno in LATER:
+            if error.errno in RETRY:
                 return None
-            if error.errno in HARD:
+            if error.errno in FATAL_RECEIVE:
                 raise
             return 0
         finally:
+            # A traceback that refers to this frame must not keep the memory.
             views.clear()
         return 1
 
 
-def _connected(sock: socket.socket) -> bool:
-    try:
-        return bool(sock.getpeername()) or sock.family == socket.AF_UNIX
-    except OSError:
-        return False
-
-
 def _rooms(m: Mbuf | None, size: int) -> list[memoryview]:
-    """Views of the room in a chain, of so many bytes."""
+    """Views of the room in a chain, `size` bytes in total."""
     rooms = []
     while m is not None and size > 0:
         room = m.room[:size]
@@ -151,8 +151,8 @@ def _rooms(m: Mbuf | None, size: int) -> list[memoryview]:
     return rooms
 
 
-def _fill(m: Mbuf, count: int) -> None:
-    """Count so many bytes that were written to the room of a chain; mbufs without any are freed."""
+def _set_length(m: Mbuf, count: int) -> None:
+    """Add `count` bytes, which were written to the room of a chain, to its lengths; free mbufs without any."""
     last: Mbuf = m
     n: Mbuf | None = m
     while n is not None and (count or n is m):

@@ -1,7 +1,6 @@
-"""A UDP socket as a port.
+"""A UDP socket as a port: batches of datagrams, coalesced and segmented by the kernel (GRO, GSO) where it can.
 
-Turns on what the kernel has to help, tells what it got, and puts the socket back as it was in the end. The socket
-itself stays its owner's.
+The port turns options of the socket on, and restores them when it is closed. The socket stays the caller's.
 """
 
 from __future__ import annotations
@@ -12,37 +11,43 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
-from mbuf.net.linux import LONGEST, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
-from mbuf.net.port.port import Port, PortStat
+from mbuf.net.linux import DATAGRAM_MAX, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.net.port.rules import check_size
+from mbuf.net.sockets import check_socket, is_connected
+from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.peer import Peer
-from mbuf.net.udp.posted import ARMED
+from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
 from mbuf.vm.ints import clip
-from mbuf.vm.page import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
 
-class UdpPort(Port):
+class UdpPort(MmsgPort):
     """Packets through a UDP socket, IPv4 or IPv6, connected or not.
 
-    It never waits, whether the socket blocks or not: wait for the socket. `gro` and `gso` let the kernel join datagrams
-    of one peer and cut what is sent; each is a packet of its own here nevertheless. What came joined shares clusters,
-    so that nobody may write to it, unless each is to have one of its own (`writable`). A datagram longer than `size`
-    is thrown away and counted: with a smaller one less memory is armed, unless datagrams come joined. At most `armed`
-    bytes are, or one message's. With `stamps`, `m.pkthdr.rcv_tstmp` is when a packet came, in nanoseconds since the
-    epoch (M_TSTMP). With `drops`, `PH_loc` is the number of packets that the socket had dropped until then; it costs
-    some where they don't come joined, and `stat()` tells how many were dropped without it too.
+    The port never waits, whether the socket blocks or not: wait for `port.fileno()`. The arguments are:
 
-    Connected when the port is made, the socket sends all to its peer. Else a packet has the `Peer` that it came from as
-    its `m.pkthdr.rcvif`, and is sent to the one that it has there; or all are sent to the address `to`.
+    * `to`: the address of a peer, or a `Peer`, that all packets are sent to. A socket that is connected when the port
+      is made sends all to its peer, and takes no `to`. Without both, a packet is sent to the `Peer` that is its
+      `m.pkthdr.rcvif`; a packet that an unconnected socket received has its sender there.
+    * `gro`: the kernel may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
+      they share clusters, and are read-only unless `writable`.
+    * `gso`: packets of one size go to the kernel as one message, which it segments.
+    * `timestamps`: `m.pkthdr.rcv_tstmp` is the time of arrival, in nanoseconds since the epoch (M_TSTMP).
+    * `size`: the bytes of the longest datagram. A longer one is discarded and counted (`truncated`). With a smaller
+      size and without `gro` less memory is posted.
+    * `writable`: each packet has a cluster of its own, which costs more memory.
+    * `posted`: the most bytes that are posted for datagrams to come; at least one message is posted.
+    * `drops`: `m.pkthdr.PH_loc` is the number of datagrams that the socket had dropped before this one, which costs
+      some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
-    Close the port before the socket. One thread may pull while another pushes.
+    No bytes are copied, but those of a packet of more than IOV_MAX pieces. Close the port before the socket. One thread
+    may pull while another pushes. Raises `Inval` for what is no UDP socket, and for arguments out of range.
     """
 
     def __init__(
@@ -52,139 +57,67 @@ class UdpPort(Port):
         to: Any = None,
         gro: bool = True,
         gso: bool = True,
-        stamps: bool = False,
-        size: int = LONGEST,
+        timestamps: bool = False,
+        size: int = DATAGRAM_MAX,
         writable: bool = False,
-        armed: int = ARMED,
+        posted: int = POSTED_MAX,
         drops: bool = True,
     ) -> None:
-        most = clip(size)
-        if not 0 < most <= LONGEST:
-            raise Inval(f"size {size}: give the bytes of the longest datagram, 1 to {LONGEST}")
-        self.sock = sock
-        connected = check(sock)
+        longest = check_size(size, DATAGRAM_MAX, "datagram")
+        check_socket("UdpPort", sock)
+        if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
+            raise Inval(f"UdpPort: give a UDP socket of IPv4 or IPv6, not {sock!r}")
+        connected = is_connected(sock)
         if to is not None and connected:
             raise Inval("to: the socket is connected, and sends to its peer alone")
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
-        self._before: list[tuple[int, int, int]] = []
-        joined = gro and self._turn(SOL_UDP, UDP_GRO)
-        self._stamped = stamps and self._turn(socket.SOL_SOCKET, SO_TIMESTAMPNS)
-        self._told = drops and self._turn(socket.SOL_SOCKET, SO_RXQ_OVFL)
-        self._dropped = 0
-        self._since = _lost(sock)
+        super().__init__(sock)
+        coalesced = gro and self._turn_on(SOL_UDP, UDP_GRO)
+        self._features = {
+            "timestamps": yes(timestamps and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPNS)),
+            "drops": yes(drops and self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)),
+        }
+        #: Drops of the socket before it had a port, and since then, as of the last reading.
+        self._drops_before = _drops(sock)
+        self._drops_since = 0
         try:
-            self._rx = UdpReceiver(pool, sock, most, joined, not connected, None, writable, clip(armed))
-            self._tx = UdpSender(pool, sock, gso and _cuts(sock), connected, peer)
+            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted))
+            self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
         except BaseException:
-            self._restore()
+            self._release_socket()
             raise
-        self._closed = False
 
     @property
     def features(self) -> Mapping[str, str]:  # type: ignore[override]
-        """How it works at this moment.
+        """How the port works at this moment.
 
-        `receive`: "gro", "recvmmsg" or "recvmsg"; `send`: "gso", "gso to N" bytes where longer datagrams can't be cut
-        on the way they take, "sendmmsg" or "sendmsg"; `stamps` and `drops`: "yes" or "no".
+        `receive`: "gro", "recvmmsg" or "recvmsg"; `send`: "gso", "gso to N" if only datagrams of at most N bytes can be
+        segmented on the route, "sendmmsg" or "sendmsg"; `timestamps` and `drops`: "yes" or "no".
         """
-        longest = self._tx.gso
-        many = compiled()
-        cut = "gso" if longest >= LONGEST else f"gso to {longest}"
-        return MappingProxyType(
-            {
-                "receive": "gro" if self._rx.gro else "recvmmsg" if many else "recvmsg",
-                "send": cut if longest else "sendmmsg" if many else "sendmsg",
-                "stamps": "yes" if self._stamped else "no",
-                "drops": "yes" if self._told else "no",
-            }
-        )
+        features = dict(super().features)
+        if self._rx.gro:
+            features["receive"] = "gro"
+        if self._tx.gso:
+            features["send"] = "gso" if self._tx.gso >= DATAGRAM_MAX else f"gso to {self._tx.gso}"
+        return MappingProxyType(features)
 
-    def pull(self, n: int) -> list[Mbuf]:
-        return self._rx.pull(n)
-
-    @property
-    def ready(self) -> int:
-        return self._rx.ready()
-
-    def rest(self) -> None:
-        if not self._closed:
-            self._rx.rest()
-
-    def push(self, packets: list[Mbuf]) -> int:
-        return self._tx.push(packets)
-
-    def stat(self) -> PortStat:
-        packets_in, bytes_in, calls_in, denied, short, dropped, truncated, faults = self._rx.counts()
-        packets_out, bytes_out, calls_out, errors = self._tx.counts()
-        if self._since is not None and (lost := _lost(self.sock)) is not None:
-            # The socket knows of those too that no packet came after.
-            self._dropped = (lost - self._since) & 0xFFFFFFFF
-        return PortStat(
-            packets_in=packets_in,
-            bytes_in=bytes_in,
-            packets_out=packets_out,
-            bytes_out=bytes_out,
-            denied=denied,
-            short=short,
-            dropped=max(dropped, self._dropped),
-            truncated=truncated,
-            errors=errors,
-            faults=faults,
-            calls_in=calls_in,
-            calls_out=calls_out,
-        )
-
-    def fileno(self) -> int:
-        return self.sock.fileno()
-
-    def close(self) -> None:
-        """Free what is armed, and what came and wasn't pulled; the socket stays open, with the options it had."""
-        if self._closed:
-            return
-        self._rx.close()
-        self._closed = self._tx.closed = True
-        self._restore()
-
-    def _turn(self, level: int, option: int) -> bool:
-        """Turn an option on, if the system has it."""
-        try:
-            before = self.sock.getsockopt(level, option)
-            self.sock.setsockopt(level, option, 1)
-        except OSError:
-            return False
-        self._before.append((level, option, before))
-        return True
-
-    def _restore(self) -> None:
-        if self.sock.fileno() >= 0:
-            for level, option, before in self._before:
-                self.sock.setsockopt(level, option, before)
-        self._before.clear()
+    def _dropped(self, seen: int) -> int:
+        if self._drops_before is not None and (drops := _drops(self.sock)) is not None:
+            # The socket also knows of drops after the last received message.
+            self._drops_since = (drops - self._drops_before) & 0xFFFFFFFF
+        return max(seen, self._drops_since)
 
 
-def check(sock: socket.socket) -> bool:
-    """Refuse what is no UDP socket; whether it is connected."""
-    if not isinstance(sock, socket.socket):
-        raise Inval(f"{sock!r} is no socket.socket")
-    if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        raise Inval(f"a UDP socket is wanted, of IPv4 or IPv6, not {sock!r}")
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
-
-
-def _lost(sock: socket.socket) -> int | None:
-    """How many datagrams the socket has dropped, modulo 2**32; None if it doesn't say."""
+def _drops(sock: socket.socket) -> int | None:
+    """How many datagrams the socket has dropped, modulo 2**32; None if the system doesn't count them."""
     try:
         return int(struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8])
     except (OSError, struct.error):
         return None
 
 
-def _cuts(sock: socket.socket) -> bool:
-    """Whether the system cuts what this socket sends."""
+def _has_gso(sock: socket.socket) -> bool:
+    """Whether the kernel can segment messages of this socket."""
     try:
         sock.getsockopt(SOL_UDP, UDP_SEGMENT)
     except OSError:

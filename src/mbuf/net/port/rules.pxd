@@ -1,0 +1,28 @@
+cimport cython
+
+from mbuf.packet.chain cimport Chain, next_checked
+from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.segment cimport check_alive
+from mbuf.pool.bulk cimport free_bulk
+from mbuf.vm.ints cimport clip
+
+cdef unsigned int M_NOTREADY
+
+
+@cython.locals(count=Py_ssize_t)
+cpdef Py_ssize_t check_count(n) except -1
+cpdef int check_usable(str call, bint closed, bint busy) except -1
+cpdef int check_list(packets) except -1
+
+
+@cython.locals(m=Mbuf)
+cpdef Mbuf check_packet(thing)
+
+
+@cython.locals(n=Chain)
+cpdef int check_ready(str call, Chain m) except -1
+cpdef int check_mbuf_ready(str call, Chain m) except -1
+
+
+@cython.locals(sent=list)
+cpdef int free_sent(list packets, Py_ssize_t count) except -1

@@ -1,0 +1,104 @@
+"""The rules that the calls of every port keep, each in one function.
+
+What a call begins with raises an error whose message begins with the name of the call: `check_count` (how many packets
+`pull` is asked for), `check_list` (what `push` is given), `check_usable` (the port is open, and no other thread is in
+the same call). Each packet is checked when its turn comes: `check_packet` (it is an mbuf, and not freed) and
+`check_ready` (it has no M_NOTREADY). What a `push` ends with is `free_sent`. `check_size` is for the size of a message
+that a port is made with; the checks of its socket are in `net/sockets.py`.
+
+A count is converted before the port is checked: the conversion may run code of the program, which may close the port.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import cython
+else:
+    from mbuf.shadow import cython
+
+from mbuf.const import M_NOTREADY
+from mbuf.errors import Busy, Freed, Inval, MbufError
+from mbuf.packet.chain import Chain
+from mbuf.packet.mbuf import Mbuf
+from mbuf.vm.ints import clip
+
+if not cython.compiled:
+    from mbuf.packet.chain import next_checked
+    from mbuf.packet.segment import check_alive
+    from mbuf.pool.bulk import free_bulk
+
+
+def check_count(n: Any) -> int:
+    """How many packets `pull(n)` may return. `Inval` for a negative number, TypeError for what is no integer."""
+    count = clip(n)
+    if count < 0:
+        raise Inval(f"pull: {n} packets: give 0 or more")
+    return count
+
+
+def check_usable(call: str, closed: bool, busy: bool) -> None:
+    """Raise `Inval` if the port is closed, `Busy` if a call that excludes this one has not returned yet."""
+    if closed:
+        raise Inval(f"{call}: the port is closed")
+    if busy:
+        raise Busy(f"{call}: the port is in use by another thread, or by a call that has not returned")
+
+
+def check_list(packets: Any) -> None:
+    """Raise TypeError unless the packets are in a list: those that were sent are removed from it."""
+    if type(packets) is not list:
+        raise TypeError(f"push: give a list, from which the sent packets are removed, not a {type(packets).__name__}")
+
+
+def check_packet(thing: Any) -> Mbuf:
+    """The mbuf that an item of the list is. `Inval` if it is something else, `Freed` if it was freed."""
+    if not isinstance(thing, Mbuf):
+        raise Inval(f"push: a {type(thing).__name__} is in the list of packets: give mbufs")
+    m: Mbuf = cython.cast(Mbuf, thing)
+    check_alive(m)
+    return m
+
+
+def check_ready(call: str, m: Chain) -> None:
+    """Raise `Inval` if an mbuf of a chain is M_NOTREADY."""
+    n: Chain | None = m
+    while n is not None:
+        check_mbuf_ready(call, n)
+        n = next_checked(n)
+
+
+def check_mbuf_ready(call: str, m: Chain) -> None:
+    """Raise `Inval` if one mbuf is M_NOTREADY: its bytes are still to be encrypted, or read."""
+    if m.bits & M_NOTREADY:
+        raise Inval(f"{call}: the chain has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+
+
+def free_sent(packets: list[Any], count: int) -> None:
+    """Remove the first `count` packets from a list, and free them.
+
+    Raises `Freed` if one of them is in the list twice, or was freed meanwhile; all of them are free then.
+    """
+    sent = packets[:count]
+    del packets[:count]
+    try:
+        free_bulk(sent)
+    except (Freed, Inval) as refused:
+        # None of them was freed: free each by itself.
+        error: MbufError = refused
+        for m in sent:
+            if isinstance(m, Mbuf):
+                try:
+                    m.freem()
+                except Freed as again:
+                    error = again
+        raise error from None
+
+
+def check_size(size: Any, longest: int, what: str) -> int:
+    """The bytes of the longest message that a port receives. `Inval` unless they are from 1 to `longest`."""
+    count = clip(size)
+    if not 0 < count <= longest:
+        raise Inval(f"size {size}: give the bytes of the longest {what}, 1 to {longest}")
+    return count

@@ -1,0 +1,44 @@
+"""Checks of a caller's socket. Each raises an error that begins with the name of the function or class that was called.
+
+Nothing is sent or received here. See `writable` for waiting until a socket accepts bytes.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from mbuf.errors import Inval, NotSupported
+
+
+def check_socket(caller: str, sock: Any) -> None:
+    """Raise `Inval` if this isn't a `socket.socket`, and `NotSupported` if it is a TLS socket."""
+    if not isinstance(sock, socket.socket):
+        raise Inval(f"{caller}: give a socket.socket, not {sock!r}")
+    if hasattr(sock, "do_handshake"):
+        raise NotSupported(
+            f"{caller}: a TLS socket encrypts what it sends, and can't use mbufs: "
+            "use MbufProtocol with asyncio, or copy: sock.sendall(bytes(m))"
+        )
+
+
+def check_stream_socket(caller: str, sock: Any) -> None:
+    """Raise what `check_socket` raises, and `NotSupported` if the type isn't SOCK_STREAM."""
+    check_socket(caller, sock)
+    if sock.type != socket.SOCK_STREAM:
+        raise NotSupported(f"{caller}: give a stream socket, not one of {sock.type!r}")
+
+
+def check_nonblocking(caller: str, sock: socket.socket) -> None:
+    """Raise `Inval` if the socket blocks, or has a timeout."""
+    if sock.gettimeout() != 0:
+        raise Inval(f"{caller}: the socket blocks: call sock.setblocking(False)")
+
+
+def is_connected(sock: socket.socket) -> bool:
+    """Return True if a socket has a peer, to which it sends everything."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True

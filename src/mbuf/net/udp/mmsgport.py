@@ -1,0 +1,104 @@
+"""What `UdpPort` and `PacketPort` share: a socket whose messages go in batches, by recvmmsg(2) and sendmmsg(2).
+
+The receive side (`UdpReceiver`) and the send side (`UdpSender`) are compiled, and check the rules of `pull` and `push`
+themselves; here are the options of the socket, the counters, and closing.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mbuf.net.port.port import Port, PortStat
+from mbuf.vm.page import compiled
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from mbuf.net.udp.receiver import UdpReceiver
+    from mbuf.net.udp.sender import UdpSender
+    from mbuf.packet.mbuf import Mbuf
+
+
+class MmsgPort(Port):
+    """A port that uses recvmmsg and sendmmsg. A subclass makes `_rx` and `_tx`, and sets `_features`."""
+
+    _rx: UdpReceiver
+    _tx: UdpSender
+    #: The features that don't change.
+    _features: Mapping[str, str]
+
+    def __init__(self, sock: socket.socket) -> None:
+        #: The socket.
+        self.sock = sock
+        self._closed = False
+        #: The options that were turned on, and their values before: level, option, value.
+        self._options: list[tuple[int, int, int]] = []
+
+    @property
+    def features(self) -> Mapping[str, str]:  # type: ignore[override]
+        """How the port works at this moment: `receive`, `send`, and what the class adds."""
+        batch = compiled()
+        receive = "recvmmsg" if batch else "recvmsg"
+        send = "sendmmsg" if batch else "sendmsg"
+        return MappingProxyType({"receive": receive, "send": send, **self._features})
+
+    def pull(self, n: int) -> list[Mbuf]:
+        return self._rx.pull(n)
+
+    @property
+    def ready(self) -> int:
+        return self._rx.ready()
+
+    def release_buffers(self) -> None:
+        if not self._closed:
+            self._rx.release_buffers()
+
+    def push(self, packets: list[Mbuf]) -> int:
+        return self._tx.push(packets)
+
+    def stat(self) -> PortStat:
+        counts = self._rx.counts() | self._tx.counts()
+        counts["dropped"] = self._dropped(counts["dropped"])
+        return PortStat(**counts)
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Free what is posted, and the packets that were not pulled; then release the socket.
+
+        Raises `Busy` if another thread is pulling. Calling it again has no effect.
+        """
+        if self._closed:
+            return
+        self._rx.close()
+        self._closed = self._tx.closed = True
+        self._release_socket()
+
+    def _dropped(self, seen: int) -> int:
+        """How many messages the socket has dropped so far, of which received messages have reported `seen`."""
+        raise NotImplementedError
+
+    def _release_socket(self) -> None:
+        """Give the socket the options back that it had before, unless it is closed."""
+        if self.sock.fileno() >= 0:
+            for level, option, before in self._options:
+                self.sock.setsockopt(level, option, before)
+        self._options.clear()
+
+    def _turn_on(self, level: int, option: int) -> bool:
+        """Turn an option of the socket on; false if the system doesn't have it."""
+        try:
+            before = self.sock.getsockopt(level, option)
+            self.sock.setsockopt(level, option, 1)
+        except OSError:
+            return False
+        self._options.append((level, option, before))
+        return True
+
+
+def yes(on: bool) -> str:
+    """A feature as text."""
+    return "yes" if on else "no"

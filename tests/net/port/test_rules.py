@@ -1,0 +1,88 @@
+"""The rules of ports: what a call accepts, and what becomes of the packets that were sent."""
+
+from typing import Any
+
+import pytest
+
+from mbuf import M_NOTREADY, Busy, Freed, Inval, Pool
+from mbuf.net.port import rules
+
+
+def test_a_count_is_an_integer_of_0_or_more() -> None:
+    assert [rules.check_count(n) for n in (0, 7, True, 1 << 80)] == [0, 7, 1, (1 << 63) - 1]
+    for negative in (-1, -(1 << 80)):
+        with pytest.raises(Inval, match=f"^pull: {negative} packets: give 0 or more$"):
+            rules.check_count(negative)
+    with pytest.raises(TypeError):
+        rules.check_count("7")
+
+
+def test_a_closed_port_is_named_before_a_busy_one() -> None:
+    rules.check_usable("pull", False, False)
+    with pytest.raises(Inval, match=r"^pull: the port is closed$"):
+        rules.check_usable("pull", True, True)
+    with pytest.raises(Busy, match=r"^push: the port is in use by another thread"):
+        rules.check_usable("push", False, True)
+
+
+@pytest.mark.parametrize("packets", [(), None, "m", type("Mine", (list,), {})()])
+def test_packets_are_in_a_list(packets: object) -> None:
+    rules.check_list([])
+    with pytest.raises(TypeError, match=f"^push: give a list, .*not a {type(packets).__name__}$"):
+        rules.check_list(packets)
+
+
+def test_a_packet_is_an_mbuf_that_was_not_freed(pool: Pool) -> None:
+    m = pool.getcl()
+    assert rules.check_packet(m) is m
+    m.free()
+    with pytest.raises(Freed):
+        rules.check_packet(m)
+    with pytest.raises(Inval, match=r"^push: a bytes is in the list of packets: give mbufs$"):
+        rules.check_packet(b"bytes")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_each_mbuf_of_a_packet_is_ready(pool: Pool, at: int) -> None:
+    mbufs = [pool.getcl(), pool.get(), pool.get()]
+    mbufs[0].next, mbufs[1].next = mbufs[1], mbufs[2]
+    rules.check_ready("send", mbufs[0])
+    mbufs[at].flags |= M_NOTREADY
+    with pytest.raises(Inval, match=r"^send: .*M_NOTREADY"):
+        rules.check_ready("send", mbufs[0])
+    with pytest.raises(Inval, match=r"^send: .*M_NOTREADY"):
+        rules.check_mbuf_ready("send", mbufs[at])
+    if at:
+        rules.check_mbuf_ready("send", mbufs[0])
+    mbufs[0].freem()
+
+
+def test_sent_packets_are_freed_and_removed(pool: Pool) -> None:
+    packets = [pool.getcl() for _ in range(3)]
+    last = packets[2]
+    rules.free_sent(packets, 2)
+    assert packets == [last]
+    assert pool.out == 1
+    rules.free_sent(packets, 0)
+    rules.free_sent(packets, 1)
+    assert packets == []
+
+
+def test_all_sent_packets_are_freed_even_if_one_is_freed_or_replaced_meanwhile(pool: Pool) -> None:
+    freed = pool.getcl()
+    freed.free()
+    packets: list[Any] = [freed, pool.getcl(), pool.getcl()]
+    with pytest.raises(Freed):
+        rules.free_sent(packets, 3)
+    assert packets == []
+    packets = [None, pool.getcl()]
+    with pytest.raises(Inval):
+        rules.free_sent(packets, 2)
+    assert (packets, pool.out, pool.stat().drops) == ([], 0, 0)
+
+
+def test_a_size_is_from_1_to_the_longest_message() -> None:
+    assert [rules.check_size(size, 9, "frame") for size in (1, 9)] == [1, 9]
+    for size in (0, -1, 10, 1 << 80):
+        with pytest.raises(Inval, match=f"^size {size}: give the bytes of the longest frame, 1 to 9$"):
+            rules.check_size(size, 9, "frame")
