@@ -1,7 +1,7 @@
-"""What an allocation and a free cost, as ratios to `bytearray(2048)` measured in the same run.
+"""The cost of an allocation and a free, as a ratio to that of `bytearray(2048)` in the same run.
 
-Prints one line for each way, then the same with more and more mbufs live, then the process memory of a
-live packet. Run it on an idle machine: `make bench`.
+Prints one line for each pair of calls, then the same with more mbufs in use, then the process memory of a packet in
+use. Run it on an idle machine: `make bench`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+
+from memory import status_kib
 
 from mbuf import MCLBYTES, MSIZE, Pool, Vm, compiled
 
 ROUNDS = 25
 CALLS = 40_000
 LIVE = (100, 1_000, 10_000, 100_000, 1_000_000)
-#: Enough for a million packets of 2 KiB and a bit.
+#: Enough for a million packets with 2 KiB and an mbuf each.
 MEMORY = 8 << 30
 LIMITS = {"kern.ipc.nmbclusters": 1_010_000}
 
 
 class Empty:
-    """Two calls of an empty method are the floor of any allocator called from Python."""
+    """Two calls of an empty method: no allocator that is called from Python can cost less."""
 
     __slots__ = ()
 
@@ -54,7 +55,7 @@ def call_empty(count: int) -> None:
         one.nothing()
 
 
-def ways(pool: Pool) -> dict[str, Callable[[int], None]]:
+def benchmarks(pool: Pool) -> dict[str, Callable[[int], None]]:
     def getcl(count: int) -> None:
         get = pool.getcl
         for _ in range(count):
@@ -90,7 +91,7 @@ def ways(pool: Pool) -> dict[str, Callable[[int], None]]:
 
 
 def best(functions: dict[str, Callable[[int], None]]) -> dict[str, float]:
-    """Least nanoseconds a call of each, measured in turns so that all see the same machine."""
+    """The least nanoseconds per call of each function; measured alternately, so that all have the same load."""
     least = dict.fromkeys(functions, float("inf"))
     for _ in range(ROUNDS):
         for name, function in functions.items():
@@ -102,20 +103,20 @@ def best(functions: dict[str, Callable[[int], None]]) -> dict[str, float]:
 
 def costs() -> None:
     with Pool(Vm(1 << 30)) as pool:
-        least = best(ways(pool))
+        least = best(benchmarks(pool))
     base = next(iter(least.values()))
     for name, ns in least.items():
         print(f"{name:40} {ns:7.1f} ns  {ns / base:5.2f}")
 
 
 def flatness() -> None:
-    """The same with many mbufs live; the base is measured again beside each."""
+    """The same with many mbufs in use; the base is measured again each time."""
     first = None
     with Pool(Vm(MEMORY), LIMITS) as pool:
         for count in LIVE:
             live = pool.getcl_bulk(count)
             gc.collect()
-            functions = ways(pool)
+            functions = benchmarks(pool)
             names = ("bytearray(2048), created and dropped", "getcl() + free()")
             base, ns = best({name: functions[name] for name in names}).values()
             first = first or ns
@@ -123,19 +124,15 @@ def flatness() -> None:
             pool.free_bulk(live)
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
-
-
 def memory() -> None:
-    """Bytes of process memory for each live packet, all of it written to; in a process of its own."""
+    """Bytes of process memory per packet in use, after all of it was written; in a process of its own."""
     count = 1_000_000
     with Pool(Vm(MEMORY), LIMITS) as pool:
-        before = resident()
+        before = status_kib("VmRSS")
         live = pool.getcl_bulk(count)
         for m in live:
             m.room[:] = bytes(MCLBYTES)
-        each = (resident() - before) / count
+        each = (status_kib("VmRSS") - before) * 1024 / count
         print(f"{each:,.0f} bytes for each live packet  {each / (MCLBYTES + MSIZE):.3f} of {MCLBYTES} + {MSIZE}")
         pool.free_bulk(live)
 

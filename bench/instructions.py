@@ -1,11 +1,11 @@
-"""Instructions that a call of each hot verb takes, loop included: a count that a busy machine doesn't change.
+"""Instructions per call of each hot verb, with the loop: a count that doesn't depend on the load of the machine.
 
 A child process runs under valgrind's callgrind. Each verb is called in a short loop and in a long one; the child
-calls `getppid` between them, where callgrind writes down its count. The difference of both, divided by the
-difference of their lengths, is the cost of one call. Counts are of the compiled library and of the interpreter;
-what the kernel does isn't counted.
+calls `getppid` between them, where callgrind writes its count. The difference of both counts, divided by the
+difference of the numbers of calls, is the cost of one call. Instructions of the library and of the interpreter are
+counted, those of the kernel are not.
 
-`--package DIR` measures another build: the folder that its `mbuf` lies in. `--json` prints names and numbers only.
+`--package DIR` measures another build, whose `mbuf` is in this folder. `--json` prints only names and numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-#: Calls in the short loop and in the long one; both are multiples of what one bulk allocation gives.
+#: Calls in the short loop and in the long one; both are multiples of the size of a bulk allocation.
 SHORT, LONG = 320, 960
 
 #: Calls before that, which aren't counted.
@@ -36,7 +36,7 @@ Loop = Callable[[int], None]
 
 
 class Empty:
-    """What no verb can be cheaper than."""
+    """Two empty methods: no verb can cost less."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class Empty:
 
 
 def of_python(_: Any) -> Iterator[tuple[str, Loop]]:
-    """Calls of Python's own, to compare with."""
+    """Calls of Python itself, for comparison."""
     empty = Empty()
 
     def pair(count: int) -> None:
@@ -65,7 +65,7 @@ def of_python(_: Any) -> Iterator[tuple[str, Loop]]:
 
 
 def of_allocation(pool: Any) -> Iterator[tuple[str, Loop]]:
-    """An mbuf or a packet, and back."""
+    """Allocations and frees."""
 
     def getcl(count: int) -> None:
         get = pool.getcl
@@ -110,7 +110,7 @@ def of_allocation(pool: Any) -> Iterator[tuple[str, Loop]]:
 
 
 def of_headers(pool: Any) -> Iterator[tuple[str, Loop]]:
-    """What a packet header holds."""
+    """Packet headers."""
     interface = object()
 
     def rcvif(count: int) -> None:
@@ -171,7 +171,7 @@ def of_bytes(pool: Any) -> Iterator[tuple[str, Loop]]:
 
 
 def of_copies(pool: Any) -> Iterator[tuple[str, Loop]]:
-    """Packets that share or lend their bytes."""
+    """Packets that share bytes, or have external storage."""
     plain = bytearray(2048)
     m = pool.getcl().append(bytes(1500))
     gathered = m.copypacket().pullup(40)
@@ -214,7 +214,7 @@ def of_copies(pool: Any) -> Iterator[tuple[str, Loop]]:
     yield "extadd() + free()", extadd
     yield "wrap() + free()", wrap
     yield "copypacket() + pullup(40) + freem()", pullup
-    yield "pullup(40) of bytes that lie in the first mbuf", again
+    yield "pullup(40) of bytes in the first mbuf", again
 
 
 def measured() -> None:
@@ -235,7 +235,7 @@ def measured() -> None:
 
 
 def counts(package: str | None = None) -> dict[str, float]:
-    """Instructions a call of each verb, by name."""
+    """Instructions per call of each verb, by name."""
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     if package is not None:
         environment["PYTHONPATH"] = str(Path(package).resolve())
@@ -247,19 +247,19 @@ def counts(package: str | None = None) -> dict[str, float]:
         )
         names = json.loads(done.stdout)
         totals = [_total(Path(f"{out}.{n}")) for n in range(1, 3 * len(names) + 1)]
-    # Of each verb: what went before, the short loop, the long loop.
+    # For each verb: the part before, the short loop, the long loop.
     return {name: (totals[3 * n + 2] - totals[3 * n + 1]) / (LONG - SHORT) for n, name in enumerate(names)}
 
 
 def _total(dump: Path) -> int:
-    """The instructions of one dump of callgrind's: since the one before."""
+    """The instructions of one dump of callgrind, since the dump before."""
     with dump.open(encoding="ascii", errors="replace") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith(("summary:", "totals:")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print the instructions that a call of each hot verb takes.")
-    parser.add_argument("--package", metavar="DIR", help="the folder that another build of mbuf lies in")
+    parser.add_argument("--package", metavar="DIR", help="the folder of another build of mbuf")
     parser.add_argument("--json", action="store_true", help="print names and numbers as JSON")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""What rate is asked of a send tag, and what rate arrives: two tags on one UDP socket, and one on a TCP socket.
+"""The rate set in a send tag compared with the rate received: two tags on a UDP socket, and one on a TCP socket.
 
-Packets of 1400 bytes over loopback for some seconds; another process counts them as they come, tag by tag.
+Packets of 1400 bytes go over loopback for some seconds; another process counts them for each tag.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ print(json.dumps(seen))
 
 
 def packets(pool: Pool, paced: PacedSocket, tag: RateTag, mark: int) -> list[Mbuf]:
-    """As many as there is room for."""
+    """As many packets as the queue has room for."""
     room = 256 - tag.query().queue_level
     return [paced.stamp(pool.getcl().append(bytes([mark]) * SIZE), tag) for _ in range(room)]
 
@@ -61,7 +61,7 @@ def run(kind: str, ours: socket.socket, theirs: socket.socket, rates: tuple[int,
                 paced.flush_next()
             while paced.flush_next():
                 pass
-            # While all of it has a rate: what TCP still has would go at once.
+            # Measured while the tag has a rate: without one TCP would send the rest at once.
             if kind == "udp":
                 ours.send(b"stop")
             else:

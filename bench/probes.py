@@ -1,6 +1,6 @@
-"""What probes cost: an allocation and a free, with nobody listening and with somebody, as ratios of one run.
+"""The cost of probes: an allocation and a free without listeners and with them, as ratios of one run.
 
-Nobody listening is what all other benches measure; before there were probes it was the same within the noise.
+All other benchmarks measure without listeners.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def main() -> None:
     elsewhere.probes.attach("m-cljset", nothing)
     both.probes.attach("m-getcl", nothing)
     both.probes.attach("m-free", nothing)
-    ways = {
+    loops = {
         "bytearray(2048), created and dropped": create_bytearrays,
-        "getcl() + free(), nobody ever listened": getcl(never),
-        "  somebody did, and was detached": getcl(once),
-        "  somebody listens to m-cljset alone": getcl(elsewhere),
+        "getcl() + free(), never a listener": getcl(never),
+        "  a listener was detached": getcl(once),
+        "  a listener for m-cljset only": getcl(elsewhere),
         "  two listen to m-getcl and m-free": getcl(both),
     }
-    least = dict.fromkeys(ways, float("inf"))
+    least = dict.fromkeys(loops, float("inf"))
     for _ in range(ROUNDS):
-        for name, way in ways.items():
+        for name, loop in loops.items():
             start = time.perf_counter()
-            way(CALLS)
+            loop(CALLS)
             least[name] = min(least[name], (time.perf_counter() - start) / CALLS * 1e9)
     base = next(iter(least.values()))
     print("compiled" if compiled() else "uncompiled")

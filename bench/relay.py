@@ -1,7 +1,7 @@
-"""Ten seconds of relaying UDP over loopback: `mbuf relay`, then the same with plain sockets, in a table.
+"""Ten seconds of relaying UDP over loopback with `mbuf relay`, then with plain sockets; prints a table.
 
-A generator sends datagrams of 1,400 bytes without end, a sink counts what arrives; both are processes of their own,
-and ask the kernel to cut and join (GSO, GRO), so that the relay is what is slow. `make demo` ends with it.
+A generator sends datagrams of 1,400 bytes without end, and a sink counts what arrives. Both are processes of their own
+that use GSO and GRO, so that the relay is the slowest part. `make demo` ends with this program.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ while time.monotonic() < end:
     except ConnectionRefusedError:
         pass
     except OSError:
-        # This kernel doesn't cut.
+        # This kernel has no GSO.
         data, cut, each = bytes({SIZE}), [], 1
 print(sent)
 """
@@ -65,7 +65,7 @@ except TimeoutError:
 """
 )
 
-#: What everybody writes, until a signal comes.
+#: The usual loop, until a signal arrives.
 PLAIN = """
 import signal, socket, sys
 source = socket.socket(fileno=int(sys.argv[1]))
@@ -84,11 +84,11 @@ except KeyboardInterrupt:
 
 
 class Row(NamedTuple):
-    """What became of one relay's datagrams."""
+    """What one relay has done with its datagrams."""
 
     sent: int
     arrived: int
-    #: KiB of memory that the process had at most.
+    #: The maximum of resident memory in KiB.
     memory: int
 
 
@@ -127,11 +127,11 @@ def ours(to: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.send_signal(signal.SIGINT)
 
 
-def measured(way: str) -> Row:
-    """Let one relay run."""
+def measured(kind: str) -> Row:
+    """Run one relay."""
     with bound() as target:
         sink = run(SINK, str(target.fileno()), fds=(target.fileno(),))
-        with (plain if way == "plain" else ours)(port(target)) as (process, at):
+        with (plain if kind == "plain" else ours)(port(target)) as (process, at):
             generator = run(GENERATOR, at, str(SECONDS))
             sent, _ = generator.communicate()
             status = Path(f"/proc/{process.pid}/status").read_text("ascii")
@@ -148,8 +148,8 @@ def main() -> None:
     print(f"{'':<16}{'packets/s':>12}{'Gbit/s':>9}{'lost':>9}{'process memory':>17}")
     begin = time.monotonic()
     rows = {}
-    for way, name in (("mbuf", "mbuf relay"), ("plain", "plain sockets")):
-        rows[way] = row = measured(way)
+    for kind, name in (("mbuf", "mbuf relay"), ("plain", "plain sockets")):
+        rows[kind] = row = measured(kind)
         rate = row.arrived / SECONDS
         lost = 1 - row.arrived / row.sent
         print(f"{name:<16}{rate:>12,.0f}{8 * SIZE * rate / 1e9:>9.2f}{lost:>9.1%}{row.memory / 1024:>13.1f} MiB")

@@ -1,6 +1,6 @@
-"""Packets per second of `mbuf replay`, against a plain loop that only reads the same records.
+"""Packets per second of `mbuf replay`, compared with a loop that only reads the same records.
 
-Both read captures/multi.pcap again and again, to a million packets; runs take turns, the best of each counts.
+Both read captures/multi.pcap repeatedly, up to a million packets. They run alternately, and the best runs are compared.
 """
 
 import struct

@@ -1,8 +1,8 @@
-"""A file of 1 GiB through a socket: `sendfile(sock, chain)` against a bare loop of os.sendfile, as a ratio of one run.
+"""Sending a file of 1 GiB: `sendfile(sock, chain)` compared with a loop of os.sendfile, as a ratio of one run.
 
-A process of its own reads and throws away; the ways take turns, the best of each counts. The file is sparse: what
-is measured is not the disk. Then the process memory above the interpreter's with the chain of all of it built,
-measured in a fresh process. Run it on an idle machine: `make bench`.
+Another process reads and discards the bytes. The programs run alternately, and the best run of each is compared. The
+file is sparse, so that the disk isn't measured. Then the process memory that the chain of the whole file takes is
+measured in a new process. Run it on an idle machine: `make bench`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from memory import status_kib
 
 from mbuf import Mbuf, Pool, Vm, compiled
 from mbuf.net.stream.sendfile import sendfile
@@ -50,14 +51,14 @@ def built(sock: socket.socket, file: File, m: Mbuf) -> None:
 
 
 def in_pieces(sock: socket.socket, file: File, m: Mbuf) -> None:
-    """As a server does it, which has little memory: 1 MiB of pages at a time."""
+    """As a server with little memory: 1 MiB of pages at a time."""
     for at in range(0, SIZE, PIECE):
         with file.getm(at, PIECE) as piece:
             assert sendfile(sock, piece) == PIECE
 
 
 def seconds(send: Way, file: File, m: Mbuf) -> float:
-    """Until the reader has it all."""
+    """Seconds until the reader has all bytes."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         subprocess.Popen([sys.executable, "-c", READER, str(listener.getsockname()[1])]),
@@ -70,7 +71,7 @@ def seconds(send: Way, file: File, m: Mbuf) -> float:
         return time.perf_counter() - begin
 
 
-#: The first is what the others are compared to.
+#: The others are compared with the first.
 WAYS: dict[str, Way] = {
     "a loop of os.sendfile": bare,
     "sendfile(sock, m)": chained,
@@ -80,19 +81,15 @@ WAYS: dict[str, Way] = {
 
 
 def memory(path: str) -> float:
-    """MiB above the interpreter's, the package imported, with the chain of the whole file."""
+    """MiB of process memory that the chain of the whole file takes."""
     return float(subprocess.run([sys.executable, __file__, path], capture_output=True, check=True, text=True).stdout)
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
 def build(path: str) -> None:
-    before = resident()
+    before = status_kib("VmRSS")
     with Pool(Vm(1 << 30)) as pool, pool.file(path) as file, file.getm() as m:
         assert len(m) == SIZE
-        print((resident() - before) / (1 << 20))
+        print((status_kib("VmRSS") - before) / 1024)
 
 
 def main() -> None:

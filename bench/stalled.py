@@ -1,7 +1,7 @@
-"""What a thousand connections hold that send without end to a side that reads nothing.
+"""Memory of a relay with a thousand connections whose clients send without end, while the other side reads nothing.
 
-The same through `mbuf relay`, and through a relay of asyncio streams that waits in `drain` as it should. Memory of the
-relay's process, above what it has before anybody connects; of what the system keeps in sockets, nobody here knows.
+`mbuf relay` is compared with a relay of asyncio streams that awaits `drain`. Measured is the memory of the relay's
+process above that before the first connection, without the kernel's socket buffers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from memory import status_kib
 
 STALLED = 1000
 CHUNK = bytes(1 << 18)
@@ -35,18 +37,12 @@ asyncio.run(main())
 """
 
 
-def resident(pid: int) -> float:
-    """MiB of memory that a process has."""
-    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
 def stall(command: list[str], server: socket.socket) -> float:
-    """MiB that a relay takes once nothing goes on any more."""
+    """MiB that a relay takes when all its connections are stalled."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().split()[1].rpartition(":")[2])
-        before = resident(process.pid)
+        before = status_kib("VmRSS", process.pid)
         mine, theirs = [], []
         for _ in range(STALLED):
             sock = socket.create_connection(("127.0.0.1", port))
@@ -61,7 +57,7 @@ def stall(command: list[str], server: socket.socket) -> float:
                     sent += sock.send(CHUNK)
             quiet = 0 if sent else quiet + 1
             time.sleep(0.25)
-        grown = resident(process.pid) - before
+        grown = (status_kib("VmRSS", process.pid) - before) / 1024
         process.kill()
         for sock in (*mine, *theirs):
             sock.close()
@@ -74,12 +70,12 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
         port = server.getsockname()[1]
         mbuf = str(Path(sys.executable).with_name("mbuf"))
-        ways = {
+        relays = {
             "asyncio streams": [sys.executable, "-c", STREAMS, str(port)],
             "mbuf relay --memory 16M": [mbuf, "relay", "tcp://127.0.0.1:0", f"tcp://127.0.0.1:{port}"],
         }
         print(f"{STALLED} stalled connections")
-        for name, command in ways.items():
+        for name, command in relays.items():
             grown = stall(command, server)
             print(f"{name:<26}{grown:8.1f} MiB, {1024 * grown / STALLED:6.1f} KiB a connection", flush=True)
 

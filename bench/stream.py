@@ -1,8 +1,8 @@
-"""Bulk data through a relay of one process: asyncio's ways against chains of mbufs, as ratios of one run.
+"""Bulk data through a relay of one process: asyncio's protocols and streams compared with chains of mbufs.
 
-A source sends, a sink throws away, both in processes of their own; the ways take turns, each in a fresh process,
-and the best of each counts. Throughput; processor time of the relay; its memory at the most above what it had before
-the first byte; the pages that the pool had taken in the end, touched or not. Run it on an idle machine: `make bench`.
+A source sends and a sink discards, each in a process of its own. The relays run alternately, each in a new process, and
+the best run of each is compared. Printed are the throughput, the processor time of the relay, its maximum of memory
+above that before the first byte, and the pages that the pool has at the end. Run it on an idle machine: `make bench`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+from memory import status_kib
 
 from mbuf import PAGE_SIZE, Mbuf, Pool, SockBuf, Vm, compiled
 from mbuf.net.aio.protocol import MbufProtocol
@@ -61,7 +63,7 @@ async def streams(source: socket.socket, sink: socket.socket, pool: Pool) -> Non
 
 
 class Pipe(asyncio.Protocol):
-    """One side of a relay, as asyncio.Protocol is meant to be used."""
+    """One side of a relay with asyncio.Protocol."""
 
     def __init__(self) -> None:
         self.other: Pipe
@@ -174,8 +176,8 @@ async def ports(source: socket.socket, sink: socket.socket, pool: Pool) -> None:
 
 Way = Callable[[socket.socket, socket.socket, Pool], Coroutine[Any, Any, None]]
 
-#: The first is what the others are compared to.
-WAYS: dict[str, tuple[Way, bool]] = {
+#: The others are compared with the first.
+RELAYS: dict[str, tuple[Way, bool]] = {
     "asyncio streams": (streams, False),
     "asyncio Protocol": (protocols, False),
     "asyncio Protocol, uvloop": (protocols, True),
@@ -187,8 +189,8 @@ WAYS: dict[str, tuple[Way, bool]] = {
 
 
 def relay(name: str, source: int, sink: int) -> dict[str, float]:
-    """One way in this process."""
-    way, uv = WAYS[name]
+    """Run one relay in this process."""
+    relay_main, uv = RELAYS[name]
     factory = None
     if uv:
         import uvloop
@@ -199,22 +201,16 @@ def relay(name: str, source: int, sink: int) -> dict[str, float]:
         end.setblocking(False)
     with Pool(Vm(1 << 28)) as pool, asyncio.Runner(loop_factory=factory) as runner:
         runner.run(asyncio.sleep(0))
-        # Forget how much memory it took to begin.
+        # Reset the maximum of resident memory.
         Path("/proc/self/clear_refs").write_text("5", "ascii")
-        idle = resident("VmRSS")
+        idle = status_kib("VmRSS")
         begin, cpu = time.perf_counter(), time.process_time()
-        runner.run(way(*ends, pool))
+        runner.run(relay_main(*ends, pool))
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
         pages = pool.vm.used * PAGE_SIZE
         assert pool.out == 0, pool.out
-        peak = resident("VmHWM")
+        peak = status_kib("VmHWM")
     return {"seconds": seconds, "cpu": cpu, "rss": (peak - idle) / 1024, "pages": pages / (1 << 20)}
-
-
-def resident(what: str) -> int:
-    """KiB of memory."""
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what))
 
 
 def measure(name: str) -> dict[str, float]:
@@ -226,18 +222,18 @@ def measure(name: str) -> dict[str, float]:
         assert source.stdout is not None
         assert sink.stdout is not None
         ports = [source.stdout.readline().strip(), sink.stdout.readline().strip()]
-        told = subprocess.run([sys.executable, __file__, name, *ports], stdout=subprocess.PIPE, check=True)
+        done = subprocess.run([sys.executable, __file__, name, *ports], stdout=subprocess.PIPE, check=True)
         assert int(sink.stdout.readline()) == SIZE
-    found: dict[str, float] = json.loads(told.stdout)
+    found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def main() -> None:
-    names = list(WAYS)
+    names = list(RELAYS)
     try:
         import uvloop  # noqa: F401
     except ImportError:
-        names = [name for name in names if not WAYS[name][1]]
+        names = [name for name in names if not RELAYS[name][1]]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(RUNS):
         for name in names:

@@ -1,8 +1,8 @@
-"""What verbs cost, as ratios to what they are compared with, measured in turns in the same run.
+"""The cost of verbs, as ratios to other calls that are measured alternately in the same run.
 
-First verbs that touch no bytes, against calls of empty methods and the memoryviews that one would use
-instead; then verbs on a packet of 64 KiB in 32 clusters, against the same on one buffer. The checksum's base
-is a loop in C over contiguous bytes, compiled here with gcc as the package is and called through ctypes.
+Verbs that touch no bytes are compared with calls of empty methods, and with memoryviews; then verbs on a packet of
+64 KiB in 32 clusters with the same on one buffer. The checksum is compared with a loop in C over contiguous bytes,
+which is compiled here with gcc like the package, and called through ctypes.
 Run it on an idle machine: `make bench`.
 """
 
@@ -24,7 +24,7 @@ ROUNDS = 40
 CALLS = 500
 SIZE = 64 << 10
 
-#: RFC 1071, as everybody writes it, and with registers used in full.
+#: RFC 1071: the usual loop, with full use of registers.
 REFERENCE = """
 #include <stddef.h>
 #include <stdint.h>
@@ -71,7 +71,7 @@ def reference(name: str) -> Callable[[bytes], int]:
 
 
 class Empty:
-    """What an mbuf's verbs can't be faster than."""
+    """Empty methods: no verb can cost less."""
 
     __slots__ = ()
 
@@ -83,13 +83,13 @@ class Empty:
 
 
 def small(pool: Pool) -> tuple[dict[str, tuple[Callable[[], object], Callable[[], object]]], Callable[[], None]]:
-    """Pairs like those of `pairs`, each of ten calls, of verbs that touch no bytes; and what goes before."""
+    """Pairs like those of `pairs`, of ten calls each, for verbs that touch no bytes; and the function called before."""
     empty, plain = Empty(), bytearray(2048)
     m = pool.getcl().append(bytes(1500))
     fresh: Iterator[Mbuf] = iter(())
 
     def refill() -> None:
-        """So that `extadd` and `free` are measured, and no allocation."""
+        """Allocate the mbufs, so that only `extadd` and `free` are measured."""
         nonlocal fresh
         pool.free_bulk(list(fresh))
         fresh = iter([pool.get() for _ in range(10 * CALLS)])
@@ -124,7 +124,7 @@ def small(pool: Pool) -> tuple[dict[str, tuple[Callable[[], object], Callable[[]
         for _ in range(10):
             memoryview(plain).release()
 
-    def loans() -> None:
+    def external() -> None:
         for one in islice(fresh, 10):
             one.extadd(plain).free()
 
@@ -132,12 +132,12 @@ def small(pool: Pool) -> tuple[dict[str, tuple[Callable[[], object], Callable[[]
         "adj(20), prepend(20) : two empty calls": (calls, adj_and_prepend),
         "len(m) : len() of an empty __len__": (lengths, packet_lengths),
         "copym() of 1500, freem() : bytes(view[:1500])": (copies, shares),
-        "extadd(), free() : memoryview(), release()": (views, loans),
+        "extadd(), free() : memoryview(), release()": (views, external),
     }, refill
 
 
 def pairs(m: Mbuf, data: bytes) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Of each verb: what it is compared to, and the verb."""
+    """For each verb: the call that it is compared with, and the verb."""
     by_2, by_8 = reference("by_2"), reference("by_8")
     plain, target = bytearray(data), bytearray(SIZE)
     view = memoryview(plain)
@@ -163,7 +163,7 @@ def pairs(m: Mbuf, data: bytes) -> dict[str, tuple[Callable[[], object], Callabl
 
 
 def least(functions: tuple[Callable[[], object], ...], before: Callable[[], object] = lambda: None) -> list[float]:
-    """Least nanoseconds a call of each, measured in turns so that all see the same machine."""
+    """The least nanoseconds per call of each function; measured alternately, so that all have the same load."""
     best = [float("inf")] * len(functions)
     for _ in range(ROUNDS):
         for n, function in enumerate(functions):
@@ -179,8 +179,8 @@ def main() -> None:
     print(f"{'compiled' if compiled() else 'pure'} leg, Python {sys.version.split()[0]}")
     data = bytes(range(1, 256)) * (SIZE // 255 + 1)
     with Pool(Vm(1 << 30)) as pool:
-        ways, before = small(pool)
-        for name, pair in ways.items():
+        found, before = small(pool)
+        for name, pair in found.items():
             base, ns = least(pair, before)
             print(f"{name:45} {base / 10:9.1f} ns {ns / 10:9.1f} ns  {ns / base:5.2f}")
         m = last = pool.getcl().append(data[:MCLBYTES])

@@ -1,10 +1,10 @@
-"""A relay of UDP datagrams of 1,400 bytes over loopback: ports of mbufs against loops without, as ratios of one run.
+"""A relay of UDP datagrams of 1,400 bytes over loopback: ports of mbufs compared with others, as ratios of one run.
 
-Processes of their own, in C, send without end and take what comes; the relays take turns, and the median of the
-ratios counts, or, where others disturb, that of the best runs. Without help of the kernel a relay is held against a
-loop of recv_into and send. With it (GRO, GSO), where each packet is an mbuf of its own in between, also against a loop
-that passes on what came joined as it is, and against a C program that cuts and joins as the port does. Then what the
-cutting alone takes. Run it on an idle machine: `make bench`.
+The sender and the sink are processes of their own, in C. The relays run alternately; the median of the ratios is
+printed, or, if other load disturbs, that of the best runs. Without GRO and GSO the relay of ports is compared with a
+loop of recv_into and send. With them, where each packet is an mbuf of its own, it is also compared with a loop that
+sends each joined message as it is, and with a C program that splits and joins like the port. Then the cost of splitting
+alone is measured. Run it on an idle machine: `make bench`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SECONDS = 0.5
 ROUNDS = 15
 #: Packets that a relay pulls at once: three messages of 64 KiB.
 BATCH = 138
-#: Bytes of a socket's queue: as root, as much as a busy relay needs; else what the system allows.
+#: Bytes of a socket buffer: for root as many as a busy relay needs, else what the system allows.
 QUEUE = 4 << 20
 SO_RCVBUFFORCE = 33
 
 
 class Run(NamedTuple):
-    """Packets that a relay has sent, in how many seconds, those of them that came, and what its pool denied it."""
+    """Packets that a relay has sent, seconds, packets that arrived, and denied requests of its pool."""
 
     packets: int
     seconds: float
@@ -49,7 +49,7 @@ Relay = Callable[[socket.socket, socket.socket], Run]
 
 
 def plain(source: socket.socket, target: socket.socket) -> Run:
-    """What everybody writes."""
+    """The usual loop."""
     data = bytearray(2048)
     view = memoryview(data)
     count = 0
@@ -62,7 +62,7 @@ def plain(source: socket.socket, target: socket.socket) -> Run:
 
 
 def uncut(source: socket.socket, target: socket.socket) -> Run:
-    """Twenty lines that leave joined what came joined."""
+    """Twenty lines that send each joined message as it is."""
     source.setsockopt(SOL_UDP, UDP_GRO, 1)
     data = bytearray(65535)
     view = memoryview(data)
@@ -84,7 +84,7 @@ def uncut(source: socket.socket, target: socket.socket) -> Run:
 
 
 def ported(offload: bool) -> Relay:
-    """Through two ports, with the kernel's help or without."""
+    """Through two ports, with or without GRO and GSO."""
 
     def relay(source: socket.socket, target: socket.socket) -> Run:
         poll = select.poll()
@@ -108,7 +108,7 @@ def ported(offload: bool) -> Relay:
 
 
 def in_c(program: str) -> Relay:
-    """The program that cuts and joins as the port does."""
+    """The C program that splits and joins like the port."""
 
     def relay(source: socket.socket, target: socket.socket) -> Run:
         command = [program, "cut", str(source.fileno()), str(target.fileno()), str(SECONDS)]
@@ -133,7 +133,7 @@ def udp() -> socket.socket:
 
 @contextmanager
 def traffic(program: str) -> Iterator[tuple[socket.socket, socket.socket, list[int]]]:
-    """Sockets between one that datagrams come from without end and one that takes them; then how many bytes came."""
+    """Sockets between a process that sends without end and a sink; then the number of bytes that arrived."""
     with udp() as start, udp() as source, udp() as target, udp() as end:
         for one, other in ((start, source), (target, end)):
             one.connect(other.getsockname())
@@ -152,20 +152,20 @@ def traffic(program: str) -> Iterator[tuple[socket.socket, socket.socket, list[i
 
 
 def end_of(sink: subprocess.Popen[bytes], target: socket.socket) -> None:
-    """Have the sink take what is left, and stop; it may be asleep."""
+    """Have the sink read what is left, and stop; it may be blocked."""
     sink.send_signal(signal.SIGTERM)
     target.send(b"")
 
 
 def measure(program: str, relay: Relay) -> tuple[Run, int]:
-    """A run of a relay, and how many packets of it came."""
+    """Run a relay: its result, and how many of its packets arrived."""
     with traffic(program) as (source, target, came):
         run = relay(source, target)
     return run, came[0] // SIZE
 
 
 def cutting() -> float:
-    """Nanoseconds a packet to cut what came joined, some 64 KiB, laid out as the port lays it out."""
+    """Nanoseconds per packet to split a joined message of about 64 KiB, as the port does."""
     many = MJUM16BYTES // SIZE
     with Pool(Vm(64 << 20)) as pool:
         best = float("inf")

@@ -1,4 +1,4 @@
-"""Pools to try things on, which must end with nothing in use and nothing corrupt."""
+"""Fixtures for all tests: pools, which are checked at the end of each test; threads, clocks, signals."""
 
 import gc
 import signal
@@ -21,17 +21,23 @@ MIB = 1 << 20
 
 
 def pytest_collection_finish() -> None:
-    """Spare the tests themselves from the many collections that look for what a test has left over."""
+    """Exclude the objects made so far from garbage collection: each test collects at its end."""
     gc.collect()
     gc.freeze()
 
 
-#: The ways to make a pool that change nothing that a user may see.
-VARIANTS: dict[str, dict[str, bool]] = {"plain": {}, "debug": {"debug": True}, "uncached": {"caching": False}}
+#: Arguments of `Pool` that don't change what a user sees.
+POOL_KINDS: dict[str, dict[str, bool]] = {"plain": {}, "debug": {"debug": True}, "uncached": {"caching": False}}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with a pool of each kind, or of those that its module names in `POOL_KINDS`."""
+    if "pool_kind" in metafunc.fixturenames:
+        metafunc.parametrize("pool_kind", getattr(metafunc.module, "POOL_KINDS", POOL_KINDS))
 
 
 class Clock:
-    """A clock that stands still until it is put forward."""
+    """A clock that shows `now`, which only the test changes."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -57,13 +63,13 @@ def few(clusters: int = 10, jumbop: int = 4, jumbo9: int = 2, jumbo16: int = 2, 
 
 @pytest.fixture(name="few")
 def few_fixture() -> Callable[..., dict[str, int]]:
-    """Tunables of a pool with hardly anything in it."""
+    """Tunables of a pool with small limits."""
     return few
 
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Pool]]:
-    """Makes pools, and looks at the end whether they are empty and whole."""
+    """Makes pools; at the end, checks that nothing is in use or corrupt."""
     made: list[Pool] = []
 
     def make(
@@ -86,30 +92,28 @@ def make() -> Iterator[Callable[..., Pool]]:
     yield make
     while made:
         settle(made.pop())
-    # What this test has left behind is spared the next collections: each would walk through all of it again.
+    # The next collections need not visit the objects that this test has left.
     gc.freeze()
 
 
-@pytest.fixture(params=VARIANTS)
-def pool(request: pytest.FixtureRequest, make: Callable[..., Pool]) -> Pool:
-    """A pool with more than enough of everything, of each kind."""
-    return make(**VARIANTS[request.param])
+@pytest.fixture
+def pool(pool_kind: str, make: Callable[..., Pool]) -> Pool:
+    """A pool with large limits, of each kind."""
+    return make(**POOL_KINDS[pool_kind])
 
 
-@pytest.fixture(params=VARIANTS)
-def small(
-    request: pytest.FixtureRequest, make: Callable[..., Pool], few: Callable[..., dict[str, int]]
-) -> Callable[..., Pool]:
-    """Makes pools of each kind, of as few mbufs and clusters as are asked for."""
+@pytest.fixture
+def small(pool_kind: str, make: Callable[..., Pool], few: Callable[..., dict[str, int]]) -> Callable[..., Pool]:
+    """Makes pools of each kind with small limits, which are its keyword arguments."""
 
     def small(**limits: int) -> Pool:
-        return make(few(**limits), **VARIANTS[request.param])
+        return make(few(**limits), **POOL_KINDS[pool_kind])
 
     return small
 
 
 def settle(pool: Pool) -> None:
-    """Nothing is out, nothing is looked at, nothing was written to while it was free; everything can be given back."""
+    """Check that nothing is in use or viewed, no freed memory was written, and all pages can be given back."""
     gc.collect()
     zones = pool.zones.all()
     assert pool.out == 0
@@ -118,7 +122,7 @@ def settle(pool: Pool) -> None:
     assert (pool.pages.used, pool.pages.held, pool.sfbufs.used) == (0, 0, 0)
     if pool.closed:
         return
-    # Only a debug pool looks at what it hands out; the others would do no more than count.
+    # Only a debug pool checks the memory that it hands out.
     for zone in zones if pool.debug else ():
         items = [zone.alloc(M_NOWAIT, None) for _ in range(zone.cached)]
         for item in items:
@@ -133,13 +137,13 @@ def settle(pool: Pool) -> None:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], object]], None]:
-    """Waits until something is so; fails when that takes long."""
+    """Waits until a function returns true; fails after 20 seconds."""
     never = threading.Event()
 
     def eventually(holds: Callable[[], object]) -> None:
         deadline = time.monotonic() + 20
         while not holds():
-            assert time.monotonic() < deadline, "it never came about"
+            assert time.monotonic() < deadline, "the condition never became true"
             never.wait(0.0005)
 
     return eventually
@@ -158,13 +162,13 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             self.result = self.fn()
-        except BaseException as error:  # looked at by whoever joins
+        except BaseException as error:  # raised in `done`
             self.error = error
 
     def done(self) -> Any:
-        """The result, or the exception raised here."""
+        """Wait for the end of the thread: the result; an exception is raised again here."""
         self.join(20)
-        assert not self.is_alive(), "the thread still waits"
+        assert not self.is_alive(), "the thread has not ended"
         if self.error is not None:
             raise self.error
         return self.result
@@ -177,18 +181,18 @@ def spawn() -> Callable[[Callable[[], object]], Worker]:
 
 
 @pytest.fixture
-def unraised(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was raised where nobody could catch it."""
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
-    return told
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """The exceptions that `sys.unraisablehook` was called with."""
+    errors: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: errors.append(event.exc_value.with_traceback(None)))
+    return errors
 
 
 @pytest.fixture
 def interrupted(
     spawn: Callable[[Callable[[], object]], Worker], eventually: Callable[[Callable[[], object]], None]
 ) -> Iterator[Callable[..., None]]:
-    """Once something is so, has a signal handler do something in this thread, and raise InterruptedError."""
+    """When `when()` is true, sends a signal to this thread, whose handler calls `do()` and raises InterruptedError."""
     before = signal.getsignal(signal.SIGUSR1)
     done = threading.Event()
     senders: list[Worker] = []
@@ -202,7 +206,7 @@ def interrupted(
 
         def send() -> None:
             eventually(when)
-            # Again and again: what comes just before the thread waits doesn't end the wait.
+            # Repeatedly: a signal just before the thread waits doesn't end the wait.
             while not done.wait(0.01):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 

@@ -5,12 +5,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from cases.harness import Scene, case, chain, refused
+from cases.harness import Context, case, chain, refused
 from mbuf import M_EXT, M_EXTPG, M_NOWAIT, M_PKTHDR, Freed, Mbuf, MbufError, MbufQ, SockBuf, StreamBuffer
 
 
 class Index:
-    """A number that does something when it is asked which."""
+    """A number that calls a function when it is converted."""
 
     def __init__(self, value: int, act: Callable[[], object]) -> None:
         self.value, self.act = value, act
@@ -29,8 +29,8 @@ class Index:
         return bool(self.__index__())
 
 
-class Lying(int):
-    """An int whose operators lie."""
+class WrongOperators(int):
+    """An int whose operators return wrong values."""
 
     def __xor__(self, other: int) -> int:
         return 0
@@ -87,29 +87,29 @@ NUMBERS: dict[str, Callable[[Mbuf, Any], object]] = {
 }
 
 
-def tagged(scene: Scene) -> Mbuf:
+def tagged(context: Context) -> Mbuf:
     """A packet of two mbufs, with a tag."""
-    m = chain(scene.pool, 100, 100)
-    m.tag_prepend(scene.pool.tag_alloc(1, 2))
+    m = chain(context.pool, 100, 100)
+    m.tag_prepend(context.pool.tag_alloc(1, 2))
     return m
 
 
 @case(each=NUMBERS.values(), names=NUMBERS)
-def index_frees(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
-    m = tagged(scene)
+def index_frees(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
+    m = tagged(context)
 
     def act() -> None:
         m.freem()
-        scene.refill()
+        context.refill()
 
     refused(lambda: verb(m, Index(2, act)), MbufError, TypeError)
     assert refused(lambda: bytes(m), Freed)
-    scene.unharmed()
+    context.check_others()
 
 
 @case(each=NUMBERS.values(), names=NUMBERS)
-def index_cuts(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
-    m = tagged(scene)
+def index_cuts(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
+    m = tagged(context)
 
     def act() -> None:
         n = m.next
@@ -117,18 +117,18 @@ def index_cuts(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
         if n is not None:
             n.freem()
         m.fixhdr()
-        scene.refill()
+        context.refill()
 
     refused(lambda: verb(m, Index(2, act)), MbufError, TypeError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case(each=NUMBERS.values(), names=NUMBERS)
-def int_that_lies(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
+def int_that_lies(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
     for value in (2, -1, 100, 2**31, 2**63, -(2**64)):
-        m = tagged(scene)
+        m = tagged(context)
         refused(
-            lambda m=m, value=value: verb(m, Lying(value)),
+            lambda m=m, value=value: verb(m, WrongOperators(value)),
             MbufError,
             TypeError,
             OverflowError,
@@ -138,7 +138,7 @@ def int_that_lies(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
         assert 0 <= m.len <= m.size
         assert sum(n.len for n in _mbufs(m)) == len(m)
         m.freem()
-        scene.unharmed()
+        context.check_others()
 
 
 def _mbufs(m: Mbuf | None) -> list[Mbuf]:
@@ -150,9 +150,9 @@ def _mbufs(m: Mbuf | None) -> list[Mbuf]:
 
 
 @case(each=(M_EXT, M_EXTPG, M_PKTHDR, 1 << 31, -1, 0xFFFFFFFF), names=("ext", "extpg", "pkthdr", "sign", "all", "word"))
-def flags_that_lie(scene: Scene, flags: int) -> None:
-    m = scene.pool.get()
-    refused(lambda: setattr(m, "flags", Lying(flags)), MbufError, TypeError, OverflowError)
+def flags_that_lie(context: Context, flags: int) -> None:
+    m = context.pool.get()
+    refused(lambda: setattr(m, "flags", WrongOperators(flags)), MbufError, TypeError, OverflowError)
     refused(lambda: m.refcnt, MbufError)
     assert m.ext is None
     assert not m.flags & (M_EXT | M_EXTPG | M_PKTHDR)
@@ -163,15 +163,15 @@ def flags_that_lie(scene: Scene, flags: int) -> None:
 
 
 @case
-def demote_flags_that_lie(scene: Scene) -> None:
-    m = tagged(scene)
-    refused(lambda: m.demote(True, Lying(M_EXT | M_PKTHDR)), MbufError, TypeError, OverflowError)
+def demote_flags_that_lie(context: Context) -> None:
+    m = tagged(context)
+    refused(lambda: m.demote(True, WrongOperators(M_EXT | M_PKTHDR)), MbufError, TypeError, OverflowError)
     assert len(m) == 200
 
 
 @case
-def truth_cuts(scene: Scene) -> None:
-    pool = scene.pool
+def truth_cuts(context: Context) -> None:
+    pool = context.pool
     m = pool.gethdr().append(b"a" * 100)
     m.next = pool.getcl(flags=0).append(b"b" * 100)
     m.fixhdr()
@@ -179,7 +179,7 @@ def truth_cuts(scene: Scene) -> None:
     class Truth:
         def __bool__(self) -> bool:
             m.next = None
-            scene.refill()
+            context.refill()
             return False
 
     refused(lambda: m.pulldown(50, 100, Truth()), MbufError, TypeError)  # type: ignore[arg-type]
@@ -187,13 +187,13 @@ def truth_cuts(scene: Scene) -> None:
 
 
 @case(each=("demote", "sanity", "append"))
-def truth_frees(scene: Scene, verb: str) -> None:
-    m = tagged(scene)
+def truth_frees(context: Context, verb: str) -> None:
+    m = tagged(context)
 
     class Truth:
         def __bool__(self) -> bool:
             m.freem()
-            scene.refill()
+            context.refill()
             return True
 
     truth: Any = Truth()
@@ -204,13 +204,13 @@ def truth_frees(scene: Scene, verb: str) -> None:
 
 
 @case(each=("getm2", "clget", "getjcl", "cljget", "getcl_bulk", "get2", "frombytes", "devget"))
-def pool_index_frees(scene: Scene, verb: str) -> None:
-    pool = scene.pool
+def pool_index_frees(context: Context, verb: str) -> None:
+    pool = context.pool
     m = pool.gethdr()
 
     def act() -> None:
         m.free()
-        scene.refill()
+        context.refill()
         if verb == "getcl_bulk":
             pool.drain()
 
@@ -226,19 +226,19 @@ def pool_index_frees(scene: Scene, verb: str) -> None:
         "devget": lambda: pool.devget(b"x" * 5000, n),
     }
     refused(calls[verb], MbufError, TypeError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def iteration_frees(scene: Scene) -> None:
-    """free_bulk of a list whose iteration frees what is in it, and changes it."""
-    pool = scene.pool
+def iteration_frees(context: Context) -> None:
+    """free_bulk of a list whose iteration frees its packets and changes it."""
+    pool = context.pool
 
     class Odd(list):  # type: ignore[type-arg]
         def __iter__(self) -> Any:
             while self:
                 self.pop().freem()
-            scene.refill()
+            context.refill()
             return iter([])
 
         def __len__(self) -> int:
@@ -248,22 +248,22 @@ def iteration_frees(scene: Scene) -> None:
 
 
 @case
-def queue_index(scene: Scene) -> None:
+def queue_index(context: Context) -> None:
     q = MbufQ(0)
-    refused(lambda: setattr(q, "maxlen", Lying(-1)), MbufError, TypeError, AttributeError)
-    q.enqueue(scene.pool.getcl())
+    refused(lambda: setattr(q, "maxlen", WrongOperators(-1)), MbufError, TypeError, AttributeError)
+    q.enqueue(context.pool.getcl())
     q.drain()
 
 
 @case(each=("take", "drop", "peek", "find"))
-def stream_index_clears(scene: Scene, verb: str) -> None:
+def stream_index_clears(context: Context, verb: str) -> None:
     buffer = StreamBuffer()
     for _ in range(5):
-        buffer.append(scene.pool.getcl().append(b"line\n" * 200))
+        buffer.append(context.pool.getcl().append(b"line\n" * 200))
 
     def act() -> None:
         buffer.clear()
-        scene.refill()
+        context.refill()
 
     n: Any = Index(1500, act)
     refused(lambda: buffer.find(b"\n", n) if verb == "find" else getattr(buffer, verb)(n), MbufError, TypeError)
@@ -281,23 +281,23 @@ BUFFERS: dict[str, Callable[[Mbuf, Any], object]] = {
 
 
 @case(each=BUFFERS.values(), names=BUFFERS)
-def buffer_frees(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
-    m = tagged(scene)
+def buffer_frees(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
+    m = tagged(context)
 
     class Buffer:
         def __buffer__(self, flags: int) -> memoryview:
             if "freed" not in repr(m):
                 m.freem()
-                scene.refill()
+                context.refill()
             return memoryview(bytearray(b"HACKED" * 10))
 
     refused(lambda: verb(m, Buffer()), MbufError, TypeError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case(each=BUFFERS.values(), names=BUFFERS)
-def release_of_a_buffer_frees(scene: Scene, verb: Callable[[Mbuf, Any], object]) -> None:
-    m = tagged(scene)
+def release_of_a_buffer_frees(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
+    m = tagged(context)
 
     class Buffer:
         def __buffer__(self, flags: int) -> memoryview:
@@ -306,16 +306,16 @@ def release_of_a_buffer_frees(scene: Scene, verb: Callable[[Mbuf, Any], object])
         def __release_buffer__(self, view: memoryview) -> None:
             if "freed" not in repr(m):
                 m.freem()
-                scene.refill()
+                context.refill()
 
     refused(lambda: verb(m, Buffer()), MbufError, TypeError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case(each=("copyback", "append", "copyinto", "fill", "find"))
-def refused_buffer_changes_nothing(scene: Scene, verb: str) -> None:
-    """What can't be taken in one piece is refused before anything has changed."""
-    m = scene.pool.getcl()
+def refused_buffer_changes_nothing(context: Context, verb: str) -> None:
+    """A buffer that isn't contiguous is refused before anything has changed."""
+    m = context.pool.getcl()
     odd = memoryview(bytes(10))[::2]
     arguments: dict[str, tuple[Any, ...]] = {"copyback": (0, odd), "fill": (odd, 0, 2)}
     error = refused(
@@ -328,29 +328,29 @@ def refused_buffer_changes_nothing(scene: Scene, verb: str) -> None:
 
 
 @case
-def format_that_frees(scene: Scene) -> None:
-    m = tagged(scene)
+def format_that_frees(context: Context) -> None:
+    m = tagged(context)
 
     class Value:
         def __index__(self) -> int:
             m.freem()
-            scene.refill()
+            context.refill()
             return 7
 
     refused(lambda: m.pack("!H", 0, Value()), MbufError, TypeError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def file_that_frees(scene: Scene) -> None:
-    m = tagged(scene)
+def file_that_frees(context: Context) -> None:
+    m = tagged(context)
 
     class File(io.StringIO):
         def write(self, text: str) -> int:
             if "freed" not in repr(m):
                 m.freem()
-                scene.refill()
+                context.refill()
             return len(text)
 
     refused(lambda: m.print(-1, File()), MbufError)
-    scene.unharmed()
+    context.check_others()

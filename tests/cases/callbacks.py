@@ -8,12 +8,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from cases.harness import Scene, case, chain, refused
+from cases.harness import Context, case, chain, refused
 from mbuf import EXT_NET_DRV, PROBES, Mbuf, MbufError, MbufQ, NoBufs, Pool, SockBuf, Vm, compiled
 
 
 class Final:
-    """Something whose end does something."""
+    """Calls a function in its finalizer."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act = act
@@ -22,8 +22,8 @@ class Final:
         self.act()
 
 
-class Lent(bytearray):
-    """Memory to lend, whose end does something."""
+class ExternalMemory(bytearray):
+    """External memory that calls a function in its finalizer."""
 
     act: Callable[[], object] = staticmethod(lambda: None)
 
@@ -32,19 +32,19 @@ class Lent(bytearray):
 
 
 @case
-def cat_frees_the_target(scene: Scene) -> None:
-    """What is joined lies in lent memory, whose routine frees the mbuf that is joined to."""
-    pool = scene.pool
+def cat_frees_the_target(context: Context) -> None:
+    """`cat` of external memory, whose free routine frees the mbuf that it is appended to."""
+    pool = context.pool
     a = pool.getcl()
 
     def on_free(obj: object) -> None:
         a.free()
-        scene.refill()
+        context.refill()
 
     b = pool.wrap(bytearray(b"b" * 10), on_free)
     b.next = pool.get().append(b"HACKED")
     refused(lambda: a.cat(b), MbufError)
-    scene.unharmed()
+    context.check_others()
 
 
 #: Verbs that end a tag, or the storage, of the packet that they are called on, or of their argument.
@@ -72,81 +72,81 @@ ENDING: dict[str, Callable[[Pool, Mbuf], object]] = {
     "segment": lambda pool, m: m.segment(50),
 }
 
-#: What such an end does with the packet.
-ACTS: dict[str, Callable[[Scene, Mbuf], object]] = {
-    "freem": lambda scene, m: m.freem(),
-    "free": lambda scene, m: m.free(),
-    "cut": lambda scene, m: setattr(m, "next", None),
-    "copy": lambda scene, m: scene.kept.append(m.copypacket()),  # type: ignore[attr-defined]
-    "append": lambda scene, m: m.append(b"HACKED" * 100),
-    "prepend": lambda scene, m: m.prepend(200),
-    "close": lambda scene, m: scene.pool.drain(),
+#: What the finalizer does with the packet.
+ACTS: dict[str, Callable[[Context, Mbuf], object]] = {
+    "freem": lambda context, m: m.freem(),
+    "free": lambda context, m: m.free(),
+    "cut": lambda context, m: setattr(m, "next", None),
+    "copy": lambda context, m: context.kept.append(m.copypacket()),  # type: ignore[attr-defined]
+    "append": lambda context, m: m.append(b"HACKED" * 100),
+    "prepend": lambda context, m: m.prepend(200),
+    "close": lambda context, m: context.pool.drain(),
 }
 
 PAIRS = [(verb, act) for verb in ENDING for act in ACTS]
 
 
-def _ending(scene: Scene, m: Mbuf, act: str) -> Callable[[], None]:
-    """Does that once, and takes the memory that was freed."""
+def _ending(context: Context, m: Mbuf, act: str) -> Callable[[], None]:
+    """Calls it once, and allocates the freed memory again."""
     done: list[int] = []
-    scene.kept = []  # type: ignore[attr-defined]
+    context.kept = []  # type: ignore[attr-defined]
 
     def end() -> None:
         if not done:
             done.append(1)
-            refused(lambda: ACTS[act](scene, m), MbufError)
-            scene.refill(50)
+            refused(lambda: ACTS[act](context, m), MbufError)
+            context.refill(50)
 
     return end
 
 
 @case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
-def value_of_a_tag(scene: Scene, pair: tuple[str, str]) -> None:
+def value_of_a_tag(context: Context, pair: tuple[str, str]) -> None:
     verb, act = pair
-    m = chain(scene.pool, 100, 100, 100)
-    m.tag_prepend(scene.pool.tag_alloc(1, 2, Final(_ending(scene, m, act))))
-    refused(lambda: ENDING[verb](scene.pool, m), MbufError)
-    scene.unharmed()
+    m = chain(context.pool, 100, 100, 100)
+    m.tag_prepend(context.pool.tag_alloc(1, 2, Final(_ending(context, m, act))))
+    refused(lambda: ENDING[verb](context.pool, m), MbufError)
+    context.check_others()
     seen = refused(lambda: bytes(m), MbufError)
     assert seen is not None or b"another" not in bytes(m)
-    # What was never called still holds the packet that holds it.
+    # A function that was never called still refers to the packet.
     refused(m.freem, MbufError)
-    del scene.kept  # type: ignore[attr-defined]
+    del context.kept  # type: ignore[attr-defined]
 
 
 @case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
-def routine_of_lent_memory(scene: Scene, pair: tuple[str, str]) -> None:
+def routine_of_lent_memory(context: Context, pair: tuple[str, str]) -> None:
     verb, act = pair
-    m = scene.pool.wrap(bytearray(b"m" * 100))
-    m.next = scene.pool.get().append(b"n" * 100)
-    end = _ending(scene, m, act)
-    m.next.next = scene.pool.get().extadd(bytearray(b"o" * 100), lambda x: end(), None, None, 0, EXT_NET_DRV)
+    m = context.pool.wrap(bytearray(b"m" * 100))
+    m.next = context.pool.get().append(b"n" * 100)
+    end = _ending(context, m, act)
+    m.next.next = context.pool.get().extadd(bytearray(b"o" * 100), lambda x: end(), None, None, 0, EXT_NET_DRV)
     m.next.next.len = 100
     m.fixhdr()
-    m.tag_prepend(scene.pool.tag_alloc(1, 2))
-    refused(lambda: ENDING[verb](scene.pool, m), MbufError)
-    scene.unharmed()
+    m.tag_prepend(context.pool.tag_alloc(1, 2))
+    refused(lambda: ENDING[verb](context.pool, m), MbufError)
+    context.check_others()
     seen = refused(lambda: bytes(m), MbufError)
     assert seen is not None or b"another" not in bytes(m)
-    # What was never called still holds the packet that holds it.
+    # A function that was never called still refers to the packet.
     refused(m.freem, MbufError)
-    del scene.kept  # type: ignore[attr-defined]
+    del context.kept  # type: ignore[attr-defined]
 
 
 @case(each=("rcvif", "obj", "arg1", "arg2", "weakref", "free"))
-def end_frees_the_neighbour(scene: Scene, kind: str) -> None:
-    """Freeing a chain ends something whose finalizer frees the next mbuf, and the rest with it."""
-    pool = scene.pool
+def end_frees_the_neighbour(context: Context, kind: str) -> None:
+    """A finalizer that runs while a chain is freed frees the next mbuf and the rest."""
+    pool = context.pool
     a, b = pool.gethdr(), chain(pool, 100, 100)
 
     def act() -> None:
         refused(b.freem, MbufError)
-        scene.refill()
+        context.refill()
 
     if kind == "rcvif":
         a.pkthdr.rcvif = Final(act)
     else:
-        lent = Lent(200)
+        lent = ExternalMemory(200)
         arg = Final(lambda: None)
         if kind == "obj":
             lent.act = act
@@ -160,16 +160,16 @@ def end_frees_the_neighbour(scene: Scene, kind: str) -> None:
             0,
             EXT_NET_DRV,
         )
-        scene.ref = weakref.ref(lent, lambda r: act()) if kind == "weakref" else None  # type: ignore[attr-defined]
+        context.ref = weakref.ref(lent, lambda r: act()) if kind == "weakref" else None  # type: ignore[attr-defined]
         del lent, arg
     a.next = b
     refused(a.freem, MbufError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def sanity_frees_the_next_packet(scene: Scene) -> None:
-    pool = scene.pool
+def sanity_frees_the_next_packet(context: Context) -> None:
+    pool = context.pool
     a, b, c = pool.gethdr(), pool.gethdr(), pool.gethdr()
     b.tag_prepend(pool.tag_alloc(1, 2))
     c.tag_prepend(pool.tag_alloc(1, 2, Final(lambda: refused(b.free, MbufError))))
@@ -177,13 +177,13 @@ def sanity_frees_the_next_packet(scene: Scene) -> None:
     refused(lambda: setattr(b, "nextpkt", c), MbufError)
     c = None  # type: ignore[assignment]
     refused(lambda: a.sanity(True), MbufError)
-    scene.refill()
+    context.refill()
 
 
 @case
-def segment_and_an_old_interface(scene: Scene) -> None:
-    """The finalizer of a header's old interface makes the last mbuf longer while lengths are summed."""
-    pool = scene.pool
+def segment_and_an_old_interface(context: Context) -> None:
+    """The finalizer of a header's old interface appends to the last mbuf while lengths are summed."""
+    pool = context.pool
     head = pool.getcl().append(b"h" * 100)
     m2 = pool.getcl().append(b"m" * 200)
     m3 = pool.getcl(flags=0)
@@ -196,7 +196,7 @@ def segment_and_an_old_interface(scene: Scene) -> None:
     m2.next = m3
     head.fixhdr()
     refused(lambda: head.segment(100), MbufError)
-    scene.unharmed()
+    context.check_others()
 
 
 #: Verbs that give an mbuf a packet header again.
@@ -210,9 +210,9 @@ HEADED: dict[str, Callable[[Pool, Mbuf, Mbuf], object]] = {
 
 
 @case(each=HEADED.values(), names=HEADED)
-def things_in_a_header_taken_off(scene: Scene, verb: Callable[[Pool, Mbuf, Mbuf], object]) -> None:
-    """What is put into a header that its mbuf has no longer ends with that header, never in the middle of a step."""
-    pool, errors = scene.pool, []
+def things_in_a_header_taken_off(context: Context, verb: Callable[[Pool, Mbuf, Mbuf], object]) -> None:
+    """An object in a header that its mbuf has lost is dropped with the header, and never in a commit."""
+    pool, errors = context.pool, []
     head = pool.getcl().append(b"h" * 100)
     m = pool.getcl().append(b"m" * 250)
     header = m.pkthdr
@@ -228,16 +228,16 @@ def things_in_a_header_taken_off(scene: Scene, verb: Callable[[Pool, Mbuf, Mbuf]
 
 
 @case(each=sorted(PROBES))
-def listener_frees(scene: Scene, probe: str) -> None:
-    """A listener frees whatever mbuf it is told of."""
-    pool = scene.pool
+def listener_frees(context: Context, probe: str) -> None:
+    """A listener frees each mbuf that it is called with."""
+    pool = context.pool
     logging.disable(logging.CRITICAL)
 
     def listen(*args: Any) -> None:
         for thing in args:
             if isinstance(thing, Mbuf):
                 refused(thing.freem, MbufError)
-        scene.refill(3)
+        context.refill(3)
 
     pool.probes.attach(probe, listen)
     for call in (
@@ -257,18 +257,18 @@ def listener_frees(scene: Scene, probe: str) -> None:
     ):
         refused(call, MbufError)
     pool.probes.detach(probe, listen)
-    scene.unharmed()
+    context.check_others()
 
 
-def tight(scene: Scene) -> Pool:
-    """A small pool beside the scene's own."""
+def tight(context: Context) -> Pool:
+    """A small pool beside the context's own."""
     return Pool(Vm(16 << 20), {"kern.ipc.nmbclusters": 20, "kern.ipc.nmbufs": 60}, worker=False, strict=False)
 
 
 @case(each=("logger", "drain", "shortage"))
-def limit_reached(scene: Scene, kind: str) -> None:
-    """What is called when a limit is reached frees and takes."""
-    pool = tight(scene)
+def limit_reached(context: Context, kind: str) -> None:
+    """The callback at a limit frees and allocates."""
+    pool = tight(context)
     held = [pool.getcl() for _ in range(20)]
     m = pool.gethdr().append(b"m")
 
@@ -301,8 +301,8 @@ def limit_reached(scene: Scene, kind: str) -> None:
 
 
 @case
-def warning_made_an_error(scene: Scene) -> None:
-    """A dropped mbuf of a debug pool warns; made an error, nothing is lost by it."""
+def warning_made_an_error(context: Context) -> None:
+    """A dropped mbuf of a debug pool causes a warning; as an error it loses nothing."""
     pool = Pool(Vm(16 << 20), debug=True, worker=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -316,7 +316,7 @@ def warning_made_an_error(scene: Scene) -> None:
 
 
 @case
-def warning_that_allocates(scene: Scene) -> None:
+def warning_that_allocates(context: Context) -> None:
     pool = Pool(Vm(16 << 20), debug=True, worker=False)
     kept: list[Mbuf] = []
     with warnings.catch_warnings():
@@ -330,9 +330,9 @@ def warning_that_allocates(scene: Scene) -> None:
 
 
 @case
-def routine_that_raises(scene: Scene) -> None:
-    """What a routine raises doesn't keep the rest of the chain from being freed."""
-    pool = scene.pool
+def routine_that_raises(context: Context) -> None:
+    """After an error of a free routine the rest of the chain is freed."""
+    pool = context.pool
 
     for error in (ValueError, KeyboardInterrupt, SystemExit):
 
@@ -347,8 +347,8 @@ def routine_that_raises(scene: Scene) -> None:
 
 
 @case
-def queue_drain_and_a_routine_that_enqueues(scene: Scene) -> None:
-    pool, q = scene.pool, MbufQ()
+def queue_drain_and_a_routine_that_enqueues(context: Context) -> None:
+    pool, q = context.pool, MbufQ()
     left = [100]
 
     def again(obj: object) -> None:
@@ -364,13 +364,13 @@ def queue_drain_and_a_routine_that_enqueues(scene: Scene) -> None:
 
 
 @case(each=("pause", "resume"))
-def mark_that_clears(scene: Scene, which: str) -> None:
-    """A buffer's pause or resume clears it."""
-    pool = scene.pool
+def mark_that_clears(context: Context, which: str) -> None:
+    """`pause` or `resume` of a buffer clears the buffer."""
+    pool = context.pool
 
     def act() -> None:
         buffer.clear()
-        scene.refill(20)
+        context.refill(20)
 
     buffer = SockBuf(4000, 1000, None, act if which == "pause" else None, act if which == "resume" else None)
     for _ in range(5):
@@ -383,9 +383,9 @@ def mark_that_clears(scene: Scene, which: str) -> None:
 
 
 @case
-def release_of_lent_memory(scene: Scene) -> None:
-    """Giving a buffer back runs `__release_buffer__`, which frees what is being changed."""
-    pool = scene.pool
+def release_of_lent_memory(context: Context) -> None:
+    """`__release_buffer__` frees the mbuf that is being changed."""
+    pool = context.pool
     a = pool.getcl()
 
     class Buffer:
@@ -394,21 +394,21 @@ def release_of_lent_memory(scene: Scene) -> None:
 
         def __release_buffer__(self, view: memoryview) -> None:
             refused(a.free, MbufError)
-            scene.refill()
+            context.refill()
 
     b = pool.wrap(Buffer())
     b.next = pool.get().append(b"HACKED")
     refused(lambda: a.cat(b), MbufError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def copy_of_devget_frees(scene: Scene) -> None:
+def copy_of_devget_frees(context: Context) -> None:
     """The copy routine of devget drops, closes and allocates."""
-    pool = scene.pool
+    pool = context.pool
 
     def copy(source: memoryview, target: memoryview) -> None:
-        scene.refill(10)
+        context.refill(10)
         pool.drain()
         target[:] = source
 
@@ -418,8 +418,8 @@ def copy_of_devget_frees(scene: Scene) -> None:
 
 
 @case(each=("freem", "cut", "adj", "defrag", "prepend"))
-def apply_changes_the_chain(scene: Scene, act: str) -> None:
-    m = chain(scene.pool, 100, 100, 100)
+def apply_changes_the_chain(context: Context, act: str) -> None:
+    m = chain(context.pool, 100, 100, 100)
     calls: dict[str, Callable[[], object]] = {
         "freem": m.freem,
         "cut": lambda: setattr(m, "next", None),
@@ -430,43 +430,43 @@ def apply_changes_the_chain(scene: Scene, act: str) -> None:
 
     def fn(view: memoryview) -> int:
         refused(calls[act], MbufError)
-        scene.refill(20)
+        context.refill(20)
         assert b"another" not in bytes(view)
         return 0
 
     refused(lambda: m.apply(0, 300, fn), MbufError)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def iteration_changes_the_chain(scene: Scene) -> None:
-    m = chain(scene.pool, 100, 100, 100)
+def iteration_changes_the_chain(context: Context) -> None:
+    m = chain(context.pool, 100, 100, 100)
     try:
         for view in m:
             assert b"another" not in bytes(view)
             del view
             m.freem()
-            scene.refill()
+            context.refill()
     except MbufError:
         pass
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def view_that_is_released_late(scene: Scene) -> None:
-    """A view keeps the bytes whatever becomes of the packet."""
-    m = scene.pool.getcl().append(b"seen" * 10)
+def view_that_is_released_late(context: Context) -> None:
+    """A view keeps the bytes after any change of the packet."""
+    m = context.pool.getcl().append(b"seen" * 10)
     view = m.data
     m.free()
-    scene.refill()
+    context.refill()
     assert bytes(view) == b"seen" * 10
     view.release()
 
 
 @case
-def finalizer_that_brings_back(scene: Scene) -> None:
-    """What a finalizer keeps of an mbuf, or a tag, that is being dropped is dead, or whole."""
-    pool, kept = scene.pool, []
+def finalizer_that_brings_back(context: Context) -> None:
+    """A finalizer that keeps a reference to a dropped mbuf or tag gets a freed or an intact one."""
+    pool, kept = context.pool, []
 
     class Value:
         def __del__(self) -> None:
@@ -477,6 +477,6 @@ def finalizer_that_brings_back(scene: Scene) -> None:
     m.pkthdr.rcvif = Value()
     m.next = pool.wrap(bytearray(10)).demote_pkthdr()
     m = None  # type: ignore[assignment]
-    scene.refill()
+    context.refill()
     assert len(kept) == 2
-    assert pool.out == len(scene.others)
+    assert pool.out == len(context.others)

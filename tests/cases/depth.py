@@ -1,12 +1,11 @@
-"""Tens or hundreds of thousands of mbufs that hold each other in a row: dropping or freeing the last is flat."""
+"""Very many mbufs, each of which refers to the next: dropping or freeing the first doesn't recurse."""
 
 from collections.abc import Callable
 
-from cases.harness import Scene, case
+from cases.harness import Context, case
 from mbuf import EXT_NET_DRV, Mbuf, Pool, Vm, compiled
 
-#: As many as a C stack of 8 MiB could never hold: uncompiled, each takes a frame of the interpreter there, of 300 bytes
-#: and more.
+#: Too many for recursion on a C stack of 8 MiB: uncompiled, each level takes a frame of at least 300 bytes.
 DEEP = 300_000 if compiled() else 30_000
 
 LINKS: dict[str, Callable[[Pool, Mbuf, Mbuf | None], object]] = {
@@ -24,7 +23,7 @@ LINKS: dict[str, Callable[[Pool, Mbuf, Mbuf | None], object]] = {
 
 
 class _Holder(bytearray):
-    """Lent memory that holds an mbuf."""
+    """External memory that refers to an mbuf."""
 
     held: Mbuf
 
@@ -53,19 +52,19 @@ def _over(pool: Pool) -> None:
 
 
 def _count(kind: str) -> int:
-    # Memory that Python itself holds in a row is as deep as Python can end.
+    # A chain of Python objects can be as long as Python itself can free.
     return DEEP if kind in ("next", "nextpkt", "rcvif", "tag") else DEEP // 3
 
 
 @case(each=LINKS)
-def dropped(scene: Scene, kind: str) -> None:
+def dropped(context: Context, kind: str) -> None:
     pool, m = _deep([kind], _count(kind))
     del m
     _over(pool)
 
 
 @case(each=("next", "nextpkt", "rcvif", "tag", "arg1", "lent"))
-def freed(scene: Scene, kind: str) -> None:
+def freed(context: Context, kind: str) -> None:
     pool, m = _deep([kind], _count(kind))
     if kind == "nextpkt":
         while (n := m.nextpkt) is not None:
@@ -77,15 +76,15 @@ def freed(scene: Scene, kind: str) -> None:
 
 
 @case(each=("mixed", "headers"))
-def dropped_in_a_mixture(scene: Scene, kind: str) -> None:
+def dropped_in_a_mixture(context: Context, kind: str) -> None:
     pool, m = _deep(list(LINKS) if kind == "mixed" else ["rcvif", "tag", "next", "nextpkt"], DEEP // 3)
     del m
     _over(pool)
 
 
 @case
-def view_of_the_first(scene: Scene) -> None:
-    """A view keeps the bytes of the first; the rest goes, and then that."""
+def view_of_the_first(context: Context) -> None:
+    """A view keeps the first storage; the rest is freed, and then the first."""
     pool, m = _deep(["next"], DEEP)
     m.len = 4
     m.pack("4s", 0, b"seen")
@@ -114,8 +113,8 @@ def view_of_the_first(scene: Scene) -> None:
         "print",
     )
 )
-def walked(scene: Scene, verb: str) -> None:
-    """A verb that walks a long chain doesn't recurse either."""
+def walked(context: Context, verb: str) -> None:
+    """Verbs on a long chain don't recurse."""
     pool, m = _deep(["next"], DEEP // 3)
     m.last().append(b"x" * 20)
     m.fixhdr()

@@ -1,8 +1,8 @@
-"""Small programs that attack a pool, each run in a process of its own, for it may crash or never end.
+"""Runs small programs that attack a pool, each in a process of its own, because it may crash or hang.
 
-A program is a function decorated with `case`, which is given a `Scene`. When it has returned, and so dropped what it
-had, the scene looks whether other packets' bytes are as they were, nothing is in use, and all pages are given back.
-Run one by hand with `python -m cases.harness NAME`.
+A program is a function decorated with `case`, whose argument is a `Context`. After it has returned, the context checks
+that the bytes of unrelated packets haven't changed, nothing is in use, and all pages are given back.
+`python -m cases.harness NAME` runs one.
 """
 
 import faulthandler
@@ -24,39 +24,39 @@ from mbuf import Busy, Mbuf, Pool, Vm, compiled
 
 MODULES = ("arguments", "callbacks", "depth", "internals", "links", "signals", "threads", "waiting")
 
-#: Seconds after which a program is taken for one that never ends.
-LIMIT = 60
+#: Seconds after which a program counts as hanging.
+TIMEOUT = 60
 
-CASES: dict[str, Callable[["Scene"], object]] = {}
+CASES: dict[str, Callable[["Context"], object]] = {}
 
 
-class Scene:
-    """A pool, and packets of others in it."""
+class Context:
+    """A pool, and packets in it that the program must not change."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.others = [pool.getcl().append(_text(n)) for n in range(20)]
 
-    def unharmed(self) -> None:
-        """Assert that the packets of others have the bytes that they had."""
+    def check_others(self) -> None:
+        """Assert that the bytes of the other packets haven't changed."""
         for n, m in enumerate(self.others):
-            assert bytes(m) == _text(n), f"packet {n} of another program: {bytes(m)[:20]!r}"
+            assert bytes(m) == _text(n), f"unrelated packet {n}: {bytes(m)[:20]!r}"
 
     def refill(self, count: int = 300) -> None:
-        """More packets of others, which get the memory that was freed last."""
+        """Make more of the other packets, which get the memory that was freed last."""
         for _ in range(count):
             self.others.append(self.pool.getcl().append(_text(len(self.others))))
 
     def end(self) -> None:
-        """Assert that all is whole, and close the pool."""
-        self.unharmed()
+        """Assert that nothing is damaged or in use, and close the pool."""
+        self.check_others()
         while self.others:
             self.others.pop().freem()
         gc.collect()
         audit = getattr(self.pool, "audit", None)
         if audit is not None:
             audit()
-        assert self.pool.out == 0, f"{self.pool.out} mbufs are still out"
+        assert self.pool.out == 0, f"{self.pool.out} mbufs are still in use"
         self.pool.drain()
         assert self.pool.close() == 0
         assert self.pool.vm.used == 0, f"{self.pool.vm.used} pages are still used"
@@ -67,14 +67,14 @@ def _text(n: int) -> bytes:
 
 
 def case(fn: Callable[..., object] | None = None, *, each: Iterable[Any] = (), names: Iterable[str] = ()) -> Any:
-    """Register a program; with `each`, one for each of those, which is its second argument."""
+    """Register a program; with `each`, one program for each item, which is its second argument."""
 
     def register(fn: Callable[..., object]) -> Callable[..., object]:
         base = f"{fn.__module__.rpartition('.')[2]}.{fn.__name__}"
         if not every:
             CASES[base] = fn
         for label, thing in zip(labels, every, strict=True):
-            CASES[f"{base}[{label}]"] = lambda scene, thing=thing: fn(scene, thing)
+            CASES[f"{base}[{label}]"] = lambda context, thing=thing: fn(context, thing)
         return fn
 
     every = list(each)
@@ -82,7 +82,7 @@ def case(fn: Callable[..., object] | None = None, *, each: Iterable[Any] = (), n
     return register if fn is None else register(fn)
 
 
-def load() -> dict[str, Callable[[Scene], object]]:
+def load() -> dict[str, Callable[[Context], object]]:
     """All programs by name."""
     for name in MODULES:
         importlib.import_module(f"cases.{name}")
@@ -90,14 +90,14 @@ def load() -> dict[str, Callable[[Scene], object]]:
 
 
 def run(name: str) -> None:
-    """Run one program here."""
-    scene = Scene(Pool(Vm(64 << 20), worker=False))
-    load()[name](scene)
-    scene.end()
+    """Run one program in this process."""
+    context = Context(Pool(Vm(64 << 20), worker=False))
+    load()[name](context)
+    context.end()
 
 
 def refused(call: Callable[[], object], *errors: type[BaseException]) -> BaseException | None:
-    """Call it; what it raises must be one of these errors. Returns that, or None if it raised nothing."""
+    """Call it; it may only raise these errors. Returns the error, or None."""
     try:
         call()
     except errors as error:
@@ -106,7 +106,7 @@ def refused(call: Callable[[], object], *errors: type[BaseException]) -> BaseExc
 
 
 class Runner:
-    """A process that has everything imported, and forks for each program."""
+    """A process that has imported all programs, and forks for each one."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -117,7 +117,7 @@ class Runner:
         )
 
     def run(self, name: str) -> tuple[int | None, str]:
-        """Run a program: how that ended (below 0 by a signal, None if it never did), and what it printed."""
+        """Run a program: its exit code (negative for a signal, None for a hang), and its output."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(name + "\n")
@@ -126,11 +126,11 @@ class Runner:
         return code, output
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.communicate()
 
 
-#: Imports this module by its name, so that there is one of it.
+#: Imports this module by its name, so that it exists only once.
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cases import harness; harness.main()"
 
 
@@ -162,7 +162,7 @@ def _forked(name: str) -> tuple[int | None, str]:
         finally:
             os._exit(code)
     os.close(writer)
-    output, late = bytearray(), time.monotonic() + LIMIT
+    output, late = bytearray(), time.monotonic() + TIMEOUT
     with open(reader, "rb", buffering=0) as pipe:
         while time.monotonic() < late:
             if select.select([pipe], [], [], 0.5)[0]:
@@ -177,21 +177,21 @@ def _forked(name: str) -> tuple[int | None, str]:
 
 
 def _one(name: str) -> None:
-    """Run a program, and tell errors that nobody could catch."""
+    """Run a program, and print unraisable exceptions."""
     faulthandler.enable()
-    stray: list[BaseException | None] = []
-    sys.unraisablehook = lambda found: stray.append(found.exc_value)
+    unraisable: list[BaseException | None] = []
+    sys.unraisablehook = lambda found: unraisable.append(found.exc_value)
     try:
         run(name)
-        # Compiled, nothing of a program's ever runs in the middle of a step.
-        assert not compiled() or not any(isinstance(error, Busy) for error in stray)
+        # Compiled, no code of a program runs in a commit.
+        assert not compiled() or not any(isinstance(error, Busy) for error in unraisable)
     finally:
-        for error in stray[:20]:
+        for error in unraisable[:20]:
             print("unraisable:", repr(error))
 
 
 def main() -> None:
-    """Run the program that the command line names, or serve."""
+    """Run the program that the command line names, or those named on standard input."""
     if sys.argv[1] == "--serve":
         _serve()
     else:
@@ -199,7 +199,7 @@ def main() -> None:
 
 
 def chain(pool: Pool, *sizes: int) -> Mbuf:
-    """A packet of mbufs with clusters, so many bytes in each."""
+    """A packet of mbufs with clusters, with so many bytes in each."""
     m = last = pool.getcl().append(bytes(range(256)) * 8 if sizes[0] > 2048 else bytes(sizes[0]))
     for size in sizes[1:]:
         last.next = pool.getcl(flags=0).append(bytes(size))
@@ -209,5 +209,5 @@ def chain(pool: Pool, *sizes: int) -> Mbuf:
 
 
 if __name__ == "__main__":
-    # The programs register themselves in the module of this name.
+    # The programs register in the module with this name.
     importlib.import_module("cases.harness").main()

@@ -1,4 +1,4 @@
-"""Nothing of the inside shows: handles made by hand, second initializations, subclasses, owners of views."""
+"""Internal objects can't be reached: through `__new__`, second initializations, subclasses, owners of views."""
 
 import copy
 import gc
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mbuf
-from cases.harness import Scene, case, chain, refused
+from cases.harness import Context, case, chain, refused
 from mbuf import Epg, Ext, File, Freed, Mbuf, MbufError, MbufQ, Pool, RefCount, SndTag, SockBuf, StreamBuffer, Tag, Vm
 from mbuf.packet.cluster import Cluster
 
@@ -16,7 +16,7 @@ CLASSES = (Mbuf, Cluster, Tag, SndTag, Epg, Ext, File, RefCount, MbufQ, SockBuf,
 
 
 def poke(thing: Any) -> None:
-    """Ask for everything that an object has: none of it may crash."""
+    """Use every attribute of an object: none may crash."""
     for name in dir(type(thing)):
         if name in (
             "__class__",
@@ -67,8 +67,8 @@ DUNDER = (
 
 
 @case(each=CLASSES)
-def made_by_new(scene: Scene, cls: type) -> None:
-    """An object whose `__init__` never ran does nothing."""
+def made_by_new(context: Context, cls: type) -> None:
+    """An object whose `__init__` never ran raises errors."""
     thing = refused(lambda: cls.__new__(cls), *CLEAR)
     if thing is None:
         poke(cls.__new__(cls))
@@ -78,8 +78,8 @@ def made_by_new(scene: Scene, cls: type) -> None:
 
 
 @case
-def init_of_a_live_mbuf(scene: Scene) -> None:
-    m = scene.pool.getcl().append(b"mine")
+def init_of_a_live_mbuf(context: Context) -> None:
+    m = context.pool.getcl().append(b"mine")
     n = m.copypacket()
     for arguments in ((), (1,), (None, None), (m,)):
         assert refused(lambda arguments=arguments: m.__init__(*arguments), *CLEAR)
@@ -87,9 +87,9 @@ def init_of_a_live_mbuf(scene: Scene) -> None:
     assert m.refcnt == 2
 
 
-def _live(scene: Scene) -> dict[str, Any]:
+def _live(context: Context) -> dict[str, Any]:
     """One of each public class."""
-    pool = scene.pool
+    pool = context.pool
     m = chain(pool, 100, 100)
     m.tag_prepend(pool.tag_alloc(1, 2, "value"))
     refs = RefCount()
@@ -119,16 +119,16 @@ def _live(scene: Scene) -> dict[str, Any]:
 @case(
     each=("mbuf", "tag", "ext", "pkthdr", "epg", "cluster", "refs", "queue", "buffer", "stream", "pool", "vm", "probes")
 )
-def init_again(scene: Scene, kind: str) -> None:
-    """`__init__` of what lives changes nothing, or begins anew; nothing is lost."""
-    things = _live(scene)
+def init_again(context: Context, kind: str) -> None:
+    """A second `__init__` changes nothing, or initializes again; nothing is lost."""
+    things = _live(context)
     thing = things.pop(kind)
-    held = scene.pool.out
+    held = context.pool.out
     for arguments in ((), (16 << 20,), (thing,), (None,)):
         refused(lambda arguments=arguments: thing.__init__(*arguments), *CLEAR, ValueError)
     gc.collect()
     if kind in ("mbuf", "tag", "ext", "pkthdr", "epg", "cluster"):
-        assert scene.pool.out == held
+        assert context.pool.out == held
     refused(lambda: repr(thing), *CLEAR)
     refused(lambda: len(thing), *CLEAR)
     if kind == "mbuf":
@@ -139,8 +139,8 @@ def init_again(scene: Scene, kind: str) -> None:
 
 
 @case
-def pool_not_begun(scene: Scene) -> None:
-    """A pool that is asked before its own `__init__` has run."""
+def pool_not_begun(context: Context) -> None:
+    """A pool that is used before its own `__init__` has run."""
 
     class Early(Pool):
         def __init__(self) -> None:
@@ -166,8 +166,8 @@ def pool_not_begun(scene: Scene) -> None:
         "cpus",
     )
 )
-def attribute_of_a_pool_replaced(scene: Scene, name: str) -> None:
-    """What a pool is made of can't be replaced or deleted in a way that crashes."""
+def attribute_of_a_pool_replaced(context: Context, name: str) -> None:
+    """Replacing or deleting attributes of a pool doesn't crash."""
     for value in (None, 5, object(), "delete"):
         pool = Pool(Vm(16 << 20), worker=False)
         keep = getattr(pool, name, None)
@@ -191,8 +191,8 @@ def attribute_of_a_pool_replaced(scene: Scene, name: str) -> None:
 
 
 @case
-def subclass_of_pool(scene: Scene) -> None:
-    """Methods that a subclass replaces aren't called by the core."""
+def subclass_of_pool(context: Context) -> None:
+    """The core doesn't call methods that a subclass overrides."""
 
     class Mine(Pool):
         def get(self, *args: Any) -> Any:
@@ -211,7 +211,7 @@ def subclass_of_pool(scene: Scene) -> None:
 
 
 @case(each=("SockBuf", "StreamBuffer", "MbufQ", "Tag", "RefCount", "Vm", "Interface", "Epg", "Cluster", "Mbuf"))
-def subclass_without_init(scene: Scene, name: str) -> None:
+def subclass_without_init(context: Context, name: str) -> None:
     cls: Any = Cluster if name == "Cluster" else getattr(mbuf, name)
 
     def make() -> None:
@@ -223,9 +223,9 @@ def subclass_without_init(scene: Scene, name: str) -> None:
 
 
 @case
-def owner_of_a_view(scene: Scene) -> None:
-    """`memoryview.obj` gives no way to read-only or shared bytes, nor to those of others later."""
-    pool = scene.pool
+def owner_of_a_view(context: Context) -> None:
+    """`memoryview.obj` doesn't allow writing to read-only or shared bytes, or to freed memory."""
+    pool = context.pool
     m = pool.getcl().append(b"public")
     n = m.copypacket()
     owner = m.data.obj
@@ -254,29 +254,29 @@ def owner_of_a_view(scene: Scene) -> None:
     assert memoryview(m).readonly
     m.free()
     n.free()
-    scene.refill()
+    context.refill()
     refused(lambda: memoryview(owner)[0:6], Exception)
     for name in ("write", "fill", "overwrite", "zero"):
         refused(lambda name=name: getattr(owner, name)(0, b"HACKED!", 0, 7), Exception)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def referents_of_a_view(scene: Scene) -> None:
-    """Nor does what the collector, or `obj` of a view of lent memory, gives."""
-    m = scene.pool.wrap(b"x" * 300)
+def referents_of_a_view(context: Context) -> None:
+    """The same for the referents that `gc` shows, and for `obj` of a view of external memory."""
+    m = context.pool.wrap(b"x" * 300)
     owner = m.data.obj
     poke(owner)
     m.freem()
     del m
     poke(owner)
-    scene.unharmed()
+    context.check_others()
 
 
 @case(each=("copy", "deepcopy", "pickle"))
-def copied_by_python(scene: Scene, how: str) -> None:
-    """Python's own ways to copy an object make no second handle."""
-    things = _live(scene)
+def copied_by_python(context: Context, how: str) -> None:
+    """`copy` and `pickle` don't make a second handle."""
+    things = _live(context)
     calls: dict[str, Callable[[Any], Any]] = {
         "copy": copy.copy,
         "deepcopy": copy.deepcopy,
@@ -292,49 +292,49 @@ def copied_by_python(scene: Scene, how: str) -> None:
             assert bytes(twin) == bytes(thing)
         del twin
     gc.collect()
-    scene.unharmed()
+    context.check_others()
 
 
 @case(each=("flags", "type", "len", "next", "nextpkt", "offset"))
-def freed_stays_freed(scene: Scene, name: str) -> None:
-    """Nothing that is set on a freed mbuf brings it back."""
-    m = scene.pool.getcl().append(b"mine")
+def freed_stays_freed(context: Context, name: str) -> None:
+    """Setting attributes of a freed mbuf doesn't make it usable."""
+    m = context.pool.getcl().append(b"mine")
     m.free()
-    for value in (0, 1, 2, -1, None, 0xFFFFFFFF, scene.others[0]):
+    for value in (0, 1, 2, -1, None, 0xFFFFFFFF, context.others[0]):
         refused(lambda value=value: setattr(m, name, value), *CLEAR, OverflowError, ValueError)
     refused(m.clrprotoflags, Freed)
     refused(lambda: m.demote(True, 0xFFFF), *CLEAR)
-    scene.refill()
+    context.refill()
     assert refused(lambda: bytes(m), Freed)
-    scene.unharmed()
+    context.check_others()
 
 
 @case
-def header_of_a_freed_mbuf(scene: Scene) -> None:
-    """A header that somebody holds isn't another packet's."""
-    m = scene.pool.gethdr()
+def header_of_a_freed_mbuf(context: Context) -> None:
+    """A header with a reference is not used for another packet."""
+    m = context.pool.gethdr()
     header = m.pkthdr
     m.free()
-    n = scene.pool.gethdr()
+    n = context.pool.gethdr()
     for name, value in (("len", 77), ("rcvif", "em9"), ("flowid", 5), ("csum_flags", 1)):
         refused(lambda name=name, value=value: setattr(header, name, value), Exception)
     assert (n.pkthdr.len, n.pkthdr.rcvif, n.pkthdr.flowid, n.pkthdr.csum_flags) == (0, None, 0, 0)
 
 
 @case
-def cluster_of_a_freed_owner(scene: Scene) -> None:
-    cluster: Any = scene.pool.cljget(None)
+def cluster_of_a_freed_owner(context: Context) -> None:
+    cluster: Any = context.pool.cljget(None)
     view = cluster.data
     cluster.free()
-    scene.refill()
+    context.refill()
     view[:6] = b"HACKED"
     view.release()
-    scene.unharmed()
+    context.check_others()
     assert refused(lambda: cluster.data, Freed)
     assert refused(cluster.free, Freed)
     refused(lambda: cluster.__init__(), *CLEAR)
     refused(lambda: cluster.__del__(), *CLEAR)
-    live: Any = scene.pool.cljget(None)
+    live: Any = context.pool.cljget(None)
     refused(lambda: live.__init__(), *CLEAR)
     assert live.size == 4096
     live.free()

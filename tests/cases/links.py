@@ -1,19 +1,19 @@
-"""Circles, shared tails, packets in two queues: what is held can't be linked again, and nothing runs for ever."""
+"""Cycles, shared tails, packets in two queues: a linked mbuf can't be linked again, and no call runs without end."""
 
 from collections.abc import Callable
 
-from cases.harness import Scene, case, chain, refused
+from cases.harness import Context, case, chain, refused
 from mbuf import Inval, Mbuf, MbufError, MbufQ, NoBufs, Pool, SockBuf
 
 
 def three(pool: Pool) -> tuple[Mbuf, Mbuf, Mbuf]:
-    """Three mbufs that are full."""
+    """A chain of three full mbufs."""
     a, b, c = (pool.getcl(flags=0).append(b"x" * 2048) for _ in range(3))
     return a, b, c
 
 
 def finite(m: Mbuf, most: int = 100) -> int:
-    """Assert that a chain ends; how many mbufs it has."""
+    """Assert that a chain ends; returns the number of its mbufs."""
     count = 0
     n: Mbuf | None = m
     while n is not None:
@@ -24,9 +24,9 @@ def finite(m: Mbuf, most: int = 100) -> int:
 
 
 @case
-def tail_of_two(scene: Scene) -> None:
-    """Two chains can't share a tail, so that joining them can't make a circle."""
-    a, b, c = three(scene.pool)
+def tail_of_two(context: Context) -> None:
+    """Two chains can't share a tail, so joining them can't make a cycle."""
+    a, b, c = three(context.pool)
     a.next = c
     refused(lambda: setattr(b, "next", c), Inval)
     refused(lambda: a.cat(b), Inval)
@@ -37,8 +37,8 @@ def tail_of_two(scene: Scene) -> None:
 
 
 @case(each=("self", "two", "three"))
-def circle_by_next(scene: Scene, kind: str) -> None:
-    a, b, c = three(scene.pool)
+def circle_by_next(context: Context, kind: str) -> None:
+    a, b, c = three(context.pool)
     if kind == "self":
         assert refused(lambda: setattr(a, "next", a), Inval)
     elif kind == "two":
@@ -53,8 +53,8 @@ def circle_by_next(scene: Scene, kind: str) -> None:
 
 
 @case(each=("self", "two", "three"))
-def circle_by_nextpkt(scene: Scene, kind: str) -> None:
-    a, b, c = three(scene.pool)
+def circle_by_nextpkt(context: Context, kind: str) -> None:
+    a, b, c = three(context.pool)
     if kind == "self":
         assert refused(lambda: setattr(a, "nextpkt", a), Inval)
     elif kind == "two":
@@ -67,8 +67,8 @@ def circle_by_nextpkt(scene: Scene, kind: str) -> None:
 
 
 @case
-def circle_of_both_links(scene: Scene) -> None:
-    a, b, c = three(scene.pool)
+def circle_of_both_links(context: Context) -> None:
+    a, b, c = three(context.pool)
     a.next = b
     b.nextpkt = c
     assert refused(lambda: setattr(c, "next", a), Inval)
@@ -76,8 +76,8 @@ def circle_of_both_links(scene: Scene) -> None:
 
 
 @case(each=("cat", "catpkt", "append"))
-def join_with_itself(scene: Scene, verb: str) -> None:
-    m = chain(scene.pool, 2048, 2048)
+def join_with_itself(context: Context, verb: str) -> None:
+    m = chain(context.pool, 2048, 2048)
     tail = m.next
     assert tail is not None
     if verb == "append":
@@ -95,8 +95,8 @@ def join_with_itself(scene: Scene, verb: str) -> None:
 
 
 @case
-def packet_in_two_queues(scene: Scene) -> None:
-    pool = scene.pool
+def packet_in_two_queues(context: Context) -> None:
+    pool = context.pool
     p, q = MbufQ(), MbufQ()
     a, b = pool.getcl(), pool.getcl()
     p.enqueue(a)
@@ -110,9 +110,9 @@ def packet_in_two_queues(scene: Scene) -> None:
 
 
 @case
-def packet_in_two_buffers(scene: Scene) -> None:
+def packet_in_two_buffers(context: Context) -> None:
     a, b = SockBuf(), SockBuf()
-    m = chain(scene.pool, 100, 2000)
+    m = chain(context.pool, 100, 2000)
     a.append(m)
     assert refused(lambda: b.append(m), Inval)
     a.clear()
@@ -121,9 +121,9 @@ def packet_in_two_buffers(scene: Scene) -> None:
 
 
 @case
-def queued_and_linked(scene: Scene) -> None:
-    """What a queue holds has no other holder, and its links are the queue's."""
-    pool, q = scene.pool, MbufQ()
+def queued_and_linked(context: Context) -> None:
+    """A queued packet can't be linked elsewhere, and only the queue changes its links."""
+    pool, q = context.pool, MbufQ()
     ms = [pool.getcl() for _ in range(3)]
     for m in ms:
         q.enqueue(m)
@@ -138,8 +138,8 @@ def queued_and_linked(scene: Scene) -> None:
 
 
 @case
-def freed_has_no_links(scene: Scene) -> None:
-    a, b, _ = three(scene.pool)
+def freed_has_no_links(context: Context) -> None:
+    a, b, _ = three(context.pool)
     a.free()
     for call in (lambda: a.next, lambda: a.nextpkt, lambda: setattr(a, "next", b), lambda: setattr(b, "next", a)):
         assert isinstance(refused(call, MbufError), MbufError)
@@ -147,9 +147,9 @@ def freed_has_no_links(scene: Scene) -> None:
 
 
 @case
-def next_is_what_free_returns(scene: Scene) -> None:
+def next_is_what_free_returns(context: Context) -> None:
     """The kernel's idiom for taking an mbuf out of a chain."""
-    a, b, c = three(scene.pool)
+    a, b, c = three(context.pool)
     a.next = b
     b.next = c
     a.next = b.free()
@@ -158,10 +158,10 @@ def next_is_what_free_returns(scene: Scene) -> None:
 
 
 @case(each=("copyback", "append", "prepend", "split", "copyup", "makespace", "pullup", "unshare", "collapse", "defrag"))
-def failing_changes_nothing(scene: Scene, verb: str) -> None:
-    """A verb that finds no memory leaves the chain as it was."""
+def failing_changes_nothing(context: Context, verb: str) -> None:
+    """A verb without memory doesn't change the chain."""
     pool = Pool(
-        scene.pool.vm.__class__(16 << 20),
+        context.pool.vm.__class__(16 << 20),
         {"kern.ipc.nmbufs": 80, "kern.ipc.nmbclusters": 10},
         strict=False,
         worker=False,

@@ -1,4 +1,4 @@
-"""Exceptions out of signal handlers, wherever they come: nothing is lost, and nothing is busy for ever."""
+"""Signal handlers that raise at any moment: nothing is lost, and nothing stays busy."""
 
 import gc
 import os
@@ -7,19 +7,19 @@ import threading
 import time
 from collections.abc import Callable
 
-from cases.harness import Scene, case, chain, refused
+from cases.harness import Context, case, chain, refused
 from mbuf import M_EXTPG, Busy, MbufQ, NoBufs, Pool, SockBuf, Vm, compiled
 
-#: Seconds after which a program has been interrupted often enough.
-ENOUGH = 10
+#: Seconds after which a program is not interrupted again.
+MAX_TIME = 10
 
 
 class Stop(Exception):
     """Raised by the handler."""
 
 
-def storm(work: Callable[[], object], wanted: int = 1000, interval: float = 0.0004) -> None:
-    """Do it again and again, and interrupt it after a moment each time, so often; on a busy machine less often."""
+def interrupt_repeatedly(work: Callable[[], object], wanted: int = 1000, interval: float = 0.0004) -> None:
+    """Call it in a loop, and interrupt it `wanted` times, or fewer on a slow machine."""
     count = 0
 
     def handler(*_: object) -> None:
@@ -34,10 +34,10 @@ def storm(work: Callable[[], object], wanted: int = 1000, interval: float = 0.00
             work()
 
     before = signal.signal(signal.SIGALRM, handler)
-    end = time.monotonic() + ENOUGH
+    end = time.monotonic() + MAX_TIME
     try:
         while count < wanted and time.monotonic() < end:
-            # One that comes where nobody can catch it, in a finalizer, is lost: another one follows it.
+            # An exception in a finalizer is lost: another signal follows.
             try:
                 try:
                     burst()
@@ -51,8 +51,8 @@ def storm(work: Callable[[], object], wanted: int = 1000, interval: float = 0.00
     assert count > 0
 
 
-def usable(pool: Pool) -> None:
-    """A pool after the storm does all that it did, in this thread and another."""
+def check_usable(pool: Pool) -> None:
+    """Assert that the pool still works, in this thread and in another."""
     for call in (
         pool.drain,
         lambda: pool.getcl().free(),
@@ -67,7 +67,7 @@ def usable(pool: Pool) -> None:
 
 
 def nothing_left(pool: Pool) -> None:
-    """Assert that all came back; uncompiled, an exception in a step may lose memory (docs/explanation/safety.md)."""
+    """Assert that nothing is in use; uncompiled, an exception in a commit may lose memory: see safety.md."""
     if compiled():
         pool.audit()
         assert (pool.out, pool.tags.count) == (0, 0)
@@ -135,20 +135,20 @@ WORKS = (bulk_and_drain, bulk, sizes, verbs, pages, dropped, queues, at_the_limi
 
 
 @case(each=WORKS)
-def interrupted(scene: Scene, work: Callable[[Pool], object]) -> None:
+def interrupted(context: Context, work: Callable[[Pool], object]) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
-    storm(lambda: work(pool))
+    interrupt_repeatedly(lambda: work(pool))
     gc.collect()
-    usable(pool)
+    check_usable(pool)
     nothing_left(pool)
 
 
 @case(each=("wait", "timeout"))
-def interrupted_wait(scene: Scene, kind: str) -> None:
-    """A wait at the limit that is interrupted leaves no place in the line, and no charge."""
+def interrupted_wait(context: Context, kind: str) -> None:
+    """An interrupted wait at the limit leaves neither a waiter nor a charge."""
     pool = Pool(Vm(16 << 20), {"kern.ipc.nmbclusters": 20}, worker=False, strict=False)
     held, timeout = pool.getcl_bulk(20), None if kind == "wait" else 0.01
-    storm(lambda: refused(lambda: pool.getcl(2, timeout=timeout).free(), NoBufs), interval=0.001)
+    interrupt_repeatedly(lambda: refused(lambda: pool.getcl(2, timeout=timeout).free(), NoBufs), interval=0.001)
     pool.free_bulk(held)
     if compiled():
         pool.free_bulk(pool.getcl_bulk(20))
@@ -156,10 +156,10 @@ def interrupted_wait(scene: Scene, kind: str) -> None:
 
 
 @case
-def keyboard_interrupt(scene: Scene) -> None:
-    """Ctrl-C as Python does it."""
+def keyboard_interrupt(context: Context) -> None:
+    """Python's own handler of SIGINT, which raises KeyboardInterrupt."""
     pool = Pool(Vm(64 << 20), worker=False)
-    end = time.monotonic() + ENOUGH
+    end = time.monotonic() + MAX_TIME
     pid, stop = os.getpid(), threading.Event()
 
     def press() -> None:
@@ -168,7 +168,7 @@ def keyboard_interrupt(scene: Scene) -> None:
 
     thread = threading.Thread(target=press, daemon=True)
     count = 0
-    # A program that is started in the background has it ignored.
+    # A program in the background ignores SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         thread.start()
@@ -181,7 +181,7 @@ def keyboard_interrupt(scene: Scene) -> None:
             verbs(pool)
 
     def rounds(level: int) -> None:
-        # One that comes while another is handled ends the inner loop; many may come when the machine is busy.
+        # An exception while another is handled ends the inner loop.
         nonlocal count
         while count < 300 and time.monotonic() < end:
             try:
@@ -199,13 +199,13 @@ def keyboard_interrupt(scene: Scene) -> None:
     thread.join()
     assert count > 0
     gc.collect()
-    usable(pool)
+    check_usable(pool)
     nothing_left(pool)
 
 
 @case
-def handler_that_allocates(scene: Scene) -> None:
-    """A handler that doesn't raise, but gets, frees, drains."""
+def handler_that_allocates(context: Context) -> None:
+    """A handler that doesn't raise, but allocates, frees and drains."""
     pool = Pool(Vm(64 << 20), worker=False)
     depth = 0
 
@@ -233,5 +233,5 @@ def handler_that_allocates(scene: Scene) -> None:
             pages(pool)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    usable(pool)
+    check_usable(pool)
     nothing_left(pool)

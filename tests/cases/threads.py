@@ -1,4 +1,4 @@
-"""Threads that take, give, drain and close at once: caches stay whole, and nothing is lost."""
+"""Threads that allocate, free, drain and close at the same time: caches stay intact, and nothing is lost."""
 
 import contextlib
 import gc
@@ -9,14 +9,14 @@ import time
 import warnings
 from collections.abc import Callable
 
-from cases.harness import Scene, case, chain
+from cases.harness import Context, case, chain
 from mbuf import Freed, MbufError, MbufQ, Pool, SockBuf, Vm
 
 SECONDS = 1.5
 
 
 def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
-    """Do all of it in threads of their own, again and again, for a while; an error other than ours fails."""
+    """Call each function repeatedly in a thread of its own for some time; any error but those of mbuf fails."""
     sys.setswitchinterval(1e-6)
     end = time.monotonic() + seconds
     errors: list[BaseException] = []
@@ -41,7 +41,7 @@ def race(*works: Callable[[], object], seconds: float = SECONDS) -> None:
 
 
 def over(pool: Pool, most: int = 0) -> None:
-    """Nothing is out, everything can be had again, all pages are given back."""
+    """Assert that nothing is in use, everything can be allocated again, and all pages are given back."""
     gc.collect()
     assert pool.out == 0, f"{pool.out} mbufs are out"
     pool.drain()
@@ -78,21 +78,21 @@ def jumbo(pool: Pool) -> Callable[[], None]:
 
 
 @case
-def depot(scene: Scene) -> None:
+def depot(context: Context) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
     race(*[get_and_free(pool)] * 8)
     over(pool, 1000)
 
 
 @case
-def drain(scene: Scene) -> None:
+def drain(context: Context) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
     race(*[clusters(pool)] * 3, pool.drain)
     over(pool, 4000)
 
 
 @case
-def all_sizes_and_cpus(scene: Scene) -> None:
+def all_sizes_and_cpus(context: Context) -> None:
     pool = Pool(Vm(64 << 20), ncpu=4, worker=False)
 
     def work() -> None:
@@ -105,8 +105,8 @@ def all_sizes_and_cpus(scene: Scene) -> None:
 
 
 @case
-def sysctl_and_stat(scene: Scene) -> None:
-    """Limits raised, numbers read, meanwhile."""
+def sysctl_and_stat(context: Context) -> None:
+    """Limits are raised and statistics are read meanwhile."""
     pool = Pool(Vm(64 << 20), worker=False)
     limit = [pool.sysctl["kern.ipc.nmbclusters"]]
 
@@ -119,7 +119,7 @@ def sysctl_and_stat(scene: Scene) -> None:
 
 
 @case
-def closed_meanwhile(scene: Scene) -> None:
+def closed_meanwhile(context: Context) -> None:
     for _ in range(30):
         pool = Pool(Vm(16 << 20), worker=False)
 
@@ -130,7 +130,7 @@ def closed_meanwhile(scene: Scene) -> None:
                 pool.close()
 
         race(clusters(pool), clusters(pool), close, seconds=0.06)
-        # On a busy machine, that thread may have come too late.
+        # On a slow machine the thread may be too late.
         if not pool.closed:
             close()
         gc.collect()
@@ -138,8 +138,8 @@ def closed_meanwhile(scene: Scene) -> None:
 
 
 @case
-def one_chain(scene: Scene) -> None:
-    """Verbs of several threads on one chain: memory stays whole whatever they do."""
+def one_chain(context: Context) -> None:
+    """Verbs of several threads on one chain damage no memory."""
     pool = Pool(Vm(64 << 20), worker=False)
     shared = [chain(pool, 100, 1000, 1000)]
 
@@ -172,7 +172,7 @@ def one_chain(scene: Scene) -> None:
 
 
 @case
-def free_twice(scene: Scene) -> None:
+def free_twice(context: Context) -> None:
     """Two threads free the same packets: each is freed once."""
     pool = Pool(Vm(64 << 20), worker=False)
     box = [pool.getcl_bulk(100)]
@@ -191,8 +191,8 @@ def free_twice(scene: Scene) -> None:
 
 
 @case
-def queue_of_all(scene: Scene) -> None:
-    """One queue, one buffer, for all: whatever becomes of the order, nothing is lost."""
+def queue_of_all(context: Context) -> None:
+    """Threads share one queue and one buffer: the order is undefined, but nothing is lost."""
     pool = Pool(Vm(64 << 20), worker=False)
     q, buffer = MbufQ(), SockBuf()
 
@@ -216,7 +216,7 @@ def queue_of_all(scene: Scene) -> None:
 
 
 @case
-def tags_and_views(scene: Scene) -> None:
+def tags_and_views(context: Context) -> None:
     pool = Pool(Vm(64 << 20), worker=False)
 
     def work() -> None:
@@ -235,8 +235,8 @@ def tags_and_views(scene: Scene) -> None:
 
 
 @case
-def threads_that_end(scene: Scene) -> None:
-    """What lies in the cache of a thread that has ended isn't lost."""
+def threads_that_end(context: Context) -> None:
+    """Items in the cache of a thread that has ended aren't lost."""
     pool = Pool(Vm(64 << 20), ncpu=8, worker=False)
     for _ in range(50):
         threads = [threading.Thread(target=clusters(pool)) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""Waiting at a limit while another thread frees, changes or closes what one waits for."""
+"""Waiting at a limit while another thread frees, changes or closes objects."""
 
 import asyncio
 import gc
@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cases.harness import Scene, case, refused
+from cases.harness import Context, case, refused
 from mbuf import M_WAITOK, MT_DATA, Mbuf, MbufError, NoBufs, Pool, Vm
 
 
 def full(mbufs: int = 200, clusters: int = 20) -> Pool:
-    """A pool of few; of clusters of each size, or it would have as many mbufs as there are of those."""
+    """A pool with small limits for all kinds of clusters; otherwise mbufs would have a large limit."""
     limits = {"nmbufs": mbufs, "nmbclusters": clusters, "nmbjumbop": 8, "nmbjumbo9": 4, "nmbjumbo16": 4}
     return Pool(Vm(16 << 20), {f"kern.ipc.{name}": limit for name, limit in limits.items()}, strict=False, worker=False)
 
@@ -26,7 +26,7 @@ def take_all(pool: Pool, get: Callable[[], Any]) -> list[Any]:
 
 
 def parked(pool: Pool, call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
-    """A thread that waits in that call, and where its result or error goes."""
+    """A thread that waits in a call, and the list for its result or error."""
     result: list[Any] = []
 
     def run() -> None:
@@ -82,8 +82,8 @@ PAIRS = [(verb, act) for verb in VERBS for act in ACTS]
 
 
 @case(each=PAIRS, names=[f"{verb}-{act}" for verb, act in PAIRS])
-def verb_waits(scene: Scene, pair: tuple[str, str]) -> None:
-    """A verb waits for an mbuf while its packet is changed; it looks again."""
+def verb_waits(context: Context, pair: tuple[str, str]) -> None:
+    """A verb waits for an mbuf while its packet is changed; it begins again."""
     verb, act = pair
     pool = full()
     m = pool.gethdr().append(b"m" * 100)
@@ -123,7 +123,7 @@ def verb_waits(scene: Scene, pair: tuple[str, str]) -> None:
 
 
 @case(each=("free", "extend", "none"))
-def getm2_waits(scene: Scene, act: str) -> None:
+def getm2_waits(context: Context, act: str) -> None:
     """getm2 waits for mbufs to append to a chain that is freed meanwhile."""
     pool = full()
     m = pool.get()
@@ -155,7 +155,7 @@ def getm2_waits(scene: Scene, act: str) -> None:
 
 
 @case(each=("clget", "cljget"))
-def cluster_waits(scene: Scene, verb: str) -> None:
+def cluster_waits(context: Context, verb: str) -> None:
     """An mbuf waits for a cluster, and is freed, or gets another, meanwhile."""
     for act in ("free", "attach"):
         pool = full()
@@ -184,8 +184,8 @@ def cluster_waits(scene: Scene, verb: str) -> None:
 
 
 @case
-def closed_while_waiting(scene: Scene) -> None:
-    """Whoever waits when the pool is closed gets one clear error."""
+def closed_while_waiting(context: Context) -> None:
+    """Closing the pool ends each wait with a clear error."""
     pool = full()
     held = take_all(pool, pool.getcl)
     thread, result = parked(pool, lambda: pool.getcl(M_WAITOK, timeout=10))
@@ -201,8 +201,8 @@ def closed_while_waiting(scene: Scene) -> None:
 
 
 @case
-def many_wait(scene: Scene) -> None:
-    """Each that waits is served, in order, whatever is freed how."""
+def many_wait(context: Context) -> None:
+    """Waiters are served in order, whatever frees the item."""
     pool = full()
     held = take_all(pool, pool.getcl)
     count = len(held)
@@ -224,8 +224,8 @@ def many_wait(scene: Scene) -> None:
 
 
 @case
-def tasks_cancelled(scene: Scene) -> None:
-    """Tasks that wait, and are cancelled just when what they wait for is freed."""
+def tasks_cancelled(context: Context) -> None:
+    """Tasks that are cancelled when the item that they wait for is freed."""
     pool = full()
 
     async def run() -> None:
@@ -245,13 +245,13 @@ def tasks_cancelled(scene: Scene) -> None:
 
 
 @case
-def freed_by_a_finalizer_of_the_waiting_thread(scene: Scene) -> None:
-    """What the waiting thread itself has put by is handed on before it waits."""
+def freed_by_a_finalizer_of_the_waiting_thread(context: Context) -> None:
+    """The release list of a thread is run before it waits."""
     pool = full()
     held = take_all(pool, pool.getcl)
 
     def on_free(obj: object) -> None:
-        # Waits within a free routine for what the same call frees.
+        # Waits in a free routine for an item that the same call frees.
         got.append(pool.getcl(M_WAITOK, timeout=5))
 
     got: list[Mbuf] = []

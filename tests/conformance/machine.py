@@ -1,13 +1,14 @@
-"""The machine that a trace's program runs on: a pool, and what the program holds of it by number."""
+"""The machine that a trace's program runs on: a pool, and the objects that the program holds, by number."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from conformance.cards import Card, Plain
-from conformance.faults import ZONES, Faults, beset, beset_zones
-from conformance.look import Look, describe, look, pat
+from conformance.chain_state import MbufState, chain_state, describe, pat
+from conformance.faults import TraceFaults
+from conformance.trace_interfaces import NumberedInterface, TraceInterface
+from faults import ZONES, faulty_zones, inject
 from mbuf import PAGE_SIZE, Mbuf, Pool, Vm
 from mbuf.kinds import KINDS
 from mbuf.packet.cluster import Cluster
@@ -23,21 +24,21 @@ Perform = Callable[["Machine", Op], Any]
 
 DRAINS = ("drain0", "drain1", "drain2")
 
-#: Interfaces with send tags, and all others.
-CARDS, INTERFACES = 2, 4
+#: The number of interfaces with send tags, and of all interfaces.
+WITH_SND_TAGS, INTERFACES = 2, 4
 
 #: Zones of clusters.
 CLUSTERS = ("clust", "jumbop", "jumbo9", "jumbo16")
 
-#: Zones of the reserve, and what is told of one that there isn't.
+#: Zones of the reserve, and the count of one that does not exist.
 RESERVED, NONE = ("mbuf", "clust", "pack"), -999
 
-#: What `boot` needn't say.
+#: Used if `boot` doesn't state them.
 DEFAULTS = {"physmem": 262144, "kmem": 1 << 40, "tun": {}, "max_linkhdr": 16, "max_protohdr": 60}
 
 
 class Buffer(NamedTuple):
-    """An external buffer, and a count of its users that lies outside all mbufs."""
+    """An external buffer, and its reference count outside of mbufs."""
 
     data: bytearray
     refs: RefCount
@@ -58,10 +59,10 @@ class Machine:
             strict=False,
         )
         self.zones = self.pool.zones
-        #: The zones in force, as they are.
+        #: The zones in force behind the faulty ones.
         self.real = self.zones
-        self.faults = Faults()
-        beset(self.pool, self.faults)
+        self.faults = TraceFaults()
+        inject(self.pool, self.faults)
         self.m: dict[int, Mbuf] = {}
         self.c: dict[int, Cluster] = {}
         self.t: dict[int, Tag] = {}
@@ -69,11 +70,13 @@ class Machine:
         self.b: dict[int, Buffer] = {}
         self.q: dict[int, MbufQ] = {}
         self.ev: list[dict[str, Any]] = []
-        #: References to send tags that the kernel forgets and the library doesn't.
-        self.forgotten: list[SndTag] = []
+        #: References to send tags that the kernel leaks and the library doesn't.
+        self.leaked: list[SndTag] = []
         self._snd_tags = 0
-        self.interfaces: list[Plain] = [Card(n, self._count, self._snd_tag_freed) for n in range(CARDS)]
-        self.interfaces += [Plain(n) for n in range(CARDS, INTERFACES)]
+        self.interfaces: list[NumberedInterface] = [
+            TraceInterface(n, self._count, self._snd_tag_freed) for n in range(WITH_SND_TAGS)
+        ]
+        self.interfaces += [NumberedInterface(n) for n in range(WITH_SND_TAGS, INTERFACES)]
         self._drained = dict.fromkeys(DRAINS, 0)
         for drain in DRAINS:
             self.pool.drains.register(partial(self._drain, drain))
@@ -119,22 +122,22 @@ class Machine:
         return m
 
     @contextmanager
-    def in_person(self) -> Iterator[Reserve]:
-        """The reserve, to be asked without `faults` in between."""
+    def without_faults(self) -> Iterator[Reserve]:
+        """Within it, no request passes `faults`; yields the reserve."""
         enforce(self.pool, self.real)
         try:
             yield self.pool.reserve
         finally:
             self.real = self.pool.zones
-            beset_zones(self.pool, self.faults)
+            enforce(self.pool, faulty_zones(self.real, self.faults))
 
-    def settle(self) -> None:
-        """What the kernel does when an operation is over."""
+    def after_operation(self) -> None:
+        """Do what the kernel does after an operation."""
         self.pool.reclaim.run()
 
-    def looks(self) -> dict[int, list[Look]]:
-        """How every chain looks; an identity is a number that no other object has at this moment."""
-        return {handle: look(m) for handle, m in self.m.items()}
+    def chain_states(self) -> dict[int, list[MbufState]]:
+        """The state of every chain. Identities are numbers of objects that exist now."""
+        return {handle: chain_state(m) for handle, m in self.m.items()}
 
     def counters(self) -> dict[str, int]:
         """Every counter of section 6."""
@@ -145,7 +148,7 @@ class Machine:
         now |= {"dnq.mbuf": pool.reserve.mbufs, "dnq.clust": pool.reserve.clusters}
         reserved = pool.reserve.zones
         now |= {f"dn.{name}": getattr(reserved, name).used if reserved else NONE for name in RESERVED}
-        now |= {f"ifref{card.number}": card.refs for card in self.interfaces[:CARDS]}
+        now |= {f"ifref{card.number}": card.refs for card in self.interfaces[:WITH_SND_TAGS]}
         now |= {f"cur.{name}": zone.used for name, zone in zones.items()}
         now |= {f"max.{name}": zone.limit for name, zone in zones.items()}
         now |= {kind.sysctl.rpartition(".")[2]: pool.sysctl[kind.sysctl] for kind in KINDS}
@@ -155,22 +158,22 @@ class Machine:
         return now
 
     def state(self) -> dict[str, Any]:
-        """All that a refused call leaves alone: everything but the drains, which it may ask for."""
+        """All that a refused call must not change: everything but the counts of drains, which it may call."""
         state: dict[str, Any] = {name: count for name, count in self.counters().items() if name not in DRAINS}
-        return state | {str(handle): describe(chain) for handle, chain in self.looks().items()}
+        return state | {str(handle): describe(chain) for handle, chain in self.chain_states().items()}
 
     def close(self) -> dict[str, int]:
-        """Let go of everything; what is in use all the same, by counter, and how many mbufs were dropped."""
+        """Free everything; returns what is still in use, by counter, and how many mbufs were dropped."""
         try:
-            self._let_go()
-            with self.in_person() as reserve:
+            self._free_all()
+            with self.without_faults() as reserve:
                 if reserve.started:
                     reserve.finish()
                 reserve.drain()
             counters = self.counters()
         finally:
             enforce(self.pool, self.real)
-        # An mbuf of a packet may have come back as one, through the reserve: what counts is both together.
+        # The reserve may free a packet's mbuf as a plain one: only the sum of both zones is compared.
         left = {"out": self.pool.out}
         left |= {
             name: counters[name]
@@ -180,10 +183,10 @@ class Machine:
         self.pool.close()
         return left
 
-    def _let_go(self) -> None:
-        self.faults.arm("", 0, 0)
+    def _free_all(self) -> None:
+        self.faults.fail("", 0, 0)
         for held, verb in ((self.m, "freem"), (self.q, "drain"), (self.c, "free"), (self.t, "free"), (self.s, "rele")):
             while held:
                 getattr(held.popitem()[1], verb)()
-        while self.forgotten:
-            self.forgotten.pop().rele()
+        while self.leaked:
+            self.leaked.pop().rele()

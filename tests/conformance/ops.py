@@ -1,20 +1,20 @@
-"""The operations of a trace, each done by the calls of the library.
+"""The operations of a trace, each by calls of the library.
 
-One table: what isn't in it isn't built. An operation returns its `r`, None for nothing to report; refused
-memory, it raises, as the library does. Here are those that allocate, and the harness's own.
+`OPS` is the table of all operations. An operation returns its `r`, or None if it has no result, and raises the
+library's errors. This module has those that allocate, and those of the harness that recorded the traces.
 """
 
 from collections.abc import Mapping
 
 from conformance import ops_chain, ops_pages, ops_tags
-from conformance.look import HEADER, pat
+from conformance.chain_state import HEADER, pat
 from conformance.machine import Machine, Op, Perform
 from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
 from mbuf.packet.external import RefCount
 from mbuf.pool.sysctl import NODES
 from mbuf.testing import put
 
-#: Calls of a pool that give an mbuf, with the arguments that they take in this order.
+#: Methods of a pool that return an mbuf, with their arguments in this order.
 ALLOCATIONS = {
     "get": ("how", "type"),
     "gethdr": ("how", "type"),
@@ -24,8 +24,8 @@ ALLOCATIONS = {
 }
 
 
-def unbuilt(op: Op) -> str | None:
-    """What the library would need for an operation and hasn't got; None if nothing is missing."""
+def missing_operation(op: Op) -> str | None:
+    """The name of the operation if it is not in the table, else None."""
     return None if op["op"] in OPS else op["op"]
 
 
@@ -46,7 +46,7 @@ def _getm2(s: Machine, op: Op) -> int:
 
 
 def _get_noinit(s: Machine, op: Op) -> int:
-    """To ask for no bytes is to ask for any flags."""
+    """`get2` with size 0 takes any flags."""
     s.m[op["m"]] = s.pool.get2(0, op["how"], op["type"], op["flags"], timeout=0)
     return 1
 
@@ -76,7 +76,7 @@ def _ebuf(s: Machine, op: Op) -> None:
 
 
 def _extadd(s: Machine, op: Op) -> None:
-    """Of storage that is counted outside, the harness begins a new count."""
+    """For EXT_EXTREF the harness begins a new reference count."""
     m = s.at(op)
     if op["type"] == EXT_EXTREF:
         s.b[op["b"]] = s.b[op["b"]]._replace(refs=RefCount())
@@ -148,7 +148,7 @@ def _sysctl(s: Machine, op: Op) -> list[int]:
         try:
             s.pool.sysctl[name] = op["val"]
         except Inval:
-            # What can't be written, the kernel answers with EPERM, and tells no value.
+            # The kernel returns EPERM and no value for what can't be written.
             return [1, 0] if NODES[name].write is None else [22, before]
     return [0, before]
 
@@ -158,21 +158,21 @@ def _reclaim(s: Machine, op: Op) -> None:
 
 
 def _fail(s: Machine, op: Op) -> None:
-    s.faults.arm(op["zone"], op["n"], op["cnt"])
+    s.faults.fail(op["zone"], op["n"], op["cnt"])
 
 
 def _dn(verb: str) -> Perform:
     def perform(s: Machine, op: Op) -> None:
-        with s.in_person() as reserve:
+        with s.without_faults() as reserve:
             getattr(reserve, verb)()
 
     return perform
 
 
 def _dn_reinit(s: Machine, op: Op) -> None:
-    """Where the kernel is refused an mbuf, it lays fewer by; the library would lay by none, and say so."""
-    count = op["nmbuf"] - sum(s.faults.refuse("mbuf") for _ in range(op["nmbuf"]))
-    with s.in_person() as reserve:
+    """If an mbuf is refused, the kernel sets fewer aside; the library sets none aside and raises an error."""
+    count = op["nmbuf"] - sum(s.faults.refuse("mbuf", M_NOWAIT) for _ in range(op["nmbuf"]))
+    with s.without_faults() as reserve:
         reserve.reinit(count, op["nclust"], op["clsize"])
 
 

@@ -1,52 +1,45 @@
-"""The operations on chains: what changes them, what copies them, and what only reads."""
+"""The operations that change, copy or read chains."""
 
 from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
-from conformance.look import pat
+from chains import mbufs
+from conformance.chain_state import pat
 from conformance.machine import Machine, Op, Perform
 from mbuf import M_PKTHDR, Mbuf
 from mbuf.testing import put
 
-#: Verbs of an mbuf with their arguments in this order; in a trace they return nothing, or 1 if they succeed.
-CHANGES = {
+#: Verbs of an mbuf with their arguments in this order, which have no result in a trace.
+WITHOUT_RESULT = {
     "adj": ("len",),
     "align": ("len",),
     "chtype": ("type",),
     "clrprotoflags": (),
     "tag_delete_nonpersistent": (),
 }
-SUCCEEDS = {
+#: Verbs whose result is 1 if they succeed.
+RETURNS_1 = {
     "pullup": ("len",),
     "copyup": ("len", "dstoff"),
     "defrag": ("how",),
     "unshare": ("how",),
 }
 
-#: Verbs of an mbuf that may give another.
-MAKES = {
+#: Verbs that may return another mbuf.
+RETURNS_MBUF = {
     "copym": ("off", "len", "how"),
     "copypacket": ("how",),
     "dup": ("how",),
     "split": ("len", "how"),
 }
 
-#: Fill of the memory that an mbuf's bytes are copied to.
+#: Fills the memory to which bytes of an mbuf are copied.
 FILL = b"\xee"
 
 
-def mbufs(m: Mbuf | None) -> list[Mbuf]:
-    """The mbufs of a chain, first to last."""
-    found = []
-    while m is not None:
-        found.append(m)
-        m = m.next
-    return found
-
-
 def _index(first: Mbuf, m: Mbuf) -> int:
-    """Where an mbuf is in a chain."""
+    """The index of an mbuf in a chain."""
     return [n is m for n in mbufs(first)].index(True)
 
 
@@ -89,15 +82,15 @@ def _join(name: str) -> Perform:
     return perform
 
 
-def _forgetful(perform: Perform, which: str, part: Callable[[Op], slice]) -> Perform:
-    """A verb that wipes headers in a part of a chain: the kernel forgets references to the send tags there."""
+def _leaks_snd_tags(perform: Perform, which: str, part: Callable[[Op], slice]) -> Perform:
+    """A verb that clears headers in a part of a chain: the kernel leaks the references to send tags there."""
 
-    def forget(s: Machine, op: Op) -> Any:
+    def leak(s: Machine, op: Op) -> Any:
         headers = [m.pkthdr for m in mbufs(s.m[op[which]])[part(op)] if m.flags & M_PKTHDR]
-        s.forgotten += [hdr.snd_tag.ref() for hdr in headers if hdr.snd_tag is not None]
+        s.leaked += [hdr.snd_tag.ref() for hdr in headers if hdr.snd_tag is not None]
         return perform(s, op)
 
-    return forget
+    return leak
 
 
 def _demote(s: Machine, op: Op) -> None:
@@ -119,7 +112,7 @@ def _pulldown(s: Machine, op: Op) -> list[int]:
 
 
 def _collapse(s: Machine, op: Op) -> int:
-    """Where nothing had to be done, the kernel returns NULL."""
+    """The kernel returns NULL if there was nothing to do."""
     m = s.m[op["m"]]
     before = len(mbufs(m))
     m.collapse(op["max"], op["how"], timeout=0)
@@ -208,14 +201,14 @@ def _mbuftouio(s: Machine, op: Op) -> list[Any]:
 
 
 OPS: dict[str, Perform] = {
-    **{name: _change(name, arguments, None) for name, arguments in CHANGES.items()},
-    **{name: _change(name, arguments, 1) for name, arguments in SUCCEEDS.items()},
-    **{name: _make(name, arguments) for name, arguments in MAKES.items()},
+    **{name: _change(name, arguments, None) for name, arguments in WITHOUT_RESULT.items()},
+    **{name: _change(name, arguments, 1) for name, arguments in RETURNS_1.items()},
+    **{name: _make(name, arguments) for name, arguments in RETURNS_MBUF.items()},
     "cat": _join("cat"),
-    "catpkt": _forgetful(_join("catpkt"), "n", lambda op: slice(None)),
-    "demote": _forgetful(_demote, "m", lambda op: slice(not op["all"], None)),
-    "demote_pkthdr": _forgetful(_change("demote_pkthdr", (), None), "m", lambda op: slice(1)),
-    "sanity": _forgetful(_change("sanity", ("san",), 1), "m", lambda op: slice(1, None)),
+    "catpkt": _leaks_snd_tags(_join("catpkt"), "n", lambda op: slice(None)),
+    "demote": _leaks_snd_tags(_demote, "m", lambda op: slice(not op["all"], None)),
+    "demote_pkthdr": _leaks_snd_tags(_change("demote_pkthdr", (), None), "m", lambda op: slice(1)),
+    "sanity": _leaks_snd_tags(_change("sanity", ("san",), 1), "m", lambda op: slice(1, None)),
     "prepend": _prepend,
     "pulldown": _pulldown,
     "collapse": _collapse,

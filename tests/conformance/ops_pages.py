@@ -1,14 +1,14 @@
 """The operations on mbufs of unmapped pages."""
 
-from conformance.look import EPG, pat
+from chains import mbufs
+from conformance.chain_state import EPG, pat
 from conformance.machine import Machine, Op, Perform
-from conformance.ops_chain import mbufs
 from mbuf import PAGE_SIZE, Busy, Mbuf, NoMemory
 from mbuf.testing import aim
 
 
 def _ext_pgs(s: Machine, op: Op) -> int:
-    # What the harness sets the argument to, later.
+    # `epg_fill` sets it later.
     arg1 = {"arg1": 0}
     s.m[op["m"]] = s.pool.alloc_ext_pgs(op["how"], s.pages_freed if op["cust"] else None, arg1, timeout=0)
     return 1
@@ -20,7 +20,7 @@ def _plus_pages(s: Machine, op: Op) -> int:
 
 
 def _addpages(s: Machine, op: Op) -> int:
-    """One by one, as the harness takes them."""
+    """One by one, as the harness adds them."""
     for got in range(op["n"]):
         try:
             s.at(op).addpages(1)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from conformance.cards import DriverError, Wish
-from conformance.look import pat
+from conformance.chain_state import pat
 from conformance.machine import Machine, Op, Perform
+from conformance.trace_interfaces import DriverError, SndTagRequest
 from mbuf import NoBufs, NotSupported
 from mbuf.packet.queue import MbufQ
 from mbuf.packet.tag import Tag
 
-#: The kernel's numbers of errors.
+#: Error numbers of FreeBSD.
 EOPNOTSUPP, ENOBUFS = 45, 55
 
 
@@ -23,7 +23,7 @@ def _index(s: Machine, op: Op, tag: Tag | None) -> int:
 
 
 def _tag_alloc(s: Machine, op: Op) -> int:
-    """A tag is as long as its value, so a negative length can't be asked for: the kernel returns NULL."""
+    """The length of a tag is that of its value, so it can't be negative; the kernel returns NULL then."""
     if op["len"] < 0:
         return 0
     s.t[op["t"]] = s.pool.tag_alloc(op["cookie"], op["type"], pat(op["seed"], op["len"]), op["how"])
@@ -80,7 +80,7 @@ def _tag_copy_chain(s: Machine, op: Op) -> int:
 
 def _st_alloc(s: Machine, op: Op) -> list[int]:
     try:
-        tag: Any = s.pool.snd_tag_alloc(s.interfaces[op["ifp"]], Wish(op["type"], op["fail"]))
+        tag: Any = s.pool.snd_tag_alloc(s.interfaces[op["ifp"]], SndTagRequest(op["type"], op["fail"]))
     except NotSupported:
         return [EOPNOTSUPP]
     except DriverError as error:

@@ -1,9 +1,9 @@
-"""Replays traces of the kernel's own code, and compares the whole state after every operation.
+"""Replays traces of the kernel's own code, and compares the full state after each operation.
 
     python tests/conformance/replay.py [--pure] [FILE...]
 
-A trace is a program of operations with the state that FreeBSD 13 reached after each. Programs with
-operations that aren't built yet are skipped. `--pure` replays on this tree's uncompiled sources.
+A trace is a program of operations with the state that FreeBSD 13 reached after each. A program with
+an operation that `ops` doesn't have is skipped. `--pure` replays on this tree's uncompiled sources.
 """
 
 import argparse
@@ -18,28 +18,28 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 if __name__ == "__main__" and "--pure" in sys.argv:
-    # Before anything is imported: where nothing is installed, this is all there is.
+    # Before mbuf is imported.
     sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-from conformance.bridges import bridge, is_null, null
-from conformance.known import NOTHING, Difference, Known, expect, expect_same
+from conformance.adapters import adapt, is_null, null_result
+from conformance.expected import NOTHING, Difference, ExpectedState, expect, expect_same
 from conformance.machine import Machine
-from conformance.ops import OPS, unbuilt
+from conformance.ops import OPS, missing_operation
 from mbuf import MbufError
 from mbuf.kinds import KINDS
 
 HERE = Path(__file__).parent
 TRACES = HERE / "traces"
 
-#: Cases in which the library does well what the kernel does not.
-SOUND = ("asserts/dn_drain_after_cluster_use",)
+#: Cases in which the kernel fails and the library succeeds.
+SUCCEEDS_HERE = ("asserts/dn_drain_after_cluster_use",)
 
-#: Cases in which the library refuses an operation before the last, which is the cause of the trouble.
-EARLIER = {"free_bad_ext_type_mbuf": "extadd"}
+#: Cases in which the library already refuses an earlier operation, which causes the failure.
+REFUSED_EARLIER = {"free_bad_ext_type_mbuf": "extadd"}
 
 
 class Program(NamedTuple):
-    """Operations to perform one after the other; `last`, if there is one, with that outcome."""
+    """Operations to perform in order; then `last`, if there is one, which must have that outcome."""
 
     name: str
     boot: dict[str, Any]
@@ -58,24 +58,24 @@ def load(path: Path) -> list[Program]:
 
 
 def _case(case: dict[str, Any]) -> Program:
-    """A program that is to be stopped at its last operation, or at the first one of those in `EARLIER`."""
+    """A program whose last operation fails, or the first one with the name in `REFUSED_EARLIER`."""
     ops = [*case["ops"], case["last"]]
     names = [op["op"] for op in ops]
-    end = names.index(EARLIER[case["name"]]) if case["name"] in EARLIER else len(ops) - 1
+    end = names.index(REFUSED_EARLIER[case["name"]]) if case["name"] in REFUSED_EARLIER else len(ops) - 1
     return Program(f"asserts/{case['name']}", case["boot"], ops[:end], ops[end], case["outcome"])
 
 
 def missing(program: Program) -> str | None:
-    """The first operation of a program that isn't built; None if all are."""
+    """The first operation of a program that `ops` doesn't have; None if it has all."""
     ops = program.ops + ([program.last] if program.last else [])
-    return next(filter(None, map(unbuilt, ops)), None)
+    return next(filter(None, map(missing_operation, ops)), None)
 
 
 def replay(program: Program) -> int:
-    """Run a program; how many operations it has. Raises `Difference`.
+    """Run a program, and return the number of its operations. Raises `Difference`.
 
-    The reference cached nothing. Caches show in nothing but limits, which what they keep is charged to:
-    so a program runs with them too, unless it sets a limit.
+    The traces were recorded without caches. What is cached counts against a limit, and shows nowhere else: so a program
+    that sets no limit runs with caches too.
     """
     if not program.boot.get("tun", {}).keys() & {kind.sysctl for kind in KINDS}:
         _run(program, caching=True)
@@ -84,47 +84,47 @@ def replay(program: Program) -> int:
 
 def _run(program: Program, caching: bool) -> int:
     machine = Machine(program.boot, caching)
-    known = Known()
+    expected = ExpectedState()
     index = -1
     try:
         for op in program.ops:
             index += 1
-            known.compare(op, _perform(machine, op), machine)
+            expected.compare(op, _perform(machine, op), machine)
         if program.last:
             index, op = index + 1, program.last
-            wanted = "returned" if program.outcome == "returned" or program.name in SOUND else "raised"
-            expect("outcome", wanted, _outcome(machine, op))
+            outcome = "returned" if program.outcome == "returned" or program.name in SUCCEEDS_HERE else "raised"
+            expect("outcome", outcome, _outcome(machine, op))
         expect("left over", {}, {name: count for name, count in machine.close().items() if count})
-    except Exception as error:  # whatever it is, the kernel did something else
+    except Exception as error:  # any error is a difference
         with suppress(Exception):
             machine.close()
-        said = error if isinstance(error, Difference) else repr(error)
+        text = error if isinstance(error, Difference) else repr(error)
         where = "" if caching else " (without caches)"
-        raise Difference(f"op {index} {op['op']}: {said}{where}") from error
+        raise Difference(f"op {index} {op['op']}: {text}{where}") from error
     return index + 1
 
 
 def _perform(machine: Machine, op: dict[str, Any]) -> Any:
-    """What an operation returns; if it fails as the kernel's did, what the kernel's returned."""
+    """The result of an operation; if it fails where the kernel failed, the kernel's result."""
     machine.ev = []
     machine.faults.refused = False
-    # What may fail is looked at before, for it must have changed nothing then.
-    before = machine.state() if machine.faults.armed or op.get("r") == null(op) else None
+    # A failure must change nothing.
+    before = machine.state() if machine.faults.active or op.get("r") == null_result(op) else None
     try:
         return OPS[op["op"]](machine, op)
-    except Exception as error:  # whatever it is, the kernel did something else
-        if before is None or op.get("r") != null(op) or not is_null(machine, op, error):
+    except Exception as error:  # any error is a difference
+        if before is None or op.get("r") != null_result(op) or not is_null(machine, op, error):
             raise Difference(f"r: expected {op.get('r', NOTHING)}, got {error!r}") from error
         expect("ev", [], machine.ev)
         expect_same(before, machine.state())
     finally:
-        machine.settle()
-    bridge(machine, op)
-    return null(op)
+        machine.after_operation()
+    adapt(machine, op)
+    return null_result(op)
 
 
 def _outcome(machine: Machine, op: dict[str, Any]) -> str:
-    """Perform what may be refused; then it leaves all as it was."""
+    """Perform an operation that may fail; if it does, it must change nothing."""
     before = machine.state()
     try:
         OPS[op["op"]](machine, op)
@@ -132,15 +132,15 @@ def _outcome(machine: Machine, op: dict[str, Any]) -> str:
         expect_same(before, machine.state())
         return "raised"
     finally:
-        machine.settle()
+        machine.after_operation()
     return "returned"
 
 
 def report(program: Program) -> tuple[str, str]:
-    """Replay a program; what became of it, in a word and in a line."""
-    lacking = missing(program)
-    if lacking:
-        return "skipped", f"{program.name}: skipped (operation {lacking} is not built)"
+    """Replay a program: passed, failed or skipped, and a line of text."""
+    unknown = missing(program)
+    if unknown:
+        return "skipped", f"{program.name}: skipped (operation {unknown} is not built)"
     try:
         return "passed", f"{program.name}: ok ({replay(program)} ops)"
     except Difference as difference:
@@ -149,7 +149,7 @@ def report(program: Program) -> tuple[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Replay traces of the kernel's own code.")
-    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="default: all that are kept here")
+    parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="default: all files in traces/")
     parser.add_argument("--pure", action="store_true", help="replay on the uncompiled sources")
     options = parser.parse_args()
     logging.disable()

@@ -1,4 +1,4 @@
-"""A replay finds whatever differs."""
+"""A replay reports every difference."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 
 from conformance import replay
-from conformance.look import pat
+from conformance.chain_state import pat
 from conformance.machine import DRAINS
 from conformance.ops import OPS
 from mbuf import Inval
@@ -22,8 +22,8 @@ def test_the_byte_pattern_is_that_of_the_traces():
     assert pat(0, 4).hex() == "dc0465aa"
 
 
-# (operation, where in its line, what is written there, what is said)
-FALSE = [
+# (operation, path in its line, the value written there, the message)
+CHANGED = [
     (1, ["r"], 0, "op 1 getcl: r: expected 0, got 1"),
     (1, ["ev"], [{"k": "apply"}], "op 1 getcl: ev: expected [{'k': 'apply'}], got []"),
     (1, ["chg", "1", 0, "f"], 3, "op 1 getcl: chain 1 mbuf 0.f: expected 3, got 1"),
@@ -42,42 +42,44 @@ FALSE = [
 ]
 
 
-@pytest.mark.parametrize(("index", "path", "value", "said"), FALSE)
-def test_a_false_trace_differs(index, path, value, said):
+@pytest.mark.parametrize(("index", "path", "value", "message"), CHANGED)
+def test_a_changed_trace_differs(index, path, value, message):
     program = deepcopy(BOOT)
     place = program.ops[index]
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    found = replay.report(program)
-    assert found == (("failed", f"h_boot_default: {said}") if said else ("passed", "h_boot_default: ok (31 ops)"))
+    report = replay.report(program)
+    assert report == (
+        ("failed", f"h_boot_default: {message}") if message else ("passed", "h_boot_default: ok (31 ops)")
+    )
 
 
-def test_what_is_not_mentioned_must_stay(monkeypatch):
+def test_what_a_trace_does_not_mention_must_not_change(monkeypatch):
     monkeypatch.setitem(OPS, "meddle", lambda machine, op: setattr(machine.m[1], "len", 5))
     program = replay.Program("p", BOOT.boot, [NOP, BOOT.ops[1], {"op": "meddle"}])
     assert replay.report(program)[1].startswith("p: op 2 meddle: chain 1 mbuf 0.l: expected 0, got 5")
 
 
 def limited(drains: int) -> replay.Program:
-    """The one cluster that there may be is taken, and then asked for again."""
+    """A program that gets the only cluster, and then requests another."""
     tun = {"kern.ipc.nmbclusters": 1}
     nop = {"op": "nop", "st": NOP["st"] | {"max.clust": 1, "nmbclusters": 1}}
     again = BOOT.ops[1] | {"m": 2, "r": 0, "chg": {}, "st": dict.fromkeys(DRAINS, drains)}
     return replay.Program("p", {"tun": tun}, [nop, BOOT.ops[1], again])
 
 
-def test_a_limit_that_is_met_calls_the_drains():
+def test_a_request_at_the_limit_calls_the_drains():
     assert replay.report(limited(drains=1)) == ("passed", "p: ok (3 ops)")
 
 
-def test_a_limit_that_is_met_unexpectedly_differs():
+def test_an_unexpected_call_of_the_drains_differs():
     found = replay.report(limited(drains=0))
     assert found == ("failed", "p: op 2 getcl: drain0 called: expected False, got True (without caches)")
 
 
 @pytest.mark.parametrize(
-    ("last", "outcome", "said"),
+    ("last", "outcome", "message"),
     [
         ({"op": "nop"}, "returned", "p: ok (2 ops)"),
         ({"op": "nop"}, "panic", "p: op 1 nop: outcome: expected raised, got returned"),
@@ -89,8 +91,8 @@ def test_a_limit_that_is_met_unexpectedly_differs():
         ),
     ],
 )
-def test_a_last_operation_has_its_outcome(last, outcome, said):
-    assert replay.report(replay.Program("p", BOOT.boot, [NOP], last, outcome))[1] == said
+def test_the_last_operation_must_have_the_stated_outcome(last, outcome, message):
+    assert replay.report(replay.Program("p", BOOT.boot, [NOP], last, outcome))[1] == message
 
 
 def test_a_refused_operation_changes_nothing(monkeypatch):
@@ -105,13 +107,13 @@ def test_a_refused_operation_changes_nothing(monkeypatch):
     assert line.startswith("p: op 2 refuse: state.1.0.l: expected 0, got 5")
 
 
-def test_a_program_with_an_operation_that_is_not_built_is_skipped():
+def test_a_program_with_an_unknown_operation_is_skipped():
     program = replay.Program("p", BOOT.boot, [NOP, {"op": "fly"}])
     assert replay.report(program) == ("skipped", "p: skipped (operation fly is not built)")
 
 
 @pytest.mark.parametrize("option", [[], ["--pure"]])
-def test_the_program_tells_what_became_of_each_trace(option):
+def test_the_command_prints_the_result_of_each_trace(option):
     file = replay.TRACES / "h_boot_default.jsonl.gz"
     done = subprocess.run([sys.executable, replay.__file__, *option, file], capture_output=True, text=True, check=True)
     assert done.stdout == "h_boot_default: ok (31 ops)\n1 passed, 0 failed, 0 skipped\n"

@@ -1,4 +1,4 @@
-"""Every program that is kept here goes as it went in the kernel."""
+"""Every trace in traces/ has the same states in the library as in the kernel."""
 
 import pytest
 
@@ -9,18 +9,18 @@ CASES = load(TRACES / "asserts.json.gz")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name.partition(".")[0])
-def test_the_library_goes_through_the_states_of_the_kernel(file):
+def test_the_library_has_the_states_of_the_kernel(file):
     (program,) = load(file)
-    check(program)
+    replay_or_skip(program)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_stops_the_kernel_is_refused_and_changes_nothing(case):
-    check(case)
+def test_what_panics_the_kernel_raises_an_error_and_changes_nothing(case):
+    replay_or_skip(case)
 
 
-def check(program: Program) -> None:
-    lacking = missing(program)
-    if lacking:
-        pytest.skip(f"operation {lacking} is not built")
+def replay_or_skip(program: Program) -> None:
+    unknown = missing(program)
+    if unknown:
+        pytest.skip(f"operation {unknown} is not built")
     replay(program)

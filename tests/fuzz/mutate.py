@@ -1,17 +1,17 @@
-"""Inputs that went wrong on the way: seeds with some of their bytes changed, lost, doubled or mixed with another's."""
+"""Inputs for fuzzing: seeds with some bytes changed, deleted, repeated, or replaced by bytes of another seed."""
 
 import os
 import random
 import time
 from collections.abc import Iterator, Sequence
 
-#: Seconds for all fuzzers together, and how many of them there are; without, each does its rounds, always the same.
+#: Seconds for all fuzzers together, and their number. Without MBUF_FUZZ_SECONDS each uses the same inputs every time.
 SECONDS = float(os.environ.get("MBUF_FUZZ_SECONDS", "0"))
 FUZZERS = 9
 ROUNDS = 300
 
-#: What lengths and numbers are compared with, and what ends or begins things in texts.
-_ODD = (
+#: Limits of numbers, and delimiters in texts.
+_SPECIAL = (
     *(b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b"\r\n", b"\r\n\r\n", b'"', b"=", b"#", b"%", b"-", b"0", b" ", b"/.."),
     *(
         number.to_bytes(4, order)
@@ -23,7 +23,7 @@ _ODD = (
 
 
 def inputs(seeds: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The seeds, then what becomes of them, each with the number that makes it again."""
+    """The seeds, then mutated ones, each with the number that reproduces it."""
     for number, seed in enumerate(seeds):
         yield -1 - number, seed
     if not SECONDS:
@@ -38,16 +38,16 @@ def inputs(seeds: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def mutated(number: int, seeds: Sequence[bytes]) -> bytes:
-    """A seed with one to eight accidents."""
+    """A seed with one to eight mutations."""
     chance = random.Random(number)
     data = bytearray(chance.choice(seeds))
     for _ in range(chance.randint(1, 8)):
-        _accident(chance, data, seeds)
+        _mutate(chance, data, seeds)
     return bytes(data)
 
 
-def _accident(chance: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:
-    # Heads are where most can go wrong.
+def _mutate(chance: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:
+    # Half of the mutations are in the first 64 bytes, where headers are.
     at = chance.randint(0, len(data) if chance.random() < 0.5 else min(len(data), 64))
     count = chance.randint(1, 16)
     kind = chance.randrange(7)
@@ -60,8 +60,8 @@ def _accident(chance: random.Random, data: bytearray, seeds: Sequence[bytes]) ->
     elif kind == 3:
         data[at : at + count] = chance.randbytes(count)
     elif kind == 4:
-        odd = chance.choice(_ODD)
-        data[at : at + len(odd) * chance.randrange(2)] = odd
+        special = chance.choice(_SPECIAL)
+        data[at : at + len(special) * chance.randrange(2)] = special
     elif kind == 5:
         del data[at:]
     else:

@@ -1,6 +1,6 @@
-"""What comes from outside may be anything: it is read, or refused with the error that says so, and nothing is lost.
+"""Fuzzing of everything that reads input: each input is read or refused with an error, and nothing is lost.
 
-Each fuzzer feeds one reader. `make fuzz` lets them run for MBUF_FUZZ_SECONDS together, with other inputs each time.
+Each fuzzer calls one reader. `make fuzz` runs them for MBUF_FUZZ_SECONDS together, with new inputs each time.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ NUMBERS = [b"4G", b"1.5M", b"0", b"65535", b".5s", b"kern.ipc.nmbufs=4m", b"MBUF
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    """A pool of which nothing may be out in the end."""
+    """A pool in which nothing may be in use at the end."""
     with Pool(Vm(64 << 20), worker=False) as pool:
         yield pool
         assert pool.out == 0
@@ -82,7 +82,7 @@ def pool() -> Iterator[Pool]:
 
 
 def feed(seeds: Sequence[bytes], reader: Callable[[bytes], object], refusals: tuple[type[Exception], ...]) -> None:
-    """Have inputs read; what is refused is, in one line, and what else goes wrong is told with its input."""
+    """Call the reader with each input. It may raise `refusals`, with one line of text; another error is a failure."""
     for number, data in inputs(seeds):
         try:
             with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def feed(seeds: Sequence[bytes], reader: Callable[[bytes], object], refusals: tu
 
 
 def one_line(error: Exception) -> None:
-    """An error says something, in one line; what the command says gets its escapes when it is shown."""
+    """Check that an error has one line of text. `click` escapes the text of its own errors when it prints them."""
     assert str(error)
     assert "\n" not in str(error) or isinstance(error, click.ClickException)
 
@@ -142,7 +142,7 @@ def test_toml(tmp_path: Path) -> None:
 
 
 def made(found: dict[str, int]) -> None:
-    """A pool of what was read, if there can be one."""
+    """Make a pool with the tunables that were read, if they are valid."""
     with Pool(Vm(16 << 20), found, worker=False):
         pass
 
@@ -159,7 +159,7 @@ def test_requests(tmp_path: Path, pool: Pool) -> None:
 
 
 async def asked(listener: socket.socket, path: Path, pool: Pool) -> list[Any]:
-    """Ask a server; what it raised."""
+    """Send a request to a server; returns the error that it raised."""
     loop = asyncio.get_running_loop()
     faults: list[Any] = []
     loop.set_exception_handler(lambda _, context: faults.append(context))
@@ -179,7 +179,7 @@ async def asked(listener: socket.socket, path: Path, pool: Pool) -> list[Any]:
 
 
 class serving:
-    """Within it, a server serves."""
+    """Within it, a server runs."""
 
     def __init__(self, server: FileServer, listener: socket.socket) -> None:
         self.server = server
@@ -216,7 +216,7 @@ def test_sysctls(pool: Pool) -> None:
         try:
             set_value(pool, name, text, Style())
         except Inval:
-            # What is refused changes nothing.
+            # A refused setting changes nothing.
             assert dict(pool.sysctl) == before
         assert pool.sysctl["kern.ipc.nmbufs"] > 0
 
@@ -263,5 +263,5 @@ def refused() -> Iterator[None]:
 
 def test_each_fuzzer_has_its_share_of_the_time() -> None:
     tests = [name for name in globals() if name.startswith("test_")]
-    # One is in a file of its own.
+    # One more is in test_verbs.py.
     assert len(tests) == FUZZERS

@@ -1,6 +1,6 @@
-"""Programs of methods, made at random: whatever they call, with whatever arguments, memory stays whole.
+"""Random programs of method calls with random arguments damage no memory.
 
-`python -m fuzz.test_verbs NUMBER` runs the program of that number again, here.
+`python -m fuzz.test_verbs NUMBER` runs the program with that number again.
 """
 
 import mmap
@@ -13,17 +13,17 @@ from itertools import islice
 
 import pytest
 
-from fuzz.machine import Machine
+from fuzz.bytecode import BytecodeProgram
 from fuzz.mutate import SECONDS, inputs
 
-#: Programs to begin with.
+#: Programs from which others are made.
 SEEDS = [random.Random(n).randbytes(400) for n in range(8)]
-#: Programs that one process runs.
+#: The number of programs that one process runs.
 BATCH = 50
 
 
 @pytest.mark.timeout(max(SECONDS, 0) + 600)
-def test_programs_of_methods_leave_all_whole() -> None:
+def test_random_programs_damage_nothing() -> None:
     programs = inputs(SEEDS)
     for batch in iter(lambda: list(islice(programs, BATCH)), []):
         wrong = _run(batch)
@@ -31,7 +31,7 @@ def test_programs_of_methods_leave_all_whole() -> None:
 
 
 def _run(batch: list[tuple[int, bytes]]) -> str:
-    """Run programs in a child process; what was wrong with which."""
+    """Run programs in a child process; returns which went wrong, and how."""
     shared = mmap.mmap(-1, 16)
     reader, writer = os.pipe()
     child = os.fork()
@@ -42,7 +42,7 @@ def _run(batch: list[tuple[int, bytes]]) -> str:
             os.dup2(null, 2)
             for number, code in batch:
                 shared[:8] = struct.pack("q", number)
-                wrong = Machine(code).run()
+                wrong = BytecodeProgram(code).run()
                 if wrong:
                     os.write(writer, f"program {number}: {wrong}".encode()[:4000])
                     break
@@ -52,9 +52,9 @@ def _run(batch: list[tuple[int, bytes]]) -> str:
             os._exit(0)
     os.close(writer)
     with open(reader, "rb") as pipe:
-        said = pipe.read().decode("utf-8", "replace")
+        output = pipe.read().decode("utf-8", "replace")
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return said or (f"program {struct.unpack('q', shared[:8])[0]} ended its process with {code}" if code else "")
+    return output or (f"program {struct.unpack('q', shared[:8])[0]} ended its process with {code}" if code else "")
 
 
 def _program(number: int) -> Iterator[bytes]:
@@ -65,4 +65,4 @@ def _program(number: int) -> Iterator[bytes]:
 
 if __name__ == "__main__":
     for program in _program(int(sys.argv[1])):
-        print(Machine(program).run() or "all is whole")
+        print(BytecodeProgram(program).run() or "nothing is wrong")

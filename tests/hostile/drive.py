@@ -1,7 +1,7 @@
-"""Plays many cases in child processes, so that a crash costs one of them, and tells which.
+"""Runs many cases in child processes: a crash ends one child only, and its case is reported.
 
 python -m hostile.drive                    MBUF_HOSTILE_CASES cases (200,000) from a new seed
-python -m hostile.drive CASE ...           those cases, here: what `make hostile` prints of a failure
+python -m hostile.drive CASE ...           those cases in this process: `make hostile` prints this command for a failure
 python -m hostile.drive --seed 5 --cases 1000
 """
 
@@ -19,16 +19,16 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from hostile.known import known
-from hostile.run import Case, Player, count, sample
+from hostile.run import Case, CaseRunner, count, sample
+from hostile.xfail import xfail_reason
 
-#: Seconds after which a case is taken for one that never ends.
-LIMIT = 20
+#: Seconds after which a case counts as hanging.
+TIMEOUT = 20
 CHUNK = 2000
 
 
 class Failure(NamedTuple):
-    """A case that went wrong, and how."""
+    """A case that failed, and how."""
 
     case: Case
     kind: str
@@ -38,22 +38,22 @@ class Failure(NamedTuple):
         return f"{self.case}\n    {self.kind}: {self.text}\n    python -m hostile.drive '{self.case}'"
 
 
-class Tally(NamedTuple):
-    """What came of many cases: those that reached their hook, those that didn't, and the failures."""
+class Summary(NamedTuple):
+    """The result of many cases: how many reached their hook, how many didn't, and the failures."""
 
     reached: int
     idle: int
     failures: list[Failure]
 
 
-def play(cases: list[Case], limit: int = LIMIT) -> Tally:
-    """Play cases in child processes, one after the other; after a crash another child goes on."""
+def run_all(cases: list[Case], limit: int = TIMEOUT) -> Summary:
+    """Run cases in one child process at a time; after a crash the next child continues."""
     shared = mmap.mmap(-1, 32)
     failures: list[Failure] = []
     reached = idle = at = 0
     while at < len(cases):
         shared[:24] = struct.pack("qqq", at, 0, 0)
-        code, output = _child(cases, at, shared, limit)
+        code, output = _run_in_child(cases, at, shared, limit)
         now, more, less = struct.unpack("qqq", shared[:24])
         reached, idle = reached + more, idle + less
         for line in output.splitlines():
@@ -67,11 +67,11 @@ def play(cases: list[Case], limit: int = LIMIT) -> Tally:
         failures.append(Failure(cases[now], kind, f"the process ended with {code}"))
         reached += 1
         at = now + 1
-    return Tally(reached, idle, failures)
+    return Summary(reached, idle, failures)
 
 
-def _child(cases: list[Case], at: int, shared: mmap.mmap, limit: int) -> tuple[int, str]:
-    """Play cases from one on in a child; how it ended, and what it told."""
+def _run_in_child(cases: list[Case], at: int, shared: mmap.mmap, limit: int) -> tuple[int, str]:
+    """Run cases from index `at` on in a child: its exit code, and its output."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -81,7 +81,7 @@ def _child(cases: list[Case], at: int, shared: mmap.mmap, limit: int) -> tuple[i
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
-            _play_here(cases, at, shared, limit, writer)
+            _run_here(cases, at, shared, limit, writer)
             code = 0
         finally:
             os._exit(code)
@@ -93,9 +93,9 @@ def _child(cases: list[Case], at: int, shared: mmap.mmap, limit: int) -> tuple[i
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), b"".join(pieces).decode("utf-8", "replace")
 
 
-def _play_here(cases: list[Case], at: int, shared: mmap.mmap, limit: int, out: int) -> None:
+def _run_here(cases: list[Case], at: int, shared: mmap.mmap, limit: int, out: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    player = Player()
+    runner = CaseRunner()
     gc.collect()
     gc.freeze()
     reached = idle = 0
@@ -103,7 +103,7 @@ def _play_here(cases: list[Case], at: int, shared: mmap.mmap, limit: int, out: i
         shared[:24] = struct.pack("qqq", n, reached, idle)
         signal.alarm(limit)
         try:
-            fired, wrong = player.judge(cases[n])
+            fired, wrong = runner.evaluate(cases[n])
         except Exception as error:
             fired, wrong = True, f"harness: {error!r}"
         reached, idle = reached + fired, idle + (not fired)
@@ -114,12 +114,12 @@ def _play_here(cases: list[Case], at: int, shared: mmap.mmap, limit: int, out: i
 
 
 def chunks(seed: int, skipped: Counter[str] | None = None, size: int = CHUNK) -> Iterator[list[Case]]:
-    """Cases of a seed, but for those that are known to fail."""
+    """Cases of a seed without those that are expected to fail."""
     cases = sample(seed)
     while True:
         chunk = []
         for case in islice(cases, size):
-            reason = known(case)
+            reason = xfail_reason(case)
             if reason:
                 if skipped is not None:
                     skipped[reason] += 1
@@ -129,23 +129,23 @@ def chunks(seed: int, skipped: Counter[str] | None = None, size: int = CHUNK) ->
 
 
 def main() -> int:
-    """Play what the command line says; 1 if anything failed."""
+    """Run the cases of the command line; returns 1 if one failed."""
     parser = argparse.ArgumentParser(description="hostile cases")
     parser.add_argument("case", nargs="*")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--cases", type=int, default=int(os.environ.get("MBUF_HOSTILE_CASES", "200000")))
-    parser.add_argument("--show", type=int, default=40, help="failures to print whole")
+    parser.add_argument("--show", type=int, default=40, help="how many failures to print")
     chosen = parser.parse_args()
     if chosen.case:
-        return _alone(chosen.case)
+        return _run_named(chosen.case)
     print(f"seed {chosen.seed}; {count():,} cases exist", flush=True)
     skipped: Counter[str] = Counter()
     reached = idle = 0
     failures: list[Failure] = []
     for chunk in chunks(chosen.seed, skipped):
-        tally = play(chunk)
-        reached, idle = reached + tally.reached, idle + tally.idle
-        for failure in tally.failures:
+        summary = run_all(chunk)
+        reached, idle = reached + summary.reached, idle + summary.idle
+        for failure in summary.failures:
             if len(failures) < chosen.show:
                 print(failure, flush=True)
             failures.append(failure)
@@ -154,7 +154,7 @@ def main() -> int:
         if reached >= chosen.cases:
             break
     print(
-        f"{reached:,} cases reached their hook, {idle:,} didn't, {sum(skipped.values()):,} known to fail were left out"
+        f"{reached:,} cases reached their hook, {idle:,} didn't, {sum(skipped.values()):,} expected failures left out"
     )
     print(
         f"{len(failures):,} failures", *(f"{kind} {n}" for kind, n in Counter(f.kind for f in failures).most_common())
@@ -164,14 +164,14 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _alone(names: list[str]) -> int:
-    """Play single cases in this process, to look at."""
+def _run_named(names: list[str]) -> int:
+    """Run single cases in this process."""
     faulthandler.enable()
-    player = Player()
+    runner = CaseRunner()
     bad = 0
     for name in names:
-        fired, wrong = player.judge(Case(*name.split("/")))
-        print(name, "reached," if fired else "its hook wasn't reached,", wrong or "well")
+        fired, wrong = runner.evaluate(Case(*name.split("/")))
+        print(name, "reached," if fired else "its hook wasn't reached,", wrong or "passed")
         bad |= bool(wrong)
     return bad
 

@@ -1,4 +1,4 @@
-"""Ways for user code to come in while a method runs, and what it does then."""
+"""Hooks, through which user code runs while a method runs, and the acts of this code."""
 
 import gc
 import logging
@@ -8,47 +8,47 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from hostile.scene import Scene
-from hostile.surface import Member, Param
+from hostile.members import Member, Param
+from hostile.scenario import Scenario
 from mbuf import EXT_NET_DRV, M_PKTHDR, PROBES, Inval, Mbuf, Pool, Vm
 
 
 class Trigger:
-    """Runs an act when it is called first, if it is armed."""
+    """Calls `act` once, at the call after `skip` others, while it is enabled."""
 
     def __init__(self) -> None:
         self.act: Callable[[], object] | None = None
         self.fired = 0
-        #: Whether the act was refused.
+        #: True if the act raised an error.
         self.refused = False
-        self.armed = False
-        #: How many calls to let pass.
+        self.enabled = False
+        #: How many calls to ignore first.
         self.skip = 0
 
     def __call__(self, *_: object) -> None:
-        if not self.armed:
+        if not self.enabled:
             return
         if self.skip:
             self.skip -= 1
             return
-        self.armed = False
+        self.enabled = False
         self.fired += 1
         self.run()
 
     def run(self) -> None:
-        """Do it."""
+        """Call the act."""
         act = self.act
         if act is not None:
             try:
                 act()
-            except (Ouch, KeyboardInterrupt):
+            except (ActError, KeyboardInterrupt):
                 raise
             except Exception:
-                # Or there is nothing to do it with any more.
+                # For example because its object was freed.
                 self.refused = True
 
 
-class Ouch(Exception):
+class ActError(Exception):
     """Raised by an act."""
 
 
@@ -56,7 +56,7 @@ class Ouch(Exception):
 
 
 class Index:
-    """A number."""
+    """An object with `__index__`, `__float__` and `__bool__` that run code."""
 
     def __init__(self, value: Any, trigger: Trigger) -> None:
         self.value, self.trigger = value, trigger
@@ -124,7 +124,7 @@ def number(value: int, trigger: Trigger) -> Number:
 
 
 class Sequence(list):  # type: ignore[type-arg]
-    """A list that runs code when it is walked."""
+    """A list that runs code when it is iterated."""
 
     trigger: Trigger
 
@@ -138,7 +138,7 @@ class Sequence(list):  # type: ignore[type-arg]
 
 
 class Buffer:
-    """Bytes, since Python 3.12."""
+    """A buffer whose protocol runs code, since Python 3.12."""
 
     def __init__(self, value: Any, taken: Trigger | None, released: Trigger | None) -> None:
         self.value, self.taken, self.released = value, taken, released
@@ -155,7 +155,7 @@ class Buffer:
 
 
 class Text(str):
-    """A text that runs code."""
+    """A str whose methods run code."""
 
     trigger: Trigger
 
@@ -173,7 +173,7 @@ class Text(str):
 
 
 def convert(kind: str, value: Any, trigger: Trigger) -> Any:
-    """An argument that does the same as `value`, and pulls a trigger."""
+    """An argument with the same effect as `value`, which calls the trigger when it is converted."""
     if kind == "index":
         return Index(value, trigger)
     if kind == "int":
@@ -218,11 +218,11 @@ def conversions(param: Param, value: Any) -> list[str]:
     return []
 
 
-# What a packet has.
+# Objects of a packet.
 
 
 class Value:
-    """Runs code when it ends."""
+    """Runs code in its finalizer."""
 
     def __init__(self, trigger: Trigger) -> None:
         self.trigger = trigger
@@ -231,8 +231,8 @@ class Value:
         self.trigger()
 
 
-class Lent(bytearray):
-    """Lent memory that runs code when it ends."""
+class ExternalMemory(bytearray):
+    """External memory that runs code in its finalizer."""
 
     trigger: Trigger
 
@@ -240,21 +240,21 @@ class Lent(bytearray):
         self.trigger()
 
 
-def _tag_value(s: Scene, t: Trigger, m: Mbuf) -> bool:
+def _tag_value(s: Scenario, t: Trigger, m: Mbuf) -> bool:
     if not m.flags & M_PKTHDR:
         return False
     m.tag_prepend(s.pool.tag_alloc(8, 8, Value(t)))
     return True
 
 
-def _rcvif(s: Scene, t: Trigger, m: Mbuf) -> bool:
+def _rcvif(s: Scenario, t: Trigger, m: Mbuf) -> bool:
     if not m.flags & M_PKTHDR:
         return False
     m.pkthdr.rcvif = Value(t)
     return True
 
 
-def _weakref(s: Scene, t: Trigger, m: Mbuf) -> bool:
+def _weakref(s: Scenario, t: Trigger, m: Mbuf) -> bool:
     if not m.flags & M_PKTHDR:
         return False
     quiet = Trigger()
@@ -264,47 +264,47 @@ def _weakref(s: Scene, t: Trigger, m: Mbuf) -> bool:
     return True
 
 
-def _routine(s: Scene, t: Trigger, m: Mbuf) -> bool:
-    s.tail(m, s.pool.wrap(bytearray(b"r" * 60), t).demote_pkthdr())
+def _routine(s: Scenario, t: Trigger, m: Mbuf) -> bool:
+    s.append_mbuf(m, s.pool.wrap(bytearray(b"r" * 60), t).demote_pkthdr())
     return True
 
 
-def _first_routine(s: Scene, t: Trigger, m: Mbuf) -> bool:
-    """The second mbuf of a chain lies in lent memory."""
+def _first_routine(s: Scenario, t: Trigger, m: Mbuf) -> bool:
+    """Insert external memory as the second mbuf of a chain."""
     rest = m.next
     m.next = None
     n = s.pool.wrap(bytearray(b"f" * 60), t).demote_pkthdr()
     n.next = rest
-    s.tail(m, n)
+    s.append_mbuf(m, n)
     return True
 
 
-def _lent(s: Scene, t: Trigger, m: Mbuf) -> bool:
-    lent = Lent(b"l" * 60)
-    lent.trigger = t
-    s.tail(m, s.pool.wrap(lent).demote_pkthdr())
+def _external_memory(s: Scenario, t: Trigger, m: Mbuf) -> bool:
+    memory = ExternalMemory(b"l" * 60)
+    memory.trigger = t
+    s.append_mbuf(m, s.pool.wrap(memory).demote_pkthdr())
     return True
 
 
-def _argument(s: Scene, t: Trigger, m: Mbuf) -> bool:
+def _argument(s: Scenario, t: Trigger, m: Mbuf) -> bool:
     n = s.pool.get().extadd(bytearray(b"a" * 60), None, Value(t), None, 0, EXT_NET_DRV)
     n.len = 60
-    s.tail(m, n)
+    s.append_mbuf(m, n)
     return True
 
 
-OBJECTS: dict[str, Callable[[Scene, Trigger, Mbuf], bool]] = {
+OBJECTS: dict[str, Callable[[Scenario, Trigger, Mbuf], bool]] = {
     "tag_value": _tag_value,
     "rcvif": _rcvif,
     "weakref": _weakref,
     "routine": _routine,
     "routine2": _first_routine,
-    "lent": _lent,
+    "external_memory": _external_memory,
     "arg1": _argument,
 }
 
 
-# The surroundings.
+# The environment.
 
 
 class _Handler(logging.Handler):
@@ -316,12 +316,12 @@ class _Handler(logging.Handler):
         self.trigger()
 
 
-#: Hooks whose place is in a pool where everything is taken.
+#: Hooks that need a pool at its limits.
 AT_LIMIT = ("logger", "shortage", "lowmem")
 
 
-def place(kind: str, trigger: Trigger, pool: Pool) -> Callable[[], None]:
-    """Have a trigger pulled by the surroundings; returns how to take it away."""
+def attach(kind: str, trigger: Trigger, pool: Pool) -> Callable[[], None]:
+    """Have the environment call a trigger; returns the function that removes it."""
     if kind.startswith("probe"):
         for name in PROBES:
             pool.probes.attach(name, trigger)
@@ -349,11 +349,11 @@ def place(kind: str, trigger: Trigger, pool: Pool) -> Callable[[], None]:
         gc.callbacks.append(trigger)
         gc.set_threshold(1, 1000, 1000)
 
-        def calm() -> None:
+        def restore_gc() -> None:
             gc.set_threshold(*before)
             gc.callbacks.remove(trigger)
 
-        return calm
+        return restore_gc
     assert kind.startswith("border")
     latch = _latch()
     latch.hook = trigger
@@ -370,8 +370,8 @@ def _latch() -> Any:
     return latch()
 
 
-def borders() -> bool:
-    """True in a test build: verbs call the latch's hook."""
+def has_borders() -> bool:
+    """True in a test build, in which verbs call the latch's hook."""
     try:
         latch = _latch()
     except ImportError:
@@ -387,10 +387,10 @@ def borders() -> bool:
     return bool(seen)
 
 
-def surroundings() -> list[str]:
-    """Hooks that need nothing of a method."""
+def environment_hooks() -> list[str]:
+    """Hooks that work for any method."""
     found = [f"probe{k}" for k in range(3)] + [*AT_LIMIT] + [f"gc{k}" for k in range(3)]
-    if borders():
+    if has_borders():
         found += [f"border{k}" for k in range(8)]
     return found
 
@@ -402,21 +402,21 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _keep(s: Scene, thing: Any) -> None:
+def _keep(s: Scenario, thing: Any) -> None:
     s.made.append(thing)
 
 
-def _cut(s: Scene) -> None:
+def _cut(s: Scenario) -> None:
     n = s.m.next
     s.m.next = None
     _keep(s, n)
 
 
-def _relink(s: Scene) -> None:
+def _relink(s: Scenario) -> None:
     s.m.next = s.n
 
 
-ACTS: dict[str, Callable[[Scene], object]] = {
+ACTS: dict[str, Callable[[Scenario], object]] = {
     "none": lambda s: None,
     "free": lambda s: _keep(s, s.m.free()),
     "freem": lambda s: s.m.freem(),
@@ -433,7 +433,7 @@ ACTS: dict[str, Callable[[Scene], object]] = {
     "append_n": lambda s: s.n.append(b"A" * 300),
     "adj": lambda s: s.m.adj(30),
     "trim": lambda s: s.m.adj(-120),
-    # The bytes in front are anything.
+    # The new bytes are undefined.
     "prepend": lambda s: s.m.prepend(150).copyback(0, bytes(150)),
     "defrag": lambda s: s.m.defrag(),
     "pullup": lambda s: s.m.pullup(100),
@@ -446,31 +446,31 @@ ACTS: dict[str, Callable[[Scene], object]] = {
     "buffer": lambda s: s.sb.append(s.n),
     "clear": lambda s: (s.sb.clear(), s.st.clear(), s.q.drain()),
     "drain": lambda s: s.pool.drain(),
-    "raise": lambda s: _raise(Ouch()),
+    "raise": lambda s: _raise(ActError()),
     "interrupt": lambda s: _raise(KeyboardInterrupt()),
     "close": lambda s: _keep(s, s.pool.close()),
     "again": lambda s: s.again(),
 }
 
-#: What leaves bytes that nobody has written yet.
-BLIND = frozenset(
+#: Acts and methods after which some bytes are undefined.
+UNINITIALIZED = frozenset(
     ["prepend", "swap", "grow", "len", "makespace", "align", "fill", "getm2", "len=", "addpages"]
     + ["clget", "cljget", "cljset", "dup_pkthdr", "move_pkthdr"]
 )
 
-#: Members that are more than one step, as their documentation says: whatever happens between is seen.
+#: Members that consist of several steps, as documented: the act may run between two.
 STEPS = frozenset(
     ["m.iter", "sb.iter", "st.iter", "q.iter", "m.apply", "pool.devget", "m.print", "pool.agetm2", "pool.agetjcl"]
 )
 
-#: Members that take a smaller cluster where a larger one is out, with a hook and an act. A cluster that is freed
-#: between both requests gives a result that neither order gives.
-SETTLING = frozenset(
+#: Members that request a smaller cluster if there is no larger one, with a hook and an act. If the act frees a cluster
+#: between the two requests, the result differs from both orders.
+SMALLER_CLUSTER = frozenset(
     (member, "logger", act) for member in ("pool.getm2", "pool.frombytes") for act in ("freem", "relink")
 )
 
-#: Members after which, and acts after which, a pool can't be used again.
-ENDS = frozenset(
+#: Members and acts after which the pool can't be used again.
+ENDS_POOL = frozenset(
     [
         "pool.close",
         "close",
@@ -484,7 +484,7 @@ ENDS = frozenset(
 )
 
 
-def applicable(member: Member) -> list[str]:
+def packet_hooks(member: Member) -> list[str]:
     """The hooks of a packet and its argument."""
     found = [f"m.{name}" for name in OBJECTS]
     if member.role == "m" and any("Mbuf" in p.annotation or p.name in ("from_", "n", "value") for p in member.params):

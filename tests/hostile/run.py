@@ -1,7 +1,7 @@
-"""One case: a method is called, user code comes in at a hook and does something hostile.
+"""Runs one case: a method is called, and at a hook in it user code runs, which does a hostile act.
 
-It must be as if that had been done before the call, or after it; or the call is refused with an error of ours, and only
-what was done has changed anything. What would be right is found by doing just that, in scenes like this one.
+The result must be the same as if the act came before or after the call; or the call raises an error of mbuf, and only
+the act has changed something. To find the right results, the same scenario is run again in each of these orders.
 """
 
 import contextlib
@@ -12,26 +12,26 @@ from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 
-from hostile.failures import Failures
+from hostile.arguments import argument_maker
+from hostile.fault_injection import FaultInjectionRunner
 from hostile.hooks import (
     ACTS,
     AT_LIMIT,
-    BLIND,
-    ENDS,
+    ENDS_POOL,
     OBJECTS,
-    SETTLING,
+    SMALLER_CLUSTER,
     STEPS,
-    Ouch,
+    UNINITIALIZED,
+    ActError,
     Trigger,
-    applicable,
+    attach,
     conversions,
     convert,
-    place,
-    surroundings,
+    environment_hooks,
+    packet_hooks,
 )
-from hostile.recipes import recipe
-from hostile.scene import STORAGE, Scene, roomy, scarce
-from hostile.surface import Member, members
+from hostile.members import Member, members
+from hostile.scenario import STORAGE, Scenario, large_pool, small_pool
 from mbuf import Mbuf, MbufError, Pool
 
 
@@ -48,17 +48,17 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a call."""
+    """The result of a run."""
 
     error: BaseException | None
-    picture: Any
+    snapshot: Any
     fired: int
     refused: bool
     wrong: str
 
 
-class Unfit(Exception):
-    """There is no such thing in such a scene."""
+class NotApplicable(Exception):
+    """The case can't be run in this scenario."""
 
 
 @cache
@@ -70,24 +70,24 @@ def table() -> dict[str, Member]:
 @cache
 def hooks() -> dict[str, tuple[str, ...]]:
     """The hooks of every member."""
-    pool = roomy()
+    pool = large_pool()
     found: dict[str, tuple[str, ...]] = {}
     for name, member in table().items():
-        scene = Scene(pool, "packet")
+        scenario = Scenario(pool, "packet")
         mine: list[str] = []
         for param in member.params:
-            make = recipe(member, param)
+            make = argument_maker(member, param)
             if make is not None:
                 with contextlib.suppress(MbufError, AttributeError):
-                    mine += [f"arg:{param.name}:{kind}" for kind in conversions(param, make(scene))]
-        found[name] = (*mine, *applicable(member), *surroundings())
-        scene.end()
+                    mine += [f"arg:{param.name}:{kind}" for kind in conversions(param, make(scenario))]
+        found[name] = (*mine, *packet_hooks(member), *environment_hooks())
+        scenario.end()
     pool.close()
     return found
 
 
 def every() -> Iterator[Case]:
-    """Every case there is, in order."""
+    """Every case, in order."""
     for name, mine in hooks().items():
         for hook in mine:
             for storage in STORAGE:
@@ -96,12 +96,12 @@ def every() -> Iterator[Case]:
 
 
 def count() -> int:
-    """How many those are."""
+    """The number of all cases."""
     return sum(map(len, hooks().values())) * len(STORAGE) * len(ACTS)
 
 
 def sample(seed: int) -> Iterator[Case]:
-    """Cases without end, the same for the same seed. Arguments are rarer than surroundings, and come as often."""
+    """Endless random cases, the same for the same seed. Hooks in arguments are chosen as often as other hooks."""
     random = Random(seed)
     storages, acts = list(STORAGE), list(ACTS)
     calls = [name for name, member in table().items() if member.kind in ("call", "operator")]
@@ -114,8 +114,8 @@ def sample(seed: int) -> Iterator[Case]:
         yield Case(name, random.choice(storages), hook, random.choice(acts))
 
 
-def invoke(member: Member, subject: Any, arguments: list[Any], scene: Scene) -> Any:
-    """Ask a member."""
+def invoke(member: Member, subject: Any, arguments: list[Any], scenario: Scenario) -> Any:
+    """Call a method, or read, set or delete a field."""
     if member.kind == "get":
         return getattr(subject, member.name)
     if member.kind == "set":
@@ -123,7 +123,7 @@ def invoke(member: Member, subject: Any, arguments: list[Any], scene: Scene) -> 
     if member.kind == "delete":
         return delattr(subject, member.name)
     if member.kind == "operator":
-        return OPERATE[member.name](subject, scene, member.role)
+        return OPERATE[member.name](subject, scenario, member.role)
     result = getattr(subject, member.name)(*arguments)
     if hasattr(result, "send") and hasattr(result, "cr_frame"):
         try:
@@ -138,12 +138,12 @@ def invoke(member: Member, subject: Any, arguments: list[Any], scene: Scene) -> 
     return result
 
 
-def _drop(subject: Any, scene: Scene, role: str) -> None:
-    # The caller has one reference more, and lets go of it on its way out.
-    setattr(scene, role, None)
+def _drop(subject: Any, scenario: Scenario, role: str) -> None:
+    # The caller drops the last reference afterwards.
+    setattr(scenario, role, None)
 
 
-OPERATE: dict[str, Callable[[Any, Scene, str], Any]] = {
+OPERATE: dict[str, Callable[[Any, Scenario, str], Any]] = {
     "len": lambda x, s, r: len(x),
     "bytes": lambda x, s, r: bytes(x),
     "iter": lambda x, s, r: [bytes(v) if isinstance(v, memoryview) else v for v in x],
@@ -158,67 +158,67 @@ OPERATE: dict[str, Callable[[Any, Scene, str], Any]] = {
 }
 
 
-def play(case: Case, mode: str, pool: Pool) -> Outcome:
-    """Set the scene and do it: `hook` as the case says; or the `call`, the `act`, or both, one after the other."""
-    scene = Scene(pool, case.storage)
+def run_case(case: Case, mode: str, pool: Pool) -> Outcome:
+    """Build the scenario and run the case: mode `hook`; or only the `call` or the `act`, or both in an order."""
+    scenario = Scenario(pool, case.storage)
     trigger = Trigger()
     try:
         try:
-            work = _Work(case, mode, scene, trigger)
+            work = _Work(case, mode, scenario, trigger)
         except (MbufError, AttributeError) as error:
-            raise Unfit(str(error)) from None
+            raise NotApplicable(str(error)) from None
         error = work.go()
-        blind = case.act in BLIND or case.member.partition(".")[2] in BLIND
+        ignore_bytes = case.act in UNINITIALIZED or case.member.partition(".")[2] in UNINITIALIZED
         try:
-            shown: Any = scene.picture(work.result, blind)
+            state: Any = scenario.snapshot(work.result, ignore_bytes)
         except Exception as bad:
-            shown = f"no picture: {bad!r}"
+            state = f"no snapshot: {bad!r}"
         if work.result is not None:
-            scene.made.append(work.result)
+            scenario.made.append(work.result)
         work.clear()
         fired, refused = trigger.fired, trigger.refused
         trigger.act = None
-        wrong = scene.end()
-        return Outcome(error, shown, fired, refused, wrong)
-    except Unfit:
+        wrong = scenario.end()
+        return Outcome(error, state, fired, refused, wrong)
+    except NotApplicable:
         trigger.act = None
-        scene.end()
+        scenario.end()
         raise
 
 
 class _Work:
-    """A call about to be made."""
+    """A call with its arguments and its hook."""
 
-    def __init__(self, case: Case, mode: str, scene: Scene, trigger: Trigger) -> None:
-        self.mode, self.scene, self.trigger, self.hook = mode, scene, trigger, case.hook
+    def __init__(self, case: Case, mode: str, scenario: Scenario, trigger: Trigger) -> None:
+        self.mode, self.scenario, self.trigger, self.hook = mode, scenario, trigger, case.hook
         self.member = table()[case.member]
         where, _, thing = case.hook.partition(".")
-        if where in ("m", "n") and not OBJECTS[thing](scene, trigger, getattr(scene, where)):
-            raise Unfit("no header")
-        self.subject = getattr(scene, self.member.role)
+        if where in ("m", "n") and not OBJECTS[thing](scenario, trigger, getattr(scenario, where)):
+            raise NotApplicable("no header")
+        self.subject = getattr(scenario, self.member.role)
         if self.subject is None:
-            raise Unfit("none")
+            raise NotApplicable("no subject")
         self.plain = [self._argument(param, "") for param in self.member.params]
         self.arguments = list(self.plain)
         if case.hook.startswith("arg:"):
             _, name, kind = case.hook.split(":")
             n = next(n for n, param in enumerate(self.member.params) if param.name == name)
             self.arguments[n] = convert(kind, self.plain[n], trigger)
-        scene.again = lambda: scene.made.append(invoke(self.member, self.subject, self.plain, scene))
-        trigger.act = lambda: ACTS[case.act](scene)
+        scenario.again = lambda: scenario.made.append(invoke(self.member, self.subject, self.plain, scenario))
+        trigger.act = lambda: ACTS[case.act](scenario)
         if case.hook in AT_LIMIT:
-            scene.fill()
+            scenario.fill()
         self.result: Any = None
 
     def _argument(self, param: Any, kind: str) -> Any:
-        make = recipe(self.member, param)
+        make = argument_maker(self.member, param)
         if make is None:
-            # Which a test of its own complains of.
-            raise Unfit(f"no recipe for {self.member} {param.name}")
-        return make(self.scene)
+            # `test_every_method_has_arguments` reports it.
+            raise NotApplicable(f"no argument for {self.member} {param.name}")
+        return make(self.scenario)
 
     def go(self) -> BaseException | None:
-        """Do it; what the call raised."""
+        """Run it; returns what the call raised."""
         error = None
         if self.mode in ("act", "act_call"):
             self._act()
@@ -229,7 +229,7 @@ class _Work:
         return error
 
     def _act(self) -> None:
-        with contextlib.suppress(Ouch, KeyboardInterrupt):
+        with contextlib.suppress(ActError, KeyboardInterrupt):
             self.trigger.run()
 
     def _call(self) -> BaseException | None:
@@ -237,55 +237,55 @@ class _Work:
         kind = self.hook.rstrip("0123456789")
         if kind in (*AT_LIMIT, "probe", "gc", "border"):
             self.trigger.skip = int(self.hook[len(kind) :] or 0)
-            off = place(self.hook, self.trigger, self.scene.pool)
-        self.trigger.armed = self.mode == "hook"
+            off = attach(self.hook, self.trigger, self.scenario.pool)
+        self.trigger.enabled = self.mode == "hook"
         try:
-            self.result = invoke(self.member, self.subject, self.arguments, self.scene)
+            self.result = invoke(self.member, self.subject, self.arguments, self.scenario)
             if self.member.name == "drop":
                 self.subject = None
         except BaseException as found:
             return found.with_traceback(None)
         finally:
-            self.trigger.armed = False
+            self.trigger.enabled = False
             if off is not None:
                 off()
         return None
 
     def clear(self) -> None:
-        """Hold nothing any more."""
-        self.scene.again = None
+        """Drop all references."""
+        self.scenario.again = None
         self.subject = self.result = None
         self.plain.clear()
         self.arguments.clear()
 
 
-class Player:
-    """Plays cases, in pools that it uses again as long as they are whole."""
+class CaseRunner:
+    """Runs cases, in pools that it uses again until a case has changed or damaged them."""
 
     def __init__(self) -> None:
         logging.getLogger("mbuf").addHandler(logging.NullHandler())
         logging.getLogger("mbuf").propagate = False
         sys.unraisablehook = lambda found: None
         self.pools: dict[str, Pool] = {}
-        self.plays = 0
-        self.failures = Failures()
+        self.runs = 0
+        self.fault_injection = FaultInjectionRunner()
 
     def _pool(self, case: Case) -> tuple[str, Pool]:
-        kind = "scarce" if case.hook in AT_LIMIT else "roomy"
+        kind = "small" if case.hook in AT_LIMIT else "large"
         if kind in self.pools:
             pool = self.pools.pop(kind)
-            if kind == "scarce":
-                # Cached packets have the clusters that the scene needs.
+            if kind == "small":
+                # Cached packets have the clusters that the scenario needs.
                 pool.drain()
             return kind, pool
-        return kind, scarce() if kind == "scarce" else roomy()
+        return kind, small_pool() if kind == "small" else large_pool()
 
-    def play(self, case: Case, mode: str) -> Outcome:
-        """Play it, and look after the pool."""
+    def run(self, case: Case, mode: str) -> Outcome:
+        """Run a case, and close its pool or keep it for the next."""
         kind, pool = self._pool(case)
-        outcome = play(case, mode, pool)
-        self.plays += 1
-        ended = pool.closed or case.act in ENDS or case.member in ENDS or self.plays % 50 == 0
+        outcome = run_case(case, mode, pool)
+        self.runs += 1
+        ended = pool.closed or case.act in ENDS_POOL or case.member in ENDS_POOL or self.runs % 50 == 0
         if outcome.wrong:
             return outcome
         if not ended:
@@ -301,70 +301,70 @@ class Player:
             return outcome._replace(wrong=f"close: {error!r}")
         return outcome
 
-    def judge(self, case: Case) -> tuple[int, str]:
-        """Play a case: whether its hook was reached (how often, for a row of failures), and what is wrong."""
+    def evaluate(self, case: Case) -> tuple[int, str]:
+        """Run a case: whether its hook was reached (for fault injection how often), and what is wrong."""
         if case.hook.startswith("fail:"):
-            return self.failures.judge(case, table()[case.member])
+            return self.fault_injection.evaluate(case, table()[case.member])
         try:
-            got = self.play(case, "hook")
-        except Unfit:
+            got = self.run(case, "hook")
+        except NotApplicable:
             return False, ""
         if not got.fired:
             return False, got.wrong
         if got.wrong:
             return True, got.wrong
-        if isinstance(got.picture, str):
-            return True, f"torn: {got.picture}"
+        if isinstance(got.snapshot, str):
+            return True, f"torn: {got.snapshot}"
         return True, self._compare(case, got)
 
     def _compare(self, case: Case, got: Outcome) -> str:
-        """Whether the outcome is one that another order has."""
+        """Compare the outcome with those of the other orders; returns what is wrong."""
         modes = ("call_act", "act_call", "act") if case.act != "none" else ("call", "act")
         if got.refused:
             modes = (*modes, "call")
-        pictures: list[tuple[str, Any]] = []
-        kinds: set[type[BaseException]] = {MbufError, Ouch, KeyboardInterrupt} if got.error is not None else set()
+        snapshots: list[tuple[str, Any]] = []
+        kinds: set[type[BaseException]] = {MbufError, ActError, KeyboardInterrupt} if got.error is not None else set()
         for mode in modes:
             if mode == "act" and got.error is None:
                 continue
-            want = self.play(case, mode)
-            if want.wrong:
-                return f"{mode}: {want.wrong}"
-            if want.error is not None:
-                kinds.add(type(want.error))
-            if (got.error is not None or want.error is None) and _same(got, want):
-                pictures.clear()
+            expected = self.run(case, mode)
+            if expected.wrong:
+                return f"{mode}: {expected.wrong}"
+            if expected.error is not None:
+                kinds.add(type(expected.error))
+            if (got.error is not None or expected.error is None) and _same(got, expected):
+                snapshots.clear()
                 if got.error is None or isinstance(got.error, tuple(kinds)):
                     return ""
             else:
-                pictures.append((mode, want.picture))
+                snapshots.append((mode, expected.snapshot))
         if got.error is not None and not isinstance(got.error, tuple(kinds)):
             return f"error: {got.error!r}"
-        if case.member in STEPS or (case.member, case.hook, case.act) in SETTLING:
+        if case.member in STEPS or (case.member, case.hook, case.act) in SMALLER_CLUSTER:
             return ""
-        return f"torn: {_difference(got, pictures)}"
+        return f"torn: {_difference(got, snapshots)}"
 
 
-def _same(got: Outcome, want: Outcome) -> bool:
-    """Whether pictures agree. What a call made that raised what the act raised is gone, and so isn't counted."""
-    if isinstance(want.picture, str):
+def _same(got: Outcome, expected: Outcome) -> bool:
+    """True if the snapshots are equal. If the call raised what the act raised, counts aren't compared."""
+    if isinstance(expected.snapshot, str):
         return False
     if got.error is None:
-        return bool(got.picture == want.picture)
-    if got.picture[0] != want.picture[0]:
+        return bool(got.snapshot == expected.snapshot)
+    if got.snapshot[0] != expected.snapshot[0]:
         return False
-    return isinstance(got.error, Ouch | KeyboardInterrupt) or bool(got.picture[2] == want.picture[2])
+    return isinstance(got.error, ActError | KeyboardInterrupt) or bool(got.snapshot[2] == expected.snapshot[2])
 
 
-def _difference(got: Outcome, pictures: list[tuple[str, Any]]) -> str:
-    """Where a picture differs from those that it should be one of."""
+def _difference(got: Outcome, snapshots: list[tuple[str, Any]]) -> str:
+    """A description of how a snapshot differs from the expected ones."""
     parts = [f"raised {got.error!r}" if got.error is not None else "returned"]
-    for mode, want in pictures:
-        if isinstance(want, str) or isinstance(got.picture, str):
-            parts.append(f"{mode}: {want!r} / {got.picture!r}")
+    for mode, expected in snapshots:
+        if isinstance(expected, str) or isinstance(got.snapshot, str):
+            parts.append(f"{mode}: {expected!r} / {got.snapshot!r}")
             continue
-        made = [] if got.error is not None else got.picture[1]
-        ours, theirs = [*got.picture[0], *made, got.picture[2]], [*want[0], *(made and want[1]), want[2]]
+        made = [] if got.error is not None else got.snapshot[1]
+        ours, theirs = [*got.snapshot[0], *made, got.snapshot[2]], [*expected[0], *(made and expected[1]), expected[2]]
         differ = [(a, b) for a, b in zip(ours, theirs, strict=False) if a != b]
         a, b = differ[0] if differ else (f"{len(ours)} things", f"{len(theirs)}")
         parts.append(f"{mode}: {a!r:.300} and not {b!r:.300}")

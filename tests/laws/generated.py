@@ -1,4 +1,4 @@
-"""The C that the compiler makes of this package, read by laws: functions, their lines, and what they call."""
+"""The C that Cython generates for this package: its functions, their lines, and what they call."""
 
 import re
 from functools import cache
@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 C = ROOT / "build" / "cython" / "src" / "mbuf"
 
-#: What can't lead to Python code: raising, looking at the type of what is there, names of a module of ours, and lists,
-#: tuples, dictionaries with keys of numbers, made before.
+#: Functions of the C API that can't run Python code: they raise, test a type, read a global of a module of this
+#: package, or access an existing list, tuple, or dictionary whose keys are numbers.
 HARMLESS = re.compile(
     r"PyErr_(Format|SetString|Occurred)|__Pyx_(TypeTest|Raise\w*|PyErr_\w+)|Py(Tuple|List)_GET_\w+|Py(Dict|List)_Size"
     r"|PyDict_(SetItem|DelItem)|__Pyx_(SetItemInt|GetItemInt_List|GetItemInt_Tuple)|PyLong_FromSsize_t"
@@ -16,7 +16,8 @@ HARMLESS = re.compile(
     r"|__Pyx_(GetModuleGlobalName|TypeCheck|ExceptionSave|div_Py_ssize_t)"
 )
 
-#: Functions that may do more. An audit only looks; an item is made before anything has changed; the hook is a test's.
+#: Functions that may run Python code in a commit: an audit only reads, an item is made before anything has changed, and
+#: only tests set the hook.
 EXEMPT = re.compile(
     r"_\d*(_?contradiction|_wrong_\w+|_unknown|audit\w*|_call_hook)$|Keg__make$|_commit_(enter|leave)_commit$"
     r"|_run_releases_unraisable$"
@@ -40,9 +41,9 @@ Functions = dict[str, list[Line]]
 
 @cache
 def read() -> tuple[Functions, dict[str, str]]:
-    """The functions of all modules, each line with its place in the source; and of each class its base.
+    """The functions of all modules, each line with its source file and line number; and the base of each class.
 
-    The first line of a function is its parameters.
+    The first line of a function has its parameters.
     """
     functions: Functions = {}
     bases: dict[str, str] = {}
@@ -65,46 +66,46 @@ def read() -> tuple[Functions, dict[str, str]]:
     return functions, bases
 
 
-def whole(body: list[Line]) -> list[Line]:
-    """The lines of a function, up to where it has failed."""
+def normal_path(body: list[Line]) -> list[Line]:
+    """The lines of a function, without its code for errors."""
     for n, (*_, line) in enumerate(body):
         if "_error:;" in line:
             return body[:n]
     return body
 
 
-def _mangled(cls: str, method: str) -> str:
+def _mangle(cls: str, method: str) -> str:
     module, _, name = cls.rpartition("_")
     return f"__pyx_f_{module}_{len(name)}{name}_{method}"
 
 
 @cache
 def methods(cls: str, method: str) -> set[str]:
-    """What such a call may run: the method of the class, or of its nearest base, and of all classes made of it."""
+    """The functions that a method call may run: that of the class or its nearest base, and those of all subclasses."""
     functions, bases = read()
     found = set()
-    at = cls
-    while at:
-        if _mangled(at, method) in functions:
-            found.add(_mangled(at, method))
+    base = cls
+    while base:
+        if _mangle(base, method) in functions:
+            found.add(_mangle(base, method))
             break
-        at = bases.get(at, "")
+        base = bases.get(base, "")
     for other in bases:
         above = other
         while above and above != cls:
             above = bases.get(above, "")
-        if above and _mangled(other, method) in functions:
-            found.add(_mangled(other, method))
+        if above and _mangle(other, method) in functions:
+            found.add(_mangle(other, method))
     return found
 
 
 def calls(line: str) -> set[str]:
-    """The functions of ours that a line may call."""
+    """The functions of this package that a line may call."""
     return set(CALL.findall(line)).union(*(methods(*found) for found in METHOD.findall(line)))
 
 
 def harmless(api: str) -> bool:
-    """True for a function or macro of the interpreter that can't lead to Python code."""
+    """True for a function or macro of the C API that can't run Python code."""
     return bool(HARMLESS.fullmatch(api) or _MACRO.fullmatch(api))
 
 
@@ -113,6 +114,6 @@ def _source(file: str) -> list[str]:
     return (ROOT / "src" / file).read_text("utf-8").splitlines()
 
 
-def aside(file: str, number: int) -> bool:
-    """True where the source raises an error; and at a method's head, where one of a Python subclass is looked for."""
+def is_exempt_line(file: str, number: int) -> bool:
+    """True for a line that raises an error, and for the head of a method, where a Python override is looked up."""
     return file.endswith(".py") and _source(file)[number - 1].strip().startswith(("raise ", "def "))

@@ -1,8 +1,7 @@
-"""No commit runs user code: read from the C that the compiler makes of this package.
+"""No commit runs user code: checked in the C that Cython generates for this package.
 
-Between `enter_commit` and `leave_commit`, and in every function of ours that is called there, nothing of the
-interpreter is called but what can't lead to Python code: see `generated.HARMLESS`. Where an error is raised the commit
-is over.
+Between `enter_commit` and `leave_commit`, and in every function of this package that is called there, only those
+functions of the C API are called that can't run Python code: see `generated.HARMLESS`. An error ends the commit.
 """
 
 import ast
@@ -11,17 +10,17 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from laws.generated import API, EXEMPT, ROOT, Line, aside, calls, harmless, read, whole
+from laws.generated import API, EXEMPT, ROOT, Line, calls, harmless, is_exempt_line, normal_path, read
 from mbuf import compiled
 
 
-def commits(body: list[Line]) -> bool:
-    """True when the function has a commit."""
+def has_commit(body: list[Line]) -> bool:
+    """True if the function has a commit."""
     return any("commit_enter_commit(" in line for *_, line in body)
 
 
-def committed(body: list[Line]) -> Iterator[Line]:
-    """The lines of a function that lie in a commit."""
+def commit_lines(body: list[Line]) -> Iterator[Line]:
+    """The lines of a function that are in a commit."""
     inside = False
     for line in body:
         if "commit_enter_commit(" in line[2]:
@@ -32,15 +31,15 @@ def committed(body: list[Line]) -> Iterator[Line]:
             yield line
 
 
-def called() -> Iterator[tuple[str, str]]:
-    """All that is called in commits of the interpreter: where, and what."""
+def api_calls() -> Iterator[tuple[str, str]]:
+    """The calls of the C API in commits that may run Python code: source line and function."""
     functions, _ = read()
-    mine = [body for name, body in functions.items() if commits(body) and not EXEMPT.search(name)]
-    todo: list[Iterable[Line]] = [committed(body) for body in mine]
+    with_commit = [body for name, body in functions.items() if has_commit(body) and not EXEMPT.search(name)]
+    todo: list[Iterable[Line]] = [commit_lines(body) for body in with_commit]
     done: set[str] = set()
     while todo:
         for file, number, line in todo.pop():
-            if aside(file, number):
+            if is_exempt_line(file, number):
                 continue
             for api in API.findall(line):
                 if not harmless(api):
@@ -48,18 +47,18 @@ def called() -> Iterator[tuple[str, str]]:
             for each in calls(line) - done:
                 done.add(each)
                 if each in functions and not EXEMPT.search(each):
-                    todo.append(whole(functions[each]))
+                    todo.append(normal_path(functions[each]))
 
 
-@pytest.mark.skipif(not compiled(), reason="reads what the compiler made")
+@pytest.mark.skipif(not compiled(), reason="reads the generated C")
 def test_no_commit_can_run_python_code() -> None:
     functions, _ = read()
-    assert sum(map(commits, functions.values())) > 50
-    assert not sorted(set(called()))
+    assert sum(map(has_commit, functions.values())) > 50
+    assert not sorted(set(api_calls()))
 
 
 def test_no_compiled_module_makes_lists_by_comprehension() -> None:
-    """Where memory runs out, the compiler's code for them lets go of what it appends twice (Cython 3.3.1)."""
+    """If memory runs out in one, the code that Cython 3.3.1 generates releases the appended object twice."""
     modules = re.findall(r'"(mbuf\.[\w.]+)"', (ROOT / "setup.py").read_text("utf-8"))
     found = []
     for module in modules:

@@ -1,4 +1,4 @@
-"""A kind of cluster is one row of `mbuf.kinds`, and nothing else."""
+"""A kind of cluster is defined by one row of `mbuf.kinds` only."""
 
 import re
 import subprocess
@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
-from laws.house import words
+from laws.sources import identifiers
 from mbuf import kinds
 
 SRC = Path(__file__).parents[2] / "src"
 
-#: The table, the constants that it is made of, and those that users may import.
+#: The table, its constants, and the public names.
 TABLE = ("kinds.py", "const.py", "__init__.py")
 
 ROW = """
@@ -76,11 +76,11 @@ def test_no_other_source_lists_the_kinds() -> None:
         if path.suffix not in (".py", ".pxd") or path.relative_to(SRC / "mbuf").as_posix() in TABLE:
             continue
         text = path.read_text("utf-8")
-        assert not words(path.name, text) & {kind.attr, "EXT_JUMBO9", "MJUM9BYTES"}, path
+        assert not identifiers(path.name, text) & {kind.attr, "EXT_JUMBO9", "MJUM9BYTES"}, path
         assert not named.search(text), path
 
 
-def test_there_is_room_for_every_kind_in_compiled_code() -> None:
+def test_the_arrays_in_ext_pxd_have_an_entry_for_every_kind() -> None:
     room = re.findall(r"\[(\d+)\]", (SRC / "mbuf/packet/ext.pxd").read_text("utf-8"))
     assert all(len(kinds.CLUSTERS) <= int(number) for number in room)
     assert len(room) == 2

@@ -1,4 +1,4 @@
-"""Both legs show the same public methods and properties. Fields are those that the .pxd lists."""
+"""Both legs have the same public methods and properties. The .pxd lists the fields."""
 
 import json
 import os
@@ -34,7 +34,7 @@ json.dump(seen, sys.stdout)
 
 
 def names(path: str) -> dict[str, list[str]]:
-    """Public names of every class that has C types, as an interpreter with that path sees them."""
+    """The public names of every class that has C types, in an interpreter with that PYTHONPATH."""
     environment = {**os.environ, "PYTHONPATH": path}
     command = [sys.executable, "-c", LISTING, str(ROOT / "src")]
     done = subprocess.run(command, env=environment, capture_output=True, check=True, cwd=ROOT)
@@ -42,9 +42,9 @@ def names(path: str) -> dict[str, list[str]]:
     return seen
 
 
-@pytest.mark.skipif(not compiled(), reason="the compiled leg compares itself to the other")
-def test_both_legs_show_the_same_public_names() -> None:
+@pytest.mark.skipif(not compiled(), reason="the compiled leg compares itself with the pure leg")
+def test_both_legs_have_the_same_public_names() -> None:
     ours, theirs = names(os.environ.get("PYTHONPATH", "")), names(str(ROOT / "src"))
     assert ours.keys() == theirs.keys()
     differences = {name: sorted(set(ours[name]) ^ set(theirs[name])) for name in ours if ours[name] != theirs[name]}
-    assert not differences, "a name is public on one leg alone: declare it in the .pxd, or hide it"
+    assert not differences, "a name is public on one leg only: declare it in the .pxd, or make it private"

@@ -13,9 +13,10 @@ import pytest
 
 import mbuf
 import mbuf.net
+from chains import mbufs
+from faults import FaultInjector
 from mbuf import Inval, Mbuf, NoBufs, Pool, compiled
-from packet.failing import Scarce
-from packet.picture import mbufs, picture
+from packet.snapshot import snapshot
 from packet.verbs import ARGUMENTS, packet, public, resolved
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -161,12 +162,12 @@ def unmapped(pool: Pool) -> Mbuf:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_verb_that_needs_no_memory_works_without(pool: Pool, name: str) -> None:
-    chains, scarce = packet(pool), Scarce(pool)
+    chains, faults = packet(pool), FaultInjector(pool)
     rest = chains[0].next
-    with resolved(pool, name, chains[0]) as arguments, scarce.refusing(1, True), suppress(BufferError, Inval):
+    with resolved(pool, name, chains[0]) as arguments, faults.failing(1, True), suppress(BufferError, Inval):
         # Some raise an error for this packet, but not for lack of memory.
         getattr(chains[0], name)(*arguments)
-    assert scarce.hits == 0
+    assert faults.refusals == 0
     for m in (*chains, rest):
         if m is not None and "freed" not in repr(m):
             m.freem()
@@ -174,14 +175,14 @@ def test_a_verb_that_needs_no_memory_works_without(pool: Pool, name: str) -> Non
 
 @pytest.mark.parametrize("name", ASKS)
 def test_a_verb_that_needs_memory_fails_without_and_changes_nothing(pool: Pool, name: str) -> None:
-    chains, scarce = [unmapped(pool)] if name in UNMAPPED else packet(pool), Scarce(pool)
+    chains, faults = [unmapped(pool)] if name in UNMAPPED else packet(pool), FaultInjector(pool)
     with resolved(pool, name, chains[0]) as usual:
         arguments = (ALLOCATING_ARGUMENTS | UNMAPPED).get(name, tuple(usual))
         others = [thing for thing in usual if isinstance(thing, Mbuf)]
-        before = picture(pool, *chains, *others)
-        with scarce.refusing(1, True), pytest.raises(NoBufs):
+        before = snapshot(pool, *chains, *others)
+        with faults.failing(1, True), pytest.raises(NoBufs):
             getattr(chains[0], name)(*arguments)
-        assert picture(pool, *chains, *others) == before
+        assert snapshot(pool, *chains, *others) == before
     pool.free_bulk(chains)
 
 
@@ -211,11 +212,11 @@ def done(result: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for group in GROUPS if group["of"] == "Pool" for name in group["asks"]))
 def test_without_memory_a_pool_raises_no_bufs(pool: Pool, name: str) -> None:
-    scarce = Scarce(pool)
+    faults = FaultInjector(pool)
     m = pool.get()
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     arguments = (m,) if name == "clget" else REQUESTS.get(name, ())
-    with scarce.refusing(1, True), pytest.raises(NoBufs):
+    with faults.failing(1, True), pytest.raises(NoBufs):
         done(getattr(pool, name)(*arguments))
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.free()

@@ -1,9 +1,9 @@
-"""What is called is kept alive while it runs: read from the C that the compiler makes of this package.
+"""An object stays alive while a method of it runs: checked in the C that Cython generates for this package.
 
-For `m.buf.read(...)` the compiler takes no reference to what `m.buf` is. If `read` runs user code, this may free `m`,
-and with it the object whose method is running. So where a call may lead to Python code, its object is in a variable
-first, which has a reference: `buf = m.buf`. It is the same where the interpreter is called with a field.
-Fields that are never set again after their object was made keep what they refer to, and need no variable.
+For `m.buf.read(...)` Cython takes no reference to `m.buf`. If `read` runs user code, that code may free `m`, and with
+it the object whose method is running. So if a call may run Python code, the object must be in a variable, which has a
+reference: `buf = m.buf`. The same holds for fields that are passed to the C API.
+A field that is set only while its object is made keeps its reference, and needs no variable.
 """
 
 import re
@@ -12,16 +12,29 @@ from functools import cache
 
 import pytest
 
-from laws.generated import API, CALL, EXEMPT, METHOD, C, Line, aside, calls, harmless, methods, read, whole
+from laws.generated import (
+    API,
+    CALL,
+    EXEMPT,
+    METHOD,
+    C,
+    Line,
+    calls,
+    harmless,
+    is_exempt_line,
+    methods,
+    normal_path,
+    read,
+)
 from mbuf import compiled
 
-#: Functions in which the fields of a new object are set, and those that the compiler makes for each class.
+#: Functions that set the fields of a new object, and those that Cython generates for each class.
 _MAKES = re.compile(
     r"__c?init__|_tp_(new|clear|dealloc|traverse)|_\d*(init|_set|_init_memory|init_counters|make_sharer|enforce|_step)$"
     r"|unmapped_unmapped$|scan_search$|SfBufs_alloc$"
 )
 
-#: Nothing of these runs before they have a reference to their argument, or are done with it.
+#: These run no Python code before they have a reference to their argument, or after they last use it.
 _QUICK = re.compile(
     r"__Pyx_(PyLong_From|div|PyUnicode_From|PyList_Append|PyObject_IsTrue|PyObject_CompareBoolNe_bytes_bytes)\w*"
 )
@@ -38,7 +51,7 @@ Field = tuple[str, str]
 
 @cache
 def structs() -> dict[str, dict[str, tuple[str, bool]]]:
-    """The fields of each class: type, and whether it is a pointer."""
+    """The fields of each class: type, and whether the field is a pointer."""
     found = {}
     for path in C.rglob("*.c"):
         for name, body in _STRUCT.findall(path.read_text("utf-8")):
@@ -46,8 +59,8 @@ def structs() -> dict[str, dict[str, tuple[str, bool]]]:
     return found
 
 
-def resolved(variables: dict[str, str], variable: str, path: str) -> Field | None:
-    """The class and name of a field that refers to an object, given by a path from a variable."""
+def resolve(variables: dict[str, str], variable: str, path: str) -> Field | None:
+    """The class and name of the field at a path from a variable; None if the field does not refer to an object."""
     cls = variables.get(variable, "")
     *steps, last = re.split(r"\.|->", path)
     for step in steps:
@@ -62,14 +75,14 @@ def variables(body: list[Line]) -> dict[str, str]:
 
 @cache
 def set_again() -> set[Field]:
-    """The fields that are set elsewhere than where their object is made."""
+    """The fields that are set after their object was made."""
     found = set()
     for name, body in read()[0].items():
         if not _MAKES.search(name):
             mine = variables(body)
             for *_, line in body:
                 if place := _SET.match(line):
-                    field = resolved(mine, *place.groups())
+                    field = resolve(mine, *place.groups())
                     if field is not None:
                         found.add(field)
     return found
@@ -77,14 +90,14 @@ def set_again() -> set[Field]:
 
 @cache
 def may_run_python() -> set[str]:
-    """The functions of ours that may lead to Python code."""
+    """The functions of this package that may run Python code."""
     functions, _ = read()
     runs, callers = set(), {}
     for name, body in functions.items():
         if EXEMPT.search(name):
             continue
-        for file, number, line in whole(body):
-            if not aside(file, number):
+        for file, number, line in normal_path(body):
+            if not is_exempt_line(file, number):
                 if not all(map(harmless, API.findall(line))):
                     runs.add(name)
                 for each in calls(line):
@@ -97,10 +110,10 @@ def may_run_python() -> set[str]:
     return runs
 
 
-def arguments(line: str, at: int) -> Iterator[str]:
-    """The arguments of a call that begins at a place of a line."""
+def arguments(line: str, start: int) -> Iterator[str]:
+    """The arguments of the call whose arguments begin at that index of a line."""
     depth, text = 1, ""
-    for char in line[at:]:
+    for char in line[start:]:
         depth += (char in "([") - (char in ")]")
         if depth == 0 or (depth == 1 and char == ","):
             yield text.strip()
@@ -112,11 +125,11 @@ def arguments(line: str, at: int) -> Iterator[str]:
 
 
 def borrowed() -> Iterator[str]:
-    """The calls that may lead to Python code, with an object of a field that may be set meanwhile."""
+    """The calls that may run Python code, whose argument is a field that this code may set."""
     for body in read()[0].values():
         mine = variables(body)
         for file, number, line in body:
-            if aside(file, number):
+            if is_exempt_line(file, number):
                 continue
             ends = [c.end() for c in CALL.finditer(line) if c[1] in may_run_python()]
             ends += [c.end() for c in METHOD.finditer(line) if methods(c[1], c[2]) & may_run_python()]
@@ -124,12 +137,12 @@ def borrowed() -> Iterator[str]:
             for end in ends:
                 for argument in arguments(line, end):
                     place = _ARGUMENT.fullmatch(argument)
-                    if place and resolved(mine, *place.groups()) in set_again():
+                    if place and resolve(mine, *place.groups()) in set_again():
                         yield f"{file}:{number}: {place[2]}"
 
 
-@pytest.mark.skipif(not compiled(), reason="reads what the compiler made")
-def test_what_may_run_python_code_is_called_with_references() -> None:
+@pytest.mark.skipif(not compiled(), reason="reads the generated C")
+def test_calls_that_may_run_python_code_hold_references_to_their_objects() -> None:
     assert ("__pyx_obj_4mbuf_2vm_4page_Exporter", "buf") in set_again()
     assert "__pyx_f_4mbuf_6packet_8unmapped_8Unmapped_read" in may_run_python()
     assert not sorted(set(borrowed()))

@@ -1,4 +1,4 @@
-"""docs/seed-map.toml names a place for everything in the kernel's file, and the places exist."""
+"""docs/seed-map.toml has a target for every name of the kernel's file, and the targets exist."""
 
 import re
 import tomllib
@@ -66,13 +66,13 @@ def test_every_name_of_the_kernel_is_in_the_map(kind: str) -> None:
     assert not missing, f"add an [[entry]] of kind {kind!r} to docs/seed-map.toml for each of {sorted(missing)}"
 
 
-def test_every_name_is_there_once() -> None:
+def test_every_name_is_in_the_map_once() -> None:
     twice = [name for name, count in Counter(names(ENTRIES)).items() if count > 1]
     assert not twice, f"leave one entry for each of {twice} in docs/seed-map.toml: one spelling, one place"
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=names(ENTRIES))
-def test_every_entry_says_what_it_is(entry: dict[str, str]) -> None:
+def test_every_entry_is_complete(entry: dict[str, str]) -> None:
     unknown = entry.keys() - {"kernel", "kind", "name", "state", "target", "planned", "says", "differs"}
     assert not unknown, f"{entry['kernel']}: remove {sorted(unknown)}, or explain it at the head of the map"
     assert entry["kind"] in KERNEL, f"{entry['kernel']}: its kind must be one of {list(KERNEL)}"
@@ -84,20 +84,20 @@ def test_every_entry_says_what_it_is(entry: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("entry", BUILT, ids=names(BUILT))
-def test_what_is_built_is_where_the_map_says(entry: dict[str, str]) -> None:
+def test_the_target_of_a_built_entry_exists(entry: dict[str, str]) -> None:
     assert "planned" not in entry, f"{entry['kernel']}: it is built, so remove what was planned"
     found = resolves(entry["target"])
-    assert found, f"{entry['kernel']}: {entry['target']} isn't there; put its place into the map, or call it later"
+    assert found, f"{entry['kernel']}: {entry['target']} does not exist: correct the target, or set the state to later"
 
 
 @pytest.mark.parametrize("entry", LATER, ids=names(LATER))
-def test_what_comes_later_has_a_place_planned_and_no_target(entry: dict[str, str]) -> None:
-    assert "target" not in entry, f"{entry['kernel']}: a target is of what is built; write its place as planned"
+def test_a_later_entry_has_a_planned_place_and_no_target(entry: dict[str, str]) -> None:
+    assert "target" not in entry, f"{entry['kernel']}: only built entries have a target: write planned instead"
     assert PLACE.fullmatch(entry["planned"]), f"{entry['kernel']}: plan a place for it, as module:qualname"
 
 
 def resolves(target: str) -> bool:
-    """Whether a module:qualname can be imported; the last name may be a field that only instances have."""
+    """True if a module:qualname can be imported. The last name may be a field of instances."""
     module, _, qualname = target.partition(":")
     try:
         place: object = import_module(module)
@@ -115,13 +115,13 @@ def resolves(target: str) -> bool:
 
 
 def declared(module: str, name: str) -> bool:
-    """Whether the module's .pxd keeps a name for compiled code alone, so that Python can't see it there."""
+    """True if the module's .pxd declares the name with cdef, so that compiled it is invisible to Python."""
     types = ROOT / "src" / f"{module.replace('.', '/')}.pxd"
     return types.exists() and bool(re.search(rf"^ *cdef .*\b{name}\(", types.read_text("utf-8"), re.MULTILINE))
 
 
 @pytest.mark.parametrize(
-    ("target", "there"),
+    ("target", "exists"),
     [
         ("mbuf.pool.stat", True),
         ("mbuf.pool.stat:PoolStat", True),
@@ -133,5 +133,5 @@ def declared(module: str, name: str) -> bool:
         ("mbuf.pool.stats:PoolStat", False),
     ],
 )
-def test_a_target_resolves_only_when_it_is_there(target: str, there: bool) -> None:
-    assert resolves(target) == there
+def test_a_target_resolves_only_if_it_exists(target: str, exists: bool) -> None:
+    assert resolves(target) == exists

@@ -1,4 +1,4 @@
-"""What must be so of a world at any moment."""
+"""Checks of the pool against the model, which hold after every step."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from mbuf import (
     M_PKTHDR,
     M_RDONLY,
 )
-from model.world import Packet, World, chain
+from model.pool_model import Packet, PoolModel, chain
 
 
-def check(packet: Packet) -> None:
-    """A packet is what it should be."""
+def check_packet(packet: Packet) -> None:
+    """Check the bytes, header and tags of a packet."""
     m, data, head = packet.m, packet.data, packet.head
-    assert bytes(m) == data, f"{len(m)} bytes, and not the {len(data)} that there should be"
+    assert bytes(m) == data, f"{len(m)} bytes, or not the expected {len(data)} bytes"
     assert (m.flags & M_PKTHDR != 0) == (head is not None)
     if head is not None:
         hdr = m.pkthdr
-        assert not head.true or hdr.len == len(data)
+        assert not head.len_valid or hdr.len == len(data)
         assert hdr.flowid == head.flowid
         assert hdr.rcvif is head.rcvif
         assert hdr.snd_tag is head.snd
@@ -33,13 +33,13 @@ def check(packet: Packet) -> None:
         assert [(t.cookie, t.id, t.value) for t in m.tags] == head.tags
 
 
-def audit(world: World) -> None:
-    """All packets are what they should be, and all counts."""
+def audit(model: PoolModel) -> None:
+    """Check all packets, and all counters of the pool."""
     users: dict[int, list[Any]] = {}
     outs = listed = 0
-    refs = {id(tag): world.snds.count(tag) for tag in world.snds}
-    for packet in world.all():
-        check(packet)
+    refs = {id(tag): model.snd_tags.count(tag) for tag in model.snd_tags}
+    for packet in model.all():
+        check_packet(packet)
         for m in chain(packet.m):
             flags = m.flags
             outs += not flags & M_NOFREE
@@ -54,72 +54,74 @@ def audit(world: World) -> None:
                 users.setdefault(ext.id, []).append((m, ext))
             else:
                 assert m.writable == (not flags & M_RDONLY)
-    lingering, orphans = audit_storage(world, users)
-    audit_lent(world, users)
-    pool, zones = world.pool, world.zones
-    for look in world.views:
-        assert bytes(look.view) == look.data, "what is looked at has changed"
+    owners, orphans = audit_storage(model, users)
+    audit_external(model, users)
+    pool, zones = model.pool, model.zones
+    for view in model.views:
+        assert bytes(view.view) == view.data, "viewed bytes have changed"
     out = zones.mbuf.used + zones.pack.used
     held = zones.mbuf.held + zones.pack.held
-    assert out == outs + lingering + held, f"{out} are out: {outs} here, {lingering} for others, {held} looked at"
-    listed += len(world.tags)
+    assert out == outs + owners + held, (
+        f"{out} in use: {outs} in packets, {owners} freed owners of shared storage, {held} viewed"
+    )
+    listed += len(model.tags)
     assert pool.tags.count >= listed
-    if not orphans and not world.views:
-        # Tags of an owner stay as long as it does.
+    if not orphans and not model.views:
+        # Tags of an owner of shared storage stay until its last user is gone.
         assert pool.tags.count == listed
-    for tag in {id(tag): tag for tag in world.snds}.values():
+    for tag in {id(tag): tag for tag in model.snd_tags}.values():
         assert tag.refs == refs[id(tag)]
-    assert pool.snd_tags.count == len(refs) == world.interface.refs
-    if not world.faulty:
+    assert pool.snd_tags.count == len(refs) == model.interface.refs
+    if not model.faulty:
         drops = pool.stat().drops
-        assert world.drops in (drops, None)
-        world.drops = drops
-    for q, line in world.queues:
-        assert [*q] == [packet.m for packet in line]
-        assert q.count == len(line)
+        assert model.drops in (drops, None)
+        model.drops = drops
+    for q, queued in model.queues:
+        assert [*q] == [packet.m for packet in queued]
+        assert q.count == len(queued)
 
 
-def audit_storage(world: World, users: dict[int, list[Any]]) -> tuple[int, int]:
-    """Each storage counts its users; returns how many owners linger for the sake of others.
+def audit_storage(model: PoolModel, users: dict[int, list[Any]]) -> tuple[int, int]:
+    """Check the reference count of each storage; returns the number of freed owners that stay for other users.
 
-    First those that are in a zone, then all.
+    The first number counts only owners of a zone, the second all.
     """
-    lingering = orphans = 0
+    owners = orphans = 0
     types: dict[int, int] = {}
-    for name, uses in users.items():
+    for storage, uses in users.items():
         ext = uses[0][1]
-        lent = world.lent.get(name)
-        count = len(uses) + (0 if lent is None else lent.own)
+        memory = model.external.get(storage)
+        count = len(uses) + (0 if memory is None else memory.other_refs)
         for m, other in uses:
             assert (other.count, m.refcnt) == (count, count)
-            fixed = lent is not None and isinstance(lent.obj, bytes)
-            assert m.writable == (count == 1 and not fixed and not m.flags & M_RDONLY)
-            if lent is not None:
-                assert other.obj is lent.obj
-                assert bytes(m.data) == lent.obj[m.offset : m.offset + m.len]
+            read_only = memory is not None and isinstance(memory.obj, bytes)
+            assert m.writable == (count == 1 and not read_only and not m.flags & M_RDONLY)
+            if memory is not None:
+                assert other.obj is memory.obj
+                assert bytes(m.data) == memory.obj[m.offset : m.offset + m.len]
         embedded = sum(other.embedded for _, other in uses)
         assert embedded <= (ext.type != EXT_EXTREF)
-        lingering += not embedded and ext.type not in (EXT_EXTREF, EXT_RXRING)
+        owners += not embedded and ext.type not in (EXT_EXTREF, EXT_RXRING)
         orphans += not embedded and ext.type != EXT_EXTREF
         types[ext.type] = types.get(ext.type, 0) + 1
-    zones = world.zones
+    zones = model.zones
     for type, zone in ((EXT_JUMBOP, zones.jumbop), (EXT_JUMBO9, zones.jumbo9), (EXT_JUMBO16, zones.jumbo16)):
         assert zone.used == types.get(type, 0) + zone.held
     clusters = types.get(EXT_CLUSTER, 0) + zones.clust.held
     assert zones.clust.used == clusters + zones.pack.used + zones.pack.cached
-    return lingering, orphans
+    return owners, orphans
 
 
-def audit_lent(world: World, users: dict[int, list[Any]]) -> None:
-    """Memory that nobody uses is given back once, and none that somebody uses."""
-    looked = {look.name for look in world.views}
-    for name, lent in list(world.lent.items()):
-        if name in users:
-            assert lent.calls == 0
-        elif name not in looked:
-            assert lent.calls == (lent.routine and not lent.own)
-            if lent.refs is not None:
-                assert lent.refs.count == 1
-            if isinstance(lent.obj, bytearray):
-                lent.obj.append(0)  # which it refuses while anybody holds it in place
-            del world.lent[name]
+def audit_external(model: PoolModel, users: dict[int, list[Any]]) -> None:
+    """Check that unused external memory was given back once, and used memory was not."""
+    viewed = {view.storage for view in model.views}
+    for storage, memory in list(model.external.items()):
+        if storage in users:
+            assert memory.calls == 0
+        elif storage not in viewed:
+            assert memory.calls == (memory.has_free and not memory.other_refs)
+            if memory.refs is not None:
+                assert memory.refs.count == 1
+            if isinstance(memory.obj, bytearray):
+                memory.obj.append(0)  # raises BufferError while it is exported
+            del model.external[storage]

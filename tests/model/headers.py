@@ -1,4 +1,4 @@
-"""What packets carry beside their bytes: headers that come and go, tags and send tags."""
+"""Verbs on packet headers, tags and send tags."""
 
 from collections.abc import Callable
 
@@ -14,136 +14,136 @@ from mbuf import (
     Tag,
 )
 from model.choose import other
-from model.world import REFUSED, Packet, World, chain, key
+from model.pool_model import FAILED, Packet, PoolModel, chain, storage_id
 
 # The header.
 
 
-def demote(world: World, packet: Packet) -> None:
-    if world.rng.random() < 0.5:
+def demote(model: PoolModel, packet: Packet) -> None:
+    if model.rng.random() < 0.5:
         packet.m.demote(all=False)
-    elif world.rng.random() < 0.5:
+    elif model.rng.random() < 0.5:
         packet.m.demote(all=True)
         packet.head = None
     else:
-        world.attempt(packet.m.demote_pkthdr, of=[packet], wrong=None if packet.head else Inval)
+        model.attempt(packet.m.demote_pkthdr, packets=[packet], error=None if packet.head else Inval)
         packet.head = None
 
 
-def move_pkthdr(world: World, packet: Packet) -> None:
-    take_header(world, packet, packet.m.move_pkthdr, True)
+def move_pkthdr(model: PoolModel, packet: Packet) -> None:
+    take_header(model, packet, packet.m.move_pkthdr, True)
 
 
-def dup_pkthdr(world: World, packet: Packet) -> None:
-    take_header(world, packet, packet.m.dup_pkthdr, False)
+def dup_pkthdr(model: PoolModel, packet: Packet) -> None:
+    take_header(model, packet, packet.m.dup_pkthdr, False)
 
 
-def take_header(world: World, packet: Packet, verb: Callable[[Mbuf], object], goes: bool) -> None:
-    n, m = other(world, packet), packet.m
+def take_header(model: PoolModel, packet: Packet, verb: Callable[[Mbuf], object], moved: bool) -> None:
+    n, m = other(model, packet), packet.m
     if n is None:
         return
-    wrong = Inval if n.head is None or (not m.flags & M_EXT and m.len > MHLEN) else None
-    if world.attempt(verb, n.m, of=[packet, n], wrong=wrong) is REFUSED:
+    error = Inval if n.head is None or (not m.flags & M_EXT and m.len > MHLEN) else None
+    if model.attempt(verb, n.m, packets=[packet, n], error=error) is FAILED:
         return
     assert n.head is not None
     packet.head = n.head.copy()
-    packet.head.true = m.pkthdr.len == len(packet.data)
-    # The header may lie where bytes were.
+    packet.head.len_valid = m.pkthdr.len == len(packet.data)
+    # The header may overwrite bytes of the internal storage.
     packet.data[: m.len] = m.copydata(0, m.len)
-    if goes:
+    if moved:
         n.head = None
 
 
-def note(world: World, packet: Packet) -> None:
-    """Set what a header says."""
+def set_fields(model: PoolModel, packet: Packet) -> None:
+    """Set fields of a header."""
     head, hdr = packet.head, packet.m.pkthdr if packet.head else None
     if head is not None and hdr is not None:
-        hdr.flowid = head.flowid = world.rng.randint(0, 1 << 32) - 1 if world.rng.random() < 0.1 else 5
-        if world.rng.random() < 0.4:
-            hdr.len = world.rng.randint(0, 100)
-            head.true = hdr.len == len(packet.data)
+        hdr.flowid = head.flowid = model.rng.randint(0, 1 << 32) - 1 if model.rng.random() < 0.1 else 5
+        if model.rng.random() < 0.4:
+            hdr.len = model.rng.randint(0, 100)
+            head.len_valid = hdr.len == len(packet.data)
         if head.snd is None:
-            hdr.rcvif = head.rcvif = world.rng.choice((None, world))
+            hdr.rcvif = head.rcvif = model.rng.choice((None, model))
 
 
-def mark(world: World, packet: Packet) -> None:
+def set_rdonly(model: PoolModel, packet: Packet) -> None:
     for m in chain(packet.m):
-        m.flags = m.flags | M_RDONLY if world.rng.random() < 0.2 else m.flags & ~M_RDONLY
-        lent = world.lent.get(key(m))
-        if lent is not None and isinstance(lent.obj, bytes):
+        m.flags = m.flags | M_RDONLY if model.rng.random() < 0.2 else m.flags & ~M_RDONLY
+        memory = model.external.get(storage_id(m))
+        if memory is not None and isinstance(memory.obj, bytes):
             m.flags |= M_RDONLY
 
 
 # Tags.
 
 
-def tag_make(world: World, packet: Packet) -> None:
-    rng = world.rng
+def tag_make(model: PoolModel, packet: Packet) -> None:
+    rng = model.rng
     value = rng.choice((None, b"abc", bytearray(b"changes"), 5))
     id = rng.choice((1, 2, 1 | MTAG_PERSISTENT))
-    t = world.attempt(world.pool.tag_alloc, rng.choice((MTAG_ABI_COMPAT, 7)), id, value)
-    if t is not REFUSED:
-        world.tags.append(t)
-        if len(world.tags) > 3:
-            world.tags.pop(0).free()
+    t = model.attempt(model.pool.tag_alloc, rng.choice((MTAG_ABI_COMPAT, 7)), id, value)
+    if t is not FAILED:
+        model.tags.append(t)
+        if len(model.tags) > 3:
+            model.tags.pop(0).free()
 
 
-def tag_put(world: World, packet: Packet) -> None:
-    if world.tags:
-        t = world.tags[-1]
-        if world.attempt(packet.m.tag_prepend, t, of=[packet], wrong=headless(packet)) is not REFUSED:
+def tag_put(model: PoolModel, packet: Packet) -> None:
+    if model.tags:
+        t = model.tags[-1]
+        if model.attempt(packet.m.tag_prepend, t, packets=[packet], error=needs_header(packet)) is not FAILED:
             assert packet.head is not None
-            world.tags.pop()
+            model.tags.pop()
             packet.head.tags.insert(0, (t.cookie, t.id, t.value))
 
 
-def headless(packet: Packet) -> type[Exception] | None:
+def needs_header(packet: Packet) -> type[Exception] | None:
     return None if packet.head else Inval
 
 
-def tag_take(world: World, packet: Packet) -> None:
-    """Unlink, or delete: one tag, some or all."""
-    rng, head = world.rng, packet.head
+def tag_take(model: PoolModel, packet: Packet) -> None:
+    """Unlink a tag, or delete one, some or all."""
+    rng, head = model.rng, packet.head
     if head is None or not head.tags:
         return
     m, tags = packet.m, packet.m.tags
     n = rng.randrange(len(tags))
-    way = rng.randrange(5)
-    if way == 0:
+    method = rng.randrange(5)
+    if method == 0:
         m.tag_unlink(tags[n])
-        world.tags.append(tags[n])
+        model.tags.append(tags[n])
         del head.tags[n]
-    elif way == 1:
+    elif method == 1:
         m.tag_delete(tags[n])
         del head.tags[n]
-    elif way == 2:
+    elif method == 2:
         m.tag_delete_chain(tags[n])
         del head.tags[n:]
-    elif way == 3:
+    elif method == 3:
         m.tag_delete_chain()
         head.tags.clear()
     else:
         m.tag_delete_nonpersistent()
         head.tags = [tag for tag in head.tags if tag[1] & MTAG_PERSISTENT]
-    if way:
-        stays_freed(tags[n] if way < 3 else None)
+    if method:
+        check_freed(tags[n] if method < 3 else None)
 
 
-def stays_freed(t: Tag | None) -> None:
+def check_freed(t: Tag | None) -> None:
     if t is not None:
         try:
             t.copy()
         except Freed:
             return
-        raise AssertionError("a freed tag answers")
+        raise AssertionError("a freed tag can be copied")
 
 
-def tag_find(world: World, packet: Packet) -> None:
+def tag_find(model: PoolModel, packet: Packet) -> None:
     head, m = packet.head, packet.m
     if head is None:
         return
     tags = m.tags
-    after = world.rng.randrange(-1, len(tags))
+    after = model.rng.randrange(-1, len(tags))
     for cookie, id in ((MTAG_ABI_COMPAT, 1), (7, 2)):
         found = m.tag_locate(cookie, id, tags[after] if after >= 0 else None)
         rest = [t for t in tags[after + 1 :] if (t.cookie, t.id) == (cookie, id)]
@@ -152,18 +152,22 @@ def tag_find(world: World, packet: Packet) -> None:
             assert m.tag_find(id, tags[after] if after >= 0 else None) is found
 
 
-def tag_copy(world: World, packet: Packet) -> None:
-    n = other(world, packet)
+def tag_copy(model: PoolModel, packet: Packet) -> None:
+    n = other(model, packet)
     if n is not None:
-        wrong = headless(packet) or headless(n) or (Inval if len(packet.m.data) > 168 and not packet.m.ext else None)
-        if world.attempt(packet.m.tag_copy_chain, n.m, of=[packet, n], wrong=wrong) is not REFUSED:
+        error = (
+            needs_header(packet)
+            or needs_header(n)
+            or (Inval if len(packet.m.data) > 168 and not packet.m.ext else None)
+        )
+        if model.attempt(packet.m.tag_copy_chain, n.m, packets=[packet, n], error=error) is not FAILED:
             assert packet.head is not None
             assert n.head is not None
             packet.head.tags = list(n.head.tags)
 
 
-def snd_tag(world: World, packet: Packet) -> None:
-    """Put a send tag on a packet, or take it off."""
+def snd_tag(model: PoolModel, packet: Packet) -> None:
+    """Set a send tag, or clear it."""
     head = packet.head
     if head is None:
         return
@@ -171,8 +175,8 @@ def snd_tag(world: World, packet: Packet) -> None:
         packet.m.pkthdr.snd_tag = None
         head.snd = None
         return
-    if len(world.snds) < 2:
-        world.snds.append(world.pool.snd_tag_alloc(world.interface))
-    tag = world.rng.choice(world.snds)
+    if len(model.snd_tags) < 2:
+        model.snd_tags.append(model.pool.snd_tag_alloc(model.interface))
+    tag = model.rng.choice(model.snd_tags)
     packet.m.pkthdr.snd_tag = tag.ref()
     head.snd, head.rcvif = tag, None

@@ -1,6 +1,6 @@
-"""Any sequence of verbs does what it would do to plain bytes and counters.
+"""Any sequence of verbs has the results that models of bytes and counters predict.
 
-`MBUF_SOAK=1` in the environment makes it a long one.
+`MBUF_SOAK=1` in the environment makes the sequences longer.
 """
 
 import os
@@ -46,20 +46,19 @@ CLUSTERS, PAGES, MBUFS = 12, 5, 60
 
 
 class Storage:
-    """What holds the bytes of an mbuf: one object for all that share it."""
+    """The storage of bytes in the model: one object for all mbufs that share it."""
 
     def __init__(self, external: bool) -> None:
         self.external = external
 
 
 class Model:
-    """What a packet should be: one list of bytes for each mbuf, and who shares what with whom."""
+    """The model of a packet: the bytes and the storage of each mbuf."""
 
     def __init__(self, m: Mbuf, pieces: list[bytearray], headed: bool, storages: list[Storage]) -> None:
         self.m = m
         self.pieces = pieces
         self.headed = headed
-        #: What holds the bytes of each mbuf.
         self.storages = storages
 
     @property
@@ -68,7 +67,7 @@ class Model:
 
 
 class Packets(RuleBasedStateMachine):
-    """A small pool, and packets that are made, filled, copied, looked at and freed in any order."""
+    """A small pool, and packets that are made, filled, copied, viewed and freed in any order."""
 
     packets = Bundle("packets")
     stale = Bundle("stale")
@@ -88,14 +87,14 @@ class Packets(RuleBasedStateMachine):
             worker=False,
             **self.kind,
         )
-        self.live: list[Model] = []
-        self.looks: list[tuple[memoryview, bytes, Storage]] = []
+        self.packets_in_use: list[Model] = []
+        self.views: list[tuple[memoryview, bytes, Storage]] = []
         self.drops = 0
 
     kind: dict[str, Any] = {}
 
     def attempt(self, verb: Any, *args: Any) -> Any:
-        """The result, or None where a limit is reached; that must then change nothing."""
+        """The result, or None if a limit is reached, which must change nothing."""
         before = self.numbers()
         try:
             return verb(*args)
@@ -107,9 +106,9 @@ class Packets(RuleBasedStateMachine):
         zones = self.pool.zones
         return [(zone.used, zone.held) for zone in (zones.mbuf, zones.pack, zones.jumbop)], self.pool.stat().drops
 
-    def born(self, m: Mbuf, headed: bool) -> Model:
+    def add(self, m: Mbuf, headed: bool) -> Model:
         made = Model(m, [bytearray()], headed, [Storage(m.ext is not None)])
-        self.live.append(made)
+        self.packets_in_use.append(made)
         return made
 
     @rule(
@@ -135,11 +134,11 @@ class Packets(RuleBasedStateMachine):
                 m = self.attempt(getattr(pool, verb))
                 if m is None:
                     return None
-        return self.born(m, verb != "get")
+        return self.add(m, verb != "get")
 
     @rule(packet=packets, data=st.binary(max_size=600))
     def append(self, packet: Model | None, data: bytes) -> None:
-        if packet not in self.live:
+        if packet not in self.packets_in_use:
             return
         last = packet.m.last()
         room = last.trailing
@@ -154,13 +153,13 @@ class Packets(RuleBasedStateMachine):
             rest = rest[224:]
 
     def written(self, storage: Storage) -> None:
-        """Views of what was written to show it; others don't change."""
-        self.looks = [(view, bytes(view) if seen is storage else data, seen) for view, data, seen in self.looks]
+        """Expect the new bytes in views of this storage."""
+        self.views = [(view, bytes(view) if seen is storage else data, seen) for view, data, seen in self.views]
 
     @rule(packet=packets, data=st.binary(max_size=300))
     def receive(self, packet: Model | None, data: bytes) -> None:
         """Write to the room and grow."""
-        if packet not in self.live:
+        if packet not in self.packets_in_use:
             return
         m = packet.m
         if m.next is not None:
@@ -179,7 +178,7 @@ class Packets(RuleBasedStateMachine):
 
     @rule(packet=packets, share=st.integers(0, 100))
     def shorten(self, packet: Model | None, share: int) -> None:
-        if packet not in self.live:
+        if packet not in self.packets_in_use:
             return
         count = len(packet.pieces[0]) * share // 100
         packet.m.len = count
@@ -188,9 +187,9 @@ class Packets(RuleBasedStateMachine):
         del packet.pieces[0][count:]
 
     @rule(packet=packets, at=st.integers(0, 3000), byte=st.integers(0, 255))
-    def scribble(self, packet: Model | None, at: int, byte: int) -> None:
-        """Write one byte of the data, where that may be written; nobody else's changes."""
-        if packet not in self.live or not packet.data:
+    def overwrite(self, packet: Model | None, at: int, byte: int) -> None:
+        """Write one byte, if its storage is writable; other packets don't change."""
+        if packet not in self.packets_in_use or not packet.data:
             return
         at %= len(packet.data)
         m: Any = packet.m
@@ -207,7 +206,7 @@ class Packets(RuleBasedStateMachine):
 
     @rule(target=packets, packet=packets)
     def copy(self, packet: Model | None) -> Any:
-        if packet not in self.live:
+        if packet not in self.packets_in_use:
             return None
         if not packet.headed:
             try:
@@ -218,39 +217,39 @@ class Packets(RuleBasedStateMachine):
         n = self.attempt(packet.m.copypacket)
         if n is None:
             return None
-        made = self.born(n, True)
+        made = self.add(n, True)
         made.pieces = [bytearray(piece) for piece in packet.pieces]
         made.storages = [held if held.external else Storage(False) for held in packet.storages]
         return made
 
     @rule(packet=packets, on=st.booleans())
-    def mark(self, packet: Model | None, on: bool) -> None:
-        if packet in self.live:
+    def set_rdonly(self, packet: Model | None, on: bool) -> None:
+        if packet in self.packets_in_use:
             packet.m.flags = packet.m.flags | M_RDONLY if on else packet.m.flags & ~M_RDONLY
 
     @rule(packet=packets)
-    def look(self, packet: Model | None) -> None:
+    def add_view(self, packet: Model | None) -> None:
         """Keep a view of each mbuf's bytes."""
-        if packet in self.live and len(self.looks) < 20:
+        if packet in self.packets_in_use and len(self.views) < 20:
             seen = [held for held, piece in zip(packet.storages, packet.pieces, strict=True) if piece]
-            self.looks += [(view, bytes(view), held) for view, held in zip(packet.m, seen, strict=True)]
+            self.views += [(view, bytes(view), held) for view, held in zip(packet.m, seen, strict=True)]
 
-    @precondition(lambda self: self.looks)
+    @precondition(lambda self: self.views)
     @rule(n=st.integers(0, 100))
     def release_view(self, n: int) -> None:
-        self.looks.pop(n % len(self.looks))[0].release()
+        self.views.pop(n % len(self.views))[0].release()
 
-    @rule(target=stale, packet=consumes(packets), way=st.sampled_from(["free", "freem", "bulk", "drop", "keep"]))
-    def let_go(self, packet: Model | None, way: str) -> Any:
-        if packet not in self.live:
+    @rule(target=stale, packet=consumes(packets), method=st.sampled_from(["free", "freem", "bulk", "drop", "keep"]))
+    def free(self, packet: Model | None, method: str) -> Any:
+        if packet not in self.packets_in_use:
             return None
-        self.live.remove(packet)
+        self.packets_in_use.remove(packet)
         m = packet.m
-        if way == "bulk":
+        if method == "bulk":
             self.pool.free_bulk([m])
-        elif way == "freem" or way == "keep":
+        elif method == "freem" or method == "keep":
             m.freem()
-        elif way == "free":
+        elif method == "free":
             rest: Any = m
             while rest is not None:
                 rest = rest.free()
@@ -262,18 +261,18 @@ class Packets(RuleBasedStateMachine):
         return packet
 
     def drop(self, m: Mbuf) -> None:
-        """The caller's names are gone when this one is."""
+        """Drop the last reference."""
 
     @rule(packet=stale)
     def stay_freed(self, packet: Model | None) -> None:
         if packet is None or packet.m is None:
             return
-        for ask in (bytes, len, Mbuf.free, Mbuf.freem, Mbuf.last, lambda m: m.append(b"x"), lambda m: m.data):
+        for use in (bytes, len, Mbuf.free, Mbuf.freem, Mbuf.last, lambda m: m.append(b"x"), lambda m: m.data):
             try:
-                ask(packet.m)
+                use(packet.m)
             except Freed:
                 continue
-            raise AssertionError("a freed mbuf answers")
+            raise AssertionError("a freed mbuf can be used")
 
     @rule(request=st.sampled_from([UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM]), n=st.integers(0, 5))
     def reclaim(self, request: int, n: int) -> None:
@@ -285,7 +284,7 @@ class Packets(RuleBasedStateMachine):
 
     @invariant()
     def the_bytes_are_those_of_the_model(self) -> None:
-        for packet in self.live:
+        for packet in self.packets_in_use:
             m: Any = packet.m
             assert bytes(m) == packet.data
             assert len(m) == len(packet.data)
@@ -296,25 +295,25 @@ class Packets(RuleBasedStateMachine):
                 assert bytes(m.data) == piece
                 assert (m.ext is not None) == storage.external
                 if storage.external:
-                    users = sum(other is storage for p in self.live for other in p.storages)
+                    users = sum(other is storage for p in self.packets_in_use for other in p.storages)
                     assert m.refcnt == users
                     assert m.writable == (users == 1 and not m.flags & M_RDONLY)
                 m = m.next
             assert m is None
 
     @invariant()
-    def what_is_looked_at_stays(self) -> None:
-        for view, data, _ in self.looks:
+    def viewed_bytes_do_not_change(self) -> None:
+        for view, data, _ in self.views:
             assert bytes(view) == data
 
     @invariant()
     def the_counts_are_those_of_the_model(self) -> None:
         pool = self.pool
         held = sum(zone.held for zone in pool.zones.all())
-        live = sum(len(packet.pieces) for packet in self.live)
-        owners_kept = len({id(held) for packet in self.live for held in packet.storages if held.external})
+        live = sum(len(packet.pieces) for packet in self.packets_in_use)
+        owners_kept = len({id(held) for packet in self.packets_in_use for held in packet.storages if held.external})
         assert live <= pool.out <= live + owners_kept + held
-        assert held <= len(self.looks)
+        assert held <= len(self.views)
         assert pool.stat().drops == self.drops
         for zone in pool.zones.all():
             assert zone.used + zone.cached == zone.limiter.items or zone.name == "mbuf_packet"
@@ -322,11 +321,11 @@ class Packets(RuleBasedStateMachine):
             assert not zone.bypassed
 
     def teardown(self) -> None:
-        for packet in self.live:
+        for packet in self.packets_in_use:
             packet.m.freem()
-        for view, _, _ in self.looks:
+        for view, _, _ in self.views:
             view.release()
-        self.looks.clear()
+        self.views.clear()
         pool = self.pool
         assert pool.out == 0
         assert [zone.held for zone in pool.zones.all()] == [0] * 6
@@ -365,7 +364,7 @@ class OneZone(RuleBasedStateMachine):
             fails = self.zone.stat().fails
             item = self.zone.alloc(M_NOWAIT, None)
             if item is None:
-                # At the limit, or no page is left; what the other CPU has cached doesn't count.
+                # The zone is at its limit, or no page is left. The other CPU may have cached items.
                 limit = self.zone.limit or 90
                 assert self.zone.limiter.items == limit or self.vm.free == 0
                 assert self.zone.stat().fails > fails
@@ -374,12 +373,12 @@ class OneZone(RuleBasedStateMachine):
             assert item not in self.out
             self.out.append(item)
 
-    @rule(places=st.lists(st.integers(0, 1000), max_size=30), cpu=st.integers(0, 1))
-    def free(self, places: list[int], cpu: int) -> None:
+    @rule(indexes=st.lists(st.integers(0, 1000), max_size=30), cpu=st.integers(0, 1))
+    def free(self, indexes: list[int], cpu: int) -> None:
         self.zone.cpus.move(cpu)
-        for place in places:
+        for index in indexes:
             if self.out:
-                self.zone.free(self.out.pop(place % len(self.out)))
+                self.zone.free(self.out.pop(index % len(self.out)))
                 self.frees += 1
 
     @rule(request=st.sampled_from([UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM]))
@@ -394,7 +393,7 @@ class OneZone(RuleBasedStateMachine):
         self.now += seconds
 
     @invariant()
-    def the_numbers_add_up(self) -> None:
+    def the_counts_are_consistent(self) -> None:
         stat = self.zone.stat()
         assert (stat.used, stat.allocs, stat.frees) == (len(self.out), self.allocs, self.frees)
         assert stat.used + stat.cached == self.zone.limiter.items

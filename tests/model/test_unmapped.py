@@ -1,6 +1,6 @@
-"""Walks through chains that have unmapped pages in them, which must be what the same on a bytearray is.
+"""Random walks on chains with unmapped pages have the same results as on a bytearray.
 
-Refusals are part of it: what fails has changed nothing.
+A verb that fails changes nothing.
 """
 
 import os
@@ -11,30 +11,31 @@ from typing import Any
 
 import pytest
 
+from chains import mbufs
 from mbuf import M_EXTPG, M_PKTHDR, PAGE_SIZE, Busy, Inval, Mbuf, NoBufs, NoMemory, Pool, ReadOnly
-from packet.conftest import filed, record
-from packet.picture import mbufs, picture
+from packet.layouts import file_mbufs, record
+from packet.snapshot import snapshot
 
 Chain = tuple[Mbuf, bytearray]
-Move = Callable[[Random, Pool, Mbuf, bytearray], Any]
+Mutator = Callable[[Random, Pool, Mbuf, bytearray], Any]
 
 WALKS = range(200 if os.environ.get("MBUF_SOAK") else 12)
 STEPS = 150
-#: What a verb may refuse: bytes in unmapped pages, or more than there is.
-REFUSALS = (Inval, ReadOnly, Busy, NoBufs, NoMemory)
+#: Errors that a verb may raise: it needs contiguous bytes, or memory that there isn't.
+ERRORS = (Inval, ReadOnly, Busy, NoBufs, NoMemory)
 
 
-def some(rng: Random) -> bytes:
+def random_bytes(rng: Random) -> bytes:
     return rng.randbytes(rng.choice((1, 20, 100, 300, 3000, 9000)))
 
 
 def new(rng: Random, pool: Pool) -> Chain:
-    """A chain of some bytes, of any kind."""
-    data = some(rng)
+    """A chain of random bytes, of a random kind."""
+    data = random_bytes(rng)
     make: list[Callable[[], Mbuf]] = [
         lambda: pool.frombytes(data),
         lambda: pool.frombytes(data, align=rng.choice((0, 500, 5000)), flags=M_EXTPG),
-        lambda: filed(pool, data, rng.randint(0, 2 * PAGE_SIZE)),
+        lambda: file_mbufs(pool, data, rng.randint(0, 2 * PAGE_SIZE)),
         lambda: pool.gethdr().append(data),
     ]
     if len(data) <= 3000:
@@ -60,7 +61,7 @@ def adj(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
 
 
 def append(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
-    more = some(rng)
+    more = random_bytes(rng)
     m.append(more)
     data += more
 
@@ -72,7 +73,7 @@ def prepend(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
 
 
 def copyback(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
-    at, more = rng.randint(0, len(data)), some(rng)
+    at, more = rng.randint(0, len(data)), random_bytes(rng)
     if all(n.writable for n in mbufs(m)):
         m.copyback(at, more)
         data[at : at + len(more)] = more
@@ -96,18 +97,18 @@ def compress(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
 
 
 def to_unmapped(rng: Random, pool: Pool, m: Mbuf, data: bytearray) -> None:
-    """The bytes once more, in unmapped pages; it goes on to the end of an mbuf or a page."""
+    """Append a copy in unmapped pages; the copy may end later, at the end of an mbuf or a page."""
     n = rng.randint(0, len(data))
     copy = m.mapped_to_unmapped(n, rng.choice((1, 5000, 20480)))
     if copy is not None:
-        whole = bytes(copy)
-        assert n <= len(whole) < n + PAGE_SIZE
-        assert whole == data[: len(whole)]
+        copied = bytes(copy)
+        assert n <= len(copied) < n + PAGE_SIZE
+        assert copied == data[: len(copied)]
         m.cat(copy)
-        data += whole
+        data += copied
 
 
-MOVES: list[Move] = [
+MUTATORS: list[Mutator] = [
     *(cat, adj, append, prepend, copyback, makespace, pulldown, compress, to_unmapped),
     lambda rng, pool, m, data: m.unmapped_to_ext(),
     lambda rng, pool, m, data: m.pullup(rng.randint(0, min(len(data), 168))),
@@ -136,8 +137,8 @@ def copies(rng: Random, m: Mbuf, data: bytearray) -> Chain | None:
     return None if copy is None else (copy, data[at : at + n])
 
 
-def look(chains: list[Chain]) -> None:
-    """All is what it should be, and no mbuf is two things."""
+def check(chains: list[Chain]) -> None:
+    """Check the bytes of all chains; no mbuf has both a packet header and unmapped pages."""
     for m, data in chains:
         assert bytes(m) == data
         assert b"".join(m) == data
@@ -145,9 +146,9 @@ def look(chains: list[Chain]) -> None:
 
 
 @pytest.mark.parametrize("seed", WALKS)
-def test_a_walk_through_unmapped_pages_is_a_walk_through_bytes(make: Callable[..., Pool], seed: int) -> None:
+def test_a_random_walk_on_unmapped_pages_has_the_results_of_a_bytearray(make: Callable[..., Pool], seed: int) -> None:
     rng = Random(seed)
-    # Some of what it asks for isn't there.
+    # The limits are small, so that some requests fail.
     pool = make({"kern.ipc.nmbclusters": 60, "kern.ipc.nmbufs": 240}, mem=300 * PAGE_SIZE, nsfbufs=rng.choice((3, 9)))
     chains: list[Chain] = []
     refused = 0
@@ -162,26 +163,26 @@ def test_a_walk_through_unmapped_pages_is_a_walk_through_bytes(make: Callable[..
             m, data = rng.choice(chains)
             if m.flags & M_PKTHDR:
                 m.fixhdr()
-            way, move, made = rng.random(), rng.choice(MOVES), None
-            # To compare, windows must be left; these two do one thing after another.
-            if move not in (cat, to_unmapped):
-                before = picture(pool, *[m for m, _ in chains])
-            if way < 0.15:
+            chance, mutate, made = rng.random(), rng.choice(MUTATORS), None
+            # These two consist of several steps, which may fail separately.
+            if mutate not in (cat, to_unmapped):
+                before = snapshot(pool, *[m for m, _ in chains])
+            if chance < 0.15:
                 made = split(rng, m, data)
-            elif way < 0.25:
+            elif chance < 0.25:
                 made = copies(rng, m, data)
             else:
-                move(rng, pool, m, data)
+                mutate(rng, pool, m, data)
             if made is not None:
                 chains.append(made)
-        except REFUSALS:
+        except ERRORS:
             refused += 1
             if before is not None:
-                assert picture(pool, *[m for m, _ in chains]) == before
+                assert snapshot(pool, *[m for m, _ in chains]) == before
         if step % 3 == 0:
-            # Views of several pages of files need a window each, and mapped pages keep theirs.
+            # A check needs a window for each viewed page of a file, and there may be too few.
             with suppress(NoBufs):
-                look(chains)
+                check(chains)
     assert refused
     for m, _ in chains:
         m.freem()

@@ -1,49 +1,48 @@
-"""Chains made longer."""
+"""`append`, `prepend`, `copyback` and `makespace`."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from faults import FaultInjector
 from mbuf import M_EOR, M_EXT, M_NOWAIT, M_PKTHDR, M_RDONLY, MT_CONTROL, Inval, Mbuf, Pool, ReadOnly
-from packet.failing import Scarce, fail_everywhere
-from packet.picture import lens, mbufs, picture, places
-from packet.rows import Row, chain, sample, try_everywhere
+from packet.alloc_failures import fail_on_all_layouts
+from packet.snapshot import offsets_and_lens, snapshot
+from packet.verb_cases import VerbCase, chain, check_all_layouts
+
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
+def prepended(size: int) -> VerbCase:
+    """The new bytes are undefined, so the case writes them."""
 
-
-def prepended(size: int) -> Row:
-    """What is in the bytes isn't said, so they are written."""
-
-    def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
-        assert m.prepend(size, **words) is m
+    def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
+        assert m.prepend(size, **keywords) is m
         assert m.len >= size
         return m.copyback(0, b"p" * size)
 
-    return Row(f"prepend {size}", call, lambda data: b"p" * size + data, waits=True)
+    return VerbCase(f"prepend {size}", call, lambda data: b"p" * size + data, may_wait=True)
 
 
-def copied_back(off: Callable[[int], int], size: int) -> Row:
+def copied_back(off: Callable[[int], int], size: int) -> VerbCase:
     def left(data: bytes) -> bytes:
         at = off(len(data))
         return data[:at] + bytes(max(at - len(data), 0)) + b"c" * size + data[at + size :]
 
-    return Row(
+    return VerbCase(
         f"copyback {size} at {off(100)}",
-        lambda m, words: m.copyback(off(len(m)), b"c" * size),
+        lambda m, keywords: m.copyback(off(len(m)), b"c" * size),
         left,
-        through=off(100) < 100,
-        rowed=off(100) < 100,
+        overwrites=off(100) < 100,
+        needs_contiguous=off(100) < 100,
     )
 
 
-def spaced(skip: Callable[[int], int], size: int) -> Row:
-    def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
+def spaced(skip: Callable[[int], int], size: int) -> VerbCase:
+    def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
         n, at = m.makespace(skip(len(m)), size)
         if size:
             n.data[at : at + size] = b"s" * size
@@ -53,13 +52,13 @@ def spaced(skip: Callable[[int], int], size: int) -> Row:
         at = skip(len(data))
         return data[:at] + b"s" * size + data[at:]
 
-    return Row(f"makespace {size} at {skip(100)}", call, left, headed=True, rowed=True)
+    return VerbCase(f"makespace {size} at {skip(100)}", call, left, needs_header=True, needs_contiguous=True)
 
 
-ROWS = [
+CASES = [
     *(prepended(size) for size in (0, 1, 14, 100, 168)),
     *(
-        Row(f"append {n}", lambda m, words, n=n: m.append(b"a" * n), lambda data, n=n: data + b"a" * n)
+        VerbCase(f"append {n}", lambda m, keywords, n=n: m.append(b"a" * n), lambda data, n=n: data + b"a" * n)
         for n in (0, 60, 5000)
     ),
     copied_back(lambda n: 0, 5),
@@ -76,17 +75,17 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], row: Row) -> None:
-    try_everywhere(make(debug=True), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
+    check_all_layouts(make(debug=True), case)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], row: Row) -> None:
-    fail_everywhere(Scarce(make(debug=True)), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], case: VerbCase) -> None:
+    fail_on_all_layouts(FaultInjector(make(debug=True)), case)
 
 
-# What the kernel's chains look like.
+# The mbufs of a chain, as in the kernel.
 
 
 def test_prepend_without_room_puts_a_new_mbuf_in_front_at_a_multiple_of_8(pool: Pool) -> None:
@@ -94,7 +93,7 @@ def test_prepend_without_room_puts_a_new_mbuf_in_front_at_a_multiple_of_8(pool: 
     before = m.id
     m.prepend(14)
     n = m.next
-    assert places(m) == [(152, 14), (56, 20)]
+    assert offsets_and_lens(m) == [(152, 14), (56, 20)]
     assert (n.id, n.flags & M_PKTHDR, n.leading, m.pkthdr.len) == (before, 0, 56, 34)
     m.freem()
 
@@ -102,20 +101,20 @@ def test_prepend_without_room_puts_a_new_mbuf_in_front_at_a_multiple_of_8(pool: 
 @pytest.mark.parametrize(("get", "most"), [("get", 224), ("gethdr", 168)])
 def test_prepend_takes_as_much_as_one_mbuf_holds(pool: Pool, get: str, most: int) -> None:
     m = getattr(pool, get)().append(b"x")
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     for much in (most + 1, -1):
         with pytest.raises(Inval, match=f"0 to {most}"):
             m.prepend(much)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     assert m.prepend(most) is m
-    assert places(m)[0] == (0, most)
+    assert offsets_and_lens(m)[0] == (0, most)
     m.freem()
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 160, 161, 167])
 def test_what_is_prepended_ends_near_the_end_of_its_mbuf(pool: Pool, size: int) -> None:
     m = pool.gethdr().append(b"x").prepend(size)
-    assert places(m)[0] == ((168 - size) & ~7, size)
+    assert offsets_and_lens(m)[0] == ((168 - size) & ~7, size)
     m.freem()
 
 
@@ -123,13 +122,13 @@ def test_prepend_uses_the_room_there_is_and_none_that_others_see(pool: Pool) -> 
     m = pool.getcl()
     m.align(1000)
     m.append(b"x" * 100)
-    assert places(m.prepend(48)) == [(1000, 148)]
+    assert offsets_and_lens(m.prepend(48)) == [(1000, 148)]
     n = m.copypacket()
     m.prepend(0).prepend(8)
-    assert (places(m), places(n)) == ([(160, 8), (1000, 148)], [(1000, 148)])
+    assert (offsets_and_lens(m), offsets_and_lens(n)) == ([(160, 8), (1000, 148)], [(1000, 148)])
     assert (m.pkthdr.len, n.pkthdr.len) == (156, 148)
     n.freem()
-    assert places(m.prepend(8)) == [(152, 16), (1000, 148)]
+    assert offsets_and_lens(m.prepend(8)) == [(152, 16), (1000, 148)]
     m.freem()
 
 
@@ -205,10 +204,10 @@ def test_copyback_refuses_before_it_writes(pool: Pool) -> None:
     m = pool.gethdr().append(b"writable")
     m.next = pool.wrap(b"lent").demote_pkthdr()
     m.fixhdr()
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(ReadOnly):
         m.copyback(0, b"x" * 9)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     assert bytes(m.copyback(0, b"x" * 8)) == b"xxxxxxxxlent"
     assert bytes(m.copyback(12, b"more")) == b"xxxxxxxxlentmore"
     m.freem()
@@ -218,20 +217,20 @@ def test_copyback_refuses_before_it_writes(pool: Pool) -> None:
 @pytest.mark.parametrize("off", [0, 5, 50])
 def test_what_has_no_bytes_is_not_copied_back(pool: Pool, junk: object, off: int) -> None:
     m = chain(pool, 10, 10)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(TypeError):
         m.copyback(off, junk)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
 @pytest.mark.parametrize("off", [0, 5, 15, 300])
 def test_what_lies_in_no_row_is_not_copied_back(pool: Pool, off: int) -> None:
     m = chain(pool, 10, 10)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(BufferError):
         m.copyback(off, memoryview(bytes(600))[::2])
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -287,7 +286,7 @@ def test_makespace_of_much_that_is_shared_copies_to_clusters(pool: Pool) -> None
 
 def test_makespace_stays_inside_the_packet(pool: Pool) -> None:
     m = chain(pool, 10, 10)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     for skip, hlen, said in (
         (21, 1, "give 0 to 20"),
         (0, 168, "0 to 167"),
@@ -296,5 +295,5 @@ def test_makespace_stays_inside_the_packet(pool: Pool) -> None:
     ):
         with pytest.raises(Inval, match=said):
             m.makespace(skip, hlen)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()

@@ -108,7 +108,7 @@ def test_frombytes_leaves_room_before_the_bytes(
     m.freem()
 
 
-def test_frombytes_takes_any_bytes_in_a_row(pool: Pool) -> None:
+def test_frombytes_takes_any_contiguous_buffer(pool: Pool) -> None:
     for data in (
         bytearray(b"abcdef"),
         array("H", b"abcdef"),
@@ -144,7 +144,7 @@ def test_frombytes_refuses_more_room_than_an_mbuf_has(pool: Pool, align: int) ->
 
 @pytest.mark.parametrize("name", ["how", "flags"])
 @pytest.mark.parametrize("value", [M_EXTPG | M_PKTHDR, 1 << 24, *BAD])
-def test_frombytes_refuses_what_no_allocation_can_be_asked_for(pool: Pool, name: str, value: int) -> None:
+def test_frombytes_refuses_what_no_allocation_can_be_requested(pool: Pool, name: str, value: int) -> None:
     with pytest.raises(Inval):
         pool.frombytes(b"x", **{name: value})
     assert pool.out == 0
@@ -152,7 +152,7 @@ def test_frombytes_refuses_what_no_allocation_can_be_asked_for(pool: Pool, name:
 
 @pytest.mark.parametrize("name", ["how", "flags", "align"])
 @pytest.mark.parametrize("value", NO_NUMBER)
-def test_frombytes_wants_numbers(pool: Pool, name: str, value: Any) -> None:
+def test_frombytes_needs_numbers(pool: Pool, name: str, value: Any) -> None:
     with pytest.raises(TypeError):
         pool.frombytes(b"x", **{name: value})
     assert pool.out == 0
@@ -231,7 +231,7 @@ def test_what_fails_for_want_of_mbufs_leaves_nothing(small: Callable[..., Pool],
         (139, 14, [(H, 14, 139)]),
         (154, 14, [(H, 14, 154)]),
         (155, 14, [(C, 14, 155)]),
-        # The room is the first mbuf's alone.
+        # Only the first mbuf has the room.
         (2048, 14, [(C, 14, 2034), (M, 0, 14)]),
         (1, 167, [(H, 167, 1)]),
         (1, 168, [(C, 168, 1)]),
@@ -263,7 +263,7 @@ def test_devget_refuses_more_room_than_an_mbuf_has(pool: Pool, off: int) -> None
 
 
 @pytest.mark.parametrize("off", NO_NUMBER)
-def test_devget_wants_a_number(pool: Pool, off: Any) -> None:
+def test_devget_needs_a_number(pool: Pool, off: Any) -> None:
     with pytest.raises(TypeError):
         pool.devget(b"x", off)
     assert pool.out == 0

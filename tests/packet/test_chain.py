@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chains import chain_of
 from mbuf import Freed, Inval, Mbuf, Pool, compiled
 
 BAD = [-1, -(2**31), 2**31, 2**32, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**30]
@@ -13,16 +14,7 @@ BAD = [-1, -(2**31), 2**31, 2**32, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, 10**30
 LONG = 1_000_000 if compiled() else 100_000
 
 
-def chain(pool: Pool, *pieces: bytes) -> Mbuf:
-    m = last = pool.gethdr().append(pieces[0])
-    for piece in pieces[1:]:
-        last.next = pool.get().append(piece)
-        last = last.next
-    m.pkthdr.len = sum(map(len, pieces))
-    return m
-
-
-# Python's voice: the packet from here on.
+# Python's protocols work on the packet from this mbuf on.
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 100])
@@ -37,7 +29,7 @@ def test_the_bytes_are_the_same_however_they_are_kept(build: Callable[[bytes], M
 
 
 def test_the_kernels_names_speak_of_one_mbuf(pool: Pool) -> None:
-    m = chain(pool, b"one", b"", b"three")
+    m = chain_of(pool, b"one", b"", b"three")
     assert (m.len, len(m), bytes(m), bytes(m.data)) == (3, 8, b"onethree", b"one")
     assert m.next is not None
     assert m.next.next is not None
@@ -48,8 +40,8 @@ def test_the_kernels_names_speak_of_one_mbuf(pool: Pool) -> None:
     m.freem()
 
 
-def test_the_next_packet_is_no_part_of_this_one(pool: Pool) -> None:
-    m, n = chain(pool, b"one"), chain(pool, b"two")
+def test_the_next_packet_is_not_a_part_of_this_one(pool: Pool) -> None:
+    m, n = chain_of(pool, b"one"), chain_of(pool, b"two")
     m.nextpkt = n
     assert (bytes(m), len(m), m.last() is m, m.next, m.nextpkt is n) == (b"one", 3, True, None, True)
     m.freem()
@@ -65,7 +57,7 @@ def test_views_from_a_chain_are_read_only_where_its_bytes_are_shared(pool: Pool)
     n.freem()
 
 
-# Room and growth.
+# Room and grow.
 
 
 def test_growing_counts_what_was_written_to_the_room(pool: Pool) -> None:
@@ -189,7 +181,7 @@ def test_no_links_lead_back(pool: Pool, links: list[str]) -> None:
 
 
 def test_a_link_may_be_undone_and_the_rest_lives_on(pool: Pool) -> None:
-    m = chain(pool, b"a", b"b")
+    m = chain_of(pool, b"a", b"b")
     n = m.next
     m.next = None
     assert n is not None
@@ -199,7 +191,7 @@ def test_a_link_may_be_undone_and_the_rest_lives_on(pool: Pool) -> None:
 
 
 def test_a_link_replaced_drops_what_was_there(pool: Pool) -> None:
-    m = chain(pool, b"a", b"b", b"c")
+    m = chain_of(pool, b"a", b"b", b"c")
     with_drops = pool.stat().drops
     if pool.debug:
         with pytest.warns(ResourceWarning, match="dropped, not freed"):
@@ -210,8 +202,8 @@ def test_a_link_replaced_drops_what_was_there(pool: Pool) -> None:
     m.free()
 
 
-def test_a_chain_that_lost_a_link_says_so(pool: Pool) -> None:
-    m = chain(pool, b"a", b"b", b"c")
+def test_a_chain_that_lost_a_link_raises_an_error(pool: Pool) -> None:
+    m = chain_of(pool, b"a", b"b", b"c")
     assert m.next is not None
     middle, last = m.next, m.last()
     middle.free()
@@ -237,7 +229,7 @@ def test_two_chains_never_end_in_the_same_mbuf(pool: Pool) -> None:
     assert pool.out == 0
 
 
-# Letting go of much.
+# Freeing long chains.
 
 
 def test_a_long_chain_is_freed(make: Callable[..., Pool]) -> None:
@@ -307,9 +299,9 @@ def test_dropping_the_last_name_frees(pool: Pool) -> None:
     assert (pool.out, pool.stat().drops) == (0, 1)
 
 
-def test_what_somebody_still_holds_stays(make: Callable[..., Pool]) -> None:
+def test_an_mbuf_with_a_reference_stays(make: Callable[..., Pool]) -> None:
     pool = make()
-    m = chain(pool, b"a", b"b", b"c", b"d")
+    m = chain_of(pool, b"a", b"b", b"c", b"d")
     assert m.next is not None
     middle = m.next.next
     assert middle is not None
@@ -319,9 +311,9 @@ def test_what_somebody_still_holds_stays(make: Callable[..., Pool]) -> None:
     middle.freem()
 
 
-def test_what_somebody_still_holds_of_a_list_stays(make: Callable[..., Pool]) -> None:
+def test_a_packet_of_a_list_with_a_reference_stays(make: Callable[..., Pool]) -> None:
     pool = make()
-    packets = [chain(pool, bytes([n])) for n in range(5)]
+    packets = [chain_of(pool, bytes([n])) for n in range(5)]
     for a, b in zip(packets, packets[1:], strict=False):
         a.nextpkt = b
     a = b = None  # type: ignore[assignment]
@@ -335,7 +327,7 @@ def test_what_somebody_still_holds_of_a_list_stays(make: Callable[..., Pool]) ->
     assert (pool.out, pool.stat().drops) == (0, 5)
 
 
-def test_a_dropped_mbuf_whose_bytes_are_looked_at_goes_home_later(make: Callable[..., Pool]) -> None:
+def test_a_dropped_mbuf_with_viewed_bytes_is_freed_later(make: Callable[..., Pool]) -> None:
     pool = make()
     m = pool.getcl().append(b"x")
     view = m.data
@@ -346,16 +338,14 @@ def test_a_dropped_mbuf_whose_bytes_are_looked_at_goes_home_later(make: Callable
 
 
 def test_a_warning_made_an_error_does_not_keep_the_mbuf(
-    make: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Pool], unraisable: list[BaseException]
 ) -> None:
     pool = make(debug=True)
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
-    m = chain(pool, b"a", b"b", b"c")
+    m = chain_of(pool, b"a", b"b", b"c")
     # The suite makes all warnings errors.
     del m
     gc.collect()
-    assert set(told) == {ResourceWarning}
+    assert set(map(type, unraisable)) == {ResourceWarning}
     assert pool.out == 0
 
 
@@ -368,7 +358,7 @@ def test_an_mbuf_in_a_cycle_that_is_cut_is_freed(make: Callable[..., Pool]) -> N
     assert pool.out == 0
 
 
-def test_an_interface_is_let_go_with_its_packet(pool: Pool) -> None:
+def test_an_interface_is_released_with_its_packet(pool: Pool) -> None:
     class Interface:
         gone = 0
 
@@ -396,10 +386,10 @@ def test_bytes_may_come_from_the_room_that_they_go_to(make: Callable[..., Pool],
     m.free()
 
 
-def test_a_packet_in_several_pieces_is_no_single_buffer(pool: Pool) -> None:
-    # Uncompiled, nothing but this is asked for.
+def test_a_packet_in_several_pieces_is_not_a_single_buffer(pool: Pool) -> None:
+    # Uncompiled, only this is checked.
     export: Any = memoryview if compiled() else lambda m: m.before_export()
-    with chain(pool, b"one", b"two") as m, pool.getcl().append(b"one") as n:
+    with chain_of(pool, b"one", b"two") as m, pool.getcl().append(b"one") as n:
         with pytest.raises(BufferError, match="in several pieces"):
             export(m)
         seen = export(n)
@@ -408,7 +398,7 @@ def test_a_packet_in_several_pieces_is_no_single_buffer(pool: Pool) -> None:
 
 
 def test_a_chain_whose_inside_leads_to_a_next_packet_is_not_put_behind_a_linked_mbuf(pool: Pool) -> None:
-    m, n = chain(pool, b"a", b"b"), chain(pool, b"c", b"d")
+    m, n = chain_of(pool, b"a", b"b"), chain_of(pool, b"c", b"d")
     n.next.nextpkt = other = pool.gethdr().append(b"e")
     with pytest.raises(Inval, match="next: an mbuf inside the other chain has a next packet"):
         m.next.next = n

@@ -53,7 +53,7 @@ def given_away(pool: Pool) -> Any:
     ],
     ids=["size", "data", "free"],
 )
-def test_freed_it_raises_whatever_is_asked(pool: Pool, ask: Callable[[Any], object]) -> None:
+def test_after_the_free_every_method_raises(pool: Pool, ask: Callable[[Any], object]) -> None:
     cluster = given_away(pool)
     with pytest.raises(Freed):
         ask(cluster)
@@ -96,7 +96,7 @@ def test_an_mbuf_with_a_cluster_takes_no_other(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("junk", [None, 1, "cluster", b"x" * 2048])
-def test_what_is_no_cluster_cannot_be_attached(pool: Pool, junk: Any) -> None:
+def test_what_is_not_a_cluster_cannot_be_attached(pool: Pool, junk: Any) -> None:
     m = pool.gethdr()
     with pytest.raises((Inval, TypeError, AttributeError)):
         m.cljset(junk)

@@ -1,10 +1,13 @@
-"""New chains of the same bytes."""
+"""`copym`, `copypacket`, `dup`, `dupcl` and `split`."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from faults import FaultInjector
+from interfaces import SndTagInterface
 from mbuf import (
     M_COPYALL,
     M_EOR,
@@ -25,38 +28,35 @@ from mbuf import (
 )
 from mbuf.packet.sndtag import SndTags
 from mbuf.packet.unmapped import Unmapped
-from packet.failing import Scarce, fail_everywhere
-from packet.picture import Card, adorn, header, lens, mbufs, picture, places
-from packet.rows import Row, chain, sample, try_everywhere
+from packet.alloc_failures import fail_on_all_layouts
+from packet.snapshot import fill_header, header_state, offsets_and_lens, snapshot
+from packet.verb_cases import VerbCase, chain, check_all_layouts
+
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
-
-
-def copied(name: str, off: Callable[[int], int], count: Callable[[int], int]) -> Row:
-    return Row(
+def copied(name: str, off: Callable[[int], int], count: Callable[[int], int]) -> VerbCase:
+    return VerbCase(
         f"copym {name}",
-        lambda m, words: m.copym(off(len(m)), count(len(m)), **words),
-        made=lambda data: data[off(len(data)) :][: count(len(data))],
-        waits=True,
+        lambda m, keywords: m.copym(off(len(m)), count(len(m)), **keywords),
+        expected_result=lambda data: data[off(len(data)) :][: count(len(data))],
+        may_wait=True,
     )
 
 
-def cut(name: str, at: Callable[[int], int]) -> Row:
-    return Row(
+def cut(name: str, at: Callable[[int], int]) -> VerbCase:
+    return VerbCase(
         f"split {name}",
-        lambda m, words: m.split(at(len(m)), **words),
+        lambda m, keywords: m.split(at(len(m)), **keywords),
         lambda data: data[: at(len(data))],
         lambda data: data[at(len(data)) :],
-        waits=True,
+        may_wait=True,
     )
 
 
-ROWS = [
-    Row("copym", lambda m, words: m.copym(**words), made=lambda data: data, waits=True),
+CASES = [
+    VerbCase("copym", lambda m, keywords: m.copym(**keywords), expected_result=lambda data: data, may_wait=True),
     copied("all", lambda n: 0, lambda n: n),
     copied("first", lambda n: 0, lambda n: 1),
     copied("front", lambda n: 0, lambda n: n // 2),
@@ -65,8 +65,20 @@ ROWS = [
     copied("last", lambda n: n - 1, lambda n: 1),
     copied("nothing", lambda n: n // 2, lambda n: 0),
     copied("end", lambda n: n, lambda n: M_COPYALL),
-    Row("copypacket", lambda m, words: m.copypacket(**words), made=lambda data: data, headed=True, waits=True),
-    Row("dup", lambda m, words: m.dup(**words), made=lambda data: data, headed=True, waits=True),
+    VerbCase(
+        "copypacket",
+        lambda m, keywords: m.copypacket(**keywords),
+        expected_result=lambda data: data,
+        needs_header=True,
+        may_wait=True,
+    ),
+    VerbCase(
+        "dup",
+        lambda m, keywords: m.dup(**keywords),
+        expected_result=lambda data: data,
+        needs_header=True,
+        may_wait=True,
+    ),
     cut("0", lambda n: 0),
     cut("1", lambda n: 1),
     cut("quarter", lambda n: n // 4),
@@ -76,23 +88,23 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], row: Row) -> None:
-    try_everywhere(make(debug=True), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
+    check_all_layouts(make(debug=True), case)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], row: Row) -> None:
-    fail_everywhere(Scarce(make(debug=True)), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], case: VerbCase) -> None:
+    fail_on_all_layouts(FaultInjector(make(debug=True)), case)
 
 
 @pytest.mark.parametrize("verb", ["copym", "copypacket", "dup"])
 def test_a_copy_has_all_that_the_header_has(pool: Pool, verb: str) -> None:
     for sender in (False, True):
         m = chain(pool, 10, 3000)
-        adorn(pool, m, sender)
+        fill_header(pool, m, sender)
         n = getattr(m, verb)()
-        (fields, rcvif, tags, sent), (theirs, their_rcvif, their_tags, their_sent) = header(m), header(n)
+        (fields, rcvif, tags, sent), (theirs, their_rcvif, their_tags, their_sent) = header_state(m), header_state(n)
         assert (fields, rcvif, sent) == (theirs, their_rcvif, their_sent)
         assert [t[1:] for t in tags] == [t[1:] for t in their_tags]
         assert {t[0] for t in tags} & {t[0] for t in their_tags} == set()
@@ -111,11 +123,11 @@ def test_storage_is_shared_and_bytes_inside_are_copied(pool: Pool) -> None:
     m.next = pool.getcl(flags=0).append(b"c" * 1000)
     m.fixhdr()
     n = m.copym()
-    assert places(m) == [(64, 100), (0, 1000)]
-    # Bytes inside begin at the start, but for copypacket's first.
-    assert places(n) == [(0, 100), (0, 1000)]
+    assert offsets_and_lens(m) == [(64, 100), (0, 1000)]
+    # Internal bytes begin at the start, except those of the first mbuf of copypacket.
+    assert offsets_and_lens(n) == [(0, 100), (0, 1000)]
     p = m.copypacket()
-    assert places(p) == [(64, 100), (0, 1000)]
+    assert offsets_and_lens(p) == [(64, 100), (0, 1000)]
     assert m.last().ext.id == n.last().ext.id == p.last().ext.id
     assert (m.last().refcnt, m.last().writable, m.last().ext.embedded, n.last().ext.embedded) == (3, False, True, False)
     pool.free_bulk([m, n, p])
@@ -126,7 +138,7 @@ def test_a_piece_of_a_chain_is_copied_mbuf_by_mbuf(pool: Pool) -> None:
     n = m.copym(25, 2000)
     assert (lens(n), n.flags, [each.offset for each in mbufs(n)]) == ([25, 1975], 0, [0, 0])
     p = m.copym(100, 1000)
-    assert places(p) == [(50, 1000)]
+    assert offsets_and_lens(p) == [(50, 1000)]
     pool.free_bulk([m, n, p])
 
 
@@ -135,7 +147,7 @@ def test_a_piece_of_a_chain_is_copied_mbuf_by_mbuf(pool: Pool) -> None:
 )
 def test_only_from_the_start_there_is_a_header(pool: Pool, off: int, len: int, counted: int | None) -> None:
     m = chain(pool, 20, 30)
-    # Copied whole, the header says what it said, right or wrong.
+    # A copy of the whole packet has the same header, even if its length is wrong.
     m.pkthdr.len = 99
     n = m.copym(off, len)
     assert (n.pkthdr.len if n.flags & M_PKTHDR else None) == counted
@@ -143,7 +155,7 @@ def test_only_from_the_start_there_is_a_header(pool: Pool, off: int, len: int, c
 
 
 @pytest.mark.parametrize(("off", "len"), [(0, 0), (10, 0), (50, 0), (50, M_COPYALL)])
-def test_where_no_byte_is_asked_for_there_is_no_copy(pool: Pool, off: int, len: int) -> None:
+def test_where_no_byte_is_requested_there_is_not_a_copy(pool: Pool, off: int, len: int) -> None:
     m = chain(pool, 20, 30)
     assert m.copym(off, len) is None
     assert pool.out == 2
@@ -155,10 +167,10 @@ def test_where_no_byte_is_asked_for_there_is_no_copy(pool: Pool, off: int, len: 
 )
 def test_a_copy_stays_inside_the_chain(pool: Pool, off: int, len: int) -> None:
     m = chain(pool, 20, 30)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="copym"):
         m.copym(off, len)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -240,7 +252,7 @@ def test_two_mbufs_show_the_same_bytes_of_one_storage(pool: Pool) -> None:
     n = pool.get().append(b"gone")
     assert n.dupcl(m) is n
     assert (bytes(n), n.offset, n.refcnt, n.flags, m.writable) == (b"23456789", 2, 2, M_EXT, False)
-    # A sharer of a sharer shares with the owner, which alone carries the count.
+    # A copy of a copy shares with the owner, which has the reference count.
     p = pool.get().dupcl(n)
     assert [(each.refcnt, each.ext.embedded) for each in (m, n, p)] == [(3, True), (3, False), (3, False)]
     m.free()
@@ -252,11 +264,11 @@ def test_two_mbufs_show_the_same_bytes_of_one_storage(pool: Pool) -> None:
 
 def test_what_has_storage_or_none_is_not_made_to_share(pool: Pool) -> None:
     m, n, p = pool.getcl().append(b"x"), pool.get().append(b"y"), pool.getcl()
-    before = picture(pool, m, n, p)
+    before = snapshot(pool, m, n, p)
     for taker, giver in ((p, m), (n, n), (m, n), (m, m)):
         with pytest.raises(Inval, match="dupcl"):
             taker.dupcl(giver)
-    assert picture(pool, m, n, p) == before
+    assert snapshot(pool, m, n, p) == before
     pool.free_bulk([m, n, p])
 
 
@@ -274,7 +286,12 @@ def test_a_freed_mbuf_shares_nothing(pool: Pool) -> None:
 def test_storage_that_is_cut_through_is_shared_by_both(pool: Pool) -> None:
     m = pool.getcl().append(sample(300))
     n = m.split(100)
-    assert (places(m), places(n), m.refcnt, n.flags) == ([(0, 100)], [(100, 200)], 2, M_EXT | M_PKTHDR)
+    assert (offsets_and_lens(m), offsets_and_lens(n), m.refcnt, n.flags) == (
+        [(0, 100)],
+        [(100, 200)],
+        2,
+        M_EXT | M_PKTHDR,
+    )
     assert (m.pkthdr.len, n.pkthdr.len, m.writable, n.writable) == (100, 200, False, False)
     pool.free_bulk([m, n])
 
@@ -296,7 +313,7 @@ def test_the_rest_of_a_packet_is_a_packet(
     m = chain(pool, *sizes)
     total = m.pkthdr.len
     n = m.split(at)
-    assert (places(m), places(n), m.pkthdr.len, n.pkthdr.len) == (front, rest, at, total - at)
+    assert (offsets_and_lens(m), offsets_and_lens(n), m.pkthdr.len, n.pkthdr.len) == (front, rest, at, total - at)
     pool.free_bulk([m, n])
 
 
@@ -305,7 +322,7 @@ def test_a_rest_too_large_beside_a_header_comes_after_an_empty_mbuf(pool: Pool) 
     m.next = pool.get().append(sample(200))
     m.fixhdr()
     n = m.split(2)
-    assert (places(m), places(n)) == ([(0, 1), (0, 1)], [(168, 0), (24, 199)])
+    assert (offsets_and_lens(m), offsets_and_lens(n)) == ([(0, 1), (0, 1)], [(168, 0), (24, 199)])
     assert bytes(n) == sample(200)[1:]
     pool.free_bulk([m, n])
 
@@ -330,9 +347,9 @@ def test_a_chain_without_a_header_is_cut_without_one(
 def test_the_rest_of_a_packet_has_its_length_and_interface_alone(pool: Pool) -> None:
     for sender in (False, True):
         m = chain(pool, 100, 100)
-        adorn(pool, m, sender)
+        fill_header(pool, m, sender)
         n = m.split(50)
-        fields, rcvif, tags, sent = header(n)
+        fields, rcvif, tags, sent = header_state(n)
         assert (fields[0], fields[3:], tags, rcvif) == (150, [0] * 6, [], None if sender else "em1")
         assert n.pkthdr.snd_tag is m.pkthdr.snd_tag
         assert n.pkthdr.csum_flags & 0x7FFFFFFF == n.pkthdr.flowid == 0
@@ -352,7 +369,7 @@ def test_what_both_are_said_to_have_is_what_was_said(pool: Pool) -> None:
 
 def test_a_send_tag_that_has_ended_is_not_split(pool: Pool) -> None:
     m = chain(pool, 100, 100)
-    tag = m.pkthdr.snd_tag = pool.snd_tag_alloc(Card("em0"))
+    tag = m.pkthdr.snd_tag = pool.snd_tag_alloc(SndTagInterface("em0"))
     tag.rele()
     for verb in (lambda: m.split(50), lambda: m.split(100), m.copypacket, m.copym, m.dup, m.defrag):
         before = lens(m), m.pkthdr.len, pool.out
@@ -367,10 +384,10 @@ def test_a_send_tag_that_has_ended_is_not_split(pool: Pool) -> None:
 @pytest.mark.parametrize("at", [-1, 51, 2**31 - 1])
 def test_a_chain_is_not_split_where_it_is_not(pool: Pool, at: int) -> None:
     m = chain(pool, 20, 30)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="split at"):
         m.split(at)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -387,7 +404,7 @@ def test_the_verbs_need_an_open_pool(make: Callable[..., Pool]) -> None:
 
 
 @pytest.mark.parametrize("flags", [0, M_EOR])
-def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags: int) -> None:
+def test_what_has_a_cluster_and_no_header_is_not_a_packet_to_copy(pool: Pool, flags: int) -> None:
     m = pool.getcl(flags=flags).append(b"data")
     with pytest.raises(Inval, match="no packet header"):
         m.copypacket()
@@ -395,8 +412,8 @@ def test_what_has_a_cluster_and_no_header_is_no_packet_to_copy(pool: Pool, flags
     m.free()
 
 
-class Spying(SndTag):
-    """A send tag that has something done when somebody takes a reference to it."""
+class CallingSndTag(SndTag):
+    """A send tag that calls a function when a reference is taken."""
 
     def __init__(self, tags: SndTags, ifp: Any, type: int) -> None:
         super().__init__(tags, ifp, type)
@@ -411,7 +428,7 @@ class Spying(SndTag):
 
 @pytest.mark.parametrize("what", ["frees it", "changes it"])
 def test_a_split_gives_back_the_send_tag_of_a_chain_that_its_driver_changes(pool: Pool, what: str) -> None:
-    m, tag = pool.getcl().append(bytes(300)), Spying(pool.snd_tags, Interface(), 0)
+    m, tag = pool.getcl().append(bytes(300)), CallingSndTag(pool.snd_tags, Interface(), 0)
     m.pkthdr.snd_tag = tag
     if what == "frees it":
         tag.todo = [m.freem]

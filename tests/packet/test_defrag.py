@@ -1,25 +1,25 @@
 """The same bytes in other mbufs."""
 
-import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from faults import FaultInjector
 from mbuf import M_EOR, M_EXT, M_EXTPG, M_NOWAIT, M_PKTHDR, M_RDONLY, MT_CONTROL, MT_DATA, Inval, Mbuf, NoBufs, Pool
-from packet.failing import Scarce, fail_everywhere
-from packet.picture import adorn, header, lens, mbufs, picture, places
-from packet.rows import Row, chain, sample, try_everywhere
+from packet.alloc_failures import fail_on_all_layouts
+from packet.snapshot import fill_header, header_state, offsets_and_lens, snapshot
+from packet.verb_cases import VerbCase, chain, check_all_layouts
+
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
-
-
-def laid(verb: str, *args: int) -> Row:
-    return Row(" ".join(map(str, (verb, *args))), lambda m, words: getattr(m, verb)(*args, **words), waits=True)
+def laid(verb: str, *args: int) -> VerbCase:
+    return VerbCase(
+        " ".join(map(str, (verb, *args))), lambda m, keywords: getattr(m, verb)(*args, **keywords), may_wait=True
+    )
 
 
 def frags(m: Mbuf) -> int:
@@ -28,21 +28,21 @@ def frags(m: Mbuf) -> int:
     return len(mbufs(m)) - len(unmapped) + sum(epg.npgs + bool(epg.hdr) + bool(epg.trail) for epg in unmapped)
 
 
-def collapsed(name: str, most: Callable[[int], int]) -> Row:
-    def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
+def collapsed(name: str, most: Callable[[int], int]) -> VerbCase:
+    def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
         limit = most(frags(m))
         if limit == 1 and len(m) > 168:
             # It doesn't get smaller than that.
             limit = 2
-        m.collapse(limit, **words)
+        m.collapse(limit, **keywords)
         assert frags(m) <= limit
         return m
 
     # Pages that are many, or at the head, can't be merged.
-    return Row(f"collapse to {name}", call, waits=True, rowed=True)
+    return VerbCase(f"collapse to {name}", call, may_wait=True, needs_contiguous=True)
 
 
-ROWS = [
+CASES = [
     laid("defrag"),
     laid("fragment", 7),
     laid("fragment", 100),
@@ -54,18 +54,18 @@ ROWS = [
     laid("unshare"),
 ]
 #: Those that make many requests take long to fail at each.
-FEW = [row for row in ROWS if row.name not in ("fragment 7", "fragment 100", "fragment -1", "fragment -2")]
+FEW = [case for case in CASES if case.name not in ("fragment 7", "fragment 100", "fragment -1", "fragment -2")]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], row: Row) -> None:
-    try_everywhere(make({"kern.ipc.nmbclusters": 4000, "kern.ipc.nmbufs": 40000}, mem=64 << 20, debug=True), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
+    check_all_layouts(make({"kern.ipc.nmbclusters": 4000, "kern.ipc.nmbufs": 40000}, mem=64 << 20, debug=True), case)
 
 
 @pytest.mark.parametrize("rest", [False, True], ids=["once", "for good"])
-@pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
-def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], row: Row, rest: bool) -> None:
-    fail_everywhere(Scarce(make(debug=True)), row, rest)
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case.name)
+def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], case: VerbCase, rest: bool) -> None:
+    fail_on_all_layouts(FaultInjector(make(debug=True)), case, rest)
 
 
 # defrag.
@@ -88,13 +88,13 @@ def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], r
 )
 def test_defrag_takes_as_few_mbufs_as_hold_it(pool: Pool, sizes: list[int], after: list[int], ext: list[bool]) -> None:
     m = chain(pool, *sizes)
-    adorn(pool, m)
-    fields, rcvif, tags, _ = header(m)
+    fill_header(pool, m)
+    fields, rcvif, tags, _ = header_state(m)
     before = {n.id for n in mbufs(m)}
     assert m.defrag() is m
     assert (lens(m), [n.ext is not None for n in mbufs(m)]) == (after, ext)
     assert not before & {n.id for n in mbufs(m)}
-    now, now_rcvif, now_tags, _ = header(m)
+    now, now_rcvif, now_tags, _ = header_state(m)
     # Copies of the tags, in the same order.
     assert (now, now_rcvif, [t[1:] for t in now_tags]) == (fields, rcvif, [t[1:] for t in tags])
     assert pool.out == len(after)
@@ -119,9 +119,9 @@ def test_defrag_puts_the_header_right(pool: Pool) -> None:
 @pytest.mark.parametrize("verb", ["defrag", "fragment"])
 def test_a_chain_without_a_header_is_left_alone(pool: Pool, verb: str) -> None:
     m = pool.get().append(bytes(1000))
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     assert getattr(m, verb)(*[100][: verb == "fragment"]) is m
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -139,7 +139,7 @@ def test_the_next_packet_stays_the_next(pool: Pool, verb: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "after"), [(100, [100, 100, 50]), (250, [250]), (2048, [250]), (249, [249, 1])])
-def test_fragments_are_clusters_of_the_length_asked_for(pool: Pool, size: int, after: list[int]) -> None:
+def test_fragments_are_clusters_of_the_length_requested(pool: Pool, size: int, after: list[int]) -> None:
     m = chain(pool, 50, 200)
     m.fragment(size)
     assert (lens(m), {n.size for n in mbufs(m)}) == (after, {2048})
@@ -151,7 +151,7 @@ def test_fragments_of_a_random_length_are_all_alike_or_all_different(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = iter([30, 1, 255, 10])
-    monkeypatch.setattr(random, "randint", lambda low, high: next(lengths) if (low, high) == (1, 255) else None)
+    monkeypatch.setattr("random.randint", lambda low, high: next(lengths) if (low, high) == (1, 255) else None)
     m = chain(pool, 100)
     assert lens(m.fragment(-1)) == [30, 30, 30, 10]
     assert lens(m.fragment(-2)) == [1, 99]
@@ -161,10 +161,10 @@ def test_fragments_of_a_random_length_are_all_alike_or_all_different(
 @pytest.mark.parametrize("length", [0, -3, 2049, 2**31, 2**64])
 def test_there_are_no_fragments_of_such_a_length(pool: Pool, length: int) -> None:
     for m in (chain(pool, 100, 100), pool.get()):
-        before = picture(pool, m)
+        before = snapshot(pool, m)
         with pytest.raises(Inval, match="fragment"):
             m.fragment(length)
-        assert picture(pool, m) == before
+        assert snapshot(pool, m) == before
         m.freem()
 
 
@@ -214,21 +214,21 @@ def test_collapse_goes_on_with_the_cluster_that_it_made(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_a_chain_that_is_short_enough_is_no_failure(pool: Pool, n: int) -> None:
+def test_a_chain_that_is_short_enough_is_not_a_failure(pool: Pool, n: int) -> None:
     m = pool.getcl().append(bytes(2048))
     other = m.copypacket()
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     assert m.collapse(n) is m
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     pool.free_bulk([m, other])
 
 
 def test_a_chain_that_is_short_enough_needs_no_memory(make: Callable[..., Pool]) -> None:
-    scarce = Scarce(make())
-    m = chain(scarce.pool, 168, 224, 224)
-    with scarce.refusing(1, True):
+    faults = FaultInjector(make())
+    m = chain(faults.pool, 168, 224, 224)
+    with faults.failing(1, True):
         assert lens(m.collapse(3)) == [168, 224, 224]
-        assert scarce.hits == 1
+        assert faults.refusals == 1
         with pytest.raises(NoBufs):
             m.collapse(2)
     m.freem()
@@ -236,10 +236,10 @@ def test_a_chain_that_is_short_enough_needs_no_memory(make: Callable[..., Pool])
 
 def test_what_cannot_be_collapsed_is_as_it_was(pool: Pool) -> None:
     m = chain(pool, 10, 20, 2048, 2048, 2048, 30, 40)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="can't be in 3 mbufs"):
         m.collapse(3)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.collapse(5)
     assert lens(m)[0] == 30
     m.freem()
@@ -263,10 +263,10 @@ def test_collapse_counts_storage_out_that_it_has_copied(pool: Pool) -> None:
 @pytest.mark.parametrize("most", [0, -1, -(2**63) - 1])
 def test_nothing_is_collapsed_to_nothing(pool: Pool, most: int) -> None:
     m = chain(pool, 10, 20)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="collapse"):
         m.collapse(most)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -278,10 +278,10 @@ def test_what_is_shared_is_copied_and_what_is_not_stays(pool: Pool) -> None:
     other = m.copypacket()
     m.last().next = pool.getcl(flags=0).append(sample(600))
     m.fixhdr()
-    adorn(pool, m, sender=True)
-    data, said, mine = bytes(m), header(m), mbufs(m)[1].id
+    fill_header(pool, m, sender=True)
+    data, said, mine = bytes(m), header_state(m), mbufs(m)[1].id
     assert m.unshare() is m
-    assert (lens(m), bytes(m), header(m), mbufs(m)[1].id) == ([500, 600], data, said, mine)
+    assert (lens(m), bytes(m), header_state(m), mbufs(m)[1].id) == ([500, 600], data, said, mine)
     assert (m.writable, other.writable, m.ext.id == other.ext.id) == (True, True, False)
     m.data[:3] = b"new"
     assert bytes(other) == sample(500)
@@ -335,17 +335,17 @@ def test_a_header_inside_a_chain_is_not_unshared(pool: Pool) -> None:
     m, n = chain(pool, 2048), pool.getcl().append(sample(2048))
     other = n.copypacket()
     m.cat(n)
-    before = picture(pool, m, other)
+    before = snapshot(pool, m, other)
     with pytest.raises(Inval, match="has a packet header: see demote"):
         m.unshare()
-    assert picture(pool, m, other) == before
+    assert snapshot(pool, m, other) == before
     pool.free_bulk([m, other])
 
 
 def test_mbufs_that_can_be_written_are_left_alone(pool: Pool) -> None:
     m = chain(pool, 10, 20, 2000, 500)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     m.unshare()
-    assert picture(pool, m) == before
-    assert places(m)[0] == (0, 10)
+    assert snapshot(pool, m) == before
+    assert offsets_and_lens(m)[0] == (0, 10)
     m.freem()

@@ -1,4 +1,4 @@
-"""What an mbuf of unmapped pages knows of itself."""
+"""The fields of an mbuf of unmapped pages."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ MOST = {
 }
 
 
-def test_a_new_one_has_every_field_and_none_says_anything() -> None:
+def test_a_new_header_has_every_field_with_its_default() -> None:
     # mb_alloc_ext_pgs leaves several uninitialised.
     epg = new_epg()
     assert [getattr(epg, name) for name in MOST] == [0] * len(MOST)
@@ -107,7 +107,7 @@ def test_a_page_that_there_is_not_has_no_length(pool: Pool, page: int) -> None:
     m.free()
 
 
-def test_it_tells_of_the_mbuf_it_is_of_and_keeps_nothing(pool: Pool) -> None:
+def test_it_shows_the_mbuf_it_is_of_and_keeps_nothing(pool: Pool) -> None:
     m = pool.alloc_ext_plus_pages(1)
     epg = m.epg
     assert m.epg is epg

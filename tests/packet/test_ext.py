@@ -1,4 +1,4 @@
-"""Which mbuf stays out while others use its storage: freebsd-13.md, 8.6."""
+"""Owners of shared storage, which stay in use after they were freed: freebsd-13.md, 8.6."""
 
 from collections.abc import Callable
 from itertools import permutations
@@ -39,7 +39,7 @@ def test_an_owner_that_is_freed_stays_out_until_the_last_sharer_goes(pool: Pool)
     assert used(pool) == (0, 0)
 
 
-def test_a_sharer_that_is_freed_goes_home_at_once(pool: Pool) -> None:
+def test_a_copy_that_is_freed_returns_to_its_zone_at_once(pool: Pool) -> None:
     p = pool.getcl().append(b"x")
     q = p.copypacket()
     q.free()
@@ -84,7 +84,7 @@ def test_four_users_may_go_in_any_order(make: Callable[..., Pool], kind: str, or
         alive = [user for user in users if user is not None]
         assert [user.refcnt for user in alive] == [left] * left
         assert [bytes(user) for user in alive] == [b"shared"] * left
-        # The owner stays out for as long as anybody is there.
+        # The owner stays in use as long as the storage has users.
         assert pool.out == (left if users[0] is not None else left + (left > 0))
     assert pool.out == 0
 
@@ -125,10 +125,10 @@ def test_a_packet_that_went_home_brings_its_cluster_back(pool: Pool) -> None:
         fresh.free()
 
 
-# What is told of it.
+# `m.ext`.
 
 
-def told(m: Mbuf) -> Ext:
+def ext_of(m: Mbuf) -> Ext:
     assert m.ext is not None
     return m.ext
 
@@ -143,41 +143,41 @@ def told(m: Mbuf) -> Ext:
         (lambda pool: pool.getjcl(size=16384), EXT_JUMBO16, 16384),
     ],
 )
-def test_a_cluster_is_nobodys_object(pool: Pool, make_one: Callable[[Pool], Mbuf], type: int, size: int) -> None:
+def test_a_cluster_has_no_object(pool: Pool, make_one: Callable[[Pool], Mbuf], type: int, size: int) -> None:
     m = make_one(pool)
     n = pool.get().dupcl(m)
     for user, embedded in ((m, True), (n, False)):
-        ext = told(user)
+        ext = ext_of(user)
         assert (ext.type, ext.size, ext.count, ext.embedded) == (type, size, 2, embedded)
         assert (ext.obj, ext.arg1, ext.arg2) == (None, None, None)
-    assert told(m).id == told(n).id
+    assert ext_of(m).id == ext_of(n).id
     m.free()
-    assert told(n).count == 1
+    assert ext_of(n).count == 1
     n.free()
 
 
 def test_what_was_told_doesnt_change(pool: Pool) -> None:
     m = pool.getcl()
-    ext = told(m)
+    ext = ext_of(m)
     n = pool.get().dupcl(m)
-    assert (ext.count, told(m).count) == (1, 2)
+    assert (ext.count, ext_of(m).count) == (1, 2)
     with pytest.raises(AttributeError):
         ext.count = 5  # type: ignore[misc]
     m.free()
     n.free()
 
 
-def test_lent_memory_tells_whose_it_is_without_showing_it(pool: Pool) -> None:
+def test_the_repr_of_external_memory_shows_no_bytes(pool: Pool) -> None:
     memory = bytearray(b"secret")
     m, n = pool.get().extadd(memory, None, "one", "two", 0, EXT_SFBUF), pool.get().extadd(memory)
-    ext = told(m)
+    ext = ext_of(m)
     assert (ext.type, ext.size, ext.obj is memory, ext.arg1, ext.arg2) == (EXT_SFBUF, 6, True, "one", "two")
-    assert (told(n).id == ext.id, "secret" in repr(ext)) == (True, False)
+    assert (ext_of(n).id == ext.id, "secret" in repr(ext)) == (True, False)
     m.free()
     n.free()
 
 
-# An owner that lingers.
+# Freed owners.
 
 
 @pytest.mark.parametrize("kind", ["packet", "cluster", "16k"])

@@ -1,4 +1,4 @@
-"""Somebody's memory as storage: it goes back once, and whole, whatever becomes of the mbufs that use it."""
+"""External memory as storage: it is given back exactly once, however the mbufs that use it are freed."""
 
 import ctypes
 import gc
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from interfaces import SndTagInterface
 from mbuf import (
     EXT_DISPOSABLE,
     EXT_EXTREF,
@@ -26,20 +27,17 @@ from mbuf import (
     M_RDONLY,
     Busy,
     Freed,
-    Interface,
     Inval,
     Mbuf,
     MbufError,
     Pool,
     ReadOnly,
     RefCount,
-    SndTag,
 )
 from mbuf.packet.external import External
-from mbuf.packet.sndtag import SndTags
 from mbuf.testing import put
 
-#: The types whose storage has a routine, and its count in the first mbuf.
+#: The types whose storage has a free routine, and an embedded reference count.
 OWNED = [EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_SFBUF]
 WRITABLE: dict[str, Callable[[], Any]] = {
     "bytearray": lambda: bytearray(b"0123456789"),
@@ -62,13 +60,8 @@ def mapped(data: bytes) -> mmap.mmap:
     return memory
 
 
-class Card(Interface):
-    def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
-        return SndTag(tags, self, 0)
-
-
 class Owner:
-    """Lends memory, and notes how it comes back."""
+    """Has memory for mbufs, and records the calls of its free routine."""
 
     def __init__(self, size: int = 64) -> None:
         self.memory = bytearray(size)
@@ -77,7 +70,7 @@ class Owner:
     def free(self, m: Mbuf) -> None:
         assert m.ext is not None
         self.seen.append((m.id, m.ext.count, m.ext.obj is self.memory, m.ext.arg1, m.ext.arg2))
-        # Nobody holds it in place any more.
+        # It is not exported any more.
         self.memory += b"grown"
 
     def lend(self, m: Mbuf, type: int = EXT_NET_DRV) -> Mbuf:
@@ -90,11 +83,11 @@ def filled(pool: Pool, owner: Owner, type: int = EXT_NET_DRV) -> Mbuf:
     return m
 
 
-# What can be lent.
+# Objects that can be storage.
 
 
 @pytest.mark.parametrize("kind", WRITABLE)
-def test_any_object_with_its_bytes_in_a_row_can_be_lent(pool: Pool, kind: str) -> None:
+def test_any_contiguous_buffer_can_be_storage(pool: Pool, kind: str) -> None:
     thing = WRITABLE[kind]()
     m = pool.gethdr().extadd(thing)
     assert (m.size, m.len, m.offset, m.writable, m.flags & M_RDONLY) == (10, 0, 0, True, 0)
@@ -113,20 +106,20 @@ def test_any_object_with_its_bytes_in_a_row_can_be_lent(pool: Pool, kind: str) -
 def test_what_is_for_reading_only_stays_so(pool: Pool, kind: str) -> None:
     thing = FIXED[kind]()
     m = pool.gethdr().extadd(thing)
-    # It is the storage that is read-only; no flag says so, for new mbufs would have it too.
+    # The storage is read-only, but no flag is set: it would be copied to new mbufs.
     assert (m.size, m.writable, m.flags & M_RDONLY, m.trailing) == (10, False, 0, 0)
     m.len = 10
     assert (bytes(m.data), m.data.readonly) == (b"0123456789", True)
     m.freem()
 
 
-class Odd:
+class NotABuffer:
     """No buffer."""
 
 
 @pytest.mark.parametrize(
     "thing",
-    [memoryview(bytearray(10))[::2], memoryview(bytes(10))[::-1], Odd(), None, 5, "text", [1, 2]],
+    [memoryview(bytearray(10))[::2], memoryview(bytes(10))[::-1], NotABuffer(), None, 5, "text", [1, 2]],
     ids=["every other", "backwards", "no buffer", "None", "number", "text", "list"],
 )
 @pytest.mark.parametrize("add", ["extadd", "extaddref"])
@@ -150,7 +143,7 @@ def test_memory_of_no_bytes_is_lent_and_comes_back(pool: Pool) -> None:
     assert owner.memory == b"grown"
 
 
-def test_an_mbuf_that_says_it_has_more_bytes_than_the_memory_is_refused(pool: Pool) -> None:
+def test_an_mbuf_with_a_length_beyond_its_memory_is_refused(pool: Pool) -> None:
     m = pool.gethdr().append(b"x" * 100)
     memory, refs = bytearray(99), RefCount()
     for add in (lambda: m.extadd(memory), lambda: m.extaddref(memory, refs), lambda: m.extadd(b"")):
@@ -217,12 +210,12 @@ def test_one_object_may_be_lent_to_several_mbufs_at_once(pool: Pool) -> None:
     memory.append(1)
 
 
-# When the routine is called, and with what.
+# Calls of the free routine, and their arguments.
 
 
 @pytest.mark.parametrize("type", [EXT_NET_DRV, EXT_SFBUF])
 @pytest.mark.parametrize("order", [*permutations(range(4))], ids=str)
-def test_the_routine_is_called_once_with_the_owner_whoever_goes_last(
+def test_the_free_routine_is_called_once_with_the_owner_whichever_user_is_last(
     make: Callable[..., Pool], type: int, order: tuple[int, ...]
 ) -> None:
     pool, owner = make(), Owner()
@@ -343,10 +336,10 @@ def test_no_routine_is_needed(pool: Pool, type: int) -> None:
     memory.append(1)
 
 
-# What the routine may do.
+# What a free routine may do.
 
 
-def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraised: list[Any]) -> None:
+def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraisable: list[BaseException]) -> None:
     def fail(m: Mbuf) -> None:
         raise KeyError(m)
 
@@ -355,9 +348,9 @@ def test_what_a_routine_raises_is_told_and_harms_nothing(pool: Pool, unraised: l
     m.next = pool.get().extadd(memory, fail)
     n = m.copypacket()
     m.freem()
-    assert unraised == []
+    assert list(map(type, unraisable)) == []
     n.freem()
-    assert unraised == [KeyError, KeyError]
+    assert list(map(type, unraisable)) == [KeyError, KeyError]
     memory.append(1)
 
 
@@ -375,12 +368,12 @@ def test_what_a_routine_keeps_is_freed(pool: Pool) -> None:
     pool.free_bulk(fresh)
 
 
-def test_what_a_routine_gets_goes_by_itself(pool: Pool, unraised: list[Any]) -> None:
+def test_what_a_routine_gets_goes_by_itself(pool: Pool, unraisable: list[BaseException]) -> None:
     m = pool.gethdr().extadd(bytearray(10), lambda m: m.freem())
     n = m.copypacket()
     m.freem()
     n.freem()
-    assert (pool.out, unraised) == (0, [Busy])
+    assert (pool.out, list(map(type, unraisable))) == (0, [Busy])
 
 
 def test_nothing_that_a_routine_keeps_of_its_mbuf_can_be_used(pool: Pool) -> None:
@@ -450,7 +443,7 @@ def test_a_routine_may_lend_the_memory_again(pool: Pool) -> None:
     ids=["detach", "detach and free", "dupcl", "copym"],
 )
 def test_what_a_routine_gets_is_there_to_be_looked_at(
-    pool: Pool, unraised: list[Any], verb: Callable[[Mbuf, Mbuf], object], last: str
+    pool: Pool, unraisable: list[BaseException], verb: Callable[[Mbuf, Mbuf], object], last: str
 ) -> None:
     memory = bytearray(10)
     m, n = pool.get(), pool.get()
@@ -458,7 +451,7 @@ def test_what_a_routine_gets_is_there_to_be_looked_at(
     sharer = pool.get().dupcl(m)
     for user in (sharer, m) if last == "owner" else (m, sharer):
         user.free()
-    assert unraised in ([Inval], [Busy])
+    assert list(map(type, unraisable)) in ([Inval], [Busy])
     assert (pool.out, n.ext) == (1, None)
     n.free()
     memory.append(1)
@@ -493,7 +486,7 @@ def test_whatever_else_a_routine_does_with_it_nothing_is_lost(
 
     other = pool.gethdr().append(b"other")
     other.tag_prepend(pool.tag_get(1))
-    other.pkthdr.snd_tag = pool.snd_tag_alloc(Card())
+    other.pkthdr.snd_tag = pool.snd_tag_alloc(SndTagInterface())
     other.next = pool.get()
 
     def routine(m: Mbuf, other: Mbuf = other) -> None:
@@ -525,7 +518,7 @@ def test_a_routine_may_be_called_from_within_the_routine_of_another(pool: Pool) 
 
 
 def test_a_chain_of_lent_memory_is_freed_however_long(make: Callable[..., Pool]) -> None:
-    """Each mbuf lends its object, which holds the next packet: no deep recursion on the compiled leg."""
+    """The object of each mbuf refers to the next packet: freeing doesn't recurse, compiled."""
     pool, seen = make(), []
     m = pool.get()
     for n in range(100):
@@ -550,7 +543,7 @@ def test_an_object_with_a_finalizer_may_free_what_it_likes(pool: Pool) -> None:
     assert (other, pool.out) == ([], 0)
 
 
-# Counts that lie elsewhere.
+# Reference counts outside of mbufs.
 
 
 def test_several_memories_may_have_one_count(pool: Pool) -> None:
@@ -563,7 +556,7 @@ def test_several_memories_may_have_one_count(pool: Pool) -> None:
     assert (refs.count, [m.refcnt for m in users]) == (4, [4] * 4)
     assert not any(m.writable for m in users)
     users[1].free()
-    # Nobody uses that one any more, though its routine isn't due.
+    # It has no user any more, but its free routine isn't called yet.
     memories[1].append(1)
     users[0].free()
     with pytest.raises(BufferError):
@@ -629,7 +622,7 @@ def test_more_uses_than_a_count_can_tell_are_refused(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("refs", [None, 1, object()])
-def test_extaddref_wants_a_count(pool: Pool, refs: Any) -> None:
+def test_extaddref_needs_a_count(pool: Pool, refs: Any) -> None:
     m = pool.get()
     with pytest.raises(Inval, match="RefCount"):
         m.extaddref(bytearray(1), refs)
@@ -651,7 +644,7 @@ def test_extref_without_a_count_has_one_of_its_own(pool: Pool) -> None:
     assert [seen[0] for seen in owner.seen] == [last]
 
 
-# Bytes that are for reading only never change.
+# Read-only bytes never change.
 
 
 WRITES: dict[str, Callable[[Pool, Mbuf], object]] = {
@@ -762,7 +755,7 @@ def test_read_only_by_flag_alone_can_be_cleared(pool: Pool) -> None:
     assert memory == b"ok23456789"
 
 
-def test_shared_bytes_are_written_by_nobody_until_they_are_shared_no_more(pool: Pool) -> None:
+def test_shared_bytes_cannot_be_written_until_they_are_unshared(pool: Pool) -> None:
     m = filled(pool, Owner())
     n = m.copypacket()
     assert (m.writable, n.writable, m.trailing, n.trailing) == (False, False, 0, 0)
@@ -778,7 +771,7 @@ def test_shared_bytes_are_written_by_nobody_until_they_are_shared_no_more(pool: 
 def test_an_owners_tags_stay_until_the_last_user_goes_its_send_tag_does_not(
     make: Callable[..., Pool], way: str
 ) -> None:
-    pool, owner, card = make(), Owner(), Card()
+    pool, owner, card = make(), Owner(), SndTagInterface()
     m = filled(pool, owner)
     n = pool.get().dupcl(m)
     m.tag_prepend(pool.tag_get(1, b"four"))
@@ -856,7 +849,7 @@ def test_a_head_that_got_another_body_leaves_the_owner_where_it_was(
     assert owner.seen == [(item, 1, True, "one", "two")]
 
 
-# Without a zone.
+# M_NOFREE mbufs.
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
@@ -876,7 +869,7 @@ def test_an_mbuf_without_a_zone_goes_nowhere_and_its_tags_at_once(make: Callable
     memory.append(1)
 
 
-# Two at once.
+# Two objects.
 
 
 @pytest.mark.parametrize("type", [EXT_NET_DRV, EXT_EXTREF])
@@ -932,13 +925,13 @@ def test_detach_counts_its_bytes_out_of_the_packet(pool: Pool) -> None:
     m.extadd(owner.memory)
     m.len = 10
     m.detach()
-    # A length that somebody had set too low stops at 0.
+    # A header length that was too low stops at 0.
     assert m.pkthdr.len == 0
     m.freem()
 
 
 @pytest.mark.parametrize("type", OWNED)
-def test_detach_waits_until_nobody_shares_or_looks(pool: Pool, type: int) -> None:
+def test_detach_is_refused_while_the_memory_is_shared_or_viewed(pool: Pool, type: int) -> None:
     owner = Owner()
     m = filled(pool, owner, type)
     n = m.copypacket()
@@ -975,7 +968,7 @@ def test_detach_is_refused_where_uses_are_counted_elsewhere(pool: Pool, count: i
 
 
 @pytest.mark.parametrize("make_one", ["get", "gethdr", "getcl", "getjcl"])
-def test_detach_wants_memory_that_was_lent(pool: Pool, make_one: str) -> None:
+def test_detach_needs_external_memory(pool: Pool, make_one: str) -> None:
     m = getattr(pool, make_one)().append(b"own")
     with pytest.raises(Inval, match="extadd"):
         m.detach()
@@ -995,7 +988,7 @@ def test_detached_memory_can_be_lent_again(pool: Pool) -> None:
     assert len(owner.seen) == 1
 
 
-# What extadd refuses.
+# Errors of extadd.
 
 
 @pytest.mark.parametrize("type", [0, 1, 3, 6, 7, 224, 244, 256, -1, 2**31, 2**32, 2**63, -(2**63) - 1])
@@ -1056,7 +1049,7 @@ def test_an_mbuf_with_storage_takes_no_other(pool: Pool, first: str) -> None:
         m.extadd(memory)
 
 
-# The class itself, which nobody is meant to make.
+# The class itself, which users don't make.
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), (None, 1, None), (1, 2, 3, 4), (b"x", 1, None, None)])

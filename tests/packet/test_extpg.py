@@ -1,4 +1,4 @@
-"""From unmapped pages to mapped ones and back. Section numbers are those of the kernel's bugs that aren't ours."""
+"""Mbufs of unmapped pages. The numbers in names are sections on bugs of the kernel that this library doesn't have."""
 
 import io
 import os
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from faults import FaultInjector, call_with_refusal
 from mbuf import (
     EXT_SFBUF,
     M_EOR,
@@ -27,10 +29,9 @@ from mbuf import (
     Pool,
 )
 from mbuf.testing import aim
-from packet.conftest import filed, record
-from packet.failing import Scarce, attempt
-from packet.picture import adorn, lens, mbufs, picture, places
-from packet.rows import chain, sample
+from packet.layouts import file_mbufs, record
+from packet.snapshot import fill_header, offsets_and_lens, snapshot
+from packet.verb_cases import chain
 
 BAD = (-1, 2**31, 2**63, 2**64, -(2**63) - 1)
 
@@ -46,7 +47,7 @@ def example(pool: Pool) -> Mbuf:
     return m
 
 
-# Mapped: unmapped_to_ext.
+# unmapped_to_ext.
 
 
 @pytest.mark.parametrize("front", [0, 1], ids=["alone", "behind a header"])
@@ -72,11 +73,11 @@ def test_each_page_becomes_an_mbuf_and_what_is_beside_them_too(
     pages = kinds.count("p")
     assert m.unmapped_to_ext() is m
     made = mbufs(m)[front:]
-    assert places(made[0]) == where
+    assert offsets_and_lens(made[0]) == where
     assert [n.flags & ~M_PKTHDR for n in made] == [M_EXT | M_RDONLY if kind == "p" else 0 for kind in kinds]
     assert [n.ext.type for n in made if n.ext] == [EXT_SFBUF] * pages
     assert bytes(m) == sample(5017)[cut:]
-    # The mbuf of unmapped pages stays out of sight for as long as a page is shown.
+    # The mbuf of unmapped pages stays in use as long as a page is mapped.
     assert (pool.out, pool.pages.used) == (front + len(kinds) + (pages > 0), 2 if pages else 0)
     m.freem()
     assert (pool.out, pool.pages.used) == (0, 0)
@@ -84,9 +85,9 @@ def test_each_page_becomes_an_mbuf_and_what_is_beside_them_too(
 
 def test_nothing_is_done_where_there_is_nothing_to_do(pool: Pool) -> None:
     m = chain(pool, 10, 3000)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     assert m.unmapped_to_ext() is m
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -104,7 +105,7 @@ def test_the_head_stays_the_head_and_keeps_its_neighbours(pool: Pool) -> None:
 def test_many_are_mapped_at_once(pool: Pool) -> None:
     m = pool.frombytes(sample(100_000), flags=M_EXTPG)
     data, owners = bytes(m), len(mbufs(m))
-    m.cat(pool.get().append(b"|")).cat(filed(pool, sample(9000), 17)).unmapped_to_ext()
+    m.cat(pool.get().append(b"|")).cat(file_mbufs(pool, sample(9000), 17)).unmapped_to_ext()
     assert bytes(m) == data + b"|" + sample(9000)
     assert not any(n.flags & M_EXTPG for n in mbufs(m))
     # 25 pages, and 3 of the file.
@@ -131,22 +132,22 @@ def test_6_6_35_the_first_mbuf_is_not_freed_twice_when_mbufs_are_out(
     make: Callable[..., Pool], storage: str, rest: bool, front: bool
 ) -> None:
     pool = make(debug=True)
-    scarce = Scarce(pool)
+    faults = FaultInjector(pool)
     for k in range(1, 20):
-        m = example(pool) if storage == "memory" else filed(pool, sample(5017), 10)
+        m = example(pool) if storage == "memory" else file_mbufs(pool, sample(5017), 10)
         m.cat(pool.get().append(b"between")).cat(example(pool))
         if front:
             m = pool.gethdr().cat(m)
             m.fixhdr()
-        before = picture(pool, m)
-        _, failed = attempt(scarce, k, rest, lambda m=m: m.unmapped_to_ext())
+        before = snapshot(pool, m)
+        _, failed = call_with_refusal(faults, k, rest, lambda m=m: m.unmapped_to_ext())
         if failed:
-            assert picture(pool, m) == before
+            assert snapshot(pool, m) == before
             m.unmapped_to_ext()
         assert bytes(m) == sample(5017) + b"between" + sample(5017)
         m.freem()
         assert (pool.out, pool.pages.used, pool.sfbufs.used, pool.stat().drops) == (0, 0, 0, 0)
-        if not scarce.hits:
+        if not faults.refusals:
             break
     assert k == (9 if storage == "memory" else 9)
 
@@ -155,10 +156,10 @@ def test_6_6_35_the_first_mbuf_is_not_freed_twice_when_mbufs_are_out(
 def test_6_6_33_an_empty_mbuf_of_unmapped_pages_is_refused(pool: Pool, front: bool) -> None:
     m = pool.gethdr().append(b"x").cat(example(pool)) if front else example(pool)
     m.cat(pool.alloc_ext_pgs())
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="has no bytes"):
         m.unmapped_to_ext()
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -172,22 +173,22 @@ def test_6_6_34_flags_are_the_kernels_none(pool: Pool) -> None:
 
 def test_where_windows_are_out_nothing_is_mapped(make: Callable[..., Pool]) -> None:
     pool = make(nsfbufs=2)
-    m = filed(pool, sample(3 * PAGE_SIZE), 0)
-    before = picture(pool, m)
+    m = file_mbufs(pool, sample(3 * PAGE_SIZE), 0)
+    before = snapshot(pool, m)
     with pytest.raises(NoBufs, match="all 2 windows"):
         m.unmapped_to_ext()
-    assert picture(pool, m) == before
-    # To read them, one is enough.
+    assert snapshot(pool, m) == before
+    # One window is enough to read them.
     assert bytes(m) == sample(3 * PAGE_SIZE)
     assert (pool.sfbufs.fails, pool.sfbufs.used, pool.sfbufs.mapped) == (1, 0, 2)
-    # Views of them all need a window each, and none is lost when they don't get it.
+    # Each view needs a window; without one it fails, and nothing is lost.
     with pytest.raises(NoBufs):
         list(m)
     assert (pool.sfbufs.fails, pool.sfbufs.used) == (2, 0)
     m.freem()
 
 
-# Inside: unmapped_compress.
+# unmapped_compress.
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 224])
@@ -198,7 +199,7 @@ def test_few_bytes_go_inside_and_the_pages_are_freed(pool: Pool, size: int, way:
     elif way == "memory":
         m = pool.frombytes(sample(size), flags=M_EXTPG)
     else:
-        m = filed(pool, sample(size), 4090)
+        m = file_mbufs(pool, sample(size), 4090)
     who = m.id
     assert m.unmapped_compress() is m
     assert (m.flags, m.len, m.offset, m.size, m.writable, m.id == who) == (0, size, 0, 224, True, True)
@@ -210,11 +211,11 @@ def test_few_bytes_go_inside_and_the_pages_are_freed(pool: Pool, size: int, way:
 
 def test_more_than_an_mbuf_holds_stays_where_it_is(pool: Pool) -> None:
     m = pool.frombytes(sample(225), flags=M_EXTPG)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="225 bytes: an mbuf holds 224"):
         m.unmapped_compress()
-    assert picture(pool, m) == before
-    # What was cut off doesn't count.
+    assert snapshot(pool, m) == before
+    # Bytes that were trimmed don't count.
     assert bytes(m.adj(1).unmapped_compress()) == sample(225)[1:]
     m.free()
 
@@ -222,27 +223,27 @@ def test_more_than_an_mbuf_holds_stays_where_it_is(pool: Pool) -> None:
 def test_pages_that_others_use_are_not_compressed(pool: Pool) -> None:
     m = pool.frombytes(sample(100), flags=M_EXTPG)
     n = m.copym()
-    before = picture(pool, m, n)
+    before = snapshot(pool, m, n)
     for user in (m, n):
         with pytest.raises(Busy):
             user.unmapped_compress()
-    assert picture(pool, m, n) == before
+    assert snapshot(pool, m, n) == before
     pool.free_bulk([m, n])
 
 
-def test_6_6_32_a_sharer_whose_owner_is_gone_is_compressed_and_the_owner_goes_home(pool: Pool) -> None:
-    told: list[Any] = []
-    m = pool.alloc_ext_pgs(free=lambda m: told.append((m.id, m.ext.arg1, m.epg.npgs)), arg1=7).addpages(1)
+def test_6_6_32_a_copy_whose_owner_was_freed_is_compressed_and_the_owner_is_freed(pool: Pool) -> None:
+    calls: list[Any] = []
+    m = pool.alloc_ext_pgs(free=lambda m: calls.append((m.id, m.ext.arg1, m.epg.npgs)), arg1=7).addpages(1)
     m.epg.last_len = 100
     m.page(0)[:100] = sample(100)
     m.len = 100
     owner = m.id
     n = m.copym(10)
     m.free()
-    # The owner lingers; its routine is its own, and the sharer has none.
-    assert (pool.out, told, n.refcnt, n.ext.embedded) == (2, [], 1, False)
+    # The owner stays in use; it has the free routine, and the copy has none.
+    assert (pool.out, calls, n.refcnt, n.ext.embedded) == (2, [], 1, False)
     assert n.unmapped_compress() is n
-    assert (told, pool.out, pool.pages.used) == ([(owner, 7, 1)], 1, 0)
+    assert (calls, pool.out, pool.pages.used) == ([(owner, 7, 1)], 1, 0)
     assert (n.flags, bytes(n), n.writable) == (0, sample(100)[10:], True)
     n.free()
 
@@ -272,13 +273,13 @@ def test_6_6_38_no_more_than_five_pages_are_added(pool: Pool) -> None:
     m = pool.alloc_ext_pgs()
     for count in (0, 2, 0, 3):
         m.addpages(count)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     for count in (1, 2, 250, 251, 2**31, 2**63, 2**64):
         with pytest.raises(Inval, match="holds 5 pages, of 20480 bytes"):
             m.addpages(count)
     with pytest.raises(Inval, match="give 0 or more"):
         m.addpages(-1)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     assert (m.epg.npgs, len(set(m.epg.pages)), m.len) == (5, 5, 0)
     m.free()
 
@@ -286,9 +287,9 @@ def test_6_6_38_no_more_than_five_pages_are_added(pool: Pool) -> None:
 @pytest.mark.parametrize("how", [0, 3, *BAD])
 def test_pages_are_waited_for_in_one_of_two_ways(pool: Pool, how: int) -> None:
     m = pool.alloc_ext_pgs()
-    for words in ({}, {"timeout": 0}):
+    for keywords in ({}, {"timeout": 0}):
         with pytest.raises(Inval, match="how"):
-            m.addpages(1, how, **words)
+            m.addpages(1, how, **keywords)
     with pytest.raises(Inval, match="how"):
         pool.frombytes(b"x", how, flags=M_EXTPG)
     assert (m.epg.npgs, pool.out) == (0, 1)
@@ -306,11 +307,11 @@ def test_when_pages_are_out_none_is_added(make: Callable[..., Pool]) -> None:
         except NoMemory:
             break
     other.free()
-    before = picture(pool, m)
-    for words in ({}, {"how": M_WAITOK, "timeout": 0}):
+    before = snapshot(pool, m)
+    for keywords in ({}, {"how": M_WAITOK, "timeout": 0}):
         with pytest.raises(NoMemory):
-            m.addpages(4, **words)
-        assert picture(pool, m) == before
+            m.addpages(4, **keywords)
+        assert snapshot(pool, m) == before
     m.addpages(3)
     m.free()
     for page in taken:
@@ -363,7 +364,7 @@ def test_a_page_is_written_through_its_view(pool: Pool) -> None:
 
 
 def test_the_page_of_a_file_is_as_long_as_the_file(pool: Pool) -> None:
-    m = filed(pool, sample(5000), 0)
+    m = file_mbufs(pool, sample(5000), 0)
     assert [len(m.page(n)) for n in range(2)] == [4096, 904]
     assert bytes(m.page(1)) == sample(5000)[4096:]
     with pytest.raises(Inval, match="without pages of a file"):
@@ -371,7 +372,7 @@ def test_the_page_of_a_file_is_as_long_as_the_file(pool: Pool) -> None:
     m.free()
 
 
-# Not ready: free_notready.
+# free_notready.
 
 
 def waiting(pool: Pool, *nrdy: int) -> Mbuf:
@@ -412,10 +413,10 @@ def test_what_is_left_is_the_callers(pool: Pool) -> None:
 @pytest.mark.parametrize("count", [4, 255, *BAD])
 def test_too_large_a_count_frees_nothing(pool: Pool, count: int) -> None:
     m = waiting(pool, 2, 0)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="free_notready: .* reads: give 0 to"):
         m.free_notready(count)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -423,14 +424,14 @@ def test_too_large_a_count_frees_nothing(pool: Pool, count: int) -> None:
 def test_nrdy_does_not_wrap_at_0(pool: Pool, front: bool) -> None:
     m = waiting(pool, 1, 1) if front else waiting(pool, 1)
     m.last().epg.nrdy = 0
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="has no page that waits"):
         m.free_notready(2 if front else 1)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
-# Unmapped: mapped_to_unmapped.
+# mapped_to_unmapped.
 
 
 @pytest.mark.parametrize(
@@ -448,7 +449,7 @@ def test_a_copy_is_of_so_many_mbufs(
     pool: Pool, len: int, mlen: int, lens_: list[int], pages: list[int], last: list[int]
 ) -> None:
     m = pool.get().append(sample(len)).cat(pool.get())
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     n = m.mapped_to_unmapped(len, mlen)
     made = mbufs(n)
     assert (lens(n), [each.epg.npgs for each in made], [each.epg.last_len for each in made]) == (lens_, pages, last)
@@ -457,13 +458,13 @@ def test_a_copy_is_of_so_many_mbufs(
     ]
     assert bytes(n) == sample(len)
     n.freem()
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
 def test_6_6_39_none_of_0_bytes_and_an_error_where_there_are_fewer(pool: Pool) -> None:
     m = chain(pool, 100, 200)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     assert m.mapped_to_unmapped(0) is None
     for count in (301, *BAD):
         with pytest.raises(Inval, match="mapped_to_unmapped"):
@@ -471,16 +472,16 @@ def test_6_6_39_none_of_0_bytes_and_an_error_where_there_are_fewer(pool: Pool) -
     for mlen in (0, -1):
         with pytest.raises(Inval, match="mlen"):
             m.mapped_to_unmapped(10, mlen)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
 def test_more_than_five_pages_to_an_mbuf_are_refused(pool: Pool) -> None:
     m = pool.frombytes(sample(30000))
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="5 pages, of 20480 bytes"):
         m.mapped_to_unmapped(30000, 20481)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     n = m.mapped_to_unmapped(30000)
     assert (lens(n), bytes(n)) == ([20480, 9520], sample(30000))
     pool.free_bulk([m, n])
@@ -488,10 +489,10 @@ def test_more_than_five_pages_to_an_mbuf_are_refused(pool: Pool) -> None:
 
 def test_unmapped_pages_are_no_bytes_to_be_copied(pool: Pool) -> None:
     m = pool.gethdr().append(b"x" * 10).cat(example(pool))
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="in unmapped pages already"):
         m.mapped_to_unmapped(11)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     n = m.mapped_to_unmapped(10)
     assert bytes(n) == b"x" * 10
     n.freem()
@@ -512,19 +513,19 @@ def test_6_6_39_a_copy_goes_on_to_the_end_of_an_mbuf_or_a_page(pool: Pool) -> No
 @pytest.mark.parametrize("rest", [False, True], ids=["once", "for good"])
 def test_failing_at_the_kth_request_leaves_no_copy(make: Callable[..., Pool], rest: bool) -> None:
     pool = make(debug=True)
-    scarce = Scarce(pool)
+    faults = FaultInjector(pool)
     m = pool.frombytes(sample(10000))
-    adorn(pool, m)
-    before = picture(pool, m)
+    fill_header(pool, m)
+    before = snapshot(pool, m)
     for k in range(1, 20):
-        n, failed = attempt(scarce, k, rest, lambda: m.mapped_to_unmapped(10000, 8192))
+        n, failed = call_with_refusal(faults, k, rest, lambda: m.mapped_to_unmapped(10000, 8192))
         if not failed:
             n.freem()
             break
-        assert picture(pool, m) == before
+        assert snapshot(pool, m) == before
     # Two mbufs and three pages were asked for.
     assert k == 6
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -557,14 +558,14 @@ def test_a_file_that_is_cut_off_before_it_is_mapped_is_an_error(pool: Pool) -> N
     os.close(fd)
 
 
-# For people.
+# repr and print.
 
 
-def test_an_mbuf_says_how_many_unmapped_pages_it_has(pool: Pool) -> None:
+def test_an_mbuf_shows_its_number_of_unmapped_pages(pool: Pool) -> None:
     m = example(pool)
     assert repr(m) == f"<Mbuf {id(m):#x} M_EXT|M_RDONLY|M_EXTPG 5017 bytes at 0 of 2 unmapped pages>"
     n = m.copym(5000)
-    with filed(pool, b"0123", 5) as file:
+    with file_mbufs(pool, b"0123", 5) as file:
         lines = [_first(each) for each in (m, n, file, pool.alloc_ext_pgs())]
     flags = "MT_DATA, M_EXT|M_RDONLY|M_EXTPG"
     assert lines == [
@@ -594,7 +595,7 @@ def _ascii(data: bytes) -> str:
 
 
 def test_what_a_file_has_not_is_not_mapped(pool: Pool) -> None:
-    m = filed(pool, sample(5000), 0)
+    m = file_mbufs(pool, sample(5000), 0)
     m.epg.last_len, m.len = 1000, 5096
     with pytest.raises(Inval, match="unmapped_to_ext: the file ends before the data does"):
         m.unmapped_to_ext()

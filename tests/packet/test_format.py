@@ -1,4 +1,4 @@
-"""Formats are parsed once, and found again whichever way the program names them."""
+"""Formats are parsed once, and found again by an equal string."""
 
 import struct
 
@@ -24,7 +24,7 @@ def test_more_formats_than_are_remembered(pool: Pool) -> None:
 def test_bytes_and_subclasses_of_str_are_formats_too(pool: Pool) -> None:
     class Text(str):
         def __eq__(self, other: object) -> bool:
-            raise AssertionError("nobody compares it")
+            raise AssertionError("compared")
 
         __hash__ = str.__hash__
 
@@ -34,7 +34,7 @@ def test_bytes_and_subclasses_of_str_are_formats_too(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(("text", "error"), [("!Q!", struct.error), ("nonsense", struct.error), (5, TypeError)])
-def test_what_is_no_format_is_refused_again_and_again(pool: Pool, text: str, error: type[Exception]) -> None:
+def test_what_is_not_a_format_is_refused_again_and_again(pool: Pool, text: str, error: type[Exception]) -> None:
     with pool.getcl().append(bytes(100)) as m:
         for _ in range(2):
             with pytest.raises(error):

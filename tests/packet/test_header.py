@@ -1,4 +1,4 @@
-"""The packet header, as a part of an mbuf that comes and goes."""
+"""Packet headers: adding, removing, moving and copying them, and their tags."""
 
 from collections.abc import Callable
 from itertools import count
@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from chains import mbufs, sample
+from faults import FaultInjector, call_with_refusal
+from interfaces import SndTagInterface
 from mbuf import (
     EXT_EXTREF,
     M_BCAST,
@@ -28,22 +31,18 @@ from mbuf import (
     compiled,
 )
 from mbuf.packet.tag import TagList
-from packet.failing import Scarce, attempt
-from packet.picture import Card, adorn, counts, header, mbufs, picture, places
-from packet.rows import EVERYWHERE, built, chain, said, sample
+from packet.snapshot import fill_header, header_state, offsets_and_lens, pool_counts, snapshot
+from packet.verb_cases import ALL_LAYOUTS, build_chains, chain, without_identity
 
-
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
 @pytest.fixture
 def other(pool: Pool) -> Mbuf:
-    """A packet with all that one can have."""
+    """A packet with everything that a header can have."""
     m = pool.getcl(flags=M_PKTHDR | M_EOR | M_BCAST | M_PROTO1).append(b"other")
-    adorn(pool, m, sender=True)
+    fill_header(pool, m, sender=True)
     return m
 
 
@@ -61,7 +60,7 @@ def test_the_length_is_put_right(build: Callable[[bytes], Mbuf], pool: Pool, siz
     assert m.fixhdr() == m.pkthdr.len == size
 
 
-# A header that goes.
+# Removing a header.
 
 
 def test_a_header_that_goes_takes_along_what_it_holds(build: Callable[[bytes], Mbuf], pool: Pool) -> None:
@@ -70,13 +69,13 @@ def test_a_header_that_goes_takes_along_what_it_holds(build: Callable[[bytes], M
         with pytest.raises(Inval, match="no packet header"):
             m.demote_pkthdr()
         return
-    adorn(pool, m, sender=True)
+    fill_header(pool, m, sender=True)
     flags, offset, hdr = m.flags, m.offset, m.pkthdr
     assert m.demote_pkthdr() is m
     assert (m.flags, bytes(m)) == (flags & ~M_PKTHDR, sample(50))
     assert m.offset == offset + (0 if m.ext else 56)
     assert (pool.tags.count, pool.snd_tags.count) == (0, 0)
-    # Whoever holds the header sees that it is clean.
+    # A reference to the header shows that it was cleared.
     assert (hdr.len, hdr.flowid, hdr.csum_flags, hdr.rcvif, hdr.snd_tag) == (0, 0, 0, None, None)
     with pytest.raises(Inval, match="no packet header"):
         m.pkthdr  # noqa: B018
@@ -92,7 +91,7 @@ def test_where_the_header_was_is_room(pool: Pool) -> None:
 
 def test_demote_makes_what_follows_mere_parts(pool: Pool) -> None:
     m, n = chain(pool, 10), pool.getcl(flags=M_PKTHDR | M_EOR | M_BCAST | M_PROTO1).append(b"x" * 300)
-    adorn(pool, n, sender=True)
+    fill_header(pool, n, sender=True)
     n.last().flags |= M_RDONLY
     m.flags |= M_EOR
     m.next = n
@@ -104,7 +103,7 @@ def test_demote_makes_what_follows_mere_parts(pool: Pool) -> None:
     m.freem()
 
 
-def test_demote_keeps_the_flags_asked_for_but_never_makes_a_header(pool: Pool) -> None:
+def test_demote_keeps_the_flags_requested_but_never_makes_a_header(pool: Pool) -> None:
     m = pool.getcl(flags=M_PKTHDR | M_EOR | M_BCAST | M_PROTO1).append(b"x")
     m.demote(True, M_EOR | M_PKTHDR | M_PROTO1)
     assert m.flags == M_EXT | M_EOR | M_PROTO1
@@ -116,20 +115,20 @@ def test_demote_keeps_the_flags_asked_for_but_never_makes_a_header(pool: Pool) -
 @pytest.mark.parametrize("flags", [-1, 1 << 24, 2**31, 2**64])
 def test_demote_knows_24_flags(pool: Pool, flags: int) -> None:
     m = chain(pool, 1, 2)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="24 bits"):
         m.demote(True, flags)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
 def test_demote_takes_no_list(pool: Pool) -> None:
     m, n, p = chain(pool, 1), chain(pool, 2), chain(pool, 3)
     m.nextpkt = p
-    # The first is looked at only if it is demoted itself.
+    # The first mbuf is checked only if it is demoted itself.
     m.demote()
     m.next = n
-    before = picture(pool, m, p)
+    before = snapshot(pool, m, p)
     with pytest.raises(Inval, match="next packet"):
         m.demote(True)
     m.nextpkt, n.nextpkt = None, p
@@ -137,7 +136,7 @@ def test_demote_takes_no_list(pool: Pool) -> None:
         m.demote()
     n.nextpkt = None
     m.nextpkt = p
-    assert picture(pool, m, p) == before
+    assert snapshot(pool, m, p) == before
     pool.free_bulk([m, p])
 
 
@@ -153,7 +152,7 @@ def test_protocols_flags_are_cleared_from_here_on(pool: Pool) -> None:
     m.freem()
 
 
-# A header that moves, or is copied.
+# Moving and copying a header.
 
 
 @pytest.mark.parametrize("verb", ["move_pkthdr", "dup_pkthdr"])
@@ -167,17 +166,17 @@ def test_the_flags_come_with_the_header(pool: Pool, other: Mbuf, verb: str, flag
     m.append(b"m" * 20)
     m.flags |= flags & M_RDONLY
     if flags & M_PKTHDR:
-        adorn(pool, m, sender=True)
-    fields = said(header(other))
+        fill_header(pool, m, sender=True)
+    fields = without_identity(header_state(other))
     tag = other.pkthdr.snd_tag
     assert getattr(m, verb)(other) is m
     assert (m.flags, m.offset, m.len) == (kept | M_PKTHDR | M_EOR | M_BCAST | M_PROTO1, offset, 20)
-    fresh = said(header(m))
+    fresh = without_identity(header_state(m))
     assert (fresh[:3], fresh[3][0], m.pkthdr.len) == (fields[:3], id(tag), 5)
     if verb == "move_pkthdr":
         assert (other.flags, tag.refs) == (M_EXT | M_EOR | M_BCAST | M_PROTO1, 1)
     else:
-        assert (said(header(other))[:3], tag.refs) == (fields[:3], 2)
+        assert (without_identity(header_state(other))[:3], tag.refs) == (fields[:3], 2)
     del tag
     pool.free_bulk([m, other])
     assert (pool.tags.count, pool.snd_tags.count) == (0, 0)
@@ -189,19 +188,19 @@ def test_a_header_moves_to_where_the_data_is_then_begun(pool: Pool) -> None:
     m.append(b"x" * 100)
     n.align(0)
     m.move_pkthdr(n)
-    assert (places(m), m.trailing) == ([(0, 100)], 68)
+    assert (offsets_and_lens(m), m.trailing) == ([(0, 100)], 68)
     # What was behind the header is in front of the data now.
-    assert (places(n), n.leading) == ([(224, 0)], 224)
+    assert (offsets_and_lens(n), n.leading) == ([(224, 0)], 224)
     pool.free_bulk([m, n])
 
 
 @pytest.mark.parametrize("verb", ["move_pkthdr", "dup_pkthdr"])
 def test_bytes_that_do_not_fit_beside_a_header_stay_without(pool: Pool, other: Mbuf, verb: str) -> None:
     m = pool.get().append(bytes(169))
-    before = picture(pool, m, other)
+    before = snapshot(pool, m, other)
     with pytest.raises(Inval, match="169 bytes don't fit beside a packet header"):
         getattr(m, verb)(other)
-    assert picture(pool, m, other) == before
+    assert snapshot(pool, m, other) == before
     m.adj(1)
     getattr(m, verb)(other)
     assert (m.len, m.trailing, m.offset) == (168, 0, 0)
@@ -212,11 +211,11 @@ def test_bytes_that_do_not_fit_beside_a_header_stay_without(pool: Pool, other: M
 def test_a_header_comes_from_another_mbuf_that_has_one(pool: Pool, verb: str) -> None:
     m, n, gone = pool.gethdr(), pool.get(), pool.gethdr()
     gone.free()
-    before = picture(pool, m, n)
+    before = snapshot(pool, m, n)
     for from_, error in ((m, Inval), (n, Inval), (gone, Freed), (None, (Inval, TypeError))):
         with pytest.raises(error):
             getattr(m, verb)(from_)
-    assert picture(pool, m, n) == before
+    assert snapshot(pool, m, n) == before
     with pytest.raises(Freed):
         getattr(gone, verb)(m)
     pool.free_bulk([m, n])
@@ -237,34 +236,34 @@ def test_an_mbuf_of_no_zone_stays_one_when_it_gets_a_header(pool: Pool, other: M
 def test_failing_at_the_kth_tag_changes_nothing(make: Callable[..., Pool], verb: str, headed: bool) -> None:
     if verb == "tag_copy_chain" and not headed:
         return
-    scarce = Scarce(make(debug=True))
-    pool = scarce.pool
-    for way, size in EVERYWHERE:
+    faults = FaultInjector(make(debug=True))
+    pool = faults.pool
+    for way, size in ALL_LAYOUTS:
         for k in count(1):
-            chains = built(way, pool, size)
+            chains = build_chains(way, pool, size)
             from_ = chains[0]
             m = (pool.gethdr() if headed else pool.get()).append(b"mine")
             if headed:
                 m.tag_prepend(pool.tag_get(9, bytearray(b"nine")))
-                m.pkthdr.snd_tag = pool.snd_tag_alloc(Card("em2"))
-            before = picture(pool, m, *chains)
+                m.pkthdr.snd_tag = pool.snd_tag_alloc(SndTagInterface("em2"))
+            before = snapshot(pool, m, *chains)
             if not from_.flags & M_PKTHDR:
                 with pytest.raises(Inval):
                     getattr(m, verb)(from_)
-                assert picture(pool, m, *chains) == before
+                assert snapshot(pool, m, *chains) == before
                 pool.free_bulk([m, *chains])
                 break
-            _, failed = attempt(scarce, k, True, lambda m=m, from_=from_: getattr(m, verb)(from_))
+            _, failed = call_with_refusal(faults, k, True, lambda m=m, from_=from_: getattr(m, verb)(from_))
             if failed:
-                assert picture(pool, m, *chains) == before
+                assert snapshot(pool, m, *chains) == before
                 assert getattr(m, verb)(from_) is m
             assert [(t.cookie, t.id, t.value) for t in m.tags] == [(t.cookie, t.id, t.value) for t in from_.tags]
             assert not {*map(id, m.tags)} & {*map(id, from_.tags)}
             # Where there was no header, it has taken the place of the bytes.
             assert (m.len, bytes(m) == b"mine" or not headed) == (4, True)
             pool.free_bulk([m, *chains])
-            assert counts(pool)[1:] == (0, 0, 0, 0)
-            if not scarce.hits:
+            assert pool_counts(pool)[1:] == (0, 0, 0, 0)
+            if not faults.refusals:
                 assert k == 3
                 break
 

@@ -1,14 +1,14 @@
-"""One unmapped page as the storage of an mbuf whose bytes have an address."""
+"""A mapped page as storage of an mbuf."""
 
 import os
 from typing import Any
 
 import pytest
 
+from chains import sample
 from mbuf import EXT_SFBUF, M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, PAGE_SIZE, Mbuf, Pool, ReadOnly
 from mbuf.packet.mapped import Mapped
-from packet.conftest import filed
-from packet.rows import sample
+from packet.layouts import file_mbufs
 
 
 def shown(pool: Pool, size: int = 5000) -> Mbuf:
@@ -38,8 +38,8 @@ def test_a_mapped_page_is_storage_for_reading(pool: Pool) -> None:
     m.freem()
 
 
-def test_that_of_a_file_tells_the_file_and_the_page(pool: Pool) -> None:
-    m = filed(pool, sample(5000), 3 * PAGE_SIZE).unmapped_to_ext()
+def test_a_page_of_a_file_shows_the_file_and_its_index(pool: Pool) -> None:
+    m = file_mbufs(pool, sample(5000), 3 * PAGE_SIZE).unmapped_to_ext()
     assert [n.ext.arg1 for n in (m, m.next)] == [3, 4]
     assert m.ext.obj is m.next.ext.obj
     assert (m.size, m.next.size, pool.sfbufs.used) == (PAGE_SIZE, 904, 2)
@@ -52,10 +52,10 @@ def test_those_that_share_it_keep_the_pages_and_the_owner_of_all_lingers(pool: P
     m = shown(pool)
     n = m.next.copym(0, 10)
     assert (n.ext.count, m.next.ext.count, n.ext.embedded) == (2, 2, False)
-    # The header, two mapped ones and their copy; the mbuf of unmapped pages is out of sight.
+    # The header, two mapped mbufs and their copy; the mbuf of unmapped pages is in no chain.
     assert (pool.out, pool.pages.used) == (5, 2)
     m.freem()
-    # A mapped mbuf that was freed first lingers for its copy, and the owner of the pages for that.
+    # A freed mapped mbuf stays in use for its copy, and the owner of the pages for both.
     assert (pool.out, pool.pages.used, bytes(n)) == (3, 2, sample(10))
     n.freem()
     assert (pool.out, pool.pages.used) == (0, 0)
@@ -75,7 +75,7 @@ def test_the_pages_go_with_the_last_that_shows_one(pool: Pool, order: tuple[int,
 
 @pytest.mark.parametrize("storage", ["memory", "file"])
 def test_a_view_keeps_the_page_and_the_window(pool: Pool, storage: str) -> None:
-    made = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else filed(pool, sample(100), 0)
+    made = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else file_mbufs(pool, sample(100), 0)
     m = made.unmapped_to_ext()
     del made
     view = m.data
@@ -99,14 +99,14 @@ def test_a_view_keeps_the_page_and_the_window(pool: Pool, storage: str) -> None:
 def test_copyback_writes_through_to_pages_of_memory_and_never_to_a_file(pool: Pool) -> None:
     m = shown(pool, 100)
     n = m.copypacket()
-    # As the kernel does, to whatever is shared.
+    # As in the kernel, shared bytes are overwritten.
     m.copyback(0, b"new")
     assert bytes(n)[:3] == b"new"
     pool.free_bulk([m, n])
-    p = filed(pool, b"unharmed", 0).unmapped_to_ext()
+    p = file_mbufs(pool, b"unmapped", 0).unmapped_to_ext()
     with pytest.raises(ReadOnly):
         p.copyback(0, b"new")
-    assert bytes(p) == b"unharmed"
+    assert bytes(p) == b"unmapped"
     p.freem()
 
 

@@ -33,7 +33,7 @@ from packet.verbs import ARGUMENTS, public, resolved
 LENDS = compiled() or sys.version_info >= (3, 12)
 
 
-# Freed is freed.
+# Freed mbufs.
 
 PUBLIC = public()
 SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None}
@@ -46,7 +46,7 @@ def freed(pool: Pool) -> Mbuf:
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_freed_it_raises_whatever_is_asked(make: Callable[..., Pool], name: str) -> None:
+def test_after_the_free_every_method_raises(make: Callable[..., Pool], name: str) -> None:
     pool = make()
     m = freed(pool)
     if name not in ARGUMENTS:
@@ -111,7 +111,7 @@ def test_freeing_twice_raises_and_frees_once(pool: Pool) -> None:
     assert pool.zones.mbuf.stat().frees == 2
 
 
-def test_a_handle_held_never_stands_for_anything_again(pool: Pool) -> None:
+def test_a_handle_with_a_reference_is_never_used_again(pool: Pool) -> None:
     stale: list[Mbuf] = []
     for n in range(400):
         m = [pool.get, pool.gethdr, pool.getcl, pool.getjcl][n % 4]()
@@ -234,7 +234,7 @@ def test_a_with_statement_frees_at_the_end(pool: Pool) -> None:
     assert pool.out == 0
 
 
-def test_freeing_is_no_dropping(pool: Pool) -> None:
+def test_freeing_is_not_a_dropping(pool: Pool) -> None:
     pool.getcl().free()
     pool.gethdr().append(bytes(10_000)).freem()
     with pool.getcl():
@@ -243,7 +243,7 @@ def test_freeing_is_no_dropping(pool: Pool) -> None:
     assert pool.stat().drops == 0
 
 
-# What it isn't.
+# What an mbuf is not.
 
 
 @pytest.mark.parametrize(
@@ -356,10 +356,10 @@ def test_nothing_is_written_to_shared_bytes(pool: Pool) -> None:
         memoryview(b"abcd").cast("H"),
         memoryview(b"abcd").cast("B", (2, 2)),
     ],
-    ids=["bytearray", "slice", "words", "table"],
+    ids=["bytearray", "slice", "keywords", "table"],
 )
 @pytest.mark.parametrize("before", [0, 222])
-def test_any_buffer_in_a_row_can_be_appended(pool: Pool, data: Any, before: int) -> None:
+def test_any_contiguous_buffer_can_be_appended(pool: Pool, data: Any, before: int) -> None:
     m = pool.get().append(bytes(before)).append(data)
     assert bytes(m)[before:] == b"abcd"
     m.freem()
@@ -377,7 +377,7 @@ def test_any_buffer_in_a_row_can_be_appended(pool: Pool, data: Any, before: int)
     ],
     ids=["None", "text", "number", "list", "every other"],
 )
-def test_what_is_no_row_of_bytes_is_refused(pool: Pool, junk: Any, error: type, before: int) -> None:
+def test_what_is_not_a_row_of_bytes_is_refused(pool: Pool, junk: Any, error: type, before: int) -> None:
     m = pool.get().append(b"x" * before)
     with pytest.raises(error):
         m.append(junk)
@@ -441,7 +441,7 @@ def test_bytes_inside_mbufs_are_copied(pool: Pool) -> None:
     n = m.copypacket()
     m.data[:] = b"c" * m.len
     assert bytes(n) == b"a" * 20 + b"b" * 20
-    # The head keeps its place in its storage.
+    # The first mbuf keeps its offset.
     assert n.offset == m.offset == 144
     m.freem()
     n.freem()
@@ -488,8 +488,8 @@ def state(pool: Pool, m: Mbuf) -> Any:
     return pieces, hdr, zones, pool.stat().drops, pool.zones.clust.used - pool.zones.pack.cached
 
 
-def starve(pool: Pool, spare: int) -> list[Mbuf]:
-    """All mbufs of a pool but `spare`."""
+def take_all_but(pool: Pool, spare: int) -> list[Mbuf]:
+    """Allocate all mbufs of a pool except `spare`."""
     taken: list[Mbuf] = []
     while True:
         try:
@@ -520,11 +520,11 @@ def test_an_append_that_fails_at_the_kth_mbuf_changes_nothing(small: Callable[..
     n.len = 0
     n.next = pool.get().append(b"end")
     m.pkthdr.len = len(m)
-    taken = starve(pool, k)
+    taken = take_all_but(pool, k)
     before = state(pool, m)
     fails = pool.zones.mbuf.stat().fails
     with pytest.raises(NoBufs) as caught:
-        # Seven mbufs more than what the last has room for.
+        # Seven more mbufs after the room of the last is full.
         m.append(b"x" * (221 + 224 * 6 + 1))
     assert caught.value.zone == "mbuf"
     assert state(pool, m) == before
@@ -542,7 +542,7 @@ def test_a_copy_that_fails_at_the_kth_mbuf_changes_nothing(small: Callable[..., 
     m = packet_of_all_kinds(pool)
     shared = pool.getcl().append(b"shared")
     m.last().next = shared
-    taken = starve(pool, k)
+    taken = take_all_but(pool, k)
     before = state(pool, m)
     fails = pool.zones.mbuf.stat().fails
     with pytest.raises(NoBufs):
@@ -597,7 +597,7 @@ def test_a_cluster_replaces_what_the_mbuf_held(pool: Pool) -> None:
     m.freem()
 
 
-def test_a_read_only_packet_says_so_on_every_way_to_its_bytes(pool: Pool) -> None:
+def test_a_read_only_packet_raises_an_error_on_every_way_to_write(pool: Pool) -> None:
     m = pool.getcl().append(b"x")
     m.flags |= M_RDONLY
     with pytest.raises(ReadOnly):
@@ -619,7 +619,7 @@ def test_all_errors_are_of_one_tree(pool: Pool) -> None:
         m.free()
 
 
-def test_an_mbuf_is_no_base_of_a_class() -> None:
+def test_an_mbuf_is_not_a_base_of_a_class() -> None:
     with pytest.raises(TypeError):
         type("Own", (Mbuf,), {})
 

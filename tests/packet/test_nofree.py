@@ -1,4 +1,4 @@
-"""Mbufs that live in no zone."""
+"""M_NOFREE mbufs, which belong to no zone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from mbuf.packet.nofree import NoFree
 
 
 def untouched(pool: Pool) -> bool:
-    """True when no zone has ever been asked for anything."""
+    """True if no zone has ever got a request."""
     return all(
         (zone.stat().allocs, zone.stat().frees, zone.used, zone.held) == (0, 0, 0, 0) for zone in pool.zones.all()
     )
@@ -151,7 +151,7 @@ def test_a_closed_pool_gives_no_more(make: Callable[..., Pool]) -> None:
 
 @pytest.mark.parametrize("how", [0, 3, 0x101, 2**31, 2**32, 2**63, -1])
 @pytest.mark.parametrize("name", ["how", "type"])
-def test_init_refuses_what_no_allocation_can_be_asked_for(pool: Pool, name: str, how: int) -> None:
+def test_init_refuses_what_no_allocation_can_be_requested(pool: Pool, name: str, how: int) -> None:
     if name == "type" and how == 3:
         how = 255
     with pytest.raises(Inval, match=name):
@@ -166,7 +166,7 @@ def test_init_refuses_flags_that_follow_the_storage(pool: Pool, flags: int) -> N
 
 @pytest.mark.parametrize("name", ["how", "type", "flags"])
 @pytest.mark.parametrize("value", [1.0, None, "1"])
-def test_init_wants_numbers(pool: Pool, name: str, value: Any) -> None:
+def test_init_needs_numbers(pool: Pool, name: str, value: Any) -> None:
     with pytest.raises(TypeError):
         pool.init(**{name: value})
 

@@ -1,19 +1,18 @@
-"""Chains of unmapped pages: made of bytes, or of files, and found again."""
+"""Chains of unmapped pages, which are built from bytes or files."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from faults import FaultInjector, call_with_refusal
 from mbuf import M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, M_WAITOK, PAGE_SIZE, Inval, NoBufs, Pool, ReadOnly
 from mbuf.const import EPG_FLAG_ANON
 from mbuf.packet.pages import file_run, views_outside_file
-from packet.conftest import filed, record
-from packet.failing import Scarce, attempt
-from packet.picture import lens, mbufs
-from packet.rows import sample
+from packet.layouts import file_mbufs, record
 
-# Of bytes.
+# From bytes.
 
 
 @pytest.mark.parametrize(
@@ -37,7 +36,7 @@ def test_bytes_fill_page_after_page(
     made = mbufs(m)
     assert (lens(m), [n.epg.npgs for n in made], [n.epg.last_len for n in made]) == (lens_, pages, last)
     assert {(n.flags, n.epg.flags, n.epg.first_off) for n in made} == {(M_EXT | M_EXTPG | M_RDONLY, EPG_FLAG_ANON, 0)}
-    # What they count for in a socket's buffer.
+    # The bytes that they count in a socket buffer.
     assert [n.size for n in made] == [n.ext.size for n in made] == [count * PAGE_SIZE for count in pages]
     assert (bytes(m), pool.pages.used) == (sample(size), sum(pages))
     m.freem()
@@ -58,12 +57,14 @@ def test_flags_are_those_of_unmapped_pages_alone(pool: Pool, flags: int) -> None
 
 
 @pytest.mark.parametrize("rest", [False, True], ids=["once", "for good"])
-@pytest.mark.parametrize("words", [{}, {"how": M_WAITOK, "timeout": 0}])
-def test_nothing_is_left_of_what_fails(make: Callable[..., Pool], rest: bool, words: dict[str, Any]) -> None:
+@pytest.mark.parametrize("keywords", [{}, {"how": M_WAITOK, "timeout": 0}])
+def test_nothing_is_left_of_what_fails(make: Callable[..., Pool], rest: bool, keywords: dict[str, Any]) -> None:
     pool = make(debug=True)
-    scarce = Scarce(pool)
+    faults = FaultInjector(pool)
     for k in range(1, 20):
-        m, failed = attempt(scarce, k, rest, lambda: pool.frombytes(sample(10000), align=5000, flags=M_EXTPG, **words))
+        m, failed = call_with_refusal(
+            faults, k, rest, lambda: pool.frombytes(sample(10000), align=5000, flags=M_EXTPG, **keywords)
+        )
         if not failed:
             m.freem()
             break
@@ -78,7 +79,7 @@ def test_what_has_no_bytes_in_a_row_fails_and_nothing_is_left(pool: Pool) -> Non
     assert (pool.out, pool.pages.used) == (0, 0)
 
 
-# Of files.
+# From files.
 
 
 @pytest.mark.parametrize(
@@ -97,14 +98,14 @@ def test_what_has_no_bytes_in_a_row_fails_and_nothing_is_left(pool: Pool) -> Non
 def test_a_file_is_named_page_by_page(
     pool: Pool, off: int, size: int, lens_: Any, first: Any, pages: Any, last: Any
 ) -> None:
-    m = filed(pool, sample(size), off)
+    m = file_mbufs(pool, sample(size), off)
     made = mbufs(m)
     assert lens(m) == lens_
     assert [n.epg.first_off for n in made] == first
     assert [n.epg.pages for n in made] == pages
     assert [n.epg.last_len for n in made] == last
     assert [n.size for n in made] == [len(each) * PAGE_SIZE for each in pages]
-    # Nobody has looked at it yet.
+    # It has not been mapped yet.
     assert (pool.sfbufs.mapped, pool.pages.used) == (0, 0)
     assert bytes(m) == sample(size)
     m.freem()
@@ -112,7 +113,7 @@ def test_a_file_is_named_page_by_page(
 
 
 def test_what_is_left_is_named_again(pool: Pool) -> None:
-    m = filed(pool, sample(30000), 5000)
+    m = file_mbufs(pool, sample(30000), 5000)
     file, start, count, rest, at = file_run(m, 0)
     assert (file is m.ext.obj, start, count, rest, at) == (True, 5000, 30000, None, 0)
     assert file_run(m, 100)[1:3] == (5100, 29900)
@@ -126,8 +127,8 @@ def test_what_is_left_is_named_again(pool: Pool) -> None:
 
 
 def test_a_run_ends_where_the_file_does_not_go_on(pool: Pool) -> None:
-    m = filed(pool, sample(100), 0)
-    gap, other = m.copym(50), filed(pool, sample(100), 100)
+    m = file_mbufs(pool, sample(100), 0)
+    gap, other = m.copym(50), file_mbufs(pool, sample(100), 100)
     plain = pool.get().append(b"x")
     m.adj(-60)
     m.cat(gap).cat(other).cat(plain)
@@ -142,7 +143,7 @@ def test_a_run_ends_where_the_file_does_not_go_on(pool: Pool) -> None:
 
 
 def test_a_header_that_was_added_is_in_no_file(pool: Pool) -> None:
-    m = filed(pool, sample(100), 0)
+    m = file_mbufs(pool, sample(100), 0)
     m.epg.hdr = b"head"
     m.len = 104
     assert file_run(m, 0) is None
@@ -162,7 +163,7 @@ def test_views_are_of_what_is_left(pool: Pool, at: int) -> None:
 
 @pytest.mark.parametrize("at", [0, 3, 50, 99])
 def test_what_is_in_a_file_is_not_looked_at(pool: Pool, at: int) -> None:
-    m = filed(pool, sample(100), 4050)
+    m = file_mbufs(pool, sample(100), 4050)
     assert (views_outside_file(m, at), pool.sfbufs.mapped) == ([], 0)
     views = list(m.adj(at))
     assert b"".join(views) == sample(100)[at:]
@@ -172,7 +173,7 @@ def test_what_is_in_a_file_is_not_looked_at(pool: Pool, at: int) -> None:
 
 
 def test_no_byte_of_a_file_is_written(pool: Pool) -> None:
-    m = pool.gethdr().cat(filed(pool, sample(100), 0))
+    m = pool.gethdr().cat(file_mbufs(pool, sample(100), 0))
     m.fixhdr()
     for write in (lambda: m.copyback(0, b"x"), lambda: m.pack("B", 0, 1), lambda: m.copyback(50, b"x" * 100)):
         with pytest.raises(ReadOnly):
@@ -185,7 +186,7 @@ def test_no_byte_of_a_file_is_written(pool: Pool) -> None:
 
 def test_one_window_is_enough_to_read_a_file(make: Callable[..., Pool]) -> None:
     pool = make(nsfbufs=1)
-    m = filed(pool, sample(30000), 5)
+    m = file_mbufs(pool, sample(30000), 5)
     head = pool.gethdr().cat(m)
     head.fixhdr()
     assert bytes(head) == sample(30000)
@@ -205,15 +206,15 @@ def test_one_window_is_enough_to_read_a_file(make: Callable[..., Pool]) -> None:
     pool.free_bulk([head, n])
 
 
-def test_files_are_told_apart_though_their_pages_are_alike(pool: Pool) -> None:
-    m, n = filed(pool, b"one", 0), filed(pool, b"other", 0)
+def test_pages_of_different_files_are_different(pool: Pool) -> None:
+    m, n = file_mbufs(pool, b"one", 0), file_mbufs(pool, b"other", 0)
     m.cat(n)
     assert bytes(m) == b"oneother"
     m.freem()
 
 
 def test_a_trailer_that_was_added_is_in_no_file(pool: Pool) -> None:
-    m = filed(pool, sample(100), 0)
+    m = file_mbufs(pool, sample(100), 0)
     m.epg.hdr, m.epg.trail = b"head", b"end"
     m.len = 107
     assert views_outside_file(m, 1) == [b"ead"]
@@ -223,7 +224,7 @@ def test_a_trailer_that_was_added_is_in_no_file(pool: Pool) -> None:
 
 
 def test_more_bytes_than_the_pages_hold_are_not_found(pool: Pool) -> None:
-    m = filed(pool, sample(100), 50)
+    m = file_mbufs(pool, sample(100), 50)
     m.epg.last_len = PAGE_SIZE
     with pytest.raises(Inval, match=f"epg: {PAGE_SIZE} bytes at 50 of the pages"):
         file_run(m, 0)

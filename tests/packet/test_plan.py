@@ -1,4 +1,4 @@
-"""What is thought out is done at once, or not at all, whatever happens while a verb waits for its clusters."""
+"""A plan is executed in one step or not at all, whatever happens while a verb waits for its clusters."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -6,47 +6,48 @@ from typing import Any
 
 import pytest
 
+from chains import lens
+from faults import ZONES, FaultInjector, FaultyZone
 from mbuf import M_WAITOK, Freed, Inval, Mbuf, NoBufs, Pool, Vm
 from mbuf.packet.plan import Plan
 from mbuf.pool.zones import Zones
 from mbuf.testing import enforce
 from mbuf.uma.zone import Zone
 from mbuf.vm.page import compiled
-from packet.failing import NAMES, MeagreZone, Scarce
-from packet.picture import lens, picture
+from packet.snapshot import snapshot
 
-#: All that an mbuf holds in itself.
+#: The bytes that fit into an mbuf itself.
 FULL = bytes(224)
 
 
-class Slow(MeagreZone):
-    """Has something done whenever it has given an item: as another thread may do it meanwhile."""
+class CallingZone(FaultyZone):
+    """Calls a function after each allocation, as another thread may run then."""
 
-    def __init__(self, zone: Zone, scarce: Scarce, meanwhile: Callable[[], object]) -> None:
-        super().__init__(zone, scarce)
-        self._meanwhile = meanwhile
+    def __init__(self, zone: Zone, faults: FaultInjector, fn: Callable[[], object]) -> None:
+        super().__init__("pack", zone, faults)
+        self._fn = fn
 
     def alloc(self, how: int, deadline: float | None) -> Any:
         item = super().alloc(how, deadline)
-        self._meanwhile()
+        self._fn()
         return item
 
 
 @pytest.fixture
-def slowly(pool: Pool) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Sets what is done whenever a packet was allocated."""
-    real, scarce = pool.zones, Scarce(pool)
+def after_alloc(pool: Pool) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Sets the function that is called after each allocation of a packet."""
+    real, faults = pool.zones, FaultInjector(pool)
 
-    def slowly(meanwhile: Callable[[], object]) -> None:
-        zones = {name: getattr(real, name) for name in NAMES}
-        enforce(pool, Zones(**{**zones, "pack": Slow(real.pack, scarce, meanwhile)}))
+    def after_alloc(fn: Callable[[], object]) -> None:
+        zones = {name: getattr(real, name) for name in ZONES}
+        enforce(pool, Zones(**{**zones, "pack": CallingZone(real.pack, faults, fn)}))
 
-    yield slowly
+    yield after_alloc
     enforce(pool, real)
 
 
 def tangled(pool: Pool) -> list[Mbuf]:
-    """The end of a cluster, then its beginning, then bytes that fit behind that; and five that others share."""
+    """The end of a cluster, then its beginning, then bytes that fit after that; and five shared clusters."""
     start = pool.getcl().append(bytes(range(250)))
     end = start.split(200)
     m = pool.gethdr().append(b"head")
@@ -69,14 +70,14 @@ VERBS: dict[str, Callable[[Mbuf], Mbuf]] = {
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("k", range(1, 8))
 def test_bytes_that_others_would_go_over_are_there_still_when_memory_runs_out(pool: Pool, verb: str, k: int) -> None:
-    chains, scarce = tangled(pool), Scarce(pool)
-    data, before = bytes(chains[0]), picture(pool, *chains)
+    chains, faults = tangled(pool), FaultInjector(pool)
+    data, before = bytes(chains[0]), snapshot(pool, *chains)
     try:
-        with scarce.refusing(k, True):
+        with faults.failing(k, True):
             VERBS[verb](chains[0])
         assert k > (2 if verb == "collapse" else 4)
     except NoBufs:
-        assert picture(pool, *chains) == before
+        assert snapshot(pool, *chains) == before
     assert bytes(VERBS[verb](chains[0])) == data
     pool.free_bulk(chains)
 
@@ -89,14 +90,14 @@ def test_bytes_go_over_those_that_were_taken_before(pool: Pool, verb: str, after
     chains = tangled(pool)
     m, data = chains[0], bytes(chains[0])
     assert VERBS[verb](m) is m
-    # The end of the first cluster went elsewhere; its beginning stayed, and took what came next.
+    # The end of the first cluster was copied; its beginning stayed, and the next bytes were copied after it.
     assert (bytes(m), lens(m)) == (data, after)
     pool.free_bulk(chains)
 
 
 @pytest.mark.parametrize("lent", [False, True], ids=["cluster", "lent"])
 @pytest.mark.parametrize("k", [2, 3])
-def test_the_last_other_user_may_go_while_a_verb_waits(pool: Pool, slowly: Any, lent: bool, k: int) -> None:
+def test_the_last_other_user_may_go_while_a_verb_waits(pool: Pool, after_alloc: Any, lent: bool, k: int) -> None:
     def one() -> Mbuf:
         return pool.wrap(bytearray(b"x" * 1500)) if lent else pool.getcl().append(b"x" * 1500)
 
@@ -104,9 +105,9 @@ def test_the_last_other_user_may_go_while_a_verb_waits(pool: Pool, slowly: Any, 
     mine, theirs = m.copypacket(), n.copypacket()
     m.catpkt(n)
     others = [mine, theirs]
-    slowly(lambda: others and others.pop(0).freem())
-    scarce = Scarce(pool)
-    with scarce.refusing(k, True):
+    after_alloc(lambda: others and others.pop(0).freem())
+    faults = FaultInjector(pool)
+    with faults.failing(k, True):
         try:
             m.unshare()
         except NoBufs:
@@ -132,7 +133,7 @@ def lengthened(m: Mbuf) -> None:
 @pytest.mark.parametrize("change", [unlinked, shortened, lengthened], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("verb", ["unshare", "collapse"])
 def test_a_chain_that_changes_while_a_verb_waits_is_left_as_it_is_then(
-    pool: Pool, slowly: Any, verb: str, change: Callable[[Mbuf], None]
+    pool: Pool, after_alloc: Any, verb: str, change: Callable[[Mbuf], None]
 ) -> None:
     chains = tangled(pool)
     m, rest = chains[0], chains[0].next
@@ -143,7 +144,7 @@ def test_a_chain_that_changes_while_a_verb_waits_is_left_as_it_is_then(
             change(m)
             seen.append(bytes(m))
 
-    slowly(meddle)
+    after_alloc(meddle)
     with suppress(Inval):
         VERBS[verb](m)
     assert bytes(m) == seen[0]
@@ -151,19 +152,19 @@ def test_a_chain_that_changes_while_a_verb_waits_is_left_as_it_is_then(
 
 
 @pytest.mark.parametrize("verb", ["unshare", "collapse"])
-def test_a_chain_that_is_freed_while_a_verb_waits_is_freed(pool: Pool, slowly: Any, verb: str) -> None:
+def test_a_chain_that_is_freed_while_a_verb_waits_is_freed(pool: Pool, after_alloc: Any, verb: str) -> None:
     m, *others = tangled(pool)
-    slowly(lambda: None if "freed" in repr(m) else m.freem())
+    after_alloc(lambda: None if "freed" in repr(m) else m.freem())
     with pytest.raises(Freed):
         VERBS[verb](m)
     pool.free_bulk(others)
 
 
 @pytest.mark.parametrize("verb", ["unshare", "collapse"])
-def test_a_chain_that_is_shared_while_a_verb_waits_is_not_written(pool: Pool, slowly: Any, verb: str) -> None:
+def test_a_chain_that_is_shared_while_a_verb_waits_is_not_written(pool: Pool, after_alloc: Any, verb: str) -> None:
     chains = tangled(pool)
     m, kept = chains[0], chains[0].next.next
-    slowly(lambda: chains.append(kept.copym(0, 200)) if len(chains) < 7 else None)
+    after_alloc(lambda: chains.append(kept.copym(0, 200)) if len(chains) < 7 else None)
     VERBS[verb](m)
     assert bytes(chains[-1]) == bytes(range(200))
     pool.free_bulk(chains)
@@ -204,7 +205,7 @@ def test_what_becomes_writable_on_the_way_takes_what_comes_after_it(pool: Pool) 
     m.freem()
 
 
-def test_memory_that_was_detached_while_a_verb_waits_is_not_read(pool: Pool, slowly: Any) -> None:
+def test_memory_that_was_detached_while_a_verb_waits_is_not_read(pool: Pool, after_alloc: Any) -> None:
     m = pool.getcl().append(b"head")
     m.next = pool.wrap(b"x" * 3000)
     m.demote()
@@ -216,7 +217,7 @@ def test_memory_that_was_detached_while_a_verb_waits_is_not_read(pool: Pool, slo
             calls.append(bytes(m.next))
             m.next.detach()
 
-    slowly(meddle)
+    after_alloc(meddle)
     m.unshare()
     assert (calls, bytes(m)) == ([b"x" * 3000], b"head")
     m.freem()

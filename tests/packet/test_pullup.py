@@ -5,34 +5,34 @@ from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from faults import FaultInjector
 from mbuf import EXT_CLUSTER, EXT_PACKET, M_EXT, M_NOWAIT, M_PKTHDR, MT_CONTROL, Inval, Mbuf, Pool
 from mbuf.testing import put
-from packet.failing import Scarce, fail_everywhere
-from packet.picture import adorn, header, lens, mbufs, picture, places
-from packet.rows import Row, chain, sample, try_everywhere
+from packet.alloc_failures import fail_on_all_layouts
+from packet.snapshot import fill_header, header_state, offsets_and_lens, snapshot
+from packet.verb_cases import VerbCase, chain, check_all_layouts
 
 Count = Callable[[int], int]
 
 
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
-def pulled(name: str, count: Count) -> Row:
-    def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
+def pulled(name: str, count: Count) -> VerbCase:
+    def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
         n = count(len(m))
         assert m.pullup(n) is m
         assert m.len >= n
         assert m.ext is None
         return m
 
-    return Row(f"pullup {name}", call, rowed=True)
+    return VerbCase(f"pullup {name}", call, needs_contiguous=True)
 
 
-def up(name: str, count: Count, room: int) -> Row:
-    def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
+def up(name: str, count: Count, room: int) -> VerbCase:
+    def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
         n = count(len(m))
         assert m.copyup(n, room) is m
         assert m.len >= n
@@ -40,11 +40,11 @@ def up(name: str, count: Count, room: int) -> Row:
         assert m.offset == room
         return m
 
-    return Row(f"copyup {name} behind {room}", call, rowed=True)
+    return VerbCase(f"copyup {name} behind {room}", call, needs_contiguous=True)
 
 
-def down(name: str, off: Count, count: Count, at_start: bool) -> Row:
-    def call(m: Mbuf, words: dict[str, Any]) -> Mbuf:
+def down(name: str, off: Count, count: Count, at_start: bool) -> VerbCase:
+    def call(m: Mbuf, keywords: dict[str, Any]) -> Mbuf:
         at, n = off(len(m)), min(count(len(m)), 2048)
         wanted = bytes(m)[at : at + n]
         found, where = m.pulldown(at, n, at_start)
@@ -54,10 +54,10 @@ def down(name: str, off: Count, count: Count, at_start: bool) -> Row:
         assert not (at_start and where)
         return m
 
-    return Row(f"pulldown {name}{' at its start' * at_start}", call, rowed=True)
+    return VerbCase(f"pulldown {name}{' at its start' * at_start}", call, needs_contiguous=True)
 
 
-ROWS = [
+CASES = [
     pulled("0", lambda n: 0),
     pulled("1", lambda n: 1),
     pulled("half", lambda n: min(n // 2, 168)),
@@ -81,14 +81,14 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], row: Row) -> None:
-    try_everywhere(make(debug=True), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
+    check_all_layouts(make(debug=True), case)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], row: Row) -> None:
-    fail_everywhere(Scarce(make(debug=True)), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_failing_at_the_kth_request_changes_nothing(make: Callable[..., Pool], case: VerbCase) -> None:
+    fail_on_all_layouts(FaultInjector(make(debug=True)), case)
 
 
 # pullup.
@@ -133,7 +133,7 @@ def test_pullup_uses_the_first_mbuf_or_puts_a_new_one_in_front(
     m = long(pool, *sizes, align)
     data, before = bytes(m), m.id
     assert m.pullup(n) is m
-    assert (places(m), m.id == before, bytes(m), m.pkthdr.len) == (after, same, data, len(data))
+    assert (offsets_and_lens(m), m.id == before, bytes(m), m.pkthdr.len) == (after, same, data, len(data))
     m.freem()
 
 
@@ -150,11 +150,11 @@ def test_pullup_of_a_single_mbuf_makes_a_new_one(pool: Pool, size: int, n: int, 
 
 def test_pullup_of_external_storage_copies_the_front(pool: Pool) -> None:
     m = pool.getcl(M_NOWAIT, MT_CONTROL).append(sample(500))
-    adorn(pool, m, sender=True)
-    said = header(m)
+    fill_header(pool, m, sender=True)
+    said = header_state(m)
     m.pullup(10)
-    assert (places(m), [n.flags for n in mbufs(m)]) == ([(0, 60), (60, 440)], [M_PKTHDR, M_EXT])
-    assert (m.type, header(m), m.next.ext.type) == (MT_CONTROL, said, EXT_PACKET)
+    assert (offsets_and_lens(m), [n.flags for n in mbufs(m)]) == ([(0, 60), (60, 440)], [M_PKTHDR, M_EXT])
+    assert (m.type, header_state(m), m.next.ext.type) == (MT_CONTROL, said, EXT_PACKET)
     m.freem()
 
 
@@ -176,21 +176,21 @@ def test_pullup_frees_what_it_has_emptied(pool: Pool) -> None:
 @pytest.mark.parametrize("verb", ["pullup", "copyup"])
 def test_what_there_is_not_cannot_be_pulled_up(pool: Pool, verb: str, n: int) -> None:
     m = chain(pool, 20, 30)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match=verb):
         getattr(m, verb)(n)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
 @pytest.mark.parametrize("verb", ["pullup", "copyup"])
 def test_no_more_than_an_mbuf_holds_is_pulled_up(pool: Pool, verb: str) -> None:
     m = chain(pool, 100, 500)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     for n in (169, 224, 500):
         with pytest.raises(Inval, match="an mbuf holds 168"):
             getattr(m, verb)(n)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     assert getattr(m, verb)(168).len == 168
     m.freem()
 
@@ -198,12 +198,12 @@ def test_no_more_than_an_mbuf_holds_is_pulled_up(pool: Pool, verb: str) -> None:
 def test_a_chain_without_a_header_has_room_for_more(pool: Pool) -> None:
     m = pool.get().append(sample(20))
     m.next = pool.get().append(bytes(224))
-    assert places(m.pullup(200)) == [(0, 200), (180, 44)]
+    assert offsets_and_lens(m.pullup(200)) == [(0, 200), (180, 44)]
     m.freem()
     n = pool.getcl(flags=0).append(sample(500))
     with pytest.raises(Inval, match="holds 168"):
         n.pullup(169)
-    assert places(n.pullup(168)) == [(0, 168), (168, 332)]
+    assert offsets_and_lens(n.pullup(168)) == [(0, 168), (168, 332)]
     n.freem()
 
 
@@ -226,20 +226,20 @@ def test_copyup_always_makes_a_new_front_with_room_before_it(
     pool: Pool, sizes: tuple[int, ...], n: int, room: int, after: list[tuple[int, int]]
 ) -> None:
     m = chain(pool, *sizes)
-    adorn(pool, m)
-    data, said, before = bytes(m), header(m), m.id
+    fill_header(pool, m)
+    data, said, before = bytes(m), header_state(m), m.id
     assert m.copyup(n, room) is m
-    assert (places(m), bytes(m), header(m), m.id == before) == (after, data, said, False)
+    assert (offsets_and_lens(m), bytes(m), header_state(m), m.id == before) == (after, data, said, False)
     m.freem()
 
 
 @pytest.mark.parametrize(("n", "room"), [(10, 159), (0, 169), (1, -1), (168, 1), (1, 2**63), (1, 2**64)])
 def test_copyup_holds_room_and_bytes_in_one_mbuf(pool: Pool, n: int, room: int) -> None:
     m = chain(pool, 168, 10)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="holds 168 beside its header"):
         m.copyup(n, room)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -248,12 +248,12 @@ def test_copyup_holds_room_and_bytes_in_one_mbuf(pool: Pool, n: int, room: int) 
 
 def test_bytes_in_one_mbuf_stay_where_they_are(pool: Pool) -> None:
     m = chain(pool, 50, 100)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     assert m.pulldown(60, 20) == (m.next, 10)
     assert m.pulldown(50, 100, at_start=True) == (m.next, 0)
     assert m.pulldown(10, 0) == (m, 10)
     assert m.pulldown(0, 50) == (m, 0)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
@@ -268,10 +268,10 @@ def test_bytes_wanted_at_the_start_are_chopped_off(pool: Pool, size: int, flags:
 
 def test_no_more_than_a_cluster_is_chopped_off(pool: Pool) -> None:
     m = pool.wrap(sample(3000))
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="2949 bytes would have to move"):
         m.pulldown(51, 10, at_start=True)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     assert m.pulldown(952, 10, at_start=True)[0].len == 2048
     m.freem()
 
@@ -280,7 +280,7 @@ def test_no_more_than_a_cluster_is_chopped_off(pool: Pool) -> None:
 def test_bytes_are_appended_where_there_is_room(pool: Pool, at_start: bool) -> None:
     m = chain(pool, 50, 100)
     n, at = m.pulldown(0, 80, at_start)
-    assert (n is m, at, places(m)) == (True, 0, [(0, 80), (30, 70)])
+    assert (n is m, at, offsets_and_lens(m)) == (True, 0, [(0, 80), (30, 70)])
     m.freem()
 
 
@@ -313,12 +313,12 @@ def test_bytes_go_into_the_room_before_the_next_mbuf(pool: Pool) -> None:
     put(m.next, 100, sample(268)[168:])
     m.fixhdr()
     n, at = m.pulldown(118, 100)
-    assert (n is m.next, at, places(m), bytes(m)) == (True, 0, [(0, 118), (50, 150)], sample(268))
+    assert (n is m.next, at, offsets_and_lens(m), bytes(m)) == (True, 0, [(0, 118), (50, 150)], sample(268))
     m.freem()
 
 
 @pytest.mark.parametrize(("n", "ext"), [(224, None), (225, EXT_PACKET), (2048, EXT_PACKET)])
-def test_a_new_mbuf_comes_between_where_there_is_no_room(pool: Pool, n: int, ext: int | None) -> None:
+def test_a_new_mbuf_comes_between_where_there_is_not_a_room(pool: Pool, n: int, ext: int | None) -> None:
     m = chain(pool, 168, 224, 2048)
     found, at = m.pulldown(100, n)
     assert (found is m.next, at, found.len, bytes(m)) == (True, 0, n, sample(2440))
@@ -341,18 +341,18 @@ def test_empty_mbufs_on_the_way_are_passed(pool: Pool) -> None:
 @pytest.mark.parametrize(("off", "n"), [(0, 0), (30, 0)])
 def test_where_there_are_no_bytes_none_are_found(pool: Pool, off: int, n: int) -> None:
     m = chain(pool, 0, 0) if off == 0 else chain(pool, 10, 20)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="there are no bytes"):
         m.pulldown(off, n)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()
 
 
 @pytest.mark.parametrize(("off", "n"), [(0, 31), (30, 1), (31, 0), (0, 2049), (0, -1), (-1, 1), (2**31, 1), (0, 2**32)])
 def test_what_there_is_not_cannot_be_pulled_down(pool: Pool, off: int, n: int) -> None:
     m = chain(pool, 10, 20)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match="pulldown"):
         m.pulldown(off, n)
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     m.freem()

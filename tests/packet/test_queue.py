@@ -90,7 +90,7 @@ def test_a_packet_is_in_a_queue_once(make: Callable[..., Pool]) -> None:
 
 
 def line(pool: Pool, count: int, maxlen: int = 0) -> tuple[MbufQ, list[Mbuf]]:
-    """A queue, and the packets in it, each of one byte."""
+    """A queue with packets of one byte each, and the packets."""
     queue = MbufQ(maxlen)
     packets = [pool.gethdr().append(bytes([n])) for n in range(count)]
     for m in packets:
@@ -99,7 +99,7 @@ def line(pool: Pool, count: int, maxlen: int = 0) -> tuple[MbufQ, list[Mbuf]]:
 
 
 def whole(queue: MbufQ, packets: list[Mbuf]) -> None:
-    """The queue has these packets, and says so in every way."""
+    """Check that the queue has these packets, with all its methods."""
     assert list(queue) == packets
     assert (queue.count, len(queue), bool(queue)) == (len(packets), len(packets), bool(packets))
     assert queue.first is (packets[0] if packets else None)
@@ -108,7 +108,7 @@ def whole(queue: MbufQ, packets: list[Mbuf]) -> None:
 
 
 @pytest.mark.parametrize("count", range(4))
-def test_a_queue_tells_what_is_in_it(make: Callable[..., Pool], count: int) -> None:
+def test_a_queue_shows_what_is_in_it(make: Callable[..., Pool], count: int) -> None:
     queue, packets = line(make(), count)
     whole(queue, packets)
     queue.drain()
@@ -125,7 +125,7 @@ def test_a_full_queue_takes_no_more(pool: Pool) -> None:
         with pytest.raises(NoBufs) as refused:
             queue.enqueue(m)
     assert (refused.value.limit, refused.value.used) == (3, 3)
-    # It is the caller's still.
+    # It still belongs to the caller.
     assert m.nextpkt is None
     whole(queue, packets)
     packets.pop(0)
@@ -233,7 +233,7 @@ def test_a_queue_is_not_moved_behind_itself(make: Callable[..., Pool]) -> None:
     queue.drain()
 
 
-# Packets that somebody frees while they are in line: wrong, but the queue goes on.
+# Packets that are freed while they are queued: an error of the program, but the queue works.
 
 
 def alive(m: Mbuf) -> bool:
@@ -249,7 +249,7 @@ def test_a_queue_goes_on_after_packets_in_it_were_freed(pool: Pool, freed: tuple
     for _ in range(more):
         packets.append(pool.gethdr())
         queue.enqueue(packets[-1])
-    # All before the first that was freed, and those that came later.
+    # The packets before the first freed one, and those that were added later.
     expected = packets[: min(freed)] + packets[3:]
     assert list(queue) == expected
     for m in expected:
@@ -264,7 +264,7 @@ def test_a_queue_goes_on_after_packets_in_it_were_freed(pool: Pool, freed: tuple
 
 
 @pytest.mark.parametrize("freed", range(3))
-def test_what_is_cut_off_and_held_by_nobody_is_dropped(make: Callable[..., Pool], freed: int) -> None:
+def test_packets_that_are_cut_off_and_have_no_reference_are_dropped(make: Callable[..., Pool], freed: int) -> None:
     pool = make()
     queue, packets = line(pool, 4)
     m = packets[freed]
@@ -276,7 +276,7 @@ def test_what_is_cut_off_and_held_by_nobody_is_dropped(make: Callable[..., Pool]
 
 
 def test_a_packet_that_was_freed_is_not_linked_to(make: Callable[..., Pool]) -> None:
-    """It would keep the next one for as long as its item keeps its handle."""
+    """Otherwise it would keep the next packet as long as its item keeps the handle."""
     pool = make()
     for verb in (MbufQ.enqueue, MbufQ.prepend):
         queue, packets = line(pool, 1)
@@ -308,7 +308,7 @@ def test_flush_begins_with_a_packet_that_is_there(pool: Pool) -> None:
 
 
 def test_whatever_is_done_to_packets_in_line_every_queue_ends(make: Callable[..., Pool]) -> None:
-    """Each is given out once at most, and alive; at the end nothing is left."""
+    """Each packet is dequeued at most once and is not freed; at the end nothing is left."""
     pool = make()
     random = Random(3)
     for _ in range(300):
@@ -324,7 +324,7 @@ def test_whatever_is_done_to_packets_in_line_every_queue_ends(make: Callable[...
                 inside.append(pool.gethdr())
                 queue.prepend(inside[-1])
             elif verb == 5 and inside:
-                # Held by nobody but its queue after that.
+                # Only its queue refers to it after that.
                 inside.pop(random.randrange(len(inside)))
             elif verb == 6 and inside:
                 m = inside.pop(random.randrange(len(inside)))

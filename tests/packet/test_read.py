@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chains import chain_of, internet_checksum
 from mbuf import M_COPYALL, M_RDONLY, Freed, Inval, Mbuf, Pool, ReadOnly, Vm, compiled
 
 Build = Callable[[bytes], Mbuf]
@@ -19,24 +20,6 @@ SIZES = [0, 1, 2, 5, 100]
 BAD = [-1, -(2**31), 2**31, 2**32, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30]
 #: How long a chain must be that would break recursion.
 LONG = 1_000_000 if compiled() else 20_000
-
-
-def chain(pool: Pool, *pieces: bytes) -> Mbuf:
-    m = last = pool.gethdr().append(pieces[0])
-    for piece in pieces[1:]:
-        last.next = pool.get().append(piece)
-        last = last.next
-    m.pkthdr.len = sum(map(len, pieces))
-    return m
-
-
-def cksum(data: bytes) -> int:
-    """The Internet checksum, as RFC 1071 has it."""
-    data += bytes(len(data) & 1)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def sample(size: int) -> bytes:
@@ -74,7 +57,7 @@ def test_as_much_is_copied_into_a_buffer_as_fits(build: Build, size: int) -> Non
 
 
 def test_any_writable_buffer_is_copied_into(pool: Pool) -> None:
-    with chain(pool, b"0123", b"4567") as m:
+    with chain_of(pool, b"0123", b"4567") as m:
         numbers = array("I", [0, 0])
         assert m.copyinto(numbers) == 8
         assert numbers.tobytes() == b"01234567"
@@ -93,7 +76,7 @@ def test_bytes_are_copied_into_where_they_are(pool: Pool) -> None:
 
 @pytest.mark.parametrize("target", [b"0123", memoryview(b"0123"), memoryview(bytearray(8))[::2]])
 def test_what_cannot_be_written_in_one_piece_is_not_copied_into(pool: Pool, target: Any) -> None:
-    with chain(pool, b"ab", b"cd") as m:
+    with chain_of(pool, b"ab", b"cd") as m:
         before = bytes(target)
         with pytest.raises(BufferError, match="give a writable, contiguous buffer"):
             m.copyinto(target)
@@ -101,7 +84,7 @@ def test_what_cannot_be_written_in_one_piece_is_not_copied_into(pool: Pool, targ
 
 
 @pytest.mark.parametrize("target", [None, 5, "text", [1]])
-def test_what_is_no_buffer_is_not_copied_into(pool: Pool, target: Any) -> None:
+def test_what_is_not_a_buffer_is_not_copied_into(pool: Pool, target: Any) -> None:
     with pool.get() as m, pytest.raises(TypeError):
         m.copyinto(target)
 
@@ -130,14 +113,14 @@ def test_a_function_is_applied_to_every_piece(build: Build, size: int) -> None:
     ],
 )
 def test_an_empty_mbuf_between_is_a_piece_of_nothing(pool: Pool, off: int, count: int, sizes: list[int]) -> None:
-    with chain(pool, b"", b"abc", b"", b"0123456789", b"", b"0123456", b"") as m:
+    with chain_of(pool, b"", b"abc", b"", b"0123456789", b"", b"0123456", b"") as m:
         seen: list[int] = []
         assert m.apply(off, count, lambda view: seen.append(len(view))) == 0
         assert seen == sizes
 
 
 def test_the_first_true_result_ends_it(pool: Pool) -> None:
-    with chain(pool, b"a", b"b", b"c") as m:
+    with chain_of(pool, b"a", b"b", b"c") as m:
         seen: list[bytes] = []
 
         def look(view: memoryview) -> object:
@@ -149,7 +132,7 @@ def test_the_first_true_result_ends_it(pool: Pool) -> None:
 
 
 def test_a_function_may_write_what_is_writable(pool: Pool) -> None:
-    with chain(pool, b"ab", b"cd") as m:
+    with chain_of(pool, b"ab", b"cd") as m:
         assert m.next is not None
         m.next.flags |= M_RDONLY
         seen: list[bool] = []
@@ -165,7 +148,7 @@ def test_a_function_may_write_what_is_writable(pool: Pool) -> None:
 
 
 def test_a_function_that_raises_is_not_called_again(pool: Pool) -> None:
-    with chain(pool, b"ab", b"cd") as m:
+    with chain_of(pool, b"ab", b"cd") as m:
         with pytest.raises(ZeroDivisionError):
             m.apply(0, 4, lambda view: 1 // 0)
         with pytest.raises(TypeError):
@@ -173,14 +156,14 @@ def test_a_function_that_raises_is_not_called_again(pool: Pool) -> None:
 
 
 def test_a_function_that_frees_the_packet_is_found_out(pool: Pool) -> None:
-    m = chain(pool, b"ab", b"cd", b"ef")
+    m = chain_of(pool, b"ab", b"cd", b"ef")
     with pytest.raises(Freed):
         m.apply(0, 6, lambda view: m.freem())
     assert pool.out == 0
 
 
 def test_a_function_that_frees_the_rest_is_found_out(pool: Pool) -> None:
-    m = chain(pool, b"ab", b"cd", b"ef")
+    m = chain_of(pool, b"ab", b"cd", b"ef")
     n = m.next
     assert n is not None
     with pytest.raises(Freed):
@@ -189,7 +172,7 @@ def test_a_function_that_frees_the_rest_is_found_out(pool: Pool) -> None:
 
 
 def test_a_function_that_shortens_the_packet_is_found_out(pool: Pool) -> None:
-    m = chain(pool, b"ab", b"cd", b"ef")
+    m = chain_of(pool, b"ab", b"cd", b"ef")
     rest = m.next
 
     def cut(view: memoryview) -> None:
@@ -203,7 +186,7 @@ def test_a_function_that_shortens_the_packet_is_found_out(pool: Pool) -> None:
 
 
 def test_a_view_that_a_function_keeps_keeps_the_memory(pool: Pool) -> None:
-    m = chain(pool, b"ab")
+    m = chain_of(pool, b"ab")
     views: list[memoryview] = []
     m.apply(0, 2, views.append)
     m.freem()
@@ -218,14 +201,14 @@ def test_a_view_that_a_function_keeps_keeps_the_memory(pool: Pool) -> None:
     [(0, 0, 0), (9, 0, 9), (10, 1, 0), (11, 1, 1), (29, 1, 19), (30, 2, 0), (31, 2, 1), (59, 2, 29), (60, 2, 30)],
 )
 def test_a_byte_is_in_the_mbuf_that_the_kernel_says(pool: Pool, loc: int, place: int, off: int) -> None:
-    with chain(pool, bytes(10), bytes(20), bytes(30)) as m:
+    with chain_of(pool, bytes(10), bytes(20), bytes(30)) as m:
         mbufs = [m, m.next, m.last()]
         found, at = m.getptr(loc)
         assert (mbufs.index(found), at) == (place, off)
 
 
 def test_the_end_is_in_the_last_mbuf_even_if_that_is_empty(pool: Pool) -> None:
-    with chain(pool, b"ab", b"", b"") as m:
+    with chain_of(pool, b"ab", b"", b"") as m:
         assert m.getptr(2) == (m.last(), 0)
         assert m.getptr(1) == (m, 1)
 
@@ -234,7 +217,7 @@ def test_the_end_is_in_the_last_mbuf_even_if_that_is_empty(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("off", range(7))
-def test_values_are_packed_and_unpacked_wherever_they_lie(build: Build, off: int) -> None:
+def test_values_are_packed_and_unpacked_at_any_offset(build: Build, off: int) -> None:
     data = sample(20)
     m = build(data)
     assert m.unpack("!BHQ", off) == struct.unpack_from("!BHQ", data, off)
@@ -251,7 +234,7 @@ def test_values_are_packed_and_unpacked_wherever_they_lie(build: Build, off: int
 
 
 def test_nothing_is_written_when_one_of_the_mbufs_is_read_only(pool: Pool) -> None:
-    with chain(pool, b"ab", b"cd", b"ef") as m:
+    with chain_of(pool, b"ab", b"cd", b"ef") as m:
         m.last().flags |= M_RDONLY
         m.pack("4s", 0, b"0123")
         for off, fmt in ((0, "6s"), (3, "2s"), (5, "1s")):
@@ -262,7 +245,7 @@ def test_nothing_is_written_when_one_of_the_mbufs_is_read_only(pool: Pool) -> No
 
 
 def test_values_that_do_not_fit_their_format_are_not_written(pool: Pool) -> None:
-    with chain(pool, b"ab", b"cd") as m:
+    with chain_of(pool, b"ab", b"cd") as m:
         for fmt, values in (("!BB", (1, 256)), ("!BB", (1,)), ("?!", (1,)), ("!HH", ("a", 1))):
             with pytest.raises(struct.error):
                 m.pack(fmt, 0, *values)
@@ -273,7 +256,7 @@ def test_values_that_do_not_fit_their_format_are_not_written(pool: Pool) -> None
 
 @pytest.mark.parametrize("off", [3, 5, *BAD])
 def test_values_stay_in_the_packet(pool: Pool, off: int) -> None:
-    with chain(pool, b"ab", b"cd") as m:
+    with chain_of(pool, b"ab", b"cd") as m:
         with pytest.raises(Inval):
             m.pack("!H", off, 1)
         with pytest.raises(Inval):
@@ -289,16 +272,16 @@ def test_any_part_has_its_checksum(build: Build, size: int) -> None:
     data = sample(size)
     m = build(data)
     for skip, count in parts(size):
-        assert m.in_cksum(skip + count, skip) == cksum(data[skip : skip + count])
-    assert m.in_cksum() == m.in_cksum(M_COPYALL) == cksum(data)
-    assert m.in_cksum(M_COPYALL, size // 2) == cksum(data[size // 2 :])
+        assert m.in_cksum(skip + count, skip) == internet_checksum(data[skip : skip + count])
+    assert m.in_cksum() == m.in_cksum(M_COPYALL) == internet_checksum(data)
+    assert m.in_cksum(M_COPYALL, size // 2) == internet_checksum(data[size // 2 :])
 
 
 @pytest.mark.parametrize("cut", range(21))
 def test_a_checksum_packed_is_right_on_the_wire(pool: Pool, cut: int) -> None:
     # An IPv4 header known to have the checksum b861.
     header = bytes.fromhex("45000073000040004011 0000 c0a80001c0a800c7")
-    with chain(pool, header[:cut], header[cut:]) as m:
+    with chain_of(pool, header[:cut], header[cut:]) as m:
         assert m.in_cksum() == 0xB861
         m.pack("!H", 10, m.in_cksum(20))
         assert m.copydata(10, 2) == b"\xb8\x61"
@@ -307,7 +290,7 @@ def test_a_checksum_packed_is_right_on_the_wire(pool: Pool, cut: int) -> None:
 
 @pytest.mark.parametrize(("count", "skip"), [(2, 3), (5, 0), (5, 5), (M_COPYALL, 5), (M_COPYALL + 1, 0)])
 def test_no_checksum_goes_beyond_the_packet(pool: Pool, count: int, skip: int) -> None:
-    with chain(pool, b"ab", b"cd") as m:
+    with chain_of(pool, b"ab", b"cd") as m:
         with pytest.raises(Inval, match="in_cksum"):
             m.in_cksum(count, skip)
         assert m.in_cksum(4, 4) == m.in_cksum(M_COPYALL, 4) == 0xFFFF
@@ -329,12 +312,12 @@ def test_what_is_there_is_found_where_it_is(build: Build, size: int) -> None:
 
 @pytest.mark.parametrize("pattern", [b"lo w", bytearray(b"lo w"), memoryview(b"xxlo wxx")[2:6], array("B", b"lo w")])
 def test_a_pattern_is_anything_with_bytes(pool: Pool, pattern: Any) -> None:
-    with chain(pool, b"hello", b" world") as m:
+    with chain_of(pool, b"hello", b" world") as m:
         assert (m.find(pattern), m.find(pattern, 4), m.find(b""), m.find(b"", 11)) == (3, -1, 0, 11)
 
 
 @pytest.mark.parametrize("pattern", [None, 5, "lo"])
-def test_what_has_no_bytes_is_no_pattern(pool: Pool, pattern: Any) -> None:
+def test_what_has_no_bytes_is_not_a_pattern(pool: Pool, pattern: Any) -> None:
     with pool.get() as m, pytest.raises(TypeError):
         m.find(pattern)
 
@@ -342,7 +325,7 @@ def test_what_has_no_bytes_is_no_pattern(pool: Pool, pattern: Any) -> None:
 def test_a_long_pattern_in_many_short_mbufs_is_found(make: Callable[..., Pool]) -> None:
     # A search that begins again at each mbuf would look at some 10**8 of them.
     count = LONG // 50
-    with chain(make(mem=1 << 32), *[b"a"] * count, b"b") as m:
+    with chain_of(make(mem=1 << 32), *[b"a"] * count, b"b") as m:
         assert m.find(b"a" * (count // 2) + b"b") == count - count // 2
         assert m.find(b"a" * (count // 2) + b"c") == -1
 
@@ -353,7 +336,7 @@ def test_a_long_pattern_in_many_short_mbufs_is_found(make: Callable[..., Pool]) 
 @contextmanager
 def built(pieces: list[bytes]) -> Iterator[Mbuf]:
     with Pool(Vm(realmem=1 << 24), worker=False) as pool:
-        with chain(pool, *pieces) as m:
+        with chain_of(pool, *pieces) as m:
             yield m
         assert pool.out == 0
 
@@ -370,7 +353,7 @@ def test_a_part_is_the_same_however_the_packet_is_cut(pieces: list[bytes], off: 
         target = bytearray(count)
         assert m.copydata(off, count) == data[off : off + count]
         assert (m.copyinto(target, off), target) == (count, data[off : off + count])
-        assert m.in_cksum(off + count, off) == cksum(data[off : off + count])
+        assert m.in_cksum(off + count, off) == internet_checksum(data[off : off + count])
 
 
 @given(PIECES, st.text("ab", max_size=6) | st.binary(max_size=2), st.integers(0, 70))
@@ -388,7 +371,7 @@ PACKET = "45 00 00 54 00 00 40 00  40 01 00 00 7f 00 00 01  |E..T..@.@.......|"
 
 
 def test_a_hexdump_has_places_bytes_and_text(pool: Pool) -> None:
-    with chain(pool, b"E\0\0T\0\0@\0@\1", b"\0\0\x7f\0\0\1" + b"hello, ~\x80") as m:
+    with chain_of(pool, b"E\0\0T\0\0@\0@\1", b"\0\0\x7f\0\0\1" + b"hello, ~\x80") as m:
         text = m.hexdump()
         assert text.splitlines() == [
             f"00000000  {PACKET}",
@@ -424,8 +407,8 @@ def test_a_packet_is_printed_mbuf_by_mbuf(pool: Pool) -> None:
     m.freem()
 
 
-def test_no_more_bytes_are_printed_than_asked_for(pool: Pool) -> None:
-    with chain(pool, b"abcd", b"efgh", b"ijkl") as m:
+def test_no_more_bytes_are_printed_than_requested(pool: Pool) -> None:
+    with chain_of(pool, b"abcd", b"efgh", b"ijkl") as m:
         m.pkthdr.len = 13
         assert printed(m, 5) == [
             "mbuf 0: MT_DATA, M_PKTHDR, 4 of 168 bytes at 0",
@@ -488,7 +471,7 @@ NUMBERS: dict[str, Callable[[Mbuf, Any], object]] = {
 @pytest.mark.parametrize("bad", [5, *BAD])
 @pytest.mark.parametrize("verb", NUMBERS)
 def test_no_number_reaches_beyond_the_packet(make: Callable[..., Pool], verb: str, bad: int) -> None:
-    with chain(make(), b"ab", b"cd") as m:
+    with chain_of(make(), b"ab", b"cd") as m:
         with pytest.raises(Inval, match=verb.split()[0]):
             NUMBERS[verb](m, bad)
         assert (bytes(m), m.pkthdr.len) == (b"abcd", 4)
@@ -496,8 +479,8 @@ def test_no_number_reaches_beyond_the_packet(make: Callable[..., Pool], verb: st
 
 @pytest.mark.parametrize("junk", [1.0, "1", b"1", [1]])
 @pytest.mark.parametrize("verb", NUMBERS)
-def test_what_is_no_number_is_refused(make: Callable[..., Pool], verb: str, junk: object) -> None:
-    with chain(make(), b"ab", b"cd") as m, pytest.raises(TypeError):
+def test_what_is_not_a_number_is_refused(make: Callable[..., Pool], verb: str, junk: object) -> None:
+    with chain_of(make(), b"ab", b"cd") as m, pytest.raises(TypeError):
         NUMBERS[verb](m, junk)
 
 
@@ -514,7 +497,7 @@ class Freeing:
 
 @pytest.mark.parametrize("verb", NUMBERS)
 def test_a_number_that_frees_the_packet_is_found_out(make: Callable[..., Pool], verb: str) -> None:
-    m = chain(make(), b"ab", b"cd")
+    m = chain_of(make(), b"ab", b"cd")
     with pytest.raises(Freed):
         NUMBERS[verb](m, Freeing(m))
 
@@ -537,8 +520,8 @@ def test_a_number_that_frees_the_packet_is_found_out(make: Callable[..., Pool], 
         list,
     ],
 )
-def test_a_chain_with_a_freed_mbuf_in_it_says_so(pool: Pool, look: Callable[[Mbuf], object]) -> None:
-    m = chain(pool, b"a", b"b", b"c")
+def test_a_chain_with_a_freed_mbuf_in_it_raises_an_error(pool: Pool, look: Callable[[Mbuf], object]) -> None:
+    m = chain_of(pool, b"a", b"b", b"c")
     middle, last = m.next, m.last()
     assert middle is not None
     middle.free()
@@ -561,7 +544,7 @@ def test_a_long_chain_is_read_and_written(make: Callable[..., Pool]) -> None:
     del last, n
     assert m.copydata(0, LONG) == b"x" * LONG
     assert m.copyinto(bytearray(LONG)) == LONG
-    assert m.in_cksum() == cksum(b"x" * LONG)
+    assert m.in_cksum() == internet_checksum(b"x" * LONG)
     assert m.find(b"y") == -1
     assert m.getptr(LONG)[1] == 1
     assert m.apply(LONG - 1, 1, bytes) == b"x"
@@ -573,7 +556,7 @@ def test_a_long_chain_is_read_and_written(make: Callable[..., Pool]) -> None:
 
 def test_nothing_is_left_of_what_was_looked_at(make: Callable[..., Pool]) -> None:
     pool = make()
-    m = chain(pool, b"ab", b"cd")
+    m = chain_of(pool, b"ab", b"cd")
     before = sys.getrefcount(m)
     for _ in range(100):
         m.copydata(1, 2), m.copyinto(bytearray(3)), m.find(b"bc"), m.unpack("!H", 1), m.pack("!H", 1, 2), m.getptr(3)

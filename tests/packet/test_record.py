@@ -1,4 +1,4 @@
-"""An mbuf of unmapped pages as a TLS record: references to the session, what goes first, and exchanged pages."""
+"""An mbuf of unmapped pages as a TLS record: references to the session, the order of frees, and exchanged pages."""
 
 import os
 import weakref
@@ -15,7 +15,7 @@ from mbuf.packet.unmapped import Unmapped
 
 
 class Session:
-    """Counts its references, and keeps what it gets to free."""
+    """A session that counts its references, and keeps the records that it has to free."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -27,7 +27,7 @@ class Session:
         self.refs += 1
 
     def release_if_not_last(self) -> bool:
-        # Nobody is asked before the pages are gone.
+        # The pages are freed before the session is called.
         self.pages.append(self.pool.pages.used)
         if self.refs == 1:
             return False
@@ -76,7 +76,7 @@ def test_the_last_reference_is_handed_over_when_the_pages_are_gone(pool: Pool, f
     assert (session.pages, session.remains, pool.pages.used) == ([], [], 1)
     other.free()
     assert (session.pages, session.refs, pool.pages.used) == ([0], 1, 0)
-    # The mbuf isn't home before the session says so, and goes home once.
+    # The mbuf is freed only after the session has ended, and once.
     (remains,) = session.remains
     assert pool.out == 1
     remains.free()
@@ -84,7 +84,7 @@ def test_the_last_reference_is_handed_over_when_the_pages_are_gone(pool: Pool, f
     assert pool.out == 0
 
 
-def test_what_is_left_of_an_mbuf_goes_home_when_it_is_dropped(pool: Pool) -> None:
+def test_what_is_left_of_an_mbuf_is_freed_when_it_is_dropped(pool: Pool) -> None:
     session = Session(pool)
     m = unmapped(pool)
     hold(m, session)
@@ -120,7 +120,7 @@ def test_a_session_is_for_unshared_unmapped_pages_with_bytes(pool: Pool) -> None
                 with pytest.raises(Busy):
                     hold(shared, session)
             m.free()
-            # The pages are another's, though nobody else looks at them any more.
+            # The pages have another owner, although they have no other user.
             with pytest.raises(Busy):
                 hold(n, session)
         with unmapped(pool) as cut:
@@ -162,7 +162,7 @@ def test_pages_of_a_file_give_way_to_pages_in_memory(pool: Pool, tmp_path: Path)
         assert bytes(m) == b"<" + data[::-1] + b"==="
         assert (file.users, pool.pages.used, m.epg.flags, m.epg.nrdy) == (0, 3, EPG_FLAG_ANON, 0)
         assert (m.epg.npgs, m.epg.first_off, m.epg.last_len, m.epg.pages != before) == (3, 100, 908, True)
-        # Who looked before looks at the file still.
+        # An earlier view still shows the file.
         assert bytes(view) == data[:3996]
         view.release()
         with m.copym() as n:
@@ -177,7 +177,7 @@ def test_the_free_routine_sees_the_old_pages_once(pool: Pool) -> None:
         ext = m.ext
         assert ext is not None
         seen.append((m.epg.pages, ext.arg1, pool.pages.used))
-        # To it, nothing of this means anything.
+        # The session ignores these arguments.
         mine.free()
 
     mine = pool.alloc_ext_pgs(free=free, arg1="mine").addpages(1)
@@ -243,7 +243,7 @@ def test_a_freed_sharer_keeps_neither_session_nor_file(pool: Pool, tmp_path: Pat
     m.free()
     n.free()
     del session
-    # The names m and n still stand for what was freed.
+    # m and n still refer to freed mbufs.
     assert known() is None
     assert os.listdir("/proc/self/fd") == before
 

@@ -180,7 +180,7 @@ def test_flags_have_24_bits(pool: Pool, flags: int) -> None:
     m.free()
 
 
-def test_the_type_is_as_asked_for_and_stays(pool: Pool) -> None:
+def test_the_type_is_as_requested_and_stays(pool: Pool) -> None:
     m = pool.get(type=MT_CONTROL)
     assert m.type == MT_CONTROL
     with pytest.raises(AttributeError):
@@ -191,7 +191,7 @@ def test_the_type_is_as_asked_for_and_stays(pool: Pool) -> None:
 # Writable or not.
 
 
-def test_bytes_can_be_written_where_they_are_nobody_elses(pool: Pool) -> None:
+def test_unshared_bytes_can_be_written(pool: Pool) -> None:
     m = pool.getcl().append(b"hello")
     data = m.data
     data[0] = ord("j")
@@ -244,7 +244,7 @@ def test_an_mbuf_that_holds_its_bytes_itself_has_no_external_storage(pool: Pool)
 
 
 @pytest.mark.parametrize(("size", "kind"), [(2048, 6), (4096, 3), (9216, 4), (16384, 5)])
-def test_external_storage_tells_what_it_is(pool: Pool, size: int, kind: int) -> None:
+def test_external_storage_shows_what_it_is(pool: Pool, size: int, kind: int) -> None:
     m = pool.getjcl(size=size)
     assert m.ext is not None
     assert (m.ext.type, m.ext.size, m.ext.count, m.ext.embedded, m.refcnt) == (kind, size, 1, True, 1)
@@ -282,7 +282,7 @@ MAKERS: dict[str, Callable[[Pool], Mbuf]] = {
 }
 
 
-def churn(pool: Pool) -> None:
+def reuse_all(pool: Pool) -> None:
     """Write over the memory that was freed last, of each zone."""
     taken = [make(pool) for make in MAKERS.values() for _ in range(5)]
     for m in taken:
@@ -297,7 +297,7 @@ def test_memory_that_is_looked_at_is_not_handed_out_again(pool: Pool, kind: str)
     m.free()
     assert held(pool) == 1
     assert pool.out == 1 or kind in ("cluster", "page", "9k")
-    churn(pool)
+    reuse_all(pool)
     assert bytes(view) == b"keep this"
     view.release()
     assert (held(pool), pool.out) == (0, 0)
@@ -326,7 +326,7 @@ def test_the_collector_leaves_what_only_a_view_keeps(pool: Pool, kind: str) -> N
     assert (held(pool), pool.out) == (0, 0)
 
 
-def test_a_view_let_go_before_the_free_holds_nothing(pool: Pool) -> None:
+def test_a_view_released_before_the_free_keeps_nothing(pool: Pool) -> None:
     m = pool.getcl().append(b"x")
     view = m.data
     view.release()
@@ -359,7 +359,7 @@ def test_owner_sharer_and_views_may_go_in_any_order(pool: Pool, kind: str, order
             assert bytes(thing) == b"keep this"
             thing.free()
         del thing
-        churn(pool)
+        reuse_all(pool)
         alive = [left for left in things if left in ("owner", "sharer")]
         looked_at = [left for left in things if left not in ("owner", "sharer")]
         assert held(pool) == bool(looked_at and not alive), (n, name)

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from chains import sample
+from faults import FaultInjector
+from interfaces import SndTagInterface
 from mbuf import (
     IF_SND_TAG_TYPE_RATE_LIMIT,
     M_BCAST,
@@ -19,21 +22,18 @@ from mbuf import (
     Pool,
     SndTag,
 )
-from packet.failing import Scarce, fail_everywhere
-from packet.picture import Card, adorn, header, places
-from packet.rows import Row, Words, chain, sample, try_everywhere
+from packet.alloc_failures import fail_on_all_layouts
+from packet.snapshot import fill_header, header_state, offsets_and_lens
+from packet.verb_cases import Keywords, VerbCase, chain, check_all_layouts
+
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
-
-
-def cut(m: Mbuf, size: int, words: Words) -> Mbuf | None:
+def cut(m: Mbuf, size: int, keywords: Keywords) -> Mbuf | None:
     """Cut a packet, look at the others one by one, and put them together again."""
     total = len(m)
-    first, *rest = m.segment(size, **words)
+    first, *rest = m.segment(size, **keywords)
     assert first is m
     assert [len(n) for n in rest] == [min(size, total - at) for at in range(size, total, size)]
     for n in (m, *rest):
@@ -47,29 +47,29 @@ def cut(m: Mbuf, size: int, words: Words) -> Mbuf | None:
     return rest[0] if rest else None
 
 
-def row(size: int) -> Row:
-    return Row(
+def case(size: int) -> VerbCase:
+    return VerbCase(
         f"segment {size}",
-        lambda m, words: cut(m, size, words),
+        lambda m, keywords: cut(m, size, keywords),
         lambda data: data[:size],
         lambda data: data[size:],
-        headed=True,
-        waits=True,
+        needs_header=True,
+        may_wait=True,
     )
 
 
-ROWS = [row(size) for size in (1, 7, 100, 150, 225, 1400, 2999, 3000, 5000)]
+CASES = [case(size) for size in (1, 7, 100, 150, 225, 1400, 2999, 3000, 5000)]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_byte_is_in_its_packet(pool: Pool, row: Row) -> None:
-    try_everywhere(pool, row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_byte_is_in_its_packet(pool: Pool, case: VerbCase) -> None:
+    check_all_layouts(pool, case)
 
 
-@pytest.mark.parametrize("row", ROWS[2:6], ids=lambda row: row.name)
+@pytest.mark.parametrize("case", CASES[2:6], ids=lambda case: case.name)
 @pytest.mark.parametrize("rest", [True, False], ids=["all after it too", "that one alone"])
-def test_without_memory_nothing_changes(pool: Pool, row: Row, rest: bool) -> None:
-    fail_everywhere(Scarce(pool), row, rest)
+def test_without_memory_nothing_changes(pool: Pool, case: VerbCase, rest: bool) -> None:
+    fail_on_all_layouts(FaultInjector(pool), case, rest)
 
 
 def test_packets_that_begin_with_a_cluster_have_it_to_themselves(pool: Pool) -> None:
@@ -77,14 +77,18 @@ def test_packets_that_begin_with_a_cluster_have_it_to_themselves(pool: Pool) -> 
     before = pool.out
     packets = m.segment(1400)
     assert pool.out == before
-    assert [(places(n), n.writable) for n in packets] == [([(0, 1400)], True), ([(0, 1400)], True), ([(0, 1000)], True)]
+    assert [(offsets_and_lens(n), n.writable) for n in packets] == [
+        ([(0, 1400)], True),
+        ([(0, 1400)], True),
+        ([(0, 1000)], True),
+    ]
     pool.free_bulk(packets)
 
 
 def test_packets_of_one_cluster_share_it(pool: Pool) -> None:
     m = pool.getcl().append(sample(2000))
     packets = m.segment(600)
-    assert [places(n) for n in packets] == [[(0, 600)], [(600, 600)], [(1200, 600)], [(1800, 200)]]
+    assert [offsets_and_lens(n) for n in packets] == [[(0, 600)], [(600, 600)], [(1200, 600)], [(1800, 200)]]
     assert all(n.refcnt == 4 and not n.writable for n in packets)
     # The owner goes first, and stays out for the others' sake.
     m.free()
@@ -95,19 +99,19 @@ def test_packets_of_one_cluster_share_it(pool: Pool) -> None:
 def test_a_packet_over_the_border_of_two_clusters_has_a_part_of_each(pool: Pool) -> None:
     m = chain(pool, 1000, 1000)
     packets = m.segment(800)
-    assert [places(n) for n in packets] == [[(0, 800)], [(800, 200), (0, 600)], [(600, 400)]]
+    assert [offsets_and_lens(n) for n in packets] == [[(0, 800)], [(800, 200), (0, 600)], [(600, 400)]]
     pool.free_bulk(packets)
 
 
 def test_each_has_the_header_and_flags_but_tags_stay_with_the_first(pool: Pool) -> None:
     for sender in (False, True):
         m = chain(pool, 1000)
-        adorn(pool, m, sender)
+        fill_header(pool, m, sender)
         m.flags |= M_BCAST | M_TSTMP
-        said = header(m)
+        said = header_state(m)
         packets = m.segment(400)
         for n in packets[1:]:
-            fields, rcvif, tags, sent = header(n)
+            fields, rcvif, tags, sent = header_state(n)
             assert (fields[1:], rcvif, tags) == (said[0][1:], said[1], [])
             assert n.flags == M_EXT | M_PKTHDR | M_BCAST | M_TSTMP
             assert n.pkthdr.snd_tag is m.pkthdr.snd_tag
@@ -119,7 +123,7 @@ def test_each_has_the_header_and_flags_but_tags_stay_with_the_first(pool: Pool) 
 
 def test_a_send_tag_that_has_ended_lets_nothing_be_cut(pool: Pool) -> None:
     m = chain(pool, 1000)
-    tag = m.pkthdr.snd_tag = pool.snd_tag_alloc(Card("em0"))
+    tag = m.pkthdr.snd_tag = pool.snd_tag_alloc(SndTagInterface("em0"))
     tag.rele()
     with pytest.raises(Freed):
         m.segment(400)
@@ -133,7 +137,7 @@ def test_empty_mbufs_go_with_the_packet_before(pool: Pool) -> None:
     m = chain(pool, 300, 300)
     m.next.next = pool.get()
     packets = m.segment(300)
-    assert [places(n) for n in packets] == [[(0, 300)], [(0, 300), (0, 0)]]
+    assert [offsets_and_lens(n) for n in packets] == [[(0, 300)], [(0, 300), (0, 0)]]
     pool.free_bulk(packets)
     m = pool.gethdr()
     assert m.segment(5) == [m]

@@ -25,9 +25,11 @@ from mbuf import (
 )
 from mbuf.packet.sndtag import SndTags
 
+Errors = list[BaseException]
+
 
 class Card(Interface):
-    """An interface with send tags; notes what is done to it."""
+    """An interface with send tags, which records the calls of its methods."""
 
     def __init__(self, tags: SndTags) -> None:
         super().__init__("em0")
@@ -52,7 +54,7 @@ class Card(Interface):
 
 @pytest.fixture
 def tags() -> Iterator[SndTags]:
-    """Of which none is alive at the end."""
+    """Send tags, of which none may exist at the end."""
     tags = SndTags()
     yield tags
     assert tags.count == 0
@@ -60,18 +62,10 @@ def tags() -> Iterator[SndTags]:
 
 @pytest.fixture
 def card(tags: SndTags) -> Iterator[Card]:
-    """An interface that nobody holds at the end."""
+    """An interface without references at the end."""
     card = Card(tags)
     yield card
     assert card.refs == 0
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `sys.unraisablehook` is told."""
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_value))
-    return told
 
 
 def test_the_types_have_the_kernels_numbers() -> None:
@@ -100,7 +94,7 @@ def test_the_last_reference_ends_it_in_the_kernels_order(tags: SndTags, card: Ca
     assert card.seen == [("free", tag, 0, 1, 1), ("rele", 0, 1)]
 
 
-def test_a_send_tag_that_ended_says_so(tags: SndTags, card: Card) -> None:
+def test_a_send_tag_that_ended_raises_an_error(tags: SndTags, card: Card) -> None:
     tag = tags.alloc(card, 0)
     tag.rele()
     for verb in (tag.ref, tag.rele):
@@ -109,31 +103,31 @@ def test_a_send_tag_that_ended_says_so(tags: SndTags, card: Card) -> None:
     assert (tag.refs, card.refs, tags.count, len(card.seen)) == (0, 0, 0, 2)
 
 
-def test_a_driver_cannot_revive_the_tag_that_it_frees(tags: SndTags, card: Card, told: list[Any]) -> None:
+def test_a_driver_cannot_revive_the_tag_that_it_frees(tags: SndTags, card: Card, unraisable: Errors) -> None:
     tag = tags.alloc(card, 0)
     card.snd_tag_free = lambda tag: tag.ref()  # type: ignore[method-assign]
     tag.rele()
-    assert [type(each) for each in told] == [Freed]
+    assert list(map(type, unraisable)) == [Freed]
     assert tag.refs == 0
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
 def test_what_a_driver_raises_keeps_no_tag_from_ending(
-    tags: SndTags, card: Card, told: list[Any], error: BaseException
+    tags: SndTags, card: Card, unraisable: Errors, error: BaseException
 ) -> None:
     tag = tags.alloc(card, 0)
     card.error = error
     with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
         tag.rele()
-    assert told == ([] if isinstance(error, KeyboardInterrupt) else [error])
+    assert unraisable == ([] if isinstance(error, KeyboardInterrupt) else [error])
     assert (card.refs, tags.count) == (0, 0)
 
 
-def test_an_interface_that_will_not_be_let_go_is_told_of(tags: SndTags, card: Card, told: list[Any]) -> None:
+def test_an_error_of_rele_is_reported(tags: SndTags, card: Card, unraisable: Errors) -> None:
     tag = tags.alloc(card, 0)
     card.rele()
     tag.rele()
-    assert [type(each) for each in told] == [Inval]
+    assert list(map(type, unraisable)) == [Inval]
     assert tags.count == 0
 
 
@@ -168,7 +162,7 @@ def test_what_a_driver_refuses_with_passes_through(tags: SndTags, card: Card, er
     assert (card.refs, tags.count) == (0, 0)
 
 
-def test_a_driver_that_returns_no_send_tag_is_told(tags: SndTags, card: Card) -> None:
+def test_a_driver_that_returns_no_send_tag_is_an_error(tags: SndTags, card: Card) -> None:
     card.snd_tag_alloc = lambda tags, params: None  # type: ignore[assignment,method-assign,return-value]
     with pytest.raises(TypeError, match="isn.t a SndTag"):
         tags.alloc(card, 0)
@@ -198,7 +192,7 @@ def test_a_driver_may_have_its_own_kind_of_tag(tags: SndTags, card: Card) -> Non
 
 
 def test_a_tag_around_another_lets_that_go(tags: SndTags, card: Card) -> None:
-    """As vlan and lagg have it."""
+    """An interface on top of another, as vlan and lagg are."""
 
     class Outer(SndTag):
         def __init__(self, tags: SndTags, ifp: Any, inner: SndTag) -> None:
@@ -246,7 +240,7 @@ def test_a_send_tag_is_not_copied_behind_its_references(tags: SndTags, card: Car
     tag.rele()
 
 
-def test_an_interface_counts_who_holds_it() -> None:
+def test_an_interface_counts_its_references() -> None:
     ifp = Interface("em1")
     ifp.ref()
     ifp.ref()
@@ -258,7 +252,7 @@ def test_an_interface_counts_who_holds_it() -> None:
     assert ifp.refs == 0
 
 
-def test_a_send_tag_tells_what_it_is(tags: SndTags, card: Card) -> None:
+def test_a_send_tag_shows_what_it_is(tags: SndTags, card: Card) -> None:
     tag = tags.alloc(card, 2)
     assert repr(tag) == "<send tag type=2 of <interface 'em0' refs=1> refs=1>"
     tag.rele()
@@ -294,8 +288,8 @@ def test_a_send_tag_is_initialized_once(tags: SndTags, card: Card) -> None:
 
 
 @pytest.mark.skipif(compiled(), reason="no memory can be denied to a function that is compiled")
-def test_a_tag_ends_though_there_is_no_memory_to_say_so(
-    tags: SndTags, card: Card, told: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_a_tag_ends_even_without_memory_for_the_report(
+    tags: SndTags, card: Card, unraisable: Errors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag = tags.alloc(card, 0)
 
@@ -305,5 +299,5 @@ def test_a_tag_ends_though_there_is_no_memory_to_say_so(
     with monkeypatch.context() as patch:
         patch.setattr("mbuf.packet.sndtag.run", refuse)
         tag.rele()
-    assert (tag.refs, tags.count, card.seen, len(told)) == (0, 0, [], 1)
+    assert (tag.refs, tags.count, card.seen, len(unraisable)) == (0, 0, [], 1)
     card.rele()

@@ -1,9 +1,9 @@
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from chains import exhaust
 from mbuf import (
     M_EXT,
     M_EXTPG,
@@ -30,17 +30,8 @@ def jumbo(pool: Pool, data: bytes) -> Mbuf:
 
 
 def lent(pool: Pool, data: bytes) -> Mbuf:
-    """Bytes that nothing can be copied behind."""
+    """External bytes without room after them."""
     return pool.wrap(data)
-
-
-def hog(pool: Pool) -> list[Mbuf]:
-    """All mbufs that there still are."""
-    mbufs = []
-    with suppress(NoBufs):
-        while True:
-            mbufs.append(pool.get())
-    return mbufs
 
 
 def counts(buffer: SockBuf) -> tuple[int, int, int, int]:
@@ -141,7 +132,7 @@ def test_taking_whole_mbufs_needs_no_other(small: Callable[..., Pool]) -> None:
     mbufs = [pool.get().append(b"x" * MLEN) for _ in range(3)]
     for m in mbufs:
         buffer.append(m)
-    others = hog(pool)
+    others = exhaust(pool.get)
     assert buffer.take(2 * MLEN) is mbufs[0]
     assert (mbufs[0].next, mbufs[1].next) == (mbufs[1], None)
     assert buffer.take(MLEN) is mbufs[2]
@@ -155,7 +146,7 @@ def test_without_an_mbuf_to_cut_with_nothing_has_changed(small: Callable[..., Po
     buffer = SockBuf()
     for byte in (b"x", b"y"):
         buffer.append(lent(pool, byte * 1000))
-    others = hog(pool)
+    others = exhaust(pool.get)
     before = counts(buffer)
     with pytest.raises(NoBufs):
         buffer.take(1500)
@@ -280,7 +271,7 @@ def test_a_buffer_owns_what_is_in_it(make: Callable[..., Pool]) -> None:
     assert (pool.out, pool.stat().drops) == (0, 3)
 
 
-def test_what_somebody_freed_behind_its_back_is_no_trap(pool: Pool) -> None:
+def test_an_mbuf_that_was_freed_inside_the_buffer_is_dropped(pool: Pool) -> None:
     buffer = SockBuf()
     mbufs = [lent(pool, b"x" * 1000) for _ in range(3)]
     for m in mbufs:
@@ -307,7 +298,7 @@ def test_many_small_pieces_take_time_for_each(make: Callable[..., Pool]) -> None
 
 
 @pytest.mark.parametrize("way", ["unlinks", "frees", "cuts"])
-def test_mbufs_that_change_while_one_is_asked_for_are_not_taken(pool: Pool, way: str) -> None:
+def test_mbufs_that_change_while_one_is_requested_are_not_taken(pool: Pool, way: str) -> None:
     buffer = SockBuf(1 << 20)
     row = [pool.getcl(flags=0).append(bytes(2000)) for _ in range(3)]
     for m in row:
@@ -340,7 +331,7 @@ def test_a_buffer_is_made_once(pool: Pool) -> None:
     buffer.clear()
 
 
-def test_a_buffer_that_was_never_made_says_so(pool: Pool) -> None:
+def test_a_buffer_that_was_never_made_raises_an_error(pool: Pool) -> None:
     class Mine(SockBuf):
         def __init__(self) -> None:
             pass
@@ -351,14 +342,14 @@ def test_a_buffer_that_was_never_made_says_so(pool: Pool) -> None:
     m.free()
 
 
-def test_what_was_taken_is_given_though_resume_raises(pool: Pool, unraised: list[Any]) -> None:
+def test_what_was_taken_is_given_though_resume_raises(pool: Pool, unraisable: list[BaseException]) -> None:
     def resume() -> None:
         raise KeyError
 
     buffer = SockBuf(1000, 100, resume=resume)
     buffer.append(pool.getcl().append(bytes(1500)))
     m = buffer.take(1500)
-    assert (m.len, unraised, buffer.full) == (1500, [KeyError], False)
+    assert (m.len, list(map(type, unraisable)), buffer.full) == (1500, [KeyError], False)
     m.free()
 
 
@@ -391,7 +382,7 @@ def test_the_first_bytes_are_seen_in_pieces(pool: Pool) -> None:
     buffer.clear()
 
 
-def test_a_first_mbuf_that_somebody_freed_leaves_the_buffer_empty(pool: Pool) -> None:
+def test_freeing_the_first_mbuf_leaves_the_buffer_empty(pool: Pool) -> None:
     buffer = SockBuf()
     mbufs = [lent(pool, b"x" * 1000) for _ in range(2)]
     for m in mbufs:
@@ -405,7 +396,7 @@ def test_a_first_mbuf_that_somebody_freed_leaves_the_buffer_empty(pool: Pool) ->
     buffer.clear()
 
 
-def test_a_full_buffer_is_filled_further_by_who_looks_at_it_later(pool: Pool) -> None:
+def test_a_view_keeps_a_full_buffer(pool: Pool) -> None:
     buffer = SockBuf()
     buffer.append(lent(pool, b"x" * 1000), check_full=False)
     assert counts(buffer)[0] == 1000

@@ -17,7 +17,7 @@ from mbuf.packet.source import Source, set_source
         lambda m: m.segment(100),
     ],
 )
-def test_a_source_is_a_door_without_a_house_behind(pool: Pool, ask: Callable[[Mbuf], object]) -> None:
+def test_the_base_class_of_sources_implements_nothing(pool: Pool, ask: Callable[[Mbuf], object]) -> None:
     with pool.gethdr().append(bytes(150)) as m:
         zone: Any = pool.zones.mbuf
         source = zone.source

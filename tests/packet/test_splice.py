@@ -1,18 +1,18 @@
-"""A chain put into another, and bytes or an mbuf taken out of one."""
+"""`insert`, `remove` and `unlink`."""
 
 from collections.abc import Callable
 
 import pytest
 
+from chains import lens, sample
 from mbuf import M_PKTHDR, Inval, Mbuf, Pool
-from packet.picture import lens
-from packet.rows import chain, sample
+from packet.verb_cases import chain
 
 DATA = sample(50)
 
 
 def right(m: Mbuf, data: bytes) -> None:
-    """The chain has those bytes, and its header says so."""
+    """Check the bytes of a chain, and the length in its header."""
     assert bytes(m) == data
     assert m.sanity()
 

@@ -51,7 +51,7 @@ def test_a_search_begins_in_the_buffer(pool: Pool, start: int) -> None:
 
 
 def test_no_byte_is_looked_at_again_and_again(make: Callable[..., Pool]) -> None:
-    """20,000 bytes that come one by one, each in an mbuf of its own, and a look after each."""
+    """20,000 mbufs of one byte are appended, with a search after each."""
     pool = make(mem=1 << 36)
     buffer = StreamBuffer()
     for _ in range(20_000):
@@ -92,7 +92,7 @@ def test_what_is_too_long_is_refused_and_stays(pool: Pool) -> None:
     buffer.clear()
 
 
-def test_a_buffer_that_is_full_without_a_separator_says_so(pool: Pool) -> None:
+def test_a_buffer_that_is_full_without_a_separator_raises_an_error(pool: Pool) -> None:
     buffer = fed(pool, b"x" * 99, limit=100)
     assert buffer.take_until(b"\n") is None
     buffer.append(pool.wrap(b"x"))
@@ -121,7 +121,7 @@ def test_marks_may_lie_below_the_limit_only(pool: Pool) -> None:
         StreamBuffer(0)
 
 
-def test_nothing_is_no_separator(pool: Pool) -> None:
+def test_nothing_is_not_a_separator(pool: Pool) -> None:
     buffer = fed(pool, b"abc")
     with pytest.raises(Inval, match="at least one byte"):
         buffer.take_until(b"")
@@ -151,7 +151,7 @@ def test_without_an_mbuf_to_cut_with_a_line_waits(small: Callable[..., Pool]) ->
     pool.free_bulk(others)
 
 
-def test_what_somebody_freed_behind_its_back_is_not_searched(pool: Pool) -> None:
+def test_an_mbuf_that_was_freed_inside_the_buffer_is_not_searched(pool: Pool) -> None:
     buffer = fed(pool, b"x" * 600, b"y" * 600)
     first = buffer.first
     assert first is not None
@@ -163,7 +163,7 @@ def test_what_somebody_freed_behind_its_back_is_not_searched(pool: Pool) -> None
     buffer.clear()
 
 
-WAYS: list[Callable[[Pool, bytes], Mbuf]] = [
+BUILDERS: list[Callable[[Pool, bytes], Mbuf]] = [
     lambda pool, data: pool.wrap(data),
     lambda pool, data: pool.getcl().append(data),
     lambda pool, data: pool.getjcl(size=16384, flags=0).append(data),
@@ -184,7 +184,7 @@ def test_any_steps_do_what_they_do_to_a_bytearray(steps: list[Any]) -> None:
         for verb, *args in steps:
             if verb == "append":
                 try:
-                    buffer.append(m := WAYS[args[0]](pool, args[1]))
+                    buffer.append(m := BUILDERS[args[0]](pool, args[1]))
                     model += args[1]
                 except NoBufs:
                     assert len(model) + len(args[1]) > 4000

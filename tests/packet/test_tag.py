@@ -1,4 +1,4 @@
-"""Tags in a list of one packet, without the packet."""
+"""Tags, and lists of them, without a packet."""
 
 import copy
 import gc
@@ -27,9 +27,11 @@ from mbuf.packet.tag import TagList, TagZone
 
 JUNK = [None, 1, "tag", object()]
 
+Errors = list[BaseException]
+
 
 class FailingZone(TagZone):
-    """Runs out after so many tags."""
+    """A zone of tags that fails after so many."""
 
     __slots__ = ("left",)
 
@@ -62,16 +64,8 @@ def tags(zone: FailingZone) -> Iterator[TagList]:
     assert len(tags) == 0
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `sys.unraisablehook` is told."""
-    told: list[str] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(str(event.exc_value)))
-    return told
-
-
 def put(zone: TagZone, tags: TagList, *ids: int, cookie: int = 0, **words: Any) -> list[Tag]:
-    """Tags of those ids, in that order in the list."""
+    """Add tags with these ids to the list, in this order."""
     made = [zone.alloc(cookie, id, **words) for id in ids]
     for t in reversed(made):
         tags.prepend(t)
@@ -84,7 +78,7 @@ def ids(tags: TagList) -> list[int]:
     return found
 
 
-# One tag.
+# Single tags.
 
 
 @pytest.mark.parametrize(
@@ -148,7 +142,7 @@ def test_a_cookie_and_an_id_are_whole_numbers(zone: TagZone, arguments: tuple[An
     assert zone.count == 0
 
 
-def test_a_freed_tag_says_so(zone: TagZone, tags: TagList) -> None:
+def test_a_freed_tag_raises_an_error(zone: TagZone, tags: TagList) -> None:
     t = zone.alloc(77, 3, b"value")
     t.free()
     verbs: list[Callable[[], object]] = [
@@ -168,7 +162,7 @@ def test_a_freed_tag_says_so(zone: TagZone, tags: TagList) -> None:
     assert (zone.count, zone.bytes) == (0, 0)
 
 
-def test_a_tag_tells_where_it_is(zone: TagZone, tags: TagList) -> None:
+def test_the_repr_of_a_tag_shows_its_state(zone: TagZone, tags: TagList) -> None:
     t = zone.alloc(77, 3, b"value")
     assert repr(t) == "<tag 77:3 len=5 in no list>"
     tags.prepend(t)
@@ -199,7 +193,7 @@ def test_a_tag_is_not_copied_behind_its_zone(zone: TagZone, way: Callable[[Any],
     t.free()
 
 
-# Its own free routine.
+# Free routines.
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -231,24 +225,24 @@ def test_what_ends_the_program_is_raised_when_all_tags_are_freed(zone: TagZone, 
     assert (zone.count, len(tags)) == (0, 0)
 
 
-def test_what_a_free_routine_raises_harms_nothing(zone: TagZone, tags: TagList, told: list[str]) -> None:
+def test_what_a_free_routine_raises_harms_nothing(zone: TagZone, tags: TagList, unraisable: Errors) -> None:
     def fail(t: Tag) -> None:
         raise ValueError(f"tag {t.id}")
 
     put(zone, tags, 1, 2, free=fail)
     tags.delete_chain()
-    assert told == ["tag 2", "tag 1"]
+    assert list(map(str, unraisable)) == ["tag 2", "tag 1"]
     assert (zone.count, len(tags)) == (0, 0)
     zone.alloc(0, 3, free=fail)
-    assert told[2:] == ["tag 3"]
+    assert list(map(str, unraisable[2:])) == ["tag 3"]
 
 
-def test_a_free_routine_can_free_and_list_its_tag_no_more(zone: TagZone, tags: TagList, told: list[str]) -> None:
+def test_a_free_routine_can_free_and_list_its_tag_no_more(zone: TagZone, tags: TagList, unraisable: Errors) -> None:
     kept = zone.alloc(0, 1, b"x", free=lambda t: t.free())
     kept.free()
     kept = zone.alloc(0, 2, b"x", free=tags.prepend)
     kept.free()
-    assert [message.split(":")[0] for message in told] == ["the tag 0", "the tag 0"]
+    assert [str(error).split(":")[0] for error in unraisable] == ["the tag 0", "the tag 0"]
     assert (len(tags), zone.count) == (0, 0)
 
 
@@ -306,7 +300,7 @@ def test_a_copy_that_fails_leaves_nothing(zone: FailingZone) -> None:
     t.free()
 
 
-# A list of them.
+# Lists.
 
 
 def test_the_tag_put_last_is_first(zone: TagZone, tags: TagList) -> None:
@@ -328,7 +322,7 @@ def test_an_unlinked_tag_is_the_callers(zone: TagZone, tags: TagList, where: int
     t.free()
 
 
-def test_a_listed_tag_is_not_freed_by_hand(zone: TagZone, tags: TagList) -> None:
+def test_a_tag_in_a_list_cannot_be_freed(zone: TagZone, tags: TagList) -> None:
     (t,) = put(zone, tags, 1)
     with pytest.raises(Inval, match="tag_unlink or m.tag_delete"):
         t.free()
@@ -425,7 +419,7 @@ def test_delete_nonpersistent_keeps_the_persistent(zone: TagZone, tags: TagList)
 def test_a_free_routine_may_change_the_list_that_its_tag_was_in(
     zone: TagZone, tags: TagList, verb: Callable[[TagList], None]
 ) -> None:
-    """It unlinks, deletes and adds, whatever of the list is left."""
+    """A free routine may unlink, delete and add tags of the list."""
     random = Random(9)
     other = TagList()
 
@@ -461,7 +455,7 @@ def test_find_looks_after_a_tag_or_from_the_head(zone: TagZone, tags: TagList) -
     assert tags.find(1 << 70) is None
 
 
-def test_what_is_no_number_is_looked_for_nowhere(zone: TagZone, tags: TagList) -> None:
+def test_what_is_not_a_number_is_looked_for_nowhere(zone: TagZone, tags: TagList) -> None:
     tags.prepend(zone.alloc(1, 0))
     for junk in (None, "1", 1.0):
         for find in (lambda junk=junk: tags.locate(junk, 1), lambda junk=junk: tags.locate(0, junk)):
@@ -472,7 +466,7 @@ def test_what_is_no_number_is_looked_for_nowhere(zone: TagZone, tags: TagList) -
     assert tags.find(1 << 70) is tags.locate(-1, 1) is None
 
 
-def test_locate_wants_the_cookie_too(zone: TagZone, tags: TagList) -> None:
+def test_locate_needs_the_cookie_too(zone: TagZone, tags: TagList) -> None:
     (theirs,) = put(zone, tags, 1, cookie=4_000_000_000)
     (ours,) = put(zone, tags, 1)
     assert tags.locate(MTAG_ABI_COMPAT, 1) is tags.find(1) is ours
@@ -533,7 +527,7 @@ def test_a_list_in_a_cycle_is_collected_with_its_tags(zone: TagZone) -> None:
 
 
 def test_a_long_list_takes_no_longer_for_each_tag(zone: TagZone) -> None:
-    """If it did, this would run into the time limit of all tests."""
+    """Otherwise this test would time out."""
     tags = TagList()
     made = [zone.alloc(0, 1) for _ in range(200_000)]
     for t in made:

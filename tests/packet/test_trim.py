@@ -5,26 +5,25 @@ from typing import Any
 
 import pytest
 
+from chains import lens, mbufs, sample
+from interfaces import SndTagInterface
 from mbuf import M_EOR, M_EXT, M_PKTHDR, M_RDONLY, Inval, Mbuf, Pool
-from packet.picture import Card, adorn, counts, lens, mbufs, picture, places
-from packet.rows import Row, chain, sample, try_everywhere
+from packet.snapshot import fill_header, offsets_and_lens, pool_counts, snapshot
+from packet.verb_cases import VerbCase, chain, check_all_layouts
+
+#: A debug pool finds writes to freed memory.
+POOL_KINDS = ["debug"]
 
 
-@pytest.fixture
-def pool(make: Callable[..., Pool]) -> Pool:
-    """One that looks for what is written to freed memory."""
-    return make(debug=True)
-
-
-def trimmed(name: str, count: Callable[[int], int]) -> Row:
+def trimmed(name: str, count: Callable[[int], int]) -> VerbCase:
     def left(data: bytes) -> bytes:
         n = count(len(data))
         return data[n:] if n >= 0 else data[: max(len(data) + n, 0)]
 
-    return Row(f"adj {name}", lambda m, words: m.adj(count(len(m))), left)
+    return VerbCase(f"adj {name}", lambda m, keywords: m.adj(count(len(m))), left)
 
 
-ROWS = [
+CASES = [
     trimmed("0", lambda n: 0),
     trimmed("1", lambda n: 1),
     trimmed("half", lambda n: n // 2),
@@ -37,9 +36,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_bytes_are_what_they_would_be_in_a_row(make: Callable[..., Pool], row: Row) -> None:
-    try_everywhere(make(debug=True), row)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_bytes_are_right_on_every_layout(make: Callable[..., Pool], case: VerbCase) -> None:
+    check_all_layouts(make(debug=True), case)
 
 
 @pytest.mark.parametrize("much", [0, 5, 2000])
@@ -58,22 +57,22 @@ def test_a_packet_joined_is_counted_and_no_packet_any_more(
     build: Callable[[bytes], Mbuf], pool: Pool, much: int
 ) -> None:
     m, n = build(sample(50)), pool.getcl().append(sample(much))
-    adorn(pool, n, sender=True)
+    fill_header(pool, n, sender=True)
     if not m.flags & M_PKTHDR:
-        before = picture(pool, m, n)
+        before = snapshot(pool, m, n)
         with pytest.raises(Inval, match="no packet header"):
             m.catpkt(n)
-        assert picture(pool, m, n) == before
+        assert snapshot(pool, m, n) == before
         n.freem()
         return
     assert m.catpkt(n) is m
     assert (bytes(m), m.pkthdr.len) == (sample(50) + sample(much), 50 + much)
     assert m.sanity()
-    # The other's send tag is let go of, and its tags are freed.
+    # The other's send tag is released, and its tags are freed.
     assert (pool.snd_tags.count, pool.tags.count) == (0, 0)
 
 
-# What the kernel's chains look like.
+# The mbufs of a chain, as in the kernel.
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_what_is_trimmed_at_the_front_is_emptied_and_at_the_end_freed(
 
 def test_mbufs_emptied_at_the_front_keep_their_offset(pool: Pool) -> None:
     m = chain(pool, 100, 30).adj(110)
-    assert places(m) == [(0, 0), (10, 20)]
+    assert offsets_and_lens(m) == [(0, 0), (10, 20)]
     m.freem()
 
 
@@ -165,7 +164,7 @@ def test_nothing_is_copied_behind_what_cannot_be_written(pool: Pool) -> None:
     pool.free_bulk([m, other])
 
 
-def test_a_joined_mbuf_whose_storage_was_shared_lets_go_of_it(pool: Pool) -> None:
+def test_a_joined_mbuf_whose_storage_was_shared_releases_it(pool: Pool) -> None:
     n = pool.getcl(flags=0).append(b"shared")
     other = pool.get().dupcl(n)
     m = pool.get().cat(n)
@@ -185,14 +184,14 @@ def test_catpkt_demotes_all_of_the_other_packet(pool: Pool) -> None:
 def test_no_chain_is_joined_to_itself_or_a_list(pool: Pool, verb: str) -> None:
     m, n, p = chain(pool, 1, 2, 3), chain(pool, 1), chain(pool, 2)
     n.nextpkt = p
-    before = picture(pool, m, n, p)
+    before = snapshot(pool, m, n, p)
     for other in (m, *mbufs(m)[1:], n):
         with pytest.raises(Inval):
             getattr(m, verb)(other)
     for each in mbufs(m)[1:]:
         with pytest.raises(Inval):
             getattr(each, verb)(m)
-    assert picture(pool, m, n, p) == before
+    assert snapshot(pool, m, n, p) == before
     pool.free_bulk([m, n, p])
 
 
@@ -213,7 +212,7 @@ def broken(pool: Pool, how: str) -> list[Mbuf]:
         second.nextpkt = chain(pool, 5, 5)
     elif how == "header":
         m.last().next = chain(pool, 40)
-        adorn(pool, m.last(), sender=True)
+        fill_header(pool, m.last(), sender=True)
         m.fixhdr()
     else:
         m.pkthdr.len = 61
@@ -226,10 +225,10 @@ def broken(pool: Pool, how: str) -> list[Mbuf]:
 )
 def test_sanity_says_what_is_wrong_and_changes_nothing(pool: Pool, how: str, said: str) -> None:
     (m,) = broken(pool, how)
-    before = picture(pool, m)
+    before = snapshot(pool, m)
     with pytest.raises(Inval, match=said):
         m.sanity()
-    assert picture(pool, m) == before
+    assert snapshot(pool, m) == before
     packet = mbufs(m)[1].nextpkt
     m.freem()
     if packet is not None:
@@ -247,9 +246,9 @@ def test_sanity_puts_right_what_is_wrong(pool: Pool, how: str, len: int) -> None
         None,
         [None] * (4 if how == "header" else 3),
     )
-    assert counts(pool)[1:] == (0, 0, 0, 0)
+    assert pool_counts(pool)[1:] == (0, 0, 0, 0)
     if how == "header":
-        assert (m.last().flags, places(m)[-1]) == (0, (56, 40))
+        assert (m.last().flags, offsets_and_lens(m)[-1]) == (0, (56, 40))
     m.fixhdr()
     assert m.sanity()
     m.freem()
@@ -283,8 +282,8 @@ def test_a_chain_without_a_header_is_sane(pool: Pool) -> None:
     p.freem()
 
 
-def test_a_card_is_let_go_of_with_the_packet_that_is_joined(pool: Pool) -> None:
-    card = Card("em0")
+def test_an_interface_is_released_when_its_packet_is_joined(pool: Pool) -> None:
+    card = SndTagInterface("em0")
     m, n = chain(pool, 1), chain(pool, 2)
     n.pkthdr.snd_tag = pool.snd_tag_alloc(card)
     m.catpkt(n)

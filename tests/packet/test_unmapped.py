@@ -1,4 +1,4 @@
-"""Unmapped pages as storage: who uses them, who is told when they go, and what is left then."""
+"""Unmapped pages as storage: their users, and what happens when the last one is freed."""
 
 import gc
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chains import sample
 from mbuf import (
     M_EXT,
     M_EXTPG,
@@ -23,12 +24,11 @@ from mbuf import (
 )
 from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.unmapped import Unmapped
-from packet.conftest import filed
-from packet.rows import sample
+from packet.layouts import file_mbufs
 
 
 class Owner:
-    """Is told when its pages go, and notes what is said of them."""
+    """Has a free routine for pages, which records its calls."""
 
     def __init__(self, then: Callable[[Mbuf], object] = lambda m: None) -> None:
         self.seen: list[Any] = []
@@ -53,7 +53,7 @@ def test_there_is_none_by_itself() -> None:
             cls()
 
 
-# What it is.
+# Fields.
 
 
 def test_a_new_one_is_said_to_be_what_it_is(pool: Pool) -> None:
@@ -89,7 +89,7 @@ def test_no_length_can_be_set_beyond_the_bytes_that_there_are(pool: Pool) -> Non
     m.free()
 
 
-def test_bytes_that_are_not_in_a_row_have_no_view_and_no_room(pool: Pool) -> None:
+def test_bytes_that_are_not_contiguous_have_no_view_and_no_room(pool: Pool) -> None:
     m = pool.frombytes(sample(100), flags=M_EXTPG)
     with pytest.raises(Inval, match=r"in unmapped pages.*iterate, or call copydata\(\) or unmapped_to_ext\(\)"):
         _ = m.data
@@ -122,7 +122,7 @@ def test_the_pages_go_with_the_last_user_and_the_owner_lingers(pool: Pool, order
         assert owner.seen == []
         users[n].free()
         alive = [k for k in range(3) if k not in order[: order.index(n) + 1]]
-        # An owner that was freed is out until the end.
+        # A freed owner stays in use until its last user is freed.
         assert pool.out == (left + (0 not in alive) if left else 0)
         assert pool.pages.used == (2 if left else 0)
         for k in alive:
@@ -142,7 +142,7 @@ def test_each_user_has_fields_of_its_own(pool: Pool) -> None:
 
 @pytest.mark.parametrize("storage", ["memory", "file"])
 def test_pages_that_are_shared_can_be_looked_at_and_not_written(pool: Pool, storage: str) -> None:
-    m = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else filed(pool, sample(100), 0)
+    m = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else file_mbufs(pool, sample(100), 0)
     alone = m.page(0)
     assert alone.readonly == (storage == "file")
     n = m.copym()
@@ -159,7 +159,7 @@ def test_pages_that_are_shared_can_be_looked_at_and_not_written(pool: Pool, stor
 @pytest.mark.parametrize("storage", ["memory", "file"])
 @pytest.mark.parametrize("look", ["page", "iter"])
 def test_a_view_keeps_a_page_that_was_freed(pool: Pool, storage: str, look: str) -> None:
-    m = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else filed(pool, sample(100), 0)
+    m = pool.frombytes(sample(100), flags=M_EXTPG) if storage == "memory" else file_mbufs(pool, sample(100), 0)
     view: Any = m.page(0) if look == "page" else next(iter(m))
     m.free()
     assert (pool.out, bytes(view[:100])) == (0, sample(100))
@@ -185,7 +185,7 @@ def test_a_view_may_go_together_with_its_pool() -> None:
 def test_dropping_is_freeing(make: Callable[..., Pool]) -> None:
     pool = make()
     owner = Owner()
-    m = pool.gethdr().cat(owner.make(pool)).cat(filed(pool, sample(100), 0))
+    m = pool.gethdr().cat(owner.make(pool)).cat(file_mbufs(pool, sample(100), 0))
     n = m.next.copym(0, 4)
     del m
     gc.collect()
@@ -195,11 +195,11 @@ def test_dropping_is_freeing(make: Callable[..., Pool]) -> None:
     assert (pool.out, pool.pages.used, pool.stat().drops, len(owner.seen)) == (0, 0, 4, 1)
 
 
-# Whoever is to be told.
+# Free routines.
 
 
 @pytest.mark.parametrize("pages", [0, 1, 5])
-def test_the_owner_is_told_once_and_the_fields_still_tell(pool: Pool, pages: int) -> None:
+def test_the_free_routine_is_called_once_and_can_read_the_fields(pool: Pool, pages: int) -> None:
     owner = Owner()
     m = owner.make(pool, pages)
     who = m.id
@@ -216,7 +216,7 @@ def test_only_what_can_be_called_is_a_routine(pool: Pool, free: Any) -> None:
     assert pool.out == 0
 
 
-def test_a_routine_that_raises_loses_nothing(pool: Pool, unraised: list[Any]) -> None:
+def test_a_routine_that_raises_loses_nothing(pool: Pool, unraisable: list[BaseException]) -> None:
     def fail(m: Mbuf) -> None:
         raise KeyError
 
@@ -225,7 +225,7 @@ def test_a_routine_that_raises_loses_nothing(pool: Pool, unraised: list[Any]) ->
     n = m.copym()
     pool.free_bulk([m, n])
     gc.collect()
-    assert (unraised, len(owner.seen), pool.out, pool.pages.used) == ([KeyError], 1, 0, 0)
+    assert (list(map(type, unraisable)), len(owner.seen), pool.out, pool.pages.used) == ([KeyError], 1, 0, 0)
 
 
 NASTY: dict[str, Callable[[Mbuf], Any]] = {
@@ -312,7 +312,7 @@ def test_what_a_routine_is_shown_can_only_be_looked_at(pool: Pool) -> None:
     assert len(owner.seen) == 1
 
 
-def test_tags_of_an_owner_are_nobodys_here(pool: Pool) -> None:
+def test_unmapped_pages_keep_no_tags_of_their_owner(pool: Pool) -> None:
     m = pool.gethdr()
     n = pool.alloc_ext_plus_pages(1)
     n.epg.last_len = 1

@@ -1,18 +1,15 @@
-"""Every public method of an mbuf, and arguments that are right for the packet that is made here."""
+"""Every public method of an mbuf, with valid arguments for the packet that `packet` makes."""
 
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
+from chains import sample
 from mbuf import EXT_NET_DRV, M_EOR, M_NOWAIT, Freed, Mbuf, Pool, RefCount, Tag
 from mbuf.packet.cluster import Cluster
-from packet.picture import adorn
-from packet.rows import sample
-
-SRC = Path(__file__).parents[2] / "src"
+from packet.snapshot import fill_header
+from public_names import c_only_names
 
 #: Stands for an mbuf without a packet header, or with one, or with a cluster; for a tag that is on
 #: the packet, or on none; for a cluster of its own; for the second mbuf of the packet.
@@ -88,27 +85,15 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def internal() -> set[str]:
-    """Names that C alone has: those declared as cdef in the .pxd files of the classes of an mbuf."""
-    names: set[str] = set()
-    for cls in Mbuf.__mro__:
-        home = SRC / (cls.__module__.replace(".", "/") + ".pxd")
-        if cls.__module__.startswith("mbuf."):
-            body = re.search(rf"^cdef class {cls.__name__}\b.*\n((?:(?: .*)?\n)*)", home.read_text("utf-8"), re.M)
-            assert body is not None
-            names.update(re.findall(r"^ +cdef [^(\n]*?(\w+)(?:\(.*|)$", body[1], re.M))
-    return names
-
-
 def public() -> list[str]:
     """The public names of an mbuf, properties too, the same on both legs."""
-    return sorted(name for name in dir(Mbuf) if not name.startswith("_") and name not in internal())
+    return sorted(name for name in dir(Mbuf) if not name.startswith("_") and name not in c_only_names(Mbuf))
 
 
 def packet(pool: Pool) -> list[Mbuf]:
     """Three mbufs with 100 bytes each, the last two shared with the other one that is returned."""
     m = pool.gethdr().append(sample(100))
-    adorn(pool, m, sender=True)
+    fill_header(pool, m, sender=True)
     m.next = pool.getcl(flags=0).append(sample(100))
     m.next.next = pool.getcl(flags=0).append(sample(100))
     m.fixhdr()
@@ -117,7 +102,7 @@ def packet(pool: Pool) -> list[Mbuf]:
 
 @contextmanager
 def resolved(pool: Pool, name: str, m: Mbuf) -> Iterator[list[Any]]:
-    """The arguments for a method of `m`. What is left of them at the end is freed."""
+    """The arguments for a method of `m`; those that still exist at the end are freed."""
     made = [_made(pool, thing, m) for thing in ARGUMENTS[name]]
     try:
         yield made
@@ -136,7 +121,7 @@ def _made(pool: Pool, thing: Any, m: Mbuf) -> Any:
         return tags[0] if tags else pool.tag_get(4)
     if thing is PACKET:
         n = pool.gethdr().append(b"other")
-        adorn(pool, n, sender=True)
+        fill_header(pool, n, sender=True)
         return n
     if thing is NEW_TAG:
         return pool.tag_get(4)

@@ -1,4 +1,4 @@
-"""The calls that asyncio tasks wait in."""
+"""Allocations that asyncio tasks await."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust, mbufs
 from mbuf import (
     M_EXT,
     M_NOWAIT,
@@ -32,24 +33,14 @@ def run(main: Callable[[], Coroutine[Any, Any, object]]) -> None:
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-def all_of(ask: Callable[[], Mbuf]) -> list[Mbuf]:
-    """Until there is no more."""
-    got = []
-    while True:
-        try:
-            got.append(ask())
-        except NoBufs:
-            return got
-
-
 async def turns(count: int = 5) -> None:
-    """Let others go on, as far as they can."""
+    """Let other tasks run until they wait."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def waiting(*calls: Coroutine[Any, Any, Mbuf]) -> list[asyncio.Task[Mbuf]]:
-    """Tasks that wait in line, in this order."""
+    """Tasks that wait in the queue, in this order."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     await turns()
     assert not any(task.done() for task in tasks)
@@ -106,13 +97,13 @@ def test_who_came_first_is_served_first(small: Small, ask: Any) -> None:
     hog, call, zone = ask
 
     async def main() -> None:
-        taken = all_of(lambda: hog(pool))
+        taken = exhaust(lambda: hog(pool))
         tasks = await waiting(*(call(pool) for _ in range(3)))
         (stat,) = [z.stat() for z in pool.zones.all() if z.name == zone]
         assert (stat.sleepers, stat.sleeps) == (3, 3)
         for n, task in enumerate(tasks):
             taken.pop().freem()
-            # Nobody who comes now gets in between.
+            # A later request doesn't overtake the waiters.
             with pytest.raises(NoBufs):
                 hog(pool)
             await turns()
@@ -128,7 +119,7 @@ def test_threads_and_tasks_stand_in_one_line(small: Small, spawn: Spawn, eventua
     line = pool.zones.clust.limiter.waiters
 
     async def main() -> None:
-        taken = all_of(pool.getcl)
+        taken = exhaust(pool.getcl)
         served: list[int] = []
 
         async def task(n: int) -> None:
@@ -168,7 +159,7 @@ def test_who_is_cancelled_leaves_the_line(small: Small, ask: Any) -> None:
     hog, call, _ = ask
 
     async def main() -> None:
-        taken = all_of(lambda: hog(pool))
+        taken = exhaust(lambda: hog(pool))
         first, second = await waiting(call(pool), call(pool))
         first.cancel()
         await turns()
@@ -185,7 +176,7 @@ def test_who_is_cancelled_when_just_served_gives_it_to_the_next(small: Small, as
     hog, call, _ = ask
 
     async def main() -> None:
-        taken = all_of(lambda: hog(pool))
+        taken = exhaust(lambda: hog(pool))
         first, second = await waiting(call(pool), call(pool))
         taken.pop().freem()
         first.cancel()
@@ -196,12 +187,12 @@ def test_who_is_cancelled_when_just_served_gives_it_to_the_next(small: Small, as
     run(main)
 
 
-def test_cancelled_after_the_loop_was_told(small: Small) -> None:
-    """The grant has reached the future, but not the task."""
+def test_cancelled_after_the_grant_was_sent_to_the_loop(small: Small) -> None:
+    """A task is cancelled after its future has got the grant."""
     pool = small()
 
     async def main() -> None:
-        taken = all_of(pool.getcl)
+        taken = exhaust(pool.getcl)
         first, second = await waiting(pool.agetcl(), pool.agetcl())
         taken.pop().freem()
         await asyncio.sleep(0)
@@ -218,7 +209,7 @@ def test_whose_time_is_up_gets_the_error_of_who_does_not_wait(small: Small, ask:
     hog, call, zone = ask
 
     async def main() -> None:
-        taken = all_of(lambda: hog(pool))
+        taken = exhaust(lambda: hog(pool))
         with pytest.raises(NoBufs, match=zone):
             await {"mbuf_jumbo_16k": lambda: pool.agetjcl(size=MJUM16BYTES, timeout=0.001)}.get(
                 zone, lambda: pool.agetcl(timeout=0.001) if "cluster" in zone else pool.aget(timeout=0)
@@ -243,9 +234,9 @@ def test_a_timeout_is_0_or_more(pool: Pool, timeout: float) -> None:
 
 
 def test_another_loop_can_be_gone(small: Small) -> None:
-    """A task that waits in a loop that was closed: what it would have got goes on to the next."""
+    """The grant for a task whose loop was closed goes to the next waiter."""
     pool = small()
-    taken = all_of(pool.getcl)
+    taken = exhaust(pool.getcl)
     loop = asyncio.new_event_loop()
     call = pool.agetcl()
     task = loop.create_task(call)
@@ -271,7 +262,7 @@ def test_what_another_thread_frees_is_given_to_a_task(small: Small, spawn: Spawn
     pool = small()
 
     async def main() -> None:
-        taken = all_of(pool.getcl)
+        taken = exhaust(pool.getcl)
         (task,) = await waiting(pool.agetcl())
         spawn(lambda: taken.pop().freem()).done()
         taken.append(await task)
@@ -284,7 +275,7 @@ def test_a_jumbo_cluster_is_waited_for_with_the_mbuf_in_hand(small: Small) -> No
     pool = small(jumbo16=1, mbufs=20)
 
     async def main() -> None:
-        mbufs = all_of(pool.get)
+        mbufs = exhaust(pool.get)
         (task,) = await waiting(pool.agetjcl(size=MJUM16BYTES))
         mbufs.pop().free()
         m = await task
@@ -296,9 +287,9 @@ def test_a_jumbo_cluster_is_waited_for_with_the_mbuf_in_hand(small: Small) -> No
         m = await other
         assert (m.size, m.flags) == (MJUM16BYTES, M_EXT | M_PKTHDR)
         m.freem()
-        # Given up in the middle, all goes back.
+        # After a cancellation in the middle, everything is freed.
         m = pool.getjcl(size=MJUM16BYTES)
-        mbufs += all_of(pool.get)
+        mbufs += exhaust(pool.get)
         (task,) = await waiting(pool.agetjcl(size=MJUM16BYTES))
         mbufs.pop().free()
         await turns()
@@ -315,16 +306,16 @@ def test_a_long_chain_waits_for_one_mbuf_after_the_other(small: Small) -> None:
     pool = small(clusters=4, jumbop=1, jumbo9=1, jumbo16=1)
 
     async def main() -> None:
-        taken = all_of(pool.getcl)
+        taken = exhaust(pool.getcl)
         (task,) = await waiting(pool.agetm2(4096 + 3 * 2048))
         for _ in range(3):
             assert not task.done()
             taken.pop().freem()
             await turns()
         m = await task
-        assert [n.size for n in chain(m)] == [4096, 2048, 2048, 2048]
-        assert [n.flags & M_PKTHDR for n in chain(m)] == [M_PKTHDR, 0, 0, 0]
-        taken += all_of(pool.getcl)
+        assert [n.size for n in mbufs(m)] == [4096, 2048, 2048, 2048]
+        assert [n.flags & M_PKTHDR for n in mbufs(m)] == [M_PKTHDR, 0, 0, 0]
+        taken += exhaust(pool.getcl)
         (task,) = await waiting(pool.agetm2(4096))
         taken.pop().freem()
         await turns()
@@ -337,27 +328,11 @@ def test_a_long_chain_waits_for_one_mbuf_after_the_other(small: Small) -> None:
     assert pool.out == 0
 
 
-def chain(m: Any) -> list[Mbuf]:
-    found = []
-    while m is not None:
-        found.append(m)
-        m = m.next
-    return found
-
-
 def test_pages_are_waited_for_too(make: Callable[..., Pool], few: Any) -> None:
     pool = make(few(clusters=1000, mbufs=4000), vm=Vm(1 << 18), strict=False)
 
-    def hog() -> list[Mbuf]:
-        got = []
-        while True:
-            try:
-                got.append(pool.getcl())
-            except NoMemory:
-                return got
-
     async def main() -> None:
-        taken = hog()
+        taken = exhaust(pool.getcl)
         tasks = await waiting(pool.agetcl(), pool.agetcl())
         taken.pop().freem()
         taken.pop().freem()
@@ -372,11 +347,11 @@ def test_pages_are_waited_for_too(make: Callable[..., Pool], few: Any) -> None:
     run(main)
 
 
-def test_whoever_waits_is_told_that_the_pool_is_closed(make: Callable[..., Pool], few: Any) -> None:
+def test_close_ends_all_waits_with_an_error(make: Callable[..., Pool], few: Any) -> None:
     pool = make(few())
 
     async def main() -> None:
-        taken = all_of(pool.getcl)
+        taken = exhaust(pool.getcl)
         tasks = await waiting(pool.agetcl(), pool.agetcl())
         with pytest.warns(ResourceWarning):
             pool.close()
@@ -413,7 +388,7 @@ def test_a_chain_of_few_bytes_waits_for_an_mbuf_alone(small: Small, size: int) -
     pool = small()
 
     async def main() -> None:
-        taken = all_of(pool.get)
+        taken = exhaust(pool.get)
         (task,) = await waiting(pool.agetm2(size))
         taken.pop().free()
         m = await task
@@ -425,8 +400,8 @@ def test_a_chain_of_few_bytes_waits_for_an_mbuf_alone(small: Small, size: int) -
     pool.audit()
 
 
-def test_nothing_is_lost_whoever_gives_up(small: Small) -> None:
-    """Tasks and threads that wait and give up at random, and one pool of ten clusters."""
+def test_a_cancelled_wait_loses_nothing(small: Small) -> None:
+    """Tasks and threads that wait and time out at random, with a pool of ten clusters."""
     pool = small()
 
     async def task(n: int) -> None:
@@ -447,6 +422,6 @@ def test_nothing_is_lost_whoever_gives_up(small: Small) -> None:
         await asyncio.gather(*(task(n) for n in range(40)), *threads)
 
     run(main)
-    taken = all_of(lambda: pool.getcl(M_NOWAIT))
+    taken = exhaust(lambda: pool.getcl(M_NOWAIT))
     assert len(taken) == 10
     pool.free_bulk(taken)

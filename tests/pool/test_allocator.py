@@ -212,7 +212,7 @@ def test_a_cluster_is_attached_to_nothing_else(pool: Pool, junk: Any) -> None:
     assert pool.zones.clust.used == pool.zones.pack.cached
 
 
-def test_nothing_is_no_mbuf_to_attach_to(pool: Pool) -> None:
+def test_nothing_is_not_a_mbuf_to_attach_to(pool: Pool) -> None:
     with pytest.raises((Inval, TypeError, AttributeError)):
         pool.clget(None)  # type: ignore[arg-type]
 
@@ -282,7 +282,7 @@ def test_pages_that_are_no_run_are_named(make: Callable[..., Pool]) -> None:
     vm.give([(page, 1) for page in pages[1::2]])
 
 
-def test_an_mbuf_asks_its_pool_for_more_and_no_other(make: Callable[..., Pool]) -> None:
+def test_an_mbuf_allocates_from_its_own_pool(make: Callable[..., Pool]) -> None:
     here, there = make(), make()
     m = here.gethdr()
     m.append(bytes(1000))
@@ -292,7 +292,7 @@ def test_an_mbuf_asks_its_pool_for_more_and_no_other(make: Callable[..., Pool]) 
     n.freem()
 
 
-# What happens to an mbuf while it is waited for it.
+# Changes of an mbuf while a call waits for memory.
 
 
 Spawn = Callable[[Callable[[], object]], Any]
@@ -438,8 +438,8 @@ def test_the_error_says_how_many_clusters_cached_packets_keep(make: Callable[...
 # Arguments with user code.
 
 
-class Fickle:
-    """A number that is another one the second time."""
+class ChangingNumber:
+    """A number that has another value at the second conversion."""
 
     def __init__(self, first: int, then: int) -> None:
         self.first, self.then, self.asked = first, then, 0
@@ -449,8 +449,8 @@ class Fickle:
         return self.first if self.asked == 1 else self.then
 
 
-class Liar(int):
-    """An int that is another one for those who ask."""
+class WrongInt(int):
+    """An int whose methods return wrong values."""
 
     def __index__(self) -> int:
         return -1
@@ -486,7 +486,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], dict[str, int]]] = {
 @pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, (_, words) in CALLS.items() for name in words])
 def test_an_argument_is_converted_once(pool: Pool, verb: str, name: str) -> None:
     arguments, words = CALLS[verb]
-    number = Fickle(words[name], 1 << 40)
+    number = ChangingNumber(words[name], 1 << 40)
     got: Any = getattr(pool, verb)(*arguments, **words | {name: number})
     assert number.asked == 1
     for m in got if isinstance(got, list) else [got]:
@@ -497,7 +497,7 @@ def test_an_argument_is_converted_once(pool: Pool, verb: str, name: str) -> None
 def test_an_int_of_another_kind_is_the_number_that_it_is(pool: Pool, verb: str, name: str) -> None:
     arguments, words = CALLS[verb]
     kinds = []
-    for number in (words[name], Liar(words[name])):
+    for number in (words[name], WrongInt(words[name])):
         got: Any = getattr(pool, verb)(*arguments, **words | {name: number})
         taken = got if isinstance(got, list) else [got]
         kinds.append([(m.type, m.size, m.flags) if isinstance(m, Mbuf) else m.size for m in taken])
@@ -508,7 +508,7 @@ def test_an_int_of_another_kind_is_the_number_that_it_is(pool: Pool, verb: str, 
 
 @pytest.mark.parametrize("verb", ["aget", "agethdr", "agetcl", "agetjcl", "agetm2"])
 def test_an_argument_of_a_task_is_converted_once(pool: Pool, verb: str) -> None:
-    kind = Fickle(MT_CONTROL, -1)
+    kind = ChangingNumber(MT_CONTROL, -1)
 
     async def ask() -> Mbuf:
         arguments = (3000,) if verb == "agetm2" else ()
@@ -534,7 +534,7 @@ def test_a_mbuf_freed_by_an_argument_is_refused(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("junk", [5, "m", b"m", object()])
-def test_what_is_no_mbuf_is_refused(pool: Pool, junk: Any) -> None:
+def test_what_is_not_a_mbuf_is_refused(pool: Pool, junk: Any) -> None:
     for call in (
         lambda: pool.getm2(10, m=junk),
         lambda: pool.clget(junk),

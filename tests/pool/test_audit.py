@@ -1,4 +1,4 @@
-"""The books of a pool agree, whatever is done with it; and where they don't, the audit says so."""
+"""An audit finds every inconsistency of a pool, and none in a pool that is intact."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ from mbuf.uma.zone import Zone
 
 @pytest.fixture
 def busy(make: Callable[..., Pool]) -> Pool:
-    """A pool in which a bit of everything is out, cached and free."""
+    """A pool with items of all kinds in use, cached and free."""
     pool = make()
     pool.free_bulk(pool.getcl_bulk(300))
     pool.free_bulk([pool.get() for _ in range(300)])
@@ -58,7 +58,7 @@ def test_an_audit_holds_while_a_thread_waits(spawn: Callable[..., Any]) -> None:
     waits = spawn(lambda: pool.getcl(M_WAITOK, timeout=20).free())
     while not pool.stat().clust.sleepers:
         time.sleep(0.001)
-    # It has taken a bucketful of mbufs, which are neither out nor cached.
+    # It has a bucket of mbufs, which are neither in use nor cached.
     assert pool.audit().vm_pages
     pool.free_bulk(held)
     waits.done()
@@ -125,7 +125,7 @@ class Holder:
 
 
 @pytest.mark.parametrize("how", ["rcvif", "tag", "lent", "routine", "list", "header", "a tag held"])
-def test_circles_that_nobody_collects_are_found(busy: Pool, how: str) -> None:
+def test_reference_cycles_are_found(busy: Pool, how: str) -> None:
     m = busy.gethdr()
     if how == "rcvif":
         m.pkthdr.rcvif = Holder(m)
@@ -210,7 +210,7 @@ def cached(pool: Any) -> Any:
 
 
 def slab(pool: Any, n: int = 0) -> Any:
-    """A slab some of whose clusters are in use, or one all of whose are."""
+    """A slab with some of its clusters in use, or all."""
     keg = pool.own.mbuf.backend
     return (keg._partial, keg._full)[n].head()
 
@@ -220,7 +220,7 @@ def area(pool: Any) -> Any:
     return pool.vm.map._areas[0]
 
 
-#: What is wrong with a pool, and what an audit says of it.
+#: Inconsistencies of a pool, and what an audit reports.
 CONTRADICTIONS: dict[str, tuple[Callable[[Any], list[Wrong]], str]] = {
     "free items of a keg": (
         lambda pool: [more(pool.own.mbuf.backend, "_free")],

@@ -1,4 +1,4 @@
-"""Many mbufs at once: all of them, or none."""
+"""Bulk allocation and free: all mbufs, or none."""
 
 import gc
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chains import mbufs
 from mbuf import (
     M_BCAST,
     M_EXT,
@@ -24,7 +25,6 @@ from mbuf import (
     compiled,
 )
 from mbuf.pool import bulk
-from packet.picture import mbufs
 
 Small = Callable[..., Pool]
 
@@ -126,16 +126,16 @@ def test_a_routine_that_changes_the_list_changes_nothing(pool: Pool) -> None:
 
 def test_routines_are_called_when_the_whole_list_is_free(pool: Pool) -> None:
     packets: list[Any] = [pool.gethdr(), *pool.getcl_bulk(3)]
-    victim, told = packets[2], []
+    victim, calls = packets[2], []
 
     def routine(_: object) -> None:
         with pytest.raises(Freed):
             victim.free()
-        told.append(len(packets))
+        calls.append(len(packets))
 
     packets[0].extadd(bytearray(9), routine)
     pool.free_bulk(packets)
-    assert (packets, told, pool.out) == ([], [0], 0)
+    assert (packets, calls, pool.out) == ([], [0], 0)
 
 
 def test_what_a_routine_frees_of_the_list_is_told_when_all_is_free(pool: Pool) -> None:
@@ -161,7 +161,7 @@ def test_a_probe_that_ends_the_program_does_so_when_all_is_free(pool: Pool) -> N
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_list_with_a_packet_that_is_about_to_be_freed_is_left_alone(pool: Pool, at: int) -> None:
-    told: list[str] = []
+    errors: list[str] = []
 
     def free_too(m: Mbuf) -> None:
         packets = [*others[:at], m, *others[at:]]
@@ -169,12 +169,12 @@ def test_a_list_with_a_packet_that_is_about_to_be_freed_is_left_alone(pool: Pool
         with pytest.raises(Busy) as caught:
             pool.free_bulk(packets)
         assert packets == before
-        told.append(str(caught.value))
+        errors.append(str(caught.value))
 
     first, others = pool.getcl(), pool.getcl_bulk(2)
     with pool.probes.attached("m-free", free_too):
         first.free()
-    assert told == [f"free_bulk: packet {at} of the list is about to be freed; nothing was freed now"]
+    assert errors == [f"free_bulk: packet {at} of the list is about to be freed; nothing was freed now"]
     assert pool.out == 2
     pool.audit()
     pool.free_bulk(others)

@@ -41,7 +41,7 @@ def test_there_are_drains_until_the_last_is_deregistered() -> None:
 
 
 @pytest.mark.parametrize("junk", [5, None, "ip"])
-def test_what_cannot_be_called_is_no_drain(junk: Any) -> None:
+def test_what_cannot_be_called_is_not_a_drain(junk: Any) -> None:
     drains = Drains()
     with pytest.raises(Inval, match="drains: give a function to call"):
         drains.register(junk)
@@ -58,12 +58,12 @@ def test_a_method_is_forgotten_by_its_equal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fn", "name", "told"),
+    ("fn", "name", "label"),
     [(fail, "ip", "ip"), (fail, "", "fail"), (partial(fail), "", repr(partial(fail)))],
     ids=["name", "function", "nameless"],
 )
 def test_an_exception_is_logged_with_the_drains_name_and_the_others_run(
-    caplog: pytest.LogCaptureFixture, fn: Callable[[], None], name: str, told: str
+    caplog: pytest.LogCaptureFixture, fn: Callable[[], None], name: str, label: str
 ) -> None:
     drains = Drains()
     calls: list[str] = []
@@ -73,7 +73,7 @@ def test_an_exception_is_logged_with_the_drains_name_and_the_others_run(
     drains.invoke()
     assert calls == ["before", "after"]
     [record] = caplog.records
-    assert (record.name, record.levelno, record.getMessage()) == ("mbuf", logging.ERROR, f"drain {told} failed")
+    assert (record.name, record.levelno, record.getMessage()) == ("mbuf", logging.ERROR, f"drain {label} failed")
     assert record.exc_info is not None
     assert repr(record.exc_info[1]) == "ValueError('nothing to spare')"
     assert record.exc_text is not None
@@ -136,10 +136,10 @@ def test_a_drain_that_finds_no_memory_is_logged_and_rings_for_another_run(
 ) -> None:
     pool = make(few(clusters=4))
     taken = pool.getcl_bulk(4)
-    pool.drains.register(pool.getcl, "greedy")
+    pool.drains.register(pool.getcl, "allocating")
     pool.reclaim.trigger("mbuf_cluster")
     assert pool.reclaim.run() == 1
-    assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached", "drain greedy failed"]
+    assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached", "drain allocating failed"]
     pool.drains.deregister(pool.getcl)
     assert pool.reclaim.run() == 1
     pool.free_bulk(taken)

@@ -112,7 +112,7 @@ def test_a_closed_pool_gives_no_page_and_takes_them_back(make: Callable[..., Poo
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, only C can call it")
-def test_without_a_source_or_a_supply_there_is_no_mbuf(pool: Pool) -> None:
+def test_without_a_source_or_a_supply_there_is_not_a_mbuf(pool: Pool) -> None:
     a: Any = pool._allocator
     for source, supply in ((None, pool.pages), (a, None)):
         with pytest.raises(TypeError, match="alloc_ext_pgs: give a source of mbufs and a supply of pages"):

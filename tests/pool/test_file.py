@@ -1,4 +1,4 @@
-"""Files as packets: their pages, not their bytes."""
+"""Chains of pages of files."""
 
 import gc
 import os
@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from chains import lens, sample
+from faults import FaultInjector, call_with_refusal
 from mbuf import M_WAITOK, PAGE_SIZE, Freed, Inval, Mbuf, NoBufs, NoMemory, Pool
-from packet.failing import Scarce, attempt
-from packet.picture import lens
-from packet.rows import sample
+from system import is_open
 
 BAD = (-1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63) - 1)
 
@@ -135,19 +135,11 @@ def test_what_is_open_for_writing_only_is_refused(pool: Pool, path: Path) -> Non
     os.close(fd)
 
 
-# Until when it is open.
-
-
-def opened(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+# Closing.
 
 
 @pytest.mark.parametrize("first", ["file", "chain"])
-def test_it_is_open_for_as_long_as_somebody_needs_it_and_no_longer(pool: Pool, path: Path, first: str) -> None:
+def test_the_descriptor_is_open_as_long_as_it_is_used(pool: Pool, path: Path, first: str) -> None:
     file = pool.file(path)
     m = file.getm()
     n = m.copym(100, 100)
@@ -155,13 +147,13 @@ def test_it_is_open_for_as_long_as_somebody_needs_it_and_no_longer(pool: Pool, p
     if first == "file":
         file.close()
         m.freem()
-        assert (opened(fd), bytes(n)) == (True, sample(10000)[100:200])
+        assert (is_open(fd), bytes(n)) == (True, sample(10000)[100:200])
         n.freem()
     else:
         pool.free_bulk([m, n])
-        assert opened(fd)
+        assert is_open(fd)
         file.close()
-    assert not opened(fd)
+    assert not is_open(fd)
 
 
 def test_a_file_that_was_closed_gives_nothing_more(pool: Pool, path: Path) -> None:
@@ -188,10 +180,10 @@ def test_dropped_all_of_it_is_closed(make: Callable[..., Pool], path: Path) -> N
     pool = make()
     m: Any = pool.file(path).getm()
     fd = m.ext.obj.fd
-    assert opened(fd)
+    assert is_open(fd)
     del m
     gc.collect()
-    assert (opened(fd), pool.stat().drops) == (False, 1)
+    assert (is_open(fd), pool.stat().drops) == (False, 1)
 
 
 def test_what_was_taken_from_a_file_outlives_its_pool(path: Path) -> None:
@@ -204,16 +196,16 @@ def test_what_was_taken_from_a_file_outlives_its_pool(path: Path) -> None:
 
 
 @pytest.mark.parametrize("rest", [False, True], ids=["once", "for good"])
-@pytest.mark.parametrize("words", [{}, {"how": M_WAITOK, "timeout": 0}])
+@pytest.mark.parametrize("keywords", [{}, {"how": M_WAITOK, "timeout": 0}])
 def test_nothing_is_left_of_what_fails(
-    make: Callable[..., Pool], tmp_path: Path, rest: bool, words: dict[str, Any]
+    make: Callable[..., Pool], tmp_path: Path, rest: bool, keywords: dict[str, Any]
 ) -> None:
     pool = make(debug=True)
     (tmp_path / "long").write_bytes(bytes(50000))
-    scarce = Scarce(pool)
+    faults = FaultInjector(pool)
     with pool.file(tmp_path / "long") as file:
         for k in range(1, 10):
-            m, failed = attempt(scarce, k, rest, lambda: file.getm(**words))
+            m, failed = call_with_refusal(faults, k, rest, lambda: file.getm(**keywords))
             if not failed:
                 m.freem()
                 break
@@ -221,7 +213,32 @@ def test_nothing_is_left_of_what_fails(
     assert k == 4
 
 
-# Large ones.
+# The bytes of each mbuf.
+
+
+def test_an_mbuf_has_as_many_bytes_as_are_requested(pool: Pool, path: Path) -> None:
+    path.write_bytes(bytes(range(250)) * 200)
+    with pool.file(path) as file:
+        for off, most in ((0, 16384), (100, 16384), (4095, 16384), (3, 4096), (0, 49999)):
+            chain = file.getm(off, maxseg=min(most, 20480))
+            assert bytes(chain) == path.read_bytes()[off:]
+            if most < 20480:
+                full, rest = divmod(50000 - off, most)
+                assert lens(chain) == [most] * full + [rest]
+            chain.freem()
+        with file.getm() as chain:
+            assert lens(chain) == [20480, 20480, 9040]
+        with file.getm(0, 5, maxseg=2) as chain:
+            assert lens(chain) == [2, 2, 1]
+
+
+@pytest.mark.parametrize("maxseg", [0, -1, 20481, 1 << 70])
+def test_more_than_an_mbuf_holds_or_nothing_is_refused(pool: Pool, path: Path, maxseg: int) -> None:
+    with pool.file(path) as file, pytest.raises(Inval, match="maxseg"):
+        file.getm(maxseg=maxseg)
+
+
+# Large files.
 
 
 @pytest.mark.parametrize("size", [(1 << 32) + 10, (1 << 40) + 4095, (1 << 43) + 1])
@@ -247,7 +264,7 @@ def test_offsets_go_as_far_as_a_file_does(pool: Pool) -> None:
         assert (lens(m), m.epg.pages) == ([100], (2**63 // PAGE_SIZE - 2,))
         assert bytes(m) == bytes(100)
         m.freem()
-        # The system itself doesn't map the very last page.
+        # Linux doesn't map the very last page.
         m = file.getm(2**63 - 1 - 100)
         assert lens(m) == [100]
         with pytest.raises(NoMemory, match="the system maps no more pages"):
@@ -271,7 +288,7 @@ def test_a_file_is_larger_than_all_mbufs(make: Callable[..., Pool], few: Callabl
     os.close(fd)
 
 
-# Cut shorter behind our back.
+# Files that are truncated while they are used.
 
 CUT = """
 import os, sys
@@ -312,7 +329,7 @@ VERBS = {
     "unmapped_to_ext": "m.unmapped_to_ext()",
     "page": "m.last().page(2)",
 }
-#: What isn't done with unmapped pages at all, whole or not.
+#: Verbs that always refuse unmapped pages.
 REFUSED = ("collapse", "pullup", "pulldown")
 
 
@@ -334,7 +351,7 @@ def test_a_file_that_is_cut_off_is_an_error_and_never_a_crash(size: int, seen: b
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=_env())
     assert done.returncode != -signal.SIGBUS
     assert (done.returncode, done.stderr) == (0, "")
-    # With 100 bytes left, none was where it looked.
+    # Only 100 bytes were left, before those that it reads.
     assert done.stdout.split() == list(VERBS)
 
 

@@ -1,4 +1,4 @@
-"""The plan is the kernel's, for any memory and any tunables."""
+"""The planned limits are the kernel's, for any memory and any tunables."""
 
 import json
 from pathlib import Path
@@ -155,7 +155,7 @@ def test_an_unknown_tunable_is_refused(name, hint):
         Limits.plan(GIB, {name: 1})
 
 
-def test_switches_are_no_business_of_the_plan():
+def test_the_plan_ignores_switches():
     assert Limits.plan(GIB, dict.fromkeys(SWITCHES, 1)) == Limits.plan(GIB)
 
 

@@ -1,7 +1,6 @@
 import asyncio
 import gc
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,16 +9,17 @@ from typing import Any
 import pytest
 
 from mbuf import Busy, Pool, Vm
-from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
+from mbuf.const import VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.pool.lowmem import MemoryWatch
 from mbuf.vm.psi import STALL_US, PressureFile, full_total, some_total
+from system import resident_bytes
 
 Eventually = Callable[[Callable[[], object]], None]
 OFTEN = 0.001
 
 
-class Meter:
-    """A synthetic pressure file, and a watch that looks at it."""
+class PressureSource:
+    """A synthetic pressure file, and a watch of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,9 +27,9 @@ class Meter:
         self.stall(0)
 
     def stall(self, usec: int = STALL_US) -> None:
-        """Say that tasks stood still."""
+        """Report stalled tasks."""
         self.total += usec
-        # Whole at once, as Linux shows it.
+        # Replaced in one step, as Linux shows it.
         fresh = self.path.with_suffix(".new")
         fresh.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={self.total}\n")
         fresh.rename(self.path)
@@ -39,29 +39,29 @@ class Meter:
 
 
 @pytest.fixture
-def meter(tmp_path: Path) -> Meter:
-    return Meter(tmp_path / "memory.pressure")
+def meter(tmp_path: Path) -> PressureSource:
+    return PressureSource(tmp_path / "memory.pressure")
 
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """No thread and no descriptor is left behind."""
+    """At the end, no thread and no descriptor is left."""
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     yield
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == (threads, descriptors)
 
 
 @pytest.fixture
-def heard(vm: Vm) -> Iterator[list[tuple[int, str]]]:
-    """What the Vm's listeners heard, and in which thread."""
-    heard: list[tuple[int, str]] = []
+def events(vm: Vm) -> Iterator[list[tuple[int, str]]]:
+    """The calls of the Vm's listeners, each with its thread."""
+    events: list[tuple[int, str]] = []
 
-    def hear(why: int) -> None:
-        heard.append((why, threading.current_thread().name))
+    def record(why: int) -> None:
+        events.append((why, threading.current_thread().name))
 
-    vm.lowmem.register(hear)
-    yield heard
-    vm.lowmem.deregister(hear)
+    vm.lowmem.register(record)
+    yield events
+    vm.lowmem.deregister(record)
 
 
 @pytest.fixture
@@ -73,44 +73,46 @@ def vm(clock: Any) -> Vm:
 
 
 def test_pressure_is_low_memory_told_from_a_thread(
-    vm: Vm, meter: Meter, heard: list[tuple[int, str]], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[tuple[int, str]], eventually: Eventually
 ) -> None:
     with meter.watch(vm):
         meter.stall()
-        eventually(lambda: heard)
-    assert heard == [(2, "mbuf memory")]
+        eventually(lambda: events)
+    assert events == [(2, "mbuf memory")]
 
 
-def test_without_pressure_nobody_hears(vm: Vm, meter: Meter, heard: list[Any]) -> None:
+def test_without_pressure_no_listener_is_called(vm: Vm, meter: PressureSource, events: list[Any]) -> None:
     with meter.watch(vm):
         meter.stall(STALL_US - 1)
-    assert heard == []
+    assert events == []
 
 
-def test_pressure_that_goes_on_is_told_once_a_period(meter: Meter, clock: Any, eventually: Eventually) -> None:
-    told: list[bool] = []
-    heard: list[int] = []
+def test_pressure_that_goes_on_is_reported_once_a_period(
+    meter: PressureSource, clock: Any, eventually: Eventually
+) -> None:
+    results: list[bool] = []
+    events: list[int] = []
 
     class Telling(Vm):
         def low(self, why: int = VM_LOW_PAGES) -> bool:
-            told.append(super().low(why))
-            return told[-1]
+            results.append(super().low(why))
+            return results[-1]
 
     vm = Telling(0, clock)
-    vm.lowmem.register(heard.append)
+    vm.lowmem.register(events.append)
     vm.lowmem_period = 3
     with meter.watch(vm):
         for later in (0, 2.9, 0.1, 2.9, 0.1):
             clock.now += later
-            count = len(told)
+            count = len(results)
             meter.stall()
-            eventually(lambda count=count: len(told) > count)
-    assert told == [True, False, True, False, True]
-    assert len(heard) == 3
+            eventually(lambda count=count: len(results) > count)
+    assert results == [True, False, True, False, True]
+    assert len(events) == 3
 
 
 def test_where_all_tasks_stand_still_memory_is_severely_low_too(
-    vm: Vm, tmp_path: Path, heard: list[tuple[int, str]], clock: Any, eventually: Eventually
+    vm: Vm, tmp_path: Path, events: list[tuple[int, str]], clock: Any, eventually: Eventually
 ) -> None:
     file = tmp_path / "memory.pressure"
 
@@ -124,9 +126,9 @@ def test_where_all_tasks_stand_still_memory_is_severely_low_too(
         for second in (1, 2, 3):
             clock.now += 1
             stall(second * STALL_US)
-            eventually(lambda second=second: len(heard) == 1 + second)
+            eventually(lambda second=second: len(events) == 1 + second)
     # Pages once in ten seconds, and kernel memory every second.
-    assert [why for why, _ in heard] == [2, 1, 1, 1]
+    assert [why for why, _ in events] == [2, 1, 1, 1]
 
 
 def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool], clock: Any) -> None:
@@ -138,7 +140,7 @@ def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool],
     assert pool.vm.used > 100
     assert pool.vm.low(VM_LOW_KMEM)
     assert pool.vm.used == 0
-    # Within the second nobody is asked again, and what is cached stays.
+    # Within the second no listener is called again, and cached items stay.
     pool.free_bulk(pool.getcl_bulk(300))
     assert not pool.vm.low(VM_LOW_KMEM)
     assert pool.vm.used > 100
@@ -147,7 +149,7 @@ def test_severely_low_memory_leaves_nothing_in_caches(make: Callable[..., Pool],
     assert (pool.vm.used, len(asked)) == (0, 3)
 
 
-def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
+def test_the_watch_shows_its_pressure_files(vm: Vm, meter: PressureSource) -> None:
     watch = meter.watch(vm)
     assert watch.source == ""
     with watch as same:
@@ -156,8 +158,8 @@ def test_it_says_what_it_hears_of_pressure_from(vm: Vm, meter: Meter) -> None:
     assert watch.source == ""
 
 
-def test_a_file_that_vanishes_and_comes_again_is_no_end(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+def test_a_file_may_disappear_and_come_back(
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[object] = []
     look = PressureFile.has_risen
@@ -174,32 +176,30 @@ def test_a_file_that_vanishes_and_comes_again_is_no_end(
         meter.path.write_text("out of order")
         meter.stall()
         eventually(lambda: looks[-1] == meter.total)
-        assert heard == []
+        assert events == []
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 def test_what_a_listener_raises_is_told_and_the_watch_goes_on(
-    vm: Vm, meter: Meter, clock: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    vm: Vm, meter: PressureSource, clock: Any, eventually: Eventually, unraisable: list[BaseException]
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_type))
     errors: list[type[BaseException]] = [ValueError, SystemExit, KeyboardInterrupt]
 
     def fail(_: int) -> None:
-        raise errors[len(told)]
+        raise errors[len(unraisable)]
 
     vm.lowmem.register(fail)
     with meter.watch(vm):
         for count in (1, 2, 3):
             clock.now += 10
             meter.stall()
-            eventually(lambda count=count: len(told) == count)
-    assert told == errors
+            eventually(lambda count=count: len(unraisable) == count)
+    assert list(map(type, unraisable)) == errors
 
 
 def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     watch = meter.watch(vm)
     for _ in range(2):
@@ -207,10 +207,10 @@ def test_a_watch_that_is_on_is_busy_and_one_that_is_over_may_begin_again(
             pass
     with watch:
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
-def test_a_listener_may_end_the_watch(vm: Vm, meter: Meter, eventually: Eventually) -> None:
+def test_a_listener_may_end_the_watch(vm: Vm, meter: PressureSource, eventually: Eventually) -> None:
     threads = threading.active_count()
     watch = meter.watch(vm)
     vm.lowmem.register(lambda _: watch.__exit__())
@@ -219,7 +219,7 @@ def test_a_listener_may_end_the_watch(vm: Vm, meter: Meter, eventually: Eventual
         eventually(lambda: not watch.source and threading.active_count() == threads)
 
 
-def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually: Eventually) -> None:
+def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: PressureSource, eventually: Eventually) -> None:
     threads = threading.active_count()
     watch = meter.watch(vm)
     watch.__enter__()
@@ -230,17 +230,19 @@ def test_a_watch_that_is_dropped_ends_by_itself(vm: Vm, meter: Meter, eventually
 
 
 def test_a_watch_whose_thread_has_died_ends_as_any_other(
-    vm: Vm, meter: Meter, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    vm: Vm, meter: PressureSource, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: errors.append(event.exc_type))
     monkeypatch.setattr(PressureFile, "has_risen", lambda _: 1 // 0)
     threads = threading.active_count()
     with meter.watch(vm):
-        eventually(lambda: told == [ZeroDivisionError] and threading.active_count() == threads)
+        eventually(lambda: errors == [ZeroDivisionError] and threading.active_count() == threads)
 
 
-def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_to_be_had_it_does_not_begin(
+    vm: Vm, meter: PressureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -256,7 +258,7 @@ def test_without_a_thread_to_be_had_it_does_not_begin(vm: Vm, meter: Meter, monk
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     watch = meter.watch(vm)
     with watch:
@@ -266,19 +268,19 @@ def test_a_child_process_that_leaves_the_statement_ends_nothing_of_its_parents(
             os._exit(int(watch.source != ""))
         assert os.waitpid(child, 0)[1] == 0
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 # In an event loop.
 
 
-def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Meter) -> None:
+def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: PressureSource) -> None:
     async def main() -> tuple[str, int]:
-        told = asyncio.Event()
-        vm.lowmem.register(lambda _: (told.set(), names.append(threading.current_thread().name)))
+        called = asyncio.Event()
+        vm.lowmem.register(lambda _: (called.set(), names.append(threading.current_thread().name)))
         async with meter.watch(vm) as watch:
             meter.stall()
-            await asyncio.wait_for(told.wait(), 20)
+            await asyncio.wait_for(called.wait(), 20)
             return watch.source, threading.active_count()
 
     names: list[str] = []
@@ -287,13 +289,13 @@ def test_in_an_event_loop_listeners_are_called_from_the_loop(vm: Vm, meter: Mete
     assert names == [threading.current_thread().name]
 
 
-def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) -> None:
+def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: PressureSource) -> None:
     async def main() -> str:
-        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().set_exception_handler(lambda _, event: told.set_result(event["exception"]))
+        raised: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _, event: raised.set_result(event["exception"]))
         async with meter.watch(vm):
             meter.stall()
-            return repr(await asyncio.wait_for(told, 20))
+            return repr(await asyncio.wait_for(raised, 20))
 
     def fail(_: int) -> None:
         raise ValueError("no")
@@ -302,8 +304,8 @@ def test_what_a_listener_raises_goes_to_the_loops_handler(vm: Vm, meter: Meter) 
     assert asyncio.run(main()) == "ValueError('no')"
 
 
-def test_after_the_statement_the_loop_calls_nobody(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+def test_after_the_with_statement_no_listener_is_called(
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -312,25 +314,20 @@ def test_after_the_statement_the_loop_calls_nobody(
         loop.call_soon_threadsafe = lambda *args: calls.append(soon(*args))  # type: ignore[method-assign,assignment]
         async with meter.watch(vm):
             meter.stall()
-            # The loop stands still: what is asked of it comes later.
+            # The loop is blocked: callbacks run later.
             eventually(lambda: calls)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     asyncio.run(main())
-    assert heard == []
+    assert events == []
 
 
 # Of a pool.
 
 
-def rss() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_SIZE
-
-
 def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
-    make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
+    make: Callable[..., Pool], meter: PressureSource, clock: Any, eventually: Eventually
 ) -> None:
     pool = make({"kern.ipc.nmbclusters": 40_000}, mem=256 << 20, clock=clock)
     kept = pool.getcl_bulk(1000)
@@ -338,13 +335,13 @@ def test_under_pressure_a_pool_drains_trims_and_gives_pages_back(
     order: list[tuple[str, int]] = []
     pool.drains.register(lambda: (order.append(("drain", pool.vm.used)), pool.free_bulk(kept)))
     pool.vm.reclaim.register(lambda _: order.append(("after", pool.vm.used)))
-    full, most = pool.vm.used, rss()
-    # What was needed in the last minutes stays for the next burst: let it be long ago.
+    full, most = pool.vm.used, resident_bytes()
+    # Items that were needed in the last minutes stay cached: advance the clock.
     clock.now += 1000
     with meter.watch(pool.vm):
         meter.stall()
         eventually(lambda: len(order) == 2)
-    less, least = pool.vm.used, rss()
+    less, least = pool.vm.used, resident_bytes()
     print(f"pages {full} -> {less}, resident {most >> 20} -> {least >> 20} MiB")
     assert order == [("drain", full), ("after", less)]
     assert less < full // 10
@@ -359,18 +356,18 @@ def test_a_pool_makes_a_watch_of_this_machine(make: Callable[..., Pool]) -> None
 
 
 def test_a_watch_keeps_no_pool_alive_and_outlives_it(
-    vm: Vm, meter: Meter, heard: list[Any], eventually: Eventually
+    vm: Vm, meter: PressureSource, events: list[Any], eventually: Eventually
 ) -> None:
     pool = Pool(vm=vm, worker=False)
     with meter.watch(pool.vm):
         del pool
         gc.collect()
         meter.stall()
-        eventually(lambda: heard)
+        eventually(lambda: events)
 
 
 def test_a_watch_takes_nothing_from_the_pool(
-    make: Callable[..., Pool], meter: Meter, clock: Any, eventually: Eventually
+    make: Callable[..., Pool], meter: PressureSource, clock: Any, eventually: Eventually
 ) -> None:
     pool = make(clock=clock)
     before = [(zone.stat().allocs, zone.limiter.items) for zone in pool.zones.all()]

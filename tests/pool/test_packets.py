@@ -26,7 +26,7 @@ def test_a_limit_of_10_clusters(
     pool.zones.clust.limiter.on_limit = lambda: (hits.append(1), ring())[0]
     assert (pool.zones.clust.depot.bucket_size, pool.zones.clust.depot.most) == (2, 6)
     taken = [pool.getcl()]
-    # The bucket of packets was cut short.
+    # The bucket of packets was not filled completely.
     assert (fails(pool), pool.zones.pack.cached, pool.zones.clust.limiter.items) == ((0, 1), 9, 10)
     taken += [pool.getcl() for _ in range(9)]
     assert fails(pool) == (0, 1)
@@ -85,7 +85,7 @@ def test_mbufs_that_find_no_cluster_go_back(make: Callable[..., Pool], few: Few)
     assert (keg.slabs, keg.free) == (17, 245)
     with pytest.raises(NoBufs):
         pool.getcl()
-    # One slab more was needed to find that there are no clusters for its mbufs.
+    # One more slab was made before it was found that there are no clusters for its mbufs.
     assert (keg.slabs, keg.free) == (18, 260)
     pool.free_bulk(taken)
 
@@ -105,7 +105,7 @@ def test_without_pages_for_mbufs_it_is_pages_that_are_out(make: Callable[..., Po
     assert pool.out == 0
 
 
-def test_a_cluster_freed_wakes_who_waits_for_a_packet(
+def test_a_cluster_freed_wakes_waiters_for_a_packet(
     small: Callable[..., Pool], spawn: Spawn, eventually: Eventually
 ) -> None:
     pool = small(clusters=2)
@@ -117,7 +117,7 @@ def test_a_cluster_freed_wakes_who_waits_for_a_packet(
     raw.pop().free()
 
 
-def test_a_packet_freed_wakes_who_waits_for_a_cluster(
+def test_a_packet_freed_wakes_waiters_for_a_cluster(
     small: Callable[..., Pool], spawn: Spawn, eventually: Eventually
 ) -> None:
     pool = small(clusters=4)
@@ -129,7 +129,7 @@ def test_a_packet_freed_wakes_who_waits_for_a_cluster(
     pool.free_bulk(packets)
 
 
-def test_a_shared_packet_wakes_who_waits_when_the_last_lets_go(
+def test_a_shared_packet_wakes_waiters_when_the_last_user_is_freed(
     small: Callable[..., Pool], spawn: Spawn, eventually: Eventually
 ) -> None:
     pool = small(clusters=1)
@@ -143,7 +143,7 @@ def test_a_shared_packet_wakes_who_waits_when_the_last_lets_go(
     waiter.done().free()
 
 
-def test_a_packet_that_was_looked_at_wakes_who_waits_when_the_view_goes(
+def test_a_freed_packet_with_a_view_wakes_waiters_when_the_view_is_released(
     small: Callable[..., Pool], spawn: Spawn, eventually: Eventually
 ) -> None:
     pool = small(clusters=1)
@@ -158,7 +158,7 @@ def test_a_packet_that_was_looked_at_wakes_who_waits_when_the_view_goes(
 
 
 @pytest.mark.parametrize("ncpu", [1, 2])
-def test_nobody_waits_for_a_cluster_that_a_cached_packet_has(make: Callable[..., Pool], few: Few, ncpu: int) -> None:
+def test_a_request_gets_the_cluster_of_a_cached_packet(make: Callable[..., Pool], few: Few, ncpu: int) -> None:
     pool = make(few(clusters=8), ncpu=ncpu)
     with pool.cpu(ncpu - 1):
         pool.free_bulk(pool.getcl_bulk(8))
@@ -176,7 +176,7 @@ def test_at_the_limit_clget_tries_again_with_the_listed_packets_clusters(make: C
 
 
 def taken(pool: Pool) -> tuple[int, int, int]:
-    """Mbufs taken from the keg, and what the limits of clusters and packets are charged for."""
+    """Mbufs of the keg in use, and the items charged to the limits of clusters and packets."""
     keg = pool.zones.mbuf.backend
     return keg.slabs * 15 - keg.free, pool.zones.clust.limiter.items, pool.zones.pack.limiter.items
 
@@ -219,16 +219,16 @@ def test_a_cluster_found_corrupt_loses_nothing(make: Callable[..., Pool], few: F
         zone.free(item)
     arena, offset = pool.vm.place(victim.run.page)
     arena.map[offset + victim.offset_in_run()] = 0
-    told = 0
+    calls = 0
     packets = []
     for _ in range(11):
         try:
             packets.append(pool.getcl())
         except Corrupt:
-            told += 1
+            calls += 1
         except NoBufs:
             break
-    assert told == 1
+    assert calls == 1
     assert len(packets) == 10
     pool.free_bulk(packets)
 
@@ -250,7 +250,7 @@ def test_threads_that_want_packets_and_clusters_are_all_served(small: Callable[.
     assert not any(zone.bypassed or zone.exhausted for zone in pool.zones.all())
 
 
-def test_none_is_no_packet_and_then_nothing_is_given_back(make: Callable[..., Pool]) -> None:
+def test_none_is_not_a_packet_and_then_nothing_is_given_back(make: Callable[..., Pool]) -> None:
     pool = make(caching=False)
     backend = pool.zones.pack.backend
     bucket = Bucket(1)

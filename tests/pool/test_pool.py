@@ -17,6 +17,7 @@ from mbuf import M_WAITOK, Freed, Inval, Limits, Mbuf, NoBufs, Pool, Vm, compile
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.pool import Pool as PoolHere
 from mbuf.vm.poison import sanitized
+from system import resident_bytes
 
 Few = Callable[..., dict[str, int]]
 Spawn = Callable[[Callable[[], object]], Any]
@@ -27,7 +28,7 @@ def test_the_pool_of_the_package_is_this_one() -> None:
     assert Pool is PoolHere
 
 
-# Making one.
+# Construction.
 
 
 def test_a_pool_plans_its_limits_for_its_memory() -> None:
@@ -107,25 +108,21 @@ def test_each_cpu_prefetches_for_itself(make: Callable[..., Pool]) -> None:
 # Draining.
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_SIZE
-
-
 def test_a_drained_pool_has_given_its_memory_back(make: Callable[..., Pool]) -> None:
     pool = make(mem=128 << 20)
     taken = [pool.cljget(None, size=16384) for _ in range(400)]
-    before = resident()
+    before = resident_bytes()
     for cluster in taken:
         data: Any = cluster.data  # type: ignore[union-attr]
         for at in range(0, 16384, PAGE_SIZE):
             data[at] = 1
         data.release()
-    assert resident() - before > 5 << 20
+    assert resident_bytes() - before > 5 << 20
     for cluster in taken:
         cluster.free()
     pool.drain()
     assert pool.vm.used == 0
-    assert resident() - before < 1 << 20
+    assert resident_bytes() - before < 1 << 20
 
 
 def test_a_drain_leaves_what_is_out(pool: Pool) -> None:
@@ -196,16 +193,16 @@ def test_closing_a_debug_pool_says_where_they_came_from(make: Callable[..., Pool
     packets = [pool.getcl() for _ in range(3)]
     packets.append(pool.gethdr())
     assert pool.sites() == {f"{__file__}:{line + 1}": 3, f"{__file__}:{line + 2}": 1}
-    with pytest.warns(ResourceWarning) as told:
+    with pytest.warns(ResourceWarning) as warned:
         pool.close()
-    assert str(told[0].message) == (
+    assert str(warned[0].message) == (
         f"pool closed with 4 mbufs still out\n  3 from {__file__}:{line + 1}\n  1 from {__file__}:{line + 2}"
     )
     pool.free_bulk(packets)
     assert pool.sites() == {}
 
 
-def test_what_was_asked_for_by_a_verb_is_the_callers(make: Callable[..., Pool]) -> None:
+def test_what_was_requested_by_a_verb_is_the_callers(make: Callable[..., Pool]) -> None:
     pool = make(debug=True)
     m = pool.gethdr()
     line = sys._getframe().f_lineno + 1
@@ -215,7 +212,7 @@ def test_what_was_asked_for_by_a_verb_is_the_callers(make: Callable[..., Pool]) 
 
 
 def leave(pool: Pool) -> list[Mbuf]:
-    """What outlives a pool that is closed now."""
+    """Close a pool while mbufs are in use; returns them."""
     m = pool.getcl().append(b"packet")
     left = [pool.gethdr().append(b"header"), m, m.copypacket(), pool.getjcl(size=9216).append(b"jumbo")]
     with warnings.catch_warnings():
@@ -271,9 +268,7 @@ def test_a_view_outlives_pool_and_mbuf() -> None:
     assert vm.used == 0
 
 
-def test_closing_sends_away_who_waits(
-    make: Callable[..., Pool], few: Few, spawn: Spawn, eventually: Eventually
-) -> None:
+def test_closing_ends_all_waits(make: Callable[..., Pool], few: Few, spawn: Spawn, eventually: Eventually) -> None:
     pool = make(few(clusters=1))
     taken = pool.getcl_bulk(1)
     waiter = spawn(lambda: pool.getcl(M_WAITOK))
@@ -306,16 +301,14 @@ def test_dropping_a_pool_closes_it() -> None:
         assert not vm.freed
 
 
-def test_dropping_a_pool_with_mbufs_out_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_value))
+def test_dropping_a_pool_with_mbufs_out_warns(unraisable: list[BaseException]) -> None:
     vm = Vm(1 << 24)
     pool = Pool(vm=vm)
     m = pool.get()
     del pool
     gc.collect()
     # The suite makes all warnings errors, which a finalizer can't raise.
-    assert [str(each) for each in told] == ["pool closed with 1 mbufs still out"]
+    assert [str(error) for error in unraisable] == ["pool closed with 1 mbufs still out"]
     m.free()
     assert vm.used == 0
 
@@ -334,15 +327,15 @@ def test_pools_made_and_dropped_leave_nothing() -> None:
     for _ in range(20):
         use()
     gc.collect()
-    objects, before = len(gc.get_objects()), resident()
+    objects, before = len(gc.get_objects()), resident_bytes()
     for _ in range(1000 if compiled() else 300):
         use()
     gc.collect()
     assert vm.used == 0
-    # One object left by each would be more.
+    # A leak of one object per pool would be more.
     assert len(gc.get_objects()) - objects < 200
     # (A sanitizer keeps what is freed.)
-    assert sanitized() or resident() - before < 4 << 20
+    assert sanitized() or resident_bytes() - before < 4 << 20
 
 
 def test_a_pool_closed_and_dropped_needs_no_collector() -> None:
@@ -356,7 +349,7 @@ def test_a_pool_closed_and_dropped_needs_no_collector() -> None:
         gc.enable()
 
 
-# Several.
+# Several pools.
 
 
 def test_several_pools_share_a_vm(make: Callable[..., Pool]) -> None:
@@ -372,7 +365,7 @@ def test_several_pools_share_a_vm(make: Callable[..., Pool]) -> None:
     assert [pool.stat().mbuf.pages for pool in pools] == [17, 0, 17]
 
 
-def test_pages_that_one_pool_lets_go_wake_who_waits_in_another(
+def test_pages_that_one_pool_gives_back_wake_waiters_of_another(
     make: Callable[..., Pool], few: Few, spawn: Spawn, eventually: Eventually
 ) -> None:
     vm = Vm(8 * PAGE_SIZE)
@@ -496,7 +489,7 @@ def test_a_program_may_end_at_any_time(program: str) -> None:
     assert (done.returncode, done.stdout, done.stderr.replace(limit, "")) == (0, "", "")
 
 
-# One that isn't whole, and what may not be set.
+# Pools that aren't initialized, and attributes that can't be set.
 
 READ_ONLY = (
     *("zones", "own", "vm", "limits", "cpus", "debug", "out", "closed", "max_linkhdr", "max_protohdr", "pages"),
@@ -514,7 +507,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
 TASKS: dict[str, tuple[Any, ...]] = {"aget": (), "agethdr": (), "agetcl": (), "agetjcl": (), "agetm2": (5,)}
 
 
-class Hasty(Pool):
+class PoolUsedInInit(Pool):
     """A pool whose own `__init__` has not run."""
 
     def __init__(self) -> None:
@@ -522,12 +515,12 @@ class Hasty(Pool):
 
 
 def unmade() -> list[Pool]:
-    return [Pool.__new__(Pool), Hasty.__new__(Hasty)]
+    return [Pool.__new__(Pool), PoolUsedInInit.__new__(PoolUsedInInit)]
 
 
 def test_a_pool_that_was_never_made_refuses_everything() -> None:
     with pytest.raises(Inval, match="this pool was never made"):
-        Hasty()
+        PoolUsedInInit()
     for pool in unmade():
         for name in READ_ONLY:
             with pytest.raises(Inval, match="this pool was never made"):
@@ -595,7 +588,7 @@ def test_a_number_of_bytes_is_memory() -> None:
 
 
 @pytest.mark.parametrize("junk", ["64m", 1.5, True, [1], object(), b"1"])
-def test_what_is_no_memory_is_refused(junk: Any) -> None:
+def test_what_is_not_a_memory_is_refused(junk: Any) -> None:
     with pytest.raises(TypeError, match="Pool: give a Vm, a number of bytes, or None"):
         Pool(junk)
 
@@ -615,19 +608,19 @@ def test_headers_of_so_many_bytes_cannot_be(name: str, bad: int) -> None:
 
 @pytest.mark.parametrize("name", ["max_linkhdr", "max_protohdr", "ncpu", "nsfbufs"])
 @pytest.mark.parametrize("junk", ["1", 1.5, None])
-def test_what_is_no_number_is_refused(name: str, junk: Any) -> None:
+def test_what_is_not_a_number_is_refused(name: str, junk: Any) -> None:
     with pytest.raises(TypeError):
         Pool(Vm(1 << 24), **{name: junk})
 
 
 @pytest.mark.parametrize("junk", [5, None, "", [("a", 1)]])
-def test_what_is_no_mapping_of_tunables_is_refused(junk: Any) -> None:
+def test_what_is_not_a_mapping_of_tunables_is_refused(junk: Any) -> None:
     with pytest.raises((TypeError, AttributeError)):
         Pool(Vm(1 << 24), junk)
 
 
 @pytest.mark.parametrize("junk", [1.5, None, [1]])
-def test_a_tunable_that_is_no_number_is_refused(junk: Any) -> None:
+def test_a_tunable_that_is_not_a_number_is_refused(junk: Any) -> None:
     with pytest.raises(TypeError):
         Pool(Vm(1 << 24), {"kern.ipc.nmbclusters": junk})
 
@@ -638,7 +631,7 @@ def test_a_pool_is_not_pickled(pool: Pool) -> None:
 
 
 def test_every_method_looks_at_the_latch_first() -> None:
-    """Properties only read; a method that may have put something on the release list runs it."""
+    """Properties only read; methods run the release list."""
     source = Path(__file__).parents[2].joinpath("src/mbuf/pool/pool.py").read_text("utf-8")
     pool = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Pool")
     methods = [node for node in pool.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]

@@ -30,21 +30,21 @@ from mbuf import (
 
 Make = Callable[..., Pool]
 Few = Callable[..., dict[str, int]]
-Told = list[tuple[Any, ...]]
+Fired = list[tuple[Any, ...]]
 
 
 @contextmanager
-def heard(pool: Pool, *names: str) -> Iterator[Told]:
-    """What those probes tell, or all but m-init, in order; of mbufs the `id`."""
-    told: Told = []
+def recording(pool: Pool, *names: str) -> Iterator[Fired]:
+    """The firings of these probes, or of all but m-init, in order; an mbuf is its `id`."""
+    fired: Fired = []
 
     def tell(name: str, *args: Any) -> None:
-        told.append((name, *(arg.id if isinstance(arg, Mbuf) else arg for arg in args)))
+        fired.append((name, *(arg.id if isinstance(arg, Mbuf) else arg for arg in args)))
 
     with ExitStack() as stack:
         for name in names or set(PROBES) - {"m-init"}:
             stack.enter_context(pool.probes.attached(name, partial(tell, name)))
-        yield told
+        yield fired
 
 
 def test_the_table_has_the_kernels_ten() -> None:
@@ -53,9 +53,9 @@ def test_the_table_has_the_kernels_ten() -> None:
     assert all(probe.name == name and probe.args and probe.sentence.endswith(".") for name, probe in PROBES.items())
 
 
-def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: Make) -> None:
+def test_each_call_that_allocates_shows_what_was_requested_and_what_came(make: Make) -> None:
     pool = make()
-    with heard(pool) as told:
+    with recording(pool) as fired:
         mbufs = [
             pool.get(),
             pool.get(M_WAITOK, MT_HEADER),
@@ -65,7 +65,7 @@ def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: M
             pool.getjcl(size=2048),
             pool.getjcl(size=MJUM16BYTES),
         ]
-    assert told == [
+    assert fired == [
         ("m-get", M_NOWAIT, MT_DATA, mbufs[0].id),
         ("m-get", M_WAITOK, MT_HEADER, mbufs[1].id),
         ("m-gethdr", M_NOWAIT, MT_DATA, mbufs[2].id),
@@ -74,42 +74,42 @@ def test_each_call_that_allocates_tells_what_was_asked_for_and_what_came(make: M
         ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, mbufs[5].id),
         ("m-getjcl", M_NOWAIT, MT_DATA, M_PKTHDR, MJUM16BYTES, mbufs[6].id),
     ]
-    told.clear()
+    fired.clear()
     for m in mbufs:
         m.free()
 
 
-def test_init_is_told_before_the_call_and_by_get2_alone(make: Make) -> None:
+def test_m_init_is_fired_before_the_probe_of_the_call_and_alone_by_get2(make: Make) -> None:
     pool = make()
-    with heard(pool, *PROBES) as told:
+    with recording(pool, *PROBES) as fired:
         m = pool.gethdr()
         small, large, jumbo = pool.get2(100), pool.get2(2000), pool.get2(4000, flags=M_EOR)
         own = pool.init()
     init = ("m-init", m.id, M_NOWAIT, MT_DATA, M_PKTHDR, 0)
-    assert told[:2] == [init, ("m-gethdr", M_NOWAIT, MT_DATA, m.id)]
-    assert [(line[0], line[1]) for line in told[2:]] == [("m-init", n.id) for n in (small, large, jumbo, own)]
-    told.clear()
+    assert fired[:2] == [init, ("m-gethdr", M_NOWAIT, MT_DATA, m.id)]
+    assert [(line[0], line[1]) for line in fired[2:]] == [("m-init", n.id) for n in (small, large, jumbo, own)]
+    fired.clear()
     for n in (m, small, large, jumbo, own):
         n.free()
 
 
-def test_a_chain_tells_of_each_of_its_mbufs(make: Make) -> None:
+def test_a_chain_shows_each_of_its_mbufs(make: Make) -> None:
     pool = make()
-    with heard(pool) as told:
+    with recording(pool) as fired:
         m = pool.getm2(4096 + 2048)
-        rest = list(told)
+        rest = list(fired)
         m.freem()
     assert [line[0] for line in rest] == ["m-getjcl", "m-getcl"]
-    assert [line[0] for line in told[2:]] == ["m-freem", "m-free", "m-free"]
+    assert [line[0] for line in fired[2:]] == ["m-freem", "m-free", "m-free"]
 
 
 def test_bulk_calls_tell_of_each_packet(make: Make) -> None:
     pool = make()
-    with heard(pool) as told:
+    with recording(pool) as fired:
         packets = pool.getcl_bulk(2)
         first, second = (m.id for m in packets)
         pool.free_bulk(packets)
-    assert told == [
+    assert fired == [
         ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, first),
         ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, second),
         ("m-freem", first),
@@ -122,33 +122,33 @@ def test_bulk_calls_tell_of_each_packet(make: Make) -> None:
 def test_clusters_tell_of_themselves(make: Make) -> None:
     pool = make()
     m, n, o = pool.get(), pool.get(), pool.get()
-    with heard(pool) as told:
+    with recording(pool) as fired:
         pool.clget(m)
         pool.cljget(n, size=MJUMPAGESIZE)
         cluster: Any = pool.cljget(None, size=MJUM9BYTES)
         o.cljset(cluster)
-    assert told == [
+    assert fired == [
         ("m-clget", m.id, M_NOWAIT),
         ("m-cljget", n.id, M_NOWAIT, MJUMPAGESIZE, n.id),
         ("m-cljget", None, M_NOWAIT, MJUM9BYTES, cluster),
         ("m-cljset", o.id, cluster, EXT_JUMBO9),
     ]
-    told.clear()
+    fired.clear()
     for each in (m, n, o):
         each.free()
 
 
-def test_refusals_are_told_as_the_kernel_tells_them(make: Make, few: Few) -> None:
+def test_refusals_are_reported_as_the_kernel_shows_them(make: Make, few: Few) -> None:
     pool = make(few(clusters=1, jumbop=1, jumbo9=1, jumbo16=1, mbufs=16), caching=False)
     held = [pool.getcl(), pool.getjcl(size=MJUM9BYTES), pool.get()]
-    with heard(pool) as told:
+    with recording(pool) as fired:
         for ask in (pool.getcl, lambda: pool.clget(held[2]), lambda: pool.getjcl(size=MJUM9BYTES)):
             with pytest.raises(NoBufs):
                 ask()
         with pytest.raises(NoBufs):
             pool.cljget(None, size=MJUM9BYTES)
     assert not held[2].flags & M_EXT
-    assert told == [
+    assert fired == [
         ("m-getcl", M_NOWAIT, MT_DATA, M_PKTHDR, None),
         ("m-clget", held[2].id, M_NOWAIT),
         ("m-cljget", None, M_NOWAIT, MJUM9BYTES, None),
@@ -156,11 +156,11 @@ def test_refusals_are_told_as_the_kernel_tells_them(make: Make, few: Few) -> Non
     with suppress(NoBufs):
         while True:
             held.append(pool.get())
-    with heard(pool) as told:
+    with recording(pool) as fired:
         for ask in (pool.get, pool.gethdr):
             with pytest.raises(NoBufs):
                 ask()
-    assert told == [("m-get", M_NOWAIT, MT_DATA, None), ("m-gethdr", M_NOWAIT, MT_DATA, None)]
+    assert fired == [("m-get", M_NOWAIT, MT_DATA, None), ("m-gethdr", M_NOWAIT, MT_DATA, None)]
     for m in held:
         m.free()
 
@@ -168,10 +168,10 @@ def test_refusals_are_told_as_the_kernel_tells_them(make: Make, few: Few) -> Non
 def test_verbs_tell_of_the_mbufs_that_they_get_and_free(make: Make) -> None:
     pool = make()
     m = pool.gethdr().append(bytes(100))
-    with heard(pool) as told:
+    with recording(pool) as fired:
         m.prepend(80)
         m.defrag()
-    names = [line[0] for line in told]
+    names = [line[0] for line in fired]
     assert names[0] == "m-gethdr"
     assert "m-free" in names
     m.freem()
@@ -179,53 +179,53 @@ def test_verbs_tell_of_the_mbufs_that_they_get_and_free(make: Make) -> None:
 
 def test_nothing_is_freed_for_nothing(make: Make) -> None:
     pool = make()
-    with heard(pool) as told:
+    with recording(pool) as fired:
         pool.freem(None)
-    assert told == [("m-freem", None)]
+    assert fired == [("m-freem", None)]
 
 
-def test_a_dropped_mbuf_is_told_as_freed(make: Make) -> None:
+def test_a_dropped_mbuf_is_reported_as_freed(make: Make) -> None:
     pool = make()
     pool.getcl().next = pool.get()
-    with heard(pool, "m-free") as told:
+    with recording(pool, "m-free") as fired:
         pool.getcl().next = pool.get()
         gc.collect()
-        names = [line[0] for line in told]
-        told.clear()
+        names = [line[0] for line in fired]
+        fired.clear()
     assert names == ["m-free", "m-free"]
 
 
-def test_the_owner_of_shared_storage_is_told_as_freed_once(make: Make) -> None:
+def test_the_owner_of_shared_storage_is_reported_as_freed_once(make: Make) -> None:
     pool = make()
     shown = []
     m = pool.wrap(bytearray(10), shown.append)
     n = m.copypacket()
-    with heard(pool, "m-free") as told:
+    with recording(pool, "m-free") as fired:
         expected = [("m-free", m.id), ("m-free", n.id)]
         m.free()
         n.free()
-    assert told == expected
+    assert fired == expected
     assert len(shown) == 1
 
 
-def test_a_freed_mbuf_is_told_of_no_more(make: Make) -> None:
+def test_a_freed_mbuf_has_no_ext(make: Make) -> None:
     pool = make()
     m = pool.get()
     m.free()
-    with heard(pool) as told:
+    with recording(pool) as fired:
         for verb in (m.free, m.freem):
             with pytest.raises(ReferenceError):
                 verb()
-    assert not told
+    assert not fired
 
 
-def test_the_reserve_tells_too(make: Make) -> None:
+def test_the_reserve_fires_probes(make: Make) -> None:
     pool = make()
     pool.reserve.reinit(1, 1)
-    with heard(pool) as told, pool.reserve.active():
+    with recording(pool) as fired, pool.reserve.active():
         m = pool.getcl()
         m.free()
-    assert [line[0] for line in told] == ["m-getcl", "m-free"]
+    assert [line[0] for line in fired] == ["m-getcl", "m-free"]
     pool.reserve.drain()
 
 
@@ -248,17 +248,17 @@ def test_what_is_freed_is_free_though_a_listener_ends_the_program(make: Make, na
     assert pool.stat().drops == 0
 
 
-def test_a_listener_may_allocate_unheard(make: Make) -> None:
+def test_a_listener_may_allocate_unrecording(make: Make) -> None:
     pool = make()
-    told: Told = []
+    fired: Fired = []
 
     def listener(how: int, type: int, m: Any) -> None:
-        told.append((how, type, m.id))
+        fired.append((how, type, m.id))
         pool.get().free()
 
     with pool.probes.attached("m-get", listener):
         m = pool.get()
-    assert told == [(M_NOWAIT, MT_DATA, m.id)]
+    assert fired == [(M_NOWAIT, MT_DATA, m.id)]
     m.free()
 
 
@@ -302,12 +302,12 @@ def test_attach_refuses_what_it_cannot_call_and_names_that_are_none(make: Make) 
     assert not pool.probes.on
 
 
-def test_detached_nobody_is_told(make: Make) -> None:
+def test_a_detached_listener_is_not_called(make: Make) -> None:
     pool = make()
-    told: Told = []
+    fired: Fired = []
 
     def listener(*args: Any) -> None:
-        told.append(args)
+        fired.append(args)
 
     pool.probes.attach("m-get", listener)
     pool.probes.detach("m-get", listener)
@@ -316,11 +316,11 @@ def test_detached_nobody_is_told(make: Make) -> None:
     with pytest.raises(Inval, match="unknown probe 'm-got'"):
         pool.probes.detach("m-got", listener)
     pool.get().free()
-    assert not told
+    assert not fired
     assert not pool.probes.on
 
 
-def test_a_closed_pool_tells_nobody(make: Make) -> None:
+def test_a_closed_pool_calls_no_listener(make: Make) -> None:
     pool = make()
     pool.probes.attach("m-free", print)
     pool.close()
@@ -328,7 +328,7 @@ def test_a_closed_pool_tells_nobody(make: Make) -> None:
 
 
 @pytest.mark.parametrize("verb", ["get", "gethdr", "getcl"])
-def test_a_listener_ends_the_program_also_where_there_is_no_mbuf(make: Make, few: Few, verb: str) -> None:
+def test_a_listener_ends_the_program_also_where_there_is_not_a_mbuf(make: Make, few: Few, verb: str) -> None:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 

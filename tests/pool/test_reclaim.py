@@ -11,23 +11,23 @@ Few = Callable[..., dict[str, int]]
 
 
 def nothing() -> None:
-    """A drain of somebody who has nothing to spare."""
+    """A drain that frees nothing."""
 
 
 def interrupt() -> None:
-    """A drain during which somebody presses Ctrl-C."""
+    """A drain that is interrupted."""
     raise KeyboardInterrupt
 
 
 @pytest.fixture
 def reclaim(make: Callable[..., Pool]) -> Reclaim:
-    """Of a pool that calls for nothing by itself."""
+    """The reclaim of a pool without a worker."""
     return make().reclaim
 
 
 @pytest.fixture
 def worker() -> Iterator[Reclaim]:
-    """The same with a worker."""
+    """A reclaim with a worker."""
     with Pool(vm=Vm(16 << 20)) as pool:
         yield pool.reclaim
 
@@ -48,9 +48,9 @@ def test_each_zone_that_rang_has_the_drains_run_once(reclaim: Reclaim) -> None:
 
 
 def test_a_bell_rings_for_its_zone(reclaim: Reclaim) -> None:
-    bell = reclaim.trigger_for("mbuf")
-    bell()
-    bell()
+    trigger = reclaim.trigger_for("mbuf")
+    trigger()
+    trigger()
     assert (reclaim.run(), reclaim.drains.count) == (1, 1)
 
 
@@ -62,15 +62,15 @@ def test_a_drain_that_rings_again_is_run_again_later(reclaim: Reclaim) -> None:
 
 def test_a_shortage_of_pages_is_low_memory(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(clock=clock)
-    told: list[int] = []
-    pool.vm.lowmem.register(told.append)
+    results: list[int] = []
+    pool.vm.lowmem.register(results.append)
     counts: list[int] = []
     for _ in range(3):
         pool.reclaim.trigger(PAGES)
         assert pool.reclaim.run() == 1
         counts.append(pool.drains.count)
-    # The second is no help, so it is severe; of a third within the second nobody hears.
-    assert (told, counts) == ([2, 1], [1, 2, 2])
+    # The second frees nothing, so the shortage is severe; a third within a second is ignored.
+    assert (results, counts) == ([2, 1], [1, 2, 2])
 
 
 def test_a_shortage_within_the_second_lets_all_that_is_cached_go_all_the_same(
@@ -85,7 +85,7 @@ def test_a_shortage_within_the_second_lets_all_that_is_cached_go_all_the_same(
     assert (pool.vm.used, pool.drains.count) == (0, 2)
 
 
-def test_a_shortage_that_is_no_news_lets_all_that_is_cached_go(make: Callable[..., Pool], clock: Any) -> None:
+def test_a_repeated_shortage_empties_the_caches(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(clock=clock)
     pool.getcl().free()
     pool.vm.low()
@@ -109,13 +109,13 @@ def test_a_worker_runs_them_by_itself(worker: Reclaim) -> None:
     assert names[0] == "mbuf reclaim"
 
 
-def test_nobody_works_where_nobody_listens(worker: Reclaim) -> None:
+def test_without_listeners_there_is_not_a_work(worker: Reclaim) -> None:
     before = threading.active_count()
     worker.trigger("mbuf")
     assert threading.active_count() == before
 
 
-def test_one_who_rings_as_the_worker_leaves_is_heard(eventually: Callable[..., None]) -> None:
+def test_a_trigger_while_the_worker_ends_is_not_lost(eventually: Callable[..., None]) -> None:
     class Late(Reclaim):
         def run(self) -> int:
             rang = super().run()
@@ -149,7 +149,7 @@ def test_two_that_ring_at_once_start_one_worker(make: Callable[..., Pool], monke
     calls = make().reclaim
 
     class Taken:
-        """A lock that another thread was the first to take, which has started the worker."""
+        """A lock that another thread acquires first, which starts the worker."""
 
         def __enter__(self) -> None:
             calls._busy = True
@@ -164,7 +164,7 @@ def test_two_that_ring_at_once_start_one_worker(make: Callable[..., Pool], monke
         patch.setattr(calls, "_lock", Taken())
         calls.trigger("mbuf")
         assert calls._busy
-    # What was asked for is not lost: the other one's worker serves it.
+    # The request is not lost: the other thread's worker handles it.
     calls._busy = False
     assert (calls.run(), calls.drains.count) == (1, 1)
 
@@ -184,7 +184,7 @@ def test_a_limit_that_is_hit_rings(make: Callable[..., Pool], few: Few) -> None:
     pool.free_bulk(taken)
 
 
-def test_a_drain_may_free_what_was_asked_for(
+def test_a_drain_may_free_what_was_requested(
     few: Few, spawn: Callable[[Callable[[], object]], Any], eventually: Callable[..., None]
 ) -> None:
     pool = Pool(vm=Vm(16 << 20), tunables=few(clusters=4))
@@ -230,7 +230,7 @@ def test_a_shortage_of_pages_lets_everything_cached_go(make: Callable[..., Pool]
     pool.cljget(None, M_NOWAIT, 16384).free()
 
 
-def test_a_drain_that_fails_keeps_nobody_from_trimming(
+def test_a_drain_that_fails_does_not_prevent_trimming(
     make: Callable[..., Pool], clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool = make(clock=clock)
@@ -266,11 +266,11 @@ def test_zones_whose_turn_had_not_come_when_a_drain_ended_it_are_served_later(re
 def test_a_drain_that_ends_the_worker_leaves_it_to_the_next_ring(
     worker: Reclaim, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
 ) -> None:
-    told: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", lambda event: told.append(event.exc_type))
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda event: errors.append(event.exc_type))
     worker.drains.register(interrupt)
     worker.trigger("mbuf")
-    eventually(lambda: told == [KeyboardInterrupt])
+    eventually(lambda: errors == [KeyboardInterrupt])
     worker.drains.deregister(interrupt)
     worker.drains.register(nothing)
     worker.trigger("mbuf")

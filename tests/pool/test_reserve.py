@@ -1,4 +1,4 @@
-"""What was set aside is there when nothing else is, and nothing is lost by it."""
+"""The reserve gives mbufs when nothing else is left, and nothing is lost."""
 
 import asyncio
 import copy
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust
 from mbuf import (
     EXT_CLUSTER,
     EXT_JUMBOP,
@@ -20,7 +21,6 @@ from mbuf import (
     MJUMPAGESIZE,
     Busy,
     Inval,
-    Mbuf,
     NoBufs,
     Pool,
     Vm,
@@ -33,7 +33,7 @@ Few = Callable[..., dict[str, int]]
 
 @pytest.fixture
 def pool(make: Callable[..., Pool], few: Few) -> Iterator[Pool]:
-    """40 mbufs and 10 clusters at most; what is set aside in the end goes back."""
+    """A pool of 40 mbufs and 10 clusters; the reserve is drained at the end."""
     pool = make(few())
     yield pool
     pool.reserve.drain()
@@ -41,20 +41,11 @@ def pool(make: Callable[..., Pool], few: Few) -> Iterator[Pool]:
 
 @pytest.fixture
 def crossed(few: Few) -> Iterator[Pool]:
-    """As `pool`. The counts of single zones don't have to agree in the end, as the kernel's don't."""
+    """As `pool`, but the counts of single zones may differ at the end, as in the kernel."""
     pool = Pool(Vm(16 << 20), tunables=few(), worker=False)
     yield pool
     pool.reserve.drain()
     assert (pool.out, pool.close(), pool.stat().drops) == (0, 0, 0)
-
-
-def exhausted(ask: Callable[[], Mbuf]) -> list[Mbuf]:
-    """All that can be had."""
-    taken = []
-    with suppress(NoBufs):
-        while True:
-            taken.append(ask())
-    return taken
 
 
 def levels(pool: Pool) -> tuple[int, int]:
@@ -79,7 +70,7 @@ def test_what_is_laid_by_counts_as_in_use(pool: Pool) -> None:
 
 def test_a_report_goes_out_when_all_else_is_in_use(pool: Pool) -> None:
     pool.reserve.reinit(3, 2)
-    taken = exhausted(pool.getcl)
+    taken = exhaust(pool.getcl)
     with pool.reserve.active():
         report = pool.getcl().append(b"out of clusters\n" * 128)
         report.append(b"that is all")
@@ -107,7 +98,7 @@ def test_packets_of_the_reserve_are_no_packets_of_the_packet_zone(pool: Pool) ->
 
 
 @pytest.mark.parametrize("size", [MCLBYTES, MJUMPAGESIZE, 9216, MJUM16BYTES])
-def test_whatever_size_is_asked_for_the_reserves_is_given(pool: Pool, size: int) -> None:
+def test_whatever_size_is_requested_the_reserves_is_given(pool: Pool, size: int) -> None:
     pool.reserve.reinit(1, 1)
     with pool.reserve.active(), pool.getjcl(size=size) as m:
         assert (m.ext.type, m.size) == (EXT_CLUSTER, MCLBYTES)
@@ -122,7 +113,7 @@ def test_a_verb_takes_from_the_reserve_too(pool: Pool) -> None:
         m.freem()
 
 
-def test_nobody_waits_for_the_reserve(pool: Pool) -> None:
+def test_a_request_does_not_wait_for_the_reserve(pool: Pool) -> None:
     pool.reserve.reinit(1, 0)
     with pool.reserve.active(), pool.get(), pytest.raises(NoBufs, match="no mbuf left"):
         pool.get(M_WAITOK)
@@ -138,11 +129,11 @@ def test_what_is_freed_meanwhile_makes_the_reserve_larger(crossed: Pool) -> None
         assert levels(pool) == (2, 2)
         plain.free()
         assert levels(pool) == (3, 2)
-        # A cluster of another size goes home; its mbuf does not.
+        # A cluster of another size is freed to its zone; its mbuf is not.
         other.free()
         assert (levels(pool), pool.stat().jumbop.used) == ((4, 2), 0)
     pool.reserve.drain()
-    # An mbuf of the packet zone has come back as one of the mbuf zone: together nothing is missing.
+    # An mbuf of the packet zone was freed to the mbuf zone: only the sum of both is right.
     assert pool.out == 0
 
 
@@ -153,12 +144,12 @@ def test_the_limit_is_kept_by_what_came_back_in_two(crossed: Pool) -> None:
         with crossed.reserve.active():
             packet.free()
         crossed.reserve.drain()
-    taken = exhausted(crossed.get)
+    taken = exhaust(crossed.get)
     assert len(taken) == 40
     crossed.free_bulk(taken)
 
 
-def test_what_is_still_out_afterwards_goes_home(pool: Pool) -> None:
+def test_what_is_still_out_afterwards_is_freed(pool: Pool) -> None:
     pool.reserve.reinit(2, 2)
     with pool.reserve.active():
         m, n = pool.getcl(), pool.get()
@@ -281,14 +272,14 @@ def test_what_comes_back_as_an_mbuf_is_looked_at_as_one() -> None:
 
 def test_nothing_comes_in_while_the_reserve_changes(make: Callable[..., Pool]) -> None:
     pool = make()
-    told: list[type] = []
+    errors: list[type] = []
 
     def come_in(phase: str, _: object) -> None:
         for call in (pool.reserve.drain, lambda: pool.reserve.reinit(1, 1), pool.reserve.start):
             try:
                 call()
             except Busy as error:
-                told.append(type(error))
+                errors.append(type(error))
 
     thresholds = gc.get_threshold()
     pool.reserve.reinit(2, 2)
@@ -354,20 +345,20 @@ def test_a_reinit_that_finds_no_memory_for_its_queues_gives_back_what_it_took(
 
 
 def test_no_other_call_changes_a_reserve_in_the_middle_of_a_reinit(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    errors: list[str] = []
 
     def come_in(*args: Any) -> Stock:
         for call in (pool.reserve.drain, lambda: pool.reserve.reinit(3, 3), pool.reserve.start):
             with pytest.raises(Busy) as caught:
                 call()
-            told.append(str(caught.value))
+            errors.append(str(caught.value))
         return Stock(*args)
 
     pool.reserve.reinit(2, 1)
     with monkeypatch.context() as patch:
         patch.setattr(reserve, "Stock", come_in)
         pool.reserve.reinit(5, 4)
-    assert told == [
+    assert errors == [
         f"reserve: {verb} while another call changes it: call {verb} again after that"
         for verb in ("drain", "reinit", "start")
     ]
@@ -376,7 +367,7 @@ def test_no_other_call_changes_a_reserve_in_the_middle_of_a_reinit(pool: Pool, m
 
 
 class Handler(logging.Handler):
-    """A handler of the log that does something at the first line."""
+    """A log handler that calls a function at the first line."""
 
     def __init__(self, do: Callable[[], object]) -> None:
         super().__init__()
@@ -389,7 +380,7 @@ class Handler(logging.Handler):
 
 @pytest.fixture
 def on_log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Has a handler of the log do something at the next line."""
+    """Has a log handler call a function at the next line."""
     log, handlers = logging.getLogger("mbuf"), []
     caplog.set_level(logging.INFO, "mbuf")
 
@@ -454,7 +445,7 @@ def test_an_mbuf_out_of_the_reserve_forgets_the_cluster_that_it_came_with() -> N
     mbufs = [pool.get() for _ in range(3)]
     other = mbufs.pop(1).cljset(pool.cljget(None)).append(b"y" * 100)
     pool.free_bulk(mbufs)
-    # `make asan`: that an mbuf goes home marks no bytes of a cluster that somebody has.
+    # `make asan`: freeing an mbuf must not poison the bytes of a cluster that is in use.
     assert bytes(other) == b"y" * 100
     other.free()
     pool.reserve.finish()

@@ -96,7 +96,7 @@ def test_windows_that_were_denied_are_counted(tmp_path: Path) -> None:
         assert (pool.stat().sfbufs_denied, pool.sfbufs.used) == (1, 0)
 
 
-def test_refused_requests_and_what_is_in_use_are_told_as_they_are(make: Callable[..., Pool], few: Few) -> None:
+def test_refused_requests_and_what_is_in_use_are_reported_as_they_are(make: Callable[..., Pool], few: Few) -> None:
     pool = make(few(clusters=24, mbufs=100))
     packets = pool.getcl_bulk(24)
     for _ in range(5):
@@ -104,14 +104,14 @@ def test_refused_requests_and_what_is_in_use_are_told_as_they_are(make: Callable
             pool.getcl()
     stat = pool.stat()
     assert (stat.refused, stat.packets_in_use, stat.mbufs_in_use, stat.clusters_in_use) == (5, 24, 24, 24)
-    # The kernel counts every try, of a bucketful and of an item.
+    # The kernel counts every attempt, for a bucket and for an item.
     assert stat.pack.fails + stat.clust.fails > 5
     pool.free_bulk(packets)
     stat = pool.stat()
     assert (stat.clust.used, stat.clusters_in_use, stat.packets_in_use, stat.mbufs_in_use) == (24, 0, 0, 0)
 
 
-def test_a_call_for_many_is_refused_once_and_a_second_choice_is_no_refusal(make: Callable[..., Pool], few: Few) -> None:
+def test_a_bulk_request_counts_one_refusal_and_a_second_choice_none(make: Callable[..., Pool], few: Few) -> None:
     pool = make(few(clusters=10, jumbop=1, mbufs=60))
     m = pool.getm2(10000)
     assert pool.stat().refused == 0

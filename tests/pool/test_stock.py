@@ -1,4 +1,4 @@
-"""The queues of the reserve, and the packets that are made of their items."""
+"""The queues of the reserve, and the packets made of their items."""
 
 import pytest
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from mbuf import Interface, Inval, Pool, SndTag
-from mbuf.packet.sndtag import SndTags
+from interfaces import SndTagInterface
+from mbuf import Inval, Pool
 
 GIB = 1 << 30
 CLUSTERS = "kern.ipc.nmbclusters"
@@ -30,7 +30,7 @@ NAMES = [*FIXED, SND_TAGS, SWITCH, *LIMITS]
 
 @pytest.fixture
 def gib(make: Callable[..., Pool]) -> Pool:
-    """A pool on a machine of 1 GiB, and how often each change was told."""
+    """A pool on a machine of 1 GiB."""
     return make(mem=GIB)
 
 
@@ -51,23 +51,23 @@ def test_the_values_are_those_in_force(gib: Pool) -> None:
 
 def test_the_worked_example(gib: Pool) -> None:
     """freebsd-13.md, 8.8."""
-    told: list[str] = []
+    calls: list[str] = []
     for name, event in gib.changes.items():
-        event.register(lambda name=name: told.append(name))
+        event.register(lambda name=name: calls.append(name))
     gib.sysctl[CLUSTERS] = 65536
-    assert told == []
+    assert calls == []
     with pytest.raises(Inval, match="65536 and can only go up"):
         gib.sysctl[CLUSTERS] = 65535
     gib.sysctl[CLUSTERS] = 1_000_000
-    assert told == [CLUSTERS]
+    assert calls == [CLUSTERS]
     with pytest.raises(Inval, match=r"nmbufs is 419430, less than 1000000 \+ 32768 \+ 9709 \+ 5461 clusters"):
         gib.sysctl[CLUSTERS] = 1_000_001
     with pytest.raises(Inval):
         gib.sysctl["kern.ipc.nmbjumbop"] = 40000
     gib.sysctl["kern.ipc.nmbufs"] = 2_000_000
-    assert told == [CLUSTERS, "kern.ipc.nmbufs"]
+    assert calls == [CLUSTERS, "kern.ipc.nmbufs"]
     gib.sysctl["kern.ipc.nmbjumbop"] = 40000
-    assert told == [CLUSTERS, "kern.ipc.nmbufs"]
+    assert calls == [CLUSTERS, "kern.ipc.nmbufs"]
     assert (gib.zones.clust.limit, gib.zones.mbuf.limit, gib.zones.jumbop.limit) == (
         1_000_000,
         2_000_000,
@@ -87,7 +87,7 @@ def test_what_cannot_be_changes_nothing(gib: Pool, name: str, value: int) -> Non
 
 
 @pytest.mark.parametrize("value", ["1000000", None, 1_000_000.5, b"1"])
-def test_what_is_no_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
+def test_what_is_not_a_whole_number_changes_nothing(gib: Pool, value: Any) -> None:
     before = dict(gib.sysctl)
     with pytest.raises((TypeError, Inval)):
         gib.sysctl["kern.ipc.nmbufs"] = value
@@ -115,7 +115,7 @@ def test_the_headers_add_up(make: Callable[..., Pool], linkhdr: int, protohdr: i
     assert (pool.max_linkhdr, pool.max_protohdr) == (linkhdr, protohdr)
 
 
-def test_the_memory_that_was_planned_for_is_told(make: Callable[..., Pool]) -> None:
+def test_the_memory_of_the_plan_is_shown(make: Callable[..., Pool]) -> None:
     pool = make(mem=GIB)
     assert [pool.sysctl[name] for name in MEMORY] == [GIB, 1319413950874, GIB]
     pool = make({"vm.kmem_size": "512M", "hw.physmem": "900M"}, mem=GIB)
@@ -127,13 +127,8 @@ def test_the_memory_that_was_planned_for_is_told(make: Callable[..., Pool]) -> N
     assert pool.sysctl["kern.ipc.maxmbufmem"] == GIB // 8
 
 
-class Card(Interface):
-    def snd_tag_alloc(self, tags: SndTags, params: Any) -> SndTag:
-        return SndTag(tags, self, 0)
-
-
 def test_send_tags_are_counted_from_0_whatever_the_count_is_set_to(gib: Pool) -> None:
-    card = Card()
+    card = SndTagInterface()
     one, two = gib.snd_tag_alloc(card), gib.snd_tag_alloc(card)
     assert gib.sysctl[SND_TAGS] == 2
     for value in (0, 5, -1, 2**31, 2**63):
@@ -147,7 +142,7 @@ def test_send_tags_are_counted_from_0_whatever_the_count_is_set_to(gib: Pool) ->
 
 @pytest.mark.parametrize("value", [1.5, None, "0"])
 def test_the_count_of_send_tags_is_set_to_a_number(gib: Pool, value: Any) -> None:
-    tag = gib.snd_tag_alloc(Card())
+    tag = gib.snd_tag_alloc(SndTagInterface())
     with pytest.raises(TypeError):
         gib.sysctl[SND_TAGS] = value
     assert gib.sysctl[SND_TAGS] == 1
@@ -271,19 +266,19 @@ def test_a_negative_period_is_one_that_never_ends(make: Callable[..., Pool], clo
     assert pool.sysctl["vm.lowmem_period"] == -1
 
 
-def test_low_memory_is_said_by_hand_with_the_flags_given(make: Callable[..., Pool], clock: Any) -> None:
+def test_the_sysctl_reports_low_memory_with_its_flags(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(clock=clock)
-    told: list[int] = []
-    pool.vm.lowmem.register(told.append)
+    calls: list[int] = []
+    pool.vm.lowmem.register(calls.append)
     pool.getcl().free()
     for why in (0, 1, 2, 3, 3, 1 << 32):
         pool.sysctl["debug.vm_lowmem"] = why
-    assert (told, pool.drains.count) == ([1, 2, 3, 3], 4)
+    assert (calls, pool.drains.count) == ([1, 2, 3, 3], 4)
     for why in (4, -1, 7):
         with pytest.raises(Inval, match=r"debug\.vm_lowmem: give 1 .*, 2 .*, their sum, or 0"):
             pool.sysctl["debug.vm_lowmem"] = why
-    # Which is for protocols alone: what is cached stays, as in the kernel.
-    assert (pool.sysctl["debug.vm_lowmem"], len(told), pool.zones.pack.cached > 0) == (0, 4, True)
+    # This calls only protocols: cached items stay, as in the kernel.
+    assert (pool.sysctl["debug.vm_lowmem"], len(calls), pool.zones.pack.cached > 0) == (0, 4, True)
 
 
 def test_what_is_debugged_is_all_or_nothing(make: Callable[..., Pool]) -> None:

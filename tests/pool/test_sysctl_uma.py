@@ -1,4 +1,4 @@
-"""What the zones tell of themselves, name by name, is what UMA tells of the kernel's."""
+"""The sysctls of the zones, below vm.uma, are those of UMA."""
 
 import logging
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def test_numbers_follow_what_is_taken_and_given_back(make: Callable[..., Pool], 
     assert column(pool, "stats.frees") == [1, 0, 0, 0, 0, 0]
 
 
-def test_a_zones_list_is_told_period_by_period(make: Callable[..., Pool], clock: Any) -> None:
+def test_the_depot_ends_its_periods(make: Callable[..., Pool], clock: Any) -> None:
     pool = make(mem=GIB, clock=clock)
     pool.free_bulk(pool.getcl_bulk(1000))
     listed = pool.zones.pack.depot.nitems
@@ -92,7 +92,7 @@ def test_a_zones_list_is_told_period_by_period(make: Callable[..., Pool], clock:
     }
 
 
-def test_while_the_reserve_is_in_force_the_pools_own_zones_are_told(make: Callable[..., Pool]) -> None:
+def test_while_the_reserve_is_in_force_the_pools_own_zones_are_reported(make: Callable[..., Pool]) -> None:
     pool = make(mem=GIB)
     before = column(pool, "limit.max_items")
     pool.reserve.reinit(1, 2, 2048)
@@ -113,7 +113,7 @@ def test_nothing_of_them_can_be_set(make: Callable[..., Pool]) -> None:
                 pool.sysctl[name] = "text"
 
 
-def test_what_is_told_of_all_zones(make: Callable[..., Pool]) -> None:
+def test_what_is_reported_of_all_zones(make: Callable[..., Pool]) -> None:
     pool = make(mem=GIB)
     assert (pool.sysctl["vm.zone_count"], pool.sysctl["vm.uma_kmem_limit"]) == (6, GIB)
 

@@ -1,4 +1,4 @@
-"""What the kernel does without a word is said here."""
+"""Warnings for tunables that the kernel silently ignores or changes."""
 
 import warnings
 from collections.abc import Callable
@@ -81,11 +81,11 @@ def test_memory_for_less_than_a_cluster_is_refused_unless_clusters_are_given() -
 
 
 @pytest.mark.parametrize("memory", [0, -1])
-def test_no_memory_is_no_limit_and_that_is_said(memory: int) -> None:
+def test_unlimited_memory_is_shown(memory: int) -> None:
     assert said({MEMORY: memory}) == [f"kern.ipc.maxmbufmem={memory} leaves no limit but those that are given"]
 
 
-def test_more_clusters_than_the_kernel_can_add_up_are_told() -> None:
+def test_more_clusters_than_the_kernel_can_add_cause_a_warning() -> None:
     assert said({NMB: 2**31 - 1}) == [
         "2147483647 + 32768 + 9709 + 5461 = 2147531585 clusters are more than 2147483647: the kernel takes 0 mbufs"
     ]

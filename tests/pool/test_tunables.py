@@ -1,4 +1,4 @@
-"""What is written in files and variables is what the kernel reads there, and what it wouldn't is told."""
+"""Tunables in files and environment variables are read as the kernel reads them; ignored ones cause a warning."""
 
 import copy
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_loader_conf_is_read_as_the_loader_reads_it(write: Callable[..., str], m
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", 'a="b"', "\ufeff#\n", 'x="1"\r\n'])
-def test_a_file_about_other_things_says_nothing(write: Callable[..., str], text: str) -> None:
+def test_a_file_with_other_settings_sets_nothing(write: Callable[..., str], text: str) -> None:
     assert read_loader_conf(write(text)) == {}
 
 
@@ -76,7 +76,7 @@ def test_a_file_about_other_things_says_nothing(write: Callable[..., str], text:
         ("010", 8, "with a 0 in front this is octal, so 8"),
     ],
 )
-def test_an_odd_value_is_told_with_its_line(
+def test_an_odd_value_is_reported_with_its_line(
     write: Callable[..., str], value: str, number: int | None, said: str
 ) -> None:
     path = write(f'#\n{NMB}="{value}"\n')
@@ -119,7 +119,7 @@ def test_bytes_that_are_no_text_are_refused(write: Callable[..., str]) -> None:
         read_loader_conf(write(b"\xff\xfe\x00\x80 \n"))
 
 
-def test_what_has_no_end_is_no_loader_conf() -> None:
+def test_what_has_no_end_is_not_a_loader_conf() -> None:
     with pytest.raises(Inval, match="^/dev/zero: more than 1048576 characters: this is no loader.conf"):
         tunables.read_loader_conf("/dev/zero")
 
@@ -129,7 +129,7 @@ def test_a_number_of_any_length_is_a_number(write: Callable[..., str]) -> None:
         assert read_loader_conf(write(f"{NMB}={'9' * 5000}")) == {NMB: -1}
 
 
-def test_a_number_knows_where_it_was_given_when_it_is_copied_too(write: Callable[..., str]) -> None:
+def test_a_copied_number_keeps_its_source(write: Callable[..., str]) -> None:
     path = write(f"{NMB}=5")
     found = copy.deepcopy(read_loader_conf(path))
     assert (found, found[NMB].where) == ({NMB: 5}, f"{path}:1")
@@ -180,7 +180,7 @@ def test_a_toml_file_that_is_wrong_is_refused(write: Callable[..., str], text: s
         read_toml(path)
 
 
-def test_a_toml_file_tells_odd_values_too(write: Callable[..., str]) -> None:
+def test_a_toml_file_shows_odd_values_too(write: Callable[..., str]) -> None:
     path = write("kern.ipc.nmbclusters = 4294967296", "a.toml")
     with pytest.warns(TunableWarning, match=f'{path}: kern.ipc.nmbclusters="4294967296": too large'):
         assert read_toml(path) == {NMB: 0}
@@ -208,7 +208,7 @@ def test_the_environment_has_short_names_in_capitals() -> None:
         assert from_environ({"MBUF_NMBUFS": ""}) == {}
 
 
-def test_the_environment_is_that_of_the_process_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MBUF_NMBJUMBO9", "12")
     assert from_environ() == {"kern.ipc.nmbjumbo9": 12}
 

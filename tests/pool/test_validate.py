@@ -1,4 +1,4 @@
-"""Every verb that allocates, and everything wrong that it may be asked for."""
+"""Invalid arguments of every method that allocates."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ BAD_TIMEOUT = [-1, -0.001, float("-inf"), float("nan"), -(2**64)]
 NO_NUMBER: list[Any] = ["1", b"1", None, 1.0, 1.5, [1]]
 NO_TIMEOUT: list[Any] = ["1", b"1", [1]]
 
-#: The verbs, what they must be given, and what else they can be.
+#: The methods, their required arguments, and their other parameters.
 VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "get": ({}, ("how", "type", "timeout")),
     "gethdr": ({}, ("how", "type", "timeout")),
@@ -52,7 +52,7 @@ BAD: dict[str, list[Any]] = {
     "size": [0, -1, 1, 2047, 2049, 256, 16385, -(2**63) - 1, *HUGE],
 }
 
-ROWS = [(verb, name, bad) for verb, (_, names) in VERBS.items() for name in names for bad in BAD[name]]
+CASES = [(verb, name, bad) for verb, (_, names) in VERBS.items() for name in names for bad in BAD[name]]
 JUNK = [
     (verb, name, bad)
     for verb, (_, names) in VERBS.items()
@@ -66,7 +66,7 @@ def plain(make: Callable[..., Pool]) -> Pool:
     return make()
 
 
-def ask(pool: Pool, verb: str, name: str, value: Any) -> Any:
+def call_with(pool: Pool, verb: str, name: str, value: Any) -> Any:
     arguments = VERBS[verb][0] | {name: value}
     if name == "timeout":
         arguments["how"] = M_WAITOK
@@ -81,17 +81,17 @@ def ask(pool: Pool, verb: str, name: str, value: Any) -> Any:
             bare.free()
 
 
-@pytest.mark.parametrize(("verb", "name", "bad"), ROWS)
-def test_what_cannot_be_asked_for_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, bad: Any) -> None:
+@pytest.mark.parametrize(("verb", "name", "bad"), CASES)
+def test_what_cannot_be_requested_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, bad: Any) -> None:
     with pytest.raises(Inval):
-        ask(plain, verb, name, bad)
+        call_with(plain, verb, name, bad)
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6
 
 
 @pytest.mark.parametrize(("verb", "name", "junk"), JUNK)
-def test_what_is_no_number_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, junk: Any) -> None:
+def test_what_is_not_a_number_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, junk: Any) -> None:
     with pytest.raises((TypeError, Inval)):
-        ask(plain, verb, name, junk)
+        call_with(plain, verb, name, junk)
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6
 
 

@@ -1,4 +1,4 @@
-"""`vm.zone_stats` is read here as libmemstat reads it."""
+"""`vm.zone_stats`, parsed as libmemstat does."""
 
 import struct
 from collections.abc import Callable
@@ -12,7 +12,7 @@ ORDER = ["mbuf_jumbo_16k", "mbuf_jumbo_9k", "mbuf_jumbo_page", "mbuf_cluster", "
 
 
 def read(pool: Pool) -> dict[str, dict[str, Any]]:
-    """The stream, field by field; it has to end where its header says."""
+    """The fields of the stream, which must end where its header says."""
     data = pool.sysctl["vm.zone_stats"]
     version, cpus, count, pad = struct.unpack_from("<4I", data)
     assert (version, cpus, count, pad) == (1, pool.cpus.count, 6, 0)
@@ -69,12 +69,12 @@ def test_the_sums_are_those_that_the_pool_tells(make: Callable[..., Pool]) -> No
     for caching in (True, False):
         pool = make({"kern.ipc.nmbclusters": 700}, mem=GIB, caching=caching)
         pool.free_bulk(pool.getcl_bulk(600))
-        told = {zone.name: zone for zone in pool.stat().zones}
+        stats = {zone.name: zone for zone in pool.stat().zones}
         for name, zone in read(pool).items():
             allocs = zone["allocs"] + sum(cpu[0] for cpu in zone["cpus"])
             frees = zone["frees"] + sum(cpu[1] for cpu in zone["cpus"])
             cached = zone["zone_free"] + sum(cpu[2] for cpu in zone["cpus"])
-            stat = told[name]
+            stat = stats[name]
             assert (allocs, frees, cached) == (stat.allocs, stat.frees, stat.cached), name
             # A keg's second zone doesn't count what its first does.
             assert cached + (0 if zone["flags"] else zone["keg_free"]) == stat.free

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-#: What all of them begin with. Python 3.12 warns of a fork where there are threads, which is what is tried here.
+#: The beginning of each program. Python 3.12 warns of a fork in a process with threads, which these tests need.
 HEAD = """
 import ctypes, gc, logging, os, sys, threading, time, warnings
 from mbuf import M_WAITOK, Busy, NoBufs, Pool, Vm, compiled
@@ -24,7 +24,7 @@ def settled(pool):
         pool.audit()
 
 def forked(child):
-    # The exit status of a child that calls a function and leaves; an exception is told of, and is status 1.
+    # The exit status of a child that calls a function; after an exception, which is printed, it is 1.
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -42,7 +42,7 @@ def forked(child):
 def until(holds):
     deadline = time.monotonic() + 20
     while not holds():
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, "the condition never became true"
         time.sleep(0.001)
 """
 
@@ -50,7 +50,7 @@ Program = Callable[..., str]
 
 
 def ended(code: str, status: int) -> str:
-    """What a program prints that ends well, and without a word of complaint."""
+    """The output of a program, which must end with this status and print nothing on stderr."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stderr, done.returncode) == ("", status)
     return done.stdout
@@ -58,11 +58,11 @@ def ended(code: str, status: int) -> str:
 
 @pytest.fixture
 def program() -> Program:
-    """Runs a program with the names of HEAD; what it prints."""
+    """Runs a program with the names of HEAD; returns its output."""
     return lambda code, status=0: ended(HEAD + dedent(code), status)
 
 
 @pytest.fixture
 def bare() -> Program:
-    """Runs a program that imports nothing yet; what it prints."""
+    """Runs a program without HEAD; returns its output."""
     return lambda code: ended(code, 0)

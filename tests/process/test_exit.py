@@ -1,4 +1,4 @@
-"""A program that ends with mbufs out, in any state, ends well."""
+"""A program that ends while mbufs are in use, in any state, ends without an error."""
 
 from collections.abc import Callable
 
@@ -101,7 +101,7 @@ def test_threads_that_end_leave_nothing_behind(program: Program) -> None:
         pool = Pool(Vm(1 << 26), ncpu=4)
         passed = []
         def work():
-            # Fills the caches of its CPU; what it has still in hand is dropped with it.
+            # Fills the caches of its CPU; mbufs that it still refers to are dropped with it.
             pool.free_bulk(pool.getcl_bulk(300))
             passed.append(pool.getcl())
             held = [pool.getjcl(size=9216) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""After a fork, parent and child each have a pool of their own, with the same in it."""
+"""After a fork, parent and child each have their own copy of the pool."""
 
 from collections.abc import Callable
 
@@ -80,7 +80,7 @@ def test_threads_that_allocate_leave_a_child_in_which_all_works(program: Program
         for thread in threads:
             thread.start()
         def child():
-            # What the other threads had in hand may be out for good; all else works.
+            # Items that other threads were allocating may be lost; everything else works.
             for _ in range(20):
                 pool.getcl().append(bytes(5000)).freem()
             pool.drain()
@@ -107,7 +107,7 @@ def test_a_thread_that_waits_at_a_limit_does_not_wait_in_the_child(program: Prog
         until(lambda: pool.stat().clust.sleeps)
         def child():
             held.pop().freem()
-            # There is nobody to whom this packet was to go.
+            # The thread that waits for this packet doesn't exist here.
             for _ in range(100):
                 pool.getcl().freem()
             pool.free_bulk(held)
@@ -175,7 +175,7 @@ def test_a_watch_on_memory_ends_in_the_child_and_goes_on_in_the_parent(program: 
                     pass
             assert forked(child) == 0
             def dropping():
-                # Says nothing to the parent's thread, which waits at the same descriptors.
+                # Doesn't wake the parent's thread, which waits at the same descriptors.
                 watch.__del__()
             assert forked(dropping) == 0
             time.sleep(0.05)
@@ -200,7 +200,7 @@ def test_tls_sessions_end_in_a_child_that_has_no_worker(program: Program) -> Non
         first = Session(worker)
         def child():
             worker.enqueue((first, None))
-            # The next session has a thread to end it, and whatever waits.
+            # The next session starts a thread, which also ends those that wait.
             worker.enqueue((Session(worker), None))
             until(lambda: worker.stat().sessions == 0)
             assert worker.close() == 0

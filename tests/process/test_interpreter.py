@@ -1,4 +1,4 @@
-"""Where compiled code isn't safe, importing the package is refused in one line."""
+"""In interpreters where compiled code isn't safe, importing the package raises an error of one line."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Exceptions that another thread throws into one that allocates lose nothing."""
+"""Exceptions that are raised in an allocating thread from another one lose nothing."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not compiled(), reason="uncompiled, an exception
 
 Program = Callable[..., str]
 
-#: What the thread does again and again.
+#: The thread calls these repeatedly.
 ACTS = {
     "packets": "pool.getcl().append(b'x' * 100).freem()",
     "held": "held.append(pool.getcl())\n        if len(held) > 50: pool.free_bulk(held)",
@@ -30,7 +30,7 @@ ACTS = {
 def test_nothing_is_lost(program: Program, act: str, kind: str) -> None:
     program(f"""
         sys.setswitchinterval(1e-5)
-        # A debug pool tells of each packet that an exception had dropped.
+        # A debug pool warns of each packet that was dropped.
         warnings.simplefilter("ignore", ResourceWarning)
         pool = Pool(Vm(1 << 24), worker=False{", " + kind if kind else ""})
         m = pool.getcl().append(bytes(1500))
@@ -52,7 +52,7 @@ def test_nothing_is_lost(program: Program, act: str, kind: str) -> None:
             global hits
             while not stop.is_set():
                 try:
-                    # An exception comes nowhere else than in here.
+                    # The exception can only be raised in here.
                     burst()
                 except Thrown:
                     hits += 1

@@ -1,12 +1,12 @@
-"""Many allocations and frees in several threads; memory must be flat, and everything must come home.
+"""Many allocations and frees in several threads: memory must not grow, and nothing may leak.
 
     python tests/soak/churn.py --count 100000000 --threads 4 --seed 7
 
-First the pool is filled to its limits once, so that all that it may ever keep is mapped. Then each thread takes
-packets of every kind, changes, copies, passes on and frees them, in an order that the seed determines; how the
-threads follow on each other isn't determined. Resident memory is read all along, and compared to that after a tenth
-of the work. No signal is used. The run fails if memory grows by more than `--flat` percent, if a thread raises
-anything but `NoBufs`, or if anything is left at the end.
+First the pool is filled to its limits once, so that all its memory is mapped. Then each thread allocates packets of
+every kind, changes, copies, passes on and frees them. The seed determines the order in each thread, but not how threads
+are scheduled. Resident memory is read all the time, and compared with that after a tenth of the work. The run fails if
+memory grows by more than `--flat` percent, if a thread raises another error than `NoBufs`, or if anything is in use at
+the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mbuf import MJUM9BYTES, MJUM16BYTES, MJUMPAGESIZE, PAGE_SIZE, Mbuf, NoBufs, Pool, Vm, compiled
 
-#: So few that threads meet the limits now and then.
+#: Small, so that threads sometimes reach the limits.
 LIMITS = {
     "kern.ipc.nmbclusters": 512,
     "kern.ipc.nmbjumbop": 64,
@@ -32,26 +32,26 @@ LIMITS = {
     "kern.ipc.nmbufs": 2048,
 }
 
-#: Most packets that one thread holds, and that wait to be taken over by another.
-HELD, PASSED = 200, 64
+#: The most packets that a thread holds, and that wait to be passed to another thread.
+MAX_HELD, MAX_PASSED = 200, 64
 
-#: Packets of one bulk allocation; operations that are drawn in one go.
-BULK, DRAWN = 32, 4096
+#: Packets of a bulk allocation; operations that are chosen at a time.
+BULK, BATCH = 32, 4096
 
-#: What part of the work goes before the first reading of memory that counts.
-WARM = 0.1
+#: The part of the work before the reading of memory that others are compared with.
+WARM_UP = 0.1
 
-#: Seconds between two readings, and between two lines.
-READING, LINE = 0.05, 10.0
+#: Seconds between two readings, and between two lines of output.
+READING_INTERVAL, LINE_INTERVAL = 0.05, 10.0
 
 
-def resident() -> int:
-    """Bytes of memory that the process occupies."""
+def resident_bytes() -> int:
+    """Bytes of physical memory that the process has."""
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_SIZE
 
 
 def fill(pool: Pool) -> None:
-    """Take all that the limits allow, write to it, and give it back."""
+    """Allocate all that the limits allow, write to it, and free it."""
     packets: list[Mbuf] = []
     kinds: tuple[Callable[[], Mbuf], ...] = (
         pool.getcl,
@@ -70,15 +70,15 @@ def fill(pool: Pool) -> None:
 
 
 class Churner(threading.Thread):
-    """One thread's share of the work: `count` mbufs taken, and every one of them freed by some thread."""
+    """One thread's share of the work: it allocates `count` mbufs, and some thread frees each of them."""
 
     def __init__(self, pool: Pool, count: int, seed: int, passed: deque[Mbuf], stop: threading.Event) -> None:
         super().__init__()
         self.pool, self.count, self.passed, self.stop = pool, count, passed, stop
         self.random = random.Random(seed)
         self.held: list[Mbuf] = []
-        self.lent = bytearray(3000)
-        self.taken = self.refused = 0
+        self.external = bytearray(3000)
+        self.allocated = self.refused = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -96,14 +96,14 @@ class Churner(threading.Thread):
             self.drop: 2,
         }
         try:
-            while self.taken < self.count and not self.stop.is_set():
-                for act in self.random.choices(list(weights), list(weights.values()), k=DRAWN):
+            while self.allocated < self.count and not self.stop.is_set():
+                for act in self.random.choices(list(weights), list(weights.values()), k=BATCH):
                     try:
                         act()
                     except NoBufs:
                         self.refused += 1
                         self.free()
-                    if self.taken >= self.count:
+                    if self.allocated >= self.count:
                         break
         except BaseException as error:  # raised again by `churn`
             self.error = error
@@ -112,13 +112,13 @@ class Churner(threading.Thread):
             self.pool.free_bulk(self.held)
 
     def hold(self, m: Mbuf, count: int = 1) -> None:
-        """Keep a packet of `count` new mbufs, in the place of another if there are many."""
-        self.taken += count
-        if len(self.held) < HELD:
+        """Keep a packet of `count` new mbufs; if there are many, free another instead."""
+        self.allocated += count
+        if len(self.held) < MAX_HELD:
             self.held.append(m)
             return
-        place = self.random.randrange(HELD)
-        other, self.held[place] = self.held[place], m
+        index = self.random.randrange(MAX_HELD)
+        other, self.held[index] = self.held[index], m
         other.freem()
 
     def any(self) -> Mbuf | None:
@@ -130,7 +130,7 @@ class Churner(threading.Thread):
     def getcl(self) -> None:
         for _ in range(8):
             self.pool.getcl().free()
-        self.taken += 8
+        self.allocated += 8
         self.hold(self.pool.getcl())
 
     def getjcl(self) -> None:
@@ -138,12 +138,12 @@ class Churner(threading.Thread):
 
     def bulk(self) -> None:
         packets = self.pool.getcl_bulk(BULK)
-        self.taken += BULK - 1
+        self.allocated += BULK - 1
         self.hold(packets.pop())
         self.pool.free_bulk(packets)
 
     def wrap(self) -> None:
-        self.hold(self.pool.wrap(self.lent))
+        self.hold(self.pool.wrap(self.external))
 
     def copy(self) -> None:
         m = self.any()
@@ -156,7 +156,7 @@ class Churner(threading.Thread):
         if m is not None and len(m) < 20_000:
             before = sum(1 for _ in links(m))
             m.append(bytes(self.random.randrange(600)))
-            self.taken += sum(1 for _ in links(m)) - before
+            self.allocated += sum(1 for _ in links(m)) - before
 
     def move(self) -> None:
         m = self.any()
@@ -168,15 +168,15 @@ class Churner(threading.Thread):
             view.release()
 
     def hand_over(self) -> None:
-        """Leave a packet to another thread, and take over one of another's."""
+        """Pass a packet to another thread, and free one that was passed."""
         if not self.held:
             return
         self.passed.append(self.held.pop())
-        if len(self.passed) > PASSED:
+        if len(self.passed) > MAX_PASSED:
             try:
                 self.passed.popleft().freem()
             except IndexError:
-                # Another thread has taken the last one.
+                # Another thread has freed the last one.
                 return
 
     def free(self) -> None:
@@ -198,26 +198,27 @@ def links(m: Mbuf) -> list[Mbuf]:
     return found
 
 
-def churn(pool: Pool, count: int, threads: int, seed: int, say: Callable[[str], None]) -> tuple[int, int]:
-    """Do the work; resident memory after the warm-up, and the most that it was afterwards."""
+def churn(pool: Pool, count: int, threads: int, seed: int, report: Callable[[str], None]) -> tuple[int, int]:
+    """Do the work; returns resident memory after the warm-up, and its maximum afterwards."""
     passed: deque[Mbuf] = deque()
     stop = threading.Event()
     workers = [Churner(pool, count // threads, seed * 1000 + n, passed, stop) for n in range(threads)]
-    start = said = time.monotonic()
+    start = printed = time.monotonic()
     base = most = 0
     for worker in workers:
         worker.start()
     try:
         while any(worker.is_alive() for worker in workers):
-            stop.wait(READING)
-            taken = sum(worker.taken for worker in workers)
-            now = resident()
-            if base == 0 and taken >= count * WARM:
+            stop.wait(READING_INTERVAL)
+            allocated = sum(worker.allocated for worker in workers)
+            now = resident_bytes()
+            if base == 0 and allocated >= count * WARM_UP:
                 base = now
             most = max(most, now) if base else 0
-            if time.monotonic() >= said + LINE:
-                said = time.monotonic()
-                say(f"{taken:13,} mbufs, {now / (1 << 20):7.1f} MiB, {taken / (said - start):,.0f} a second")
+            if time.monotonic() >= printed + LINE_INTERVAL:
+                printed = time.monotonic()
+                rate = allocated / (printed - start)
+                report(f"{allocated:13,} mbufs, {now / (1 << 20):7.1f} MiB, {rate:,.0f} a second")
     finally:
         stop.set()
         for worker in workers:
@@ -227,18 +228,18 @@ def churn(pool: Pool, count: int, threads: int, seed: int, say: Callable[[str], 
     for worker in workers:
         if worker.error is not None:
             raise worker.error
-    now = resident()
-    taken, refused = sum(worker.taken for worker in workers), sum(worker.refused for worker in workers)
-    say(f"{taken:13,} mbufs taken and freed by {threads} threads, {refused:,} refused at the limits")
+    now = resident_bytes()
+    allocated, refused = sum(worker.allocated for worker in workers), sum(worker.refused for worker in workers)
+    report(f"{allocated:13,} mbufs allocated and freed by {threads} threads, {refused:,} refused at the limits")
     return base or now, max(most, now)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Allocate and free in several threads; memory must be flat.")
-    parser.add_argument("--count", type=int, default=100_000_000, help="mbufs to take and free (default: %(default)s)")
+    parser = argparse.ArgumentParser(description="Allocate and free in several threads; memory must not grow.")
+    parser.add_argument("--count", type=int, default=100_000_000, help="mbufs to allocate (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=4, help="threads that share the work (default: %(default)s)")
-    parser.add_argument("--seed", type=int, help="what determines the order (default: another one each time)")
-    parser.add_argument("--flat", type=float, default=1.0, help="most percent that memory may grow (default: 1)")
+    parser.add_argument("--seed", type=int, help="determines the order (default: random)")
+    parser.add_argument("--flat", type=float, default=1.0, help="percent that memory may grow (default: 1)")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1 << 20) if options.seed is None else options.seed
     print(f"{'compiled' if compiled() else 'pure'} leg, --seed {seed}", flush=True)
@@ -249,14 +250,14 @@ def main(arguments: list[str] | None = None) -> int:
     growth = (most - base) / base * 100
     print(f"resident memory: {base / (1 << 20):.1f} MiB after the warm-up, at most {growth:.2f} % more afterwards")
     wrong = [f"memory grew by {growth:.2f} %"] if growth > options.flat else []
-    wrong += [f"{pool.out} mbufs are still out"] if pool.out else []
+    wrong += [f"{pool.out} mbufs are still in use"] if pool.out else []
     pool.drain()
-    wrong += [f"{zone.name}: {zone.used} items are still used" for zone in pool.zones.all() if zone.used]
-    wrong += [f"{pool.vm.used} pages are still used"] if pool.vm.used else []
-    wrong += ["close() found mbufs out"] if pool.close() else []
+    wrong += [f"{zone.name}: {zone.used} items are still in use" for zone in pool.zones.all() if zone.used]
+    wrong += [f"{pool.vm.used} pages are still in use"] if pool.vm.used else []
+    wrong += ["close() found mbufs in use"] if pool.close() else []
     for line in wrong:
         print(line)
-    print("failed" if wrong else "everything came home")
+    print("failed" if wrong else "nothing leaked")
     return bool(wrong)
 
 

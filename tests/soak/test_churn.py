@@ -1,4 +1,4 @@
-"""The long run of `make soak`, as a short one."""
+"""A short run of what `make soak` runs for long."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ SCRIPT = Path(__file__).with_name("churn.py")
 
 def test_a_short_run_leaves_nothing_behind() -> None:
     count = 200_000 if compiled() else 10_000
-    # What the interpreter itself takes in the beginning is more than 1 % of so small a process.
+    # At the beginning the interpreter itself grows by more than 1 %.
     command = [sys.executable, "-W", "error", SCRIPT, "--count", str(count), "--seed", "1", "--flat", "10"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("everything came home\n")
+    assert done.stdout.endswith("nothing leaked\n")

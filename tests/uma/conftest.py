@@ -1,4 +1,4 @@
-"""Zones to try things on, which must end with nothing in use and no page kept."""
+"""Fixtures for tests of zones."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from mbuf.uma.zone import Zone
 
 @pytest.fixture
 def make_zone() -> Iterator[Callable[..., Zone]]:
-    """Makes zones with a keg and a Vm of their own."""
+    """Makes zones with a keg and a Vm of their own; at the end nothing may be in use."""
     made: list[tuple[Zone, Vm]] = []
 
     def make(

@@ -2,33 +2,25 @@ from collections.abc import Callable
 
 import pytest
 
-from mbuf import Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
+from chains import exhaust
+from mbuf import Inval, NoBufs, Pool, Vm
 from mbuf.uma.async_waiter import AsyncWaiter
 from mbuf.uma.backend import Backend
 
 Small = Callable[..., Pool]
 
 
-def hog(ask: Callable[[], Mbuf]) -> list[Mbuf]:
-    got = []
-    while True:
-        try:
-            got.append(ask())
-        except (NoBufs, NoMemory):
-            return got
-
-
 def test_the_next_item_is_for_whose_turn_it_is(small: Small) -> None:
     pool = small()
-    taken = hog(pool.getcl)
+    taken = exhaust(pool.getcl)
     woken: list[int] = []
     turn = AsyncWaiter(pool.zones.pack, lambda: not woken.append(1))
     assert (woken, pool.zones.clust.exhausted) == ([], True)
     taken.pop().freem()
-    assert (woken, hog(pool.getcl)) == ([1], [])
+    assert (woken, exhaust(pool.getcl)) == ([1], [])
     taken.append(turn.use(pool.getcl))
     turn.leave()
-    assert hog(pool.getcl) == []
+    assert exhaust(pool.getcl) == []
     pool.free_bulk(taken)
 
 
@@ -37,24 +29,24 @@ def test_what_came_and_was_not_used_is_for_the_next(small: Small, kind: str) -> 
     pool = small()
     ask = getattr(pool, kind)
     zone = pool.zones.mbuf if kind == "get" else pool.zones.pack
-    taken = hog(ask)
+    taken = exhaust(ask)
     turns = [AsyncWaiter(zone, lambda: True) for _ in range(3)]
     taken.pop().freem()
     turns[0].leave()
     with pytest.raises(Inval):
-        # Asks for nothing: what was to be had goes on.
+        # Requests nothing: the grant goes to the next waiter.
         turns[1].use(lambda: pool.getm2(0))
     turns[1].leave()
     taken.append(turns[2].use(ask))
     turns[2].leave()
-    assert hog(ask) == []
+    assert exhaust(ask) == []
     pool.free_bulk(taken)
     assert zone.bypassed == 0
 
 
 def test_a_turn_given_up_before_it_comes_leaves_no_trace(small: Small) -> None:
     pool = small()
-    taken = hog(pool.getcl)
+    taken = exhaust(pool.getcl)
     AsyncWaiter(pool.zones.pack, lambda: True).leave()
     assert (len(pool.zones.clust.limiter.waiters), pool.zones.pack.bypassed, pool.zones.clust.bypassed) == (0, 0, 0)
     pool.free_bulk(taken)
@@ -71,7 +63,7 @@ def test_the_turn_comes_at_once_where_there_is_room_by_now(small: Small) -> None
 
 def test_pages_have_a_line_as_well(make: Callable[..., Pool], few: Callable[..., dict[str, int]]) -> None:
     pool = make(few(clusters=1000, mbufs=4000), vm=Vm(1 << 18), strict=False)
-    taken = hog(pool.getcl)
+    taken = exhaust(pool.getcl)
     woken: list[int] = []
     turns = [AsyncWaiter(pool.zones.pack, lambda: not woken.append(1)) for _ in range(2)]
     assert woken == []
@@ -84,7 +76,7 @@ def test_pages_have_a_line_as_well(make: Callable[..., Pool], few: Callable[...,
     pool.free_bulk(taken)
 
 
-def test_where_there_is_no_line_the_denial_is_raised(pool: Pool) -> None:
+def test_where_there_is_not_a_line_the_denial_is_raised(pool: Pool) -> None:
     class Empty(Backend):
         def denied(self) -> NoBufs:
             return NoBufs("never any")
@@ -106,7 +98,7 @@ def test_where_there_is_no_line_the_denial_is_raised(pool: Pool) -> None:
 
 def test_leaving_twice_leaves_once(small: Small) -> None:
     pool = small()
-    taken = hog(pool.getcl)
+    taken = exhaust(pool.getcl)
     turns = [AsyncWaiter(pool.zones.pack, lambda: True) for _ in range(2)]
     turns[0].leave()
     turns[0].leave()
@@ -129,8 +121,8 @@ def test_a_task_that_raises_when_it_is_woken_at_once_does_not_wait(small: Small)
         AsyncWaiter(pool.zones.mbuf, wake)
     zone = pool.zones.mbuf
     assert (len(woken), zone.bypassed, len(zone.backend._waiters)) == (8, 0, 0)
-    # Nothing was kept for it.
-    taken = hog(pool.get)
+    # No item was reserved for it.
+    taken = exhaust(pool.get)
     assert len(taken) == 40
     pool.audit()
     pool.free_bulk(taken)

@@ -1,4 +1,4 @@
-"""A cache by itself; zones fill and empty theirs in test_zone.py."""
+"""Caches alone; test_zone.py tests how zones use them."""
 
 from typing import Any
 

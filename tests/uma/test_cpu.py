@@ -26,7 +26,7 @@ def test_threads_are_given_one_cpu_after_another(spawn: Callable[[Callable[[], o
 
     def current() -> int:
         cpu = cpus.current()
-        # All three are alive at once, so that no two have the same identity.
+        # All three exist at the same time, so that their identities differ.
         go.wait(20)
         return cpu
 

@@ -3,21 +3,12 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM, Inval
+from mbuf import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM, Inval
 from mbuf.uma.depot import Depot
-from mbuf.uma.item import Item
 from mbuf.uma.zone import Zone
+from uma.items import alloc_items, free_items
 
 Make = Callable[..., Zone]
-
-
-def take(zone: Zone, count: int) -> list[Item]:
-    return [zone.alloc(M_NOWAIT, None) for _ in range(count)]
-
-
-def give(zone: Zone, items: list[Item]) -> None:
-    while items:
-        zone.free(items.pop())
 
 
 @pytest.mark.parametrize(
@@ -48,28 +39,28 @@ def test_a_zone_with_a_limit_has_larger_buckets_than_its_items_would_have(make_z
 def test_full_buckets_are_listed_as_long_as_fewer_items_than_the_bound_are(make_zone: Make) -> None:
     zone = make_zone(256, 64)
     assert (zone.depot.bucket_size, zone.depot.most) == (16, 32)
-    give(zone, take(zone, 64))
+    free_items(zone, alloc_items(zone, 64))
     # 32 in this CPU's two buckets, 16 listed; with 16 more it would be 32.
     assert (zone.depot.nitems, zone.cached, zone.limiter.items) == (16, 48, 48)
 
 
 def test_without_a_limit_the_list_is_unbounded(make_zone: Make) -> None:
     zone = make_zone(256, entries=16)
-    give(zone, take(zone, 1600))
+    free_items(zone, alloc_items(zone, 1600))
     assert (zone.depot.nitems, zone.cached) == (1568, 1600)
 
 
 def test_the_bucket_listed_last_is_fetched_first(make_zone: Make) -> None:
     zone = make_zone(256, entries=2)
-    items = take(zone, 12)
+    items = alloc_items(zone, 12)
     for item in items:
         zone.free(item)
     assert zone.depot.nitems == 8
     # 4 of this CPU's caches, then the two of the bucket that was listed last.
-    again = take(zone, 6)
+    again = alloc_items(zone, 6)
     assert set(again[4:]) < set(items[4:8])
     assert zone.depot.nitems == 6
-    give(zone, again)
+    free_items(zone, again)
 
 
 def test_reclaims_shrink_buckets_slowly_and_draining_cpus_fast(make_zone: Make) -> None:
@@ -87,9 +78,9 @@ def test_reclaims_shrink_buckets_slowly_and_draining_cpus_fast(make_zone: Make) 
 
 @pytest.fixture
 def full(make_zone: Make, clock: Any) -> Zone:
-    """A zone that had 64 items out, of which 32 are listed now and 32 in its CPU's cache."""
+    """A zone that had 64 items in use, of which 32 are in the depot now and 32 in its CPU's cache."""
     zone = make_zone(256, entries=16, clock=clock)
-    give(zone, take(zone, 64))
+    free_items(zone, alloc_items(zone, 64))
     assert (zone.depot.nitems, zone.cached) == (32, 64)
     return zone
 
@@ -119,7 +110,7 @@ def test_a_trim_leaves_what_was_needed_lately(full: Zone, clock: Any) -> None:
 
 def test_a_trim_takes_only_as_many_buckets_as_are_spare(make_zone: Make, clock: Any) -> None:
     zone = make_zone(256, entries=16, clock=clock)
-    give(zone, take(zone, 160))
+    free_items(zone, alloc_items(zone, 160))
     assert zone.depot.nitems == 128
     clock.now += 40
     # 4 * 160 / 5 = 128, then 128 / 5 = 25 after a quiet period.
@@ -129,10 +120,10 @@ def test_a_trim_takes_only_as_many_buckets_as_are_spare(make_zone: Make, clock: 
 
 def test_a_trim_leaves_what_this_period_has_fetched(make_zone: Make, clock: Any) -> None:
     zone = make_zone(256, entries=16, clock=clock)
-    give(zone, take(zone, 160))
+    free_items(zone, alloc_items(zone, 160))
     clock.now += 1000
-    items = take(zone, 32 + 48)
-    give(zone, items)
+    items = alloc_items(zone, 32 + 48)
+    free_items(zone, items)
     assert (zone.depot.nitems, zone.depot.work().imin) == (128, 80)
     zone.reclaim(UMA_RECLAIM_TRIM)
     assert zone.depot.nitems == 48

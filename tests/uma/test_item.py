@@ -1,4 +1,4 @@
-"""What an item does when it is let go is seen through mbufs: see tests/packet/test_segment.py."""
+"""Items and backends. tests/packet/test_segment.py tests the release of items through mbufs."""
 
 import pytest
 
@@ -16,15 +16,15 @@ def test_a_home_takes_items_back_in_its_own_way() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda door: door.take(Bucket(1), 1, M_NOWAIT, None),
-        lambda door: door.give(None),
-        lambda door: door.drain(),
-        lambda door: door.denied(),
-        lambda door: door.free,
-        lambda door: door.pages,
+        lambda backend: backend.take(Bucket(1), 1, M_NOWAIT, None),
+        lambda backend: backend.give(None),
+        lambda backend: backend.drain(),
+        lambda backend: backend.denied(),
+        lambda backend: backend.free,
+        lambda backend: backend.pages,
     ],
 )
-def test_a_backend_is_a_door_without_a_house_behind(call: object) -> None:
+def test_the_base_class_of_backends_implements_nothing(call: object) -> None:
     assert callable(call)
     with pytest.raises(NotImplementedError):
         call(Backend())

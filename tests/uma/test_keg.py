@@ -112,7 +112,7 @@ def test_it_waits_for_pages_until_the_deadline() -> None:
     assert take(store, 1, M_WAITOK, time.monotonic()) == []
 
 
-def test_pages_freed_elsewhere_wake_who_waits(spawn: Spawn, eventually: Eventually) -> None:
+def test_pages_freed_elsewhere_wake_waiters(spawn: Spawn, eventually: Eventually) -> None:
     store = keg(4)
     elsewhere = store.vm.take(4)
     waiters = [spawn(lambda: take(store, 1, M_WAITOK, None)) for _ in range(3)]
@@ -125,7 +125,7 @@ def test_pages_freed_elsewhere_wake_who_waits(spawn: Spawn, eventually: Eventual
     assert store.vm.used == 0
 
 
-def test_an_item_given_back_wakes_who_waits_for_pages(spawn: Spawn, eventually: Eventually) -> None:
+def test_an_item_given_back_wakes_waiters_for_pages(spawn: Spawn, eventually: Eventually) -> None:
     store = keg(1)
     items = take(store, 15, M_NOWAIT, None)
     waiter = spawn(lambda: take(store, 1, M_WAITOK, None))
@@ -148,7 +148,7 @@ def test_who_waits_for_a_run_outlasts_any_number_of_single_pages(spawn: Spawn, e
     assert len(waiter.done()) == 1
 
 
-def test_closing_sends_away_who_waits(spawn: Spawn, eventually: Eventually) -> None:
+def test_closing_ends_all_waits(spawn: Spawn, eventually: Eventually) -> None:
     store = keg(0)
     waiter = spawn(lambda: take(store, 1, M_WAITOK, None))
     eventually(lambda: len(store._waiters) == 1)
@@ -174,7 +174,7 @@ def test_an_item_given_back_twice_is_found() -> None:
     store.give(items[0])
     again = take(store, 1, M_NOWAIT, None)
     assert places(again) == [(0, 0)]
-    # Its bytes are another's by now.
+    # Its bytes belong to another item now.
     with pytest.raises(Corrupt, match="returned twice"):
         store.give(items[0])
     give(store, [items[1], *again])
@@ -220,12 +220,12 @@ def test_a_slab_has_64_items_at_most(size: int) -> None:
         Keg(Vm(0), "thing", size, 0)
 
 
-def test_only_who_waits_for_pages_leaves_or_has_some() -> None:
-    keg, nobody = Keg(Vm(PAGE_SIZE), "thing", 256, 255), cast(Waiter, None)
+def test_only_a_waiter_for_pages_can_be_dequeued_or_use_a_grant() -> None:
+    keg, none = Keg(Vm(PAGE_SIZE), "thing", 256, 255), cast(Waiter, None)
     with pytest.raises(TypeError, match="dequeue"):
-        keg.dequeue(nobody)
+        keg.dequeue(none)
     with pytest.raises(TypeError, match="use_grant"):
-        keg.use_grant(nobody, lambda: None)
+        keg.use_grant(none, lambda: None)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def unmade() -> Keg:
     """A keg whose `__init__` was never called."""
     made: Any = Keg.__new__(Keg)
     if not compiled():
-        # Compiled, each object begins so.
+        # Compiled, every object is in this state before `__init__`.
         made.__cinit__()
         made.vm = made.name = None
         made.closed = False
@@ -298,14 +298,14 @@ def test_a_grant_of_a_task_that_has_gone_is_void(spawn: Spawn, eventually: Event
     give(store, held)
 
 
-@pytest.mark.skipif(compiled(), reason="compiled, nobody can make such an item")
+@pytest.mark.skipif(compiled(), reason="compiled, such an item can't be made")
 @pytest.mark.parametrize("start", [0, 256, 3840], ids=["out", "free", "outside"])
 def test_an_item_that_is_none_of_its_slab_is_refused(start: int) -> None:
     store = keg(1)
     held = take(store, 1, M_NOWAIT, None)
     forged = Item(held[0].run, start, 256)
     if start:
-        # Else it is known by its state.
+        # Otherwise its state shows it.
         items_module.mark_free(forged)
     with pytest.raises(Corrupt, match="^keg thing: an item was returned twice, or isn't from this keg$"):
         store.give(forged)

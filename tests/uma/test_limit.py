@@ -16,7 +16,7 @@ Eventually = Callable[[Callable[[], object]], None]
 
 @pytest.fixture
 def limit(clock: Any) -> Limit:
-    """A limit of 3, all taken."""
+    """A limit of 3 that is reached."""
     made = Limit("thing", "kern.things", clock)
     made.set(3)
     assert made.charge(3, M_NOWAIT, None) == 3
@@ -90,7 +90,7 @@ def test_unwanted_warnings_are_counted_and_another_interval_holds_at_once(
     assert (len(caplog.messages), limit.suppressed) == (2, 2)
 
 
-def test_a_partial_charge_is_no_hit(clock: Any) -> None:
+def test_a_partial_charge_is_not_a_hit(clock: Any) -> None:
     made = Limit("thing", "", clock)
     made.set(3)
     made.on_limit = lambda: pytest.fail("rung")
@@ -113,7 +113,7 @@ def test_room_is_handed_out_in_order_of_arrival(limit: Limit, spawn: Spawn, even
     assert (limit.items, limit.sleeps, len(limit.waiters)) == (3, 3, 0)
 
 
-def test_nobody_gets_in_before_those_who_wait(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
+def test_no_request_overtakes_the_waiters(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
     workers = [spawn(wait(limit)) for _ in range(2)]
     eventually(lambda: len(limit.waiters) == 2)
     limit.uncharge(1)
@@ -147,21 +147,21 @@ def test_before_waiting_others_are_squeezed_out(limit: Limit) -> None:
     assert (limit.items, limit.sleeps) == (3, 0)
 
 
-def test_frees_are_told_to_pass_the_caches_while_somebody_waits(limit: Limit) -> None:
+def test_frees_bypass_the_caches_while_there_are_waiters(limit: Limit) -> None:
     owner = limit.zone = Drainer(limit)
     limit.charge(1, M_WAITOK, time.monotonic())
     assert [change for change, _ in owner.seen] == [1, -1]
 
 
-def test_frees_are_told_before_anybody_stands_in_line(limit: Limit) -> None:
-    """Else what is freed between would be cached, and nobody would ever be woken."""
+def test_the_caches_are_bypassed_before_the_first_waiter_is_queued(limit: Limit) -> None:
+    """Otherwise an item that is freed in between would be cached, and no waiter would be woken."""
     owner = limit.zone = Drainer(limit)
     limit.charge(1, M_WAITOK, time.monotonic())
     assert owner.seen == [(1, 0), (-1, 0)]
 
 
 class Drainer(ItemOwner):
-    """Notes who is told that somebody waits, and how many stand in line then."""
+    """Records calls of `bypass_caches`, and the number of waiters then."""
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
@@ -171,7 +171,7 @@ class Drainer(ItemOwner):
         self.seen.append((change, len(self.limit.waiters)))
 
 
-def test_dismissed_nobody_waits_any_more(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
+def test_dismiss_ends_all_waits(limit: Limit, spawn: Spawn, eventually: Eventually) -> None:
     workers = [spawn(wait(limit)) for _ in range(2)]
     eventually(lambda: len(limit.waiters) == 2)
     limit.close()
@@ -194,7 +194,7 @@ def test_a_grant_that_meets_an_interrupt_is_not_lost(limit: Limit, interrupted: 
     assert (limit.items, len(limit.waiters)) == (2, 0)
 
 
-def test_an_interrupted_call_of_who_can_not_block_is_made_again(limit: Limit) -> None:
+def test_an_interrupted_call_that_cannot_block_is_repeated(limit: Limit) -> None:
     calls: list[str] = []
 
     def wake() -> bool:
@@ -237,7 +237,7 @@ def test_a_grant_is_spent_once_and_only_by_the_thread_that_redeems_it(limit: Lim
     assert limit.items == 3
 
 
-def test_what_is_no_place_in_line_is_refused(limit: Limit) -> None:
+def test_what_is_not_a_place_in_line_is_refused(limit: Limit) -> None:
     for act in (lambda: limit.dequeue(None), lambda: limit.use_grant(None, print), lambda: limit.dequeue(5)):
         with pytest.raises((TypeError, AttributeError)):
             act()

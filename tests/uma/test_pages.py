@@ -1,4 +1,4 @@
-"""Single pages, each by itself."""
+"""Single pages."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ Make = Callable[[int], tuple[Pages, Vm]]
 
 @pytest.fixture
 def make_pages() -> Iterator[Make]:
-    """Makes supplies of so many pages, which must all be free again at the end."""
+    """Makes `Pages` with so many pages, which must all be free at the end."""
     made: list[tuple[Pages, Vm]] = []
 
     def make(count: int) -> tuple[Pages, Vm]:
@@ -56,7 +56,7 @@ def test_freed_twice_a_page_is_freed_once(make_pages: Make) -> None:
     other.free(stranger)
 
 
-def test_when_pages_are_out_there_is_no_memory(make_pages: Make) -> None:
+def test_when_pages_are_out_there_is_not_a_memory(make_pages: Make) -> None:
     pages, vm = make_pages(2)
     taken = [pages.alloc(M_NOWAIT, None) for _ in range(2)]
     with pytest.raises(NoMemory):
@@ -77,7 +77,7 @@ def test_who_may_wait_gets_the_page_that_comes_free(make_pages: Make, spawn: Any
     pages.free(waiter.done())
 
 
-def test_who_waits_when_the_supply_closes_is_told(make_pages: Make, spawn: Any, eventually: Any) -> None:
+def test_who_waits_when_the_supply_closes_is_reported(make_pages: Make, spawn: Any, eventually: Any) -> None:
     pages, _ = make_pages(1)
     page = pages.alloc(M_NOWAIT, None)
     waiter = spawn(lambda: pages.alloc(M_WAITOK, None))

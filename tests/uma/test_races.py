@@ -1,4 +1,4 @@
-"""Zones beside threads, signal handlers that raise, finalizers and waits: every item is in exactly one place after."""
+"""Zones with threads, signal handlers that raise, finalizers and waits: each item is in exactly one place."""
 
 import gc
 import logging
@@ -34,7 +34,7 @@ only_compiled = pytest.mark.skipif(not compiled(), reason="uncompiled, what an i
 
 
 def audit(pool: Pool) -> None:
-    """Whatever was done with a pool, it is whole."""
+    """Audit all zones, kegs, pages and windows of a pool."""
     runs = []
     for zone in pool.own.all():
         audit_zone(zone)
@@ -46,7 +46,7 @@ def audit(pool: Pool) -> None:
 
 
 def settled(pool: Pool) -> None:
-    """Nothing is out or cached, and no page is kept."""
+    """Check that nothing is in use or cached, and that the pool has no pages."""
     gc.collect()
     audit(pool)
     assert pool.out == 0
@@ -65,7 +65,7 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def often() -> Iterator[None]:
-    """Threads switch as often as they can."""
+    """Threads are switched as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -73,7 +73,7 @@ def often() -> Iterator[None]:
 
 
 def some(pool: Pool, dice: random.Random) -> list[Any]:
-    """A few mbufs and packets of all sizes."""
+    """Some mbufs and packets of all sizes."""
     got: list[Any] = []
     try:
         for _ in range(dice.randint(1, 300)):
@@ -136,18 +136,18 @@ def test_a_pool_closed_beside_threads_takes_all_back(kind: dict[str, Any], spawn
 
 
 class Stop(BaseException):
-    """What the signal handler raises; like KeyboardInterrupt, nobody swallows it."""
+    """Raised by the signal handler; like KeyboardInterrupt it isn't an Exception."""
 
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Calls a function again and again, which is interrupted at any point, often: a signal handler raises `Stop`."""
+    """Calls a function in a loop, while a signal handler often raises `Stop` at random points."""
 
-    armed = [False]
+    enabled = [False]
 
     def handle(*_: object) -> None:
-        if armed[0]:
-            armed[0] = False
+        if enabled[0]:
+            enabled[0] = False
             raise Stop
 
     def interrupted(act: Callable[[], object], span: float = 2 * SPAN) -> None:
@@ -157,7 +157,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
 
         # A function of its own: from 3.12 on, a handler called where a loop jumps back is outside the loop's `try`.
         def burst() -> None:
-            armed[0] = True
+            enabled[0] = True
             signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00005, 0.0008))
             while time.monotonic() < stop:
                 act()
@@ -167,16 +167,17 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
                 try:
                     burst()
                 finally:
-                    armed[0] = False
+                    enabled[0] = False
             except Stop:
                 hits += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         assert hits > 20
 
     hook = sys.unraisablehook
-    # The handler may run where a finalizer or a callback of the collector does.
+    # The handler may run in a finalizer or in a callback of the garbage collector.
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None if args.exc_type is Stop else hook(args))
-    # What an interrupt leaves in a list is dropped. Handlers of loggers have locks, which an interrupt leaves locked.
+    # Items that an interrupt leaves in a list are dropped. Handlers of loggers have locks, which stay locked after an
+    # interrupt.
     monkeypatch.setattr(logging.getLogger("mbuf"), "filters", [lambda record: False])
     before = signal.signal(signal.SIGALRM, handle)
     with warnings.catch_warnings():
@@ -277,7 +278,7 @@ def test_interrupted_waits_for_pages_lose_nothing(spawn: Spawn, interrupted: Int
 
 
 class Reentrant:
-    """Comes back into a pool when it is collected."""
+    """Uses the pool in its finalizer."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

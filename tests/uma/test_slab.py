@@ -1,4 +1,4 @@
-"""How slabs are cut; what becomes of them is seen through kegs: see test_keg.py."""
+"""The division of slabs into items; test_keg.py tests how kegs use slabs."""
 
 import pytest
 

@@ -7,7 +7,7 @@ from mbuf import M_NOWAIT
 from mbuf.uma.stat import ZoneStat
 
 
-def test_a_zone_tells_all_its_numbers(make_zone: Any) -> None:
+def test_a_zone_shows_all_its_numbers(make_zone: Any) -> None:
     zone = make_zone(limit=100)
     item = zone.alloc(M_NOWAIT, None)
     assert zone.stat() == ZoneStat(

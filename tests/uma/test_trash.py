@@ -15,7 +15,7 @@ from mbuf.uma.trash import TRASH, TrashKeg, TrashZone
 from mbuf.vm import commit
 from mbuf.vm.poison import sanitized
 
-#: A sanitizer ends the program before the pool finds such a write.
+#: A sanitizer ends the program at such a write.
 unmarked = pytest.mark.skipif(sanitized(), reason="free memory is marked, and can't be touched")
 
 WORD = TRASH.to_bytes(4, sys.byteorder)
@@ -28,7 +28,7 @@ def zone() -> TrashZone:
 
 
 def scribble(vm: Vm, item: Item, at: int, data: bytes) -> None:
-    """Write to an item as a stray pointer would."""
+    """Write to the memory of an item from outside."""
     arena, offset = vm.place(item.run.page)
     start = offset + item.offset_in_run() + at
     arena.map[start : start + len(data)] = data
@@ -78,7 +78,7 @@ def test_an_item_freed_twice_is_found(zone: TrashZone) -> None:
     assert (zone.used, zone.cached) == (0, 15)
 
 
-def test_who_asked_for_what_is_remembered_by_line(zone: TrashZone) -> None:
+def test_who_requested_what_is_remembered_by_line(zone: TrashZone) -> None:
     line = sys._getframe().f_lineno
     items = [zone.alloc(M_NOWAIT, None) for _ in range(3)]
     items.append(zone.alloc(M_NOWAIT, None))
@@ -105,22 +105,22 @@ def test_a_pool_finds_each_write_to_the_bytes_of_free_mbufs_once(
     pool = make(debug=True)
     getattr(pool, verb)().free()
     scribble_everywhere(pool.vm)
-    told = []
+    errors = []
     got = []
     for _ in range(400):
         try:
             got.append(getattr(pool, verb)())
         except Corrupt as error:
-            told.append(str(error))
+            errors.append(str(error))
     what = f"memory modified after free: {re.escape(name)} has [0-9a-f]{{8}} at offset {at}"
-    assert told
-    assert all(re.fullmatch(what, line) or (verb == "getjcl" and "mbuf(256)" in line) for line in told)
+    assert errors
+    assert all(re.fullmatch(what, line) or (verb == "getjcl" and "mbuf(256)" in line) for line in errors)
     assert pool.out == len(got)
     pool.free_bulk(got)
 
 
 def test_a_view_kept_over_a_free_cannot_harm(make: Callable[..., Pool]) -> None:
-    """The memory isn't free before the view is gone."""
+    """The memory is freed only when the view is released."""
     pool = make(debug=True)
     for m in (pool.get(), pool.getcl(), pool.getjcl()):
         room = m.room

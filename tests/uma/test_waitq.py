@@ -73,7 +73,7 @@ def test_who_cannot_block_stands_in_the_same_line() -> None:
     assert woken == ["first"]
 
 
-def test_a_grant_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
+def test_a_grant_whose_waiter_has_left_goes_to_the_next() -> None:
     queue = WaitQ()
     gone = queue.enqueue(lambda: False)
     waiter = queue.enqueue()
@@ -114,7 +114,7 @@ def test_an_exception_comes_when_all_were_called() -> None:
     assert (woken, queue.waking, queue.refused) == ([1], False, 1)
 
 
-def test_nobody_else_waits_in_anothers_place() -> None:
+def test_a_waiter_can_only_wait_for_itself() -> None:
     queue = WaitQ()
     for wrong in (None, queue.enqueue(lambda: True)):
         with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""Working sets, by hand; zones use them in test_depot.py."""
+"""Estimates of working sets; test_depot.py tests their use by zones."""
 
 from mbuf.uma.workset import PERIOD, WorkingSet
 

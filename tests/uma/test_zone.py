@@ -28,21 +28,11 @@ from mbuf.uma.item import Item
 from mbuf.uma.keg import Keg
 from mbuf.uma.zone import Zone
 from mbuf.vm import commit
+from uma.items import alloc_items, free_items
 
 Make = Callable[..., Zone]
 Spawn = Callable[[Callable[[], object]], Any]
 Eventually = Callable[[Callable[[], object]], None]
-
-
-def take(zone: Zone, count: int) -> list[Item]:
-    items = [zone.alloc(M_NOWAIT, None) for _ in range(count)]
-    assert None not in items
-    return items
-
-
-def give(zone: Zone, items: list[Item]) -> None:
-    while items:
-        zone.free(items.pop())
 
 
 def numbers(zone: Zone) -> tuple[int, ...]:
@@ -55,84 +45,84 @@ def numbers(zone: Zone) -> tuple[int, ...]:
 
 def test_the_first_item_brings_a_bucketful(make_zone: Make) -> None:
     zone = make_zone()
-    items = take(zone, 1)
+    items = alloc_items(zone, 1)
     assert numbers(zone) == (1, 61, 1, 0, 0, 62)
     # 5 slabs of 15.
     assert (zone.stat().pages, zone.stat().free) == (5, 61 + 13)
-    give(zone, items)
+    free_items(zone, items)
     assert numbers(zone) == (0, 62, 1, 1, 0, 62)
 
 
 def test_from_a_fresh_bucket_items_come_in_descending_order_of_address(make_zone: Make) -> None:
     zone = make_zone(entries=15)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     assert [item.offset_in_run() for item in items] == [256 * n for n in reversed(range(15))]
-    give(zone, items)
+    free_items(zone, items)
 
 
 def test_what_was_freed_last_is_handed_out_before_anything_older(make_zone: Make) -> None:
     zone = make_zone()
-    items = take(zone, 20)
+    items = alloc_items(zone, 20)
     freed = items[5:]
-    give(zone, items[5:])
-    # Compiled, the very last one comes a turn later.
-    again = take(zone, 16)
+    free_items(zone, items[5:])
+    # Compiled, the last one is freed in the next round.
+    again = alloc_items(zone, 16)
     assert set(freed) < set(again)
-    give(zone, items[:5] + again)
+    free_items(zone, items[:5] + again)
 
 
 def test_a_zone_that_does_not_cache_goes_to_its_keg_each_time(make_zone: Make) -> None:
     zone = make_zone(limit=100, caching=False)
-    items = take(zone, 3)
+    items = alloc_items(zone, 3)
     assert numbers(zone) == (3, 0, 3, 0, 0, 3)
-    give(zone, items)
+    free_items(zone, items)
     assert numbers(zone) == (0, 0, 3, 3, 0, 0)
     assert zone.stat().free == 15
 
 
 def test_a_limit_too_small_for_buckets_means_no_caching(make_zone: Make) -> None:
     zone = make_zone(limit=15, ncpu=8)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     assert numbers(zone) == (15, 0, 15, 0, 0, 15)
-    give(zone, items)
+    free_items(zone, items)
     assert zone.cached == 0
 
 
 def test_each_cpu_has_a_cache_of_its_own(make_zone: Make) -> None:
     zone = make_zone(ncpu=2)
-    items = take(zone, 62)
-    give(zone, items)
+    items = alloc_items(zone, 62)
+    free_items(zone, items)
     assert zone.cached == 62
     zone.cpus.move(1)
-    other = take(zone, 1)
+    other = alloc_items(zone, 1)
     assert zone.cached == 62 + 61
-    give(zone, other)
+    free_items(zone, other)
     zone.cpus.move(0)
-    again = take(zone, 62)
+    again = alloc_items(zone, 62)
     assert zone.cached == 62
-    give(zone, again)
+    free_items(zone, again)
 
 
 def test_an_item_may_be_freed_on_another_cpu(make_zone: Make) -> None:
     zone = make_zone(ncpu=2)
-    items = take(zone, 10)
+    items = alloc_items(zone, 10)
     zone.cpus.move(1)
-    give(zone, items)
+    free_items(zone, items)
     assert numbers(zone) == (0, 62, 10, 10, 0, 62)
-    mine = take(zone, 10)
+    mine = alloc_items(zone, 10)
     assert zone.cached == 52
     zone.cpus.move(0)
-    give(zone, mine)
+    free_items(zone, mine)
 
 
 def test_a_full_bucket_listed_by_one_cpu_is_fetched_by_another(make_zone: Make) -> None:
     zone = make_zone(ncpu=2, entries=2)
-    give(zone, take(zone, 6))
+    free_items(zone, alloc_items(zone, 6))
     assert (zone.depot.nitems, zone.cached) == (2, 6)
     zone.cpus.move(1)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     assert (zone.depot.nitems, zone.cached, zone.limiter.items) == (0, 4, 6)
-    give(zone, items)
+    free_items(zone, items)
 
 
 # Limits.
@@ -140,10 +130,10 @@ def test_a_full_bucket_listed_by_one_cpu_is_fetched_by_another(make_zone: Make) 
 
 def test_the_limit_is_charged_for_cached_items_too(make_zone: Make) -> None:
     zone = make_zone(limit=32, ncpu=2)
-    items = take(zone, 1)
+    items = alloc_items(zone, 1)
     assert numbers(zone)[:2] == (1, 3)
     zone.cpus.move(1)
-    items += take(zone, 28)
+    items += alloc_items(zone, 28)
     assert zone.alloc(M_NOWAIT, None) is None
     assert numbers(zone) == (29, 3, 29, 0, 1, 32)
     error = zone.denied()
@@ -157,8 +147,8 @@ def test_the_limit_is_charged_for_cached_items_too(make_zone: Make) -> None:
         "kern.things",
     )
     zone.cpus.move(0)
-    items += take(zone, 3)
-    give(zone, items)
+    items += alloc_items(zone, 3)
+    free_items(zone, items)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10, 100])
@@ -166,10 +156,10 @@ def test_the_limit_is_charged_for_cached_items_too(make_zone: Make) -> None:
 def test_there_are_exactly_as_many_items_as_the_limit_says(make_zone: Make, limit: int, caching: bool) -> None:
     zone = make_zone(limit=limit, caching=caching)
     for _ in range(3):
-        items = take(zone, limit)
+        items = alloc_items(zone, limit)
         assert zone.alloc(M_NOWAIT, None) is None
         assert zone.used == limit
-        give(zone, items)
+        free_items(zone, items)
     assert zone.stat().fails == 3
 
 
@@ -181,7 +171,7 @@ def test_a_limit_that_cannot_be_changes_nothing(make_zone: Make, limit: int) -> 
     assert (zone.limit, zone.depot.bucket_size) == (10, 2)
 
 
-def test_set_max_returns_what_was_asked_for(make_zone: Make) -> None:
+def test_set_max_returns_what_was_requested(make_zone: Make) -> None:
     zone = make_zone()
     assert zone.limit == 0
     assert zone.set_max(77) == 77
@@ -190,14 +180,14 @@ def test_set_max_returns_what_was_asked_for(make_zone: Make) -> None:
 
 def test_below_its_limit_a_zone_lacks_pages(make_zone: Make) -> None:
     zone = make_zone(limit=100, pages=1)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     assert zone.alloc(M_NOWAIT, None) is None
     error = zone.denied()
     assert isinstance(error, NoMemory)
     assert str(error) == "out of pages: 1 of 1 in use (Vm(realmem=...) sets the budget)"
     # The bucket and the single item.
     assert numbers(zone) == (15, 0, 15, 0, 2, 15)
-    give(zone, items)
+    free_items(zone, items)
 
 
 # Waiting.
@@ -208,11 +198,11 @@ def waits(zone: Zone, deadline: float | None = None) -> Callable[[], Item | None
 
 
 @pytest.mark.parametrize("caching", [True, False])
-def test_whoever_waits_is_served_in_order_of_arrival(
+def test_waiters_are_served_in_order_of_arrival(
     make_zone: Make, spawn: Spawn, eventually: Eventually, caching: bool
 ) -> None:
     zone = make_zone(limit=4, caching=caching)
-    items = take(zone, 4)
+    items = alloc_items(zone, 4)
     workers = []
     for n in range(3):
         workers.append(spawn(waits(zone)))
@@ -224,45 +214,43 @@ def test_whoever_waits_is_served_in_order_of_arrival(
         assert [worker.is_alive() for worker in workers[n + 1 :]] == [True] * (2 - n)
     assert not zone.exhausted
     assert (zone.stat().sleeps, zone.stat().fails, zone.stat().sleepers, zone.bypassed) == (3, 0, 0, 0)
-    give(zone, items)
+    free_items(zone, items)
 
 
-def test_while_somebody_waits_the_number_of_sleepers_shows(
-    make_zone: Make, spawn: Spawn, eventually: Eventually
-) -> None:
+def test_the_number_of_waiters_is_shown(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=2)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     workers = [spawn(waits(zone)) for _ in range(2)]
     eventually(lambda: zone.stat().sleepers == 2)
     assert zone.stat().sleeps == 2
-    give(zone, items)
-    give(zone, [worker.done() for worker in workers])
+    free_items(zone, items)
+    free_items(zone, [worker.done() for worker in workers])
 
 
 def test_whose_time_is_up_gets_nothing(make_zone: Make) -> None:
     zone = make_zone(limit=2)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     assert zone.alloc(M_WAITOK, time.monotonic()) is None
     assert (zone.stat().sleeps, zone.stat().fails, zone.limiter.items, zone.bypassed) == (1, 1, 2, 0)
-    give(zone, items)
+    free_items(zone, items)
 
 
 def test_a_higher_limit_wakes_as_many_as_fit(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=2)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     workers = [spawn(waits(zone)) for _ in range(3)]
     eventually(lambda: len(zone.limiter.waiters) == 3)
     zone.set_max(4)
     eventually(lambda: sum(worker.is_alive() for worker in workers) == 1)
     zone.set_max(5)
-    give(zone, items + [worker.done() for worker in workers])
+    free_items(zone, items + [worker.done() for worker in workers])
 
 
 def test_an_item_freed_between_the_look_and_the_wait_is_not_missed(make_zone: Make) -> None:
     zone = make_zone(limit=10)
-    items = take(zone, 10)
-    # Called after the caches were found empty, before the thread stands in line.
-    zone.limiter.on_limit = lambda: give(zone, items)
+    items = alloc_items(zone, 10)
+    # Called after the caches were found empty, before the thread is in the queue.
+    zone.limiter.on_limit = lambda: free_items(zone, items)
     item = zone.alloc(M_WAITOK, time.monotonic() + 5)
     assert item is not None
     zone.free(item)
@@ -270,74 +258,74 @@ def test_an_item_freed_between_the_look_and_the_wait_is_not_missed(make_zone: Ma
 
 def test_what_other_cpus_have_cached_is_not_waited_for(make_zone: Make) -> None:
     zone = make_zone(limit=32, ncpu=2)
-    items = take(zone, 1)
+    items = alloc_items(zone, 1)
     zone.cpus.move(1)
-    items += take(zone, 28)
+    items += alloc_items(zone, 28)
     item = zone.alloc(M_WAITOK, time.monotonic() + 5)
     assert item is not None
     assert numbers(zone)[:2] == (30, 0)
-    give(zone, [*items, item])
+    free_items(zone, [*items, item])
     zone.cpus.move(0)
 
 
-def test_pages_freed_elsewhere_wake_who_waits_for_them(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
+def test_pages_freed_elsewhere_wake_waiters_for_them(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=100, pages=2)
     vm = zone.backend.vm
     elsewhere = vm.take(1)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     worker = spawn(waits(zone))
     eventually(lambda: len(zone.backend._waiters) == 1)
     vm.give([(elsewhere, 1)])
-    give(zone, [*items, worker.done()])
+    free_items(zone, [*items, worker.done()])
     assert zone.bypassed == 0
 
 
-def test_an_item_freed_wakes_who_waits_for_pages(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
+def test_an_item_freed_wakes_waiters_for_pages(make_zone: Make, spawn: Spawn, eventually: Eventually) -> None:
     zone = make_zone(limit=100, pages=1)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     worker = spawn(waits(zone))
     eventually(lambda: len(zone.backend._waiters) == 1)
     zone.free(items.pop())
-    give(zone, [*items, worker.done()])
+    free_items(zone, [*items, worker.done()])
     assert zone.bypassed == 0
 
 
 def test_a_wait_for_pages_ends_at_the_deadline(make_zone: Make) -> None:
     zone = make_zone(limit=100, pages=1)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     assert zone.alloc(M_WAITOK, time.monotonic()) is None
     assert (zone.limiter.items, zone.bypassed) == (15, 0)
-    give(zone, items)
+    free_items(zone, items)
 
 
 def test_an_interrupted_wait_at_the_limit_charges_nothing(make_zone: Make, interrupted: Any) -> None:
     zone = make_zone(limit=4)
-    items = take(zone, 4)
+    items = alloc_items(zone, 4)
     interrupted(lambda: zone.limiter.waiters)
     with pytest.raises(InterruptedError):
         zone.alloc(M_WAITOK, None)
     assert (zone.limiter.items, len(zone.limiter.waiters), zone.bypassed) == (4, 0, 0)
-    give(zone, items)
+    free_items(zone, items)
 
 
 def test_an_interrupted_wait_for_pages_charges_nothing(make_zone: Make, interrupted: Any) -> None:
     zone = make_zone(limit=1000, pages=1)
-    items = take(zone, 15)
+    items = alloc_items(zone, 15)
     interrupted(lambda: zone.backend._waiters)
     with pytest.raises(InterruptedError):
         zone.alloc(M_WAITOK, None)
     assert (zone.limiter.items, len(zone.backend._waiters), zone.bypassed) == (15, 0, 0)
-    give(zone, items)
+    free_items(zone, items)
 
 
-# Letting go.
+# Reclaim and close.
 
 
 def test_drained_nothing_is_left(make_zone: Make) -> None:
     zone = make_zone(ncpu=3)
     for cpu in range(3):
         zone.cpus.move(cpu)
-        give(zone, take(zone, 200))
+        free_items(zone, alloc_items(zone, 200))
     assert zone.backend.vm.used > 0
     zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
     assert (zone.cached, zone.limiter.items, zone.backend.vm.used) == (0, 0, 0)
@@ -346,13 +334,13 @@ def test_drained_nothing_is_left(make_zone: Make) -> None:
 
 def test_a_drain_leaves_what_cpus_have(make_zone: Make) -> None:
     zone = make_zone(entries=4)
-    give(zone, take(zone, 32))
+    free_items(zone, alloc_items(zone, 32))
     zone.reclaim(UMA_RECLAIM_DRAIN)
     assert (zone.cached, zone.depot.nitems) == (8, 0)
 
 
 @pytest.mark.parametrize("request_", [0, 4, -1, 2**31, -(2**70)])
-def test_what_is_no_request_is_refused(make_zone: Make, request_: int) -> None:
+def test_what_is_not_a_request_is_refused(make_zone: Make, request_: int) -> None:
     with pytest.raises(Inval, match=f"reclaim request {request_}"):
         make_zone().reclaim(request_)
 
@@ -374,7 +362,7 @@ def test_a_reclaim_that_leads_to_another_ends(request_: int) -> None:
     clock = [0.0]
     keg = Recursive(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = keg.zone = Zone("thing", 256, keg, Cpus(1), "", 4, True, True, lambda: clock[0])
-    give(zone, take(zone, 100))
+    free_items(zone, alloc_items(zone, 100))
     clock[0] = 1000.0
     zone.reclaim(request_)
     assert keg.deepest == 1
@@ -388,16 +376,16 @@ def test_zones_may_share_a_keg_and_nothing_else() -> None:
     first, second = (
         Zone(name, 256, keg, Cpus(1), "", 3, True, name == "first", time.monotonic) for name in ("first", "second")
     )
-    a, b = take(first, 1), take(second, 1)
+    a, b = alloc_items(first, 1), alloc_items(second, 1)
     assert (keg.slabs, keg.free) == (1, 9)
     assert a[0].run is b[0].run
     assert (first.cached, second.cached) == (2, 2)
     # The keg's free items are counted once.
     assert (first.stat().free, second.stat().free) == (2 + 9, 2)
-    give(first, a)
+    free_items(first, a)
     first.reclaim(UMA_RECLAIM_DRAIN_CPU)
     assert (first.cached, second.cached, keg.free, keg.slabs) == (0, 2, 12, 1)
-    give(second, b)
+    free_items(second, b)
     second.reclaim(UMA_RECLAIM_DRAIN_CPU)
     assert keg.vm.used == 0
 
@@ -405,59 +393,59 @@ def test_zones_may_share_a_keg_and_nothing_else() -> None:
 def test_closed_a_zone_hands_out_nothing_and_takes_back_all() -> None:
     keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
-    items = take(zone, 20)
+    items = alloc_items(zone, 20)
     zone.close()
     assert (zone.closed, zone.used, zone.cached) == (True, 20, 0)
     with pytest.raises(Inval, match="closed"):
         zone.alloc(M_NOWAIT, None)
     with pytest.raises(Inval, match="closed"):
         zone.alloc(M_WAITOK, None)
-    give(zone, items)
+    free_items(zone, items)
     assert (zone.used, zone.limiter.items, keg.vm.used) == (0, 0, 0)
 
 
-def test_closing_sends_away_who_waits(spawn: Spawn, eventually: Eventually) -> None:
+def test_closing_ends_all_waits(spawn: Spawn, eventually: Eventually) -> None:
     keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
     zone.set_max(2)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     worker = spawn(waits(zone))
     eventually(lambda: len(zone.limiter.waiters) == 1)
     zone.close()
     with pytest.raises(Inval, match="closed"):
         worker.done()
-    give(zone, items)
+    free_items(zone, items)
     assert (zone.limiter.items, keg.vm.used) == (0, 0)
 
 
 def test_closed_twice_a_zone_is_closed_once() -> None:
     keg = Keg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", None, True, True, time.monotonic)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     for _ in range(2):
         zone.close()
         assert (zone.closed, zone.bypassed, zone.used, zone.cached) == (True, 1, 2, 0)
-    give(zone, items)
+    free_items(zone, items)
     audit_zone(zone)
     assert (zone.limiter.items, keg.vm.used) == (0, 0)
 
 
-# Mistakes.
+# Errors of the caller.
 
 
 def test_an_item_of_another_zone_is_freed_there(make_zone: Make) -> None:
     zone, other = make_zone(), make_zone()
-    items = take(zone, 1)
+    items = alloc_items(zone, 1)
     with pytest.raises(Inval, match="^thing: this item belongs to another zone: free it there$"):
         other.free(items[0])
     assert (numbers(zone)[:2], numbers(other)) == ((1, 61), (0, 0, 0, 0, 0, 0))
-    give(zone, items)
+    free_items(zone, items)
 
 
 @pytest.mark.parametrize("caching", [True, False])
 def test_an_item_freed_twice_is_corrupt(make_zone: Make, caching: bool) -> None:
     zone = make_zone(limit=100, caching=caching)
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     zone.free(items[0])
     before = numbers(zone)
     with pytest.raises(Corrupt, match="^duplicate free of an item of thing$"):
@@ -479,7 +467,7 @@ def unmade() -> Zone:
     """A zone whose `__init__` was never called."""
     made: Any = Zone.__new__(Zone)
     if not compiled():
-        # Compiled, each object begins so.
+        # Compiled, every object is in this state before `__init__`.
         made._count = made._reclaimer = 0
         made._cache = made.feeds = None
     return made  # type: ignore[no-any-return]
@@ -506,13 +494,13 @@ def test_a_zone_that_was_never_initialized_does_nothing(unmade: Zone, verb: str)
         UNMADE[verb](unmade)
 
 
-# What comes in between.
+# Other code in the middle of a call.
 
 
 @pytest.mark.skipif(compiled(), reason="compiled, nothing is freed in a commit")
 def test_an_item_freed_in_a_commit_is_freed_after_it(make_zone: Make) -> None:
     zone = make_zone()
-    items = take(zone, 2)
+    items = alloc_items(zone, 2)
     commit.enter_commit()
     try:
         for item in items:
@@ -529,7 +517,7 @@ def test_an_item_that_another_thread_frees_meanwhile_is_counted_once(
     make_zone: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zone = make_zone()
-    items = take(zone, 1)
+    items = alloc_items(zone, 1)
     zone.bypass_caches(1)
     real, checked = Zone._check_out, []
 
@@ -552,23 +540,23 @@ def test_an_item_that_another_thread_frees_meanwhile_is_counted_once(
 def test_a_zone_with_one_cache_uses_it_as_others_use_theirs(make_zone: Make, direct: bool) -> None:
     zone: Any = make_zone(entries=2)
     zone._cache = zone._caches[0] if direct else None
-    items = take(zone, 8)
+    items = alloc_items(zone, 8)
     assert numbers(zone) == (8, 0, 8, 0, 0, 8)
     commit.enter_commit()
     try:
-        # What the cache doesn't take at once is freed after the commit.
+        # An item that the cache doesn't take at once is freed after the commit.
         items_module.free_item(items.pop())
     finally:
         commit.leave_commit()
     commit._run_releases()
-    give(zone, items)
+    free_items(zone, items)
     assert (numbers(zone), zone.depot.nitems) == ((0, 8, 8, 8, 0, 8), 4)
     audit_zone(zone)
     with pytest.raises(Corrupt, match="^duplicate free of an item of thing$"):
         zone.free(zone._caches[0].alloc.at(0))
 
 
-class Forgetful(Keg):
+class FailingKeg(Keg):
     """A keg that takes items back, and raises."""
 
     failing = False
@@ -580,9 +568,9 @@ class Forgetful(Keg):
 
 
 def test_a_backend_that_raises_gets_all_items_back_and_the_first_error_is_raised() -> None:
-    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    keg = FailingKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", 4)
-    items = take(zone, 3)
+    items = alloc_items(zone, 3)
     keg.failing = True
     with pytest.raises(ValueError, match="^0$"):
         zone.reclaim(UMA_RECLAIM_DRAIN_CPU)
@@ -591,7 +579,7 @@ def test_a_backend_that_raises_gets_all_items_back_and_the_first_error_is_raised
     zone.bypass_caches(1)
     for left, at in ((2, 256), (1, 512), (0, 768)):
         with pytest.raises(ValueError, match=f"^{at}$"):
-            give(zone, items)
+            free_items(zone, items)
         assert (zone.used, zone.limiter.items) == (left, left)
     zone.bypass_caches(-1)
     audit_zone(zone)
@@ -601,11 +589,11 @@ def test_a_backend_that_raises_gets_all_items_back_and_the_first_error_is_raised
 
 
 def test_a_bucket_that_can_not_be_listed_nor_given_back_costs_no_item() -> None:
-    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    keg = FailingKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1))
     zone.set_max(5)
     # Buckets of one item: two in the cache, two in the depot.
-    give(zone, take(zone, 4))
+    free_items(zone, alloc_items(zone, 4))
     assert (zone.cached, zone.depot.nitems) == (4, 2)
     bucket = refill.fill(zone, M_NOWAIT, None)
     assert (zone.limiter.items, zone.limiter.in_transit) == (5, 1)
@@ -621,7 +609,7 @@ def test_a_bucket_that_can_not_be_listed_nor_given_back_costs_no_item() -> None:
 
 
 def test_a_bucket_that_came_when_the_zone_was_closed_is_given_back() -> None:
-    keg = Forgetful(Vm(64 * PAGE_SIZE), "thing", 256, 255)
+    keg = FailingKeg(Vm(64 * PAGE_SIZE), "thing", 256, 255)
     zone = Zone("thing", 256, keg, Cpus(1), "", 4)
     buckets = [refill.fill(zone, M_NOWAIT, None) for _ in range(2)]
     zone.close()
@@ -696,7 +684,7 @@ def test_threads_that_free_each_others_items_never_pass_the_limit(
     assert sum(worker.done() for worker in workers) > 0
     assert zone.used == len(shared) == len(set(shared))
     assert zone.used + zone.cached == zone.limiter.items
-    give(zone, list(shared))
+    free_items(zone, list(shared))
 
 
 def test_threads_that_wait_are_all_served(make_zone: Make, spawn: Spawn) -> None:

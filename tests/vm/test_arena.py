@@ -24,7 +24,7 @@ def test_discarded_pages_are_zeros_and_their_neighbours_are_not() -> None:
     assert bytes(arena.map) == b"x" * PAGE_SIZE + bytes(PAGE_SIZE) + b"x" * PAGE_SIZE
 
 
-def test_a_run_knows_its_pages() -> None:
+def test_a_run_has_its_pages() -> None:
     run = Run(Arena(4), 4096, 17, 3)
     assert (run.page, run.count) == (17, 3)
 

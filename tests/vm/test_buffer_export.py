@@ -1,4 +1,4 @@
-"""Somebody else's bytes, held in place and given back once."""
+"""Exports of buffers of Python objects: memory doesn't move, and is released once."""
 
 import ctypes
 import gc
@@ -42,7 +42,7 @@ def borrowed(export: Any) -> Memory:
 
 
 @pytest.mark.parametrize("kind", LENDERS)
-def test_a_loan_tells_what_was_lent(kind: str) -> None:
+def test_a_buffer_export_has_its_object(kind: str) -> None:
     make, fixed = LENDERS[kind]
     thing = make()
     export = export_buffer(thing)

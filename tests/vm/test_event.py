@@ -46,7 +46,7 @@ def test_a_listener_can_be_called(listener: Any) -> None:
     assert not event
 
 
-class Sly:
+class ListenerThatRegisters:
     """A listener that registers another whenever it is compared, so many times."""
 
     def __init__(self, event: Event, times: int) -> None:
@@ -67,7 +67,7 @@ class Sly:
 
 def test_who_registers_while_another_is_deregistered_is_not_forgotten() -> None:
     event = Event()
-    event.register(Sly(event, 3))
+    event.register(ListenerThatRegisters(event, 3))
     event.register(len)
     event.deregister(len)
     event.deregister(print)
@@ -77,8 +77,8 @@ def test_who_registers_while_another_is_deregistered_is_not_forgotten() -> None:
 
 def test_listeners_that_never_stay_the_same_are_busy() -> None:
     event = Event()
-    sly = Sly(event, 1000)
-    event.register(sly)
+    listener = ListenerThatRegisters(event, 1000)
+    event.register(listener)
     event.register(len)
     with pytest.raises(Busy, match="deregister"):
         event.deregister(len)
@@ -116,14 +116,14 @@ def test_a_listener_for_which_the_list_never_stays_the_same_is_not_registered(mo
     assert (len(tried), bool(event)) == (64, False)
 
 
-def test_every_invocation_counts_also_one_that_nobody_hears() -> None:
+def test_every_invocation_counts_also_without_listeners() -> None:
     event = Event()
     event.invoke()
     event.invoke()
     assert event.count == 2
 
 
-def test_an_event_is_true_when_somebody_listens() -> None:
+def test_an_event_is_true_if_it_has_listeners() -> None:
     event = Event()
     assert not event
     event.register(print)
@@ -151,11 +151,11 @@ def test_what_cannot_be_called_is_refused(junk: Any) -> None:
 
 def test_a_method_is_forgotten_by_its_equal() -> None:
     event = Event()
-    heard: list[int] = []
-    event.register(heard.append)
-    event.deregister(heard.append)
+    events: list[int] = []
+    event.register(events.append)
+    event.deregister(events.append)
     event.invoke(1)
-    assert heard == []
+    assert events == []
 
 
 def test_an_exception_comes_through_after_all_were_called() -> None:
@@ -217,7 +217,7 @@ def test_who_leaves_during_an_invocation_may_be_called_once_more() -> None:
     assert calls == ["last"]
 
 
-def test_who_invokes_within_an_invocation_is_heard_at_once() -> None:
+def test_an_invocation_within_an_invocation_runs_at_once() -> None:
     event = Event()
     calls: list[int] = []
 

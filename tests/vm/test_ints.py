@@ -22,7 +22,7 @@ def test_whatever_has_an_index_is_a_number() -> None:
 
 
 @pytest.mark.parametrize("thing", [1.0, "1", None, b"1", [1]])
-def test_what_is_no_number_is_refused(thing: object) -> None:
+def test_what_is_not_a_number_is_refused(thing: object) -> None:
     with pytest.raises(TypeError):
         clip(thing)
 

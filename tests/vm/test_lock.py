@@ -91,7 +91,7 @@ def test_another_thread_waits_and_is_counted(spawn: Spawn, eventually: Eventuall
     assert lock.waits == 1
 
 
-def test_a_free_lock_makes_nobody_wait() -> None:
+def test_a_free_lock_is_acquired_at_once() -> None:
     lock = Lock()
     for _ in range(3):
         with lock:

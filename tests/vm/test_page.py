@@ -18,12 +18,12 @@ def memory(size: int = PAGE_SIZE, start: int = 0, arena: Arena | None = None) ->
     return made
 
 
-def test_the_leg_is_told_by_its_module_files() -> None:
+def test_the_leg_is_found_by_the_names_of_module_files() -> None:
     assert compiled is page_compiled
     assert compiled() == sys.modules["mbuf.vm.page"].__file__.endswith(".so")  # type: ignore[union-attr]
 
 
-def test_a_memory_knows_its_place() -> None:
+def test_a_memory_has_its_address() -> None:
     made = memory(100, 256)
     assert (made.size, made.offset_in_run(), made.run.page) == (100, 256, 7)
 

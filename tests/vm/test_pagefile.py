@@ -1,4 +1,4 @@
-"""A file as pages: whose the descriptor is, and until when."""
+"""Pages of files: who owns the descriptor, and when it is closed."""
 
 import gc
 import os
@@ -10,13 +10,14 @@ import pytest
 from mbuf import PAGE_SIZE, Corrupt, Freed, Inval
 from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import SfBufs
+from system import is_open
 
 Make = Callable[..., PageFile]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
-    """Makes files of some bytes; at the end nobody may have left a descriptor open."""
+    """Makes files with some bytes; at the end all descriptors must be closed."""
     fds: list[int] = []
 
     def make(data: bytes = b"", windows: SfBufs | None = None) -> PageFile:
@@ -28,15 +29,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
     yield make
     gc.collect()
-    assert not [fd for fd in fds if opened(fd)]
-
-
-def opened(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+    assert not [fd for fd in fds if is_open(fd)]
 
 
 @pytest.mark.parametrize(("size", "pages"), [(0, 0), (1, 1), (4096, 1), (4097, 2), (40960, 10)])
@@ -46,18 +39,18 @@ def test_the_last_page_may_be_filled_in_part(make: Make, size: int, pages: int) 
     file.close()
 
 
-def test_the_descriptor_goes_when_the_file_is_closed_and_nobody_needs_it(make: Make) -> None:
+def test_the_descriptor_is_closed_when_the_file_is_closed_and_unused(make: Make) -> None:
     file = make(b"x")
     fd = file.fd
     file.take()
     file.take()
     file.close()
     file.close()
-    assert (file.closed, opened(fd)) == (True, True)
+    assert (file.closed, is_open(fd)) == (True, True)
     file.drop()
-    assert opened(fd)
+    assert is_open(fd)
     file.drop()
-    assert not opened(fd)
+    assert not is_open(fd)
     assert file.fd == -1
 
 
@@ -67,9 +60,9 @@ def test_it_stays_while_the_file_is_open(make: Make) -> None:
     for _ in range(3):
         file.take()
         file.drop()
-        assert opened(fd)
+        assert is_open(fd)
     file.close()
-    assert not opened(fd)
+    assert not is_open(fd)
 
 
 def test_a_file_that_is_dropped_is_closed(make: Make) -> None:
@@ -77,7 +70,7 @@ def test_a_file_that_is_dropped_is_closed(make: Make) -> None:
     fd = file.fd
     del file
     gc.collect()
-    assert not opened(fd)
+    assert not is_open(fd)
 
 
 def test_a_closed_file_gives_nothing_more(make: Make) -> None:
@@ -86,7 +79,7 @@ def test_a_closed_file_gives_nothing_more(make: Make) -> None:
     file.close()
     with pytest.raises(Freed, match="file was closed"):
         file.take()
-    # Who has something of it may share that.
+    # A user of the file may still share it.
     file.share()
     assert file.users == 2
     file.drop()
@@ -115,7 +108,7 @@ def test_what_was_cut_off_is_told_before_it_is_touched(make: Make, tmp_path: Pat
     os.truncate(tmp_path / "file", 0)
     with pytest.raises(Inval, match="0 bytes"):
         file.window(0)
-    # What is added later isn't seen.
+    # Bytes that are appended later aren't visible.
     os.truncate(tmp_path / "file", 3 * PAGE_SIZE)
     assert (file.size, file.pages) == (PAGE_SIZE + 10, 2)
     file.windows.free(file.window(1))
@@ -134,7 +127,7 @@ def test_only_a_regular_file_has_pages(kind: str, tmp_path: Path) -> None:
         fd = os.open(tmp_path if kind == "directory" else os.devnull, os.O_RDONLY)
     with pytest.raises(Inval, match=f"{kind} is no regular file"):
         PageFile(fd, kind, SfBufs())
-    # Refused, it is still the caller's.
+    # After an error the descriptor still belongs to the caller.
     gc.collect()
     os.close(fd)
     if end is not None:
@@ -147,7 +140,7 @@ def test_a_file_that_is_dropped_once_too_often_is_corrupt(make: Make) -> None:
     file.drop()
     with pytest.raises(Corrupt, match="^file: dropped more often than taken$"):
         file.drop()
-    assert (file.users, opened(file.fd)) == (0, True)
+    assert (file.users, is_open(file.fd)) == (0, True)
     file.close()
 
 
@@ -164,9 +157,9 @@ def test_the_descriptor_of_a_file_is_closed_once(make: Make) -> None:
     file = make(b"x")
     fd = file.fd
     file.close()
-    # The number belongs to something else from now on.
+    # The number of the descriptor is used again from now on.
     os.dup2(1, fd)
     file.share()
     file.drop()
-    assert (file.fd, file.users, opened(fd)) == (-1, 0, True)
+    assert (file.fd, file.users, is_open(fd)) == (-1, 0, True)
     os.close(fd)

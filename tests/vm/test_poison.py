@@ -51,7 +51,7 @@ def test_an_arena_that_goes_leaves_nothing_marked() -> None:
     made.carve(run, 0, 4096)
     set_poisoned(made, True)
     del made, run
-    # The next mapping is likely to lie at the same addresses.
+    # The next mapping probably has the same addresses.
     for _ in range(4):
         fresh = Memory()
         fresh.carve(Run(Arena(1), 0, 0, 1), 0, 4096)

@@ -15,7 +15,7 @@ Spawn = Callable[[Callable[[], object]], Any]
 OFTEN = 0.001
 
 
-class Bell(PressureFile):
+class SocketPressureFile(PressureFile):
     """A pressure file whose trigger is one end of a connection; urgent bytes at the other end are pressure."""
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -28,7 +28,7 @@ class Bell(PressureFile):
 
 @pytest.fixture
 def line() -> Iterator[tuple[socket.socket, int]]:
-    """An end of a connection, and the descriptor of the other, for somebody to close."""
+    """One end of a connection, and the descriptor of the other, which the test closes."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
         theirs, _ = server.accept()
         yield ours, theirs.detach()
@@ -74,7 +74,7 @@ def test_every_gauge_is_looked_at_each_time(tmp_path: Path) -> None:
     pressure.close()
 
 
-def test_it_says_why_and_tells_of_a_file_once(tmp_path: Path) -> None:
+def test_it_says_why_and_shows_a_file_once(tmp_path: Path) -> None:
     file = tmp_path / "pressure"
 
     def stall(some: int, full: int) -> None:
@@ -110,7 +110,7 @@ def test_stop_ends_the_wait_now_and_from_now_on(tmp_path: Path, spawn: Spawn) ->
 
 def test_closed_it_holds_no_descriptor_and_may_be_stopped_and_closed(line: tuple[socket.socket, int]) -> None:
     before = descriptors()
-    pressure = Pressure([Bell(Path("there"), line[1])])
+    pressure = Pressure([SocketPressureFile(Path("there"), line[1])])
     assert descriptors() == before + 2
     pressure.close()
     assert (descriptors(), pressure.closed, pressure.stopped) == (before - 1, True, True)
@@ -124,13 +124,13 @@ def test_without_gauges_nothing_tells() -> None:
     pressure.close()
 
 
-def test_what_linux_tells_of_ends_the_wait_and_is_told_once(line: tuple[socket.socket, int], spawn: Spawn) -> None:
+def test_what_linux_shows_ends_the_wait_and_is_reported_once(line: tuple[socket.socket, int], spawn: Spawn) -> None:
     ours, fd = line
-    pressure = Pressure([Bell(Path("/proc/there"), fd)])
+    pressure = Pressure([SocketPressureFile(Path("/proc/there"), fd)])
     assert pressure.source == "trigger /proc/there"
     ours.send(b"!", socket.MSG_OOB)
     assert pressure.wait()
-    # The byte is still there, and yet it is news no more.
+    # The byte is still unread, but it is reported only once.
     waiter = spawn(pressure.wait)
     pressure.stop()
     assert not waiter.done()
@@ -142,10 +142,10 @@ def test_a_trigger_whose_file_goes_is_looked_at_from_then_on(
 ) -> None:
     ours, fd = line
     file = tmp_path / "memory.pressure"
-    pressure = Pressure([Bell(file, fd)], OFTEN)
+    pressure = Pressure([SocketPressureFile(file, fd)], OFTEN)
     waiter = spawn(pressure.wait)
     before = descriptors()
-    # It is reset, which is an error to who waits for it.
+    # The connection is reset, which is an error for the waiter.
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     ours.close()
     eventually(lambda: pressure.source == f"poll {file}")
@@ -163,7 +163,7 @@ def test_what_cannot_be_waited_for_is_an_error_and_leaves_nothing_behind(tmp_pat
     before = descriptors()
     fd = os.open(tmp_path, os.O_RDONLY)
     with pytest.raises(PermissionError):
-        Pressure([Bell(tmp_path, fd)])
+        Pressure([SocketPressureFile(tmp_path, fd)])
     assert descriptors() == before
 
 

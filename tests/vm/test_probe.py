@@ -7,7 +7,7 @@ from mbuf import Inval
 from mbuf.vm.probe import Probes
 
 
-def test_it_is_on_while_somebody_listens() -> None:
+def test_it_is_on_while_it_has_listeners() -> None:
     probes = Probes()
     assert not probes.on
     probes.listen("a", print)
@@ -29,44 +29,44 @@ def test_what_cannot_be_called_does_not_listen() -> None:
 
 def test_silence_forgets_all() -> None:
     probes = Probes()
-    told: list[int] = []
-    probes.listen("a", told.append)
+    calls: list[int] = []
+    probes.listen("a", calls.append)
     probes.silence()
     probes.fire("a", 1)
     assert not probes.on
-    assert not told
+    assert not calls
 
 
 def test_who_listens_is_told_in_order_of_arrival() -> None:
     probes = Probes()
-    told: list[object] = []
-    probes.listen("a", lambda *args: told.append(args))
-    probes.listen("b", lambda *args: told.append("b"))
-    probes.listen("a", lambda *args: told.append("again"))
+    calls: list[object] = []
+    probes.listen("a", lambda *args: calls.append(args))
+    probes.listen("b", lambda *args: calls.append("b"))
+    probes.listen("a", lambda *args: calls.append("again"))
     probes.fire("a", 1, None)
-    assert told == [(1, None), "again"]
+    assert calls == [(1, None), "again"]
 
 
 def test_what_a_listener_does_fires_nothing() -> None:
     probes = Probes()
-    told: list[str] = []
+    calls: list[str] = []
 
     def again() -> None:
-        told.append("a")
+        calls.append("a")
         probes.fire("a")
 
     probes.listen("a", again)
     probes.fire("a")
     probes.fire("a")
-    assert told == ["a", "a"]
+    assert calls == ["a", "a"]
 
 
-def test_another_thread_is_heard_meanwhile() -> None:
+def test_another_thread_may_fire_meanwhile() -> None:
     probes = Probes()
-    told: list[int] = []
+    calls: list[int] = []
 
     def listener(number: int) -> None:
-        told.append(number)
+        calls.append(number)
         if number == 1:
             other = threading.Thread(target=probes.fire, args=("a", 2))
             other.start()
@@ -74,22 +74,22 @@ def test_another_thread_is_heard_meanwhile() -> None:
 
     probes.listen("a", listener)
     probes.fire("a", 1)
-    assert told == [1, 2]
+    assert calls == [1, 2]
 
 
-def test_a_listener_that_fails_is_logged_once_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_fails_is_logged_once_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
     probes = Probes()
-    told: list[int] = []
+    calls: list[int] = []
 
     def fail(number: int) -> None:
         raise ValueError("no")
 
     probes.listen("a", fail)
-    probes.listen("a", told.append)
+    probes.listen("a", calls.append)
     with caplog.at_level(logging.ERROR, "mbuf"):
         probes.fire("a", 1)
         probes.fire("a", 2)
-    assert told == [1, 2]
+    assert calls == [1, 2]
     assert [record.getMessage() for record in caplog.records] == [
         f"listener {fail!r} of probe a, which is detached now, failed"
     ]
@@ -97,14 +97,14 @@ def test_a_listener_that_fails_is_logged_once_and_the_others_are_told(caplog: py
 
 def test_what_ends_a_program_goes_through_and_it_fires_again_after_that() -> None:
     probes = Probes()
-    told: list[int] = []
+    calls: list[int] = []
 
     def end(number: int) -> None:
-        told.append(number)
+        calls.append(number)
         raise KeyboardInterrupt
 
     probes.listen("a", end)
     for number in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             probes.fire("a", number)
-    assert told == [1, 2]
+    assert calls == [1, 2]

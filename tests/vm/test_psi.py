@@ -53,12 +53,12 @@ def test_a_garbled_file_counts_nothing(tmp_path: Path, read: Callable[[str], int
 
 
 @pytest.mark.parametrize("name", ["missing", ".", "missing/file", "fifo"])
-def test_what_is_no_file_counts_nothing_and_makes_nobody_wait(tmp_path: Path, name: str) -> None:
+def test_what_is_not_a_file_counts_nothing_and_does_not_block(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert PressureFile(tmp_path / name, failcnt).count() is None
 
 
-def test_a_pipe_that_somebody_may_write_to_counts_nothing_either(tmp_path: Path) -> None:
+def test_a_pipe_with_a_writer_counts_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR)
     assert PressureFile(tmp_path / "fifo", failcnt).count() is None
@@ -99,7 +99,7 @@ def test_a_file_that_was_away_or_begins_anew_is_looked_at_for_the_first_time(tmp
 # Triggers.
 
 
-def test_a_file_that_nobody_can_wait_for_is_not_written_to(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_polled_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "pressure"
     file.write_text(PSI.format(1))
     before = os.listdir("/proc/self/fd")
@@ -120,7 +120,7 @@ def test_a_file_that_can_be_waited_for_gets_the_trigger(tmp_path: Path) -> None:
     os.close(fd)
 
 
-def test_a_file_that_refuses_one_window_is_asked_for_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_refuses_one_window_is_requested_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pressure")
     refused: list[bytes] = []
     write = os.write
@@ -150,11 +150,11 @@ def test_other_counts_have_no_triggers(tmp_path: Path) -> None:
     assert PressureFile(tmp_path / "memory.events", limit_hits).open_trigger() == -1
 
 
-# Which there are.
+# Which files exist.
 
 
 def found(tmp_path: Path, groups: str, **files: str) -> list[str]:
-    """What is looked at on a machine with these files."""
+    """The files that are watched on a machine with these files."""
     for path, text in {"proc/self/cgroup": groups, **files}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -167,12 +167,12 @@ def test_a_machine_without_any_of_it_has_no_gauge(tmp_path: Path) -> None:
     assert found(tmp_path, "0::/\n") == []
 
 
-def test_a_machine_that_counts_stalls_is_not_asked_for_more(tmp_path: Path) -> None:
+def test_a_machine_with_psi_needs_no_other_file(tmp_path: Path) -> None:
     files = {"proc/pressure/memory": PSI.format(0), "proc/vmstat": "allocstall 0\n"}
     assert found(tmp_path, "0::/\n", **files) == ["proc/pressure/memory", "severe proc/pressure/memory"]
 
 
-def test_one_that_counts_none_counts_who_had_to_reclaim(tmp_path: Path) -> None:
+def test_without_stalls_the_waits_for_reclaim_are_counted(tmp_path: Path) -> None:
     assert found(tmp_path, "0::/\n", **{"proc/vmstat": "allocstall 0\n"}) == ["proc/vmstat"]
 
 

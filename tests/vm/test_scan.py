@@ -1,10 +1,10 @@
-import struct
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chains import internet_checksum
 from mbuf import compiled
 from mbuf.const import PAGE_SIZE
 from mbuf.vm import scan
@@ -24,16 +24,7 @@ def memory(data: bytes) -> Memory:
     return made
 
 
-def summed(data: bytes) -> int:
-    """The ones' complement sum, as RFC 1071 has it."""
-    data += bytes(len(data) & 1)
-    sum_ = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while sum_ > 0xFFFF:
-        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)
-    return sum_
-
-
-# Copied out.
+# Copy.
 
 
 @pytest.mark.parametrize("target", [bytearray(8), memoryview(bytearray(8)).cast("I")])
@@ -55,7 +46,7 @@ def test_nothing_is_copied_beside_a_buffer(at: int) -> None:
     ("target", "error"),
     [(b"01234567", BufferError), (memoryview(bytearray(16))[::2], (BufferError, TypeError)), (5, TypeError)],
 )
-def test_what_is_no_writable_buffer_is_not_poured_into(target: Any, error: type[Exception]) -> None:
+def test_what_is_not_a_writable_buffer_is_not_poured_into(target: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         copy_out(memory(b"01234567"), 0, 3, target, 0)
 
@@ -82,21 +73,21 @@ def test_new_bytes_are_set_where_there_is_room_for_them(at: int, good: bool) -> 
         assert whole == bytes(8)
 
 
-# Summed.
+# Checksum.
 
 
 @pytest.mark.parametrize("count", [*range(34), 63, 64, 65, 1000, 1001])
 @pytest.mark.parametrize("off", range(9))
-def test_bytes_add_up_wherever_they_lie(off: int, count: int) -> None:
+def test_the_sum_does_not_depend_on_the_address(off: int, count: int) -> None:
     data = bytes((7 * n * n + 250) % 256 for n in range(off + count + 3))
-    assert sum16(memory(data), off, count) == summed(data[off : off + count])
+    assert sum16(memory(data), off, count) == (0xFFFF - internet_checksum(data[off : off + count]))
 
 
 @pytest.mark.parametrize("byte", [b"\0", b"\xff", b"\x80", b"\0\xff", b"\xff\0"])
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 4096, 262_144])
 def test_carries_are_added_in(byte: bytes, count: int) -> None:
     data = byte * count
-    assert sum16(memory(data), 0, len(data)) == summed(data)
+    assert sum16(memory(data), 0, len(data)) == (0xFFFF - internet_checksum(data))
 
 
 def test_zeros_alone_add_up_to_nothing() -> None:
@@ -107,10 +98,10 @@ def test_zeros_alone_add_up_to_nothing() -> None:
 def test_any_bytes_add_up(data: bytes, off: int, count: int) -> None:
     off = min(off, len(data))
     count = min(count, len(data) - off)
-    assert sum16(memory(data), off, count) == summed(data[off : off + count])
+    assert sum16(memory(data), off, count) == (0xFFFF - internet_checksum(data[off : off + count]))
 
 
-# Searched.
+# Search.
 
 
 @pytest.mark.parametrize(
@@ -201,6 +192,6 @@ def test_nothing_beside_a_memory_is_looked_at(verb: str, off: int, count: int) -
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_where_there_is_no_memory_nothing_is_looked_at(verb: str) -> None:
+def test_where_there_is_not_a_memory_nothing_is_looked_at(verb: str) -> None:
     with pytest.raises((TypeError, AttributeError)):
         VERBS[verb](None, 0, 0)

@@ -13,13 +13,13 @@ from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import NSFBUFS, SfBuf, SfBufs
 
 Open = Callable[..., PageFile]
-#: The byte that all of a page are.
+#: The value of all bytes of a page.
 PAGES = b"abcdefgh"
 
 
 @pytest.fixture
 def open_file() -> Iterator[Open]:
-    """Opens files of eight pages, to be looked at through some windows."""
+    """Opens files of eight pages, and makes some windows."""
     made: list[PageFile] = []
 
     def open_file(windows: SfBufs, size: int = len(PAGES) * PAGE_SIZE) -> PageFile:
@@ -59,7 +59,7 @@ def test_a_page_is_seen_through_one_window_however_many_look(open_file: Open) ->
     assert counted(windows) == (1, 1, 0, 1)
     windows.free(seen)
     assert counted(windows) == (0, 1, 0, 1)
-    # Mapped still, it serves again.
+    # It is still mapped, and used again.
     assert windows.alloc(file, 2) is seen
     windows.free(seen)
 
@@ -104,14 +104,14 @@ def test_when_all_are_in_use_there_is_none_and_that_is_counted(open_file: Open) 
     windows.free(third)
 
 
-def test_the_window_that_nobody_used_for_longest_goes_first(open_file: Open) -> None:
+def test_the_least_recently_used_window_is_unmapped_first(open_file: Open) -> None:
     windows = SfBufs(3)
     file = open_file(windows)
     seen: list[Any] = [windows.alloc(file, n) for n in range(3)]
     for n in (1, 0, 2):
         windows.free(seen[n])
     windows.free(windows.alloc(file, 3))
-    # Page 1 is gone; the others are what they were.
+    # Page 1 was unmapped; the others weren't.
     again = [windows.alloc(file, n) for n in (0, 2, 3)]
     assert again[:2] == [seen[0], seen[2]]
     for sf in again:
@@ -130,7 +130,7 @@ def test_a_view_is_a_use(open_file: Open) -> None:
     assert counted(windows) == (1, 1, 0, 1)
     with pytest.raises(NoBufs):
         windows.alloc(file, 1)
-    # The same page is there to be seen, all the same.
+    # The page can be read nevertheless.
     assert windows.alloc(file, 0) is seen
     windows.free(seen)
     view.release()
@@ -185,7 +185,7 @@ def test_the_end_of_a_page_that_the_file_does_not_fill_is_not_there(open_file: O
     windows.free(seen)
 
 
-def test_what_the_system_refuses_to_map_is_no_memory() -> None:
+def test_what_the_system_refuses_to_map_is_not_a_memory() -> None:
     fd = os.memfd_create("pages")
     os.write(fd, b"x")
     # Open for writing only, it can't be mapped.
@@ -202,7 +202,7 @@ def test_what_the_system_refuses_to_map_is_no_memory() -> None:
 def test_a_window_freed_once_too_often_is_corrupt(open_file: Open) -> None:
     windows, others = SfBufs(), SfBufs()
     seen = windows.alloc(open_file(windows), 0)
-    # A window of another pool isn't theirs to free.
+    # A pool can't free a window of another.
     with pytest.raises(Corrupt, match="^a window was freed more often than allocated$"):
         others.free(seen)
     windows.free(seen)

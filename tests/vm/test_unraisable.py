@@ -1,4 +1,3 @@
-import sys
 from typing import Any
 
 import pytest
@@ -16,12 +15,10 @@ def _fail(error: BaseException) -> None:
     raise error
 
 
-def test_what_a_routine_raises_is_told_and_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda event: told.append(event.exc_value))
+def test_what_a_routine_raises_is_told_and_not_passed_on(unraisable: list[BaseException]) -> None:
     error = ValueError("no")
     run(_fail, error)
-    assert told == [error]
+    assert unraisable == [error]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])

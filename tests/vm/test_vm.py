@@ -8,6 +8,7 @@ import pytest
 from mbuf import VM_LOW_KMEM, VM_LOW_PAGES, Corrupt, Inval, NoMemory, Vm
 from mbuf.const import PAGE_SIZE
 from mbuf.vm.vm import ARENA_PAGES, LOWMEM_PERIOD, host_memory
+from system import resident_bytes
 
 
 def pages(count: int) -> Vm:
@@ -24,7 +25,7 @@ def test_the_budget_is_whole_pages_and_the_bytes_are_kept(realmem: int, count: i
 
 
 @pytest.mark.parametrize("realmem", [1.5, 0.0, "64m", None, True, [1]])
-def test_a_budget_that_is_no_whole_number_is_refused(realmem: Any) -> None:
+def test_a_budget_that_is_not_a_whole_number_is_refused(realmem: Any) -> None:
     with pytest.raises(TypeError, match="give the bytes of memory to manage, a whole number"):
         Vm(realmem)
 
@@ -61,7 +62,7 @@ def test_single_pages_come_from_the_low_end_and_runs_from_the_high() -> None:
     vm.give([(0, 2), (9, 7)])
 
 
-def test_free_pages_that_are_no_run_are_told_apart_from_none() -> None:
+def test_free_pages_that_are_no_run_are_reported_apart_from_none() -> None:
     vm = pages(8)
     taken = [vm.take(1) for _ in range(8)]
     vm.give([(page, 1) for page in taken[::2]])
@@ -102,7 +103,7 @@ def test_a_run_never_spans_two_arenas() -> None:
     assert last == ARENA_PAGES
     assert vm.take(1) == 0
     assert vm.free == 0
-    # Neighbours in number, but of two arenas.
+    # Adjacent numbers, but in two arenas.
     vm.give([(ARENA_PAGES - 1, 1), (ARENA_PAGES, 1)])
     assert vm.largest_run() == 1
     assert vm.take(2) == -1
@@ -127,12 +128,12 @@ def test_no_run_is_longer_than_an_arena() -> None:
 
 def test_giving_pages_back_is_an_event() -> None:
     vm = pages(4)
-    heard: list[int] = []
-    vm.freed.register(lambda: heard.append(vm.used))
+    events: list[int] = []
+    vm.freed.register(lambda: events.append(vm.used))
     first, second = vm.take(1), vm.take(2)
     vm.give([(first, 1)])
     vm.give([(second, 2)])
-    assert heard == [2, 0]
+    assert events == [2, 0]
 
 
 @pytest.mark.parametrize("run", [(0, 1), (1, 2), (2, 3), (-1, 1), (1, 0), (1 << 40, 1)])
@@ -155,7 +156,7 @@ def test_pages_that_are_not_handed_out_can_not_be_given_back(run: tuple[int, int
         ([(0, 3)], "3 pages from 0 on are held, and not handed out"),
     ],
 )
-def test_an_audit_names_pages_that_are_somebody_elses(runs: list[tuple[int, int]], says: str) -> None:
+def test_an_audit_names_pages_with_another_owner(runs: list[tuple[int, int]], says: str) -> None:
     vm = pages(4)
     assert [vm.take(1), vm.take(1)] == [0, 1]
     with pytest.raises(Corrupt, match=says):
@@ -176,7 +177,7 @@ def test_a_budget_is_a_number_of_bytes(realmem: Any) -> None:
         Vm(realmem)
 
 
-def test_where_the_system_maps_no_more_there_is_no_page() -> None:
+def test_where_the_system_maps_no_more_there_is_not_a_page() -> None:
     vm = Vm(1 << 61)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * PAGE_SIZE
@@ -196,22 +197,18 @@ def test_where_the_system_maps_no_more_there_is_no_page() -> None:
 # Memory.
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_SIZE
-
-
 def test_pages_given_back_are_the_operating_systems_and_read_as_zeros() -> None:
     count = 2048
     vm = pages(count)
     page = vm.take(count)
     arena, offset = vm.place(page)
     size = count * PAGE_SIZE
-    before = resident()
+    before = resident_bytes()
     for at in range(offset, offset + size, PAGE_SIZE):
         arena.map[at] = 0xAA
-    assert resident() - before > size // 2
+    assert resident_bytes() - before > size // 2
     vm.give([(page, count)])
-    assert resident() - before < size // 2
+    assert resident_bytes() - before < size // 2
     page = vm.take(count)
     arena, offset = vm.place(page)
     assert arena.map[offset : offset + size].count(0) == size
@@ -232,32 +229,32 @@ def test_pages_beside_those_given_back_keep_their_bytes() -> None:
 # Low memory.
 
 
-def test_low_memory_is_told_at_most_once_in_a_period(clock: Any) -> None:
+def test_low_memory_is_reported_at_most_once_in_a_period(clock: Any) -> None:
     vm = Vm(0, clock=clock)
-    heard: list[int] = []
-    vm.lowmem.register(heard.append)
+    events: list[int] = []
+    vm.lowmem.register(events.append)
     assert vm.low()
     clock.now += LOWMEM_PERIOD - 0.001
     assert not vm.low()
     clock.now += 0.001
     assert vm.low()
-    assert heard == [VM_LOW_PAGES] * 2
+    assert events == [VM_LOW_PAGES] * 2
 
 
-def test_severely_low_memory_is_told_at_most_once_a_second_whatever_else_was_told(clock: Any) -> None:
+def test_severely_low_memory_is_reported_at_most_once_a_second(clock: Any) -> None:
     vm = Vm(0, clock=clock)
-    heard: list[int] = []
-    vm.lowmem.register(heard.append)
-    told = [vm.low(), vm.low(VM_LOW_KMEM), vm.low(VM_LOW_KMEM)]
+    events: list[int] = []
+    vm.lowmem.register(events.append)
+    calls = [vm.low(), vm.low(VM_LOW_KMEM), vm.low(VM_LOW_KMEM)]
     clock.now += 0.999
-    told.append(vm.low(VM_LOW_KMEM))
+    calls.append(vm.low(VM_LOW_KMEM))
     clock.now += 0.001
-    told += [vm.low(VM_LOW_KMEM), vm.low()]
-    assert told == [True, True, False, False, True, False]
-    assert heard == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
+    calls += [vm.low(VM_LOW_KMEM), vm.low()]
+    assert calls == [True, True, False, False, True, False]
+    assert events == [VM_LOW_PAGES, VM_LOW_KMEM, VM_LOW_KMEM]
 
 
-def test_caches_are_asked_after_all_others_even_if_one_of_those_failed(clock: Any) -> None:
+def test_caches_are_drained_last_even_if_another_listener_failed(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     order: list[str] = []
     vm.reclaim.register(lambda why: order.append(f"caches {why}"))
@@ -283,14 +280,14 @@ def test_the_period_of_low_memory_can_be_set(clock: Any) -> None:
     vm = Vm(1 << 20, clock=clock)
     assert vm.lowmem_period == LOWMEM_PERIOD
     vm.lowmem_period = 1
-    told = []
+    calls = []
     for later in (0, 0.9, 0.1):
         clock.now += later
-        told.append(vm.low())
-    assert told == [True, False, True]
+        calls.append(vm.low())
+    assert calls == [True, False, True]
 
 
-def test_a_listener_that_fails_counts_as_told(clock: Any) -> None:
+def test_a_listener_that_fails_counts_as_called(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     vm.lowmem.register(lambda why: 1 // 0)
     with pytest.raises(ZeroDivisionError):

@@ -191,7 +191,9 @@ def _overlap(m: Chain, skip: int, size: int) -> int:
     while n is not None and done < size:
         piece = min(n.count - skip, size - done)
         if piece and (n.buf.fixed or n.bits & M_EXTPG):
-            raise ReadOnly("copyback: the bytes are in unmapped pages, or lent for reading only: write to m.dup()")
+            raise ReadOnly(
+                "copyback: the bytes are in unmapped pages, or in read-only external memory: write to m.dup()"
+            )
         done += piece
         skip = 0
         n = next_checked(n)

@@ -3,7 +3,7 @@
     m ---buf--> storage <--buf--- n        users = 2, owner = the item of m
 
 Copy on write. An mbuf with M_EXT has its data in a storage. `users` counts these mbufs. The bytes may be written while
-one mbuf uses them, unless they are memory lent for reading only (`is_writable`); M_RDONLY forbids it, too
+one mbuf uses them, unless they are read-only external memory (`is_writable`); M_RDONLY forbids it, too
 (`segment.writable`). To share storage copies no byte: the count goes up, and no sharer may write any more. No method
 copies behind the caller's back. A method that needs room in an mbuf (`append`, `prepend`) takes a new mbuf where the
 old one isn't writable; `unshare`, `dup` and `defrag` make copies that are; `copyback` writes all the same, as the
@@ -25,7 +25,7 @@ stays 1 then. It goes back with that mbuf's item, which is the owner, and is nev
 Counting. `ref` and `unref` are parts of commits, so they can't fail, and call nothing that may run user code. What can
 fail is done before: `check_share` refuses, and `make_sharer` makes what the new mbuf will refer to (the storage
 itself; for unmapped pages, an object for each mbuf). `unref` of the last user calls `finish` in the same commit if
-nothing of the storage can run user code. Otherwise (it has tags, or in a subclass a lent buffer, a free routine,
+nothing of the storage can run user code. Otherwise (it has tags, or in a subclass an exported buffer, a free routine,
 pages) it notes the item in `link` and puts the storage on the release list; after the commit `on_release` calls
 `end`, which does what may run user code, and then gives back the items.
 

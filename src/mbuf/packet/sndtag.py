@@ -84,7 +84,7 @@ class SndTag:
         self.ifp = ifp
         #: The type of the tag: IF_SND_TAG_TYPE_...
         self.type = type
-        self._tell("ref")
+        self._call("ref")
         self._refs = 1
         self._tags = tags
         tags.count += 1
@@ -116,15 +116,15 @@ class SndTag:
         """End the tag. Exceptions of the interface go to `sys.unraisablehook`. See m_snd_tag_destroy."""
         try:
             try:
-                run(self._tell, "snd_tag_free", self)
+                run(self._call, "snd_tag_free", self)
             finally:
-                run(self._tell, "rele")
+                run(self._call, "rele")
         except MemoryError as error:  # the calls themselves may need memory
             report(error, self)
         finally:
             self._tags.count -= 1
 
-    def _tell(self, verb: str, *args: object) -> None:
+    def _call(self, verb: str, *args: object) -> None:
         """Call a method of the interface, if it has it."""
         fn = getattr(self.ifp, verb, None)
         if fn is not None:

@@ -289,7 +289,7 @@ def fire(a: Allocator, name: str, m: Mbuf | None, *args: Any) -> None:
     """Fire a probe of an allocation. If a listener ends the program, free the mbuf, which no caller has yet.
 
     Listeners get a stand-in for the mbuf, which they can only read, and only until they return: the method that asked
-    for the mbuf goes on with it, and nobody else can have changed it.
+    for the mbuf goes on with it, and no other code can have changed it.
     """
     seen = cython.cast(Mbuf, None)
     try:

@@ -222,7 +222,7 @@ def _holds(m: Mbuf) -> Iterator[tuple[str, Any]]:
         yield "nextpkt", m.nextpkt
         ext = m.ext
         if ext is not None:
-            yield from (("lent memory", ext.obj), ("arg1", ext.arg1), ("arg2", ext.arg2))
+            yield from (("external memory", ext.obj), ("arg1", ext.arg1), ("arg2", ext.arg2))
         yield from _header_holds(m)
     except MbufError:
         return

@@ -25,7 +25,7 @@ class MemoryWatch:
     """A context, from `pool.watch_memory()`, that reports to a Vm when the machine's memory is low or severely low.
 
     Low memory is reported at most once in `vm.lowmem_period` seconds: then drains run and caches are trimmed.
-    Severely low memory (all tasks are stalled for want of memory, or a control group has nothing left) is reported at
+    Severely low memory (all tasks are stalled by a lack of memory, or a control group has nothing left) is reported at
     most once a second: then all caches are emptied.
 
     In a `with` statement, listeners are called from a thread of its own; in an `async with`, from the event loop.

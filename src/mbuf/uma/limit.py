@@ -11,7 +11,7 @@ because it counts the items that have arrived.
 Rules
 1. Each change is a commit: `charge`, `uncharge`, entering and leaving the queue. There is no lock, and a thread that
    waits holds none. The logger, `on_limit`, `drain_caches` and the `wake` functions are called outside of commits.
-2. While requests wait, a new request finds no room: nobody overtakes a waiter.
+2. While requests wait, a new request finds no room: no request overtakes a waiter.
 3. `uncharge` hands the room that it makes to the first waiter, in the same commit: the item is charged again, for the
    waiter, and the waiter is *granted*. So there is never room while a request waits.
 
@@ -30,8 +30,8 @@ Giving up. A deadline, or an exception of a signal handler, takes the waiter out
 commit finds that the waiter is granted already, then the deadline is ignored; after an exception the grant goes to the
 next waiter, by `_uncharge(1)`.
 
-Tasks. An asyncio task can't block. Its grant is told by a call of `wake`, after the commit, by the thread that made the
-room. If `wake` returns false, the task has gone, and the next waiter gets the grant. Else the task repeats its request
+Tasks. An asyncio task can't block. After the commit, the thread that made the room calls `wake` for its
+grant. If `wake` returns false, the task has gone, and the next waiter gets the grant. Else the task repeats its request
 inside `use_grant`: the first charge of the same thread there is prepaid. If there was no charge, the grant goes to the
 next waiter.
 """

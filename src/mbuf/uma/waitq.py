@@ -11,7 +11,7 @@ Rules
    charges an item for the waiter, so that no other request can take it. At a keg, a granted waiter just tries again.
 3. The grant of a thread releases the thread's lock, which never blocks, in the commit. The function of a task is user
    code: `wake` calls it. The granting code calls `wake` after the commit.
-4. If the function returns false, or raises again and again, nobody waits there: the next waiter gets the grant, or
+4. If the function returns false, or keeps raising, its task has gone: the next waiter gets the grant, or
    `refused` counts it, and the caller of `wake` takes it back.
 5. A waiter gives up in a commit (`remove`): either it is still in the queue and leaves it, or it is granted, and must
    use the grant or pass it on. There is no third case.

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from faults import FaultInjector
 from mbuf import M_TSTMP, M_VLANTAG, Freed, Inval, Mbuf, Pool
 from mbuf.net.link import packetport
 from mbuf.net.link.packetport import FRAME_MAX, PacketPort
 from mbuf.net.link.tunport import TunPort
 from net import namespace
-from packet.failing import Scarce
 
 ADDRESSES = b"\xff" * 6 + b"\x02" + bytes(5)
 #: An EtherType for experiments: no system answers it.
@@ -107,7 +107,7 @@ def test_a_frame_waits_for_the_mbuf_of_its_tag_and_so_do_those_after_it(pool: Po
     with PacketPort(pool, link[1]) as port:
         sent = [pool.frombytes(frame(60)), tagged(), pool.frombytes(frame(60))]
         kept, before = sent[1:], [bytes(m) for m in sent]
-        with Scarce(pool).refusing(1, True):
+        with FaultInjector(pool).failing(1, True):
             assert port.push(sent) == 1
             assert sent == kept
             assert port.push(sent) == 0

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from faults import FaultInjector
 from mbuf import M_VLANTAG, Inval, Mbuf, NoBufs, Pool
 from mbuf.net.link.vlan import encapsulate
-from packet.failing import Scarce
 
 ADDRESSES = bytes(range(12))
 REST = b"\x08\x00" + bytes(range(100, 160))
@@ -72,8 +72,8 @@ def test_without_memory_nothing_changes(pool: Pool, build: str) -> None:
     for turn in (1, 2, 3):
         m = BUILDERS[build](pool)
         m.flags |= M_VLANTAG
-        scarce = Scarce(pool)
-        with scarce.refusing(turn, False):
+        faults = FaultInjector(pool)
+        with faults.failing(turn, False):
             try:
                 encapsulate(m)
             except NoBufs:

@@ -15,13 +15,13 @@ pytest.importorskip("cryptography", reason="TLS needs cryptography: pip install 
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from chains import lens, mbufs
 from mbuf import M_EXTPG, M_WAITOK, Busy, Freed, Inval, Mbuf, NoBufs, NoMemory, NotSupported, Pool, Vm
 from mbuf.const import EPG_FLAG_ANON, M_NOTREADY
 from mbuf.net.tls import session as ktls
 from mbuf.net.tls.session import TlsSession
 from mbuf.net.tls.worker import KtlsWorker
 from net import tls_peer
-from packet.picture import lens, mbufs
 
 KEY, IV = bytes(range(16)), bytes(range(100, 112))
 SIZE = 50_000

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from chains import mbufs
 from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBufs, Pool, compiled
 from mbuf.net.linux import SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.udp.receiver import UdpReceiver
-from packet.picture import mbufs
 
 Pair = tuple[socket.socket, socket.socket]
 
