@@ -16,7 +16,11 @@ def log(level: str, text: str, *args: object, error: Exception | None = None) ->
     except ImportError:
         # The interpreter ends, and can import nothing any more.
         return
-    getattr(logging.getLogger("mbuf"), level)(text, *args, exc_info=error)
+    # Found without a lock: a signal handler that raises in `getLogger` could leave it locked for ever.
+    logger = logging.root.manager.loggerDict.get("mbuf")
+    if not isinstance(logger, logging.Logger):
+        logger = logging.getLogger("mbuf")
+    getattr(logger, level)(text, *args, exc_info=error)
 
 
 class LogErrors:
