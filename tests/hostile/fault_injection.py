@@ -13,7 +13,7 @@ from faults import FaultInjector
 from hostile.arguments import argument_maker
 from hostile.members import Member
 from hostile.scenario import STORAGE, Scenario, large_pool
-from mbuf import M_WAITOK, MbufError
+from mbuf import M_WAITOK, MbufError, Pool
 
 try:
     from _testcapi import remove_mem_hooks, set_nomemory
@@ -63,6 +63,7 @@ class FaultInjectionRunner:
 
     def __init__(self) -> None:
         self._faults: FaultInjector | None = None
+        self._pool: Pool | None = None
         self._runs = 0
         self._requests: dict[tuple[str, str, str], Counter[str]] = {}
 
@@ -85,7 +86,7 @@ class FaultInjectionRunner:
             hit, wrong = self._run(case, member, kind, k, how == "rest")
             hits += hit
             if wrong:
-                self._faults = None
+                self._faults = self._pool = None
                 return hits, f"{wrong} (request {k})"
             if not hit:
                 break
@@ -97,11 +98,17 @@ class FaultInjectionRunner:
             self._faults = FaultInjector(large_pool())
         return self._faults
 
+    def _plain_pool(self) -> Pool:
+        """A pool of compiled classes only: a subclass in Python needs the interpreter's memory for each call."""
+        self._runs += 1
+        if self._pool is None or self._runs % 500 == 0:
+            self._pool = large_pool()
+        return self._pool
+
     def _run(self, case: "Case", member: Member, kind: str, k: int, all_later: bool) -> tuple[int, str]:
         from hostile.run import invoke
 
-        faults = self._injector()
-        scenario = Scenario(faults.pool, case.storage)
+        scenario = Scenario(self._plain_pool() if kind == "python" else self._injector().pool, case.storage)
         try:
             subject = getattr(scenario, member.role)
             arguments = [self._argument(member, param, scenario, case.act) for param in member.params]
@@ -121,6 +128,8 @@ class FaultInjectionRunner:
             result, error, hit = _call_without_memory(call, given, k, all_later)
             call = given = None
         else:
+            assert self._faults is not None
+            faults = self._faults
             faults.kind = kind
             with faults.failing(k, all_later):
                 try:

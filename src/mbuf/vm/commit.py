@@ -230,22 +230,25 @@ def _release_one() -> BaseException | None:
             # Uncompiled, `last_fresh` is a reference.
             mbuf_own_list.last_fresh = None
     LATCH.pending -= 1
+    # No `return` in `except`: the compiler takes for granted there that the traceback had memory.
+    failure: BaseException | None = None
     try:
         r.on_release()
     except BaseException as error:  # handed to the caller
-        return _reported(error, r)
-    return None
+        failure = error
+    return None if failure is None else _reported(failure, r)
 
 
 def _reported(error: BaseException, where: object) -> BaseException | None:
     """Give an exception to `sys.unraisablehook`; one that ends the program is returned instead."""
+    if not isinstance(error, Exception):
+        return error
+    failure: BaseException | None = None
     try:
-        if not isinstance(error, Exception):
-            return error
         report(error, where)
     except BaseException as worse:  # raised out of a hook
-        return worse
-    return None
+        failure = worse
+    return failure
 
 
 def run_all_releases() -> None:
