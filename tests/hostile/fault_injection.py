@@ -34,10 +34,10 @@ MAX_REQUESTS = 60
 ALLOCATING_ROLES = ("m", "pool", "sb", "st", "q", "file", "tag", "hdr", "cl", "snd", "epg", "rc", "reserve")
 #: Roles for which the kind of storage makes no difference.
 WITHOUT_STORAGE = ("pool", "file", "rc", "reserve", "q", "cl", "snd", "tag")
-#: Methods that end a pool, or allocate only objects of the interpreter. (Python 3.12 crashes if memory runs out when
-#: the generator of an audit is made.)
+#: Methods that end a pool, allocate only objects of the interpreter, or empty caches, of which an error ends the rest.
+#: (Python 3.12 crashes if memory runs out when the generator of an audit is made.)
 EXCLUDED = frozenset(
-    ["pool.close", "pool.watch_memory", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
+    ["pool.close", "pool.drain", "pool.watch_memory", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
     + ["pool.aget", "pool.agethdr", "pool.agetcl", "pool.agetjcl", "pool.agetm2"]
 )
 
