@@ -190,12 +190,12 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'mbuf' has no attribute {name!r}")
     module = import_module(_LAZY[name])
-    globals()[name] = found = getattr(module, name, module)
+    globals()[name] = found = module if name == "tunables" else getattr(module, name)
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"})
 
 
 __all__ = [

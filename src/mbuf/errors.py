@@ -14,7 +14,7 @@ class MbufError(Exception):
 class NoBufs(MbufError, MemoryError):
     """A zone is at its limit (ENOBUFS). See `sysctl` for the limit to raise."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.ENOBUFS
 
     def __init__(
@@ -36,35 +36,35 @@ class NoBufs(MbufError, MemoryError):
 class NoMemory(MbufError, MemoryError):
     """There is no free page, or no run of contiguous pages that is long enough (ENOMEM)."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.ENOMEM
 
 
 class Inval(MbufError, ValueError):
     """An argument is invalid (EINVAL)."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.EINVAL
 
 
 class TooLong(MbufError, ValueError):
     """A message is longer than its limit (EMSGSIZE)."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.EMSGSIZE
 
 
 class Busy(MbufError):
     """The object is in use by another thread, or by a call further up on this thread's stack (EBUSY)."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.EBUSY
 
 
 class Again(MbufError):
     """The packet can't be sent on this interface: its send tag is of another one; get a new tag and retry (EAGAIN)."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.EAGAIN
 
 
@@ -75,7 +75,7 @@ class ReadOnly(MbufError, BufferError):
 class NotSupported(MbufError):
     """The operation isn't supported here (EOPNOTSUPP)."""
 
-    #: The kernel's number of this error.
+    #: The number of this error, as in the module `errno`.
     errno = errno.EOPNOTSUPP
 
 

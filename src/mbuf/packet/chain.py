@@ -341,7 +341,9 @@ def pkthdr_of(m: Chain) -> PktHdr:
     """Return the packet header of an mbuf; `Inval` if it has none, `Freed` if it was freed."""
     check_alive(m)
     if not m.bits & M_PKTHDR:
-        raise Inval("this mbuf has no packet header: call this on the first mbuf of a packet")
+        raise Inval(
+            "this mbuf has no packet header: the first mbuf of a packet has one, allocated by gethdr() or getcl()"
+        )
     return m.hdr
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Any
 
 from mbuf.fielddocs import documented
 
-if TYPE_CHECKING:
-    from typing import Any
-
 
 @documented
+@dataclass(frozen=True, slots=True)
 class Ext:
     """The external storage of an mbuf, as it was when `m.ext` was read. See struct m_ext in mbuf(9)."""
 
-    __slots__ = ("type", "size", "count", "embedded", "id", "obj", "arg1", "arg2")
     #: EXT_CLUSTER, EXT_PACKET, ...
     type: int
     #: Bytes of the storage.
@@ -26,24 +24,8 @@ class Ext:
     #: A number that no other storage in use has. Mbufs that share storage have the same.
     id: int
     #: The object given to `extadd`, None for other storage.
-    obj: Any
+    obj: Any = field(default=None, repr=False)
     #: The first argument given with it.
-    arg1: Any
+    arg1: Any = field(default=None, repr=False)
     #: The second argument given with it.
-    arg2: Any
-
-    def __init__(self, *fields: Any) -> None:
-        for name, value in zip(Ext.__slots__, (*fields, None, None, None), strict=False):
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{name}: an Ext can't be changed: it says what the storage was when m.ext was read")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Ext):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in Ext.__slots__)
-
-    def __repr__(self) -> str:
-        fields = [f"{name}={getattr(self, name)!r}" for name in ("type", "size", "count", "embedded", "id")]
-        return f"Ext({', '.join(fields)})"
+    arg2: Any = field(default=None, repr=False)

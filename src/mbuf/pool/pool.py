@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from operator import index
 from sys import is_finalizing
 from types import MappingProxyType
@@ -84,8 +85,9 @@ class Pool:
     `vm` is the memory: a `Vm`, a number of bytes, or None for the memory of this machine or of its control group.
     `tunables` maps names (kern.ipc.nmbclusters, kern.ipc.nmbufs, ..., vm.kmem_size, hw.physmem) to numbers, or to
     texts as in loader.conf; limits that are not given are the kernel's defaults for that memory. With `strict`,
-    contradictory tunables raise `Inval`, and a `TunableWarning` tells of each that the kernel ignores or changes;
-    without, they do silently what they do to the kernel. An unknown name always raises `Inval`.
+    contradictory tunables raise `Inval`, and there is a `TunableWarning` for each that the kernel ignores or changes.
+    With `strict=False` there is neither: each tunable does what it does in the kernel. An unknown name always raises
+    `Inval`.
 
     `ncpu` is the number of CPUs, each with its caches. `debug` finds writes to freed memory and remembers where each
     mbuf was allocated. `caching=False` caches nothing, as a kernel that is short of pages. `worker=False` starts no
@@ -119,6 +121,9 @@ class Pool:
         strict: bool = True,
     ) -> None:
         check_latch()
+        # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
+        for name in ("logging", "mbuf.pool.audit"):
+            import_module(name)
         given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
         cpus, windows = clip(ncpu), clip(nsfbufs)
         headers = _header("max_linkhdr", clip(max_linkhdr)), _header("max_protohdr", clip(max_protohdr))
@@ -673,7 +678,8 @@ class Pool:
         finally:
             run_releases()
         if first and parts.out:
-            places = "".join(f"\n  {count} from {site}" for site, count in parts.sites().most_common(10))
+            most = sorted(parts.sites().items(), key=lambda item: -item[1])[:10]
+            places = "".join(f"\n  {count} from {site}" for site, count in most)
             warnings.warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
         return parts.out
 

@@ -19,6 +19,7 @@ from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.reserve import Reserve
+from mbuf.pool.stat import PoolStat
 from mbuf.pool.tunable_checks import switch
 from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
@@ -31,7 +32,6 @@ from mbuf.vm.fork import FORK
 from mbuf.vm.sfbuf import SfBufs
 
 if TYPE_CHECKING:
-    from mbuf.pool.stat import PoolStat
     from mbuf.pool.zones import Zones
     from mbuf.vm.vm import Vm
 
@@ -121,8 +121,6 @@ class Subsystem:
 
     def stat(self) -> PoolStat:
         """A snapshot of all numbers."""
-        from mbuf.pool.stat import PoolStat
-
         own, allocator = self.own, self.allocator
         return PoolStat(
             zones=tuple([zone.stat() for zone in own.all()]),

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from mbuf.uma.cpu import Cpus
     from mbuf.uma.depot import Depot
     from mbuf.uma.limit import Limit
-    from mbuf.uma.stat import ZoneStat
 else:
     from mbuf.shadow import cython
 
@@ -20,6 +19,7 @@ from mbuf.errors import Inval
 from mbuf.uma.bucket import Bucket
 from mbuf.uma.cache import Cache
 from mbuf.uma.item import ItemOwner
+from mbuf.uma.stat import ZoneStat
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
@@ -151,8 +151,6 @@ class Counters(ItemOwner):
 
     def stat(self) -> ZoneStat:
         """A snapshot of the zone's statistics."""
-        from mbuf.uma.stat import ZoneStat
-
         allocs, frees, cached = self._counts()
         return ZoneStat(
             name=self.name,

@@ -11,15 +11,16 @@ from types import TracebackType
 def log(level: str, text: str, *args: object, error: Exception | None = None) -> None:
     """Log a text, at the level `error`, `warning` or `info`."""
     try:
-        # Imported here: most programs never log.
+        # Imported here: programs without a pool never log. A pool has loaded it before the first mbuf.
         import logging
-    except ImportError:
-        # The interpreter ends, and can import nothing any more.
+
+        # Found without a lock: a signal handler that raises in `getLogger` could leave it locked for ever.
+        logger = logging.root.manager.loggerDict.get("mbuf")
+        if not isinstance(logger, logging.Logger):
+            logger = logging.getLogger("mbuf")
+    except (ImportError, AttributeError):
+        # The interpreter ends, and can import nothing any more; or this interrupts the import itself.
         return
-    # Found without a lock: a signal handler that raises in `getLogger` could leave it locked for ever.
-    logger = logging.root.manager.loggerDict.get("mbuf")
-    if not isinstance(logger, logging.Logger):
-        logger = logging.getLogger("mbuf")
     getattr(logger, level)(text, *args, exc_info=error)
 
 

@@ -8,9 +8,9 @@ up to `batch` after a pull that got all, and halved after one that got fewer. Af
 run first. When no more packets have arrived, or there is little traffic (`BATCH_LOW`), the port frees the mbufs that it
 has posted for packets to come: an idle endpoint holds no memory.
 
-A pool without mbufs is back-pressure: reading stops, and packets wait in the kernel. A task then waits for a cluster in
-the pool's queue, where all threads and tasks wait first come, first served; it frees the cluster and pulls at once. If
-that wasn't enough, it waits again after `RETRY_DELAY`. When a pull has succeeded, reading starts again.
+A pool without mbufs is back-pressure: reading stops, and packets wait in the system's buffer. A task then waits for a
+cluster in the pool's queue, where all threads and tasks wait first come, first served; it frees the cluster and pulls
+at once. If that wasn't enough, it waits again after `RETRY_DELAY`. When a pull has succeeded, reading starts again.
 
     reading      the descriptor has a reader, and no task waits
     waiting      `_wait_task` waits for a cluster; there is no reader
@@ -108,7 +108,7 @@ class Datagrams:
     # In.
 
     def pause_reading(self) -> None:
-        """Receive no packets until `resume_reading`; they wait in the kernel. Calling it again has no effect."""
+        """Receive no packets until `resume_reading`; they wait in the system's buffer. A second call has no effect."""
         self._paused = True
         self._stop_reading()
 

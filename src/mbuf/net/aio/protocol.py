@@ -15,7 +15,7 @@ frees there goes back to the pool at once.
 
 If the pool has no mbuf for the replacement, the protocol calls the transport's `pause_reading`, and a task waits for a
 cluster in the pool's queue (`Pool.agetcl`), where connections and threads are served first come, first served. Its
-result is the next `_mbuf`, and reading resumes. Meanwhile the bytes wait in the kernel, and TCP stops the peer. The
+result is the next `_mbuf`, and reading resumes. Meanwhile the bytes wait in the system, and TCP stops the peer. The
 program may pause, too; the transport reads only if there is no reason to pause (`_NO_MBUF`, `_BY_PROGRAM`).
 
 Sending. `write` appends a chain to `write_buffer`, and writev(2) sends views of its mbufs, on the transport's socket
@@ -166,7 +166,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
     # In.
 
     def pause_reading(self) -> None:
-        """Receive nothing until `resume_reading`; bytes wait in the kernel. Calling it again has no effect."""
+        """Receive nothing until `resume_reading`; bytes wait in the system's buffer. Calling it again has no effect."""
         self._pause(_BY_PROGRAM)
 
     def resume_reading(self) -> None:

@@ -54,7 +54,7 @@ class PacketPort(MmsgPort):
     * `promiscuous`: frames for other stations of the link are pulled too.
     * `timestamps`: `m.pkthdr.rcv_tstmp` is the time of arrival, in nanoseconds since the epoch (M_TSTMP).
     * `size`: the bytes of the longest frame. A longer one is discarded and counted (`truncated`). With a smaller size
-      less memory is posted, but the kernel coalesces TCP segments to frames that are longer than the MTU.
+      less memory is posted, but the system coalesces TCP segments to frames that are longer than the MTU.
 
     A frame that arrived with a VLAN tag is M_VLANTAG, and doesn't have the tag in its bytes: `m.pkthdr.ether_vtag` is
     the tag, and the 16 bits of `PH_per` above it are the TPID. A frame that is pushed with M_VLANTAG is sent with that

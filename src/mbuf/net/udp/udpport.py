@@ -35,9 +35,9 @@ class UdpPort(MmsgPort):
     * `to`: the address of a peer, or a `Peer`, that all packets are sent to. A socket that is connected when the port
       is made sends all to its peer, and takes no `to`. Without both, a packet is sent to the `Peer` that is its
       `m.pkthdr.rcvif`; a packet that an unconnected socket received has its sender there.
-    * `gro`: the kernel may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
+    * `gro`: the system may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
       they share clusters, and are read-only unless `writable`.
-    * `gso`: packets of one size go to the kernel as one message, which it segments.
+    * `gso`: packets of one size go to the system as one message, which it segments.
     * `timestamps`: `m.pkthdr.rcv_tstmp` is the time of arrival, in nanoseconds since the epoch (M_TSTMP).
     * `size`: the bytes of the longest datagram. A longer one is discarded and counted (`truncated`). With a smaller
       size and without `gro` less memory is posted.
