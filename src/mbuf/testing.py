@@ -55,7 +55,7 @@ def aim(m: Segment, off: int, count: int) -> None:
 
 
 def enforce(pool: Pool, zones: Zones) -> None:
-    """Have all that the pool allocates, and its mbufs' verbs, come from these zones."""
+    """Have all that the pool allocates, and what the methods of its mbufs allocate, come from these zones."""
     if pool is None or pool._allocator is None:
         raise Inval("enforce: there is no pool")
     pool._allocator.enforce(zones)

@@ -54,7 +54,7 @@ else:
 
 
 class Allocator(Source):
-    """The source of mbufs for the methods of a pool and, as their `Source`, for the verbs of mbufs.
+    """The source of mbufs for the methods of a pool and, as their `Source`, for the methods of mbufs.
 
     A pool has one. It does not refer to the pool, so a pool that is dropped closes, and its mbufs stay valid.
     """

@@ -92,7 +92,7 @@ class Pool:
     `ncpu` is the number of CPUs, each with its caches. `debug` finds writes to freed memory and remembers where each
     mbuf was allocated. `caching=False` caches nothing, as a kernel that is short of pages. `worker=False` starts no
     thread: drains run only when `reclaim.run()` is called. `max_linkhdr` and `max_protohdr` (0 to 168) are the bytes
-    of the largest headers of the link layer and of the protocols above it, for which verbs leave room. `nsfbufs` is
+    of the largest headers of the link layer and of the protocols above it, for which methods leave room. `nsfbufs` is
     how many pages of files can be mapped at once.
 
     Methods that allocate have these arguments in common. `how` is M_NOWAIT (raise `NoBufs` at a limit, `NoMemory`

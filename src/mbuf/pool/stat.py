@@ -30,9 +30,9 @@ class PoolStat:
     pages_total: int
     #: Requests to map a page of a file that were denied, because all mappings were in use.
     sfbufs_denied: int = 0
-    #: Calls of the pool that raised `NoBufs` or `NoMemory`, and requests for mbufs by verbs of mbufs that were denied;
-    #: each counts once. A zone's `fails` counts, as in the kernel, every try: one refused `getcl` counts in the packet
-    #: zone and in the zone of clusters, in each for a full bucket and then for one item.
+    #: Calls of the pool that raised `NoBufs` or `NoMemory`, and requests of methods of mbufs that were denied; each
+    #: counts once. A zone's `fails` counts, as in the kernel, every try: one refused `getcl` counts in the packet zone
+    #: and in the zone of clusters, in each for a full bucket and then for one item.
     refused: int = 0
 
     @property
