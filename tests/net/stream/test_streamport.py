@@ -523,3 +523,10 @@ def test_a_tls_socket_is_refused(pool: Pool) -> None:
     tls = context.wrap_socket(near, do_handshake_on_connect=False)
     with far, tls, pytest.raises(NotSupported, match="TLS"):
         StreamPort(pool, tls)
+
+
+def test_a_closed_port_sends_and_receives_nothing(port: StreamPort) -> None:
+    port.close()
+    for call in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf()), port.flush):
+        with pytest.raises(Inval, match="the port is closed"):
+            call()

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,46 @@ def test_packets_that_were_sent_are_freed_even_if_one_is_freed_meanwhile(pool: P
             port.push(packets)
         assert packets == []
     assert (pool.out, pool.stat().drops) == (0, 0)
+
+
+def test_a_closed_port_is_not_used_and_release_buffers_has_no_effect_on_it(pool: Pool, pair: Pair) -> None:
+    port = SocketPort(pool, pair[0])
+    assert port.pull(1) == []
+    assert pool.out > 0
+    port.release_buffers()
+    assert pool.out == 0
+    port.close()
+    port.close()
+    port.release_buffers()
+    for call in (lambda: port.pull(1), lambda: port.push([])):
+        with pytest.raises(Inval, match="the port is closed"):
+            call()
+    assert (port.closed, pool.out) == (True, 0)
+
+
+def test_a_child_of_a_fork_can_close_a_port_that_a_thread_was_using(pool: Pool) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    inside, go = threading.Event(), threading.Event()
+    with theirs, Hooked(fileno=ours.detach()) as sock, SocketPort(pool, sock) as port:
+
+        def wait() -> None:
+            inside.set()
+            go.wait(20)
+
+        sock.hook = wait
+        thread = threading.Thread(target=port.pull, args=(1,))
+        thread.start()
+        assert inside.wait(20)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                port.close()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        with pytest.raises(Busy):
+            port.close()
+        go.set()
+        thread.join()

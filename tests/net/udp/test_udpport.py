@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -21,6 +22,7 @@ SIZES = {0: 9, 1: 70, 100: 70, 1025: 70, 1400: 70, 1472: 70, 2048: 40, 2049: 30,
 OFFLOADS = {f"gro={gro} gso={gso}": (gro, gso) for gro, gso in product((True, False), repeat=2)}
 
 Pair = tuple[socket.socket, socket.socket]
+Bound = Callable[[], socket.socket]
 
 
 @pytest.fixture(params=HOSTS, ids=("IPv4", "IPv6"))
@@ -311,3 +313,55 @@ def test_a_packet_with_a_bad_address_is_counted_and_the_others_are_sent(
         # A socket of IPv6 may send to an address of IPv4.
         assert (stat.packets_out + stat.errors, pool.out) == (3, 0)
         assert stat.errors == 1 or host == socket.AF_INET6
+
+
+class Waiting(socket.socket):
+    """A socket whose next system call waits until `go` is set."""
+
+    inside: threading.Event | None = None
+    go: threading.Event
+
+    def fileno(self) -> int:
+        inside, self.inside = self.inside, None
+        if inside is not None:
+            inside.set()
+            self.go.wait(20)
+        return super().fileno()
+
+    def sendmsg(self, *arguments: Any) -> int:
+        self.fileno()
+        return super().sendmsg(*arguments)
+
+    def recvmsg_into(self, *arguments: Any) -> Any:
+        self.fileno()
+        return super().recvmsg_into(*arguments)
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_child_of_a_fork_can_use_a_port_that_a_thread_was_using(pool: Pool, bound: Bound, direction: str) -> None:
+    far = bound()
+    far.settimeout(20)
+    with Waiting(far.family, socket.SOCK_DGRAM) as sock:
+        sock.connect(far.getsockname())
+        with UdpPort(pool, sock) as port:
+            sock.go, inside = threading.Event(), threading.Event()
+            call = (lambda: port.push([pool.frombytes(b"parent")])) if direction == "out" else (lambda: port.pull(1))
+            thread = threading.Thread(target=call)
+            sock.inside = inside
+            thread.start()
+            assert inside.wait(20)
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    code = 2 if port.push([pool.frombytes(b"child")]) != 1 else 3
+                    code = 0 if not port.pull(1) else 4
+                    port.close()
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert far.recv(99) == b"child"
+            sock.go.set()
+            thread.join()
+            if direction == "out":
+                assert far.recv(99) == b"parent"

@@ -7,11 +7,27 @@ from mbuf.pool.bulk cimport free_bulk
 from mbuf.vm.ints cimport clip
 
 cdef unsigned int M_NOTREADY
+cdef Py_ssize_t _FREE, _forks
 
 
 @cython.locals(count=Py_ssize_t)
 cpdef Py_ssize_t check_count(n) except -1
 cpdef int check_usable(str call, bint closed, bint busy) except -1
+
+
+@cython.final
+cdef class CallLock:
+    cdef str _call
+    cdef Py_ssize_t _held
+    cdef public bint closed
+
+    cpdef bint held(self)
+    cpdef int check(self) except -1
+    cpdef int acquire(self) except -1
+    cpdef int release(self) except -1
+
+
+cpdef bint close_calls(CallLock pull, CallLock push) except -1
 cpdef int check_list(packets) except -1
 
 

@@ -176,7 +176,6 @@ class StreamPort(BasePort):
         sendmsg(2).
         """
         check_list(packets)
-        check_usable("push", self.closed, False)
         pushed = 0
         with self._push_lock:
             self._raise_deferred()
@@ -209,7 +208,7 @@ class StreamPort(BasePort):
     def flush(self) -> bool:
         """Send what is in `write_buffer`; return True if it is empty then.
 
-        Raises `Busy` if another thread is sending, and `OSError`.
+        Raises `Inval` if the port is closed, `Busy` if another thread is sending, and `OSError`.
         """
         with self._push_lock:
             return self._flush()
@@ -245,10 +244,8 @@ class StreamPort(BasePort):
 
         Raises `Busy` if another thread is receiving or sending. Calling it again has no effect.
         """
-        self._begin_close()
-        if self.closed:
+        if not self._set_closed():
             return
-        super().close()
         self.write_buffer.clear()
         if self.sock.fileno() >= 0:
             self.sock.settimeout(self._timeout)

@@ -52,7 +52,7 @@ class SocketPort(BasePort):
                 # After packets, the next pull raises it.
                 if not packets:
                     raise
-        return self._count_pulled(packets)
+            return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
@@ -76,16 +76,19 @@ class SocketPort(BasePort):
         return self.sock.fileno()
 
     def release_buffers(self) -> None:
-        with self._pull_lock:
-            if self._posted is not None:
-                self._posted.freem()
-                self._posted = None
+        if not self.closed:
+            with self._pull_lock:
+                self._free_posted()
 
     def close(self) -> None:
         """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
-        self._begin_close()
         super().close()
-        self.release_buffers()
+        self._free_posted()
+
+    def _free_posted(self) -> None:
+        m, self._posted = self._posted, None
+        if m is not None:
+            m.freem()
 
     def _receive(self, packets: list[Mbuf]) -> bool:
         """Receive a datagram, and add it to a list; false if none has arrived, or the pool refuses mbufs."""
