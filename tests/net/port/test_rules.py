@@ -143,3 +143,12 @@ def test_a_lock_is_free_in_the_child_of_a_fork() -> None:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert (pull.held(), pull.closed) == (True, False)
+
+
+def test_sent_packets_are_removed_from_a_list_that_was_changed() -> None:
+    sent = [object() for _ in range(3)]
+    other: list[object] = [object()]
+    for changed in (sent, sent + other, other + sent, [], other, sent[1:] + other, [sent[2], *other, sent[0]]):
+        packets = list(changed)
+        rules.remove_sent(packets, sent)
+        assert packets == (other if other[0] in changed else [])

@@ -40,5 +40,9 @@ cpdef int check_ready(str call, Chain m) except -1
 cpdef int check_mbuf_ready(str call, Chain m) except -1
 
 
+@cython.locals(same=Py_ssize_t, i=Py_ssize_t, n=Py_ssize_t)
+cpdef int remove_sent(list packets, list sent) except -1
+
+
 @cython.locals(sent=list)
 cpdef int free_sent(list packets, Py_ssize_t count) except -1

@@ -6,7 +6,7 @@ the same call). A port holds a `CallLock` during a call, and is closed by `close
 and sets in one step, in which no other thread and no signal handler runs.
 
 Each packet is checked when its turn comes: `check_packet` (it is an mbuf, and not freed) and `check_ready` (it has no
-M_NOTREADY). What a `push` ends with is `free_sent`. `check_size` is for the size of a message that a
+M_NOTREADY). What a `push` ends with is `free_sent`, or `remove_sent`. `check_size` is for the size of a message that a
 port is made with; the checks of its socket are in `net/sockets.py`.
 
 A count is converted before the port is checked: the conversion may run code of the program, which may close the port.
@@ -141,6 +141,19 @@ def check_mbuf_ready(call: str, m: Chain) -> None:
     """Raise `Inval` if one mbuf is M_NOTREADY: its bytes are still to be encrypted, or read."""
     if m.bits & M_NOTREADY:
         raise Inval(f"{call}: the chain has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+
+
+def remove_sent(packets: list[Any], sent: list[Any]) -> None:
+    """Remove packets that were sent from a list, whatever was added to it or removed from it meanwhile."""
+    same = 0
+    while same < len(sent) and same < len(packets) and packets[same] is sent[same]:
+        same += 1
+    del packets[:same]
+    for i in range(same, len(sent)):
+        for n in range(len(packets)):
+            if packets[n] is sent[i]:
+                del packets[n]
+                break
 
 
 def free_sent(packets: list[Any], count: int) -> None:
