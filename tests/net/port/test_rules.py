@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, Pool
+from mbuf import M_NOTREADY, M_PKTHDR, Busy, Freed, Interface, Inval, Pool
 from mbuf.net.port import rules
 from mbuf.net.port.rules import CallLock
 from mbuf.vm.page import compiled
@@ -143,6 +143,22 @@ def test_a_lock_is_free_in_the_child_of_a_fork() -> None:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert (pull.held(), pull.closed) == (True, False)
+
+
+def test_a_packet_without_an_address_is_refused(pool: Pool) -> None:
+    m = pool.frombytes(b"x")
+    with pytest.raises(
+        Inval, match=r"^push: this packet has no address: set m\.pkthdr\.rcvif = Peer\(\.\.\.\), connect"
+    ):
+        rules.check_addressed(m)
+    m.pkthdr.rcvif = Interface("lo")
+    rules.check_addressed(m)
+    m.freem()
+    m = pool.get()
+    assert not m.flags & M_PKTHDR
+    with pytest.raises(Inval, match="has no address"):
+        rules.check_addressed(m)
+    m.freem()
 
 
 def test_sent_packets_are_removed_from_a_list_that_was_changed() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_TSTMP, Freed, Inval, Mbuf, Pool
+from mbuf import M_TSTMP, Freed, Interface, Inval, Mbuf, Pool
 from mbuf.net.linux import SOL_UDP, UDP_GRO
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.udpport import UdpPort
@@ -128,8 +128,11 @@ def test_a_packet_is_sent_to_the_peer_in_its_header(pool: Pool, bound: Callable[
         assert port.push(sent) == 6
         assert [one.recv(99) for _ in range(4)] == [bytes([n]) * 10 for n in (0, 1, 4, 5)]
         assert [other.recv(99) for _ in range(2)] == [bytes([n]) * 10 for n in (2, 3)]
-        # Without an address the system refuses each packet by itself.
-        assert port.push(packets(pool, 10, 3)) == 3
+        # What is no address of a peer: the system refuses each packet by itself.
+        refused = packets(pool, 10, 3)
+        for m in refused:
+            m.pkthdr.rcvif = Interface("lo")
+        assert port.push(refused) == 3
         assert port.stat().errors == 3
 
 
@@ -313,6 +316,30 @@ def test_a_packet_with_a_bad_address_is_counted_and_the_others_are_sent(
         # A socket of IPv6 may send to an address of IPv4.
         assert (stat.packets_out + stat.errors, pool.out) == (3, 0)
         assert stat.errors == 1 or host == socket.AF_INET6
+
+
+def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool, bound: Bound) -> None:
+    near, far = bound(), bound()
+    far.settimeout(20)
+    for gso in (True, False):
+        with UdpPort(pool, near, gso=gso) as port:
+            packets = [pool.frombytes(b"x") for _ in range(6)]
+            for m in packets[:2]:
+                m.pkthdr.rcvif = Peer(far.getsockname()[:2])
+            packets[2].pkthdr.rcvif = Interface("lo")
+            rest = packets[3:]
+            for done in (3, 0):
+                before = len(packets)
+                with pytest.raises(Inval, match=r"^push: this packet has no address: set m\.pkthdr\.rcvif = Peer"):
+                    port.push(packets)
+                assert before - len(packets) == done
+            assert (packets, pool.out, port.stat().packets_out, port.stat().errors) == (rest, 3, 2, 1)
+            assert far.recv(9) + far.recv(9) == b"xx"
+            near.connect(far.getsockname())
+            assert (port.push(packets), pool.out) == (3, 0)
+            assert far.recv(9) + far.recv(9) + far.recv(9) == b"xxx"
+        near.close()
+        near = bound()
 
 
 class Waiting(socket.socket):

@@ -6,8 +6,9 @@ the same call). A port holds a `CallLock` during a call, and is closed by `close
 and sets in one step, in which no other thread and no signal handler runs.
 
 Each packet is checked when its turn comes: `check_packet` (it is an mbuf, and not freed) and `check_ready` (it has no
-M_NOTREADY). What a `push` ends with is `free_sent`, or `remove_sent`. `check_size` is for the size of a message that a
-port is made with; the checks of its socket are in `net/sockets.py`.
+M_NOTREADY). `check_addressed` is for one that the system refused, since it had no address to send it to. What a `push`
+ends with is `free_sent`, or `remove_sent`. `check_size` is for the size of a message that a port is made with; the
+checks of its socket are in `net/sockets.py`.
 
 A count is converted before the port is checked: the conversion may run code of the program, which may close the port.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOTREADY
+from mbuf.const import M_NOTREADY, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
@@ -141,6 +142,15 @@ def check_mbuf_ready(call: str, m: Chain) -> None:
     """Raise `Inval` if one mbuf is M_NOTREADY: its bytes are still to be encrypted, or read."""
     if m.bits & M_NOTREADY:
         raise Inval(f"{call}: the chain has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+
+
+def check_addressed(m: Mbuf) -> None:
+    """Raise `Inval` if a packet has no address, which its socket needs."""
+    if not m.bits & M_PKTHDR or m.hdr.rcvif_or_tag is None:
+        raise Inval(
+            "push: this packet has no address: set m.pkthdr.rcvif = Peer(...), connect the socket, or give the port a "
+            "'to'"
+        )
 
 
 def remove_sent(packets: list[Any], sent: list[Any]) -> None:

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.net.port.rules cimport CallLock, check_list, check_packet, check_ready, free_sent
+from mbuf.net.port.rules cimport CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
 from mbuf.net.udp.peer cimport Peer
 from mbuf.net.udp.sendmmsg cimport SendVector
 from mbuf.packet.chain cimport Chain, length, next_checked

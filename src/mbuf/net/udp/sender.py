@@ -17,7 +17,7 @@ else:
 
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
-from mbuf.net.port.rules import CallLock, check_list, check_packet, check_ready, free_sent
+from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
@@ -145,6 +145,11 @@ class UdpSender:
         if at >= len(packets):
             # Another thread removed them from the list during the call.
             return 0
+        if error == errno.EDESTADDRREQ and not self._connected:
+            # Each packet by itself: some may have an address that isn't a `Peer`.
+            check_addressed(check_packet(packets[at]))
+            self._errors += 1
+            return 1
         refused: int = self._vector.end(0) - at
         if refused > 1 and (error == GSO_REFUSED or error in GSO_TOO_LONG):
             # Another thread may have put anything into the list during the call.
