@@ -454,3 +454,31 @@ def test_a_port_closed_by_the_caller_is_reported_once(
         assert endpoint._closed
 
     run(main())
+
+
+def test_a_queued_packet_that_cannot_be_sent_is_dropped_and_reported(pool: Pool, run: Run) -> None:
+    reported: list[Any] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        with LimitedPort(pool) as limited:
+            endpoint = Datagrams(pool, limited, Recorder().received)
+            with socket.socket(type=socket.SOCK_DGRAM) as sock, UdpPort(pool, sock) as port:
+                # All are queued; then each is sent to a port that needs an address.
+                endpoint.send([pool.frombytes(b"x") for _ in range(2)])
+                endpoint.port = port
+                await asyncio.wait_for(endpoint.drain(), 20)
+                assert (endpoint.dropped, pool.out, len(reported)) == (2, 0, 2)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert len(reported) == 2
+                packets = [pool.frombytes(b"x")]
+                with pytest.raises(Inval, match="has no address"):
+                    endpoint.send(packets)
+                assert len(packets) == 1
+                packets[0].freem()
+            endpoint.close()
+
+    run(main())
+    assert all("has no address" in str(error) for error in reported)

@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import os
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -554,3 +556,22 @@ def test_only_stream_transports_are_accepted(pool: Pool, run: Run) -> None:
         protocol.connection_made(asyncio.BaseTransport())
     with pytest.raises(Inval, match="paused"):
         protocol.get_buffer(-1)
+
+
+def test_a_lost_connection_is_freed_without_garbage_collection(pool: Pool, run: Run) -> None:
+    lost: list[Any] = []
+
+    async def main() -> None:
+        protocol = Echo(pool)
+        far = await connect(protocol)
+        far.close()
+        await until(lambda: protocol.lost)
+        assert (protocol.write_buffer.pause, protocol.write_buffer.resume) == (None, None)
+        lost.append(weakref.ref(protocol))
+
+    gc.disable()
+    try:
+        run(main())
+        assert lost[0]() is None
+    finally:
+        gc.enable()

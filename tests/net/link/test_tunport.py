@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pickle
 import select
 import socket
 import struct
@@ -398,3 +399,15 @@ def test_an_interface_that_cannot_be_created_is_an_error_of_one_line(
         TunPort(make(), "mbuf0")
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(null)
+
+
+def test_close_works_in_a_child_of_a_fork_whose_parent_reads(pool: Pool, netns: None) -> None:
+    port = TunPort(pool)
+    assert port.pull(1) == []
+    # As the readv of a thread that doesn't exist in the child.
+    reading = pickle.PickleBuffer(port._views[0])
+    port.close()
+    port.close()
+    assert (port.closed, port.fileno()) == (True, -1)
+    reading.release()
+    assert pool.out == 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import Freed, Inval, Pool
+from mbuf import Busy, Freed, Inval, Pool
 from mbuf.net.port.queueport import QueuePort
 
 
@@ -64,3 +64,12 @@ def test_a_closed_queue_is_empty_and_refuses_calls(pool: Pool) -> None:
         port.pull(1)
     with pytest.raises(Inval, match="closed"):
         port.push([])
+
+
+def test_one_thread_is_in_each_call() -> None:
+    port = QueuePort()
+    with port._pull_lock, port._push_lock:
+        for call in (lambda: port.pull(1), lambda: port.push([]), port.close):
+            with pytest.raises(Busy):
+                call()
+    port.close()

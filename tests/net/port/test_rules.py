@@ -1,11 +1,15 @@
 """The rules of ports: what a call accepts, and what becomes of the packets that were sent."""
 
+import os
+import sys
 from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, Pool
+from mbuf import M_NOTREADY, M_PKTHDR, Busy, Freed, Interface, Inval, Pool
 from mbuf.net.port import rules
+from mbuf.net.port.rules import CallLock
+from mbuf.vm.page import compiled
 
 
 def test_a_count_is_an_integer_of_0_or_more() -> None:
@@ -86,3 +90,81 @@ def test_a_size_is_from_1_to_the_longest_message() -> None:
     for size in (0, -1, 10, 1 << 80):
         with pytest.raises(Inval, match=f"^size {size}: give the bytes of the longest frame, 1 to 9$"):
             rules.check_size(size, 9, "frame")
+
+
+def test_a_lock_is_held_by_one_call_and_not_after_close() -> None:
+    pull, push = CallLock("pull"), CallLock("push")
+    with pull:
+        assert (pull.held(), push.held()) == (True, False)
+        with pytest.raises(Busy, match=r"^pull: the port is in use"), pull:
+            pass
+        with pytest.raises(Busy, match=r"^close: the port is in use"):
+            rules.close_calls(pull, push)
+        assert pull.held()
+    with push, pytest.raises(Busy, match=r"^close: the port is in use"):
+        rules.close_calls(pull, push)
+    with pytest.raises(KeyError), push:
+        raise KeyError
+    assert [rules.close_calls(pull, push) for _ in range(2)] == [True, False]
+    for lock in (pull, push):
+        with pytest.raises(Inval, match=r"^pu..: the port is closed$"):
+            lock.acquire()
+        assert (lock.held(), lock.closed) == (False, True)
+
+
+@pytest.mark.skipif(not compiled(), reason="uncompiled, these are calls of Python functions")
+def test_no_signal_handler_runs_within_a_step_of_a_lock() -> None:
+    lock, calls = CallLock("pull"), []
+
+    def trace(frame: Any, event: str, arg: object) -> None:
+        calls.append(frame.f_code.co_name)
+
+    sys.settrace(trace)
+    try:
+        with lock:
+            pass
+        rules.close_calls(lock, lock)
+    finally:
+        sys.settrace(None)
+    assert (calls, lock.closed) == ([], True)
+
+
+def test_a_lock_is_free_in_the_child_of_a_fork() -> None:
+    pull, push = CallLock("pull"), CallLock("push")
+    with pull:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                with pull:
+                    code = 2 if not pull.held() else 3
+                code = int(not rules.close_calls(pull, push))
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert (pull.held(), pull.closed) == (True, False)
+
+
+def test_a_packet_without_an_address_is_refused(pool: Pool) -> None:
+    m = pool.frombytes(b"x")
+    with pytest.raises(
+        Inval, match=r"^push: this packet has no address: set m\.pkthdr\.rcvif = Peer\(\.\.\.\), connect"
+    ):
+        rules.check_addressed(m)
+    m.pkthdr.rcvif = Interface("lo")
+    rules.check_addressed(m)
+    m.freem()
+    m = pool.get()
+    assert not m.flags & M_PKTHDR
+    with pytest.raises(Inval, match="has no address"):
+        rules.check_addressed(m)
+    m.freem()
+
+
+def test_sent_packets_are_removed_from_a_list_that_was_changed() -> None:
+    sent = [object() for _ in range(3)]
+    other: list[object] = [object()]
+    for changed in (sent, sent + other, other + sent, [], other, sent[1:] + other, [sent[2], *other, sent[0]]):
+        packets = list(changed)
+        rules.remove_sent(packets, sent)
+        assert packets == (other if other[0] in changed else [])

@@ -386,10 +386,10 @@ def test_an_error_after_some_packets_is_raised_by_the_next_call(port: StreamPort
 class OtherSocket:
     """A socket of a port in whose place `call` is called; other attributes are those of the real one."""
 
-    def __init__(self, port: StreamPort, call: Callable[[list[memoryview]], int]) -> None:
+    def __init__(self, port: StreamPort, call: Callable[[Any], int]) -> None:
         self.real = port.sock
-        self.recv_into = call
-        self.recvmsg_into = lambda views: (call(views), None)
+        self.recv_into = lambda view, *_: call(view)
+        self.recvmsg_into = lambda views, *_: (call(views), None)
         self.sendmsg = lambda views, *_: call(views)
         port.sock = self  # type: ignore[assignment]
 
@@ -523,3 +523,66 @@ def test_a_tls_socket_is_refused(pool: Pool) -> None:
     tls = context.wrap_socket(near, do_handshake_on_connect=False)
     with far, tls, pytest.raises(NotSupported, match="TLS"):
         StreamPort(pool, tls)
+
+
+def test_no_call_waits_on_a_descriptor_that_was_made_blocking(port: StreamPort, pool: Pool) -> None:
+    os.set_blocking(port.sock.fileno(), True)
+    assert port.pull(1) == []
+    assert port.recv() is None
+    for _ in READ_SIZES:
+        port._sizer.adapt(MCLBYTES, MCLBYTES)
+    assert port.pull(1) == []
+    packets = [pool.wrap(bytes(1 << 20)) for _ in range(20)]
+    while port.push(packets):
+        pass
+    assert packets
+    assert port.write_buffer
+    pool.free_bulk(packets)
+
+
+class Sending(socket.socket):
+    """A socket that calls a function when it has sent something."""
+
+    hook: Callable[[], object]
+
+    def sendmsg(self, *arguments: Any) -> int:
+        count = super().sendmsg(*arguments)
+        self.hook()
+        return count
+
+
+@pytest.mark.parametrize("change", ["clear", "append", "insert", "pop"])
+def test_a_list_that_is_changed_during_a_send_loses_no_bytes(pool: Pool, change: str) -> None:
+    near, far = socket.socketpair()
+    far.settimeout(20)
+    with far, Sending(fileno=near.detach()) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        port = StreamPort(pool, sock)
+        more = pool.frombytes(b"more")
+        packets = [pool.frombytes(b"first"), pool.frombytes(b"x" * 40_000)]
+        changes: dict[str, Callable[[], object]] = {
+            "clear": packets.clear,
+            "append": lambda: packets.append(more),
+            "insert": lambda: packets.insert(0, more),
+            "pop": lambda: packets.pop(0),
+        }
+
+        def change_once() -> None:
+            sock.hook = int
+            changes[change]()
+
+        sock.hook = change_once
+        assert port.push(packets) == 2
+        assert packets == ([more] if change in ("append", "insert") else [])
+        assert port.write_buffer
+        assert recv_bytes(far, 40_005, port.flush) == b"first" + b"x" * 40_000
+        assert pool.out == 1
+        more.freem()
+        port.close()
+
+
+def test_a_closed_port_sends_and_receives_nothing(port: StreamPort) -> None:
+    port.close()
+    for call in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf()), port.flush):
+        with pytest.raises(Inval, match="the port is closed"):
+            call()

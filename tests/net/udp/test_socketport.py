@@ -3,13 +3,14 @@
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool
+from mbuf import M_NOTREADY, Busy, Freed, Interface, Inval, Mbuf, Pool
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.socketport import SocketPort
 
@@ -196,3 +197,73 @@ def test_packets_that_were_sent_are_freed_even_if_one_is_freed_meanwhile(pool: P
             port.push(packets)
         assert packets == []
     assert (pool.out, pool.stat().drops) == (0, 0)
+
+
+def test_a_closed_port_is_not_used_and_release_buffers_has_no_effect_on_it(pool: Pool, pair: Pair) -> None:
+    port = SocketPort(pool, pair[0])
+    assert port.pull(1) == []
+    assert pool.out > 0
+    port.release_buffers()
+    assert pool.out == 0
+    port.close()
+    port.close()
+    port.release_buffers()
+    for call in (lambda: port.pull(1), lambda: port.push([])):
+        with pytest.raises(Inval, match="the port is closed"):
+            call()
+    assert (port.closed, pool.out) == (True, 0)
+
+
+def test_a_child_of_a_fork_can_close_a_port_that_a_thread_was_using(pool: Pool) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    inside, go = threading.Event(), threading.Event()
+    with theirs, Hooked(fileno=ours.detach()) as sock, SocketPort(pool, sock) as port:
+
+        def wait() -> None:
+            inside.set()
+            go.wait(20)
+
+        sock.hook = wait
+        thread = threading.Thread(target=port.pull, args=(1,))
+        thread.start()
+        assert inside.wait(20)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                port.close()
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        with pytest.raises(Busy):
+            port.close()
+        go.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "rcvif",
+    [Interface("lo"), "x", ("127.0.0.1",), ("127.0.0.1", 99_999), Peer(b"zz"), Peer(("::1", 5)), ("127.0.0.1", 0)],
+)
+def test_a_packet_whose_address_cannot_be_sent_to_is_counted_and_freed(pool: Pool, rcvif: Any) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        far.settimeout(20)
+        with SocketPort(pool, sock) as port:
+            packets = [pool.frombytes(b"lost"), pool.frombytes(b"sent")]
+            packets[0].pkthdr.rcvif = rcvif
+            packets[1].pkthdr.rcvif = Peer(far.getsockname())
+            assert (port.push(packets), packets, pool.out) == (2, [], 0)
+            assert (port.stat().errors, port.stat().packets_out, far.recv(9)) == (1, 1, b"sent")
+
+
+def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, SocketPort(pool, sock) as port:
+        packets = [pool.frombytes(b"x") for _ in range(3)]
+        packets[0].pkthdr.rcvif = Peer(("127.0.0.1", 9))
+        rest = packets[1:]
+        with pytest.raises(Inval, match="this packet has no address"):
+            port.push(packets)
+        assert (packets, port.stat().packets_out, port.stat().errors) == (rest, 1, 0)
+        pool.free_bulk(packets)

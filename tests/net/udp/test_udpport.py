@@ -3,13 +3,14 @@
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
 import pytest
 
-from mbuf import M_TSTMP, Freed, Inval, Mbuf, Pool
+from mbuf import M_TSTMP, Freed, Interface, Inval, Mbuf, Pool
 from mbuf.net.linux import SOL_UDP, UDP_GRO
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.udpport import UdpPort
@@ -21,6 +22,7 @@ SIZES = {0: 9, 1: 70, 100: 70, 1025: 70, 1400: 70, 1472: 70, 2048: 40, 2049: 30,
 OFFLOADS = {f"gro={gro} gso={gso}": (gro, gso) for gro, gso in product((True, False), repeat=2)}
 
 Pair = tuple[socket.socket, socket.socket]
+Bound = Callable[[], socket.socket]
 
 
 @pytest.fixture(params=HOSTS, ids=("IPv4", "IPv6"))
@@ -126,8 +128,11 @@ def test_a_packet_is_sent_to_the_peer_in_its_header(pool: Pool, bound: Callable[
         assert port.push(sent) == 6
         assert [one.recv(99) for _ in range(4)] == [bytes([n]) * 10 for n in (0, 1, 4, 5)]
         assert [other.recv(99) for _ in range(2)] == [bytes([n]) * 10 for n in (2, 3)]
-        # Without an address the system refuses each packet by itself.
-        assert port.push(packets(pool, 10, 3)) == 3
+        # What is no address of a peer: the system refuses each packet by itself.
+        refused = packets(pool, 10, 3)
+        for m in refused:
+            m.pkthdr.rcvif = Interface("lo")
+        assert port.push(refused) == 3
         assert port.stat().errors == 3
 
 
@@ -311,3 +316,79 @@ def test_a_packet_with_a_bad_address_is_counted_and_the_others_are_sent(
         # A socket of IPv6 may send to an address of IPv4.
         assert (stat.packets_out + stat.errors, pool.out) == (3, 0)
         assert stat.errors == 1 or host == socket.AF_INET6
+
+
+def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool, bound: Bound) -> None:
+    near, far = bound(), bound()
+    far.settimeout(20)
+    for gso in (True, False):
+        with UdpPort(pool, near, gso=gso) as port:
+            packets = [pool.frombytes(b"x") for _ in range(6)]
+            for m in packets[:2]:
+                m.pkthdr.rcvif = Peer(far.getsockname()[:2])
+            packets[2].pkthdr.rcvif = Interface("lo")
+            rest = packets[3:]
+            for done in (3, 0):
+                before = len(packets)
+                with pytest.raises(Inval, match=r"^push: this packet has no address: set m\.pkthdr\.rcvif = Peer"):
+                    port.push(packets)
+                assert before - len(packets) == done
+            assert (packets, pool.out, port.stat().packets_out, port.stat().errors) == (rest, 3, 2, 1)
+            assert far.recv(9) + far.recv(9) == b"xx"
+            near.connect(far.getsockname())
+            assert (port.push(packets), pool.out) == (3, 0)
+            assert far.recv(9) + far.recv(9) + far.recv(9) == b"xxx"
+        near.close()
+        near = bound()
+
+
+class Waiting(socket.socket):
+    """A socket whose next system call waits until `go` is set."""
+
+    inside: threading.Event | None = None
+    go: threading.Event
+
+    def fileno(self) -> int:
+        inside, self.inside = self.inside, None
+        if inside is not None:
+            inside.set()
+            self.go.wait(20)
+        return super().fileno()
+
+    def sendmsg(self, *arguments: Any) -> int:
+        self.fileno()
+        return super().sendmsg(*arguments)
+
+    def recvmsg_into(self, *arguments: Any) -> Any:
+        self.fileno()
+        return super().recvmsg_into(*arguments)
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_child_of_a_fork_can_use_a_port_that_a_thread_was_using(pool: Pool, bound: Bound, direction: str) -> None:
+    far = bound()
+    far.settimeout(20)
+    with Waiting(far.family, socket.SOCK_DGRAM) as sock:
+        sock.connect(far.getsockname())
+        with UdpPort(pool, sock) as port:
+            sock.go, inside = threading.Event(), threading.Event()
+            call = (lambda: port.push([pool.frombytes(b"parent")])) if direction == "out" else (lambda: port.pull(1))
+            thread = threading.Thread(target=call)
+            sock.inside = inside
+            thread.start()
+            assert inside.wait(20)
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    code = 2 if port.push([pool.frombytes(b"child")]) != 1 else 3
+                    code = 0 if not port.pull(1) else 4
+                    port.close()
+                finally:
+                    os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert far.recv(99) == b"child"
+            sock.go.set()
+            thread.join()
+            if direction == "out":
+                assert far.recv(99) == b"parent"

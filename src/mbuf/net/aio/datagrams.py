@@ -30,7 +30,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mbuf.errors import Inval, MbufError
+from mbuf.errors import Freed, Inval, MbufError
 from mbuf.net.writable import set_result
 
 if TYPE_CHECKING:
@@ -230,6 +230,14 @@ class Datagrams:
         except OSError as error:
             self._fail(error)
             return
+        except (Freed, Inval):
+            # The first packet can't be sent, or the port is closed. The loop would report it again and again.
+            try:
+                self._drop([self._queue.pop(0)] if self._queue else [])
+            finally:
+                if not self._queue:
+                    self._stop_writing()
+            raise
         if not self._queue:
             self._stop_writing()
 

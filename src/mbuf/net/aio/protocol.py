@@ -141,7 +141,10 @@ class MbufProtocol(asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_soon(self._pause, 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended, with the error `exc` or None. Frees unsent bytes, and wakes tasks in `drain`."""
+        """The connection has ended, with the error `exc` or None.
+
+        Frees unsent bytes, wakes tasks in `drain`, and sets `write_buffer.pause` and `write_buffer.resume` to None.
+        """
         self.transport = None
         self._fd = -1
         if self._wait_task is not None:
@@ -152,6 +155,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
             self._mbuf = None
         self._error = exc or self._error
         self.write_buffer.clear()
+        # They are often methods of this protocol: a reference cycle would keep it until the next garbage collection.
+        self.write_buffer.pause = self.write_buffer.resume = None
 
     def eof_received(self) -> bool | None:
         """The peer will send no more bytes. The default closes the connection when all is sent.

@@ -51,16 +51,17 @@ class CapturePort(BasePort):
     def pull(self, n: int) -> list[Mbuf]:
         count = self._begin_pull(n)
         packets: list[Mbuf] = []
-        try:
-            while len(packets) < count and self._has_next():
-                packets.append(self._build())
-        except (NoBufs, NoMemory):
-            self._count(short=1)
-        except (CaptureError, OSError) as error:
-            self._error = error
-        if self._error is not None and not packets:
-            raise self._error
-        return self._count_pulled(packets)
+        with self._pull_lock:
+            try:
+                while len(packets) < count and self._has_next():
+                    packets.append(self._build())
+            except (NoBufs, NoMemory):
+                self._count(short=1)
+            except (CaptureError, OSError) as error:
+                self._error = error
+            if self._error is not None and not packets:
+                raise self._error
+            return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
         raise NotSupported("push: a CapturePort only gives packets: push them to a CaptureWriter")

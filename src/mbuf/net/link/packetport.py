@@ -28,7 +28,7 @@ from mbuf.net.linux import (
     SO_TIMESTAMPNS,
     SOL_PACKET,
 )
-from mbuf.net.port.rules import check_list, check_size, check_usable
+from mbuf.net.port.rules import check_list, check_size
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
@@ -105,7 +105,7 @@ class PacketPort(MmsgPort):
         mbuf for that, this frame and those after it stay with the caller, as they are.
         """
         check_list(packets)
-        check_usable("push", self._closed, self._tx.busy)
+        self._tx.check()
         count = _encapsulate(packets)
         if count == len(packets):
             return self._tx.push(packets)

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -109,15 +110,15 @@ class TunPort(BasePort):
 
         Raises `Busy` if another thread is pulling or pushing. Calling it again has no effect.
         """
-        self._begin_close()
-        if self.closed:
+        if not self._set_closed():
             return
-        super().close()
         fd, self._fd = self._fd, -1
         os.close(fd)
         for view in self._views:
-            if view is not None:
-                view.release()
+            # In the child of a fork, a thread that doesn't exist there may still have a view of the view.
+            with suppress(BufferError):
+                if view is not None:
+                    view.release()
         self._views.clear()
         self._ready += [m for m in self._posted if m is not None]
         self._posted.clear()

@@ -1,7 +1,7 @@
 """What ports that are written in Python have in common: counters, and the rules of `pull` and `push`.
 
 A subclass calls `_begin_pull` and `_begin_push` first, and counts in `_counts`. If two threads must not be in the same
-call, it holds `_pull_lock` or `_push_lock` during the call.
+call, it holds `_pull_lock` or `_push_lock` during the call: this also raises `Inval` if the port was closed meanwhile.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mbuf.net.port.port import Port, PortStat
-from mbuf.net.port.rules import check_count, check_list, check_packet, check_usable
+from mbuf.net.port.rules import CallLock, check_count, check_list, check_packet, check_usable, close_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,37 +17,24 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
 
 
-class TryLock:
-    """A lock that is never waited for: if it is held already, `with lock:` raises `Busy`."""
-
-    __slots__ = ("_call", "held")
-
-    def __init__(self, call: str) -> None:
-        self._call = call
-        self.held = False
-
-    def __enter__(self) -> None:
-        check_usable(self._call, False, self.held)
-        self.held = True
-
-    def __exit__(self, *_: object) -> None:
-        self.held = False
-
-
 class BasePort(Port):
-    """A port with counters of its own. `closed` is true once `close` was called."""
+    """A port with counters of its own."""
 
     def __init__(self) -> None:
-        self.closed = False
         self._counts = dict.fromkeys(PortStat.__slots__, 0)
-        self._pull_lock = TryLock("pull")
-        self._push_lock = TryLock("push")
+        self._pull_lock = CallLock("pull")
+        self._push_lock = CallLock("push")
+
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._pull_lock.closed
 
     def stat(self) -> PortStat:
         return PortStat(**self._counts)
 
     def close(self) -> None:
-        self.closed = True
+        self._set_closed()
         super().close()
 
     def _begin_pull(self, n: int) -> int:
@@ -62,9 +49,9 @@ class BasePort(Port):
         check_usable("push", self.closed, False)
         return map(check_packet, packets)
 
-    def _begin_close(self) -> None:
-        """Raise `Busy` if a thread holds one of the locks."""
-        check_usable("close", False, self._pull_lock.held or self._push_lock.held)
+    def _set_closed(self) -> bool:
+        """Close the port for all calls to come; whether it was open. `Busy` if a call holds one of the locks."""
+        return close_calls(self._pull_lock, self._push_lock)
 
     def _count(self, **more: int) -> None:
         """Add to some of the counters of `PortStat`."""

@@ -30,14 +30,21 @@ class Lossy(BasePort, PortWrapper):
         self._random = Random(seed)
 
     def pull(self, n: int) -> list[Mbuf]:
-        packets = self.port.pull(n)
-        lost = [m for m in packets if self._is_lost()]
-        lost_ids = set(map(id, lost))
-        self._drop(lost)
-        return self._count_pulled([m for m in packets if id(m) not in lost_ids])
+        count = self._begin_pull(n)
+        with self._pull_lock:
+            packets = self.port.pull(count)
+            lost = [m for m in packets if self._is_lost()]
+            lost_ids = set(map(id, lost))
+            self._drop(lost)
+            return self._count_pulled([m for m in packets if id(m) not in lost_ids])
 
     def push(self, packets: list[Mbuf]) -> int:
         offered = list(self._begin_push(packets))
+        with self._push_lock:
+            return self._push(packets, offered)
+
+    def _push(self, packets: list[Mbuf], offered: list[Mbuf]) -> int:
+        """Push those of the packets that aren't lost."""
         kept = [m for m in offered if not self._is_lost()]
         kept_ids, sizes = set(map(id, kept)), [len(m) for m in offered]
         try:

@@ -24,28 +24,29 @@ class QueuePort(BasePort):
         self.queue = MbufQ(maxlen)
 
     def pull(self, n: int) -> list[Mbuf]:
+        count = self._begin_pull(n)
         packets: list[Mbuf] = []
-        for _ in range(min(self._begin_pull(n), len(self.queue))):
-            m = self.queue.dequeue()
-            if m is not None:
+        with self._pull_lock:
+            while len(packets) < count and (m := self.queue.dequeue()) is not None:
                 packets.append(m)
-        return self._count_pulled(packets)
+            return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
         done = size = 0
-        try:
-            for m in offered:
-                count = len(m)
-                self.queue.enqueue(m)
-                size += count
-                done += 1
-        except NoBufs:
-            # The queue is full: the other packets stay with the caller.
-            pass
-        finally:
-            del packets[:done]
-            self._count(packets_out=done, bytes_out=size)
+        with self._push_lock:
+            try:
+                for m in offered:
+                    count = len(m)
+                    self.queue.enqueue(m)
+                    size += count
+                    done += 1
+            except NoBufs:
+                # The queue is full: the other packets stay with the caller.
+                pass
+            finally:
+                del packets[:done]
+                self._count(packets_out=done, bytes_out=size)
         return done
 
     @property

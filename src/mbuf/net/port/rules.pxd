@@ -6,12 +6,28 @@ from mbuf.packet.segment cimport check_alive
 from mbuf.pool.bulk cimport free_bulk
 from mbuf.vm.ints cimport clip
 
-cdef unsigned int M_NOTREADY
+cdef unsigned int M_NOTREADY, M_PKTHDR
+cdef Py_ssize_t _FREE, _forks
 
 
 @cython.locals(count=Py_ssize_t)
 cpdef Py_ssize_t check_count(n) except -1
 cpdef int check_usable(str call, bint closed, bint busy) except -1
+
+
+@cython.final
+cdef class CallLock:
+    cdef str _call
+    cdef Py_ssize_t _held
+    cdef public bint closed
+
+    cpdef bint held(self)
+    cpdef int check(self) except -1
+    cpdef int acquire(self) except -1
+    cpdef int release(self) except -1
+
+
+cpdef bint close_calls(CallLock pull, CallLock push) except -1
 cpdef int check_list(packets) except -1
 
 
@@ -22,6 +38,11 @@ cpdef Mbuf check_packet(thing)
 @cython.locals(n=Chain)
 cpdef int check_ready(str call, Chain m) except -1
 cpdef int check_mbuf_ready(str call, Chain m) except -1
+cpdef int check_addressed(Mbuf m) except -1
+
+
+@cython.locals(same=Py_ssize_t, i=Py_ssize_t, n=Py_ssize_t)
+cpdef int remove_sent(list packets, list sent) except -1
 
 
 @cython.locals(sent=list)

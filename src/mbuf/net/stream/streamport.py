@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.linux import IOV_MAX, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent
+from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent, remove_sent
 from mbuf.net.sockets import check_stream_socket
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.packet.sockbuf import SockBuf, views_of
@@ -40,10 +40,11 @@ class StreamPort(BasePort):
     """A port for `sock`, a connected stream socket, with mbufs from `pool`.
 
     The socket belongs to the caller. The port makes it non-blocking; `close`, or the end of a `with` statement,
-    restores its timeout. `pull` and `push` are those of every port; `recv` and `send` are for programs that treat the
-    bytes as a stream. Errors of the socket are raised as `OSError`, and a pool without mbufs never ends the connection.
-    In `stat`, a chain that a read has returned counts as a packet. One thread may receive while another sends. Raises
-    `Inval` if `sock` isn't a socket, and `NotSupported` if it isn't a stream socket, or if it does TLS.
+    restores its timeout. No call waits even if another process that has the socket makes it blocking. `pull` and `push`
+    are those of every port; `recv` and `send` are for programs that treat the bytes as a stream. Errors of the socket
+    are raised as `OSError`, and a pool without mbufs never ends the connection. In `stat`, a chain that a read has
+    returned counts as a packet. One thread may receive while another sends. Raises `Inval` if `sock` isn't a socket,
+    and `NotSupported` if it isn't a stream socket, or if it does TLS.
     """
 
     def __init__(self, pool: Pool, sock: socket.socket) -> None:
@@ -176,7 +177,6 @@ class StreamPort(BasePort):
         sendmsg(2).
         """
         check_list(packets)
-        check_usable("push", self.closed, False)
         pushed = 0
         with self._push_lock:
             self._raise_deferred()
@@ -190,8 +190,12 @@ class StreamPort(BasePort):
         return pushed
 
     def _push_batch(self, packets: list[Mbuf]) -> int:
-        """Send the first packets in one call; return how many were sent, and removed from the list."""
-        views, sizes = _batch(packets)
+        """Send the first packets in one call; return how many were sent, and removed from the list.
+
+        A signal handler or another thread may change the list during the call.
+        """
+        batch = packets[:IOV_MAX]
+        views, sizes = _batch(batch)
         sent = self._sendmsg(views) if views else 0
         whole = 0
         while whole < len(sizes) and sizes[whole] <= sent:
@@ -199,17 +203,19 @@ class StreamPort(BasePort):
             whole += 1
         done = whole + (sent > 0)
         self._counts["packets_out"] += done
+        del batch[done:]
+        remove_sent(packets, batch)
         if sent:
             # First, since the rest of this packet must follow even if one of the others can't be freed.
-            self.write_buffer.append(packets.pop(whole))
+            self.write_buffer.append(batch[whole])
             self.write_buffer.drop(sent)
-        free_sent(packets, whole)
+        free_sent(batch, whole)
         return done
 
     def flush(self) -> bool:
         """Send what is in `write_buffer`; return True if it is empty then.
 
-        Raises `Busy` if another thread is sending, and `OSError`.
+        Raises `Inval` if the port is closed, `Busy` if another thread is sending, and `OSError`.
         """
         with self._push_lock:
             return self._flush()
@@ -223,7 +229,7 @@ class StreamPort(BasePort):
         """Return the number of bytes that the socket has accepted."""
         self._counts["calls_out"] += 1
         try:
-            count = self.sock.sendmsg(views, (), socket.MSG_NOSIGNAL)
+            count = self.sock.sendmsg(views, (), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
             self._counts["bytes_out"] += count
             return count
         except OSError as error:
@@ -245,10 +251,8 @@ class StreamPort(BasePort):
 
         Raises `Busy` if another thread is receiving or sending. Calling it again has no effect.
         """
-        self._begin_close()
-        if self.closed:
+        if not self._set_closed():
             return
-        super().close()
         self.write_buffer.clear()
         if self.sock.fileno() >= 0:
             self.sock.settimeout(self._timeout)
@@ -258,7 +262,9 @@ def _recv_into(sock: socket.socket, m: Mbuf, asked: int) -> int:
     """Read at most `asked` bytes into empty mbufs; return the number of bytes."""
     views = room_views(m, asked)
     try:
-        return sock.recv_into(views[0]) if len(views) == 1 else sock.recvmsg_into(views)[0]
+        if len(views) == 1:
+            return sock.recv_into(views[0], 0, socket.MSG_DONTWAIT)
+        return sock.recvmsg_into(views, 0, socket.MSG_DONTWAIT)[0]
     finally:
         # A traceback mustn't keep the memory in use.
         views.clear()
@@ -270,7 +276,7 @@ def _batch(packets: list[Mbuf]) -> tuple[list[memoryview], list[int]]:
     sizes: list[int] = []
     left = BATCH_BYTES
     try:
-        for thing in packets[:IOV_MAX]:
+        for thing in packets:
             if len(views) >= IOV_MAX or left <= 0:
                 break
             m = check_packet(thing)

@@ -74,7 +74,8 @@ class MmsgPort(Port):
         if self._closed:
             return
         self._rx.close()
-        self._closed = self._tx.closed = True
+        self._tx.close()
+        self._closed = True
         self._release_socket()
 
     def _dropped(self, seen: int) -> int:

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.net.port.rules cimport check_count, check_usable
+from mbuf.net.port.rules cimport CallLock, check_count, check_usable, close_calls
 from mbuf.net.udp.posted cimport PostedBuffers
 from mbuf.net.udp.peer cimport Peer
 from mbuf.net.udp.recvmmsg cimport RecvVector
@@ -21,8 +21,7 @@ cdef class UdpReceiver(PostedBuffers):
     cdef Py_ssize_t _expected
     cdef Py_ssize_t _seen_segment
     cdef unsigned int _drops
-    cdef readonly bint busy
-    cdef readonly bint closed
+    cdef CallLock _lock
     cdef readonly bint gro
     cdef unsigned long long _packets
     cdef unsigned long long _bytes

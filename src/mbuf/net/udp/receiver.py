@@ -21,7 +21,7 @@ else:
 from mbuf.const import M_TSTMP, M_VLANTAG
 from mbuf.errors import MbufError
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
-from mbuf.net.port.rules import check_count, check_usable
+from mbuf.net.port.rules import CallLock, check_count, check_usable, close_calls
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX, PostedBuffers
 from mbuf.packet.build import from_rx, from_rx_each
@@ -53,20 +53,20 @@ class UdpReceiver(PostedBuffers):
         "_expected",
         "_faults",
         "_header",
+        "_lock",
         "_packets",
         "_peer",
         "_ready",
         "_seen_segment",
         "_sock",
         "_truncated",
-        "busy",
-        "closed",
         "gro",
     )
 
     def __cinit__(self) -> None:
         # Compiled, an object that was never initialized counts as closed.
-        self.closed = True
+        self._lock: CallLock = CallLock("pull")
+        self._lock.closed = True
 
     def __init__(
         self,
@@ -94,10 +94,9 @@ class UdpReceiver(PostedBuffers):
         self._header: PktHdr = PktHdr.__new__(PktHdr)
         reset_header(self._header)
         self._header.rcvif_or_tag = interface
-        self.busy = False
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._truncated = self._faults = 0
-        self.closed = False
+        self._lock = CallLock("pull")
 
     def counts(self) -> dict[str, int]:
         """The counters of a `PortStat` that this side counts."""
@@ -115,20 +114,19 @@ class UdpReceiver(PostedBuffers):
     def pull(self, n: int) -> list[Mbuf]:
         """At most `n` packets. See `Port.pull`."""
         count = check_count(n)
-        check_usable("pull", self.closed, self.busy)
-        if not self._ready and count:
-            self.busy = True
-            try:
+        self._lock.acquire()
+        try:
+            if not self._ready and count:
                 self._receive(count)
-            finally:
-                self.busy = False
-        packets = self._ready
-        if len(packets) <= count:
-            self._ready = []
-            return packets
-        pulled = packets[:count]
-        del packets[:count]
-        return pulled
+            packets = self._ready
+            if len(packets) <= count:
+                self._ready = []
+                return packets
+            pulled = packets[:count]
+            del packets[:count]
+            return pulled
+        finally:
+            self._lock.release()
 
     def ready(self) -> int:
         """How many packets have been received and not been pulled."""
@@ -136,11 +134,9 @@ class UdpReceiver(PostedBuffers):
 
     def close(self) -> None:
         """Free all that is posted, and the packets that were not pulled."""
-        check_usable("close", False, self.busy)
-        if self.closed:
+        # First: no other thread, and no listener of what is freed here, may post anything from now on.
+        if not close_calls(self._lock, self._lock):
             return
-        # Set first: no other thread, and no listener of what is freed here, may post anything from now on.
-        self.closed = True
         self._free_posted()
         packets = self._ready
         self._ready = []
@@ -148,8 +144,8 @@ class UdpReceiver(PostedBuffers):
 
     def release_buffers(self) -> None:
         """Free all that is posted, until the next pull."""
-        check_usable("release_buffers", False, self.busy)
-        if not self.closed:
+        check_usable("release_buffers", False, self._lock.held())
+        if not self._lock.closed:
             self._free_posted()
 
     # Receiving.

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.net.port.rules cimport check_list, check_packet, check_ready, check_usable, free_sent
+from mbuf.net.port.rules cimport CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
 from mbuf.net.udp.peer cimport Peer
 from mbuf.net.udp.sendmmsg cimport SendVector
 from mbuf.packet.chain cimport Chain, length, next_checked
@@ -19,8 +19,7 @@ cdef class UdpSender:
     cdef bytes _to
     cdef bint _connected
     cdef SendVector _vector
-    cdef readonly bint busy
-    cdef public bint closed
+    cdef CallLock _lock
     cdef readonly Py_ssize_t gso
     cdef unsigned long long _packets
     cdef unsigned long long _bytes

@@ -17,7 +17,7 @@ else:
 
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
-from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent
+from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
@@ -57,18 +57,18 @@ class UdpSender:
         "_calls",
         "_connected",
         "_errors",
+        "_lock",
         "_packets",
         "_sock",
         "_to",
         "_vector",
-        "busy",
-        "closed",
         "gso",
     )
 
     def __cinit__(self) -> None:
         # Compiled, an object that was never initialized counts as closed.
-        self.closed = True
+        self._lock: CallLock = CallLock("push")
+        self._lock.closed = True
 
     def __init__(self, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
         if cython.compiled and self._vector is not None:  # type: ignore[has-type]
@@ -79,8 +79,7 @@ class UdpSender:
         self._to: bytes | None = None if to is None else to.name
         # One message may need all pieces that the kernel accepts.
         self._vector = SendVector(MESSAGES_MAX, IOV_MAX)
-        self.busy = False
-        self.closed = False
+        self._lock = CallLock("push")
         self._packets = self._bytes = self._calls = self._errors = 0
 
     def counts(self) -> dict[str, int]:
@@ -92,20 +91,29 @@ class UdpSender:
             "errors": self._errors,
         }
 
+    def check(self) -> None:
+        """Raise `Inval` if it is closed, `Busy` if another thread is pushing."""
+        self._lock.check()
+
+    def close(self) -> None:
+        """Refuse all calls of `push` to come."""
+        self._lock.closed = True
+
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on. See `Port.push`."""
         check_list(packets)
-        check_usable("push", self.closed, self.busy)
-        self.busy = True
+        self._lock.acquire()
         done = 0
         try:
+            # In the child of a fork, it may have what another thread was sending.
+            self._vector.clear()
             while done < len(packets):
                 sent = self._send(packets, done)
                 if sent == 0:
                     break
                 done += sent
         finally:
-            self.busy = False
+            self._lock.release()
             free_sent(packets, done)
         return done
 
@@ -134,6 +142,14 @@ class UdpSender:
             return self._send(packets, at)
         if error in FATAL:
             raise OSError(error, os.strerror(error))
+        if at >= len(packets):
+            # Another thread removed them from the list during the call.
+            return 0
+        if error == errno.EDESTADDRREQ and not self._connected:
+            # Each packet by itself: some may have an address that isn't a `Peer`.
+            check_addressed(check_packet(packets[at]))
+            self._errors += 1
+            return 1
         refused: int = self._vector.end(0) - at
         if refused > 1 and (error == GSO_REFUSED or error in GSO_TOO_LONG):
             # Another thread may have put anything into the list during the call.

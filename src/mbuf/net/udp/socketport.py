@@ -5,13 +5,14 @@ For sockets that `UdpPort` doesn't accept, such as Unix sockets, and to compare 
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval, NoBufs, NoMemory
-from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE, RETRY
+from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_ready, check_size, free_sent
+from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
 from mbuf.net.sockets import check_socket, is_connected
 from mbuf.net.udp.peer import Peer
 
@@ -25,8 +26,10 @@ class SocketPort(BasePort):
 
     `m.pkthdr.rcvif` is the sender of a received packet, and the receiver of one that is pushed through a socket that
     isn't connected: a `Peer`, or an address of another family as the socket module has it. `size` is the bytes of the
-    longest datagram; a longer one is discarded and counted (`truncated`). No bytes are copied. One thread may pull
-    while another pushes. Raises `Inval` for what is no datagram socket, and for a size out of range.
+    longest datagram; a longer one is discarded and counted (`truncated`). A packet whose address the socket can't send
+    to is freed and counted (`errors`); `push` raises `Inval` for one that has none and needs one. No bytes are copied.
+    One thread may pull while another pushes. Raises `Inval` for what is no datagram socket, and for a size out of
+    range.
     """
 
     def __init__(self, pool: Pool, sock: socket.socket, size: int = DATAGRAM_MAX) -> None:
@@ -52,7 +55,7 @@ class SocketPort(BasePort):
                 # After packets, the next pull raises it.
                 if not packets:
                     raise
-        return self._count_pulled(packets)
+            return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
@@ -76,16 +79,19 @@ class SocketPort(BasePort):
         return self.sock.fileno()
 
     def release_buffers(self) -> None:
-        with self._pull_lock:
-            if self._posted is not None:
-                self._posted.freem()
-                self._posted = None
+        if not self.closed:
+            with self._pull_lock:
+                self._free_posted()
 
     def close(self) -> None:
         """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
-        self._begin_close()
         super().close()
-        self.release_buffers()
+        self._free_posted()
+
+    def _free_posted(self) -> None:
+        m, self._posted = self._posted, None
+        if m is not None:
+            m.freem()
 
     def _receive(self, packets: list[Mbuf]) -> bool:
         """Receive a datagram, and add it to a list; false if none has arrived, or the pool refuses mbufs."""
@@ -122,17 +128,22 @@ class SocketPort(BasePort):
         check_ready("push", m)
         rcvif: Any = m.pkthdr.rcvif
         to: tuple[Any, ...] = ()
-        if rcvif is not None and not is_connected(self.sock):
-            to = (rcvif.address if isinstance(rcvif, Peer) else rcvif,)
         views = list(m)
         self._count(calls_out=1)
         try:
+            if rcvif is not None and not is_connected(self.sock):
+                to = (rcvif.address if isinstance(rcvif, Peer) else rcvif,)
             self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
             if error.errno in RETRY:
                 return None
-            if error.errno in FATAL_RECEIVE:
+            if error.errno in FATAL or (error.errno in FATAL_RECEIVE and not to):
                 raise
+            if error.errno == errno.EDESTADDRREQ:
+                check_addressed(m)
+            return 0
+        except (Inval, TypeError, ValueError, OverflowError):
+            # The packet has an address, but none of this socket's family.
             return 0
         finally:
             # A traceback that refers to this frame must not keep the memory.

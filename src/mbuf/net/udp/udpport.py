@@ -34,7 +34,8 @@ class UdpPort(MmsgPort):
 
     * `to`: the address of a peer, or a `Peer`, that all packets are sent to. A socket that is connected when the port
       is made sends all to its peer, and takes no `to`. Without both, a packet is sent to the `Peer` that is its
-      `m.pkthdr.rcvif`; a packet that an unconnected socket received has its sender there.
+      `m.pkthdr.rcvif`; a packet that an unconnected socket received has its sender there. `push` raises `Inval` for a
+      packet that has none; it and those after it stay with the caller.
     * `gro`: the system may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
       they share clusters, and are read-only unless `writable`.
     * `gso`: packets of one size go to the system as one message, which it segments.
