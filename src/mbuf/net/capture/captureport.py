@@ -121,23 +121,25 @@ class CaptureWriter(BasePort):
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
         written = 0
+        sizes: list[int] = []
         buffers: list[memoryview] = []
         record: list[memoryview] = []
         try:
-            for n, m in enumerate(offered):
+            for m in offered:
                 check_ready("push", m)
                 record = self._record(m)
                 if buffers and len(buffers) + len(record) > IOV_MAX:
                     self._write(buffers)
-                    written, buffers = n, []
+                    written, buffers = len(sizes), []
                 buffers += record
+                sizes.append(len(m))
             self._write(buffers)
-            written = len(packets)
+            written = len(sizes)
         finally:
             # A traceback must not keep references to the mbufs' memory.
             buffers.clear()
             record.clear()
-            self._count(packets_out=written, bytes_out=sum(map(len, packets[:written])))
+            self._count(packets_out=written, bytes_out=sum(sizes[:written]))
             free_sent(packets, written)
         return written
 
