@@ -114,7 +114,6 @@ class TunPort(BasePort):
             return
         super().close()
         fd, self._fd = self._fd, -1
-        os.close(fd)
         for view in self._views:
             if view is not None:
                 view.release()
@@ -122,6 +121,8 @@ class TunPort(BasePort):
         self._ready += [m for m in self._posted if m is not None]
         self._posted.clear()
         self._pool.free_bulk(self._ready)
+        # Last, because it raises an error if the program has closed the descriptor itself.
+        os.close(fd)
 
     # Receiving.
 
