@@ -262,10 +262,11 @@ def test_too_little_memory_for_the_rings_is_reported() -> None:
     assert "    sysctl kern.ipc.nmbufs=4096\n    sysctl kern.ipc.nmbclusters=3072\n" in result.stdout
 
 
-def test_colours_are_printed_on_a_terminal_unless_no_color_is_set() -> None:
-    assert "\x1b[" in mbuf("replay", SEGMENTS, color=True).stdout
-    assert "\x1b[" not in mbuf("replay", SEGMENTS).stdout
-    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, NO_COLOR="1").stdout
+def test_colours_are_printed_on_a_terminal_that_has_them_unless_no_color_is_set() -> None:
+    assert "\x1b[" in mbuf("replay", SEGMENTS, color=True, TERM="xterm").stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, TERM="xterm").stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, TERM="xterm", NO_COLOR="1").stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, TERM="dumb").stdout
 
 
 def test_a_trace_comes_before_the_report(capture: Capturing) -> None:

@@ -12,6 +12,7 @@ from mbuf.cli.progress import progress_bar
 from mbuf.cli.replay import output
 from mbuf.cli.replay.engine import Settings
 from mbuf.cli.replay.run import ReplayOptions, ReplayRun
+from mbuf.cli.statusline import is_dumb
 from mbuf.errors import Inval
 
 
@@ -66,8 +67,8 @@ def replay(
         tunables = boot_tunables(loader_conf, settings)
         result = _run(ReplayOptions(captures, loops, memory(physmem), tunables, model), trace)
     text = json.dumps(output.json(result), indent=2) + "\n" if as_json else output.text(result)
-    # Coloured on a terminal, unless NO_COLOR is set.
-    click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+    # Coloured on a terminal that has colours, unless NO_COLOR is set.
+    click.echo(text, nl=False, color=False if is_dumb() or os.environ.get("NO_COLOR") else None)
     context.exit(130 if result.interrupted else 1 if result.errors else 0)
 
 
