@@ -55,7 +55,8 @@ def replay(
 
     The captures follow one another without a pause, and pauses of more than 10 seconds are cut to 10 seconds. If
     timestamps go back, the time stops. All packets of a flow (addresses and ports) use the same queue. The queues are
-    assigned to the CPUs in turn. With --speed, --hold and --drain-rate count seconds of the faster traffic.
+    assigned to the CPUs in turn. With --speed, the seconds of --hold and --drain-rate are those of
+    the faster traffic.
     """
     if hold is not None and drain_rate is not None:
         raise CommandError("--hold and --drain-rate: give only one of them")
