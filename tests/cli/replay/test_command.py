@@ -243,6 +243,25 @@ def test_an_error_in_a_capture_is_printed_and_ends_with_1(capture: Capturing) ->
     assert json.loads(result.stdout)["errors"] == [f"{bad}: offset 252: record is truncated: 15 of 16 bytes"]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--loop", "2")])
+def test_if_no_capture_can_be_read_there_are_only_the_errors_and_code_2(
+    capture: Capturing, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    text, bad = tmp_path / "README.md", capture(name="bad.pcap", tail=b"\0" * 15)
+    text.write_text("# No capture\n" * 9)
+    result = mbuf("replay", str(text), bad, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [line.partition(": ")[2].partition(":")[0] for line in result.stderr.splitlines()] == [str(text), bad]
+
+
+def test_an_empty_capture_can_be_read(capture: Capturing, tmp_path: Path) -> None:
+    text, empty = tmp_path / "README.md", capture(name="empty.pcap")
+    text.write_text("# No capture\n" * 9)
+    for captures, code in (([empty], 0), ([str(text), empty], 1)):
+        result = mbuf("replay", *captures)
+        assert (result.exit_code, "packets     0 (0 bytes)" in result.stdout) == (code, True)
+
+
 def test_ctrl_c_ends_with_the_report_until_then_and_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt

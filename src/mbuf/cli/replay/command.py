@@ -67,6 +67,8 @@ def replay(
     with warnings_on_stderr():
         tunables = boot_tunables(loader_conf, settings)
         result = _run(ReplayOptions(captures, loops, memory(physmem), tunables, model), trace)
+    if result.unreadable and not result.interrupted:
+        context.exit(2)
     text = json.dumps(output.json(result), indent=2) + "\n" if as_json else output.text(result)
     # Coloured on a terminal that has colours, unless NO_COLOR is set.
     click.echo(text, nl=False, color=False if is_dumb() or os.environ.get("NO_COLOR") else None)
