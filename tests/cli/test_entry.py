@@ -99,6 +99,14 @@ builtins.__import__ = slow
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_the_package_can_be_run_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mbuf", "replay", __file__], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"mbuf: {__file__}: ")
+
+
 def test_sigterm_ends_a_replay() -> None:
     with subprocess.Popen(
         [*RUN, "replay", CAPTURE, "--loop", "1000000000"], stderr=subprocess.PIPE, text=True
