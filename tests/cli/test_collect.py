@@ -28,7 +28,7 @@ class Collect:
     """A running `mbuf collect`, at any free port."""
 
     def __init__(self, *options: str) -> None:
-        command = [sys.executable, "-m", "mbuf.cli.main", "collect", "127.0.0.1:0", *options]
+        command = [sys.executable, "-m", "mbuf", "collect", "127.0.0.1:0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         found = re.fullmatch(r"collecting reports at 127\.0\.0\.1:(\d+)\n", self.process.stderr.readline())

@@ -56,6 +56,22 @@ def test_a_closed_output_is_no_error() -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_closed_standard_error_is_no_error() -> None:
+    done, plain = (shell(f"$MBUF replay $CAPTURE {closed}") for closed in ("2>&-", ""))
+    assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, "")
+
+
+def test_an_error_is_not_printed_on_standard_output_if_standard_error_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mbuf.cli.main", None)
+    monkeypatch.setattr(command, "_EXTRAS", {"mbuf": "cli"})
+    monkeypatch.setattr(command, "_exit", lambda code: None)
+    monkeypatch.setattr(sys, "stderr", None)
+    command.run()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_file_names_that_are_not_utf_8_are_printed_with_escapes(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\x1b.pcap")
     os.symlink(CAPTURE, name)
@@ -81,6 +97,14 @@ builtins.__import__ = slow
 """
     done = subprocess.run([sys.executable, "-c", program, "where", "m_get"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_package_can_be_run_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mbuf", "replay", __file__], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"mbuf: {__file__}: ")
 
 
 def test_sigterm_ends_a_replay() -> None:

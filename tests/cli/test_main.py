@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mbuf
-from mbuf.cli import main as module
 from mbuf.cli.main import main
 
 
@@ -42,18 +41,13 @@ def test_ctrl_c_ends_a_command_with_130_and_no_output(monkeypatch: pytest.Monkey
         assert (result.exit_code, result.output) == (130, "")
 
 
-def test_it_runs_as_a_module_with_its_own_name() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "mbuf.cli.main", "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"mbuf, version {mbuf.__version__}\n"
-
-
-def test_its_file_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["mbuf", "--help"])
+def test_the_package_can_be_run_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mbuf", "--version"])
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(str(module.__file__), run_name="__main__")
-    assert "Usage: mbuf [OPTIONS] COMMAND" in capsys.readouterr().out
+        runpy.run_module("mbuf", run_name="__main__")
+    assert capsys.readouterr().out == f"mbuf, version {mbuf.__version__}\n"
 
 
 def test_help_has_all_commands_and_imports_none() -> None:

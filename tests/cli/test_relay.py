@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,19 @@ def test_the_status_is_printed_at_the_interval() -> None:
         lines = [process.stdout.readline().rstrip() for _ in range(2)]
         ended(process, signal.SIGINT)
     assert lines == ["0 reads/s 0 bit/s  0 bytes of 16.0 MiB  0 denied 0 dropped  0 open"] * 2
+
+
+def test_a_relay_runs_without_a_status_if_standard_output_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    intervals: list[float | None] = []
+
+    def run(options: RelayOptions, write: Callable[[str], object], show_status: Callable[[str], object]) -> None:
+        write("relaying")
+        intervals.append(options.interval)
+
+    monkeypatch.setattr(relay_module, "run", run)
+    monkeypatch.setattr(sys, "stdout", None)
+    relay_module.relay.main(["udp://127.0.0.1:0", "udp://127.0.0.1:9"], standalone_mode=False)
+    assert intervals == [None]
 
 
 def test_on_a_terminal_the_status_line_changes() -> None:

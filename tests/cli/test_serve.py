@@ -32,7 +32,7 @@ def get(line: str, target: str = "/a.txt") -> bytes:
 @contextmanager
 def served(*args: str) -> Iterator[subprocess.Popen[str]]:
     """Run the command, and kill it at the end."""
-    line = [sys.executable, "-m", "mbuf.cli.main", "serve", *args, "--port", "0"]
+    line = [sys.executable, "-m", "mbuf", "serve", *args, "--port", "0"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_sent_is_printed_with_its_status(folder: Path) -> 
 def test_it_serves_if_its_output_cannot_be_written(folder: Path, output: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    line = f"exec {sys.executable} -m mbuf.cli.main serve {folder} --port {port} {output}"
+    line = f"exec {sys.executable} -m mbuf serve {folder} --port {port} {output}"
     with subprocess.Popen(["/bin/sh", "-c", line], stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             try:

@@ -39,7 +39,9 @@ def run() -> None:
 def _print_error(line: str) -> None:
     from mbuf.cli.format import printable
 
-    print(printable(line), file=sys.stderr, flush=True)
+    # It is None if it was closed at the start, and `print` would take that for standard output.
+    if sys.stderr is not None:
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def _exit(code: int) -> Any:

@@ -81,7 +81,3 @@ def _one_line(ctx: click.Context | None = None) -> Iterator[None]:
 @click.version_option(__version__, prog_name="mbuf", help="Print the version and exit.")
 def main() -> None:
     """Tools for FreeBSD's network buffers (mbufs): plan limits, replay captures, relay and serve data."""
-
-
-if __name__ == "__main__":
-    main(prog_name="mbuf")

@@ -1,17 +1,19 @@
 """A progress bar for long commands.
 
-It is drawn on standard error, only if that is a terminal, and removed at the end.
+It is drawn on standard error, only if that is a terminal that can move the cursor, and removed at the end.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mbuf.cli.statusline import is_dumb, is_terminal
+
 
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with how much of `total` is done. Without colours if NO_COLOR is set."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr) or is_dumb():
         yield lambda done: None
         return
     # Imported here, because it is slow, and of no use without a terminal.

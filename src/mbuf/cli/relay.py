@@ -20,7 +20,7 @@ import click
 
 from mbuf.cli.format import plural, size
 from mbuf.cli.options import CLIENTS, MEMORY, TIMEOUT, CommandError
-from mbuf.cli.statusline import status_line
+from mbuf.cli.statusline import is_terminal, status_line
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.kinds import MBUF, OF_SIZE
@@ -84,7 +84,7 @@ def relay(
     datagrams = listen.startswith("udp:")
     clients = (1024 if datagrams else 16384) if clients is None else clients
     patience = (60.0 if datagrams else 15.0) if patience is None else patience
-    if interval is None and sys.stdout.isatty():
+    if interval is None and is_terminal(sys.stdout):
         interval = 1.0
     options = RelayOptions(listen, dest, int(memory), clients, patience, interval)
     try:

@@ -243,6 +243,25 @@ def test_an_error_in_a_capture_is_printed_and_ends_with_1(capture: Capturing) ->
     assert json.loads(result.stdout)["errors"] == [f"{bad}: offset 252: record is truncated: 15 of 16 bytes"]
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--loop", "2")])
+def test_if_no_capture_can_be_read_there_are_only_the_errors_and_code_2(
+    capture: Capturing, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    text, bad = tmp_path / "README.md", capture(name="bad.pcap", tail=b"\0" * 15)
+    text.write_text("# No capture\n" * 9)
+    result = mbuf("replay", str(text), bad, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert [line.partition(": ")[2].partition(":")[0] for line in result.stderr.splitlines()] == [str(text), bad]
+
+
+def test_an_empty_capture_can_be_read(capture: Capturing, tmp_path: Path) -> None:
+    text, empty = tmp_path / "README.md", capture(name="empty.pcap")
+    text.write_text("# No capture\n" * 9)
+    for captures, code in (([empty], 0), ([str(text), empty], 1)):
+        result = mbuf("replay", *captures)
+        assert (result.exit_code, "packets     0 (0 bytes)" in result.stdout) == (code, True)
+
+
 def test_ctrl_c_ends_with_the_report_until_then_and_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
@@ -262,10 +281,11 @@ def test_too_little_memory_for_the_rings_is_reported() -> None:
     assert "    sysctl kern.ipc.nmbufs=4096\n    sysctl kern.ipc.nmbclusters=3072\n" in result.stdout
 
 
-def test_colours_are_printed_on_a_terminal_unless_no_color_is_set() -> None:
-    assert "\x1b[" in mbuf("replay", SEGMENTS, color=True).stdout
-    assert "\x1b[" not in mbuf("replay", SEGMENTS).stdout
-    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, NO_COLOR="1").stdout
+def test_colours_are_printed_on_a_terminal_that_has_them_unless_no_color_is_set() -> None:
+    assert "\x1b[" in mbuf("replay", SEGMENTS, color=True, TERM="xterm").stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, TERM="xterm").stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, TERM="xterm", NO_COLOR="1").stdout
+    assert "\x1b[" not in mbuf("replay", SEGMENTS, color=True, TERM="dumb").stdout
 
 
 def test_a_trace_comes_before_the_report(capture: Capturing) -> None:

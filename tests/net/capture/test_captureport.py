@@ -122,6 +122,53 @@ def test_a_failed_write_leaves_whole_records(pool: Pool, tmp_path: Path, monkeyp
     assert [piece for _, piece, _ in read(path)] == [b"whole", b"in two pieces", b"cut"]
 
 
+def test_the_error_of_a_pipe_or_a_device_is_raised(pool: Pool, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        CaptureWriter("/dev/full")
+    assert caught.value.errno == errno.ENOSPC
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with CaptureWriter(fifo) as writer:
+        os.close(reader)
+        sent = [pool.frombytes(b"one")]
+        with pytest.raises(BrokenPipeError):
+            writer.push(sent)
+        assert len(sent) == 1
+        pool.free_bulk(sent)
+
+
+def test_a_writer_whose_file_was_closed_elsewhere_is_closed_once(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path / "out")
+    os.close(writer._fd)
+    with pytest.raises(OSError, match="descriptor"):
+        writer.close()
+    assert writer.closed
+    other = os.open(os.devnull, os.O_RDONLY)
+    writer.close()
+    os.close(other)
+
+
+def test_a_packet_that_is_added_to_the_list_during_a_write_stays_in_it(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with CaptureWriter(tmp_path / "out") as writer:
+        sent, late = [pool.frombytes(b"one"), pool.frombytes(b"two")], pool.frombytes(b"late")
+        writev = os.writev
+
+        def interrupted(fd: int, buffers: list[memoryview]) -> int:
+            sent.append(late)
+            return writev(fd, buffers)
+
+        monkeypatch.setattr(os, "writev", interrupted)
+        assert writer.push(sent) == 2
+        monkeypatch.undo()
+        assert (sent, bytes(late)) == ([late], b"late")
+        assert (writer.stat().packets_out, writer.stat().bytes_out) == (2, 6)
+        assert writer.push(sent) == 1
+    assert [data for _, data, _ in read(tmp_path / "out")] == [b"one", b"two", b"late"]
+
+
 def test_a_packet_that_is_in_the_list_twice_is_written_twice_and_all_are_freed(pool: Pool, tmp_path: Path) -> None:
     with CaptureWriter(tmp_path / "out") as writer:
         twice = pool.frombytes(b"twice")

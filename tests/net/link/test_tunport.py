@@ -351,6 +351,17 @@ def test_a_closed_port_has_freed_all_mbufs_and_its_interface_is_deleted(pool: Po
         port.push([])
 
 
+def test_a_port_whose_descriptor_was_closed_elsewhere_frees_its_mbufs(pool: Pool, netns: None) -> None:
+    port = TunPort(pool)
+    assert port.pull(1) == []
+    assert pool.out == 1
+    os.close(port.fileno())
+    with pytest.raises(OSError, match="descriptor"):
+        port.close()
+    assert (port.closed, pool.out) == (True, 0)
+    port.close()
+
+
 def test_names_that_no_interface_can_have_are_refused(make: Callable[..., Pool], netns: None) -> None:
     pool = make()
     with pytest.raises(Inval, match="15 bytes"):

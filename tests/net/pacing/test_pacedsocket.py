@@ -259,6 +259,36 @@ def test_a_full_queue_accepts_no_packets_and_others_continue(setup: SetupFactory
     fast.rele()
 
 
+def test_no_packet_is_accepted_after_a_free_routine_has_closed_it(setup: SetupFactory, pool: Pool) -> None:
+    b = setup("unix datagrams")
+    first = pool.wrap(bytearray(b"first"), on_free=lambda *_: b.paced.close())
+    with pool.getcl() as second:
+        assert b.paced.push([first, second]) == 1
+    assert (b.paced.closed, b.paced.queued, pool.out) == (True, 0, 0)
+
+
+def test_no_packet_is_accepted_after_the_iterable_has_closed_it(setup: SetupFactory, pool: Pool) -> None:
+    b = setup("unix datagrams")
+    with pool.getcl() as second:
+
+        def packets() -> Iterator[Mbuf]:
+            yield pool.getcl()
+            b.paced.close()
+            yield second
+
+        assert b.paced.push(packets()) == 1
+    with pool.getcl() as m:
+        one = setup("unix datagrams").paced
+
+        def closing() -> Iterator[Mbuf]:
+            one.close()
+            yield m
+
+        with pytest.raises(Inval, match="closed"):
+            one.push(closing())
+    assert pool.out == 0
+
+
 @pytest.mark.parametrize("thing", [None, b"bytes", 5])
 def test_push_refuses_what_is_not_a_packet(setup: SetupFactory, pool: Pool, thing: Any) -> None:
     b = setup()

@@ -12,6 +12,7 @@ from mbuf.cli.progress import progress_bar
 from mbuf.cli.replay import output
 from mbuf.cli.replay.engine import Settings
 from mbuf.cli.replay.run import ReplayOptions, ReplayRun
+from mbuf.cli.statusline import is_dumb
 from mbuf.errors import Inval
 
 
@@ -54,7 +55,8 @@ def replay(
 
     The captures follow one another without a pause, and pauses of more than 10 seconds are cut to 10 seconds. If
     timestamps go back, the time stops. All packets of a flow (addresses and ports) use the same queue. The queues are
-    assigned to the CPUs in turn. With --speed, --hold and --drain-rate count seconds of the faster traffic.
+    assigned to the CPUs in turn. With --speed, the seconds of --hold and --drain-rate are those of
+    the faster traffic.
     """
     if hold is not None and drain_rate is not None:
         raise CommandError("--hold and --drain-rate: give only one of them")
@@ -65,9 +67,11 @@ def replay(
     with warnings_on_stderr():
         tunables = boot_tunables(loader_conf, settings)
         result = _run(ReplayOptions(captures, loops, memory(physmem), tunables, model), trace)
+    if result.unreadable and not result.interrupted:
+        context.exit(2)
     text = json.dumps(output.json(result), indent=2) + "\n" if as_json else output.text(result)
-    # Coloured on a terminal, unless NO_COLOR is set.
-    click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
+    # Coloured on a terminal that has colours, unless NO_COLOR is set.
+    click.echo(text, nl=False, color=False if is_dumb() or os.environ.get("NO_COLOR") else None)
     context.exit(130 if result.interrupted else 1 if result.errors else 0)
 
 

@@ -42,6 +42,8 @@ class ReplayResult:
     console: tuple[tuple[int, str], ...]
     #: A line for each error of a capture.
     errors: tuple[str, ...]
+    #: True if there were errors, and no packet of any capture could be read: there is nothing to report.
+    unreadable: bool
     interrupted: bool
     #: Mbufs that were not freed at the end: 0.
     leaked: int

@@ -60,6 +60,7 @@ class ReplayRun:
         self._opener = opener
         self._on_trace = on_trace
         self._clock = CaptureClock()
+        # Bytes of the captures that were read to their end.
         self._done = 0
         self._errors: list[str] = []
 
@@ -88,6 +89,7 @@ class ReplayRun:
                 verdict=verdict_of(outcome, ncpu),
                 console=tuple(console),
                 errors=tuple(self._errors),
+                unreadable=bool(self._errors) and not self._done and not outcome.packets,
                 interrupted=interrupted,
                 leaked=pool.out,
             )

@@ -6,6 +6,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_TSTMP
@@ -97,8 +98,8 @@ class CaptureWriter(BasePort):
     length is recorded. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is written. `push`
     frees the packets that it has written, and removes them from the list. The bytes are written from their mbufs (from
     a copy if the packet is truncated), and nothing is buffered in this process. Raises `OSError` if the file can't be
-    written: then the file has whole records only, and the other packets still belong to the caller. `pull` raises
-    `NotSupported`.
+    written: then a regular file has whole records only (a pipe may have got a part of one), and the other packets still
+    belong to the caller. `pull` raises `NotSupported`.
     """
 
     def __init__(self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN) -> None:
@@ -122,30 +123,34 @@ class CaptureWriter(BasePort):
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
         written = 0
+        sizes: list[int] = []
         buffers: list[memoryview] = []
         record: list[memoryview] = []
         try:
-            for n, m in enumerate(offered):
+            for m in offered:
                 check_ready("push", m)
                 record = self._record(m)
                 if buffers and len(buffers) + len(record) > IOV_MAX:
                     self._write(buffers)
-                    written, buffers = n, []
+                    written, buffers = len(sizes), []
                 buffers += record
+                sizes.append(len(m))
             self._write(buffers)
-            written = len(packets)
+            written = len(sizes)
         finally:
             # A traceback must not keep references to the mbufs' memory.
             buffers.clear()
             record.clear()
-            self._count(packets_out=written, bytes_out=sum(map(len, packets[:written])))
+            self._count(packets_out=written, bytes_out=sum(sizes[:written]))
             free_sent(packets, written)
         return written
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            os.close(self._fd)
+            # Another file may get the same number at once: a `push` of another thread must not write to it.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def _record(self, m: Mbuf) -> list[memoryview]:
         """Return a packet's record as a list of buffers."""
@@ -160,7 +165,7 @@ class CaptureWriter(BasePort):
         return buffers + views
 
     def _write(self, buffers: list[memoryview]) -> None:
-        """Write all buffers, or none: after an error the file is as it was."""
+        """Write all buffers, or none: after an error a regular file is as it was."""
         self._count(calls_out=1)
         total = sum(map(len, buffers))
         try:
@@ -170,7 +175,9 @@ class CaptureWriter(BasePort):
                 while rest:
                     rest = rest[os.write(self._fd, rest) :]
         except BaseException:
-            os.ftruncate(self._fd, self._size)
-            os.lseek(self._fd, self._size, os.SEEK_SET)
+            # Raise the error of the write: a pipe has no position, and only a regular file can be truncated.
+            with suppress(OSError):
+                os.lseek(self._fd, self._size, os.SEEK_SET)
+                os.ftruncate(self._fd, self._size)
             raise
         self._size += total

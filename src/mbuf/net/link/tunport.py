@@ -113,7 +113,6 @@ class TunPort(BasePort):
         if not self._set_closed():
             return
         fd, self._fd = self._fd, -1
-        os.close(fd)
         for view in self._views:
             # In the child of a fork, a thread that doesn't exist there may still have a view of the view.
             with suppress(BufferError):
@@ -123,6 +122,8 @@ class TunPort(BasePort):
         self._ready += [m for m in self._posted if m is not None]
         self._posted.clear()
         self._pool.free_bulk(self._ready)
+        # Last, because it raises an error if the program has closed the descriptor itself.
+        os.close(fd)
 
     # Receiving.
 

@@ -175,6 +175,8 @@ class PacedSocket(Interface):
         accepted = 0
         try:
             for m in packets:
+                # The iterable, or the free routine of the packet before, may have closed this.
+                self._check_open()
                 queue = self._queue_of(m)
                 if queue.packets.full:
                     break
@@ -221,8 +223,6 @@ class PacedSocket(Interface):
 
         Tags live on until they are released, but there are no new ones. Calling it again has no effect.
         """
-        if self.closed:
-            return
         self.closed = True
         self._sender.drain()
         self._update_pacing()
@@ -260,9 +260,12 @@ class PacedSocket(Interface):
             self._update_pacing()
         return self._queues.unpaced
 
-    def _flush(self, now: int) -> int:
+    def _check_open(self) -> None:
         if self.closed:
             raise Inval(f"{self!r} is closed")
+
+    def _flush(self, now: int) -> int:
+        self._check_open()
         return self._sender.flush(now)
 
     def _delay(self) -> float:

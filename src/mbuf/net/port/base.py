@@ -44,10 +44,13 @@ class BasePort(Port):
         return count
 
     def _begin_push(self, packets: Any) -> Iterable[Mbuf]:
-        """The packets of a list, each checked when its turn comes; `Inval` if the port is closed."""
+        """The packets that are in a list now, each checked when its turn comes; `Inval` if the port is closed.
+
+        During a system call, a signal handler or another thread may add packets to the list: they aren't sent.
+        """
         check_list(packets)
         check_usable("push", self.closed, False)
-        return map(check_packet, packets)
+        return map(check_packet, packets[:])
 
     def _set_closed(self) -> bool:
         """Close the port for all calls to come; whether it was open. `Busy` if a call holds one of the locks."""

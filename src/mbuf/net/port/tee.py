@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mbuf.errors import NoBufs, NoMemory
+from mbuf.errors import MbufError
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.wrapper import PortWrapper
 
@@ -18,8 +18,9 @@ class Tee(BasePort, PortWrapper):
     """A port around `port` that pushes a copy of each pulled or pushed packet to the port `side` too.
 
     A copy shares its bytes with the packet, so both are read-only: see `m.unshare`. The tee doesn't wait for `side`:
-    a copy that `side` doesn't accept at once is freed and counted as `dropped`; a packet that the pool has no mbuf to
-    copy is counted as `denied`. Closing the tee closes both ports.
+    a copy that `side` doesn't accept at once, also because of an error, is freed and counted as `dropped`; a packet
+    that can't be copied, because the pool has no mbuf, is counted as `denied`. An error of `side` (`MbufError`,
+    OSError) isn't raised. Closing the tee closes both ports.
     """
 
     def __init__(self, port: Port, side: Port) -> None:
@@ -33,13 +34,18 @@ class Tee(BasePort, PortWrapper):
         return self._count_pulled(packets)
 
     def push(self, packets: list[Mbuf]) -> int:
-        copies = [_copy(m) for m in self._begin_push(packets)]
-        sizes = [len(m) for m in packets]
+        offered = list(self._begin_push(packets))
+        sizes = [len(m) for m in offered]
+        copies = [_copy(m) for m in offered]
+        # A list of its own: what is added to `packets` meanwhile must not be taken for packets that weren't sent.
+        rest = offered[:]
         sent = 0
         try:
-            self.port.push(packets)
+            self.port.push(rest)
         finally:
-            sent = len(sizes) - len(packets)
+            # A port of the program may leave more in the list than there was.
+            sent = max(len(offered) - len(rest), 0)
+            packets[: len(offered)] = rest
             for m in copies[sent:]:
                 if m is not None:
                     m.freem()
@@ -55,7 +61,8 @@ class Tee(BasePort, PortWrapper):
         packets = [m for m in copies if m is not None]
         self._count(denied=len(copies) - len(packets))
         try:
-            self.side.push(packets)
+            with suppress(MbufError, OSError):
+                self.side.push(packets)
         finally:
             self._count(dropped=len(packets))
             for m in packets:
@@ -63,7 +70,8 @@ class Tee(BasePort, PortWrapper):
 
 
 def _copy(m: Mbuf) -> Mbuf | None:
-    """A copy that shares the bytes; None if the pool has no mbuf for it."""
-    with suppress(NoBufs, NoMemory):
-        return m.copypacket()
+    """A copy that shares the bytes; None if there can be none."""
+    with suppress(MbufError):
+        # Not `copypacket`, which requires a packet header.
+        return m.copym()
     return None
