@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -122,6 +122,17 @@ class CaptureWriter(BasePort):
 
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
+        with self._push_lock:
+            return self._write_packets(offered, packets)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def _write_packets(self, offered: Iterable[Mbuf], packets: list[Mbuf]) -> int:
+        """Write packets, and free those written; how many. An error is raised after that."""
         written = 0
         sizes: list[int] = []
         buffers: list[memoryview] = []
@@ -144,13 +155,6 @@ class CaptureWriter(BasePort):
             self._count(packets_out=written, bytes_out=sum(sizes[:written]))
             free_sent(packets, written)
         return written
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            # Another file may get the same number at once: a `push` of another thread must not write to it.
-            fd, self._fd = self._fd, -1
-            os.close(fd)
 
     def _record(self, m: Mbuf) -> list[memoryview]:
         """Return a packet's record as a list of buffers."""
