@@ -40,7 +40,12 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 WARNING = re.compile(r"^\[zone: \w+\] \S+ limit reached\n", re.MULTILINE)
 
 #: Replaces asyncio.run by that of the other event loop.
-UVLOOP = "import asyncio, uvloop\nasyncio.run = uvloop.run\n"
+UVLOOP = """import asyncio, uvloop
+def run(main):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+asyncio.run = run
+"""
 MBUF = "from mbuf.cli.entry import run; run()"
 
 
