@@ -141,11 +141,6 @@ COLD = {
     "mbuf.pool.reserve",
     "mbuf.pool.aio",
     "mbuf.testing",
-    "mbuf.cli.replay.rxring",
-    "mbuf.cli.replay.clock",
-    "mbuf.cli.replay.consumer",
-    "mbuf.cli.replay.sockbufs",
-    "mbuf.cli.replay.engine",
 }
 
 #: What the compiler would add to each module (parsing of arguments, reports of errors) is in a module of its own.
