@@ -34,10 +34,10 @@ MAX_REQUESTS = 60
 ALLOCATING_ROLES = ("m", "pool", "sb", "st", "q", "file", "tag", "hdr", "cl", "snd", "epg", "rc", "reserve")
 #: Roles for which the kind of storage makes no difference.
 WITHOUT_STORAGE = ("pool", "file", "rc", "reserve", "q", "cl", "snd", "tag")
-#: Methods that end a pool, allocate only objects of the interpreter, or empty caches, of which an error ends the rest.
-#: (Python 3.12 crashes if memory runs out when the generator of an audit is made.)
+#: Methods that end a pool, or allocate only objects of the interpreter. (Python 3.12 crashes if memory runs out when
+#: the generator of an audit is made.)
 EXCLUDED = frozenset(
-    ["pool.close", "pool.drain", "pool.watch_memory", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
+    ["pool.close", "pool.watch_memory", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
     + ["pool.aget", "pool.agethdr", "pool.agetcl", "pool.agetjcl", "pool.agetm2"]
 )
 
@@ -52,6 +52,9 @@ def fault_cases(table: dict[str, Member]) -> Iterator["Case"]:
         waits = {"how", "timeout"} <= {param.name for param in member.params}
         for storage in ["packet"] if member.role in WITHOUT_STORAGE else STORAGE:
             for kind in KINDS:
+                if (name, kind) == ("pool.drain", "python"):
+                    # It stops at an error, and what it has freed until then stays freed.
+                    continue
                 for how in ("once", "rest"):
                     yield Case(name, storage, f"fail:{kind}:{how}", "nowait")
                     if waits and kind != "python":
