@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -134,6 +136,26 @@ def test_a_client_too_many_replaces_the_one_that_was_idle_longest(make: Make) ->
             assert (await setup.received())[1] != peers[1]
 
     asyncio.run(main())
+
+
+def test_a_client_that_was_replaced_is_freed_without_a_garbage_collection(make: Make) -> None:
+    async def main() -> None:
+        async with relaying(make(), max_clients=1) as setup:
+            await setup.send(setup.client(), b"x")
+            await setup.received()
+            (session,) = setup.relay._sessions.values()
+            gone = [weakref.ref(session.port), weakref.ref(session.datagrams)]
+            del session
+            await setup.send(setup.client(), b"x")
+            await setup.received()
+            assert [one() for one in gone] == [None, None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
 
 
 def test_a_client_is_forgotten_after_the_idle_timeout(make: Make) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -253,6 +254,34 @@ def test_a_freed_chain_is_not_sent(pool: Pool, pair: Pair, path: Path) -> None:
         transfer.send(pair[0])
     with pytest.raises(Freed):
         sendfile(pair[0], m)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_oserror_says_what_was_sent_before(
+    pool: Pool, pair: Pair, path: Path, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    ours = pair[0]
+    monkeypatch.setattr(os, "sendfile", fail)
+    with packet(pool, path, 0, 300_000) as m:
+        ours.setblocking(not asynchronous)
+        with pytest.raises(OSError, match="broken") as caught:
+            asyncio.run(asendfile(ours, m)) if asynchronous else sendfile(ours, m)
+        assert vars(caught.value)["sent"] == 2100
+        assert caught.value.__notes__ == ["2100 bytes were sent before"]
+    monkeypatch.undo()
+    with packet(pool, path, 0, 300_000) as m, pytest.raises(BlockingIOError) as blocked:
+        fill(ours, m)
+    assert vars(blocked.value) == {"sent": 0}
+
+
+def fill(sock: socket.socket, m: Mbuf) -> None:
+    """Send a chain again and again to a non-blocking socket, until it accepts nothing."""
+    sock.setblocking(False)
+    while True:
+        sendfile(sock, m)
 
 
 def test_a_closed_peer_raises_oserror(pool: Pool, pair: Pair, path: Path) -> None:

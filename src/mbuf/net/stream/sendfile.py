@@ -61,18 +61,18 @@ def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
     raises `BlockingIOError` if that is nothing: call again with `offset` increased by what was sent.
 
     Raises `NotSupported` for a socket that isn't a stream socket or that does TLS; `Inval` for an offset outside the
-    chain, if a file has become shorter, or if bytes aren't ready (M_NOTREADY); `Freed`; and `OSError`. If some bytes
-    were sent before, a note on the exception of this library says how many; a non-blocking socket returns their number
-    instead, and the next call raises the error.
+    chain, if a file has become shorter, or if bytes aren't ready (M_NOTREADY); `Freed`; and `OSError`. The attribute
+    `sent` of an exception while the chain was sent is the number of bytes that were sent before, and a note says it. A
+    non-blocking socket returns their number instead of an error of this library, and the next call raises the error.
     """
     check_stream_socket("sendfile", sock)
     transfer = Transfer(m, offset)
     try:
         _send_all(sock, transfer)
-    except MbufError as error:
-        if transfer.sent and sock.gettimeout() == 0:
+    except BaseException as error:
+        if transfer.sent and isinstance(error, MbufError) and sock.gettimeout() == 0:
             return transfer.sent
-        error.add_note(f"{transfer.sent} bytes were sent before")
+        _add_sent(error, transfer)
         raise
     return transfer.sent
 
@@ -80,11 +80,15 @@ def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
 async def asendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
     """Send a chain from byte `offset` on in an asyncio loop; return the number of bytes sent, which is all of them.
 
-    The socket must be non-blocking. Only one task may wait until it is writable. Raises what `sendfile` raises. A task
-    that is cancelled has sent some bytes; use a `Transfer`, whose `sent` is their number, to continue later.
+    The socket must be non-blocking. Raises what `sendfile` raises, with the same attribute `sent`. A task that is
+    cancelled has sent some bytes; use a `Transfer`, whose `sent` is their number, to continue later.
     """
     transfer = Transfer(m, offset)
-    await transfer.asend(sock)
+    try:
+        await transfer.asend(sock)
+    except BaseException as error:
+        _add_sent(error, transfer)
+        raise
     return transfer.sent
 
 
@@ -199,6 +203,13 @@ class _FileRun:
         self.left = left
         self.next = next
         self.off = off
+
+
+def _add_sent(error: BaseException, transfer: Transfer) -> None:
+    """Tell in an exception how many bytes were sent before."""
+    error.sent = transfer.sent  # type: ignore[attr-defined]
+    if transfer.sent:
+        error.add_note(f"{transfer.sent} bytes were sent before")
 
 
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:
