@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mbuf import M_NOTREADY, M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
+from mbuf import M_NOTREADY, M_TSTMP, M_VLANTAG, CaptureError, Freed, Inval, NotSupported, Pool
 from mbuf.net.capture import captureport
 from mbuf.net.capture.captureport import CapturePort, CaptureWriter
 from net.captures import PACKETS, pcap, pcapng, read
@@ -167,6 +167,19 @@ def test_a_packet_that_is_added_to_the_list_during_a_write_stays_in_it(
         assert (writer.stat().packets_out, writer.stat().bytes_out) == (2, 6)
         assert writer.push(sent) == 1
     assert [data for _, data, _ in read(tmp_path / "out")] == [b"one", b"two", b"late"]
+
+
+def test_a_vlan_tag_in_the_header_is_written_into_the_frame(pool: Pool, tmp_path: Path) -> None:
+    for snaplen in (262144, 20):
+        with CaptureWriter(tmp_path / "out", snaplen=snaplen) as writer:
+            m = pool.frombytes(bytes(range(60)))
+            m.flags |= M_VLANTAG
+            m.pkthdr.ether_vtag = 7
+            assert writer.push([m, pool.frombytes(bytes(60))]) == 2
+            assert writer.stat().bytes_out == 124
+        tagged = bytes(range(12)) + b"\x81\0\0\7" + bytes(range(12, 60))
+        found = [(data, length) for _, data, length in read(tmp_path / "out")]
+        assert found == [(tagged[:snaplen], 64), (bytes(60)[:snaplen], 60)]
 
 
 def test_a_packet_that_is_in_the_list_twice_is_written_twice_and_all_are_freed(pool: Pool, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from mbuf.const import M_TSTMP
 from mbuf.errors import CaptureError, Inval, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
+from mbuf.net.link.vlan import frame_views
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_ready, free_sent
+from mbuf.net.port.rules import check_ready, check_untagged, free_sent
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 #: The magic number of a file with timestamps in nanoseconds, the file header and a record's header, in this machine's
 #: byte order. See pcap-savefile(5).
 _MAGIC = 0xA1B23C4D
+#: The link type of Ethernet frames.
+LINKTYPE_ETHERNET = 1
+
 _FILE_HEADER = struct.Struct("=IHHiIII")
 _RECORD_HEADER = struct.Struct("=IIII")
 
@@ -94,7 +98,8 @@ class CaptureWriter(BasePort):
     """A port that writes the packets pushed to it to a capture file: pcap, with timestamps in nanoseconds.
 
     The file at `path` is made, or overwritten, and stays open until `close`. `linktype` is the LINKTYPE_ number of what
-    the packets begin with: 1 is Ethernet, 101 an IP header. Of each packet at most `snaplen` bytes are written; its
+    the packets begin with: 1 is Ethernet, 101 an IP header. An Ethernet frame that is M_VLANTAG is written with its
+    tag; `push` raises `Inval` for it with another link type. Of each packet at most `snaplen` bytes are written; its
     length is recorded. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is written. `push`
     frees the packets that it has written, and removes them from the list. The bytes are written from their mbufs (from
     a copy if the packet is truncated), and nothing is buffered in this process. Raises `OSError` if the file can't be
@@ -109,6 +114,7 @@ class CaptureWriter(BasePort):
         if not 0 < clip(snaplen) <= MAX_SNAPLEN:
             raise Inval(f"snaplen {snaplen}: give 1 to {MAX_SNAPLEN} bytes")
         self.snaplen = snaplen
+        self._linktype = linktype
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self._size = 0
         try:
@@ -140,12 +146,12 @@ class CaptureWriter(BasePort):
         try:
             for m in offered:
                 check_ready("push", m)
-                record = self._record(m)
+                record, length = self._record(m)
                 if buffers and len(buffers) + len(record) > IOV_MAX:
                     self._write(buffers)
                     written, buffers = len(sizes), []
                 buffers += record
-                sizes.append(len(m))
+                sizes.append(length)
             self._write(buffers)
             written = len(sizes)
         finally:
@@ -156,17 +162,19 @@ class CaptureWriter(BasePort):
             free_sent(packets, written)
         return written
 
-    def _record(self, m: Mbuf) -> list[memoryview]:
-        """Return a packet's record as a list of buffers."""
-        length = len(m)
+    def _record(self, m: Mbuf) -> tuple[list[memoryview], int]:
+        """Return a packet's record as a list of buffers, and the length of the packet."""
+        if self._linktype != LINKTYPE_ETHERNET:
+            check_untagged(m)
+        views = frame_views(m)
+        length = sum(map(len, views))
         captured = min(length, self.snaplen)
         timestamp = m.pkthdr.rcv_tstmp if m.flags & M_TSTMP else time.time_ns()
         seconds, fraction = divmod(timestamp, 10**9)
         buffers = [memoryview(_RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length))]
-        views = list(m)
         if captured < length or len(views) >= IOV_MAX:
-            views = [memoryview(m.copydata(0, captured))]
-        return buffers + views
+            views = [memoryview(b"".join(views)[:captured])]
+        return buffers + views, length
 
     def _write(self, buffers: list[memoryview]) -> None:
         """Write all buffers, or none: after an error a regular file is as it was."""

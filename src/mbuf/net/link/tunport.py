@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_NOWAIT, MCLBYTES, MT_DATA
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.link.interface import encode_name, mtu
+from mbuf.net.link.vlan import frame_views
 from mbuf.net.linux import FATAL, IFF_NO_PI, IFF_TAP, IFF_TUN, IFNAMSIZ, IOV_MAX, RETRY, TUNSETIFF
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_ready, free_sent
+from mbuf.net.port.rules import check_ready, check_untagged, free_sent
 from mbuf.packet.build import from_rx
 from mbuf.packet.sndtag import Interface
 
@@ -46,7 +47,8 @@ class TunPort(BasePort):
 
     There is room for packets of the interface's MTU at the time the port is made; `port.room` is its bytes. A longer
     packet is discarded and counted (`truncated`), and the room is doubled. An interface that is down refuses what is
-    pushed (`errors`). No bytes are copied, but those of a packet of more than IOV_MAX pieces.
+    pushed (`errors`). No bytes are copied, but those of a packet of more than IOV_MAX pieces. A frame that is
+    M_VLANTAG, from a `PacketPort`, is sent with its VLAN tag; without `tap`, `push` raises `Inval` for it.
 
     Raises `Inval` for what can't be a name; OSError without /dev/net/tun, without the privilege (root, or
     CAP_NET_ADMIN), if another program has the interface, and from `pull` and `push` once the interface is deleted. One
@@ -59,6 +61,7 @@ class TunPort(BasePort):
         super().__init__()
         encoded = encode_name(name)
         self._pool = pool
+        self._tap = tap
         #: Packets that were read and not returned, because of an error after them.
         self._ready: list[Mbuf] = []
         #: Clusters that are posted for the next packet, and views of them; None where there are none.
@@ -193,7 +196,9 @@ class TunPort(BasePort):
     def _write(self, m: Mbuf) -> bool:
         """Write a packet; false if it can't be written now."""
         check_ready("push", m)
-        views = list(m)
+        if not self._tap:
+            check_untagged(m)
+        views = frame_views(m)
         if len(views) > IOV_MAX:
             # More pieces than one call accepts: the bytes of this packet are copied.
             views = [memoryview(b"".join(views))]

@@ -20,6 +20,8 @@ Two things are checked before each call. A file may have become shorter than the
 would send what there is, then 0 bytes each time, so a loop around it would never end; `Inval` is raised instead. And
 bytes with M_NOTREADY (a TLS record that isn't encrypted yet) are refused: they would be sent unencrypted.
 
+A socket may be writable and accept nothing, because the system has no memory: then the next try follows after 5 ms.
+
 `sendfile` waits as the socket's timeout says. `asendfile` waits in an asyncio loop, and lets other tasks run after each
 call, which sends at most 1 MiB of a file.
 """
@@ -29,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from time import sleep
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_EXTPG
@@ -36,7 +39,7 @@ from mbuf.errors import MbufError
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.rules import check_mbuf_ready
 from mbuf.net.sockets import check_nonblocking, check_stream_socket
-from mbuf.net.writable import poll_writable, wait_writable
+from mbuf.net.writable import RETRY_DELAY, poll_writable, wait_writable
 from mbuf.packet.pages import file_run, views_outside_file
 
 if TYPE_CHECKING:
@@ -144,13 +147,19 @@ class Transfer:
         """
         check_stream_socket("asendfile", sock)
         check_nonblocking("asendfile", sock)
+        waited = False
         while not self.done:
             try:
                 self.send(sock, _ASYNC_COUNT)
             except BlockingIOError:
-                async with asyncio.timeout(timeout):
-                    await wait_writable(sock)
+                if waited:
+                    await asyncio.sleep(RETRY_DELAY)
+                else:
+                    async with asyncio.timeout(timeout):
+                        await wait_writable(sock)
+                waited = not waited
             else:
+                waited = False
                 await asyncio.sleep(0)
 
     def _send_pages(self, sock: socket.socket, run: _FileRun, nbytes: int) -> int:
@@ -215,13 +224,18 @@ def _add_sent(error: BaseException, transfer: Transfer) -> None:
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:
     """Send all bytes, and wait as long as the socket's timeout says."""
     timeout = sock.gettimeout()
+    waited = False
     while not transfer.done:
         try:
             transfer.send(sock)
+            waited = False
         except BlockingIOError:
             if timeout == 0 and transfer.sent:
                 return
             if not timeout:
                 raise
-            if not poll_writable(sock, timeout):
+            if waited:
+                sleep(RETRY_DELAY)
+            elif not poll_writable(sock, timeout):
                 raise TimeoutError(f"sendfile: timed out after {transfer.sent} bytes") from None
+            waited = not waited

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
+from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
 from mbuf.net.sockets import check_socket, is_connected
 from mbuf.net.udp.peer import Peer
 
@@ -126,6 +126,7 @@ class SocketPort(BasePort):
     def _send(self, m: Mbuf) -> int | None:
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
+        check_untagged(m)
         rcvif: Any = m.pkthdr.rcvif
         to: tuple[Any, ...] = ()
         views = list(m)
