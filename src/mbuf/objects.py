@@ -59,6 +59,7 @@ LAYERS = MappingProxyType(
             "trash",
         ),
         "packet": (
+            "peer",
             "pkthdr",
             "ext",
             "cluster",
@@ -116,7 +117,6 @@ SINGLE = (
     "packet.sockbuf",
     "packet.streambuf",
     "testing",
-    "net.udp.peer",
     "net.udp.recvmmsg",
     "net.udp.sendmmsg",
     "net.udp.posted",
