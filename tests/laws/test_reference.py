@@ -36,6 +36,7 @@ INTERNAL = {
         for name in ("capture.pcap", "capture.pcapng", "stream.read_sizer", "relay.pump", "relay.quota")
     ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
+    "mbuf.stats.metrics",
     *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
 }
 
