@@ -485,7 +485,10 @@ def program(request: pytest.FixtureRequest) -> str:
 
 def test_a_program_may_end_at_any_time(program: str) -> None:
     done = run(program, "-W", "ignore")
-    limit = "[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached\n"
+    limit = (
+        "mbuf_cluster: the limit of 1 is reached (kern.ipc.nmbclusters); "
+        "requests are refused, or wait, until something is freed\n"
+    )
     assert (done.returncode, done.stdout, done.stderr.replace(limit, "")) == (0, "", "")
 
 

@@ -110,7 +110,7 @@ class StatPage:
     def _run(self, interval: float) -> None:
         """The thread."""
         while not self._stop.wait(interval):
-            with LogErrors("publishing to %s, which ends now,", self.path) as call:
+            with LogErrors("publishing to %s, which ends now,", self.path, logger="mbuf.pool") as call:
                 if not self._update():
                     return
             if call.failed:
