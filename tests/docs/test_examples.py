@@ -33,7 +33,7 @@ PAGES = [
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"\bprint\(.*\)  # (.+)")
-PATH = re.compile(r"`((?:src|tests|docs|bench|changes|captures)/[\w./-]*)`")
+PATH = re.compile(r"`((?:src|tests|docs|bench|changes|captures|examples)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 #: What the log says when an example reaches a limit, or memory is out.
