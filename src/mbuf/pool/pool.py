@@ -47,6 +47,8 @@ from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import Vm, host_memory
 
 if TYPE_CHECKING:
+    import os
+
     import cython
 
     from mbuf.packet.cluster import Cluster
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from mbuf.pool.file import File
     from mbuf.pool.lowmem import MemoryWatch
     from mbuf.pool.probes import MbufProbes
+    from mbuf.pool.publish import StatPage
     from mbuf.pool.reclaim import Reclaim
     from mbuf.pool.reserve import Reserve
     from mbuf.pool.stat import PoolStat
@@ -646,6 +649,27 @@ class Pool:
         """Return a snapshot of all numbers of all zones."""
         check_latch()
         return _made(self._parts).stat()
+
+    def publish(
+        self, name: str = "pool", interval: float | None = 1.0, folder: str | os.PathLike[str] | None = None
+    ) -> StatPage:
+        """Write the pool's numbers to a small file in memory, where other processes of this user and root read them.
+
+        `mbuf.stats.published.read(pid)` reads it, without stopping this process. A thread updates it every `interval`
+        seconds, 0.1 or more; with None there is no thread, and the program calls `update`. Several pools of one
+        process need different names. `folder` is /dev/shm by default. The page is removed when it or the pool is
+        closed, and at the end of the program; a page that a killed process left behind counts as stale, and the next
+        program that publishes removes it. The child of a fork doesn't write to the page of its parent.
+
+        Raises `Inval` for a name in use or a closed pool, OSError if the file can't be made.
+        """
+        check_latch()
+        from mbuf.pool.publish import StatPage
+
+        parts = _made(self._parts)
+        if not parts.alive:
+            raise Inval("publish: this pool is closed")
+        return StatPage(parts, name, interval, folder)
 
     def audit(self, cycles: bool = False) -> PoolAudit:
         """Compare all that the pool records of its memory, and return where everything is; it changes nothing.

@@ -32,6 +32,7 @@ from mbuf.vm.fork import FORK
 from mbuf.vm.sfbuf import SfBufs
 
 if TYPE_CHECKING:
+    from mbuf.pool.publish import StatPage
     from mbuf.pool.stat import PoolStat
     from mbuf.pool.zones import Zones
     from mbuf.vm.vm import Vm
@@ -59,6 +60,7 @@ class Subsystem:
         "limits",
         "mb_use_ext_pgs",
         "memory",
+        "published",
         "reclaim",
         "reserve",
         "snd_tags",
@@ -106,6 +108,8 @@ class Subsystem:
             zone.limiter.warnings = self.warnings
             set_source(zone, self.allocator)
             zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
+        #: The pages in which other processes read the pool's numbers.
+        self.published: tuple[StatPage, ...] = ()
         #: True until closing has begun.
         self.alive = True
         self._closed = False
@@ -144,6 +148,9 @@ class Subsystem:
     def _forked(self) -> None:
         """In the child of a fork: the other threads, which waited or ran drains, do not exist here."""
         self.reclaim.forked()
+        for page in self.published:
+            page.forked()
+        self.published = ()
         for zone in {*self.own.all(), *self.allocator.zones.all()}:
             forked(zone)
             zone.backend.forked()
@@ -157,6 +164,8 @@ class Subsystem:
         if self._closed:
             return False
         self.alive = False
+        for page in self.published:
+            page.close()
         if self.reserve.started:
             self.reserve.finish()
         self.reserve.drain()
