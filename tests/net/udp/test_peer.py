@@ -1,5 +1,7 @@
 """A peer's name is what the kernel has for its address."""
 
+import copy
+import pickle
 import socket
 
 import pytest
@@ -24,6 +26,12 @@ def test_an_address_is_found_again_in_the_name(address: tuple[object, ...], told
     assert hash(peer) == hash(Peer(told))
     assert repr(peer) == f"Peer({told!r})"
     assert unpacked(packed(told)) == told
+
+
+def test_a_peer_can_be_pickled_and_copied() -> None:
+    for peer in (Peer(("192.0.2.1", 53)), Peer(("2001:db8::1", 53, 7, 9))):
+        for other in (copy.copy(peer), copy.deepcopy(peer), *(pickle.loads(pickle.dumps(peer, n)) for n in range(6))):
+            assert (type(other), other, hash(other)) == (Peer, peer, hash(peer))
 
 
 def test_peers_differ_by_host_port_and_family() -> None:

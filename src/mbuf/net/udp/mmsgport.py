@@ -69,12 +69,11 @@ class MmsgPort(Port):
     def close(self) -> None:
         """Free what is posted, and the packets that were not pulled; then release the socket.
 
-        Raises `Busy` if another thread is pulling. Calling it again has no effect.
+        Raises `Busy` if another thread is pulling or pushing. Calling it again has no effect.
         """
         if self._closed:
             return
-        self._rx.close()
-        self._tx.close()
+        self._rx.close(self._tx.lock)
         self._closed = True
         self._release_socket()
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
+#: Errors of a packet that has no address and needs one: of an IP socket, and of a Unix socket.
+_NO_ADDRESS = frozenset({errno.EDESTADDRREQ, errno.ENOTCONN})
+
 
 class SocketPort(BasePort):
     """Packets through a datagram socket, which stays the caller's. `UdpPort` is faster.
@@ -137,9 +140,9 @@ class SocketPort(BasePort):
         except OSError as error:
             if error.errno in RETRY:
                 return None
-            if error.errno in FATAL or (error.errno in FATAL_RECEIVE and not to):
+            if error.errno in FATAL:
                 raise
-            if error.errno == errno.EDESTADDRREQ:
+            if error.errno in _NO_ADDRESS:
                 check_addressed(m)
             return 0
         except (Inval, TypeError, ValueError, OverflowError):
