@@ -113,7 +113,8 @@ class Mbuf(Chain):
     freed, too. After that every method raises `Freed`. While a free routine or a listener of m-free is called with an
     mbuf, methods that change it raise `Busy`. The kernel's names (`m.len`, `m.next`) are about this mbuf, Python's
     protocols (`len(m)`, `bytes(m)`, `iter(m)`) about the packet from this mbuf on. A method that fails changes nothing.
-    `how` is M_NOWAIT, which doesn't wait for memory, or M_WAITOK, which waits, for at most `timeout` seconds if given.
+    `how` is M_NOWAIT, which doesn't wait for memory, or M_WAITOK, which waits, for at most `timeout` seconds if given;
+    M_NOWAIT with a timeout raises `Inval`.
     """
 
     __slots__ = ()

@@ -96,9 +96,11 @@ def check_how(how: Any) -> int:
 
 
 def until(how: int, timeout: float | None) -> float | None:
-    """Return the value of time.monotonic after `timeout` seconds; None for no timeout, or for M_NOWAIT."""
-    if timeout is None or clip(how) != M_WAITOK:
+    """Return the value of time.monotonic after `timeout` seconds, None for no timeout; `Inval` if M_NOWAIT has one."""
+    if timeout is None:
         return None
+    if clip(how) != M_WAITOK:
+        raise Inval(f"timeout {timeout}: M_NOWAIT doesn't wait: give how=M_WAITOK as well, or no timeout")
     # A plain float: the object of a user may return another value each time.
     seconds = timeout if type(timeout) is float else fsum((timeout,))
     if not seconds >= 0:  # nor is it NaN

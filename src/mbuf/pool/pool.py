@@ -97,8 +97,8 @@ class Pool:
 
     Methods that allocate have these arguments in common. `how` is M_NOWAIT (raise `NoBufs` at a limit, `NoMemory`
     without free pages) or M_WAITOK (wait, for at most `timeout` seconds, then raise the same; None waits without
-    end). `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong argument raises `Inval`. A call that
-    fails takes nothing. The mbuf that is returned belongs to the caller.
+    end). M_NOWAIT with a timeout raises `Inval`. `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong
+    argument raises `Inval`. A call that fails takes nothing. The mbuf that is returned belongs to the caller.
 
     Close a pool with `close`, or use it in a `with` statement; a pool that is dropped closes itself. Mbufs that are
     out at that time stay valid until they are freed. Any thread may use a pool. `Pool` may be subclassed; every
@@ -149,8 +149,8 @@ class Pool:
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf without a cluster and without a packet header: room for 224 bytes. See m_get."""
         check_latch()
-        if how is NOWAIT and type is DATA:
-            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, None)
+        if how is NOWAIT and type is DATA and timeout is None:
+            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, timeout)
         wait, kind = clip(how), clip(type)
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
@@ -162,8 +162,8 @@ class Pool:
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf with a packet header and without a cluster: room for 168 bytes. See m_gethdr."""
         check_latch()
-        if how is NOWAIT and type is DATA:
-            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        if how is NOWAIT and type is DATA and timeout is None:
+            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
         wait, kind = clip(how), clip(type)
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
@@ -180,8 +180,8 @@ class Pool:
         It comes from the packet zone, which keeps mbufs and clusters together in its caches.
         """
         check_latch()
-        if how is NOWAIT and type is DATA and flags is PKTHDR:
-            return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
+        if how is NOWAIT and type is DATA and flags is PKTHDR and timeout is None:
+            return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
         wait, kind, bits = clip(how), clip(type), clip(flags)
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_EXTPG, M_NOTREADY, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, NotSupported
 from mbuf.packet.record import check_sole_user, exchange, free_pages, hold, new_pages, payload
-from mbuf.packet.source import until
+from mbuf.packet.source import check_how, until
 from mbuf.vm.ints import clip
 from mbuf.vm.lock import Lock
 from mbuf.vm.unraisable import run
@@ -209,14 +209,15 @@ class TlsSession:
         become shorter, or an mbuf isn't a record of this session, is encrypted already, or was changed since `frame`;
         `Busy` if pages are shared, or the chain is changed meanwhile. Then nothing has changed.
         """
-        deadline = until(how, timeout)
+        wait = check_how(how)
+        deadline = until(wait, timeout)
         records = self._framed_records(m)
         pages: list[Any] = []
         trailers = []
         try:
             for n in records:
                 ciphertext = self._encrypt_record(n)
-                pages.append(new_pages(n, ciphertext, clip(how), deadline))
+                pages.append(new_pages(n, ciphertext, wait, deadline))
                 trailers.append(ciphertext[-TRAILER_LEN:])
             with self._lock:
                 if self._framed_records(m) != records:
