@@ -31,6 +31,7 @@ from mbuf.net.stream.sendfile import Transfer
 from mbuf.net.writable import wait_writable
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
+from mbuf.vm.log_errors import LogErrors
 
 #: Bytes of a file in the mbufs of one client: at most MAX_PIECE, in 53 mbufs; MIN_PIECE where mbufs are short.
 MAX_PIECE = 1 << 20
@@ -93,8 +94,8 @@ class FileServer:
     `root` is the folder; symbolic links that lead out of it aren't followed. A client that sends no request, or takes
     none of its response, for `timeout` seconds is disconnected, and a request waits as long for mbufs. There are at
     most `max_connections` connections; more clients wait in the listener's backlog. `on_request` is called with the
-    entry of each request when it has ended. No byte of a file is read or copied. Raises `OSError` if the folder can't
-    be opened.
+    entry of each request when its response has been sent; exceptions that it raises are logged. No byte of a file is
+    read or copied. Raises `OSError` if the folder can't be opened.
     """
 
     def __init__(
@@ -168,7 +169,10 @@ class FileServer:
                 return False
             method, target = request.method.decode(), request.target.decode()
             fields = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-            response = respond(self._docroot, request.method, request.target, fields)
+            with LogErrors("mbuf.http: the response to %s %s", method, target) as attempt:
+                response = respond(self._docroot, request.method, request.target, fields)
+            if attempt.failed:
+                response = status_response(500)
         entry = AccessLogEntry(host, method, target, response.status)
         began = time.monotonic()
         try:
@@ -192,7 +196,8 @@ class FileServer:
         totals.bytes += entry.bytes
         totals.failed += entry.error != ""
         if self._on_request is not None:
-            self._on_request(entry)
+            with LogErrors("mbuf.http: on_request"):
+                self._on_request(entry)
 
     async def _send_response(
         self, connection: Connection, sock: socket.socket, response: Response, entry: AccessLogEntry
