@@ -14,7 +14,6 @@ from pathlib import Path
 from setuptools import setup
 
 COMPILED = [
-    "mbuf.vm.interpreter",
     "mbuf.vm.unraisable",
     "mbuf.vm.commit",
     "mbuf.vm.ints",
@@ -111,7 +110,6 @@ COMPILED = [
 
 #: Those that aren't called for each mbuf. They are compiled for size: 25 % smaller, in half the time.
 COLD = {
-    "mbuf.vm.interpreter",
     "mbuf.vm.unraisable",
     "mbuf.vm.arena",
     "mbuf.vm.pagemap",
