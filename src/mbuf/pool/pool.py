@@ -7,7 +7,6 @@ no default pool.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,9 +39,9 @@ from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
 from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import clip
-from mbuf.vm.page import compiled
 from mbuf.vm.sfbuf import NSFBUFS
-from mbuf.vm.vm import Vm, host_memory
+from mbuf.vm.vm import Vm, host_memory, in_bytes
+from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     import cython
@@ -131,7 +130,7 @@ class Pool:
         memory = Memory.plan(size, given)
         limits = Limits.plan(size, given)
         for warning in check_tunables(given, size, limits) if strict else ():
-            warnings.warn(warning, TunableWarning, stacklevel=1 if compiled() else 2)
+            warn(warning, TunableWarning)
         budget = vm if isinstance(vm, Vm) else Vm(memory.physmem)
         parts = Subsystem(
             budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows
@@ -680,7 +679,7 @@ class Pool:
         if first and parts.out:
             most = sorted(parts.sites().items(), key=lambda item: -item[1])[:10]
             places = "".join(f"\n  {count} from {site}" for site, count in most)
-            warnings.warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
+            warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning)
         return parts.out
 
     def __enter__(self) -> Pool:
@@ -696,6 +695,15 @@ class Pool:
         parts = getattr(self, "_parts", None) if not cython.compiled else self._parts
         if parts is not None and parts.alive and is_finalizing is not None and not is_finalizing():
             self.close()
+
+    def __repr__(self) -> str:
+        # Uncompiled, the constructor of a subclass may fail before there are parts.
+        parts = getattr(self, "_parts", None) if not cython.compiled else self._parts
+        if parts is None:
+            return f"<{type(self).__name__}, never made>"
+        closed = "" if parts.alive else ", closed"
+        out = "1 mbuf" if parts.out == 1 else f"{parts.out} mbufs"
+        return f"<{type(self).__name__} of {in_bytes(parts.vm.realmem)}, {out} out{closed}>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a pool can't be pickled or copied: it is memory of this process")

@@ -37,6 +37,11 @@ class MmsgPort(Port):
         self._options: list[tuple[int, int, int]] = []
 
     @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._closed
+
+    @property
     def features(self) -> Mapping[str, str]:  # type: ignore[override]
         """How the port works at this moment: `receive`, `send`, and what the class adds."""
         batch = compiled()
