@@ -10,7 +10,7 @@ from mbuf.const import M_NOWAIT, M_WAITOK
 from mbuf.errors import Inval
 from mbuf.packet.tag import TagZone
 from mbuf.uma.item import ItemOwner
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import clip, integer
 
 if TYPE_CHECKING:
     import cython
@@ -89,7 +89,7 @@ def raise_closed() -> None:
 
 def check_how(how: Any) -> int:
     """Return an argument that must be M_NOWAIT or M_WAITOK; `Inval` if it isn't."""
-    number = clip(how)
+    number = integer(how, "how")
     if number != M_NOWAIT and number != M_WAITOK:
         raise Inval(f"how {number}: give M_NOWAIT or M_WAITOK")
     return number

@@ -38,7 +38,7 @@ from mbuf.pool.subsystem import Subsystem
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
 from mbuf.vm.buffer_export import export_buffer
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer, kind_of
 from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import Vm, host_memory, in_bytes
 from mbuf.vm.warn import warn
@@ -124,8 +124,11 @@ class Pool:
         for name in ("logging", "mbuf.pool.audit"):
             import_module(name)
         given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
-        cpus, windows = clip(ncpu), clip(nsfbufs)
-        headers = _header("max_linkhdr", clip(max_linkhdr)), _header("max_protohdr", clip(max_protohdr))
+        cpus, windows = integer(ncpu, "ncpu"), integer(nsfbufs, "nsfbufs")
+        headers = (
+            _header("max_linkhdr", integer(max_linkhdr, "max_linkhdr")),
+            _header("max_protohdr", integer(max_protohdr, "max_protohdr")),
+        )
         size = _bytes(vm)
         memory = Memory.plan(size, given)
         limits = Limits.plan(size, given)
@@ -150,7 +153,7 @@ class Pool:
         check_latch()
         if how is NOWAIT and type is DATA and timeout is None:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, timeout)
-        wait, kind = clip(how), clip(type)
+        wait, kind = integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -163,7 +166,7 @@ class Pool:
         check_latch()
         if how is NOWAIT and type is DATA and timeout is None:
             return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
-        wait, kind = clip(how), clip(type)
+        wait, kind = integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -181,7 +184,7 @@ class Pool:
         check_latch()
         if how is NOWAIT and type is DATA and flags is PKTHDR and timeout is None:
             return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
-        wait, kind, bits = clip(how), clip(type), clip(flags)
+        wait, kind, bits = integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -202,7 +205,12 @@ class Pool:
         A cluster of 9216 or 16384 bytes takes contiguous pages: it may raise `NoMemory` while single pages are free.
         """
         check_latch()
-        wait, kind, bits, count = clip(how), clip(type), clip(flags), clip(size)
+        wait, kind, bits, count = (
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+            integer(size, "size"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -224,7 +232,12 @@ class Pool:
         kernel returns NULL.
         """
         check_latch()
-        count, wait, kind, bits = clip(size), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = (
+            integer(size, "size"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -250,7 +263,12 @@ class Pool:
         effect. If `m` is freed while this waits, it raises `Freed` and frees the new mbufs.
         """
         check_latch()
-        count, wait, kind, bits = clip(len), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = (
+            integer(len, "len"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
@@ -263,7 +281,7 @@ class Pool:
     def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate a chain of `n` mbufs, 1 or more, as `get` does: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind = clip(n), clip(how), clip(type)
+        count, wait, kind = integer(n, "n"), integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -295,7 +313,7 @@ class Pool:
         gives the cluster back.
         """
         check_latch()
-        wait = clip(how)
+        wait = integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         _mbuf("clget", m)
@@ -313,7 +331,7 @@ class Pool:
         while this waited, it raises `Freed` or `Inval`, and gives the cluster back. See m_cljget.
         """
         check_latch()
-        wait, count = clip(how), clip(size)
+        wait, count = integer(how, "how"), integer(size, "size")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
@@ -336,7 +354,7 @@ class Pool:
     ) -> list[Mbuf]:
         """Allocate a list of `n` mbufs as `getcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind, bits = clip(n), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = integer(n, "n"), integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
         at_least(0, count, "getcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
@@ -356,7 +374,13 @@ class Pool:
     ) -> list[Mbuf]:
         """Allocate a list of `n` mbufs as `getjcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind, bits, each = clip(n), clip(how), clip(type), clip(flags), clip(size)
+        count, wait, kind, bits, each = (
+            integer(n, "n"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+            integer(size, "size"),
+        )
         validate(wait, kind, bits)
         at_least(0, count, "getjcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
@@ -395,7 +419,7 @@ class Pool:
         `ext` (`ext.arg1` is `arg1`) still describe them; then the pages are freed.
         """
         check_latch()
-        wait = clip(how)
+        wait = integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
@@ -410,7 +434,7 @@ class Pool:
         Write to the pages with `m.page`. See mb_alloc_ext_plus_pages.
         """
         check_latch()
-        size, wait = clip(len), clip(how)
+        size, wait = integer(len, "len"), integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
@@ -425,7 +449,7 @@ class Pool:
         Give it storage with `extaddref`, or with `extadd` of a receive ring (EXT_RXRING).
         """
         check_latch()
-        wait, kind, bits = clip(how), clip(type), clip(flags)
+        wait, kind, bits = integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits ^ M_NOFREE if bits & M_NOFREE else bits)
         try:
             return build.init(self._allocator, wait, kind, bits)
@@ -449,7 +473,7 @@ class Pool:
         mbuf, or as many as possible if it is 0.
         """
         check_latch()
-        wait, room, bits = clip(how), clip(align), clip(flags)
+        wait, room, bits = integer(how, "how"), integer(align, "align"), integer(flags, "flags")
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
         deadline = None if timeout is None else until(wait, timeout)
         export = export_buffer(data)
@@ -474,7 +498,7 @@ class Pool:
         and the exception passed on.
         """
         check_latch()
-        room = clip(off)
+        room = integer(off, "off")
         if copy is not None and not callable(copy):
             raise TypeError("devget: copy must be a function to call, or None")
         export = export_buffer(data)
@@ -542,7 +566,7 @@ class Pool:
         """Do what `get` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind = clip(type)
+        kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, 0, deadline)
@@ -553,7 +577,7 @@ class Pool:
         """Do what `gethdr` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind = clip(type)
+        kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
@@ -564,7 +588,7 @@ class Pool:
         """Do what `getcl` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind, bits = clip(type), clip(flags)
+        kind, bits = integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetcl(self._allocator, kind, bits, deadline)
@@ -580,7 +604,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        kind, bits, count = clip(type), clip(flags), clip(size)
+        kind, bits, count = integer(type, "type"), integer(flags, "flags"), integer(size, "size")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
@@ -594,7 +618,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        count, kind, bits = clip(len), clip(type), clip(flags)
+        count, kind, bits = integer(len, "len"), integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)
@@ -621,7 +645,7 @@ class Pool:
         """
         check_latch()
         cpus = _made(self._parts).cpus
-        before = cpus.move(clip(number))
+        before = cpus.move(integer(number, "number"))
         try:
             yield
         finally:
@@ -864,17 +888,13 @@ def _made(parts: Any) -> Subsystem:
 def _mbuf(verb: str, m: Any) -> None:
     """Refuse anything but an mbuf."""
     if not isinstance(m, Mbuf):
-        raise TypeError(f"{verb}: give an mbuf, not {_kind(m)}")
+        raise TypeError(f"{verb}: give an mbuf, not {kind_of(m)}")
 
 
 def _list(packets: Any) -> None:
     """Refuse anything but a list, also subclasses: their own methods would not be called."""
     if type(packets) is not list:
-        raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {_kind(packets)}")
-
-
-def _kind(thing: Any) -> str:
-    return "None" if thing is None else f"a {type(thing).__name__}"
+        raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {kind_of(packets)}")
 
 
 def _header(name: str, count: int) -> int:
@@ -891,5 +911,5 @@ def _bytes(vm: Any) -> int:
     if isinstance(vm, Vm):
         return vm.realmem
     if isinstance(vm, bool) or not hasattr(vm, "__index__"):
-        raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {_kind(vm)}")
+        raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {kind_of(vm)}")
     return Vm(index(vm)).realmem

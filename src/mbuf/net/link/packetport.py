@@ -34,7 +34,7 @@ from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
@@ -77,7 +77,7 @@ class PacketPort(MmsgPort):
         size: int = FRAME_MAX,
     ) -> None:
         longest = check_size(size, FRAME_MAX, "frame")
-        if not 0 <= clip(protocol) <= 0xFFFF:
+        if not 0 <= integer(protocol, "protocol") <= 0xFFFF:
             raise Inval(f"protocol {protocol}: give an EtherType, ETH_P_ALL (3) for all, or 0 for none")
         name = os.fsdecode(encode_name(interface))
         self.interface = Interface(name)

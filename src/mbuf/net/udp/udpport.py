@@ -29,7 +29,7 @@ from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +100,9 @@ class UdpPort(MmsgPort):
         self._drops_before = _drops(sock)
         self._drops_since = 0
         try:
-            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted))
+            self._rx = UdpReceiver(
+                pool, sock, longest, coalesced, not connected, None, writable, integer(posted, "posted")
+            )
             self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
         except BaseException:
             self._release_socket()
