@@ -27,6 +27,7 @@ from mbuf.fielddocs import documented
 from mbuf.http.connection import Connection
 from mbuf.http.docroot import DocRoot
 from mbuf.http.response import Response, respond, status_response
+from mbuf.net.sockets import check_pool
 from mbuf.net.stream.sendfile import Transfer
 from mbuf.net.writable import wait_writable
 from mbuf.packet.mbuf import Mbuf
@@ -106,6 +107,7 @@ class FileServer:
         max_connections: int = 256,
         on_request: Callable[[AccessLogEntry], object] | None = None,
     ) -> None:
+        check_pool("FileServer", pool)
         self.pool = pool
         #: The counters.
         self.totals = Totals()

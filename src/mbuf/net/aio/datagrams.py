@@ -31,6 +31,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Freed, Inval, MbufError
+from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.writable import set_result
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Datagrams:
         batch: int = MAX_BATCH,
         maxlen: int = MAXLEN,
     ) -> None:
+        check_pool("Datagrams", pool)
+        check_port("Datagrams", port)
         if port.fileno() < 0:
             raise Inval(f"Datagrams: {port!r} has no file descriptor to wait for")
         if batch < 1:

@@ -16,6 +16,7 @@ from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_ready, free_sent
+from mbuf.net.sockets import check_pool
 from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class CapturePort(BasePort):
     """
 
     def __init__(self, pool: Pool, path: str | os.PathLike[str]) -> None:
+        check_pool("CapturePort", pool)
         super().__init__()
         self._pool = pool
         #: The capture that is read.

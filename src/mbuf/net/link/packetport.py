@@ -29,6 +29,7 @@ from mbuf.net.linux import (
     SOL_PACKET,
 )
 from mbuf.net.port.rules import check_list, check_size
+from mbuf.net.sockets import check_pool
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
@@ -76,6 +77,7 @@ class PacketPort(MmsgPort):
         timestamps: bool = False,
         size: int = FRAME_MAX,
     ) -> None:
+        check_pool("PacketPort", pool)
         longest = check_size(size, FRAME_MAX, "frame")
         if not 0 <= integer(protocol, "protocol") <= 0xFFFF:
             raise Inval(f"protocol {protocol}: give an EtherType, ETH_P_ALL (3) for all, or 0 for none")

@@ -13,7 +13,7 @@ from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
-from mbuf.net.sockets import check_socket, is_connected
+from mbuf.net.sockets import check_pool, check_socket, is_connected
 from mbuf.net.udp.peer import Peer
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class SocketPort(BasePort):
 
     def __init__(self, pool: Pool, sock: socket.socket, size: int = DATAGRAM_MAX) -> None:
         super().__init__()
+        check_pool("SocketPort", pool)
         check_socket("SocketPort", sock)
         if sock.type != socket.SOCK_DGRAM:
             raise Inval(f"SocketPort: give a datagram socket, not {sock!r}")

@@ -23,7 +23,7 @@ from mbuf.net.linux import (
     UDP_SEGMENT,
 )
 from mbuf.net.port.rules import check_size
-from mbuf.net.sockets import check_socket, is_connected
+from mbuf.net.sockets import check_pool, check_socket, is_connected
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX
@@ -78,6 +78,7 @@ class UdpPort(MmsgPort):
         posted: int = POSTED_MAX,
         drops: bool = True,
     ) -> None:
+        check_pool("UdpPort", pool)
         longest = check_size(size, DATAGRAM_MAX, "datagram")
         check_socket("UdpPort", sock)
         if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
