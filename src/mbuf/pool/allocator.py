@@ -13,7 +13,6 @@ refused (`refusal`).
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
@@ -38,6 +37,7 @@ from mbuf.packet.source import Source
 from mbuf.pool import extpg
 from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
+from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +120,7 @@ class Allocator(Source):
         self.drops += 1
         zone = item.zone
         if isinstance(zone, TrashZone):
-            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+            warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning)
 
 
 if not cython.compiled:
