@@ -30,7 +30,6 @@ _KERNEL = re.compile(r"\b(?:m_\w+|mb_\w+|mbufq_\w+|M_PREPEND|in_cksum\w*)\b")
 #: Records that users make.
 _MADE = ("RateLimit", "Unlimited")
 _WITH = ("__enter__", "__exit__", "__aenter__", "__aexit__")
-_FORWARD = re.compile(r"ForwardRef\('([^']*)'[^)]*\)")
 #: Classes whose members that are in no group of methods come last on the page, by `others`.
 _SPLIT = ("mbuf.Pool",)
 _CONSTANT = re.compile(r"(\w+) = (.*?)  #: (.*)")
@@ -218,13 +217,6 @@ def _bases(_app: Sphinx, _name: str, cls: type, _options: Any, bases: list[Any])
     bases[:] = _shown_bases(cls)
 
 
-def _signature(
-    _app: Sphinx, _what: str, _name: str, _thing: Any, _options: Any, signature: str | None, returns: str | None
-) -> tuple[str | None, str | None]:
-    """The types of a named tuple's fields as they are written."""
-    return signature and _FORWARD.sub(r"\1", signature), returns
-
-
 def _docstring(_app: Sphinx, what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings are plain text with code in backticks: nothing else in them is markup.
 
@@ -299,7 +291,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("constants", Constants)
     app.add_directive("probes", Probes)
     app.connect("autodoc-process-docstring", _docstring)
-    app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-process-bases", _bases)
-    app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True}
