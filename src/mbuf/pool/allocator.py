@@ -95,6 +95,7 @@ class Allocator(Source):
 
     def get(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
+        ready(self)
         return get(self, how, type, flags, deadline)
 
     def get_row(self, n: int, how: int, type: int, deadline: float | None) -> Mbuf:
@@ -103,6 +104,7 @@ class Allocator(Source):
 
     def getcl(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
+        ready(self)
         return getcl(self, how, type, flags, deadline)
 
     def alloc_ext_pgs(self, how: int, free: Callable[[Mbuf], object] | None, arg1: Any, deadline: float | None) -> Mbuf:
@@ -147,7 +149,9 @@ def _unmade() -> None:
 
 def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf without a cluster. See m_get and m_gethdr."""
-    ready(a)
+    # That of a pool is whole: no more to check.
+    if a is None:
+        _unmade()
     if a.probes.on:
         return _get_probed(a, how, type, flags, deadline)
     item = cached_item(a.zones.mbuf)
@@ -158,7 +162,9 @@ def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -
 
 def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf with a cluster of 2048 bytes, from the packet zone. See m_getcl."""
-    ready(a)
+    # That of a pool is whole: no more to check.
+    if a is None:
+        _unmade()
     if a.probes.on:
         return _getcl_probed(a, how, type, flags, deadline)
     item = cached_item(a.zones.pack)
