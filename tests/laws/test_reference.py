@@ -43,6 +43,7 @@ INTERNAL = {
         )
     ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
+    "mbuf.stats.metrics",
     *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
 }
 

@@ -39,6 +39,7 @@ from mbuf.net.linux import (
 )
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_ready, check_untagged, free_sent
+from mbuf.net.sockets import check_pool
 from mbuf.packet.build import from_rx
 from mbuf.packet.sndtag import Interface
 
@@ -79,6 +80,7 @@ class TunPort(BasePort):
     """
 
     def __init__(self, pool: Pool, name: str = "", tap: bool = False, vnet_hdr: bool = False) -> None:
+        check_pool("TunPort", pool)
         super().__init__()
         encoded = encode_name(name)
         self._pool = pool

@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.aio.datagrams import Datagrams
@@ -28,8 +28,8 @@ from mbuf.net.udp.udpport import UdpPort
 
 if TYPE_CHECKING:
     from mbuf.net.address import Address
-    from mbuf.net.udp.peer import Peer
     from mbuf.packet.mbuf import Mbuf
+    from mbuf.packet.peer import Peer
     from mbuf.pool.pool import Pool
 
 #: Bytes that the kernel is asked to buffer for a socket in each direction; it may allow fewer. See socket(7).
@@ -62,7 +62,7 @@ class UdpSession:
     def _received(self, packets: list[Mbuf]) -> None:
         """Send datagrams from the destination to the client."""
         for m in packets:
-            m.pkthdr.rcvif = self.peer
+            m.peer = self.peer
         self._relay.reply(self, packets)
 
 
@@ -203,12 +203,12 @@ class UdpRelay:
 def runs(packets: list[Mbuf]) -> list[tuple[Peer, list[Mbuf]]]:
     """Group packets that came one after the other from the same peer."""
     # A port uses the same object for the same peer, until another peer has sent.
-    first: Peer = packets[0].pkthdr.rcvif
-    if packets[-1].pkthdr.rcvif is first:
+    first = packets[0].peer
+    if first is not None and packets[-1].peer is first:
         return [(first, packets)]
     groups: list[tuple[Peer, list[Mbuf]]] = []
     for m in packets:
-        peer: Peer = m.pkthdr.rcvif
+        peer: Any = m.peer
         if groups and groups[-1][0] is peer:
             groups[-1][1].append(m)
         else:

@@ -29,7 +29,7 @@ from mbuf.net.port.rules import (
     free_sent,
     remove_sent,
 )
-from mbuf.net.sockets import check_stream_socket
+from mbuf.net.sockets import check_pool, check_stream_socket
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.packet.sockbuf import SockBuf, views_of
 
@@ -56,6 +56,7 @@ class StreamPort(BasePort):
     """
 
     def __init__(self, pool: Pool, sock: socket.socket) -> None:
+        check_pool("StreamPort", pool)
         check_stream_socket("StreamPort", sock)
         super().__init__()
         self._timeout = sock.gettimeout()
