@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,10 @@ def test_a_packet_without_memory_is_returned_later(small: Callable[..., Pool], w
         assert port.stat().short > 0
 
 
-def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pcapng", [False, True])
+def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path, pcapng: bool) -> None:
     path = tmp_path / "copy"
-    with CapturePort(pool, write(pcap())) as port, CaptureWriter(path) as writer:
+    with CapturePort(pool, write(pcap())) as port, CaptureWriter(path, pcapng=pcapng) as writer:
         packets = port.pull(9)
         assert writer.push(packets) == 4
         assert packets == []
@@ -70,10 +72,11 @@ def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path) -
         writer.push([])
 
 
-def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pcapng", [False, True])
+def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_path: Path, pcapng: bool) -> None:
     data = [os.urandom(size) for size in (0, 1, 300, 20_000)]
     path = tmp_path / "out"
-    with CaptureWriter(path, linktype=101, snaplen=15_000) as writer:
+    with CaptureWriter(path, linktype=101, snaplen=15_000, pcapng=pcapng) as writer:
         tiny = pool.gethdr()
         for byte in data[2] * 5:
             tiny.last().next = pool.get().append(bytes([byte]))
@@ -85,6 +88,22 @@ def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_pa
         (data[2] * 0 + bytes(b for b in data[2] * 5), 1500),
     ]
     assert all(when > 10**18 for when, _, _ in found)
+
+
+def test_other_programs_read_what_is_written_as_pcapng(pool: Pool, tmp_path: Path) -> None:
+    dpkt: Any = pytest.importorskip("dpkt")
+    path = tmp_path / "out"
+    with CaptureWriter(path, linktype=101, snaplen=100, pcapng=True) as writer:
+        for when, data, _ in PACKETS:
+            m = pool.frombytes(data)
+            m.pkthdr.rcv_tstmp = when
+            m.flags |= M_TSTMP
+            writer.push([m])
+    with path.open("rb") as file:
+        reader = dpkt.pcapng.Reader(file)
+        assert (reader.datalink(), reader.snaplen) == (101, 100)
+        found = [(round(when * 10**6), data) for when, data in reader]
+    assert found == [(when // 1000, data[:100]) for when, data, _ in PACKETS]
 
 
 def test_many_packets_take_several_calls(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,12 @@ LINKTYPE_ETHERNET = 1
 _FILE_HEADER = struct.Struct("=IHHiIII")
 _RECORD_HEADER = struct.Struct("=IIII")
 
+#: Blocks of pcapng: the section, the interface with timestamps in nanoseconds, and the head of a packet.
+_SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+_INTERFACE = struct.Struct("=IIHHIHHB3xHHI")
+_PACKET = struct.Struct("=IIIIIII")
+_PACKET_TAIL = 4
+
 
 class CapturePort(BasePort):
     """A port that gives the packets of a capture file, pcap or pcapng, as fast as they are pulled.
@@ -97,9 +103,10 @@ class CapturePort(BasePort):
 
 
 class CaptureWriter(BasePort):
-    """A port that writes the packets pushed to it to a capture file: pcap, with timestamps in nanoseconds.
+    """A port that writes the packets pushed to it to a capture file, with timestamps in nanoseconds.
 
-    The file at `path` is made, or overwritten, and stays open until `close`. `linktype` is the LINKTYPE_ number of what
+    The file at `path` is made, or overwritten, and stays open until `close`. Its format is pcap, or with `pcapng` that
+    of pcapng, which newer programs write. `linktype` is the LINKTYPE_ number of what
     the packets begin with: 1 is Ethernet, 101 an IP header. An Ethernet frame that is M_VLANTAG is written with its
     tag; `push` raises `Inval` for it with another link type. Of each packet at most `snaplen` bytes are written; its
     length is recorded. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is written. `push`
@@ -109,7 +116,9 @@ class CaptureWriter(BasePort):
     belong to the caller. `pull` raises `NotSupported`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN, pcapng: bool = False
+    ) -> None:
         super().__init__()
         if not 0 <= integer(linktype, "linktype") < 1 << 16:
             raise Inval(f"linktype {linktype}: give a LINKTYPE_ number from 0 to 65535")
@@ -117,10 +126,15 @@ class CaptureWriter(BasePort):
             raise Inval(f"snaplen {snaplen}: give 1 to {MAX_SNAPLEN} bytes")
         self.snaplen = snaplen
         self._linktype = linktype
+        self._pcapng = pcapng
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self._size = 0
+        if pcapng:
+            header = _SECTION + _INTERFACE.pack(1, 32, linktype, 0, snaplen, 9, 1, 9, 0, 0, 32)
+        else:
+            header = _FILE_HEADER.pack(_MAGIC, 2, 4, 0, 0, snaplen, linktype)
         try:
-            self._write([memoryview(_FILE_HEADER.pack(_MAGIC, 2, 4, 0, 0, snaplen, linktype))])
+            self._write([memoryview(header)])
         except BaseException:
             os.close(self._fd)
             raise
@@ -172,11 +186,16 @@ class CaptureWriter(BasePort):
         length = sum(map(len, views))
         captured = min(length, self.snaplen)
         timestamp = m.pkthdr.rcv_tstmp if m.flags & M_TSTMP else time.time_ns()
-        seconds, fraction = divmod(timestamp, 10**9)
-        buffers = [memoryview(_RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length))]
-        if captured < length or len(views) >= IOV_MAX:
+        if captured < length or len(views) >= IOV_MAX - 1:
             views = [memoryview(b"".join(views)[:captured])]
-        return buffers + views, length
+        if not self._pcapng:
+            seconds, fraction = divmod(timestamp, 10**9)
+            header = _RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length)
+            return [memoryview(header), *views], length
+        padding = -captured % 4
+        size = _PACKET.size + captured + padding + _PACKET_TAIL
+        header = _PACKET.pack(6, size, 0, timestamp >> 32, timestamp & 0xFFFFFFFF, captured, length)
+        return [memoryview(header), *views, memoryview(bytes(padding) + struct.pack("=I", size))], length
 
     def _write(self, buffers: list[memoryview]) -> None:
         """Write all buffers, or none: after an error a regular file is as it was."""
