@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import gc
 import os
 import socket
@@ -11,6 +12,7 @@ import pytest
 from mbuf import Inval, Pool
 from mbuf.net.address import Address, local_address, parse
 from mbuf.net.aio import datagrams
+from mbuf.net.relay import udprelay
 from mbuf.net.relay.udprelay import UdpRelay, runs
 from mbuf.packet.peer import Peer
 
@@ -188,6 +190,28 @@ def test_a_closed_destination_only_loses_datagrams(make: Make) -> None:
             while setup.relay.stat().packets + setup.relay.stat().dropped < 51:
                 await asyncio.sleep(0.001)
             assert setup.relay.stat().open == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["socket", "duplicate"])
+def test_without_a_descriptor_for_a_client_its_datagrams_are_dropped(
+    make: Make, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def main() -> None:
+        async with relaying(make()) as setup:
+            client = setup.client()
+            with monkeypatch.context() as patch:
+                patch.setattr(*((Address, "connect") if what == "socket" else (udprelay, "Datagrams")), refuse)
+                await setup.send(client, b"x")
+                while not setup.relay.stat().dropped:
+                    await asyncio.sleep(0.001)
+            assert setup.relay.stat().open == 0
+            await setup.send(client, b"y")
+            assert (await setup.received())[0] == b"y"
 
     asyncio.run(main())
 
