@@ -77,8 +77,8 @@ class Datagrams:
 
     `batch` is the most packets of one pull; `maxlen` is the most packets that wait to be sent. Nothing is copied.
     Raises `Inval` if the port has no file descriptor, `batch` is less than 1, or there isn't one callback for packets;
-    TypeError for a callback that can't be called; OSError if the descriptor can't be duplicated; RuntimeError if no loop
-    is running.
+    TypeError for a callback that can't be called; OSError if the descriptor can't be duplicated; RuntimeError if no
+    loop is running.
     """
 
     def __init__(
