@@ -35,6 +35,8 @@ COMPILED = [
     "mbuf.uma.backend",
     "mbuf.uma.slab",
     "mbuf.uma.waitq",
+    "mbuf.uma.claim",
+    "mbuf.uma.budget",
     "mbuf.uma.keg",
     "mbuf.uma.cpu",
     "mbuf.uma.cache",

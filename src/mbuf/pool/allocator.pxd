@@ -11,13 +11,14 @@ from mbuf.packet.segment cimport check_mutable
 from mbuf.packet.source cimport Source
 from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
+from mbuf.uma.budget cimport Budget
 from mbuf.uma.item cimport Item, free_item
 from mbuf.uma.pages cimport Pages
 from mbuf.uma.zone cimport Zone, cached_item
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.probe cimport Probes
 
-cdef int M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
+cdef int M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef unsigned char LIVE
 cdef unsigned int M_EXT, M_PKTHDR
 cdef Py_ssize_t MCLBYTES, MHLEN, MJUMPAGESIZE, MLEN
@@ -28,6 +29,7 @@ cdef class Allocator(Source):
     cdef readonly Zones zones
     cdef readonly Pages pages
     cdef readonly object sfbufs
+    cdef public Budget budget
     cdef readonly Probes probes
     cdef readonly NoFree nofree
     cdef readonly bint several
@@ -65,8 +67,12 @@ cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, d
 cdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(m=Mbuf, first=Mbuf, item=Item)
+@cython.locals(waited=Mbuf)
 cdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
+
+
+@cython.locals(m=Mbuf, first=Mbuf, item=Item)
+cdef Mbuf make_row(Allocator a, Py_ssize_t count, int how, int type, deadline)
 
 
 @cython.locals(zone=Zone, item=Item)
@@ -95,8 +101,12 @@ cdef Mbuf _getcl_probed(Allocator a, int how, int type, unsigned int flags, dead
 cdef Item _item(Allocator a, Zone zone, int how, deadline)
 
 
-@cython.locals(m=Mbuf, item=Item)
+@cython.locals(waited=Mbuf)
 cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
+
+
+@cython.locals(m=Mbuf, item=Item)
+cdef Mbuf make_with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
 
 
 @cython.locals(storage=Storage, fits=cython.bint)
@@ -107,7 +117,7 @@ cdef int attachable(Mbuf m) except -1
 
 
 @cython.locals(item=Item)
-cdef Item second_try(Allocator a, Zone zone, int how)
+cdef Item second_try(Allocator a, Zone zone, int how, deadline)
 
 
 @cython.locals(denier=Zone, each=Zone)

@@ -8,7 +8,7 @@ checks its arguments again after that.
 
 When a zone denies a request, other CPUs may cache what its limit is short of. If the pool has several CPUs and the
 request may not wait, their caches are drained and the zone is asked once more (`_from_others`); then the request is
-refused (`refusal`).
+refused (`refusal`). In a pool with a budget, a request that may wait does so in `waiting`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mbuf.const import (
     M_EXT,
     M_NOWAIT,
     M_PKTHDR,
+    M_WAITOK,
     MCLBYTES,
     MHLEN,
     MJUMPAGESIZE,
@@ -27,7 +28,7 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.errors import Inval, MbufError, NoBufs, at_limit
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
@@ -35,7 +36,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.nofree import NoFree
 from mbuf.packet.segment import LIVE
 from mbuf.packet.source import Source
-from mbuf.pool import extpg
+from mbuf.pool import extpg, waiting
 from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
 
@@ -59,7 +60,7 @@ class Allocator(Source):
     A pool has one. It does not refer to the pool, so a pool that is dropped closes, and its mbufs stay valid.
     """
 
-    __slots__ = ("drops", "nofree", "pages", "probes", "refused", "several", "sfbufs", "zones")
+    __slots__ = ("budget", "drops", "nofree", "pages", "probes", "refused", "several", "sfbufs", "zones")
 
     def __init__(
         self, zones: Zones, pages: Pages, sfbufs: SfBufs, max_linkhdr: int = 16, max_protohdr: int = 60
@@ -67,6 +68,8 @@ class Allocator(Source):
         Source.__init__(self, max_linkhdr, max_protohdr)
         self.supply(pages, sfbufs)
         self.enforce(zones)
+        #: The memory that the zones share; None in a pool with FreeBSD's limits.
+        self.budget: Any = None
         #: The probes that fire when mbufs are allocated and freed.
         self.probes = zones.mbuf.probes
         #: True if there are several CPUs, so that an item may be in a cache that this CPU does not use.
@@ -111,7 +114,8 @@ class Allocator(Source):
 
     def alloc_ext_plus_pages(self, size: int, how: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        return extpg.alloc_ext_plus_pages(self, self.pages, size, how, deadline)
+        got: Mbuf = waiting.ext_plus_pages(self, size, how, deadline)
+        return got
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped, not freed; in a debug pool, warn and name the place of its allocation."""
@@ -207,6 +211,14 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
     """A chain of `count` mbufs, or an exception and no mbuf."""
     ready(a)
     at_least(1, count, "get_row")
+    if how == M_WAITOK and a.budget is not None:
+        waited: Mbuf = waiting.row(a, count, type, deadline)
+        return waited
+    return make_row(a, count, how, type, deadline)
+
+
+def make_row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
+    """`row`; with M_WAITOK it waits for one mbuf after the other."""
     first: Mbuf = cython.cast(Mbuf, None)
     try:
         for _ in range(count):
@@ -234,8 +246,10 @@ def clget(a: Allocator, m: Mbuf, how: int, deadline: float | None) -> Mbuf:
     if item is None and how == M_NOWAIT:
         a.zones.pack.reclaim(UMA_RECLAIM_DRAIN)
         item = zone.alloc(how, None)
-        if item is None and a.several:
+        if item is None and (a.several or a.budget is not None):
             item = _from_others(zone)
+    elif item is None and a.budget is not None:
+        item = waiting.item(a, zone, deadline)
     if item is not None:
         _attach(m, item)
     if a.probes.on:
@@ -336,12 +350,20 @@ def _getcl_probed(a: Allocator, how: int, type: int, flags: int, deadline: float
 def _item(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
     item = zone.alloc(how, deadline)
     if item is None:
-        item = second_try(a, zone, how)
+        item = second_try(a, zone, how, deadline)
     return item
 
 
 def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf with a cluster of that zone.
+    """An mbuf with a cluster of that zone."""
+    if how == M_WAITOK and a.budget is not None:
+        waited: Mbuf = waiting.with_cluster(a, zone, type, flags, deadline)
+        return waited
+    return make_with_cluster(a, zone, how, type, flags, deadline)
+
+
+def make_with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """`_with_cluster`; with M_WAITOK it waits for the mbuf first, and then for the cluster.
 
     Without a cluster the mbuf is freed without a probe, as in the kernel.
     """
@@ -375,14 +397,23 @@ def _attach(m: Mbuf, item: Item) -> None:
 # After a zone has denied a request.
 
 
-def second_try(a: Allocator, zone: Zone, how: int) -> Item:
-    """An item of a zone that has denied a request, if draining other CPUs frees one; else raises the refusal."""
+def second_try(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
+    """An item of a zone that has denied a request, if draining other CPUs frees one; else raises the refusal.
+
+    In a pool with a budget M_WAITOK waits for memory here: the zone has waited for its limit only, if it has one.
+    """
     if zone is None:
         raise TypeError("second_try: give a zone")
-    item = _from_others(zone) if a.several and how == M_NOWAIT else None
+    item: Any = None
+    if how == M_NOWAIT:
+        if a.several or a.budget is not None:
+            item = _from_others(zone)
+    elif a.budget is not None:
+        item = waiting.item(a, zone, deadline)
     if item is None:
         raise refusal(a, zone)
-    return item
+    found: Item = item
+    return found
 
 
 def _from_others(zone: Zone) -> Item | None:
@@ -409,14 +440,6 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
     if isinstance(error, NoBufs) and error.zone == CLUSTER.zone and a.zones.pack.cached:
         # In the numbers of the cluster zone, clusters of cached packets are in use.
         packed = a.zones.pack.cached
-        error = NoBufs(
-            f"{error.zone} at its limit of {error.limit}: {error.used - packed} in use, {error.cached} cached, "
-            f"{packed} in packets that are cached; raise {error.sysctl}",
-            zone=error.zone,
-            limit=error.limit,
-            used=error.used - packed,
-            cached=error.cached + packed,
-            sysctl=error.sysctl,
-        )
+        error = at_limit(error.zone, error.limit, error.used - packed, error.cached + packed, error.sysctl, packed)
     run_releases()
     return error
