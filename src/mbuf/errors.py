@@ -94,8 +94,8 @@ class PoolFull(NoBufs, NoMemory):
                 f"this call needs {_mib(needed)}, and this pool has {_mib(memory)} in all: ask for less at once, or "
                 f'give the pool more, as with Pool("{_spelled(max(2 * memory, needed))}")'
             )
-        if waiting and free:
-            what = f"what is free of this pool's {_mib(memory)} is for the {waiting} calls that wait for memory"
+        if waiting:
+            what = f"what becomes free of this pool's {_mib(memory)} is for the calls that wait for memory ({waiting})"
         elif free >= run * PAGE_SIZE:
             row = f"no {run} pages in a row" if run > 1 else "reserved"
             what = f"{_mib(free)} of this pool's {_mib(memory)} are free, but {row}"

@@ -60,6 +60,7 @@ VERBS: dict[Any, int] = {
     mutators.copyup: 2,
     mutators.pulldown: 3,
     mutators.defrag: 1,
+    mutators.compact: 1,
     mutators.collapse: 2,
     mutators.fragment: 1,
     mutators.unshare: 2,

@@ -32,7 +32,7 @@ cdef class Allocator(Source):
     cdef public Budget budget
     cdef readonly Probes probes
     cdef readonly NoFree nofree
-    cdef readonly bint several
+    cdef public bint several
     cdef public unsigned long long drops
     cdef public unsigned long long refused
 

@@ -72,7 +72,7 @@ class Allocator(Source):
         self.budget: Any = None
         #: The probes that fire when mbufs are allocated and freed.
         self.probes = zones.mbuf.probes
-        #: True if there are several CPUs, so that an item may be in a cache that this CPU does not use.
+        #: True if there are several CPUs, or a budget with limits: an item may be in a cache that this CPU doesn't use.
         self.several = zones.mbuf.cpus.count > 1
         #: What takes mbufs with M_NOFREE back.
         self.nofree = NoFree()
@@ -246,7 +246,7 @@ def clget(a: Allocator, m: Mbuf, how: int, deadline: float | None) -> Mbuf:
     if item is None and how == M_NOWAIT:
         a.zones.pack.reclaim(UMA_RECLAIM_DRAIN)
         item = zone.alloc(how, None)
-        if item is None and (a.several or a.budget is not None):
+        if item is None and a.several:
             item = _from_others(zone)
     elif item is None and a.budget is not None:
         item = waiting.item(a, zone, deadline)
@@ -406,7 +406,7 @@ def second_try(a: Allocator, zone: Zone, how: int, deadline: float | None) -> It
         raise TypeError("second_try: give a zone")
     item: Any = None
     if how == M_NOWAIT:
-        if a.several or a.budget is not None:
+        if a.several:
             item = _from_others(zone)
     elif a.budget is not None:
         item = waiting.item(a, zone, deadline)

@@ -657,6 +657,18 @@ class Pool:
         finally:
             run_releases()
 
+    def available(self, kind: str) -> int:
+        """Return how many more mbufs of a kind can be had now without waiting; it may understate, and takes none.
+
+        `kind` is "mbuf" (`get`), "clust" (`getcl`), "jumbop", "jumbo9" or "jumbo16" (`getjcl`). What the pool caches
+        counts, since a pool with a budget takes it back when it is short of memory. 0 while calls wait for memory. In a
+        pool with FreeBSD's limits, pages that caches could take first are left out.
+        """
+        check_latch()
+        from mbuf.pool.shortage import available
+
+        return available(_made(self._parts), str(kind))
+
     def stat(self) -> PoolStat:
         """Return a snapshot of all numbers of all zones."""
         check_latch()

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from mbuf.vm.vm import Vm
 
 
+#: One mbuf may be cached for so many pages of a budget.
+_CACHED_MBUFS = 16
+
+
 class Subsystem:
     """All parts of a pool, connected. See mbuf_init."""
 
@@ -191,5 +195,10 @@ def _budget(vm: Vm, allocator: Allocator, reserved: Mapping[str, int]) -> Budget
                 keg.favoured = True
             else:
                 keg.kept += -(-size // PAGE_SIZE)
+    if not zones.mbuf.limit:
+        # Cached mbufs are scattered over slabs, and keep their pages when they are used with clusters of other kinds.
+        zones.mbuf.depot.set_maxcache(max(vm.pages // _CACHED_MBUFS, 1), zones.mbuf.cpus.count)
+    if any(zone.limit for zone in zones.all()):
+        allocator.several = True
     allocator.budget = budget
     return budget

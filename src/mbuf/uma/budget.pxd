@@ -1,13 +1,16 @@
 cimport cython
 
-from mbuf.uma.claim cimport Claim, Queue, Supply, can_keep_promises, excess, longest_run
+from mbuf.uma.claim cimport SUPPLIES, Claim, Queue, Supply, can_keep_promises, excess, longest_run
 from mbuf.uma.counters cimport Counters
 from mbuf.uma.waitq cimport Waiter, Waiters, current_thread
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_all_releases
 from mbuf.vm.vm cimport Vm
 
-cdef int ALL, SPARE, NOTHING
-cdef Py_ssize_t _BATCH, SUPPLIES
+cdef enum:
+    # What a thread may take: everything, what isn't promised, or nothing.
+    ALL, SPARE, NOTHING
+
+cdef Py_ssize_t _BATCH
 
 
 @cython.final
@@ -62,7 +65,7 @@ cdef class Budget:
 
     @cython.locals(s=Supply)
     cdef void _end(self, Claim claim) noexcept
-    cpdef long long retry_after(self, long long seen) except -2
+    cpdef Py_ssize_t retry_after(self, Py_ssize_t seen) except -2
 
     @cython.locals(s=Supply)
     cdef int serve(self) except -1

@@ -43,22 +43,22 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.errors import Inval
-from mbuf.uma.claim import SUPPLIES, Claim, Queue, Supply
+from mbuf.uma.claim import Claim, Queue, Supply
 from mbuf.uma.counters import Counters
 from mbuf.uma.waitq import Waiters
 
 if not cython.compiled:
-    from mbuf.uma.claim import can_keep_promises, excess, longest_run
+    from mbuf.uma.claim import SUPPLIES, can_keep_promises, excess, longest_run
     from mbuf.uma.waitq import current_thread
     from mbuf.vm.commit import enter_commit, leave_commit, run_all_releases
+
+    # What a thread may take: everything, what isn't promised, or nothing.
+    ALL, SPARE, NOTHING = range(3)
 
 _Got = TypeVar("_Got")
 
 #: Most items that a zone imports at once, as in the largest bucket.
 _BATCH = 256
-
-# What a thread may take: everything, what isn't promised, or nothing.
-ALL, SPARE, NOTHING = 0, 1, 2
 
 
 @cython.cclass

@@ -4,10 +4,8 @@ from mbuf.uma.backend cimport Backend
 from mbuf.uma.waitq cimport Waiter, Waiters, WaitQ
 
 cdef enum:
-    # `SUPPLIES` in claim.py.
-    MOST_SUPPLIES = 8
+    SUPPLIES = 8
 
-cdef Py_ssize_t SUPPLIES
 
 
 cdef class Supply(Backend):
@@ -27,7 +25,7 @@ cdef class Claim(Waiter):
     cdef readonly unsigned long long seq
     cdef long long after
     cdef bint entered, promised
-    cdef Py_ssize_t need[MOST_SUPPLIES]
+    cdef Py_ssize_t need[SUPPLIES]
 
     cpdef add(self, Supply supply, Py_ssize_t count)
 
@@ -35,8 +33,6 @@ cdef class Claim(Waiter):
 @cython.final
 cdef class Queue(WaitQ):
     cdef Waiters gone
-
-    cdef void _refuse(self, Waiter waiter) noexcept
 
     @cython.locals(at=Waiter)
     cdef void put_back(self, Claim claim) noexcept

@@ -16,8 +16,9 @@ from mbuf.errors import Inval
 from mbuf.uma.backend import Backend
 from mbuf.uma.waitq import Waiter, Waiters, WaitQ
 
-#: Most kegs that share a budget.
-SUPPLIES = 8
+if not cython.compiled:
+    #: Most kegs that share a budget.
+    SUPPLIES = 8
 
 
 @cython.cclass

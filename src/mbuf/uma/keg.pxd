@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.uma.bucket cimport Bucket
-from mbuf.uma.budget cimport Budget
+from mbuf.uma.budget cimport ALL, NOTHING, Budget
 from mbuf.uma.claim cimport Supply
 from mbuf.uma.item cimport Item, in_zone, leave_zone, mark_free
 from mbuf.uma.slab cimport Slab, Slabs, init_slab, lowest_free, set_free, set_used
@@ -10,7 +10,7 @@ from mbuf.vm.commit cimport enter_commit, leave_commit, run_all_releases
 from mbuf.vm.poison cimport poison_run, unpoison_run
 from mbuf.vm.vm cimport Vm
 
-cdef int ALL, M_WAITOK, NOTHING
+cdef int M_WAITOK
 cdef Py_ssize_t PAGE_SIZE
 
 
@@ -33,10 +33,10 @@ cdef class Keg(Supply):
     cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
 
     @cython.locals(had=Py_ssize_t, last=cython.int, access=cython.int)
-    cdef int _take_shared(self, Bucket bucket, Py_ssize_t most) except -1
+    cdef _take_shared(self, Bucket bucket, Py_ssize_t most)
 
     @cython.locals(allowed=Py_ssize_t)
-    cdef int _take_allowed(self, Bucket bucket, Py_ssize_t most, int access) except -1
+    cdef _take_allowed(self, Bucket bucket, Py_ssize_t most, int access)
     cdef Py_ssize_t batch(self, Py_ssize_t count) except -1
     cpdef claim(self, claim, Py_ssize_t count)
 

@@ -29,7 +29,7 @@ else:
 from mbuf.const import M_WAITOK, PAGE_SIZE
 from mbuf.errors import Corrupt, Inval
 from mbuf.uma.bucket import Bucket
-from mbuf.uma.budget import ALL, NOTHING, Budget
+from mbuf.uma.budget import Budget
 from mbuf.uma.claim import Supply
 from mbuf.uma.item import Item
 from mbuf.uma.slab import Layout, Slab, Slabs, layout
@@ -37,6 +37,7 @@ from mbuf.uma.waitq import Waiter, WaitQ
 from mbuf.vm.vm import Vm
 
 if not cython.compiled:
+    from mbuf.uma.budget import ALL, NOTHING
     from mbuf.uma.item import in_zone, leave_zone, mark_free
     from mbuf.uma.slab import init_slab, lowest_free, set_free, set_used
     from mbuf.uma.waitq import microseconds

@@ -21,7 +21,7 @@ cdef class Pages(ItemOwner):
     @cython.locals(
         budget=Budget, claim=Claim, seq=cython.ulonglong, after=cython.longlong, seen=cython.longlong
     )
-    cdef int _wait(self, Bucket bucket, deadline) except -1
+    cdef _wait(self, Bucket bucket, deadline)
 
     @cython.locals(keg=Keg)
     cpdef int free(self, Item page) except -1

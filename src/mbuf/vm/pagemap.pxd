@@ -66,6 +66,9 @@ cdef class PageMap:
     @cython.locals(index=Py_ssize_t, best=Py_ssize_t, area=Area)
     cdef Py_ssize_t longest(self) noexcept
 
+    @cython.locals(index=Py_ssize_t, at=Py_ssize_t, n=Py_ssize_t, area=Area, whole=bytearray)
+    cpdef bytearray snapshot(self)
+
     @cython.locals(index=Py_ssize_t, left=Py_ssize_t, found=Py_ssize_t, area=Area)
     cdef Py_ssize_t runs(self, Py_ssize_t count) noexcept
 

@@ -312,6 +312,16 @@ class PageMap:
                 found += area.runs(count)
         return found
 
+    def snapshot(self) -> bytearray:
+        """A byte for each page: 0 if it is free."""
+        whole = bytearray(self.pages)
+        for index in range(self._count):
+            area = cython.cast(Area, self._areas[index])
+            at: int = index * ARENA_PAGES
+            for n in range(area.pages):
+                whole[at + n] = area.states[n]
+        return whole
+
     def holds(self, page: int, count: int) -> bool:
         """True if these pages are handed out."""
         if page < 0 or count < 1 or page >= self._count * ARENA_PAGES:
