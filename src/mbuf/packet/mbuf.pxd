@@ -33,6 +33,7 @@ from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.format cimport Format, format_of
+from mbuf.packet.peer cimport Peer
 from mbuf.packet.pkthdr cimport PktHdr, add_len, reset_header
 from mbuf.packet.chain cimport length as _length
 from mbuf.packet.segment cimport bound, capacity, check_alive, check_mutable, space, start, storage_of
@@ -44,7 +45,7 @@ from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Item, MbufItem, free_item
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, run_releases
 from mbuf.vm.buffer_export cimport BufferExport, export_buffer
-from mbuf.vm.ints cimport clip, count
+from mbuf.vm.ints cimport count, integer
 from mbuf.vm.page cimport Memory, view_of
 from mbuf.vm.probe cimport Probes
 from mbuf.vm.references cimport mbuf_references

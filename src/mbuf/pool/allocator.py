@@ -13,7 +13,6 @@ refused (`refusal`). In a pool with a budget, a request that may wait does so in
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
@@ -28,7 +27,7 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs, at_limit
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory, at_limit
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
@@ -39,6 +38,7 @@ from mbuf.packet.source import Source
 from mbuf.pool import extpg, waiting
 from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
+from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,7 @@ class Allocator(Source):
 
     def get(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
+        ready(self)
         return get(self, how, type, flags, deadline)
 
     def get_row(self, n: int, how: int, type: int, deadline: float | None) -> Mbuf:
@@ -106,6 +107,7 @@ class Allocator(Source):
 
     def getcl(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
+        ready(self)
         return getcl(self, how, type, flags, deadline)
 
     def alloc_ext_pgs(self, how: int, free: Callable[[Mbuf], object] | None, arg1: Any, deadline: float | None) -> Mbuf:
@@ -124,7 +126,7 @@ class Allocator(Source):
         self.drops += 1
         zone = item.zone
         if isinstance(zone, TrashZone):
-            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+            warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning)
 
 
 if not cython.compiled:
@@ -151,7 +153,9 @@ def _unmade() -> None:
 
 def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf without a cluster. See m_get and m_gethdr."""
-    ready(a)
+    # That of a pool is whole: no more to check.
+    if a is None:
+        _unmade()
     if a.probes.on:
         return _get_probed(a, how, type, flags, deadline)
     item = cached_item(a.zones.mbuf)
@@ -162,7 +166,9 @@ def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -
 
 def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf with a cluster of 2048 bytes, from the packet zone. See m_getcl."""
-    ready(a)
+    # That of a pool is whole: no more to check.
+    if a is None:
+        _unmade()
     if a.probes.on:
         return _getcl_probed(a, how, type, flags, deadline)
     item = cached_item(a.zones.pack)
@@ -398,22 +404,17 @@ def _attach(m: Mbuf, item: Item) -> None:
 
 
 def second_try(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
-    """An item of a zone that has denied a request, if draining other CPUs frees one; else raises the refusal.
-
-    In a pool with a budget M_WAITOK waits for memory here: the zone has waited for its limit only, if it has one.
-    """
+    """An item of a zone that has denied a request, if one can be freed or waited for; else raises the refusal."""
     if zone is None:
         raise TypeError("second_try: give a zone")
     item: Any = None
     if how == M_NOWAIT:
-        if a.several:
-            item = _from_others(zone)
+        item = _from_others(zone) if a.several else None
     elif a.budget is not None:
         item = waiting.item(a, zone, deadline)
     if item is None:
         raise refusal(a, zone)
-    found: Item = item
-    return found
+    return item  # type: ignore[no-any-return]
 
 
 def _from_others(zone: Zone) -> Item | None:
@@ -441,5 +442,9 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
         # In the numbers of the cluster zone, clusters of cached packets are in use.
         packed = a.zones.pack.cached
         error = at_limit(error.zone, error.limit, error.used - packed, error.cached + packed, error.sysctl, packed)
+    # Of a limit, its zone has warned already. A zone of a test may have none.
+    limiter: Any = getattr(zone, "limiter", None) if isinstance(error, NoMemory) else None
+    if limiter is not None:
+        limiter.warnings.no_memory(error, limiter.clock())
     run_releases()
     return error

@@ -27,7 +27,7 @@ from mbuf.const import M_NOTREADY, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if not cython.compiled:
     from mbuf.packet.chain import next_checked
@@ -37,7 +37,7 @@ if not cython.compiled:
 
 def check_count(n: Any) -> int:
     """How many packets `pull(n)` may return. `Inval` for a negative number, TypeError for what is no integer."""
-    count = clip(n)
+    count = integer(n, "n")
     if count < 0:
         raise Inval(f"pull: {n} packets: give 0 or more")
     return count
@@ -146,11 +146,8 @@ def check_mbuf_ready(call: str, m: Chain) -> None:
 
 def check_addressed(m: Mbuf) -> None:
     """Raise `Inval` if a packet has no address, which its socket needs."""
-    if not m.bits & M_PKTHDR or m.hdr.rcvif_or_tag is None:
-        raise Inval(
-            "push: this packet has no address: set m.pkthdr.rcvif = Peer(...), connect the socket, or give the port a "
-            "'to'"
-        )
+    if not m.bits & M_PKTHDR or m.hdr.peer is None:
+        raise Inval("push: this packet has no peer: set m.peer, connect the socket, or give the port a `to`")
 
 
 def remove_sent(packets: list[Any], sent: list[Any]) -> None:
@@ -189,7 +186,7 @@ def free_sent(packets: list[Any], count: int) -> None:
 
 def check_size(size: Any, longest: int, what: str) -> int:
     """The bytes of the longest message that a port receives. `Inval` unless they are from 1 to `longest`."""
-    count = clip(size)
+    count = integer(size, "size")
     if not 0 < count <= longest:
         raise Inval(f"size {size}: give the bytes of the longest {what}, 1 to {longest}")
     return count

@@ -2,10 +2,10 @@ cimport cython
 
 from mbuf.net.port.rules cimport CallLock, check_count, check_usable, close_calls
 from mbuf.net.udp.posted cimport PostedBuffers
-from mbuf.net.udp.peer cimport Peer
 from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.peer cimport Peer, peer_of
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
 
 cdef unsigned int M_TSTMP, M_VLANTAG
@@ -35,7 +35,7 @@ cdef class UdpReceiver(PostedBuffers):
     cpdef list pull(self, n)
 
     @cython.locals(packets=list)
-    cpdef close(self)
+    cpdef close(self, CallLock push=*)
 
     @cython.locals(messages=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
     cdef _receive(self, Py_ssize_t n)

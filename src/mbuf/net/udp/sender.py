@@ -18,10 +18,10 @@ else:
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
 from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
-from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.peer import Peer
 from mbuf.vm.buffer_export import export_buffer
 
 if not cython.compiled:
@@ -48,8 +48,8 @@ NOT_PLAIN = M_EXTPG | M_NOTREADY
 class UdpSender:
     """Sends packets through a UDP or packet socket.
 
-    They go to the socket's peer if it is `connected`, else to `to`, or if that is None each to the `Peer` that is its
-    rcvif. `gso` is the largest segment size that the kernel is asked to segment a message by; 0 without GSO.
+    They go to the socket's peer if it is `connected`, else to `to`, or if that is None each to its own peer. `gso` is
+    the largest segment size that the kernel is asked to segment a message by; 0 without GSO.
     """
 
     __slots__ = (
@@ -57,18 +57,18 @@ class UdpSender:
         "_calls",
         "_connected",
         "_errors",
-        "_lock",
         "_packets",
         "_sock",
         "_to",
         "_vector",
         "gso",
+        "lock",
     )
 
     def __cinit__(self) -> None:
         # Compiled, an object that was never initialized counts as closed.
-        self._lock: CallLock = CallLock("push")
-        self._lock.closed = True
+        self.lock: CallLock = CallLock("push")
+        self.lock.closed = True
 
     def __init__(self, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
         if cython.compiled and self._vector is not None:  # type: ignore[has-type]
@@ -79,7 +79,7 @@ class UdpSender:
         self._to: bytes | None = None if to is None else to.name
         # One message may need all pieces that the kernel accepts.
         self._vector = SendVector(MESSAGES_MAX, IOV_MAX)
-        self._lock = CallLock("push")
+        self.lock = CallLock("push")
         self._packets = self._bytes = self._calls = self._errors = 0
 
     def counts(self) -> dict[str, int]:
@@ -93,16 +93,12 @@ class UdpSender:
 
     def check(self) -> None:
         """Raise `Inval` if it is closed, `Busy` if another thread is pushing."""
-        self._lock.check()
-
-    def close(self) -> None:
-        """Refuse all calls of `push` to come."""
-        self._lock.closed = True
+        self.lock.check()
 
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on. See `Port.push`."""
         check_list(packets)
-        self._lock.acquire()
+        self.lock.acquire()
         done = 0
         try:
             # In the child of a fork, it may have what another thread was sending.
@@ -113,7 +109,7 @@ class UdpSender:
                     break
                 done += sent
         finally:
-            self._lock.release()
+            self.lock.release()
             free_sent(packets, done)
         return done
 
@@ -146,10 +142,7 @@ class UdpSender:
             # Another thread removed them from the list during the call.
             return 0
         if error == errno.EDESTADDRREQ and not self._connected:
-            # Each packet by itself: some may have an address that isn't a `Peer`.
             check_addressed(check_packet(packets[at]))
-            self._errors += 1
-            return 1
         refused: int = self._vector.end(0) - at
         if refused > 1 and (error == GSO_REFUSED or error in GSO_TOO_LONG):
             # Another thread may have put anything into the list during the call.
@@ -240,8 +233,8 @@ class UdpSender:
         """The name of the peer that a packet is sent to; None for the socket's own peer."""
         if self._connected or self._to is not None or not m.bits & M_PKTHDR:
             return self._to
-        rcvif = m.hdr.rcvif_or_tag
-        return cython.cast(Peer, rcvif).name if isinstance(rcvif, Peer) else None
+        peer = m.hdr.peer
+        return None if peer is None else peer.name
 
 
 def _count_pieces(m: Chain) -> int:

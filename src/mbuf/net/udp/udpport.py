@@ -9,22 +9,35 @@ import socket
 import struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from mbuf.errors import Inval
-from mbuf.net.linux import DATAGRAM_MAX, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.errors import Busy, Inval
+from mbuf.net.linux import (
+    DATAGRAM_MAX,
+    SO_COOKIE,
+    SO_MEMINFO,
+    SO_RXQ_OVFL,
+    SO_TIMESTAMPNS,
+    SOL_UDP,
+    UDP_GRO,
+    UDP_SEGMENT,
+)
 from mbuf.net.port.rules import check_size
-from mbuf.net.sockets import check_socket, is_connected
+from mbuf.net.sockets import check_pool, check_socket, peer_name
 from mbuf.net.udp.mmsgport import MmsgPort, yes
-from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
-from mbuf.vm.ints import clip
+from mbuf.packet.peer import Peer
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mbuf.pool.pool import Pool
+
+#: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
+_ports: WeakValueDictionary[bytes, UdpPort] = WeakValueDictionary()
 
 
 class UdpPort(MmsgPort):
@@ -33,9 +46,9 @@ class UdpPort(MmsgPort):
     The port never waits, whether the socket blocks or not: wait for `port.fileno()`. The arguments are:
 
     * `to`: the address of a peer, or a `Peer`, that all packets are sent to. A socket that is connected when the port
-      is made sends all to its peer, and takes no `to`. Without both, a packet is sent to the `Peer` that is its
-      `m.pkthdr.rcvif`; a packet that an unconnected socket received has its sender there. `push` raises `Inval` for a
-      packet that has none; it and those after it stay with the caller.
+      is made sends all to its peer, and takes no `to`. Without both, a packet is sent to its `m.peer`; `push` raises
+      `Inval` for a packet that has none, and it and those after it stay with the caller. The `m.peer` of a packet that
+      was received is its sender.
     * `gro`: the system may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
       they share clusters, and are read-only unless `writable`.
     * `gso`: packets of one size go to the system as one message, which it segments.
@@ -48,7 +61,8 @@ class UdpPort(MmsgPort):
       some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
     No bytes are copied, but those of a packet of more than IOV_MAX pieces. Close the port before the socket. One thread
-    may pull while another pushes. Raises `Inval` for what is no UDP socket, and for arguments out of range.
+    may pull while another pushes. Raises `Inval` for what is no UDP socket, and for arguments out of range, `Busy` if
+    the socket has another `UdpPort` that isn't closed: they would change its options for each other.
     """
 
     def __init__(
@@ -64,14 +78,20 @@ class UdpPort(MmsgPort):
         posted: int = POSTED_MAX,
         drops: bool = True,
     ) -> None:
+        check_pool("UdpPort", pool)
         longest = check_size(size, DATAGRAM_MAX, "datagram")
         check_socket("UdpPort", sock)
         if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise Inval(f"UdpPort: give a UDP socket of IPv4 or IPv6, not {sock!r}")
-        connected = is_connected(sock)
+        there = peer_name(sock)
+        connected = there is not None
         if to is not None and connected:
             raise Inval("to: the socket is connected, and sends to its peer alone")
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
+        cookie = _cookie(sock)
+        other = _ports.get(cookie)
+        if other is not None and not other._closed:
+            raise Busy("UdpPort: this socket has a UdpPort already: use that one, or close it first")
         super().__init__(sock)
         coalesced = gro and self._turn_on(SOL_UDP, UDP_GRO)
         self._features = {
@@ -82,11 +102,14 @@ class UdpPort(MmsgPort):
         self._drops_before = _drops(sock)
         self._drops_since = 0
         try:
-            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted))
+            sender = Peer(there) if connected else None
+            count = integer(posted, "posted")
+            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, count, sender)
             self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
         except BaseException:
             self._release_socket()
             raise
+        _ports[cookie] = self
 
     @property
     def features(self) -> Mapping[str, str]:  # type: ignore[override]
@@ -107,6 +130,11 @@ class UdpPort(MmsgPort):
             # The socket also knows of drops after the last received message.
             self._drops_since = (drops - self._drops_before) & 0xFFFFFFFF
         return max(seen, self._drops_since)
+
+
+def _cookie(sock: socket.socket) -> bytes:
+    """The number of a socket, which its duplicates share, and no other socket has, also after it is closed."""
+    return sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
 
 
 def _drops(sock: socket.socket) -> int | None:
