@@ -25,6 +25,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "uncached": {"caching": False},
     "debug": {"debug": True},
     "faulty": {"faulty": True},
+    "budget": {"budget": True},
+    "faulty budget": {"budget": True, "faulty": True, "debug": True},
 }
 
 BUILDERS = [builders.empty] * 4 + [

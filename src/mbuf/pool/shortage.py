@@ -18,6 +18,7 @@ from mbuf.uma.slab import layout
 from mbuf.vm.arena import ARENA_PAGES
 
 if TYPE_CHECKING:
+    from mbuf.pool.pool import Pool
     from mbuf.pool.subsystem import Subsystem
     from mbuf.pool.zones import Zones
     from mbuf.uma.budget import Budget
@@ -62,6 +63,14 @@ def held(zones: Zones, pages: Pages) -> tuple[tuple[str, int, int], ...]:
     for name, zone in zip(_JUMBO, zones.clusters[1:], strict=True):
         found.append((name, zone.used, zone.size))
     return tuple(sorted([each for each in found if each[1] > 0], key=lambda each: -each[1] * each[2]))
+
+
+def is_half_held(pool: Pool) -> bool:
+    """True if more than half of a pool's memory is held; what caches hold doesn't count."""
+    size = 0
+    for _, count, each in held(pool.own, pool.pages):
+        size += count * each
+    return 2 * size > pool.vm.realmem
 
 
 def available(parts: Subsystem, name: str) -> int:
