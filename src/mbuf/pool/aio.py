@@ -197,6 +197,7 @@ class _Waiting:
                 seen = a.budget.changes
             return waiter.use(partial(_attempt, a, request))  # type: ignore[no-any-return]
         except TimeoutError:
+            waiter.leave()
             raise allocator.refusal(a, zone or self._needs[0][0]) from None
         finally:
             waiter.leave()

@@ -18,7 +18,7 @@ from mbuf.uma.zone cimport Zone, cached_item
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.probe cimport Probes
 
-cdef int M_NOWAIT, M_WAITOK, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
+cdef int M_NOWAIT, UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU
 cdef unsigned char LIVE
 cdef unsigned int M_EXT, M_PKTHDR
 cdef Py_ssize_t MCLBYTES, MHLEN, MJUMPAGESIZE, MLEN
@@ -67,12 +67,8 @@ cdef Mbuf jumbo(Allocator a, Zone zone, int how, int type, unsigned int flags, d
 cdef Mbuf get2(Allocator a, Py_ssize_t size, int how, int type, unsigned int flags, deadline)
 
 
-@cython.locals(waited=Mbuf)
-cdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
-
-
 @cython.locals(m=Mbuf, first=Mbuf, item=Item)
-cdef Mbuf make_row(Allocator a, Py_ssize_t count, int how, int type, deadline)
+cdef Mbuf row(Allocator a, Py_ssize_t count, int how, int type, deadline)
 
 
 @cython.locals(zone=Zone, item=Item)
@@ -101,12 +97,8 @@ cdef Mbuf _getcl_probed(Allocator a, int how, int type, unsigned int flags, dead
 cdef Item _item(Allocator a, Zone zone, int how, deadline)
 
 
-@cython.locals(waited=Mbuf)
-cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
-
-
 @cython.locals(m=Mbuf, item=Item)
-cdef Mbuf make_with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
+cdef Mbuf _with_cluster(Allocator a, Zone zone, int how, int type, unsigned int flags, deadline)
 
 
 @cython.locals(storage=Storage, fits=cython.bint)

@@ -19,7 +19,6 @@ from mbuf.const import (
     M_EXT,
     M_NOWAIT,
     M_PKTHDR,
-    M_WAITOK,
     MCLBYTES,
     MHLEN,
     MJUMPAGESIZE,
@@ -116,8 +115,7 @@ class Allocator(Source):
 
     def alloc_ext_plus_pages(self, size: int, how: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
-        got: Mbuf = waiting.ext_plus_pages(self, size, how, deadline)
-        return got
+        return extpg.alloc_ext_plus_pages(self, self.pages, size, how, deadline)
 
     def dropped(self, item: Item) -> None:
         """Count an mbuf that was dropped, not freed; in a debug pool, warn and name the place of its allocation."""
@@ -217,14 +215,6 @@ def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -
     """A chain of `count` mbufs, or an exception and no mbuf."""
     ready(a)
     at_least(1, count, "get_row")
-    if how == M_WAITOK and a.budget is not None:
-        waited: Mbuf = waiting.row(a, count, type, deadline)
-        return waited
-    return make_row(a, count, how, type, deadline)
-
-
-def make_row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
-    """`row`; with M_WAITOK it waits for one mbuf after the other."""
     first: Mbuf = cython.cast(Mbuf, None)
     try:
         for _ in range(count):
@@ -361,15 +351,7 @@ def _item(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
 
 
 def _with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf with a cluster of that zone."""
-    if how == M_WAITOK and a.budget is not None:
-        waited: Mbuf = waiting.with_cluster(a, zone, type, flags, deadline)
-        return waited
-    return make_with_cluster(a, zone, how, type, flags, deadline)
-
-
-def make_with_cluster(a: Allocator, zone: Zone, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """`_with_cluster`; with M_WAITOK it waits for the mbuf first, and then for the cluster.
+    """An mbuf with a cluster of that zone.
 
     Without a cluster the mbuf is freed without a probe, as in the kernel.
     """

@@ -89,6 +89,16 @@ def make_chain(a: Allocator, size: int, how: int, type: int, flags: int, deadlin
     return first
 
 
+def wait_for_row(a: Allocator, count: int, type: int, deadline: float | None) -> Mbuf:
+    """`allocator.row` in a pool with a budget: waits for memory for all of it."""
+
+    def ask(how: int) -> Mbuf:
+        return allocator.row(a, count, how, type, deadline)
+
+    got: Mbuf = waiting.call(a, ((a.zones.mbuf, max(count, 0)),), ask, deadline)
+    return got
+
+
 def _wait_chain(a: Allocator, size: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """`_chain` in a pool with a budget: waits for memory for all of it."""
 

@@ -32,7 +32,7 @@ from mbuf.errors import Inval, TunableWarning
 from mbuf.packet.ext import ext_class
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
-from mbuf.pool import aio, allocator, build, bulk, chain, extpg, waiting
+from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.sizing import plan
 from mbuf.pool.subsystem import Subsystem, pool_stat_class
@@ -227,6 +227,8 @@ class Pool:
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, 1, kind, bits, count, deadline)[0]
             return allocator.getjcl(self._allocator, wait, kind, bits, count, deadline)
         finally:
             run_releases()
@@ -298,6 +300,8 @@ class Pool:
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return chain.wait_for_row(self._allocator, count, kind, deadline)
             return allocator.row(self._allocator, count, wait, kind, deadline)
         finally:
             run_releases()
@@ -463,7 +467,9 @@ class Pool:
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
-            return waiting.ext_plus_pages(self._allocator, size, wait, deadline)
+            if wait == M_WAITOK and self._shared():
+                return extpg.wait_for_pages(self._allocator, size, deadline)
+            return extpg.alloc_ext_plus_pages(self._allocator, self._allocator.pages, size, wait, deadline)
         finally:
             run_releases()
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mbuf.const import M_NOWAIT, M_WAITOK, MBUF_PEXT_MAX_PGS, PAGE_SIZE
+from mbuf.const import M_NOWAIT, M_WAITOK
 from mbuf.errors import NoBufs, NoMemory, PoolFull
-from mbuf.pool import allocator, extpg
 from mbuf.uma.claim import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.allocator import Allocator
     from mbuf.uma.item import Item
     from mbuf.uma.zone import Zone
@@ -94,39 +92,3 @@ def call(a: Allocator, needs: Needs, ask: Callable[[int], _Got], deadline: float
             a.budget.leave(claim)
     a.refused = refused
     return ask(M_WAITOK)
-
-
-def row(a: Allocator, count: int, type: int, deadline: float | None) -> Mbuf:
-    """A chain of `count` mbufs."""
-
-    def ask(how: int) -> Mbuf:
-        return allocator.make_row(a, count, how, type, deadline)
-
-    got: Mbuf = call(a, ((a.zones.mbuf, count),), ask, deadline)
-    return got
-
-
-def with_cluster(a: Allocator, zone: Zone, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """An mbuf with a cluster of a zone."""
-    if zone is None:
-        raise TypeError("getjcl: give a zone")
-
-    def ask(how: int) -> Mbuf:
-        return allocator.make_with_cluster(a, zone, how, type, flags, deadline)
-
-    got: Mbuf = call(a, ((a.zones.mbuf, 1), (zone, 1)), ask, deadline)
-    return got
-
-
-def ext_plus_pages(a: Allocator, size: int, how: int, deadline: float | None) -> Mbuf:
-    """An mbuf with unmapped pages for `size` bytes; it may be told not to wait. See mb_alloc_ext_plus_pages."""
-    if how != M_WAITOK or a.budget is None:
-        return extpg.alloc_ext_plus_pages(a, a.pages, size, how, deadline)
-
-    def ask(how: int) -> Mbuf:
-        return extpg.alloc_ext_plus_pages(a, a.pages, size, how, deadline)
-
-    # As many as an mbuf can have, if `size` is too large: then it raises.
-    count = min(max(-(-size // PAGE_SIZE), 0), MBUF_PEXT_MAX_PGS)
-    got: Mbuf = call(a, ((a.zones.mbuf, 1), (a.pages, count)), ask, deadline)
-    return got

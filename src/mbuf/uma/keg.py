@@ -380,8 +380,8 @@ class Keg(Supply):
     # For tasks, which can't block. A task that was woken tries again, and may find nothing.
 
     def wait_target(self, zone: Any) -> tuple[Any, Any]:
-        """This keg's queue of waiters for pages."""
-        return zone, self
+        """This keg's queue of waiters for pages; None with a budget, which has its own."""
+        return zone, self if self.budget is None else None
 
     def enqueue(self, wake: Callable[[], bool]) -> Waiter:
         """Wait for pages or items without blocking: then `wake` is called. Ends with `dequeue`."""
