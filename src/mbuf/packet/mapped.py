@@ -56,6 +56,9 @@ class Mapped(Storage):
         file: Any = None if self.of is None else self.of.file
         return Ext(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
 
+    def bytes_per_user(self) -> int:
+        return self.of.bytes_per_user() // max(self.users, 1) if self.of is not None else 0
+
     def finish(self, item: Item) -> None:
         if self.exports and self.has_views():
             self.wait_for_views(item)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from mbuf.const import PAGE_SIZE
 from mbuf.kinds import CLUSTER, MBUF
 from mbuf.packet.sndtag import SndTags
 from mbuf.packet.source import set_source
@@ -117,6 +118,12 @@ class Subsystem:
         own = self.own
         # The sum: through the reserve, the mbuf of a packet may have been freed to the mbuf zone.
         return own.mbuf.balance + own.pack.balance
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the pages that the zones have, and of unmapped pages that are out."""
+        pages = sum(zone.backend.pages for zone in self.own.all() if zone.primary) + self.allocator.pages.keg.pages
+        return pages * PAGE_SIZE
 
     def sites(self) -> Counter[str]:
         """How many mbufs of each place of allocation are out; empty unless the pool was made with `debug`."""
