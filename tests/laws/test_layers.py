@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[2] / "src"
 
 # The lowest layer first. "" is the package itself, with the public names.
 LAYERS = (
-    ("const", "errors", "fielddocs", "kinds", "shadow"),
+    ("const", "errors", "fielddocs", "kinds", "objects", "shadow"),
     ("vm",),
     ("uma",),
     ("packet",),

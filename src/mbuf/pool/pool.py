@@ -30,14 +30,16 @@ from mbuf.const import (
     MTAG_ABI_COMPAT,
 )
 from mbuf.errors import Inval, TunableWarning
+from mbuf.packet.ext import ext_class
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.limits import Limits, Memory
-from mbuf.pool.subsystem import Subsystem
+from mbuf.pool.subsystem import Subsystem, pool_stat_class
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
+from mbuf.uma.counters import zone_stat_class
 from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import clip
 from mbuf.vm.page import compiled
@@ -127,6 +129,7 @@ class Pool:
         # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
         for name in ("logging", "mbuf.pool.audit"):
             import_module(name)
+        ext_class(), pool_stat_class(), zone_stat_class()
         given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
         cpus, windows = clip(ncpu), clip(nsfbufs)
         headers = _header("max_linkhdr", clip(max_linkhdr)), _header("max_protohdr", clip(max_protohdr))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.reserve import Reserve
-from mbuf.pool.stat import PoolStat
 from mbuf.pool.tunable_checks import switch
 from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
@@ -34,8 +34,17 @@ from mbuf.vm.sfbuf import SfBufs
 
 if TYPE_CHECKING:
     from mbuf.pool.publish import StatPage
+    from mbuf.pool.stat import PoolStat
     from mbuf.pool.zones import Zones
     from mbuf.vm.vm import Vm
+
+
+@cache
+def pool_stat_class() -> type[PoolStat]:
+    """The class `PoolStat`, which the first pool loads: see `ext_class`."""
+    from mbuf.pool.stat import PoolStat
+
+    return PoolStat
 
 
 class Subsystem:
@@ -133,7 +142,7 @@ class Subsystem:
     def stat(self) -> PoolStat:
         """A snapshot of all numbers."""
         own, allocator = self.own, self.allocator
-        return PoolStat(
+        return pool_stat_class()(
             zones=tuple([zone.stat() for zone in own.all()]),
             drops=allocator.drops,
             tag_bytes=allocator.tags.bytes,
