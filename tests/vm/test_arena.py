@@ -78,8 +78,8 @@ def traced() -> Iterator[Callable[[], list[int]]]:
     here = tracemalloc.Filter(True, __file__, all_frames=True)
 
     def sizes() -> list[int]:
-        found = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, TRACEMALLOC_DOMAIN), here])
-        return [trace.size for trace in found.traces]
+        pages = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, TRACEMALLOC_DOMAIN)])
+        return [trace.size for trace in pages.filter_traces([here]).traces]
 
     tracemalloc.start(10)
     yield sizes

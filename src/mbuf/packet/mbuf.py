@@ -238,9 +238,9 @@ class Mbuf(Chain):
     def __sizeof__(self) -> int:
         """Bytes of memory that this mbuf alone takes: `sys.getsizeof(m)`.
 
-        Those are the handle, the mbuf (256 bytes), and its storage, divided by the number of mbufs that share it;
-        memory of the program and pages of files count as 0. So the sizes of all mbufs add up to what they take together.
-        A freed mbuf is only the handle.
+        Those are the handle, the mbuf (256 bytes), and its storage, divided by the number of mbufs that share it.
+        Memory of the program and pages of files count as 0. So the sizes of all mbufs add up to the memory that they
+        take together. A freed mbuf is only the handle.
         """
         check_latch()
         size: Any = object.__sizeof__(self)

@@ -1,5 +1,5 @@
-# The interpreter's functions to tell tracemalloc of memory that it doesn't manage itself. They return -2 at once unless
-# tracemalloc is tracing, and run no Python code.
+# The interpreter's functions to tell tracemalloc of memory that isn't the interpreter's. They return -2 at
+# once unless tracemalloc is tracing, and run no Python code.
 
 from libc.stdint cimport uintptr_t
 
