@@ -61,6 +61,9 @@ class Peer:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def __reduce__(self) -> Any:
+        return Peer, (self.name,)
+
     def __repr__(self) -> str:
         return f"Peer({self.address!r})"
 
