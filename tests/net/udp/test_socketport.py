@@ -12,7 +12,7 @@ import pytest
 
 from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool
 from mbuf.net.udp.socketport import SocketPort
-from mbuf.packet.peer import Peer
+from mbuf.packet.peer import Peer, packed_path, peer_of
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -262,8 +262,8 @@ def test_a_packet_whose_address_cannot_be_sent_to_is_counted_and_freed(pool: Poo
 def test_a_packet_of_a_unix_socket_needs_an_address_too(pool: Pool, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, SocketPort(pool, sock) as port:
         packets = [pool.frombytes(b"lost"), pool.frombytes(b"x")]
-        packets[0].pkthdr.rcvif = str(tmp_path / "nobody")
-        with pytest.raises(Inval, match="this packet has no address"):
+        packets[0].peer = peer_of(packed_path(str(tmp_path / "nobody")))
+        with pytest.raises(Inval, match="this packet has no peer"):
             port.push(packets)
         assert (len(packets), port.stat().errors) == (1, 1)
         pool.free_bulk(packets)
