@@ -57,7 +57,8 @@ class Mapped(Storage):
         return ext_class()(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
 
     def bytes_per_user(self) -> int:
-        return self.of.bytes_per_user() // max(self.users, 1) if self.of is not None else 0
+        of = self.of
+        return of.bytes_per_user() // max(self.users, 1) if of is not None else 0
 
     def finish(self, item: Item) -> None:
         if self.exports and self.has_views():
