@@ -39,6 +39,7 @@ from mbuf.const import (
     MBUF_PEXT_MAX_PGS,
     MHSIZE,
     MPKTHSIZE,
+    MSIZE,
     MT_DATA,
     MT_NOINIT,
     MT_NOTMBUF,
@@ -234,6 +235,21 @@ class Mbuf(Chain):
         check_latch()
         check_alive(self)
         return capacity(self)
+
+    def __sizeof__(self) -> int:
+        """Bytes of memory that this mbuf alone takes: `sys.getsizeof(m)`.
+
+        Those are the handle, the mbuf (256 bytes), and its storage, divided by the number of mbufs that share it.
+        Memory of the program and pages of files count as 0. So the sizes of all mbufs add up to the memory that they
+        take together. A freed mbuf is only the handle.
+        """
+        check_latch()
+        size: Any = object.__sizeof__(self)
+        if self.alive:
+            size += MSIZE
+            if self.bits & M_EXT:
+                size += storage_of(self).bytes_per_user()
+        return int(size)
 
     @property
     def offset(self) -> int:

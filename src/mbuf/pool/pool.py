@@ -743,6 +743,13 @@ class Pool:
 
         return audit(self, bool(cycles))
 
+    def __sizeof__(self) -> int:
+        """Bytes of the pool, and of all pages that its zones have, in use or cached: `sys.getsizeof(pool)`.
+
+        The memory of all mbufs is part of that. A pool that was never made has no pages.
+        """
+        return object.__sizeof__(self) + (0 if self._parts is None else self._parts.held_bytes)
+
     def sites(self) -> Counter[str]:
         """Return, for each place in the program, how many mbufs allocated there are out.
 

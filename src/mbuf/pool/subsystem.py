@@ -140,6 +140,12 @@ class Subsystem:
         # The sum: through the reserve, the mbuf of a packet may have been freed to the mbuf zone.
         return own.mbuf.balance + own.pack.balance
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the pages that the zones have, and of unmapped pages that are out."""
+        pages = sum(zone.backend.pages for zone in self.own.all() if zone.primary) + self.allocator.pages.keg.pages
+        return pages * PAGE_SIZE
+
     def sites(self) -> Counter[str]:
         """How many mbufs of each place of allocation are out; empty unless the pool was made with `debug`."""
         zones = (self.own.mbuf, self.own.pack)
