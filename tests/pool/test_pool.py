@@ -188,6 +188,25 @@ def test_closing_says_how_many_are_out(make: Callable[..., Pool]) -> None:
     assert pool.close() == 0
 
 
+def test_a_warning_that_is_an_error_does_not_hide_the_exception_of_the_block(make: Callable[..., Pool]) -> None:
+    def leave(pool: Pool, error: Exception | None) -> None:
+        with warnings.catch_warnings(), pool:
+            warnings.simplefilter("error")
+            if error is not None:
+                raise error
+
+    pool, other = make(), make()
+    m, n = pool.get(), other.get()
+    with pytest.raises(ZeroDivisionError) as caught:
+        leave(pool, ZeroDivisionError())
+    assert caught.value.__notes__ == ["pool closed with 1 mbufs still out"]
+    with pytest.raises(ResourceWarning, match="1 mbufs still out"):
+        leave(other, None)
+    assert (pool.closed, other.closed) == (True, True)
+    m.free()
+    n.free()
+
+
 def test_closing_a_debug_pool_says_where_they_came_from(make: Callable[..., Pool]) -> None:
     pool = make(debug=True)
     line = sys._getframe().f_lineno

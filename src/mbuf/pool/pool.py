@@ -47,6 +47,7 @@ from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     import os
+    from types import TracebackType
 
     import cython
 
@@ -780,8 +781,16 @@ class Pool:
         _made(self._parts)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
+        try:
+            self.close()
+        except ResourceWarning as warning:
+            if error is None:
+                raise
+            error.add_note(str(warning))
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.
