@@ -158,3 +158,6 @@ IF_SND_TAG_TYPE_UNLIMITED = 1  #: No rate.
 IF_SND_TAG_TYPE_TLS = 2  #: TLS done by the network card.
 IF_SND_TAG_TYPE_TLS_RATE_LIMIT = 3  #: TLS done by the network card, at a rate.
 IF_SND_TAG_TYPE_MAX = 4  #: The number of types.
+
+# Of this package; the kernel has no such number.
+TRACEMALLOC_DOMAIN = 0x6D627566  #: The domain of a pool's pages in `tracemalloc`.
