@@ -105,7 +105,8 @@ class PacketPort(MmsgPort):
         """Send frames. See `Port.push`.
 
         VLAN tags are put into the frames first, also into those that then stay with the caller. If the pool refuses an
-        mbuf for that, this frame and those after it stay with the caller, as they are.
+        mbuf for that, this frame and those after it stay with the caller, as they are. Raises `Inval` also for a frame
+        that is too short for its tag, or whose checksum is still to be computed (`csum_flags`, see `complete`).
         """
         check_list(packets)
         self._tx.check()
