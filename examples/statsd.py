@@ -27,12 +27,11 @@ class Statsd:
         self.pool, self.refused = pool, 0
         self.sums = {kind: defaultdict(float) for kind in NAMES}
 
-    def received(self, packets):
-        for m in packets:
+    def received(self, m):
+        with m:
             for line in bytes(m).decode("ascii", "replace").splitlines():
                 found = LINE.fullmatch(line)
                 self.refused += found is None or not self.add(*found.groups())
-        self.pool.free_bulk(packets)
 
     def add(self, name, value, kind, rate):
         sums, weight, signed = self.sums[kind], float(rate or 1), value[0] in "+-"

@@ -188,6 +188,25 @@ def test_closing_says_how_many_are_out(make: Callable[..., Pool]) -> None:
     assert pool.close() == 0
 
 
+def test_a_warning_that_is_an_error_does_not_hide_the_exception_of_the_block(make: Callable[..., Pool]) -> None:
+    def leave(pool: Pool, error: Exception | None) -> None:
+        with warnings.catch_warnings(), pool:
+            warnings.simplefilter("error")
+            if error is not None:
+                raise error
+
+    pool, other = make(), make()
+    m, n = pool.get(), other.get()
+    with pytest.raises(ZeroDivisionError) as caught:
+        leave(pool, ZeroDivisionError())
+    assert caught.value.__notes__ == ["pool closed with 1 mbufs still out"]
+    with pytest.raises(ResourceWarning, match="1 mbufs still out"):
+        leave(other, None)
+    assert (pool.closed, other.closed) == (True, True)
+    m.free()
+    n.free()
+
+
 def test_closing_a_debug_pool_says_where_they_came_from(make: Callable[..., Pool]) -> None:
     pool = make(debug=True)
     line = sys._getframe().f_lineno
@@ -577,30 +596,12 @@ def test_a_subclass_is_a_pool() -> None:
 
 
 def test_sysctl_and_reserve_do_not_hold_the_pool() -> None:
-    pool = Pool(1 << 24, worker=False)
+    pool = Pool(1 << 24, limits="freebsd", worker=False)
     tree, reserve, clust = pool.sysctl, pool.reserve, pool.zones.clust
     del pool
     assert clust.closed
     assert tree["kern.ipc.nmbclusters"] == clust.limit
     assert not reserve.started
-
-
-def test_a_number_of_bytes_is_memory() -> None:
-    for size in (64 << 20, 150_000_000):
-        with Pool(size, worker=False) as pool:
-            assert (pool.vm.realmem, pool.limits) == (size, Limits.plan(size))
-
-
-@pytest.mark.parametrize("junk", ["64m", 1.5, True, [1], object(), b"1"])
-def test_what_is_not_a_memory_is_refused(junk: Any) -> None:
-    with pytest.raises(TypeError, match="Pool: give a Vm, a number of bytes, or None"):
-        Pool(junk)
-
-
-@pytest.mark.parametrize("size", [-1, 1 << 62, 1 << 70])
-def test_so_many_bytes_cannot_be(size: int) -> None:
-    with pytest.raises(Inval, match="realmem"):
-        Pool(size)
 
 
 @pytest.mark.parametrize("name", ["max_linkhdr", "max_protohdr"])

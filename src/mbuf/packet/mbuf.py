@@ -1058,6 +1058,20 @@ class Mbuf(Chain):
         _defrag.defrag(self, wait, deadline)
         return self
 
+    @cython.locals(wait=cython.int)
+    def compact(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
+        """Copy the packet to as little memory as holds it, if that is less than it keeps now; return this mbuf.
+
+        For a packet that is kept long: a small one that shares a large cluster keeps all of it. Up to 168 bytes take
+        one mbuf of 256 bytes afterwards, up to 392 two. A chain without a packet header doesn't change. Raises
+        `NoBufs`, and then nothing has changed.
+        """
+        wait = check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _defrag.compact(self, wait, deadline)
+        return self
+
     @cython.locals(wait=cython.int, size=cython.Py_ssize_t)
     def fragment(self, length: int, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
         """Copy the packet to new clusters with `length` bytes in each, to test other code; return this mbuf.

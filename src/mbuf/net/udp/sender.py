@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
+from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR, M_VLANTAG
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
-from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
+from mbuf.net.port.rules import (
+    CallLock,
+    check_addressed,
+    check_list,
+    check_packet,
+    check_ready,
+    check_untagged,
+    free_sent,
+)
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
@@ -41,7 +49,7 @@ GSO_TOO_LONG = frozenset({errno.EINVAL, errno.EMSGSIZE})
 GSO_REFUSED = errno.EIO
 
 #: An mbuf without these flags is one piece, and can be sent.
-NOT_PLAIN = M_EXTPG | M_NOTREADY
+NOT_PLAIN = M_EXTPG | M_NOTREADY | M_VLANTAG
 
 
 @cython.cclass
@@ -162,6 +170,7 @@ class UdpSender:
                 if vector.count == 0:
                     # More pieces than one call accepts: the bytes of this packet are copied.
                     check_ready("push", m)
+                    check_untagged(m)
                     vector.add_export(export_buffer(bytes(m)))
                     vector.end_message(0, self._name_of(m), at + 1, length(m))
                 break
@@ -217,6 +226,7 @@ class UdpSender:
                 vector.add(m)
             return m.count
         check_ready("push", m)
+        check_untagged(m)
         total = 0
         n: Chain | None = m
         while n is not None:
