@@ -7,6 +7,8 @@ from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
+from mbuf.packet.segment cimport check_alive
+from mbuf.vm.scan cimport new_bytes, set_bytes
 
 cdef unsigned int M_TSTMP, M_VLANTAG
 cdef Py_ssize_t CALLS_MAX, DATAGRAM_MAX
@@ -22,6 +24,7 @@ cdef class UdpReceiver(PostedBuffers):
     cdef Py_ssize_t _seen_segment
     cdef unsigned int _drops
     cdef CallLock _lock
+    cdef bint _copying
     cdef readonly bint gro
     cdef unsigned long long _packets
     cdef unsigned long long _bytes
@@ -33,6 +36,9 @@ cdef class UdpReceiver(PostedBuffers):
 
     @cython.locals(count=Py_ssize_t, packets=list, pulled=list)
     cpdef list pull(self, n)
+
+    @cython.locals(count=Py_ssize_t, datagrams=list, i=Py_ssize_t, m=Mbuf)
+    cpdef list pull_bytes(self, n)
 
     @cython.locals(packets=list)
     cpdef close(self)
@@ -49,6 +55,11 @@ cdef class UdpReceiver(PostedBuffers):
         bits=cython.uint, row=list, packets=list, ready=list,
     )
     cdef Py_ssize_t _take_message(self, Py_ssize_t i) except -1
+    @cython.locals(
+        ready=list, before=Py_ssize_t, each=Py_ssize_t, piece=Py_ssize_t, off=Py_ssize_t, left=Py_ssize_t, m=Mbuf,
+        count=Py_ssize_t, done=Py_ssize_t, part=Py_ssize_t,
+    )
+    cdef int _copy_message(self, list row, Py_ssize_t size, Py_ssize_t segment, Peer peer) except -1
     cdef void _count(self, Py_ssize_t packets) noexcept
     cdef Peer _peer_of(self, bytes name)
 

@@ -30,6 +30,8 @@ from mbuf.packet.pkthdr import PktHdr
 
 if not cython.compiled:
     from mbuf.packet.pkthdr import reset_header
+    from mbuf.packet.segment import check_alive
+    from mbuf.vm.scan import new_bytes, set_bytes
 
 #: How often one pull calls recvmmsg at most: again after an error of the peer or the network, which the kernel returns
 #: once, and after messages that were all too long.
@@ -47,6 +49,7 @@ class UdpReceiver(PostedBuffers):
     __slots__ = (
         "_bytes",
         "_calls",
+        "_copying",
         "_denied",
         "_drops",
         "_dropped",
@@ -96,6 +99,8 @@ class UdpReceiver(PostedBuffers):
         self._header.rcvif_or_tag = interface
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._truncated = self._faults = 0
+        #: Whether datagrams are copied, and their mbufs stay posted.
+        self._copying = False
         self._lock = CallLock("pull")
 
     def counts(self) -> dict[str, int]:
@@ -127,6 +132,28 @@ class UdpReceiver(PostedBuffers):
             return pulled
         finally:
             self._lock.release()
+
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """About `n` datagrams as bytes, with their peers. See `UdpPort.pull_bytes`."""
+        count = check_count(n)
+        self._lock.acquire()
+        self._copying = True
+        try:
+            if not self._ready and count:
+                self._receive(count)
+        finally:
+            datagrams = self._ready
+            self._ready = []
+            self._copying = False
+            self._lock.release()
+        for i in range(len(datagrams)):
+            # What `pull` has left here.
+            if isinstance(datagrams[i], Mbuf):
+                m: Mbuf = cython.cast(Mbuf, datagrams[i])
+                rcvif = m.hdr.rcvif_or_tag
+                datagrams[i] = (bytes(m), rcvif if isinstance(rcvif, Peer) else None)
+                m.freem()
+        return datagrams
 
     def ready(self) -> int:
         """How many packets have been received and not been pulled."""
@@ -210,6 +237,9 @@ class UdpReceiver(PostedBuffers):
         row: list[Any] = self._posted[i]
         if not 0 < segment < size:
             segment = 0
+        if self._copying:
+            self._copy_message(row, size, segment, self._peer if self._named else None)
+        elif segment == 0:
             self._ready.append(from_rx(row, size, header, bits))
             self._count(1)
         elif segment == self._one_each:
@@ -220,6 +250,36 @@ class UdpReceiver(PostedBuffers):
         else:
             self._segment(from_rx(row, size, header, bits), segment)
         return segment
+
+    def _copy_message(self, row: list[Any], size: int, segment: int, peer: Peer | None) -> None:
+        """Copy the datagrams of a message, each of `segment` bytes, or one if that is 0; its mbufs stay posted."""
+        ready = self._ready
+        before = len(ready)
+        each = segment or size
+        piece = len(row)
+        off = left = 0
+        m: Any = None
+        while True:
+            count = min(each, size)
+            data: Any = new_bytes(count)
+            done = 0
+            while done < count:
+                if left == 0:
+                    piece -= 1
+                    m = cython.cast(Mbuf, row[piece])
+                    check_alive(m)
+                    left = m.count
+                    off = m.off
+                part = min(left, count - done)
+                set_bytes(data, done, m.buf, off, part)
+                done += part
+                off += part
+                left -= part
+            ready.append((data if cython.compiled else bytes(data), peer))
+            size -= count
+            if size == 0:
+                break
+        self._count(len(ready) - before)
 
     def _count(self, packets: int) -> None:
         """Count the packets of a message, and expect as many of the next one."""

@@ -102,6 +102,15 @@ class UdpPort(MmsgPort):
             features["send"] = "gso" if self._tx.gso >= DATAGRAM_MAX else f"gso to {self._tx.gso}"
         return MappingProxyType(features)
 
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """Return datagrams that have arrived as bytes, each with its peer; `pull`, for programs that want no mbufs.
+
+        There are at most `n` of them, or more if the system has coalesced some. The bytes are copied, and the mbufs
+        stay posted for the next call, which is faster than to allocate others: call `release_buffers` when no more
+        datagrams arrive. The peer is None if the socket is connected. Raises what `pull` raises.
+        """
+        return self._rx.pull_bytes(n)
+
     def _dropped(self, seen: int) -> int:
         if self._drops_before is not None and (drops := _drops(self.sock)) is not None:
             # The socket also knows of drops after the last received message.
