@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.net.udp.peer cimport Peer
+from mbuf.packet.peer cimport Peer
 
 cdef Py_ssize_t ADDRESSES_MAX
 

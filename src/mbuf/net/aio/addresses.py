@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.net.udp.peer import Peer
+from mbuf.packet.peer import Peer
 
 #: How many addresses are kept. When there are more, all are forgotten: somebody may invent them without end.
 ADDRESSES_MAX = 1024

@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.net.aio.addresses cimport Addresses
-from mbuf.net.udp.peer cimport Peer
+from mbuf.packet.peer cimport Peer
 from mbuf.packet.mbuf cimport Mbuf
 
 cdef unsigned int M_PKTHDR

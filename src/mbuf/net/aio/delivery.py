@@ -20,8 +20,8 @@ else:
 
 from mbuf.const import M_PKTHDR
 from mbuf.net.aio.addresses import Addresses
-from mbuf.net.udp.peer import Peer
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.peer import Peer
 
 
 @cython.cclass
@@ -83,8 +83,8 @@ class Delivery:
         data = thing
         if isinstance(thing, Mbuf):
             m: Mbuf = cython.cast(Mbuf, thing)
-            if m.bits & M_PKTHDR and isinstance(m.hdr.rcvif_or_tag, Peer):
-                peer = cython.cast(Peer, m.hdr.rcvif_or_tag)
+            if m.bits & M_PKTHDR:
+                peer = m.hdr.peer
         else:
             data, peer = thing
         address = self._addresses.address_of(peer)

@@ -47,6 +47,7 @@ async def create_datagram_endpoint(
     """
     loop = asyncio.get_running_loop()
     remote = None
+    given = sock is not None
     if sock is None:
         pairs = await _pairs(loop, local_addr, remote_addr, family, proto, flags)
         sock, remote = _open(pairs, bool(reuse_port), bool(allow_broadcast))
@@ -67,7 +68,8 @@ async def create_datagram_endpoint(
         protocol = protocol_factory()
         transport = UdpTransport(loop, pool, sock, protocol, remote, connected)
     except BaseException:
-        sock.close()
+        if not given:
+            sock.close()
         raise
     try:
         await connected

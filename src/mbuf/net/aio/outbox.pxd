@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.net.aio.addresses cimport Addresses
 from mbuf.net.port.rules cimport check_ready
-from mbuf.net.udp.peer cimport Peer
+from mbuf.packet.peer cimport Peer
 from mbuf.packet.chain cimport length
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_mutable
@@ -32,7 +32,7 @@ cdef class Outbox:
     cdef public bint closed
     cdef public Py_ssize_t dropped
 
-    @cython.locals(peer=Peer, export=BufferExport, size=Py_ssize_t)
+    @cython.locals(peer=Peer, export=BufferExport, size=Py_ssize_t, wait=cython.bint)
     cpdef put(self, data, address)
 
     @cython.locals(m=Mbuf)

@@ -26,8 +26,8 @@ else:
 from mbuf.const import M_NOWAIT, M_PKTHDR
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.addresses import Addresses
-from mbuf.net.udp.peer import Peer
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.peer import Peer
 from mbuf.pool.pool import Pool
 from mbuf.vm.buffer_export import export_buffer
 
@@ -126,9 +126,12 @@ class Outbox:
                     return
             if size > self._longest:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
-            if len(self.waiting) or not self._copy(export, peer):
+            wait = len(self.waiting) != 0
+            if wait or not self._copy(export, peer):
                 self.waiting.append((bytes(data), peer))
                 self.size += size + HEADER
+                if not wait:
+                    self.refill()
         finally:
             export.release()
             run_releases()
@@ -145,7 +148,7 @@ class Outbox:
 
     def _append(self, m: Mbuf, peer: Peer | None, size: int) -> None:
         if peer is not None:
-            m.hdr.set_rcvif_or_tag(peer, 0)
+            m.hdr.set_peer(peer)
         self.packets.append(m)
         self.size += size + HEADER
 
@@ -154,9 +157,9 @@ class Outbox:
         check_mutable(m)
         check_ready("sendto", m)
         if not self._fixed:
-            if address is None and m.bits & M_PKTHDR and isinstance(m.hdr.rcvif_or_tag, Peer):
+            if address is None and m.bits & M_PKTHDR and m.hdr.peer is not None:
                 # It goes where it came from.
-                peer = cython.cast(Peer, m.hdr.rcvif_or_tag)
+                peer = m.hdr.peer
             elif not m.bits & M_PKTHDR:
                 raise ValueError("sendto: this mbuf has no packet header to keep an address in: use pool.gethdr")
             elif peer is None:

@@ -32,9 +32,9 @@ from mbuf.net.aio.addresses import Addresses
 from mbuf.net.aio.delivery import Delivery
 from mbuf.net.aio.outbox import Outbox
 from mbuf.net.linux import DATAGRAM_MAX
-from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.net.writable import set_result
+from mbuf.packet.peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,9 +248,11 @@ class UdpTransport(asyncio.DatagramTransport):
         except MbufError as error:
             # The pool was closed.
             self._fatal(error)
-        finally:
+        else:
             self._read_task = None
             self._start_reading()
+        finally:
+            self._read_task = None
 
     # Out.
 
@@ -266,6 +268,19 @@ class UdpTransport(asyncio.DatagramTransport):
             self._outbox.put(data, addr)
         except OSError as error:
             self._error_received(error)
+        if self._outbox.size > self._high:
+            # Not because of what merely waits for the end of the callback.
+            if not self._corks & _SOCKET:
+                self._push()
+            self._check_marks()
+
+    @property
+    def dropped(self) -> int:
+        """The number of datagrams that were given to `sendto` and not sent, because the transport was closed.
+
+        Those that the system refused are counted by `port.stat().errors`.
+        """
+        return self._outbox.dropped
 
     def get_write_buffer_size(self) -> int:
         """Return the bytes that the socket didn't accept, after sending what waited; 8 more for each datagram."""
@@ -330,14 +345,17 @@ class UdpTransport(asyncio.DatagramTransport):
             self._end(None)
 
     def _refused(self, error: Exception) -> None:
-        """The port has raised an error: for its first packet, or it can't send any more."""
-        if isinstance(error, OSError):
-            self._fatal(error)
-            return
-        # The program has freed or changed a packet that it had given to `sendto`.
-        self._report(error)
-        self._outbox.drop_bad(isinstance(error, Inval))
-        # The others follow when the descriptor is writable.
+        """The port has raised an error: because of a packet, which is dropped; or it can't send any more."""
+        while isinstance(error, MbufError):
+            # The program has freed or changed a packet that it had given to `sendto`.
+            self._report(error)
+            self._outbox.drop_bad(isinstance(error, Inval))
+            try:
+                self.port.push(self._outbox.packets)
+                return
+            except (OSError, MbufError) as another:
+                error = another
+        self._fatal(error)
 
     def _writable(self) -> None:
         before = len(self._outbox.packets)
