@@ -23,7 +23,6 @@ LAYERS, OBJECT = TABLES["LAYERS"], TABLES["OBJECT"]
 
 #: Those that aren't called for each mbuf. They are compiled for size: 25 % smaller, in half the time.
 COLD = {
-    "vm.interpreter",
     "vm.unraisable",
     "vm.arena",
     "vm.pagemap",

@@ -25,7 +25,6 @@ from types import MappingProxyType, ModuleType
 LAYERS = MappingProxyType(
     {
         "vm": (
-            "interpreter",
             "unraisable",
             "commit",
             "ints",

@@ -650,3 +650,20 @@ def test_every_method_looks_at_the_latch_first() -> None:
     assert {node.name for node in public} - releasing == {
         *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "publish", "sites", "audit")
     }
+
+
+def test_a_pool_tells_its_memory_and_what_is_out() -> None:
+    class Mine(Pool):
+        """A subclass has its own name."""
+
+    pool = Mine(Vm(64 << 20), worker=False)
+    held = [pool.get(), pool.getcl()]
+    before = pool.stat()
+    assert repr(pool) == "<Mine of 64 MiB, 2 mbufs out>"
+    assert pool.stat() == before
+    held.pop().free()
+    assert repr(pool) == "<Mine of 64 MiB, 1 mbuf out>"
+    held.pop().free()
+    pool.close()
+    assert repr(pool) == "<Mine of 64 MiB, 0 mbufs out, closed>"
+    assert repr(Mine.__new__(Mine)) == "<Mine, never made>"

@@ -14,7 +14,7 @@ from mbuf.errors import Busy, Inval
 from mbuf.packet.ext import Storage, ext_class
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.buffer_export import BufferExport
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class RefCount:
     uses: int
 
     def __init__(self, count: int = 0) -> None:
-        uses = clip(count)
+        uses = integer(count, "count")
         if not 0 <= uses < _MAX_USES:
             raise Inval(f"RefCount({count}): give 0 to {_MAX_USES - 1}")
         if self.uses:

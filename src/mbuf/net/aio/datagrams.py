@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
 from mbuf.net.aio.sendqueue import RETRY_DELAY, SendQueue
+from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.watch import Watch
 from mbuf.net.writable import set_result
 
@@ -90,6 +91,8 @@ class Datagrams:
         batch: int = MAX_BATCH,
         maxlen: int = MAXLEN,
     ) -> None:
+        check_pool("Datagrams", pool)
+        check_port("Datagrams", port)
         if port.fileno() < 0:
             raise Inval(f"Datagrams: {port!r} has no file descriptor to wait for")
         if batch < 1:

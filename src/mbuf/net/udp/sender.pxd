@@ -19,7 +19,7 @@ cdef class UdpSender:
     cdef bytes _to
     cdef bint _connected
     cdef SendVector _vector
-    cdef CallLock _lock
+    cdef readonly CallLock lock
     cdef readonly Py_ssize_t gso
     cdef unsigned long long _packets
     cdef unsigned long long _bytes

@@ -57,18 +57,18 @@ class UdpSender:
         "_calls",
         "_connected",
         "_errors",
-        "_lock",
         "_packets",
         "_sock",
         "_to",
         "_vector",
         "gso",
+        "lock",
     )
 
     def __cinit__(self) -> None:
         # Compiled, an object that was never initialized counts as closed.
-        self._lock: CallLock = CallLock("push")
-        self._lock.closed = True
+        self.lock: CallLock = CallLock("push")
+        self.lock.closed = True
 
     def __init__(self, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
         if cython.compiled and self._vector is not None:  # type: ignore[has-type]
@@ -79,7 +79,7 @@ class UdpSender:
         self._to: bytes | None = None if to is None else to.name
         # One message may need all pieces that the kernel accepts.
         self._vector = SendVector(MESSAGES_MAX, IOV_MAX)
-        self._lock = CallLock("push")
+        self.lock = CallLock("push")
         self._packets = self._bytes = self._calls = self._errors = 0
 
     def counts(self) -> dict[str, int]:
@@ -93,16 +93,12 @@ class UdpSender:
 
     def check(self) -> None:
         """Raise `Inval` if it is closed, `Busy` if another thread is pushing."""
-        self._lock.check()
-
-    def close(self) -> None:
-        """Refuse all calls of `push` to come."""
-        self._lock.closed = True
+        self.lock.check()
 
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on. See `Port.push`."""
         check_list(packets)
-        self._lock.acquire()
+        self.lock.acquire()
         done = 0
         try:
             # In the child of a fork, it may have what another thread was sending.
@@ -113,7 +109,7 @@ class UdpSender:
                     break
                 done += sent
         finally:
-            self._lock.release()
+            self.lock.release()
             free_sent(packets, done)
         return done
 
