@@ -7,10 +7,11 @@ it frees them. Bytes are copied out of the posted mbufs (`UdpPort.pull_bytes`), 
 mbufs, the descriptor isn't watched until a task has got one.
 
 Out: `sendto` puts datagrams into an `Outbox`. The first that a callback of the loop sends is pushed to the port at
-once, as asyncio does; the others together, at the end of the callback. In `datagram_received` all are pushed together
-behind the batch. `_corks` says why the outbox is corked:
+once, as asyncio does; the others together, at the end of the callback. After a callback that has sent several, the
+first one of the next waits for the others, too. In `datagram_received` all are pushed together behind the batch.
+`_corks` says why the outbox is corked:
 
-    _CALLBACK     `_uncork` is scheduled: a datagram was sent by this callback already
+    _CALLBACK     `_end_callback` is scheduled: this callback has sent something
     _DELIVERY     a batch is being delivered
     _SOCKET       the socket is full: the descriptor has a writer
     _POOL         the pool is empty: `_wait_task` waits for an mbuf, and all behind in the outbox waits too
@@ -110,6 +111,8 @@ class UdpTransport(asyncio.DatagramTransport):
         self._mbufs = hasattr(protocol, "mbuf_received")
         self._pull: Callable[[int], list[Any]] = self.port.pull if self._mbufs else self.port.pull_bytes
         self._corks = 0
+        # The last callback that sent something has sent several datagrams.
+        self._burst = False
         self._writing_paused = False
         # `_ended`: `connection_lost` was called, or will be soon.
         self._closing = self._ended = False
@@ -259,8 +262,8 @@ class UdpTransport(asyncio.DatagramTransport):
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send a datagram: bytes, or an mbuf with its chain, which belongs to the transport then, unless this raises.
 
-        The first of a callback of the loop is sent at once, the others together at its end. A packet that has a `Peer`
-        needs no `addr`. Bytes are copied. What the system refuses is told by `error_received`. After `close`,
+        If a callback of the loop sends several, they are sent together at its end. A packet that has a `Peer` needs no
+        `addr`. Bytes are copied. What the system refuses is told by `error_received`. After `close`,
         nothing is sent. Raises TypeError for what has no buffer, and without an address that is needed; ValueError for
         an address that isn't the one of the connected socket; OverflowError for a port above 65535.
         """
@@ -318,12 +321,24 @@ class UdpTransport(asyncio.DatagramTransport):
             self._push()
 
     def _send(self) -> None:
-        """Called by the outbox: send the first datagram of a callback, or many."""
+        """Called by the outbox for the first datagram of a callback, and for the last of a batch."""
         if not self._corks:
             self._cork(_CALLBACK)
-            self._loop.call_soon(self._uncork, _CALLBACK)
+            self._loop.call_soon(self._end_callback)
+            if self._burst:
+                # This callback will probably send several, too.
+                return
+        else:
+            self._burst = True
         if not self._corks & _SOCKET:
             self._push()
+
+    def _end_callback(self) -> None:
+        """Called after a callback that has sent something."""
+        waiting = len(self._outbox.packets)
+        # One that was the first went at once, or waits here alone.
+        self._burst = waiting > 1 or (waiting == 1 and not self._burst)
+        self._uncork(_CALLBACK)
 
     def _push(self) -> None:
         """Push what waits to the port; what is left waits for the descriptor to be writable, or for mbufs."""
