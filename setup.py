@@ -47,6 +47,7 @@ COMPILED = [
     "mbuf.uma.async_waiter",
     "mbuf.uma.zone",
     "mbuf.uma.trash",
+    "mbuf.packet.control",
     "mbuf.packet.peer",
     "mbuf.packet.pkthdr",
     "mbuf.packet.ext",
