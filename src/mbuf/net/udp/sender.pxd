@@ -10,7 +10,7 @@ from mbuf.packet.read cimport pieces
 from mbuf.vm.buffer_export cimport export_buffer
 
 cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR, NOT_PLAIN
-cdef Py_ssize_t GSO_BYTES_MAX, GSO_RUNS, GSO_SEGMENTS_MAX, GSO_SIZE_MAX, IOV_MAX, MESSAGES_MAX, TRIES
+cdef Py_ssize_t GSO_BYTES_MAX, GSO_SEGMENTS_MAX, GSO_SIZE_MAX, IOV_MAX, MESSAGES_MAX
 cdef int GSO_REFUSED
 
 

@@ -54,6 +54,25 @@ class SendError(OSError):
         self.mtu = mtu
 
 
+class ErrorLog:
+    """Logs errors, as the `on_error` of ports that have none: one line in `LOG_INTERVAL` seconds, with `name` in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logged_at = -LOG_INTERVAL
+        self._not_logged = 0
+
+    def __call__(self, error: SendError) -> None:
+        now = time.monotonic()
+        if now - self._logged_at < LOG_INTERVAL:
+            self._not_logged += 1
+            return
+        more = f" (and {self._not_logged} errors before, which were not logged)" if self._not_logged else ""
+        self._logged_at, self._not_logged = now, 0
+        what = f"{error.packets} packets were not sent: " if error.packets else ""
+        log("warning", "%s: %s%s%s", self._name, what, error.strerror, more)
+
+
 class SendErrors:
     """The errors of a port, called `name` in the log. With `recverr` the socket has IP_RECVERR."""
 
@@ -66,16 +85,13 @@ class SendErrors:
         peer: Peer | None = None,
     ) -> None:
         self._sock = sock
-        self._name = name
-        self._on_error = on_error
+        self._on_error = ErrorLog(name) if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
         self.recverr = recverr
         #: The peer of a connected socket, and of all packets with a `to`.
         self._peer = peer
         #: The errors that the program wasn't told yet.
         self.untold: list[SendError] = []
-        self._logged_at = -LOG_INTERVAL
-        self._not_logged = 0
 
     def add(self, error: int, peer: Peer | None, packets: int) -> None:
         """Add an error of packets that the system refused when they were sent."""
@@ -107,20 +123,7 @@ class SendErrors:
         """Tell the program, or log."""
         while self.untold:
             # First: what the program does may push again.
-            self._tell(self.untold.pop(0))
-
-    def _tell(self, error: SendError) -> None:
-        if self._on_error is not None:
-            self._on_error(error)
-            return
-        now = time.monotonic()
-        if now - self._logged_at < LOG_INTERVAL:
-            self._not_logged += 1
-            return
-        more = f" (and {self._not_logged} errors before, which were not logged)" if self._not_logged else ""
-        self._logged_at, self._not_logged = now, 0
-        what = f"{error.packets} packets were not sent: " if error.packets else ""
-        log("warning", "%s: %s%s%s", self._name, what, error.strerror, more)
+            self._on_error(self.untold.pop(0))
 
     def mistake(self, error: int, size: int, peer: Peer | None) -> MbufError | None:
         """The exception for a mistake of the caller's in a packet of `size` bytes; None for any other error."""
