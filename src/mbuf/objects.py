@@ -59,6 +59,7 @@ LAYERS = MappingProxyType(
         ),
         "packet": (
             "peer",
+            "control",
             "pkthdr",
             "ext",
             "cluster",

@@ -148,7 +148,7 @@ class Outbox:
 
     def _append(self, m: Mbuf, peer: Peer | None, size: int) -> None:
         if peer is not None:
-            m.hdr.set_peer(peer)
+            m.hdr.set_peer(peer, m.hdr.control)
         self.packets.append(m)
         self.size += size + HEADER
 
@@ -199,16 +199,13 @@ class Outbox:
             size += len(data) + HEADER
         self.size = size
 
-    def drop_bad(self, first: bool) -> None:
-        """Remove and count the packets that were freed already; with `first`, free and count the first one too."""
+    def drop_freed(self) -> None:
+        """Remove and count the packets that were freed already."""
         kept: list[Any] = []
         for thing in self.packets:
             if cython.cast(Mbuf, thing).alive:
                 kept.append(thing)
         self.dropped += len(self.packets) - len(kept)
-        if first and len(kept) == len(self.packets) and len(kept):
-            self.dropped += 1
-            cython.cast(Mbuf, kept.pop(0)).freem()
         self.packets = kept
 
     def drop_all(self) -> None:

@@ -22,13 +22,14 @@ first one of the next waits for the others, too. In `datagram_received` all are 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import warnings
 from asyncio.trsock import TransportSocket
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from mbuf.errors import Inval, MbufError
+from mbuf.errors import Freed, MbufError
 from mbuf.net.aio.addresses import Addresses
 from mbuf.net.aio.delivery import Delivery
 from mbuf.net.aio.outbox import Outbox
@@ -40,6 +41,8 @@ from mbuf.packet.peer import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mbuf.net.udp.senderrors import SendError
+    from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
 #: The most datagrams that are received before other callbacks of the loop run.
@@ -82,8 +85,8 @@ class UdpTransport(asyncio.DatagramTransport):
         self._loop = loop
         to = remote if remote is not None and peername is None else None
         #: The port, which counts: see `PortStat`. It belongs to the transport.
-        self.port = UdpPort(pool, sock, to=to)
-        self._sock: socket.socket | None = sock
+        self.port = UdpPort(pool, sock, to=to, on_error=self._send_failed)
+        self._sock: Any = sock
         self._pool = pool
         self._family = sock.family
         self._fd = sock.fileno()
@@ -360,17 +363,45 @@ class UdpTransport(asyncio.DatagramTransport):
             self._end(None)
 
     def _refused(self, error: Exception) -> None:
-        """The port has raised an error: because of a packet, which is dropped; or it can't send any more."""
+        """The port has raised an error: because of a packet, or because it can't send any more."""
+        packets = self._outbox.packets
         while isinstance(error, MbufError):
-            # The program has freed or changed a packet that it had given to `sendto`.
-            self._report(error)
-            self._outbox.drop_bad(isinstance(error, Inval))
+            if packets and not isinstance(error, Freed):
+                self._send_alone(packets.pop(0))
+            else:
+                # The program has freed a packet that it had given to `sendto`.
+                self._report(error)
+                self._outbox.drop_freed()
+                packets = self._outbox.packets
             try:
-                self.port.push(self._outbox.packets)
+                self.port.push(packets)
                 return
             except (OSError, MbufError) as another:
                 error = another
         self._fatal(error)
+
+    def _send_alone(self, m: Mbuf) -> None:
+        """Send a packet that the port takes for a mistake, without it, for the error that asyncio would tell."""
+        try:
+            data = bytes(m)
+            if m.peer is not None and self.get_extra_info("peername") is None:
+                self._sock.sendto(data, m.peer.address)
+            else:
+                self._sock.send(data)
+        except OSError as error:
+            self._error_received(error)
+        except MbufError as error:
+            self._outbox.dropped += 1
+            self._report(error)
+        finally:
+            m.freem()
+
+    def _send_failed(self, error: SendError) -> None:
+        """The system refused packets, or the network one that was sent before."""
+        if error.packets or self.get_extra_info("peername") is not None:
+            # A socket without a peer isn't told by the network, in asyncio. For the class of the error: OSError.
+            for _ in range(max(error.packets, 1)):
+                self._error_received(OSError(error.errno, os.strerror(error.errno or 0)))
 
     def _writable(self) -> None:
         before = len(self._outbox.packets)
