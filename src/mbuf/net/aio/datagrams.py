@@ -34,10 +34,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
-from mbuf.net.aio.sendqueue import RETRY_DELAY, SendQueue
+from mbuf.net.aio.sendqueue import SendQueue
 from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.watch import Watch
-from mbuf.net.writable import set_result
+from mbuf.net.writable import RETRY_DELAY, set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable

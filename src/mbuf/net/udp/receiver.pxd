@@ -9,17 +9,19 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.peer cimport Peer, packed, peer_of
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
 from mbuf.packet.segment cimport check_alive
+from mbuf.vm.pagemap cimport PageMap
 from mbuf.vm.scan cimport new_bytes, set_bytes
 
 cdef int M_NOWAIT, MT_DATA
 cdef unsigned int M_TSTMP, M_TSTMP_HPREC, M_VLANTAG
-cdef Py_ssize_t CALLS_MAX, CONTROL_SIZE_IP, DATAGRAM_MAX
+cdef Py_ssize_t CALLS_MAX, CONTROL_SIZE_IP, DATAGRAM_MAX, MHLEN, MLEN, SMALL
 
 
 @cython.final
 cdef class UdpReceiver(PostedBuffers):
     cdef object _sock
     cdef object _failures
+    cdef PageMap _map
     cdef list _ready
     cdef Peer _peer
     cdef Control _control
@@ -54,6 +56,9 @@ cdef class UdpReceiver(PostedBuffers):
 
     @cython.locals(packets=list, pulled=list)
     cdef list _take(self, Py_ssize_t count)
+
+    @cython.locals(packets=list, m=Mbuf, n=Py_ssize_t)
+    cdef _compact(self)
 
     @cython.locals(packets=list)
     cpdef close(self, CallLock push=*)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_TSTMP, M_TSTMP_HPREC, M_VLANTAG, MT_DATA
+from mbuf.const import M_NOWAIT, M_TSTMP, M_TSTMP_HPREC, M_VLANTAG, MHLEN, MLEN, MT_DATA
 from mbuf.errors import MbufError, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
 from mbuf.net.port.rules import CallLock, check_count, check_usable, close_calls
@@ -38,6 +38,7 @@ from mbuf.packet.control import Control, received_control
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.peer import Peer, packed, peer_of
 from mbuf.packet.pkthdr import PktHdr
+from mbuf.pool.shortage import is_half_held
 
 if not cython.compiled:
     from mbuf.packet.pkthdr import reset_header
@@ -47,6 +48,10 @@ if not cython.compiled:
 #: How often one pull calls recvmmsg at most: again after an error of the peer or the network, which the kernel returns
 #: once, and after messages that were all too long.
 CALLS_MAX = 16
+
+
+#: Most bytes of a datagram that two mbufs hold: if memory is short, it gets out of its cluster.
+SMALL = MHLEN + MLEN
 
 
 @cython.cclass
@@ -77,6 +82,7 @@ class UdpReceiver(PostedBuffers):
         "_header_bits",
         "_lock",
         "_longest",
+        "_map",
         "_packets",
         "_peer",
         "_ready",
@@ -112,6 +118,7 @@ class UdpReceiver(PostedBuffers):
         self._longest = size
         self._writable = writable
         self._failures = SendErrors(sock, "receiver") if failures is None else failures
+        self._map = pool.vm.map
         self.gro = gro
         self._control: Control | None = None
         self._control_key = b""
@@ -167,6 +174,8 @@ class UdpReceiver(PostedBuffers):
                     self._make_copies()
                 else:
                     self._receive(count)
+                    if 2 * self._map.used > self._map.pages:
+                        self._compact()
             if not self._failures.untold:
                 return self._take(count)
         finally:
@@ -225,6 +234,20 @@ class UdpReceiver(PostedBuffers):
         pulled = packets[:count]
         del packets[:count]
         return pulled
+
+    def _compact(self) -> None:
+        """Copy small datagrams out of large clusters, if more than half of the pool's memory is held."""
+        if not is_half_held(self._pool):
+            return
+        packets = self._ready
+        try:
+            for n in range(len(packets)):
+                m = cython.cast(Mbuf, packets[n])
+                if m.hdr.len <= SMALL:
+                    m.compact()
+        except (MbufError, IndexError):
+            # There is no mbuf, or a free routine has closed the port.
+            return
 
     def ready(self) -> int:
         """How many packets have been received and not been pulled; at least."""
