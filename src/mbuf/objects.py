@@ -61,6 +61,7 @@ LAYERS = MappingProxyType(
         ),
         "packet": (
             "peer",
+            "control",
             "pkthdr",
             "ext",
             "cluster",
@@ -124,6 +125,9 @@ SINGLE = (
     "net.udp.posted",
     "net.udp.receiver",
     "net.udp.sender",
+    "net.aio.addresses",
+    "net.aio.delivery",
+    "net.aio.outbox",
     "net.capture.pcap",
     "net.port.rules",
     "net.stream.read_sizer",
