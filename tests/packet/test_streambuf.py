@@ -101,14 +101,17 @@ def test_a_buffer_that_is_full_without_a_separator_raises_an_error(pool: Pool) -
     buffer.clear()
 
 
-def test_no_more_than_the_limit_goes_in(pool: Pool) -> None:
-    buffer = fed(pool, b"x" * 60, limit=100)
-    m = pool.getcl().append(b"y" * 41)
-    with pytest.raises(NoBufs, match="41 bytes don't fit: the stream buffer has 60, and its limit is 100") as caught:
+def test_below_the_limit_a_chain_of_any_length_goes_in_and_then_none(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 99, limit=100)
+    buffer.append(pool.getcl().append(b"y" * 500))
+    m = pool.getcl().append(b"z")
+    with pytest.raises(NoBufs, match="the stream buffer has 599 bytes, and its limit is 100") as caught:
         buffer.append(m)
-    assert (caught.value.limit, caught.value.used, len(m), len(buffer)) == (100, 60, 41, 60)
-    buffer.append(m.adj(1))
-    assert (len(buffer), buffer.full) == (100, True)
+    assert (caught.value.limit, caught.value.used, len(m), len(buffer), buffer.full) == (100, 599, 1, 599, True)
+    buffer.append(pool.getcl())
+    buffer.drop(500)
+    buffer.append(m)
+    assert len(buffer) == 100
     buffer.clear()
 
 

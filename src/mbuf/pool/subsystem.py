@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.kinds import CLUSTER, MBUF
 from mbuf.packet.sndtag import SndTags
@@ -50,6 +50,7 @@ class Subsystem:
         "limits",
         "mb_use_ext_pgs",
         "memory",
+        "quotas",
         "reclaim",
         "reserve",
         "snd_tags",
@@ -97,6 +98,8 @@ class Subsystem:
             zone.limiter.warnings = self.warnings
             set_source(zone, self.allocator)
             zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
+        #: What the connections of each event loop share. See `mbuf.net.quota.Quota.of`.
+        self.quotas: dict[Any, Any] = {}
         #: True until closing has begun.
         self.alive = True
         self._closed = False
