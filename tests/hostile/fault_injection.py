@@ -37,7 +37,7 @@ WITHOUT_STORAGE = ("pool", "file", "rc", "reserve", "q", "cl", "snd", "tag")
 #: Methods that end a pool, or allocate only objects of the interpreter. (Python 3.12 crashes if memory runs out when
 #: the generator of an audit is made.)
 EXCLUDED = frozenset(
-    ["pool.close", "pool.watch_memory", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
+    ["pool.close", "pool.watch_memory", "pool.publish", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
     + ["pool.aget", "pool.agethdr", "pool.agetcl", "pool.agetjcl", "pool.agetm2"]
 )
 

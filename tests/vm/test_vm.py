@@ -241,6 +241,17 @@ def test_low_memory_is_reported_at_most_once_in_a_period(clock: Any) -> None:
     assert events == [VM_LOW_PAGES] * 2
 
 
+def test_low_memory_is_logged(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    vm = Vm(0, clock=clock)
+    with caplog.at_level("INFO", "mbuf"):
+        assert [vm.low(), vm.low(), vm.low(VM_LOW_KMEM)] == [True, False, True]
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
+    assert caplog.messages == [
+        "memory is low: drains run, and caches are trimmed",
+        "memory is severely low: drains run, and caches are emptied",
+    ]
+
+
 def test_severely_low_memory_is_reported_at_most_once_a_second(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     events: list[int] = []

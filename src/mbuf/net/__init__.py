@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from mbuf.net.stream.sendfile import asendfile, sendfile
     from mbuf.net.stream.streamport import StreamPort
     from mbuf.net.tls.session import TlsSession
-    from mbuf.net.udp.peer import Peer
     from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
+    from mbuf.packet.peer import Peer
 
 __all__ = [
     "Capture",
@@ -60,7 +60,7 @@ __all__ = [
     "sendfile",
 ]
 
-#: The module of each name, below this package.
+#: The module of each name, relative to this package.
 _MODULES = MappingProxyType(
     {
         "Datagrams": "aio.datagrams",
@@ -85,7 +85,7 @@ _MODULES = MappingProxyType(
         "sendfile": "stream.sendfile",
         "StreamPort": "stream.streamport",
         "TlsSession": "tls.session",
-        "Peer": "udp.peer",
+        "Peer": ".packet.peer",
         "SocketPort": "udp.socketport",
         "UdpPort": "udp.udpport",
     }
@@ -98,7 +98,7 @@ if not TYPE_CHECKING:
         """Load a name when it is first used. See PEP 562."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
         # The next use finds it without this function.
         globals()[name] = value
         return value

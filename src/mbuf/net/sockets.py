@@ -35,10 +35,9 @@ def check_nonblocking(caller: str, sock: socket.socket) -> None:
         raise Inval(f"{caller}: the socket blocks: call sock.setblocking(False)")
 
 
-def is_connected(sock: socket.socket) -> bool:
-    """Return True if a socket has a peer, to which it sends everything."""
+def peer_name(sock: socket.socket) -> Any:
+    """Return the address of the peer of a connected socket, to which it sends everything; None without one."""
     try:
-        sock.getpeername()
+        return sock.getpeername()
     except OSError:
-        return False
-    return True
+        return None

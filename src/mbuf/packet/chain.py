@@ -297,6 +297,8 @@ def _release_nextpkt(m: Chain) -> None:
 
 def _release_header(m: Chain, item: Item, bits: int) -> None:
     """Separate a header from its mbuf: it has references to release, or the program refers to it."""
+    if not header_shared(m) and m.hdr.drop_peer():
+        return
     hdr: PktHdr = m.hdr
     if not has_references(hdr):
         m.hdr = cython.cast(PktHdr, None)

@@ -23,7 +23,7 @@ from mbuf.packet.header cimport (
     give_header,
     set_copied_flags,
 )
-from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, has_references, reset_header
+from mbuf.packet.pkthdr cimport PktHdr, add_len, copy_header, has_references, has_tags, reset_header
 from mbuf.packet.segment cimport capacity, check_alive, storage_of
 from mbuf.packet.source cimport Source, source_of
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases

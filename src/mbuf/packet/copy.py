@@ -48,7 +48,7 @@ if not cython.compiled:
         give_header,
         set_copied_flags,
     )
-    from mbuf.packet.pkthdr import add_len, copy_header, has_references, reset_header
+    from mbuf.packet.pkthdr import add_len, copy_header, has_references, has_tags, reset_header
     from mbuf.packet.segment import capacity, check_alive, storage_of
     from mbuf.packet.source import source_of
     from mbuf.vm.commit import enter_commit, leave_commit, run_releases
@@ -134,14 +134,14 @@ def copypacket(m: Chain, how: int, deadline: float | None) -> Any:
 
 
 def _share_one(m: Chain, skip: int, count: int, how: int, deadline: float | None) -> Any:
-    """`_duplicate` of the common packet: one mbuf whose storage can be shared, and no references in its header.
+    """`_duplicate` of the common packet: one mbuf whose storage can be shared, and no tags in its header.
 
     Returns None for another packet, or if it was changed during the allocation.
     """
     bits = m.bits
     head = 0 if skip else bits & M_PKTHDR
     hdr = m.hdr
-    if not bits & M_EXT or bits & M_EXTPG or skip >= m.count or (head and has_references(hdr)):
+    if not bits & M_EXT or bits & M_EXTPG or skip >= m.count or (head and has_tags(hdr)):
         return None
     storage: Storage = storage_of(m)
     storage.check_share()
@@ -150,7 +150,7 @@ def _share_one(m: Chain, skip: int, count: int, how: int, deadline: float | None
     enter_commit()
     # During the allocation the packet may have been changed.
     same = m.alive and m.bits == bits and m.buf is storage and m.off == off and m.count == size and m._next is None
-    if same and (not head or (m.hdr is hdr and not has_references(hdr))):
+    if same and (not head or (m.hdr is hdr and not has_tags(hdr))):
         if head:
             copy_header(n.hdr, hdr)
             set_copied_flags(n, m)
@@ -387,6 +387,7 @@ def _commit_split(m: Chain, keep: int, p: Chain, at: int, n: Chain, part: Any, t
     elif rest is not None:
         link(n, rest)
     if m.bits & M_PKTHDR:
+        n.hdr.set_peer(m.hdr.peer)
         if tag is not None:
             n.hdr.set_rcvif_or_tag(tag, CSUM_SND_TAG)
         else:

@@ -85,4 +85,4 @@ def _packet(m: Mbuf) -> str:
         value = getattr(hdr, name)
         if value:
             text += f", {name} {form.format(value)}"
-    return text
+    return text if m.peer is None else f"{text}, peer {m.peer.address}"

@@ -33,6 +33,7 @@ from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable
 from mbuf.packet.format cimport Format, format_of
+from mbuf.packet.peer cimport Peer
 from mbuf.packet.pkthdr cimport PktHdr, add_len, reset_header
 from mbuf.packet.chain cimport length as _length
 from mbuf.packet.segment cimport bound, capacity, check_alive, check_mutable, space, start, storage_of

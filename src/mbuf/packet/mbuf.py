@@ -64,6 +64,7 @@ from mbuf.packet.ext import Storage
 from mbuf.packet.external import External, RefCount
 from mbuf.packet.flags import flag_names
 from mbuf.packet.format import Format
+from mbuf.packet.peer import Peer
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.segment import DOOMED, LIVE, M_STRUCTURE
 from mbuf.packet.source import check_how, until
@@ -498,6 +499,24 @@ class Mbuf(Chain):
         return n
 
     # Packet header and tags.
+
+    @property
+    def peer(self) -> Peer | None:
+        """The address that the packet came from or goes to; None if it has none.
+
+        A port sets it for each datagram that it receives, and sends a packet to the peer that it has. Set it to a
+        `Peer`, or to an address that can be made one, as in `m.peer = ("192.0.2.1", 53)`. Raises `Inval` for any other
+        object, and if there is no packet header. Copies of the packet, and packets cut from it, have it too. The kernel
+        has no such field.
+        """
+        check_latch()
+        return pkthdr_of(self).peer
+
+    @peer.setter
+    def peer(self, address: Any) -> None:
+        peer = address if address is None or isinstance(address, Peer) else Peer(address)
+        check_mutable(self)
+        pkthdr_of(self).set_peer(peer)
 
     @property
     def pkthdr(self) -> PktHdr:

@@ -1,13 +1,16 @@
 cimport cython
 
+from mbuf.packet.peer cimport Peer
 from mbuf.packet.tag cimport TagList
 from mbuf.vm.commit cimport Releasable, run_releases_unraisable, release_later
 
 cdef unsigned int CSUM_SND_TAG
+cdef object _NO_RCVIF
 
 
 @cython.no_gc
 cdef class PktHdr(Releasable):
+    cdef Peer peer
     cdef object rcvif_or_tag
     cdef TagList tags
     cdef public Py_ssize_t len
@@ -23,6 +26,8 @@ cdef class PktHdr(Releasable):
 
     @cython.locals(bits=cython.uint)
     cdef void set_rcvif_or_tag(self, thing, unsigned int flag) noexcept
+    cdef void set_peer(self, Peer peer) noexcept
+    cdef bint drop_peer(self) noexcept
 
     @cython.locals(tags=TagList)
     cdef int on_release(self) except -1
@@ -30,6 +35,10 @@ cdef class PktHdr(Releasable):
 
 cdef inline bint has_references(PktHdr hdr) noexcept:
     return hdr.rcvif_or_tag is not None or hdr.tags is not None
+
+
+cdef inline bint has_tags(PktHdr hdr) noexcept:
+    return hdr.csum_flags & 0x80000000 or hdr.tags is not None
 
 
 cdef inline void add_len(PktHdr hdr, Py_ssize_t count) noexcept:
@@ -49,7 +58,10 @@ cdef inline void reset_header(PktHdr hdr) noexcept:
 
 
 cdef inline void copy_header(PktHdr hdr, PktHdr other) noexcept:
-    hdr.rcvif_or_tag = other.rcvif_or_tag
+    # The header is empty: most packets have nothing to copy here.
+    if other.rcvif_or_tag is not None:
+        hdr.rcvif_or_tag = other.rcvif_or_tag
+        hdr.peer = other.peer
     hdr.len = other.len
     hdr.flowid = other.flowid
     hdr.csum_flags = other.csum_flags

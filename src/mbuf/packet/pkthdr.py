@@ -1,6 +1,9 @@
 """The packet header: fields of a packet beside its bytes, with the kernel's names and widths.
 
 A send tag and the receive interface use the same field. The header owns one reference to the send tag.
+
+The peer is beside them. Freeing an mbuf looks at two fields only, to be fast: so a header that has a peer but neither
+interface nor send tag has `_NO_RCVIF` in place of these (`_mark`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 
 from mbuf.const import CSUM_SND_TAG
 from mbuf.errors import Freed, Inval
+from mbuf.packet.peer import Peer
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import TagList
 from mbuf.vm.commit import Releasable
@@ -43,6 +47,9 @@ _BITS = MappingProxyType(
     }
 )
 
+#: In place of an interface: there is none, but a peer.
+_NO_RCVIF = object()
+
 
 @cython.no_gc
 @cython.cclass
@@ -53,8 +60,8 @@ class PktHdr(Releasable):
     freed, and the reference to a send tag is released.
     """
 
-    #: `rcvif_or_tag` is the send tag if `csum_flags` has CSUM_SND_TAG, else the receive interface. `removed` is true if
-    #: the header was taken off an mbuf that lives on.
+    #: `rcvif_or_tag` is the send tag if `csum_flags` has CSUM_SND_TAG, else the receive interface or `_NO_RCVIF`.
+    #: `removed` is true if the header was taken off an mbuf that lives on.
     __slots__ = (
         "PH_loc",
         "PH_per",
@@ -63,6 +70,7 @@ class PktHdr(Releasable):
         "flowid",
         "len",
         "numa_domain",
+        "peer",
         "rcvif_or_tag",
         "rcv_tstmp",
         "rsstype",
@@ -89,6 +97,7 @@ class PktHdr(Releasable):
     #: Scratch space of one protocol layer (64 bits).
     PH_loc: int
 
+    peer: Peer | None
     rcvif_or_tag: Any
     tags: TagList | None
     removed: bool
@@ -114,7 +123,7 @@ class PktHdr(Releasable):
     @property
     def rcvif(self) -> Any:
         """The receive interface, any object; None if there is a send tag. Set: `Inval` if there is one. See m_rcvif."""
-        return None if self.csum_flags & CSUM_SND_TAG else self.rcvif_or_tag
+        return None if self.csum_flags & CSUM_SND_TAG or self.rcvif_or_tag is _NO_RCVIF else self.rcvif_or_tag
 
     @rcvif.setter
     def rcvif(self, interface: Any) -> None:
@@ -164,6 +173,8 @@ class PktHdr(Releasable):
         bits = (self.csum_flags & ~CSUM_SND_TAG) | flag
         # Keeps the old object until the change is complete.
         before = self.rcvif_or_tag
+        if thing is None and self.peer is not None:
+            thing = _NO_RCVIF
         if cython.compiled:
             self.rcvif_or_tag = thing
             self.csum_flags = bits
@@ -172,11 +183,27 @@ class PktHdr(Releasable):
             object.__setattr__(self, "csum_flags", bits)
         del before
 
+    def set_peer(self, peer: Peer | None) -> None:
+        """Set the peer, or None."""
+        if cython.compiled:
+            self.peer = peer
+        else:
+            object.__setattr__(self, "peer", peer)
+        if self.rcvif_or_tag is None or self.rcvif_or_tag is _NO_RCVIF:
+            self.set_rcvif_or_tag(None, 0)
+
+    def drop_peer(self) -> bool:
+        """In a commit: drop the peer if there is nothing else to release; true if so. A peer runs no user code."""
+        if self.rcvif_or_tag is not _NO_RCVIF or self.tags is not None:
+            return False
+        self.set_peer(cython.cast(Peer, None))
+        return True
+
     def on_release(self) -> int:
         """Release the send tag, and free the tags. See m_demote_pkthdr.
 
         The header isn't part of an mbuf any more, but the program may refer to it. If its mbuf was freed, it keeps
-        `rcvif`; if it was removed from a live mbuf, it becomes empty.
+        `rcvif` and the peer; if it was removed from a live mbuf, it becomes empty.
         """
         tags, self.tags = self.tags, None
         tag = self.rcvif_or_tag if self.csum_flags & CSUM_SND_TAG else None
@@ -193,6 +220,7 @@ class PktHdr(Releasable):
                 if self.removed:
                     self.removed = False
                     self.set_rcvif_or_tag(None, 0)
+                    self.set_peer(cython.cast(Peer, None))
                     reset_header(self)
         return 0
 
@@ -207,8 +235,12 @@ if not cython.compiled:
     _new = Releasable.__new__
 
     def has_references(hdr: PktHdr) -> bool:
-        """True if it refers to tags, a send tag or an interface, which are released when its mbuf is freed."""
+        """True if it refers to tags, a send tag, an interface or a peer, which are released when its mbuf is freed."""
         return hdr.rcvif_or_tag is not None or hdr.tags is not None
+
+    def has_tags(hdr: PktHdr) -> bool:
+        """True if it refers to tags or a send tag, of which a copy of the header needs copies."""
+        return bool(hdr.csum_flags & CSUM_SND_TAG or hdr.tags is not None)
 
     def add_len(hdr: PktHdr, count: int) -> None:
         """Add `count`, which may be negative, to `len`. The sum is negative if `len` was set too low."""
@@ -220,8 +252,9 @@ if not cython.compiled:
             object.__setattr__(hdr, name, 0)
 
     def copy_header(hdr: PktHdr, other: PktHdr) -> None:
-        """Copy all fields but the tags; the caller has taken the reference to a send tag."""
+        """Copy all fields but the tags to an empty header; the caller has taken the reference to a send tag."""
         object.__setattr__(hdr, "rcvif_or_tag", other.rcvif_or_tag)
+        object.__setattr__(hdr, "peer", other.peer)
         for name in _BITS:
             # Without a check: len may be negative.
             object.__setattr__(hdr, name, getattr(other, name))
@@ -230,7 +263,7 @@ if not cython.compiled:
         """Uncompiled, a header is empty before `reset`, as compiled."""
         hdr = _new(cls)
         for name in PktHdr.__slots__:
-            object.__setattr__(hdr, name, None if name in ("rcvif_or_tag", "tags") else 0)
+            object.__setattr__(hdr, name, None if name in ("peer", "rcvif_or_tag", "tags") else 0)
         return hdr
 
     type.__setattr__(PktHdr, "__new__", _blank)

@@ -27,7 +27,7 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
@@ -418,5 +418,9 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
             cached=error.cached + packed,
             sysctl=error.sysctl,
         )
+    # Of a limit, its zone has warned already. A zone of a test may have none.
+    limiter: Any = getattr(zone, "limiter", None) if isinstance(error, NoMemory) else None
+    if limiter is not None:
+        limiter.warnings.no_memory(error, limiter.clock())
     run_releases()
     return error

@@ -30,14 +30,16 @@ from mbuf.const import (
     MTAG_ABI_COMPAT,
 )
 from mbuf.errors import Inval, TunableWarning
+from mbuf.packet.ext import ext_class
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.limits import Limits, Memory
-from mbuf.pool.subsystem import Subsystem
+from mbuf.pool.subsystem import Subsystem, pool_stat_class
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
+from mbuf.uma.counters import zone_stat_class
 from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import clip
 from mbuf.vm.page import compiled
@@ -45,6 +47,8 @@ from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import Vm, host_memory
 
 if TYPE_CHECKING:
+    import os
+
     import cython
 
     from mbuf.packet.cluster import Cluster
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from mbuf.pool.file import File
     from mbuf.pool.lowmem import MemoryWatch
     from mbuf.pool.probes import MbufProbes
+    from mbuf.pool.publish import StatPage
     from mbuf.pool.reclaim import Reclaim
     from mbuf.pool.reserve import Reserve
     from mbuf.pool.stat import PoolStat
@@ -124,6 +129,7 @@ class Pool:
         # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
         for name in ("logging", "mbuf.pool.audit"):
             import_module(name)
+        ext_class(), pool_stat_class(), zone_stat_class()
         given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
         cpus, windows = clip(ncpu), clip(nsfbufs)
         headers = _header("max_linkhdr", clip(max_linkhdr)), _header("max_protohdr", clip(max_protohdr))
@@ -643,6 +649,27 @@ class Pool:
         """Return a snapshot of all numbers of all zones."""
         check_latch()
         return _made(self._parts).stat()
+
+    def publish(
+        self, name: str = "pool", interval: float | None = 1.0, folder: str | os.PathLike[str] | None = None
+    ) -> StatPage:
+        """Write the pool's numbers to a small file in memory, where other processes of this user and root read them.
+
+        `mbuf.stats.published.read(pid)` reads it, without stopping this process. A thread updates it every `interval`
+        seconds, 0.1 or more; with None there is no thread, and the program calls `update`. Several pools of one
+        process need different names. `folder` is /dev/shm by default. The page is removed when it or the pool is
+        closed, and at the end of the program; a page that a killed process left behind counts as stale, and the next
+        program that publishes removes it. The child of a fork doesn't write to the page of its parent.
+
+        Raises `Inval` for a name in use or a closed pool, OSError if the file can't be made.
+        """
+        check_latch()
+        from mbuf.pool.publish import StatPage
+
+        parts = _made(self._parts)
+        if not parts.alive:
+            raise Inval("publish: this pool is closed")
+        return StatPage(parts, name, interval, folder)
 
     def audit(self, cycles: bool = False) -> PoolAudit:
         """Compare all that the pool records of its memory, and return where everything is; it changes nothing.

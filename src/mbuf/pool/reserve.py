@@ -191,7 +191,7 @@ class Reserve:
         if self._stock is None:
             raise Inval("reserve: nothing was set aside: call reinit first")
         self._idle("start")
-        log("info", "debugnet: overwriting mbuf zone pointers")
+        log("info", "the reserve is in force: mbufs come from it", logger="mbuf.pool")
         stock, own = self._stock, self._allocator.zones
         if stock is None or stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -220,7 +220,7 @@ class Reserve:
         check_latch()
         if not self.started:
             raise Inval("reserve: it is not in force: call start first")
-        log("info", "debugnet: restoring mbuf zone pointers")
+        log("info", "the reserve is not in force any more: mbufs come from the pool's own zones", logger="mbuf.pool")
         stock, own = self._stock, self._own
         if stock is None or not stock.started:
             raise Busy("reserve: the log's handler has changed it")

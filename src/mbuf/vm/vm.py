@@ -23,6 +23,7 @@ from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Corrupt, Inval, NoMemory
 from mbuf.vm.arena import ARENA_PAGES, Arena
 from mbuf.vm.event import Event
+from mbuf.vm.log_errors import log
 from mbuf.vm.pagemap import PageMap
 
 if not cython.compiled:
@@ -208,6 +209,10 @@ class Vm:
             raise Inval(f"low memory {why}: give VM_LOW_PAGES or VM_LOW_KMEM")
         if not self._due(why == VM_LOW_PAGES, self.clock(), self.lowmem_period):
             return False
+        if why == VM_LOW_PAGES:
+            log("info", "memory is low: drains run, and caches are trimmed", logger="mbuf.pool")
+        else:
+            log("info", "memory is severely low: drains run, and caches are emptied", logger="mbuf.pool")
         try:
             self.lowmem.invoke(why)
         finally:

@@ -10,7 +10,7 @@ from mbuf import Inval, Pool
 from mbuf.net.address import Address, local_address, parse
 from mbuf.net.aio import datagrams
 from mbuf.net.relay.udprelay import UdpRelay, runs
-from mbuf.net.udp.peer import Peer
+from mbuf.packet.peer import Peer
 
 Make = Callable[..., Pool]
 
@@ -264,7 +264,7 @@ def test_packets_are_grouped_by_peer(make: Make) -> None:
         found = []
         for peer in peers:
             m = pool.gethdr()
-            m.pkthdr.rcvif = peer
+            m.peer = peer
             found.append(m)
         return found
 

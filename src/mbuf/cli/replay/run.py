@@ -147,11 +147,11 @@ class ReplayRun:
 
 
 class _LineHandler(logging.Handler):
-    """Calls a function with each line."""
+    """Calls a function with each line, in the kernel's words where there are such."""
 
     def __init__(self, on_line: Callable[[str], object]) -> None:
         super().__init__()
         self._on_line = on_line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._on_line(record.getMessage())
+        self._on_line(getattr(record, "kernel", record.getMessage()))

@@ -146,11 +146,8 @@ def check_mbuf_ready(call: str, m: Chain) -> None:
 
 def check_addressed(m: Mbuf) -> None:
     """Raise `Inval` if a packet has no address, which its socket needs."""
-    if not m.bits & M_PKTHDR or m.hdr.rcvif_or_tag is None:
-        raise Inval(
-            "push: this packet has no address: set m.pkthdr.rcvif = Peer(...), connect the socket, or give the port a "
-            "'to'"
-        )
+    if not m.bits & M_PKTHDR or m.hdr.peer is None:
+        raise Inval("push: this packet has no peer: set m.peer, connect the socket, or give the port a `to`")
 
 
 def remove_sent(packets: list[Any], sent: list[Any]) -> None:

@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.aio.datagrams import Datagrams
@@ -28,8 +28,8 @@ from mbuf.net.udp.udpport import UdpPort
 
 if TYPE_CHECKING:
     from mbuf.net.address import Address
-    from mbuf.net.udp.peer import Peer
     from mbuf.packet.mbuf import Mbuf
+    from mbuf.packet.peer import Peer
     from mbuf.pool.pool import Pool
 
 #: Bytes that the kernel is asked to buffer for a socket in each direction; it may allow fewer. See socket(7).
@@ -50,14 +50,19 @@ class UdpSession:
         #: The client's address.
         self.peer = peer
         self.port = port
-        self.datagrams = Datagrams(relay.pool, port, self._received, lambda _: relay.forget(self))
+        self.datagrams = Datagrams(relay.pool, port, closed=self._closed, received_batch=self._received)
         #: When the client last sent or was sent a datagram, in seconds of the relay's clock.
         self.last_seen = now
+
+    def _closed(self, error: Exception | None) -> None:
+        """Forget a client whose socket has failed."""
+        if error is not None:
+            self._relay.forget(self)
 
     def _received(self, packets: list[Mbuf]) -> None:
         """Send datagrams from the destination to the client."""
         for m in packets:
-            m.pkthdr.rcvif = self.peer
+            m.peer = self.peer
         self._relay.reply(self, packets)
 
 
@@ -99,7 +104,7 @@ class UdpRelay:
         self._ended = PortStat()
         self._dropped = self._denied = 0
         self._clients = 0
-        self._datagrams = Datagrams(pool, self._port, self._received)
+        self._datagrams = Datagrams(pool, self._port, received_batch=self._received)
         self._timer = self._loop.call_later(idle_timeout / 4, self._expire)
 
     def stat(self) -> RelayStat:
@@ -124,7 +129,7 @@ class UdpRelay:
         self._timer.cancel()
         for session in tuple(self._sessions.values()):
             self.forget(session)
-        self._datagrams.close()
+        self._datagrams.abort()
         self._port.close()
 
     def _make_port(self, sock: socket.socket) -> UdpPort:
@@ -141,13 +146,13 @@ class UdpRelay:
             if session is None:
                 self._drop(run)
             else:
-                session.datagrams.send(run)
+                session.datagrams.send_batch(run)
 
     def reply(self, session: UdpSession, packets: list[Mbuf]) -> None:
         """Send datagrams to a session's client; they belong to the relay then."""
         session.last_seen = self._clock()
         self._sessions.move_to_end(session.peer)
-        self._datagrams.send(packets)
+        self._datagrams.send_batch(packets)
 
     def _session_of(self, peer: Peer) -> UdpSession | None:
         """Return the client's session, a new one if it has none; None if no socket can be made."""
@@ -168,8 +173,10 @@ class UdpRelay:
         return session
 
     def forget(self, session: UdpSession) -> None:
-        """Close a session, and keep its counters."""
-        session.datagrams.close()
+        """Close a session, and keep its counters. Calling it again has no effect."""
+        if self._sessions.get(session.peer) is not session:
+            return
+        session.datagrams.abort()
         self._dropped += session.datagrams.dropped
         self._denied += session.datagrams.denied
         session.port.close()
@@ -196,12 +203,12 @@ class UdpRelay:
 def runs(packets: list[Mbuf]) -> list[tuple[Peer, list[Mbuf]]]:
     """Group packets that came one after the other from the same peer."""
     # A port uses the same object for the same peer, until another peer has sent.
-    first: Peer = packets[0].pkthdr.rcvif
-    if packets[-1].pkthdr.rcvif is first:
+    first = packets[0].peer
+    if first is not None and packets[-1].peer is first:
         return [(first, packets)]
     groups: list[tuple[Peer, list[Mbuf]]] = []
     for m in packets:
-        peer: Peer = m.pkthdr.rcvif
+        peer: Any = m.peer
         if groups and groups[-1][0] is peer:
             groups[-1][1].append(m)
         else:

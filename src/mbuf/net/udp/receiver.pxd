@@ -2,10 +2,10 @@ cimport cython
 
 from mbuf.net.port.rules cimport CallLock, check_count, check_usable, close_calls
 from mbuf.net.udp.posted cimport PostedBuffers
-from mbuf.net.udp.peer cimport Peer
 from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.peer cimport Peer, peer_of
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
 
 cdef unsigned int M_TSTMP, M_VLANTAG

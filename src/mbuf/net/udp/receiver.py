@@ -22,10 +22,10 @@ from mbuf.const import M_TSTMP, M_VLANTAG
 from mbuf.errors import MbufError
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
 from mbuf.net.port.rules import CallLock, check_count, check_usable, close_calls
-from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX, PostedBuffers
 from mbuf.packet.build import from_rx, from_rx_each
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.peer import Peer, peer_of
 from mbuf.packet.pkthdr import PktHdr
 
 if not cython.compiled:
@@ -40,8 +40,9 @@ CALLS_MAX = 16
 class UdpReceiver(PostedBuffers):
     """Receives datagrams of at most `size` bytes from a UDP socket; with `gro`, any that the kernel has coalesced.
 
-    Or receives frames from a packet socket, which all get `interface` as their rcvif. `named` gives each packet its
-    `Peer` as rcvif, `writable` a cluster of its own; at most `posted` bytes are posted. Close it with `close`.
+    Or receives frames from a packet socket, which all get `interface` as their rcvif. All packets come from `peer`, or
+    if that is None, `named` gives each its own. `writable` gives each packet a cluster of its own; at most `posted`
+    bytes are posted. Close it with `close`.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class UdpReceiver(PostedBuffers):
         interface: Any = None,
         writable: bool = False,
         posted: int = POSTED_MAX,
+        peer: Peer | None = None,
     ) -> None:
         PostedBuffers.__init__(self, pool, DATAGRAM_MAX if gro else size, named, writable, posted)
         self._sock = sock
@@ -93,7 +95,8 @@ class UdpReceiver(PostedBuffers):
         #: The header that the packets of a message get a copy of.
         self._header: PktHdr = PktHdr.__new__(PktHdr)
         reset_header(self._header)
-        self._header.rcvif_or_tag = interface
+        self._header.set_rcvif_or_tag(interface, 0)
+        self._header.set_peer(peer)
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._truncated = self._faults = 0
         self._lock = CallLock("pull")
@@ -203,7 +206,7 @@ class UdpReceiver(PostedBuffers):
         header.rcv_tstmp = vector.timestamp(i)
         header.PH_loc = self._dropped
         if self._named:
-            header.set_rcvif_or_tag(self._peer_of(vector.name(i)), 0)
+            header.set_peer(self._peer_of(vector.name(i)))
         header.PH_per = vector.vlan_tag(i)
         bits = (M_TSTMP if header.rcv_tstmp else 0) | (M_VLANTAG if header.PH_per else 0)
         self._bytes += size
@@ -229,7 +232,7 @@ class UdpReceiver(PostedBuffers):
     def _peer_of(self, name: bytes) -> Peer:
         """The peer of a name: the same object as long as the name stays the same."""
         if self._peer is None or self._peer.name != name:
-            self._peer = Peer(name)
+            self._peer = peer_of(name)
         return self._peer
 
     def _segment(self, m: Mbuf, size: int) -> None:

@@ -25,7 +25,7 @@ from mbuf.net.linux import (
     TP_STATUS_VLAN_VALID,
     UDP_GRO,
 )
-from mbuf.net.udp.peer import packed
+from mbuf.packet.peer import packed
 from mbuf.vm.page import Exporter, Memory, view_of
 
 if TYPE_CHECKING:

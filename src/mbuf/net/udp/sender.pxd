@@ -1,10 +1,10 @@
 cimport cython
 
 from mbuf.net.port.rules cimport CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
-from mbuf.net.udp.peer cimport Peer
 from mbuf.net.udp.sendmmsg cimport SendVector
 from mbuf.packet.chain cimport Chain, length, next_checked
 from mbuf.packet.mbuf cimport Mbuf
+from mbuf.packet.peer cimport Peer
 from mbuf.packet.read cimport pieces
 from mbuf.vm.buffer_export cimport export_buffer
 
@@ -47,6 +47,8 @@ cdef class UdpSender:
 
     @cython.locals(vector=SendVector, total=Py_ssize_t, n=Chain)
     cdef Py_ssize_t _add(self, Mbuf m) except -1
+
+    @cython.locals(peer=Peer)
     cdef bytes _name_of(self, Mbuf m)
 
 

@@ -18,10 +18,10 @@ else:
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
 from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
-from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.peer import Peer
 from mbuf.vm.buffer_export import export_buffer
 
 if not cython.compiled:
@@ -48,8 +48,8 @@ NOT_PLAIN = M_EXTPG | M_NOTREADY
 class UdpSender:
     """Sends packets through a UDP or packet socket.
 
-    They go to the socket's peer if it is `connected`, else to `to`, or if that is None each to the `Peer` that is its
-    rcvif. `gso` is the largest segment size that the kernel is asked to segment a message by; 0 without GSO.
+    They go to the socket's peer if it is `connected`, else to `to`, or if that is None each to its own peer. `gso` is
+    the largest segment size that the kernel is asked to segment a message by; 0 without GSO.
     """
 
     __slots__ = (
@@ -146,10 +146,7 @@ class UdpSender:
             # Another thread removed them from the list during the call.
             return 0
         if error == errno.EDESTADDRREQ and not self._connected:
-            # Each packet by itself: some may have an address that isn't a `Peer`.
             check_addressed(check_packet(packets[at]))
-            self._errors += 1
-            return 1
         refused: int = self._vector.end(0) - at
         if refused > 1 and (error == GSO_REFUSED or error in GSO_TOO_LONG):
             # Another thread may have put anything into the list during the call.
@@ -240,8 +237,8 @@ class UdpSender:
         """The name of the peer that a packet is sent to; None for the socket's own peer."""
         if self._connected or self._to is not None or not m.bits & M_PKTHDR:
             return self._to
-        rcvif = m.hdr.rcvif_or_tag
-        return cython.cast(Peer, rcvif).name if isinstance(rcvif, Peer) else None
+        peer = m.hdr.peer
+        return None if peer is None else peer.name
 
 
 def _count_pieces(m: Chain) -> int:

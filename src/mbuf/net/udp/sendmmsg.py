@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
-from mbuf.net.udp.peer import unpacked
+from mbuf.packet.peer import unpacked
 from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.page import Exporter, Memory, view_of
 

@@ -9,12 +9,13 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
+from mbuf.const import M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
-from mbuf.net.sockets import check_socket, is_connected
-from mbuf.net.udp.peer import Peer
+from mbuf.net.sockets import check_socket, peer_name
+from mbuf.packet.peer import Peer, packed_path, peer_of
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
 class SocketPort(BasePort):
     """Packets through a datagram socket, which stays the caller's. `UdpPort` is faster.
 
-    `m.pkthdr.rcvif` is the sender of a received packet, and the receiver of one that is pushed through a socket that
-    isn't connected: a `Peer`, or an address of another family as the socket module has it. `size` is the bytes of the
-    longest datagram; a longer one is discarded and counted (`truncated`). A packet whose address the socket can't send
-    to is freed and counted (`errors`); `push` raises `Inval` for one that has none and needs one. No bytes are copied.
-    One thread may pull while another pushes. Raises `Inval` for what is no datagram socket, and for a size out of
-    range.
+    `m.peer` is the sender of a received packet, and the receiver of one that is pushed through a socket that isn't
+    connected. Packets of other sockets than UDP and Unix sockets have none. `size` is the bytes of the longest
+    datagram; a longer one is discarded and counted (`truncated`). A packet that the socket can't send to its peer is
+    freed and counted (`errors`); `push` raises `Inval` for one that has none and needs one. No bytes are copied. One
+    thread may pull while another pushes. Raises `Inval` for what is no datagram socket, and for a size out of range.
     """
 
     def __init__(self, pool: Pool, sock: socket.socket, size: int = DATAGRAM_MAX) -> None:
@@ -118,21 +118,26 @@ class SocketPort(BasePort):
             return True
         m, self._posted = self._posted, None
         _set_length(m, count)
-        if address:
-            m.pkthdr.rcvif = Peer(address) if isinstance(address, tuple) else address
+        m.peer = self._sender(address)
         packets.append(m)
         return True
+
+    def _sender(self, address: Any) -> Peer | None:
+        """The peer of an address that the socket module has returned."""
+        if self.sock.family == socket.AF_UNIX:
+            return peer_of(packed_path(address)) if address else None
+        return Peer(address) if self.sock.family in (socket.AF_INET, socket.AF_INET6) else None
 
     def _send(self, m: Mbuf) -> int | None:
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
-        rcvif: Any = m.pkthdr.rcvif
+        peer = m.peer if m.flags & M_PKTHDR else None
         to: tuple[Any, ...] = ()
         views = list(m)
         self._count(calls_out=1)
         try:
-            if rcvif is not None and not is_connected(self.sock):
-                to = (rcvif.address if isinstance(rcvif, Peer) else rcvif,)
+            if peer is not None and peer_name(self.sock) is None:
+                to = (peer.address,)
             self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
             if error.errno in RETRY:
@@ -142,8 +147,8 @@ class SocketPort(BasePort):
             if error.errno == errno.EDESTADDRREQ:
                 check_addressed(m)
             return 0
-        except (Inval, TypeError, ValueError, OverflowError):
-            # The packet has an address, but none of this socket's family.
+        except TypeError:
+            # The peer is of another family than the socket.
             return 0
         finally:
             # A traceback that refers to this frame must not keep the memory.

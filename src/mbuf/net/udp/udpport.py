@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from mbuf.errors import Inval
 from mbuf.net.linux import DATAGRAM_MAX, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.port.rules import check_size
-from mbuf.net.sockets import check_socket, is_connected
+from mbuf.net.sockets import check_socket, peer_name
 from mbuf.net.udp.mmsgport import MmsgPort, yes
-from mbuf.net.udp.peer import Peer
 from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
+from mbuf.packet.peer import Peer
 from mbuf.vm.ints import clip
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class UdpPort(MmsgPort):
     The port never waits, whether the socket blocks or not: wait for `port.fileno()`. The arguments are:
 
     * `to`: the address of a peer, or a `Peer`, that all packets are sent to. A socket that is connected when the port
-      is made sends all to its peer, and takes no `to`. Without both, a packet is sent to the `Peer` that is its
-      `m.pkthdr.rcvif`; a packet that an unconnected socket received has its sender there. `push` raises `Inval` for a
-      packet that has none; it and those after it stay with the caller.
+      is made sends all to its peer, and takes no `to`. Without both, a packet is sent to its `m.peer`; `push` raises
+      `Inval` for a packet that has none, and it and those after it stay with the caller. The `m.peer` of a packet that
+      was received is its sender.
     * `gro`: the system may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
       they share clusters, and are read-only unless `writable`.
     * `gso`: packets of one size go to the system as one message, which it segments.
@@ -68,7 +68,8 @@ class UdpPort(MmsgPort):
         check_socket("UdpPort", sock)
         if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
             raise Inval(f"UdpPort: give a UDP socket of IPv4 or IPv6, not {sock!r}")
-        connected = is_connected(sock)
+        there = peer_name(sock)
+        connected = there is not None
         if to is not None and connected:
             raise Inval("to: the socket is connected, and sends to its peer alone")
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
@@ -82,7 +83,8 @@ class UdpPort(MmsgPort):
         self._drops_before = _drops(sock)
         self._drops_since = 0
         try:
-            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted))
+            sender = Peer(there) if connected else None
+            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted), sender)
             self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
         except BaseException:
             self._release_socket()

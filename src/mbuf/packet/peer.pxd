@@ -6,5 +6,7 @@ cdef class Peer:
     cdef readonly bytes name
 
 
+@cython.locals(peer=Peer)
+cpdef Peer peer_of(bytes name)
 cpdef bytes packed(address)
-cpdef tuple unpacked(bytes name)
+cpdef unpacked(bytes name)
