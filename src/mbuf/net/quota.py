@@ -225,9 +225,12 @@ class Quota:
 
 
 def _free(zones: Zones, vm: Vm) -> int:
-    """Bytes that a pool can still hand out: the part of its scarcest items that is left, of all its memory."""
+    """Bytes that a pool can still hand out: of all its memory, the part that is left of it and of its scarcest items."""
+    used = 0
     left = 1.0
-    for zone in (zones.mbuf, zones.clust):
+    for zone in (zones.mbuf, *zones.clusters):
+        count = zone.used
+        used += count * zone.size
         if zone.limit:
-            left = min(left, 1 - zone.used / zone.limit)
-    return int(vm.realmem * left)
+            left = min(left, 1 - count / zone.limit)
+    return int(min(left * vm.realmem, vm.realmem - used))

@@ -27,7 +27,7 @@ but without the transport, which would copy the bytes. Two rules keep the bytes 
 
  * The protocol writes to the socket only while the transport's own write buffer is empty.
  * The loop accepts no writer for a file descriptor that a transport uses. So when the socket accepts no more, the
-   transport is given the next 256 bytes (`_WAKEUP_BYTES`). The socket doesn't accept them either, so the transport
+   transport is given the next 256 bytes (`WAKEUP_BYTES`). The socket doesn't accept them either, so the transport
    buffers them, and as its high-water mark is 0, calls `pause_writing`. When the socket has accepted them, it calls
    `resume_writing`, and the protocol continues. If the socket does accept them at once, `pause_writing` isn't called,
    and the protocol continues at once.
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
 
 #: Bytes given to the transport when the socket is full: it calls `resume_writing` when they are sent.
-_WAKEUP_BYTES = 256
+WAKEUP_BYTES = 256
 
 #: Reasons to pause reading: the pool had no mbuf; `pause_reading` was called; `mbuf_received` is to be called again; TLS
 #: begins.
@@ -123,6 +123,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self._eof_pending = False
         self._close_pending = False
         self._error: Exception | None = None
+        #: True if bytes wait for which the pool had no mbufs.
+        self.starved = False
         # The descriptor of the socket, or -1 where the transport does TLS.
         self._fd = -1
         # How the connections divide the memory; what this one holds, as last reported; the `mbmax` that was given.
@@ -131,8 +133,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self._mbmax = self.write_buffer.mbmax
         # What `mbuf_received` is to be called with again.
         self._undelivered: SockBuf | None = None
-        # The task in `start_tls` that waits until all is sent.
-        self._all_sent: asyncio.Future[None] | None = None
+        # Futures of the tasks that wait in `_all_sent`.
+        self._sent_waiters: list[asyncio.Future[None]] = []
 
     # To be overridden.
 
@@ -187,8 +189,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if self._quota is not None:
             held, self._held = self._held, 0
             self._quota.remove(self, held)
-        if self._all_sent is not None and not self._all_sent.done():
-            self._all_sent.set_result(None)
+        self._wake_sent()
         # They are often methods of this protocol: a reference cycle would keep it until the next garbage collection.
         self.write_buffer.pause = self.write_buffer.resume = None
 
@@ -389,12 +390,20 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if self.transport is None or self._close_pending or self._eof_pending or self.transport.is_closing():
             m.freem()
             return
+        self._append(m)
+
+    def _append(self, m: Mbuf) -> None:
+        """Append a chain to what is unsent, and send what the socket accepts."""
         self.write_buffer.append(m, check_full=False)
         if not self._writing_paused:
             self._flush()
         if self._held or self.write_buffer.cc:
             self._report_held(False)
         self.write_buffer.check_full()
+
+    def _is_idle(self) -> bool:
+        """True if bytes may be written to the socket at once: nothing waits to be sent."""
+        return self._fd >= 0 and not self._writing_paused and not self.write_buffer.cc and self._uses_socket()
 
     def _report_held(self, sent: bool) -> None:
         """Tell the quota how much memory the unsent bytes hold, and limit it accordingly."""
@@ -437,9 +446,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         try:
             self._pause(_TLS)
-            while self._unsent() and self.transport is not None and not self.transport.is_closing():
-                self._all_sent = loop.create_future()
-                await self._all_sent
+            while self._unsent():
+                await self._all_sent()
             plain = self.transport
             if plain is None or plain.is_closing():
                 raise ConnectionResetError("the connection is lost") from self._error
@@ -448,7 +456,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
             self._writing_paused = True
             data = b"" if early is None else bytes(early)
         finally:
-            self._all_sent = None
             if early is not None:
                 early.freem()
         starting = loop.create_task(
@@ -477,10 +484,25 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self._flush()
 
     def _unsent(self) -> bool:
-        """True if bytes wait to be sent."""
-        if self.write_buffer:
-            return True
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+        """True if bytes wait to be sent, here or in the transport."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        return bool(self.write_buffer) or transport.get_write_buffer_size() > 0
+
+    async def _all_sent(self) -> None:
+        """Wait until what waits here is sent, or the connection is lost."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._sent_waiters.append(waiter)
+        await waiter
+
+    def _wake_sent(self) -> None:
+        """Wake the tasks in `_all_sent`."""
+        if self._sent_waiters:
+            waiters, self._sent_waiters = self._sent_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def close(self) -> None:
         """Close the connection when all is sent."""
@@ -520,7 +542,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
             if not self._uses_socket():
                 self._write_to_transport(self.transport, MJUM16BYTES)
             elif self.transport.get_write_buffer_size() or not self._writev():
-                self._write_to_transport(self.transport, _WAKEUP_BYTES)
+                self._write_to_transport(self.transport, WAKEUP_BYTES)
         self._finish()
 
     def _writev(self) -> bool:
@@ -547,8 +569,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         """Do what `close` or `write_eof` asked for, if all is sent."""
         if self.write_buffer or self.transport is None or self.transport.is_closing():
             return
-        if self._all_sent is not None and not self._all_sent.done():
-            self._all_sent.set_result(None)
+        self._wake_sent()
         if self._close_pending:
             self.transport.close()
         elif self._eof_pending and self.transport.can_write_eof():

@@ -61,10 +61,21 @@ class StreamReader:
         # Returns how many bytes of memory the buffer may hold.
         self._quota: Callable[[], int] | None = None
 
+    def __del__(self) -> None:
+        buffer: StreamBuffer | None = getattr(self, "_buffer", None)
+        if buffer is not None:
+            buffer.clear()
+
     def __repr__(self) -> str:
-        info = [type(self).__name__, f"{self._buffer.cc} bytes"]
+        info = [type(self).__name__]
+        if self._buffer.cc:
+            info.append(f"{self._buffer.cc} bytes")
         if self._eof:
             info.append("eof")
+        if self._limit != LIMIT:
+            info.append(f"limit={self._limit}")
+        if self._waiter is not None:
+            info.append(f"waiter={self._waiter!r}")
         if self._exception is not None:
             info.append(f"exception={self._exception!r}")
         return f"<{' '.join(info)}>"
@@ -128,10 +139,6 @@ class StreamReader:
     def at_eof(self) -> bool:
         """Return True if the stream has ended and all bytes were read."""
         return self._eof and not self._buffer.cc
-
-    def clear(self) -> None:
-        """Free what is buffered."""
-        self._buffer.clear()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -10,9 +10,10 @@ What a writer is given as bytes isn't copied into the pool unless the peer is sl
  2. What is written after that, before the task waits for something to read or the loop runs its next callbacks, is
     collected (`_collected`), and sent with one system call. So a server that answers 60 lines makes one call, not 60.
  3. What the socket doesn't accept is copied into mbufs (`write_buffer`), and sent when it does.
- 4. If the pool has no mbufs for that, the bytes stay collected: the caller's objects, not copies. Then `drain` waits
-    until they are sent. If `write` is called all the same, and they are as many as `hiwat`, or the connection has
-    reached its quota, it raises `NoBufs`: a program that never waits for a slow peer can't make the process grow.
+ 4. If the pool has no mbufs for that, or the connection has reached its quota, the bytes stay collected: the caller's
+    objects, not copies (`starved`). Then `drain` waits until they are sent. If the program writes on all the same,
+    after `hiwat` more bytes `write` raises `NoBufs`: a program that never waits for a slow peer can't make the process
+    grow.
 
 The order of the bytes is that of the calls: all in the transport, then `write_buffer`, then `_collected`. Nothing is
 collected while a chain is in front of it that isn't in `write_buffer`.
@@ -22,12 +23,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, cast
 
-from mbuf.const import MJUM16BYTES
+from mbuf.const import MCLBYTES, MJUM16BYTES
 from mbuf.errors import NoBufs, NoMemory
-from mbuf.net.aio.protocol import MbufProtocol
+from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.watermarks import SPACE
@@ -57,12 +58,12 @@ class StreamProtocol(MbufProtocol):
         self.accepted = connected is not None
         self._task: asyncio.Task[Any] | None = None
         # See above, 2: the bytes, how many, and whether further ones are collected.
-        self._collected: list[bytes] = []
+        self._collected: list[Any] = []
         self._collected_bytes = 0
         self._collects = False
         self._flush_due = False
-        # See above, 4.
-        self._starved = False
+        # See above, 4: bytes that were written since there was no memory.
+        self._excess = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the task of an accepted connection."""
@@ -98,7 +99,7 @@ class StreamProtocol(MbufProtocol):
         error = exc or self._error
         self._collected = []
         self._collected_bytes = 0
-        self._collects = self._starved = False
+        self._collects = self.starved = False
         self.reader.disconnect()
         if error is None:
             self.reader.feed_eof()
@@ -136,8 +137,8 @@ class StreamProtocol(MbufProtocol):
         if not data or transport is None or self._close_pending or transport.is_closing():
             return
         if self._collects:
-            if self._starved:
-                self._check_starved(data)
+            if self.starved:
+                self._check_starved(len(data))
             self._collected.append(data)
             self._collected_bytes += len(data)
             if not self._flush_due:
@@ -150,14 +151,14 @@ class StreamProtocol(MbufProtocol):
         if self._fd >= 0 and not self._writing_paused and not self.write_buffer.cc and transport.get_protocol() is self:
             count = self._try_write(data)
             if count < len(data):
-                self._store(transport, data[count:])
+                self._store(transport, memoryview(data)[count:])
         else:
             self._send(data)
 
     def _flush_soon(self) -> None:
         """Send what was collected since the last callbacks of the loop."""
         self._flush_due = False
-        self._collects = self._starved
+        self._collects = self.starved
         if self._collected:
             self._send_collected()
 
@@ -165,9 +166,12 @@ class StreamProtocol(MbufProtocol):
         """A task is about to wait for something to read: send what it has written, and read."""
         if self._collected:
             self._send_collected()
-        self._collects = self._starved
+        self._collects = self.starved
         if self._pause_reasons:
             self.resume_reading()
+
+    def _is_idle(self) -> bool:
+        return not self._collected and super()._is_idle()
 
     def _send_collected(self) -> None:
         """Send all that is collected, or move it into mbufs."""
@@ -175,80 +179,121 @@ class StreamProtocol(MbufProtocol):
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._collected = []
         self._collected_bytes = 0
-        self._starved = False
+        self.starved = False
         self._send(data)
+        if not self.starved:
+            self._excess = 0
         self._finish()
 
-    def _send(self, data: bytes) -> None:
-        """Send bytes now; what isn't accepted is copied into mbufs, or if there are none, stays collected."""
+    def _send(self, data: Any) -> None:
+        """Send bytes now, and store what isn't accepted."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
         if not self._writing_paused and not self.write_buffer.cc:
             if self._uses_socket():
-                data = data[self._try_write(data) :]
+                count = self._try_write(data)
             else:
-                data = self._write_all(transport, data)
-        if data:
-            self._store(transport, data)
+                count = self._write_all(transport, data)
+            if count == len(data):
+                return
+            data = memoryview(data)[count:]
+        self._store(transport, data)
 
-    def _try_write(self, data: bytes) -> int:
+    def _try_write(self, data: Any) -> int:
         """Return how many bytes the socket accepts; with an error none: the transport meets it too."""
         try:
             return os.write(self._fd, data)
         except OSError:
             return 0
 
-    def _write_all(self, transport: asyncio.Transport, data: bytes) -> bytes:
-        """Give bytes to the transport as long as it doesn't pause writing; return the rest."""
-        at = 0
-        while at < len(data) and not self._writing_paused:
-            transport.write(data[at : at + MJUM16BYTES] if len(data) > MJUM16BYTES else data)
+    def _write_all(self, transport: asyncio.Transport, data: Any) -> int:
+        """Give bytes to the transport until it pauses writing; return how many."""
+        size, at = len(data), 0
+        while at < size and not self._writing_paused:
+            transport.write(data if size <= MJUM16BYTES else data[at : at + MJUM16BYTES])
             at += MJUM16BYTES
-        return data[at:]
+        return min(at, size)
 
-    def _store(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Copy bytes that can't be sent now into mbufs."""
-        try:
-            m = self.pool.frombytes(data, flags=0)
-        except (NoBufs, NoMemory):
-            if not self._writing_paused and not self.write_buffer.cc:
-                # It tells when the socket accepts more.
-                transport.write(data[:256])
-                data = data[256:]
-            if data:
-                self._collected = [data]
-                self._collected_bytes = len(data)
-                self._starved = self._collects = True
-            return
-        self.write(m)
+    def _store(self, transport: asyncio.Transport, data: Any) -> None:
+        """Keep bytes that can't be sent now in mbufs; if there are none, or the quota is reached, as they are."""
+        buffer, quota = self.write_buffer, self._quota
+        if not buffer.full or quota is None or buffer.mbcnt < quota.quota():
+            try:
+                if len(data) >= MJUM16BYTES:
+                    m = self.pool.wrap(data)
+                elif len(data) <= MCLBYTES:
+                    # With room for what follows.
+                    m = self.pool.getcl(flags=0).append(data)
+                else:
+                    m = self.pool.frombytes(data, flags=0)
+            except (NoBufs, NoMemory):
+                pass
+            else:
+                self._append(m)
+                return
+        if not self._writing_paused and not buffer.cc:
+            # It tells when the socket accepts more.
+            transport.write(data[:WAKEUP_BYTES])
+            data = data[WAKEUP_BYTES:]
+            if not self._writing_paused:
+                # It did at once.
+                self._send(data)
+                return
+        if data:
+            self._collected = [data]
+            self._collected_bytes = len(data)
+            self.starved = self._collects = True
 
-    def _check_starved(self, data: bytes) -> None:
-        """Raise an error if the program writes on although the pool had no memory for what it has written."""
-        if self._collected_bytes >= self.write_buffer.hiwat:
+    def _check_starved(self, size: int) -> None:
+        """Raise an error if the program writes on and on although there is no memory for what it has written."""
+        if self._excess >= self.write_buffer.hiwat:
             raise NoBufs(
-                f"write: {self._collected_bytes} bytes wait, the peer reads too slowly, and the pool has no mbufs for "
-                "more: await drain() after write()",
+                f"write: {self._collected_bytes} bytes wait because the peer reads too slowly, and there is no memory "
+                "for more: await drain() after write()",
                 "",
                 self.write_buffer.hiwat,
                 self._collected_bytes,
             )
+        self._excess += size
 
-    def write_chain(self, m: Mbuf) -> None:
-        """Send a chain, behind what was written before."""
-        if self._eof_pending:
-            raise RuntimeError("Cannot call write() after write_eof()")
+    def write(self, m: Mbuf) -> None:
+        """Send a chain behind what was written before. See `MbufProtocol.write`.
+
+        Raises `NoBufs` also if bytes wait that there was no memory for; the chain still belongs to the caller then.
+        """
         if self._collected:
             self._send_collected()
-        self.write(m)
+        if self._collected:
+            self._check_starved(len(m))
+            # Its mbufs are what is missing.
+            data = bytes(m)
+            m.freem()
+            self._collected.append(data)
+            self._collected_bytes += len(data)
+            self._send_collected()
+        else:
+            super().write(m)
 
     def _flush(self) -> None:
         super()._flush()
         if self._collected and not self._writing_paused and not self.write_buffer.cc:
             self._send_collected()
 
+    def write_eof(self) -> None:
+        """When all is sent, end the outgoing direction."""
+        if self._collected:
+            self._send_collected()
+        super().write_eof()
+
+    def close(self) -> None:
+        """Close the connection when all is sent."""
+        if self._collected:
+            self._send_collected()
+        super().close()
+
     def _unsent(self) -> bool:
-        return bool(self._collected) or super()._unsent()
+        return (bool(self._collected) and self.transport is not None) or super()._unsent()
 
     def _finish(self) -> None:
         if not self._collected:
@@ -256,9 +301,8 @@ class StreamProtocol(MbufProtocol):
 
     async def drain(self) -> None:
         """Wait until the connection should get more to send. Raises ConnectionResetError if it is lost."""
-        while self._starved:
-            self._all_sent = asyncio.get_running_loop().create_future()
-            await self._all_sent
+        while self.starved:
+            await self._all_sent()
         if self.write_buffer.full:
             await self.write_buffer.drained()
         if self.transport is None:
@@ -273,14 +317,21 @@ class StreamWriter:
     """
 
     def __init__(self, protocol: StreamProtocol, reader: StreamReader) -> None:
-        transport = protocol.transport
-        assert transport is not None
         self._protocol = protocol
         self._reader = reader
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, protocol.transport)
+        self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} transport={self._transport!r} reader={self._reader!r}>"
+
+    def __del__(self) -> None:
+        if not self.is_closing():
+            if self._loop.is_closed():
+                warnings.warn("loop is closed", ResourceWarning, stacklevel=1)
+            else:
+                self.close()
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1)
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -301,7 +352,9 @@ class StreamWriter:
         TypeError for other objects, and RuntimeError after `write_eof`.
         """
         if type(data) is Mbuf:
-            self._protocol.write_chain(data)
+            if self._protocol._eof_pending:
+                raise RuntimeError("Cannot call write() after write_eof()")
+            self._protocol.write(data)
         else:
             self._protocol.write_bytes(data)
 
@@ -323,7 +376,7 @@ class StreamWriter:
             # `connection_lost` may be about to be called.
             await asyncio.sleep(0)
             await protocol.drain()
-        elif protocol._starved or protocol.write_buffer.full:
+        elif protocol.starved or protocol.write_buffer.full:
             await protocol.drain()
 
     def write_eof(self) -> None:
