@@ -92,18 +92,24 @@ class Broadcast:
         try:
             for protocol in tuple(self._dropped):
                 transport = protocol.transport
-                if transport is None or protocol._close_pending or protocol._eof_pending or transport.is_closing():
+                if transport is None or transport.is_closing() or protocol._close_pending or protocol._eof_pending:
                     gone.append(protocol)
                     continue
-                if not protocol._is_idle():
+                if (
+                    protocol._fd < 0
+                    or protocol._writing_paused
+                    or protocol.write_buffer.cc
+                    or protocol._collected
+                    or transport.get_protocol() is not protocol
+                ):
                     got += self._append(protocol, m, size)
                     continue
+                got += 1
                 try:
                     count = write(protocol._fd, view) if view is not None else os.writev(protocol._fd, views)
                 except OSError:
                     # The socket is full; or it has an error, which the transport meets too.
                     count = 0
-                got += 1
                 if count < size:
                     self._append_rest(protocol, m, count)
         finally:

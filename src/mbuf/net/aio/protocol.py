@@ -123,6 +123,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self._eof_pending = False
         self._close_pending = False
         self._error: Exception | None = None
+        # Bytes that wait although they aren't in `write_buffer`: only a subclass has such.
+        self._collected: list[Any] = []
         #: True if bytes wait for which the pool had no mbufs.
         self.starved = False
         # The descriptor of the socket, or -1 where the transport does TLS.
@@ -400,10 +402,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if self._held or self.write_buffer.cc:
             self._report_held(False)
         self.write_buffer.check_full()
-
-    def _is_idle(self) -> bool:
-        """True if bytes may be written to the socket at once: nothing waits to be sent."""
-        return self._fd >= 0 and not self._writing_paused and not self.write_buffer.cc and self._uses_socket()
 
     def _report_held(self, sent: bool) -> None:
         """Tell the quota how much memory the unsent bytes hold, and limit it accordingly."""

@@ -145,17 +145,15 @@ class StreamReader:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def _wait(self, method: str) -> None:
-        """Wait until bytes or the end of the stream arrive."""
-        if self._waiter is not None:
+    def _more(self, method: str) -> asyncio.Future[None]:
+        """Return a future that is done when bytes or the end of the stream arrive."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
             raise RuntimeError(f"{method}() called while another coroutine is already waiting for incoming data")
         if self._before_wait is not None:
             self._before_wait()
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        return waiter
 
     def _raise_exception(self) -> None:
         if self._exception is not None:
@@ -177,7 +175,7 @@ class StreamReader:
                 blocks.append(block)
             return b"".join(blocks)
         if not self._buffer.cc and not self._eof:
-            await self._wait("read")
+            await self._more("read")
         return self._buffer.read(n)
 
     async def readline(self) -> bytes:
@@ -189,7 +187,7 @@ class StreamReader:
         if self._exception is None:
             buffer = self._buffer
             if not buffer.cc and not self._eof:
-                await self._wait("readuntil")
+                await self._more("readuntil")
             line: bytes | None = buffer.read_until(b"\n", self._limit + 1)
             if line is not None:
                 return line
@@ -237,7 +235,7 @@ class StreamReader:
                 raise LimitOverrunError("Separator is not found, and chunk exceed the limit", offset)
             if self._eof:
                 raise IncompleteReadError(buffer.read(buffer.cc), None)
-            await self._wait("readuntil")
+            await self._more("readuntil")
 
     async def readexactly(self, n: int) -> bytes:
         """Return exactly `n` bytes, copied. Raises IncompleteReadError if the stream ends before."""
@@ -255,7 +253,7 @@ class StreamReader:
         while buffer.cc < n:
             if self._eof:
                 raise IncompleteReadError(buffer.read(buffer.cc), n)
-            await self._wait("readexactly")
+            await self._more("readexactly")
 
     async def _collect(self, n: int) -> bytes:
         """Return exactly `n` bytes, which may be more than the pool has."""
@@ -267,7 +265,7 @@ class StreamReader:
                     if self._eof:
                         partial, got = bytes(got), bytearray()
                         raise IncompleteReadError(partial, n)
-                    await self._wait("readexactly")
+                    await self._more("readexactly")
                 got += self._buffer.read(n - len(got))
         except BaseException:
             self._put_back(bytes(got))
@@ -307,7 +305,7 @@ class StreamReader:
         if n == 0:
             return None
         if not self._buffer.cc and not self._eof:
-            await self._wait("read_mbuf")
+            await self._more("read_mbuf")
         have = self._buffer.cc
         return await self._take(have if n < 0 else min(n, have))
 

@@ -26,7 +26,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
-from mbuf.const import MCLBYTES, MJUM16BYTES
+from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
@@ -57,8 +57,7 @@ class StreamProtocol(MbufProtocol):
         #: True if this is the side that accepted the connection.
         self.accepted = connected is not None
         self._task: asyncio.Task[Any] | None = None
-        # See above, 2: the bytes, how many, and whether further ones are collected.
-        self._collected: list[Any] = []
+        # See above, 2: how many bytes are collected, and whether further ones are.
         self._collected_bytes = 0
         self._collects = False
         self._flush_due = False
@@ -113,6 +112,20 @@ class StreamProtocol(MbufProtocol):
                 # Nobody has to ask for it.
                 self.lost.exception()
 
+    def buffer_updated(self, nbytes: int) -> None:
+        """Give the bytes to the reader; called by the transport."""
+        if nbytes <= MLEN:
+            # The usual case, without the calls between.
+            try:
+                m = self.pool.get()
+            except (NoBufs, NoMemory):
+                self._deliver_whole(nbytes)
+                return
+            m.fill(self._view, 0, nbytes)
+            self.reader.feed(m)
+        else:
+            self._deliver_whole(nbytes)
+
     def mbuf_received(self, m: Mbuf) -> None:
         """Give the bytes to the reader."""
         self.reader.feed(m)
@@ -149,7 +162,11 @@ class StreamProtocol(MbufProtocol):
             return
         self._collects = True
         if self._fd >= 0 and not self._writing_paused and not self.write_buffer.cc and transport.get_protocol() is self:
-            count = self._try_write(data)
+            try:
+                count = os.write(self._fd, data)
+            except OSError:
+                # See `_try_write`.
+                count = 0
             if count < len(data):
                 self._store(transport, memoryview(data)[count:])
         else:
@@ -169,9 +186,6 @@ class StreamProtocol(MbufProtocol):
         self._collects = self.starved
         if self._pause_reasons:
             self.resume_reading()
-
-    def _is_idle(self) -> bool:
-        return not self._collected and super()._is_idle()
 
     def _send_collected(self) -> None:
         """Send all that is collected, or move it into mbufs."""
@@ -369,7 +383,7 @@ class StreamWriter:
         Raises the exception of the connection, or ConnectionResetError if it is lost.
         """
         protocol = self._protocol
-        error = self._reader.exception()
+        error = self._reader._exception
         if error is not None:
             raise error
         if self._transport.is_closing():
