@@ -1,8 +1,9 @@
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from mbuf import MCLBYTES, MJUM16BYTES
-from mbuf.net.quota import MIN_QUOTA, RETRY_DELAY, Quota
+from mbuf import MCLBYTES, MJUM16BYTES, Pool
+from mbuf.net.quota import DIVISOR, MIN_QUOTA, RETRY_DELAY, Quota
 
 
 class RecordingHolder:
@@ -194,3 +195,39 @@ def test_no_stalled_holder_is_aborted_while_none_waits() -> None:
     loop.advance(100)
     assert not calls
     assert not loop.due
+
+
+def test_many_holders_get_less_each() -> None:
+    quota, *_ = make(limit=1 << 20)
+    holders = [RecordingHolder(str(n), []) for n in range(2 * DIVISOR)]
+    for holder in holders:
+        quota.update(holder, 0, 1024, sent=False)
+    assert quota.holders == 2 * DIVISOR
+    assert quota.quota() == ((1 << 20) - 1024 * 2 * DIVISOR) // (2 * DIVISOR)
+
+
+def test_connections_with_the_same_pool_and_loop_share_a_quota(pool: Pool) -> None:
+    async def find() -> Quota:
+        loop = asyncio.get_running_loop()
+        assert Quota.of(pool, loop) is Quota.of(pool, loop)
+        return Quota.of(pool, loop)
+
+    first = asyncio.run(find())
+    second = asyncio.run(find())
+    assert first is not second
+    # That of the closed loop is forgotten.
+    assert list(pool.quotas.values()) == [second]
+
+
+def test_the_quota_of_a_pool_shrinks_with_what_is_left(small: Callable[..., Pool]) -> None:
+    pool = small(mbufs=100, clusters=50)
+    loop = asyncio.new_event_loop()
+    quota = Quota.of(pool, loop)
+    before = quota.quota()
+    assert before == pool.vm.realmem // DIVISOR
+    held = [pool.getcl() for _ in range(25)]
+    assert quota.quota() <= before // 2
+    held += [pool.getcl() for _ in range(25)]
+    assert quota.quota() == MIN_QUOTA
+    pool.free_bulk(held)
+    loop.close()

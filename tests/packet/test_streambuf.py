@@ -78,6 +78,37 @@ def test_half_a_separator_that_was_taken_is_forgotten(pool: Pool) -> None:
     assert all_of(buffer.take_until(b"\r\n")) == b"\nb\r\n"
 
 
+def test_bytes_are_read_as_a_copy(pool: Pool) -> None:
+    buffer = fed(pool, b"one\ntw", b"o\nrest")
+    assert [buffer.read_until(b"\n", 100), buffer.read_until(b"\n", 3), buffer.read_until(bytearray(b"\n"), 4)] == [
+        b"one\n",
+        None,
+        b"two\n",
+    ]
+    assert [buffer.read_until(b"\n", 100), buffer.read(2), buffer.read(100), buffer.read(5)] == [
+        None,
+        b"re",
+        b"st",
+        b"",
+    ]
+    assert buffer.read_until(b"\n", 100) is None
+    with pytest.raises(Inval, match="at least one byte"):
+        buffer.read_until(b"", 5)
+    assert len(buffer) == 0
+
+
+def test_the_high_mark_of_memory_may_change(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 100)
+    buffer.mbmax = 100
+    assert (buffer.mbmax, buffer.full, buffer.space) == (100, False, 0)
+    buffer.check_full()
+    assert buffer.full
+    with pytest.raises(Inval, match="mbmax 0"):
+        buffer.mbmax = 0
+    buffer.clear()
+    assert not buffer.full
+
+
 def test_what_is_too_long_is_refused_and_stays(pool: Pool) -> None:
     buffer = fed(pool, b"12345678\n")
     assert all_of(buffer.take_until(b"\n", 9)) == b"12345678\n"
