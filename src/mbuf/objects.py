@@ -25,7 +25,6 @@ from types import MappingProxyType, ModuleType
 LAYERS = MappingProxyType(
     {
         "vm": (
-            "interpreter",
             "unraisable",
             "commit",
             "ints",
@@ -46,6 +45,8 @@ LAYERS = MappingProxyType(
             "backend",
             "slab",
             "waitq",
+            "claim",
+            "budget",
             "keg",
             "cpu",
             "cache",
@@ -94,6 +95,7 @@ LAYERS = MappingProxyType(
             "zones",
             "validate",
             "extpg",
+            "waiting",
             "allocator",
             "chain",
             "bulk",

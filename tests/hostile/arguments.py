@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hostile.members import Member, Param
-from mbuf import EXT_NET_DRV, M_NOWAIT
+from mbuf import EXT_NET_DRV, M_NOWAIT, M_WAITOK
 
 if TYPE_CHECKING:
     from hostile.scenario import Scenario
@@ -148,10 +148,12 @@ ARGUMENTS: dict[str, Make] = {
     "probes.attached.name": lambda s: "m-free",
     "probes.attach.fn": lambda s: lambda *_: None,
     "drains.register.fn": lambda s: lambda: None,
-    "reserve.reinit.timeout": lambda s: None,
     "file.getm.off": lambda s: 100,
     "file.getm.len": lambda s: 5000,
 }
+
+#: The arguments of a call that waits, but not long.
+WAITOK = {"how": M_WAITOK, "timeout": 0}
 
 #: The value for a field, unless the table has another.
 FIELD = 5
@@ -167,6 +169,9 @@ def key(member: Member, param: Param) -> str:
 def argument_maker(member: Member, param: Param) -> Make | None:
     """The function that makes an argument; None if the table has none."""
     found = ARGUMENTS.get(key(member, param))
+    if param.name == "timeout" and "how" in [p.name for p in member.params]:
+        # M_NOWAIT has none.
+        return lambda s: None
     if found is None and member.kind == "set":
         return lambda s: FIELD
     if found is None and param.name == "n":

@@ -211,7 +211,9 @@ def conversions(param: Param, value: Any) -> list[str]:
         return ["buffer", "release"] if sys.version_info >= (3, 12) else []
     if isinstance(value, str):
         return ["text"]
-    if param.name in ("timeout", "len", "most"):
+    if param.name == "timeout":
+        return ["index", "int"]
+    if param.name in ("len", "most"):
         return ["index"]
     if callable(value) or param.name in ("free", "fn", "on_free", "copy", "pause", "resume"):
         return ["call"]
@@ -436,6 +438,7 @@ ACTS: dict[str, Callable[[Scenario], object]] = {
     # The new bytes are undefined.
     "prepend": lambda s: s.m.prepend(150).copyback(0, bytes(150)),
     "defrag": lambda s: s.m.defrag(),
+    "compact": lambda s: s.m.compact(),
     "pullup": lambda s: s.m.pullup(100),
     "split": lambda s: _keep(s, s.m.split(100)),
     "cat": lambda s: s.m.cat(s.n),

@@ -398,3 +398,13 @@ def test_the_most_pages_that_were_out_are_remembered() -> None:
     pages = [vm.take(1) for _ in range(3)]
     vm.give([(page, 1) for page in pages])
     assert (vm.used, vm.peak) == (0, 3)
+
+
+def test_a_vm_tells_its_memory() -> None:
+    vm = Vm(64 << 20)
+    vm.take(3)
+    assert repr(vm) == "<Vm of 64 MiB, 12 KiB used>"
+    assert repr(Vm(1000 << 20)) == "<Vm of 1000 MiB, 0 bytes used>"
+    assert repr(Vm(3 << 39)) == "<Vm of 1.5 TiB, 0 bytes used>"
+    assert repr(Vm(0)) == "<Vm of 0 bytes, 0 bytes used>"
+    assert repr(Vm.__new__(Vm)).startswith("<Vm")

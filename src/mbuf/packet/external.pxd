@@ -4,7 +4,7 @@ from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.uma.item cimport ItemOwner, Item, free_item
 from mbuf.vm.commit cimport enter_commit, leave_commit, release_later
 from mbuf.vm.buffer_export cimport BufferExport
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 cdef unsigned int _MAX_USES
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
@@ -25,6 +25,7 @@ cdef class External(Storage):
     cdef Py_ssize_t uses
     cdef bint released
 
+    cdef Py_ssize_t bytes_per_user(self) noexcept
     cdef int check_refs(self) except -1
     cdef void attached(self) noexcept
     cdef int set_free_cb(self, free, arg1, arg2, call) except -1

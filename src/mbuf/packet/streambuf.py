@@ -32,7 +32,7 @@ else:
 from mbuf.errors import Inval, NoBufs, TooLong
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sockbuf import SockBuf
-from mbuf.vm.ints import clip, count
+from mbuf.vm.ints import count, integer
 from mbuf.vm.scan import find as find_in
 from mbuf.vm.scan import search
 
@@ -108,7 +108,7 @@ class StreamBuffer(SockBuf):
         Raises `Inval` if `start` is negative, or more than the bytes in the buffer. Repeated calls with the same `sep`
         don't search the same bytes again.
         """
-        begin, sought = clip(start), _pattern_of(sep)
+        begin, sought = integer(start, "start"), _pattern_of(sep)
         check_latch()
         self.check_size(begin, "find from")
         if not sought:
@@ -159,7 +159,7 @@ class StreamBuffer(SockBuf):
         The chain belongs to the caller. Raises `TooLong` if these bytes are more than `most` (default: the limit), or
         must become more, `Inval` for an empty `sep`, and `NoBufs` like `take`; then nothing has changed.
         """
-        longest = self.limit if most is None else clip(most)
+        longest = self.limit if most is None else integer(most, "most")
         sought = _pattern_of(sep)
         if not sought:
             raise Inval("take_until: give at least one byte to look for")
@@ -177,7 +177,7 @@ class StreamBuffer(SockBuf):
 
         None if `sep` isn't in the buffer, or these bytes are more than `most`; they stay then.
         """
-        longest = clip(most)
+        longest = integer(most, "most")
         sought = _pattern_of(sep)
         if not sought:
             raise Inval("read_until: give at least one byte to look for")

@@ -20,7 +20,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.errors import Inval
-from mbuf.vm.ints import clip, count
+from mbuf.vm.ints import count, integer
 from mbuf.vm.unraisable import run
 
 #: The default high mark in bytes: that of a TCP socket in the kernel (net.inet.tcp.recvspace).
@@ -49,8 +49,8 @@ class Watermarks:
         #: The high mark: bytes at which the buffer becomes full.
         self.hiwat: int = count(hiwat, "hiwat")
         #: The low mark: bytes at which the buffer isn't full any more.
-        self.lowat: int = self.hiwat // 4 if lowat is None else clip(lowat)
-        self._mbmax: int = self.hiwat * WASTE if mbmax is None else clip(mbmax)
+        self.lowat: int = self.hiwat // 4 if lowat is None else integer(lowat, "lowat")
+        self._mbmax: int = self.hiwat * WASTE if mbmax is None else integer(mbmax, "mbmax")
         if not 0 <= self.lowat < self.hiwat or self._mbmax < 1:
             raise Inval(f"marks {hiwat}, {lowat}, {mbmax}: give 0 <= lowat < hiwat, and 1 <= mbmax")
         #: Called without arguments when the buffer becomes full; None for nothing.
@@ -73,7 +73,7 @@ class Watermarks:
 
     @mbmax.setter
     def mbmax(self, size: int) -> None:
-        most = clip(size)
+        most = integer(size, "mbmax")
         if most < 1:
             raise Inval(f"mbmax {size}: give 1 byte or more")
         self._mbmax = most

@@ -7,7 +7,6 @@ no default pool.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,19 +34,20 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
-from mbuf.pool.limits import Limits, Memory
+from mbuf.pool.sizing import plan
 from mbuf.pool.subsystem import Subsystem, pool_stat_class
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
 from mbuf.uma.counters import zone_stat_class
 from mbuf.vm.buffer_export import export_buffer
-from mbuf.vm.ints import clip
-from mbuf.vm.page import compiled
+from mbuf.vm.ints import integer, kind_of
 from mbuf.vm.sfbuf import NSFBUFS
-from mbuf.vm.vm import Vm, host_memory
+from mbuf.vm.vm import Vm, in_bytes
+from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     import os
+    from types import TracebackType
 
     import cython
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from mbuf.pool.audit import PoolAudit
     from mbuf.pool.drains import Drains
     from mbuf.pool.file import File
+    from mbuf.pool.limits import Limits
     from mbuf.pool.lowmem import MemoryWatch
     from mbuf.pool.probes import MbufProbes
     from mbuf.pool.publish import StatPage
@@ -87,12 +88,18 @@ PKTHDR: int = M_PKTHDR
 class Pool:
     """A bounded supply of network buffers: mbufs and clusters, each with a limit.
 
-    `vm` is the memory: a `Vm`, a number of bytes, or None for the memory of this machine or of its control group.
-    `tunables` maps names (kern.ipc.nmbclusters, kern.ipc.nmbufs, ..., vm.kmem_size, hw.physmem) to numbers, or to
-    texts as in loader.conf; limits that are not given are the kernel's defaults for that memory. With `strict`,
-    contradictory tunables raise `Inval`, and there is a `TunableWarning` for each that the kernel ignores or changes.
-    With `strict=False` there is neither: each tunable does what it does in the kernel. An unknown name always raises
-    `Inval`.
+    `memory` is its budget: a number of bytes, or a text such as "64M" (K, M, G, T; KiB, MiB and so on are the same). It
+    is the only bound: every kind of mbuf and cluster can have all of it, and what one kind frees, every other can use.
+    `limits` maps kinds ("mbuf", "clust", "jumbop", "jumbo9", "jumbo16", the names in `pool.zones` and `pool.stat()`) to
+    the most items of that kind. `reserve_for` maps kinds to bytes: the last of the memory, which only that kind gets.
+
+    Without `memory`, with a `Vm` in its place or as `vm`, with `tunables`, or with `limits="freebsd"`, the pool has
+    FreeBSD's limits. They are planned for `memory`, or for the pages of the `Vm`, which several pools can share, or for
+    the memory of this machine or of its control group. `tunables` maps names (kern.ipc.nmbclusters, kern.ipc.nmbufs,
+    ..., vm.kmem_size, hw.physmem) to numbers, or to texts as in loader.conf; limits that are not given are the kernel's
+    defaults for that memory. With `strict`, contradictory tunables raise `Inval`, and there is a `TunableWarning` for
+    each that the kernel ignores or changes. With `strict=False` there is neither: each tunable does what it does in the
+    kernel. An unknown name always raises `Inval`.
 
     `ncpu` is the number of CPUs, each with its caches. `debug` finds writes to freed memory and remembers where each
     mbuf was allocated. `caching=False` caches nothing, as a kernel that is short of pages. `worker=False` starts no
@@ -102,8 +109,8 @@ class Pool:
 
     Methods that allocate have these arguments in common. `how` is M_NOWAIT (raise `NoBufs` at a limit, `NoMemory`
     without free pages) or M_WAITOK (wait, for at most `timeout` seconds, then raise the same; None waits without
-    end). `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong argument raises `Inval`. A call that
-    fails takes nothing. The mbuf that is returned belongs to the caller.
+    end). M_NOWAIT with a timeout raises `Inval`. `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong
+    argument raises `Inval`. A call that fails takes nothing. The mbuf that is returned belongs to the caller.
 
     Close a pool with `close`, or use it in a `with` statement; a pool that is dropped closes itself. Mbufs that are
     out at that time stay valid until they are freed. Any thread may use a pool. `Pool` may be subclassed; every
@@ -114,7 +121,7 @@ class Pool:
 
     def __init__(
         self,
-        vm: Vm | int | None = None,
+        memory: Vm | int | str | None = None,
         tunables: Mapping[str, int | str] = MappingProxyType({}),
         ncpu: int = 1,
         debug: bool = False,
@@ -124,6 +131,9 @@ class Pool:
         max_protohdr: int = 60,
         nsfbufs: int = NSFBUFS,
         strict: bool = True,
+        vm: Vm | None = None,
+        limits: Mapping[str, int] | str | None = None,
+        reserve_for: Mapping[str, int | str] | None = None,
     ) -> None:
         check_latch()
         # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
@@ -131,17 +141,17 @@ class Pool:
             import_module(name)
         ext_class(), pool_stat_class(), zone_stat_class()
         given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
-        cpus, windows = clip(ncpu), clip(nsfbufs)
-        headers = _header("max_linkhdr", clip(max_linkhdr)), _header("max_protohdr", clip(max_protohdr))
-        size = _bytes(vm)
-        memory = Memory.plan(size, given)
-        limits = Limits.plan(size, given)
-        for warning in check_tunables(given, size, limits) if strict else ():
-            warnings.warn(warning, TunableWarning, stacklevel=1 if compiled() else 2)
-        budget = vm if isinstance(vm, Vm) else Vm(memory.physmem)
-        parts = Subsystem(
-            budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows
+        cpus, windows = integer(ncpu, "ncpu"), integer(nsfbufs, "nsfbufs")
+        headers = (
+            _header("max_linkhdr", integer(max_linkhdr, "max_linkhdr")),
+            _header("max_protohdr", integer(max_protohdr, "max_protohdr")),
         )
+        sizing = plan(memory, vm, given, limits, reserve_for)
+        size = sizing.vm.realmem if sizing.vm is not None else sizing.memory.physmem
+        for warning in check_tunables(given, size, sizing.limits) if strict and not sizing.budget else ():
+            warn(warning, TunableWarning)
+        pages = sizing.vm if sizing.vm is not None else Vm(sizing.memory.physmem)
+        parts = Subsystem(pages, sizing, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows)
         made: Any = self._parts  # type: ignore[has-type]
         if made is not None:
             parts.close()
@@ -155,9 +165,9 @@ class Pool:
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf without a cluster and without a packet header: room for 224 bytes. See m_get."""
         check_latch()
-        if how is NOWAIT and type is DATA:
-            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, None)
-        wait, kind = clip(how), clip(type)
+        if how is NOWAIT and type is DATA and timeout is None:
+            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, timeout)
+        wait, kind = integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -168,9 +178,9 @@ class Pool:
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf with a packet header and without a cluster: room for 168 bytes. See m_gethdr."""
         check_latch()
-        if how is NOWAIT and type is DATA:
-            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
-        wait, kind = clip(how), clip(type)
+        if how is NOWAIT and type is DATA and timeout is None:
+            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
+        wait, kind = integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -186,9 +196,9 @@ class Pool:
         It comes from the packet zone, which keeps mbufs and clusters together in its caches.
         """
         check_latch()
-        if how is NOWAIT and type is DATA and flags is PKTHDR:
-            return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
-        wait, kind, bits = clip(how), clip(type), clip(flags)
+        if how is NOWAIT and type is DATA and flags is PKTHDR and timeout is None:
+            return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
+        wait, kind, bits = integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -209,10 +219,17 @@ class Pool:
         A cluster of 9216 or 16384 bytes takes contiguous pages: it may raise `NoMemory` while single pages are free.
         """
         check_latch()
-        wait, kind, bits, count = clip(how), clip(type), clip(flags), clip(size)
+        wait, kind, bits, count = (
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+            integer(size, "size"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, 1, kind, bits, count, deadline)[0]
             return allocator.getjcl(self._allocator, wait, kind, bits, count, deadline)
         finally:
             run_releases()
@@ -231,7 +248,12 @@ class Pool:
         kernel returns NULL.
         """
         check_latch()
-        count, wait, kind, bits = clip(size), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = (
+            integer(size, "size"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -257,7 +279,12 @@ class Pool:
         effect. If `m` is freed while this waits, it raises `Freed` and frees the new mbufs.
         """
         check_latch()
-        count, wait, kind, bits = clip(len), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = (
+            integer(len, "len"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
@@ -270,10 +297,12 @@ class Pool:
     def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate a chain of `n` mbufs, 1 or more, as `get` does: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind = clip(n), clip(how), clip(type)
+        count, wait, kind = integer(n, "n"), integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return chain.wait_for_row(self._allocator, count, kind, deadline)
             return allocator.row(self._allocator, count, wait, kind, deadline)
         finally:
             run_releases()
@@ -302,7 +331,7 @@ class Pool:
         gives the cluster back.
         """
         check_latch()
-        wait = clip(how)
+        wait = integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         _mbuf("clget", m)
@@ -320,7 +349,7 @@ class Pool:
         while this waited, it raises `Freed` or `Inval`, and gives the cluster back. See m_cljget.
         """
         check_latch()
-        wait, count = clip(how), clip(size)
+        wait, count = integer(how, "how"), integer(size, "size")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
@@ -343,11 +372,14 @@ class Pool:
     ) -> list[Mbuf]:
         """Allocate a list of `n` mbufs as `getcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind, bits = clip(n), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = integer(n, "n"), integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
-        at_least(0, count, "getcl_bulk")
+        if count < 0:
+            at_least(0, count, "getcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, count, kind, bits, MCLBYTES, deadline)
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, MCLBYTES, deadline)
         finally:
             run_releases()
@@ -363,11 +395,20 @@ class Pool:
     ) -> list[Mbuf]:
         """Allocate a list of `n` mbufs as `getjcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind, bits, each = clip(n), clip(how), clip(type), clip(flags), clip(size)
+        count, wait, kind, bits, each = (
+            integer(n, "n"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+            integer(size, "size"),
+        )
         validate(wait, kind, bits)
-        at_least(0, count, "getjcl_bulk")
+        if count < 0:
+            at_least(0, count, "getjcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, count, kind, bits, each, deadline)
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, each, deadline)
         finally:
             run_releases()
@@ -387,6 +428,11 @@ class Pool:
         finally:
             run_releases()
 
+    def _shared(self) -> bool:
+        """True if the pool has a budget."""
+        ready(self._allocator)
+        return self._allocator.budget is not None
+
     # Unmapped pages, and mbufs of no zone.
 
     def alloc_ext_pgs(
@@ -402,7 +448,7 @@ class Pool:
         `ext` (`ext.arg1` is `arg1`) still describe them; then the pages are freed.
         """
         check_latch()
-        wait = clip(how)
+        wait = integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
@@ -417,11 +463,13 @@ class Pool:
         Write to the pages with `m.page`. See mb_alloc_ext_plus_pages.
         """
         check_latch()
-        size, wait = clip(len), clip(how)
+        size, wait = integer(len, "len"), integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
+            if wait == M_WAITOK and self._shared():
+                return extpg.wait_for_pages(self._allocator, size, deadline)
             return extpg.alloc_ext_plus_pages(self._allocator, self._allocator.pages, size, wait, deadline)
         finally:
             run_releases()
@@ -432,7 +480,7 @@ class Pool:
         Give it storage with `extaddref`, or with `extadd` of a receive ring (EXT_RXRING).
         """
         check_latch()
-        wait, kind, bits = clip(how), clip(type), clip(flags)
+        wait, kind, bits = integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits ^ M_NOFREE if bits & M_NOFREE else bits)
         try:
             return build.init(self._allocator, wait, kind, bits)
@@ -456,7 +504,7 @@ class Pool:
         mbuf, or as many as possible if it is 0.
         """
         check_latch()
-        wait, room, bits = clip(how), clip(align), clip(flags)
+        wait, room, bits = integer(how, "how"), integer(align, "align"), integer(flags, "flags")
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
         deadline = None if timeout is None else until(wait, timeout)
         export = export_buffer(data)
@@ -481,7 +529,7 @@ class Pool:
         and the exception passed on.
         """
         check_latch()
-        room = clip(off)
+        room = integer(off, "off")
         if copy is not None and not callable(copy):
             raise TypeError("devget: copy must be a function to call, or None")
         export = export_buffer(data)
@@ -549,7 +597,7 @@ class Pool:
         """Do what `get` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind = clip(type)
+        kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, 0, deadline)
@@ -560,7 +608,7 @@ class Pool:
         """Do what `gethdr` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind = clip(type)
+        kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
@@ -571,7 +619,7 @@ class Pool:
         """Do what `getcl` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind, bits = clip(type), clip(flags)
+        kind, bits = integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetcl(self._allocator, kind, bits, deadline)
@@ -587,7 +635,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        kind, bits, count = clip(type), clip(flags), clip(size)
+        kind, bits, count = integer(type, "type"), integer(flags, "flags"), integer(size, "size")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
@@ -601,7 +649,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        count, kind, bits = clip(len), clip(type), clip(flags)
+        count, kind, bits = integer(len, "len"), integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)
@@ -628,7 +676,7 @@ class Pool:
         """
         check_latch()
         cpus = _made(self._parts).cpus
-        before = cpus.move(clip(number))
+        before = cpus.move(integer(number, "number"))
         try:
             yield
         finally:
@@ -644,6 +692,18 @@ class Pool:
             _made(self._parts).reclaim.drain()
         finally:
             run_releases()
+
+    def available(self, kind: str) -> int:
+        """Return how many more mbufs of a kind can be had now without waiting; it may understate, and takes none.
+
+        `kind` is "mbuf" (`get`), "clust" (`getcl`), "jumbop", "jumbo9" or "jumbo16" (`getjcl`). What the pool caches
+        counts, since a pool with a budget takes it back when it is short of memory. 0 while calls wait for memory. In a
+        pool with FreeBSD's limits, pages that caches could take first are left out.
+        """
+        check_latch()
+        from mbuf.pool.shortage import available
+
+        return available(_made(self._parts), str(kind))
 
     def stat(self) -> PoolStat:
         """Return a snapshot of all numbers of all zones."""
@@ -684,6 +744,13 @@ class Pool:
 
         return audit(self, bool(cycles))
 
+    def __sizeof__(self) -> int:
+        """Bytes of the pool, and of all pages that its zones have, in use or cached: `sys.getsizeof(pool)`.
+
+        The memory of all mbufs is part of that. A pool that was never made has no pages.
+        """
+        return object.__sizeof__(self) + (0 if self._parts is None else self._parts.held_bytes)
+
     def sites(self) -> Counter[str]:
         """Return, for each place in the program, how many mbufs allocated there are out.
 
@@ -707,15 +774,23 @@ class Pool:
         if first and parts.out:
             most = sorted(parts.sites().items(), key=lambda item: -item[1])[:10]
             places = "".join(f"\n  {count} from {site}" for site, count in most)
-            warnings.warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
+            warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning)
         return parts.out
 
     def __enter__(self) -> Pool:
         _made(self._parts)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
+        try:
+            self.close()
+        except ResourceWarning as warning:
+            if error is None:
+                raise
+            error.add_note(str(warning))
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.
@@ -723,6 +798,15 @@ class Pool:
         parts = getattr(self, "_parts", None) if not cython.compiled else self._parts
         if parts is not None and parts.alive and is_finalizing is not None and not is_finalizing():
             self.close()
+
+    def __repr__(self) -> str:
+        # Uncompiled, the constructor of a subclass may fail before there are parts.
+        parts = getattr(self, "_parts", None) if not cython.compiled else self._parts
+        if parts is None:
+            return f"<{type(self).__name__}, never made>"
+        closed = "" if parts.alive else ", closed"
+        out = "1 mbuf" if parts.out == 1 else f"{parts.out} mbufs"
+        return f"<{type(self).__name__} of {in_bytes(parts.vm.realmem)}, {out} out{closed}>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a pool can't be pickled or copied: it is memory of this process")
@@ -888,17 +972,13 @@ def _made(parts: Any) -> Subsystem:
 def _mbuf(verb: str, m: Any) -> None:
     """Refuse anything but an mbuf."""
     if not isinstance(m, Mbuf):
-        raise TypeError(f"{verb}: give an mbuf, not {_kind(m)}")
+        raise TypeError(f"{verb}: give an mbuf, not {kind_of(m)}")
 
 
 def _list(packets: Any) -> None:
     """Refuse anything but a list, also subclasses: their own methods would not be called."""
     if type(packets) is not list:
-        raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {_kind(packets)}")
-
-
-def _kind(thing: Any) -> str:
-    return "None" if thing is None else f"a {type(thing).__name__}"
+        raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {kind_of(packets)}")
 
 
 def _header(name: str, count: int) -> int:
@@ -906,14 +986,3 @@ def _header(name: str, count: int) -> int:
     if not 0 <= count <= MHLEN:
         raise Inval(f"{name} {count}: give the bytes of the largest header, 0 to {MHLEN}")
     return count
-
-
-def _bytes(vm: Any) -> int:
-    """Bytes of memory: those of a Vm, a number, or by default those of this machine."""
-    if vm is None:
-        return host_memory()
-    if isinstance(vm, Vm):
-        return vm.realmem
-    if isinstance(vm, bool) or not hasattr(vm, "__index__"):
-        raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {_kind(vm)}")
-    return Vm(index(vm)).realmem

@@ -47,7 +47,7 @@ from mbuf.packet.source import until
 from mbuf.pool import allocator
 from mbuf.pool.stock import Stock
 from mbuf.pool.validate import validate
-from mbuf.vm.ints import INT_MAX, clip
+from mbuf.vm.ints import INT_MAX, integer
 from mbuf.vm.log_errors import log
 
 if not cython.compiled:
@@ -115,8 +115,8 @@ class Reserve:
         it failed to allocate.
         """
         check_latch()
-        counts = [clip(nmbuf), clip(nclust)]
-        size, wait = clip(clsize), clip(how)
+        counts = [integer(nmbuf, "nmbuf"), integer(nclust, "nclust")]
+        size, wait = integer(clsize, "clsize"), integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = until(wait, timeout)
         if not all(0 <= count <= INT_MAX for count in counts):
@@ -143,7 +143,7 @@ class Reserve:
                         zones.pack.reclaim(UMA_RECLAIM_DRAIN_CPU)
                         item = zone.alloc(how, deadline)
                     if item is None:
-                        raise allocator.refusal(self._allocator, zone)
+                        item = allocator.second_try(self._allocator, zone, how, deadline)
                     items.append(item)
             # It may have waited.
             self._idle("reinit")

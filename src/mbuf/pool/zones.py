@@ -17,10 +17,11 @@ from mbuf.uma.item import MbufItem
 from mbuf.uma.keg import Keg
 from mbuf.uma.trash import TrashKeg, TrashZone
 from mbuf.uma.zone import Zone
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
-    from mbuf.pool.limits import Limits
+    from collections.abc import Mapping
+
     from mbuf.uma.cpu import Cpus
     from mbuf.vm.vm import Vm
 
@@ -62,7 +63,7 @@ class Zones:
 
     def of_size(self, size: int) -> Zone:
         """The zone of clusters of `size` bytes. See m_getzone."""
-        zone = self._by_size.get(clip(size))
+        zone = self._by_size.get(integer(size, "size"))
         if zone is None:
             *sizes, last = OF_SIZE
             raise Inval(f"cluster size {size}: give {', '.join(map(str, sizes))} or {last}")
@@ -73,14 +74,15 @@ class Zones:
         return (self.pack, self.mbuf, *self.clusters)
 
 
-def boot(vm: Vm, limits: Limits, cpus: Cpus, caching: bool, debug: bool) -> Zones:
-    """Make the zones. See mbuf_init."""
+def boot(vm: Vm, most: Mapping[str, int], cpus: Cpus, caching: bool, debug: bool, sysctls: bool = True) -> Zones:
+    """Make the zones. `most` has the limits by kind; a limit of 0 or less is none. See mbuf_init."""
     keg_class, zone_class = (TrashKeg, TrashZone) if debug else (Keg, Zone)
 
     def zone(kind: Kind, keg: Keg, entries: int | None) -> Zone:
-        made = zone_class(kind.zone, kind.size, keg, cpus, kind.sysctl, entries, caching, True, vm.clock)
-        if limits.of(kind) > 0:
-            made.set_max(limits.of(kind))
+        sysctl = kind.sysctl if sysctls else f'limits={{"{kind.attr}": ...}}'
+        made = zone_class(kind.zone, kind.size, keg, cpus, sysctl, entries, caching, True, vm.clock)
+        if most.get(kind.attr, 0) > 0:
+            made.set_max(most[kind.attr])
         return made
 
     keg = keg_class(vm, MBUF.zone, MBUF.size, MBUF.align, MbufItem)

@@ -50,7 +50,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
-from mbuf.errors import Corrupt, Inval, MbufError, NoBufs
+from mbuf.errors import Corrupt, Inval, MbufError, at_limit
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache
@@ -118,6 +118,15 @@ class Zone(Counters):
         # A subclass may do more than take an item from the cache.
         alone = cython.compiled and cpus.count == 1 and type(self) is Zone
         self._cache = cython.cast(Cache, self._caches[0]) if alone else None
+
+    def __repr__(self) -> str:
+        # One whose `__init__` never ran has no caches.
+        count = self._count if cython.compiled else getattr(self, "_count", 0)
+        if not count:
+            return f"<{type(self).__name__}, never made>"
+        limit = f"limit {self.limiter.max}" if self.limiter.max else "no limit"
+        closed = ", closed" if self.closed else ""
+        return f"<{type(self).__name__} {self.name}: {self.used} used, {self.cached} cached, {limit}{closed}>"
 
     # Allocation and freeing: the fast paths.
 
@@ -326,15 +335,7 @@ class Zone(Counters):
         if not limit.max or (limit.items < limit.max and not self._limited):
             error: MbufError = self.backend.denied()
             return error
-        used, cached = self.used, self.cached
-        return NoBufs(
-            f"{self.name} at its limit of {limit.max}: {used} in use, {cached} cached; raise {limit.sysctl}",
-            zone=self.name,
-            limit=limit.max,
-            used=used,
-            cached=cached,
-            sysctl=limit.sysctl,
-        )
+        return at_limit(self.name, limit.max, self.used, self.cached, limit.sysctl)
 
     def wait_target(self) -> tuple[Zone, Any]:
         """Where to wait after a request failed: the zone that denied it (this one or one behind it), and its queue."""

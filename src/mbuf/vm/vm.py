@@ -59,6 +59,16 @@ def _limit_in(file: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def in_bytes(count: int) -> str:
+    """A number of bytes for people: 512 bytes, 64 MiB, 1.5 GiB."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.4g} {unit}"
+
+
 @cython.cclass
 class Vm:
     """Pages of memory up to a budget.
@@ -111,6 +121,15 @@ class Vm:
         self.map = PageMap(bytes_ // PAGE_SIZE)
         # When `low` last invoked the events, for each reason.
         self._told_pages = self._told_kmem = float("-inf")
+
+    def __repr__(self) -> str:
+        # Uncompiled, one whose `__init__` never ran has no map.
+        pages = self.map if cython.compiled else getattr(self, "map", None)
+        if pages is None:
+            return f"<{type(self).__name__}, never made>"
+        return (
+            f"<{type(self).__name__} of {in_bytes(pages.pages * PAGE_SIZE)}, {in_bytes(pages.used * PAGE_SIZE)} used>"
+        )
 
     @classmethod
     def host(cls) -> Vm:

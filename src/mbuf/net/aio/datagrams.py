@@ -34,9 +34,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
-from mbuf.net.aio.sendqueue import RETRY_DELAY, SendQueue
+from mbuf.net.aio.sendqueue import SendQueue
+from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.watch import Watch
-from mbuf.net.writable import set_result
+from mbuf.net.writable import RETRY_DELAY, set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,8 @@ class Datagrams:
         batch: int = MAX_BATCH,
         maxlen: int = MAXLEN,
     ) -> None:
+        check_pool("Datagrams", pool)
+        check_port("Datagrams", port)
         if port.fileno() < 0:
             raise Inval(f"Datagrams: {port!r} has no file descriptor to wait for")
         if batch < 1:

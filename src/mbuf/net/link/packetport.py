@@ -13,8 +13,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_VLANTAG
-from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.link.interface import encode_name
+from mbuf.net.link.offload import check_complete
 from mbuf.net.link.vlan import encapsulate
 from mbuf.net.linux import (
     DATAGRAM_MAX,
@@ -29,12 +30,13 @@ from mbuf.net.linux import (
     SOL_PACKET,
 )
 from mbuf.net.port.rules import check_list, check_size
+from mbuf.net.sockets import check_pool
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
@@ -76,8 +78,9 @@ class PacketPort(MmsgPort):
         timestamps: bool = False,
         size: int = FRAME_MAX,
     ) -> None:
+        check_pool("PacketPort", pool)
         longest = check_size(size, FRAME_MAX, "frame")
-        if not 0 <= clip(protocol) <= 0xFFFF:
+        if not 0 <= integer(protocol, "protocol") <= 0xFFFF:
             raise Inval(f"protocol {protocol}: give an EtherType, ETH_P_ALL (3) for all, or 0 for none")
         name = os.fsdecode(encode_name(interface))
         self.interface = Interface(name)
@@ -129,11 +132,18 @@ class PacketPort(MmsgPort):
 def _encapsulate(packets: list[Mbuf]) -> int:
     """Put VLAN tags into frames; how many frames, from the first on, can be sent then."""
     for i, m in enumerate(packets):
-        # The sender refuses what is no mbuf.
-        if isinstance(m, Mbuf) and m.flags & M_VLANTAG:
+        # The sender refuses what is no mbuf, or was freed.
+        if isinstance(m, Mbuf) and m.alive:
             try:
-                encapsulate(m)
+                check_complete(m)
+                if m.flags & M_VLANTAG:
+                    encapsulate(m)
             except (NoBufs, NoMemory):
+                return i
+            except MbufError:
+                # After the packets before it, the next push raises this.
+                if not i:
+                    raise
                 return i
     return len(packets)
 

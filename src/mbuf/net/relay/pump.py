@@ -35,6 +35,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mbuf.errors import NoBufs, NoMemory
+from mbuf.net.writable import RETRY_DELAY
 
 if TYPE_CHECKING:
     from mbuf.net.quota import Quota
@@ -159,7 +160,7 @@ class Pump:
         if out:
             if not self._writing:
                 self._writing = True
-                self._loop.add_writer(self.sink, self._flush)
+                self._watch_sink()
         else:
             self._stop_writing()
             if self.source.eof:
@@ -167,6 +168,18 @@ class Pump:
                 return
         if not self._reading and not self.source.eof and self._quota.is_low(out.mbcnt):
             self.resume()
+
+    def _watch_sink(self) -> None:
+        if self._writing:
+            self._loop.add_writer(self.sink, self._writable)
+
+    def _writable(self) -> None:
+        """Send; if the sink is writable and takes nothing, because the system has no memory, try again later."""
+        before = self.sink.write_buffer.cc
+        self._flush()
+        if self._writing and self.sink.write_buffer.cc == before:
+            self._loop.remove_writer(self.sink)
+            self._loop.call_later(RETRY_DELAY, self._watch_sink)
 
     def _update_quota(self, sent: bool) -> None:
         before, self._held = self._held, self.sink.write_buffer.mbcnt

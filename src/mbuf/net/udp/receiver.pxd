@@ -7,14 +7,16 @@ from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.peer cimport Peer, peer_of
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
+from mbuf.vm.pagemap cimport PageMap
 
 cdef unsigned int M_TSTMP, M_VLANTAG
-cdef Py_ssize_t CALLS_MAX, DATAGRAM_MAX
+cdef Py_ssize_t CALLS_MAX, DATAGRAM_MAX, MHLEN, MLEN, SMALL
 
 
 @cython.final
 cdef class UdpReceiver(PostedBuffers):
     cdef object _sock
+    cdef PageMap _map
     cdef list _ready
     cdef Peer _peer
     cdef PktHdr _header
@@ -34,8 +36,11 @@ cdef class UdpReceiver(PostedBuffers):
     @cython.locals(count=Py_ssize_t, packets=list, pulled=list)
     cpdef list pull(self, n)
 
+    @cython.locals(packets=list, m=Mbuf, n=Py_ssize_t)
+    cdef _compact(self)
+
     @cython.locals(packets=list)
-    cpdef close(self)
+    cpdef close(self, CallLock push=*)
 
     @cython.locals(messages=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
     cdef _receive(self, Py_ssize_t n)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_TSTMP, M_VLANTAG
+from mbuf.const import M_TSTMP, M_VLANTAG, MHLEN, MLEN
 from mbuf.errors import MbufError
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
 from mbuf.net.port.rules import CallLock, check_count, check_usable, close_calls
@@ -27,6 +27,7 @@ from mbuf.packet.build import from_rx, from_rx_each
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.peer import Peer, peer_of
 from mbuf.packet.pkthdr import PktHdr
+from mbuf.pool.shortage import is_half_held
 
 if not cython.compiled:
     from mbuf.packet.pkthdr import reset_header
@@ -34,6 +35,10 @@ if not cython.compiled:
 #: How often one pull calls recvmmsg at most: again after an error of the peer or the network, which the kernel returns
 #: once, and after messages that were all too long.
 CALLS_MAX = 16
+
+
+#: Most bytes of a datagram that two mbufs hold: if memory is short, it gets out of its cluster.
+SMALL = MHLEN + MLEN
 
 
 @cython.cclass
@@ -55,6 +60,7 @@ class UdpReceiver(PostedBuffers):
         "_faults",
         "_header",
         "_lock",
+        "_map",
         "_packets",
         "_peer",
         "_ready",
@@ -83,6 +89,7 @@ class UdpReceiver(PostedBuffers):
     ) -> None:
         PostedBuffers.__init__(self, pool, DATAGRAM_MAX if gro else size, named, writable, posted)
         self._sock = sock
+        self._map = pool.vm.map
         self.gro = gro
         self._peer: Peer | None = None
         #: Packets that have been received and not been pulled.
@@ -121,6 +128,8 @@ class UdpReceiver(PostedBuffers):
         try:
             if not self._ready and count:
                 self._receive(count)
+                if 2 * self._map.used > self._map.pages:
+                    self._compact()
             packets = self._ready
             if len(packets) <= count:
                 self._ready = []
@@ -131,14 +140,28 @@ class UdpReceiver(PostedBuffers):
         finally:
             self._lock.release()
 
+    def _compact(self) -> None:
+        """Copy small datagrams out of large clusters, if more than half of the pool's memory is held."""
+        if not is_half_held(self._pool):
+            return
+        packets = self._ready
+        try:
+            for n in range(len(packets)):
+                m = cython.cast(Mbuf, packets[n])
+                if m.hdr.len <= SMALL:
+                    m.compact()
+        except (MbufError, IndexError):
+            # There is no mbuf, or a free routine has closed the port.
+            return
+
     def ready(self) -> int:
         """How many packets have been received and not been pulled."""
         return len(self._ready)
 
-    def close(self) -> None:
-        """Free all that is posted, and the packets that were not pulled."""
+    def close(self, push: CallLock | None = None) -> None:
+        """Free all that is posted, and the packets that were not pulled; close also `push`, the lock of a sender."""
         # First: no other thread, and no listener of what is freed here, may post anything from now on.
-        if not close_calls(self._lock, self._lock):
+        if not close_calls(self._lock, self._lock if push is None else push):
             return
         self._free_posted()
         packets = self._ready

@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
+from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR, M_VLANTAG
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
-from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
+from mbuf.net.port.rules import (
+    CallLock,
+    check_addressed,
+    check_list,
+    check_packet,
+    check_ready,
+    check_untagged,
+    free_sent,
+)
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
@@ -41,7 +49,7 @@ GSO_TOO_LONG = frozenset({errno.EINVAL, errno.EMSGSIZE})
 GSO_REFUSED = errno.EIO
 
 #: An mbuf without these flags is one piece, and can be sent.
-NOT_PLAIN = M_EXTPG | M_NOTREADY
+NOT_PLAIN = M_EXTPG | M_NOTREADY | M_VLANTAG
 
 
 @cython.cclass
@@ -57,18 +65,18 @@ class UdpSender:
         "_calls",
         "_connected",
         "_errors",
-        "_lock",
         "_packets",
         "_sock",
         "_to",
         "_vector",
         "gso",
+        "lock",
     )
 
     def __cinit__(self) -> None:
         # Compiled, an object that was never initialized counts as closed.
-        self._lock: CallLock = CallLock("push")
-        self._lock.closed = True
+        self.lock: CallLock = CallLock("push")
+        self.lock.closed = True
 
     def __init__(self, sock: Any, gso: bool, connected: bool, to: Peer | None) -> None:
         if cython.compiled and self._vector is not None:  # type: ignore[has-type]
@@ -79,7 +87,7 @@ class UdpSender:
         self._to: bytes | None = None if to is None else to.name
         # One message may need all pieces that the kernel accepts.
         self._vector = SendVector(MESSAGES_MAX, IOV_MAX)
-        self._lock = CallLock("push")
+        self.lock = CallLock("push")
         self._packets = self._bytes = self._calls = self._errors = 0
 
     def counts(self) -> dict[str, int]:
@@ -93,16 +101,12 @@ class UdpSender:
 
     def check(self) -> None:
         """Raise `Inval` if it is closed, `Busy` if another thread is pushing."""
-        self._lock.check()
-
-    def close(self) -> None:
-        """Refuse all calls of `push` to come."""
-        self._lock.closed = True
+        self.lock.check()
 
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on. See `Port.push`."""
         check_list(packets)
-        self._lock.acquire()
+        self.lock.acquire()
         done = 0
         try:
             # In the child of a fork, it may have what another thread was sending.
@@ -113,7 +117,7 @@ class UdpSender:
                     break
                 done += sent
         finally:
-            self._lock.release()
+            self.lock.release()
             free_sent(packets, done)
         return done
 
@@ -166,6 +170,7 @@ class UdpSender:
                 if vector.count == 0:
                     # More pieces than one call accepts: the bytes of this packet are copied.
                     check_ready("push", m)
+                    check_untagged(m)
                     vector.add_export(export_buffer(bytes(m)))
                     vector.end_message(0, self._name_of(m), at + 1, length(m))
                 break
@@ -221,6 +226,7 @@ class UdpSender:
                 vector.add(m)
             return m.count
         check_ready("push", m)
+        check_untagged(m)
         total = 0
         n: Chain | None = m
         while n is not None:

@@ -13,13 +13,16 @@ from mbuf.const import M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
-from mbuf.net.sockets import check_socket, peer_name
+from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
+from mbuf.net.sockets import check_pool, check_socket, peer_name
 from mbuf.packet.peer import Peer, packed_path, peer_of
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
+
+#: Errors of a packet that has no address and needs one: of an IP socket, and of a Unix socket.
+_NO_ADDRESS = frozenset({errno.EDESTADDRREQ, errno.ENOTCONN})
 
 
 class SocketPort(BasePort):
@@ -34,6 +37,7 @@ class SocketPort(BasePort):
 
     def __init__(self, pool: Pool, sock: socket.socket, size: int = DATAGRAM_MAX) -> None:
         super().__init__()
+        check_pool("SocketPort", pool)
         check_socket("SocketPort", sock)
         if sock.type != socket.SOCK_DGRAM:
             raise Inval(f"SocketPort: give a datagram socket, not {sock!r}")
@@ -131,6 +135,7 @@ class SocketPort(BasePort):
     def _send(self, m: Mbuf) -> int | None:
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
+        check_untagged(m)
         peer = m.peer if m.flags & M_PKTHDR else None
         to: tuple[Any, ...] = ()
         views = list(m)
@@ -142,9 +147,9 @@ class SocketPort(BasePort):
         except OSError as error:
             if error.errno in RETRY:
                 return None
-            if error.errno in FATAL or (error.errno in FATAL_RECEIVE and not to):
+            if error.errno in FATAL:
                 raise
-            if error.errno == errno.EDESTADDRREQ:
+            if error.errno in _NO_ADDRESS:
                 check_addressed(m)
             return 0
         except TypeError:

@@ -9,22 +9,35 @@ import socket
 import struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from mbuf.errors import Inval
-from mbuf.net.linux import DATAGRAM_MAX, SO_MEMINFO, SO_RXQ_OVFL, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.errors import Busy, Inval
+from mbuf.net.linux import (
+    DATAGRAM_MAX,
+    SO_COOKIE,
+    SO_MEMINFO,
+    SO_RXQ_OVFL,
+    SO_TIMESTAMPNS,
+    SOL_UDP,
+    UDP_GRO,
+    UDP_SEGMENT,
+)
 from mbuf.net.port.rules import check_size
-from mbuf.net.sockets import check_socket, peer_name
+from mbuf.net.sockets import check_pool, check_socket, peer_name
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
 from mbuf.packet.peer import Peer
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mbuf.pool.pool import Pool
+
+#: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
+_ports: WeakValueDictionary[bytes, UdpPort] = WeakValueDictionary()
 
 
 class UdpPort(MmsgPort):
@@ -48,7 +61,8 @@ class UdpPort(MmsgPort):
       some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
     No bytes are copied, but those of a packet of more than IOV_MAX pieces. Close the port before the socket. One thread
-    may pull while another pushes. Raises `Inval` for what is no UDP socket, and for arguments out of range.
+    may pull while another pushes. Raises `Inval` for what is no UDP socket, and for arguments out of range, `Busy` if
+    the socket has another `UdpPort` that isn't closed: they would change its options for each other.
     """
 
     def __init__(
@@ -64,6 +78,7 @@ class UdpPort(MmsgPort):
         posted: int = POSTED_MAX,
         drops: bool = True,
     ) -> None:
+        check_pool("UdpPort", pool)
         longest = check_size(size, DATAGRAM_MAX, "datagram")
         check_socket("UdpPort", sock)
         if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
@@ -73,6 +88,10 @@ class UdpPort(MmsgPort):
         if to is not None and connected:
             raise Inval("to: the socket is connected, and sends to its peer alone")
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
+        cookie = _cookie(sock)
+        other = _ports.get(cookie)
+        if other is not None and not other._closed:
+            raise Busy("UdpPort: this socket has a UdpPort already: use that one, or close it first")
         super().__init__(sock)
         coalesced = gro and self._turn_on(SOL_UDP, UDP_GRO)
         self._features = {
@@ -84,11 +103,13 @@ class UdpPort(MmsgPort):
         self._drops_since = 0
         try:
             sender = Peer(there) if connected else None
-            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, clip(posted), sender)
+            count = integer(posted, "posted")
+            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, count, sender)
             self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
         except BaseException:
             self._release_socket()
             raise
+        _ports[cookie] = self
 
     @property
     def features(self) -> Mapping[str, str]:  # type: ignore[override]
@@ -109,6 +130,11 @@ class UdpPort(MmsgPort):
             # The socket also knows of drops after the last received message.
             self._drops_since = (drops - self._drops_before) & 0xFFFFFFFF
         return max(seen, self._drops_since)
+
+
+def _cookie(sock: socket.socket) -> bytes:
+    """The number of a socket, which its duplicates share, and no other socket has, also after it is closed."""
+    return sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
 
 
 def _drops(sock: socket.socket) -> int | None:
