@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: which modules are compiled, and how.
+"""What pyproject.toml can't say: how the modules in src/mbuf/objects.py are compiled.
 
 MBUF_PURE=1 builds none: the same sources then run as they stand (the pure leg). MBUF_CFLAGS replaces the flags of
 the C compiler: "-O2 -DMBUF_HOOKS=1" makes the build for tests/hostile.
@@ -8,144 +8,56 @@ A failed build fails; it never falls back.
 import ast
 import importlib
 import os
+import runpy
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
-COMPILED = [
-    "mbuf.vm.interpreter",
-    "mbuf.vm.unraisable",
-    "mbuf.vm.commit",
-    "mbuf.vm.ints",
-    "mbuf.vm.buffer_export",
-    "mbuf.vm.arena",
-    "mbuf.vm.pagemap",
-    "mbuf.vm.event",
-    "mbuf.vm.vm",
-    "mbuf.vm.page",
-    "mbuf.vm.poison",
-    "mbuf.vm.sfbuf",
-    "mbuf.vm.pagefile",
-    "mbuf.vm.scan",
-    "mbuf.vm.probe",
-    "mbuf.uma.item",
-    "mbuf.uma.pages",
-    "mbuf.uma.bucket",
-    "mbuf.uma.backend",
-    "mbuf.uma.slab",
-    "mbuf.uma.waitq",
-    "mbuf.uma.keg",
-    "mbuf.uma.cpu",
-    "mbuf.uma.cache",
-    "mbuf.uma.workset",
-    "mbuf.uma.depot",
-    "mbuf.uma.limit",
-    "mbuf.uma.counters",
-    "mbuf.uma.audit",
-    "mbuf.uma.refill",
-    "mbuf.uma.async_waiter",
-    "mbuf.uma.zone",
-    "mbuf.uma.trash",
-    "mbuf.packet.control",
-    "mbuf.packet.peer",
-    "mbuf.packet.pkthdr",
-    "mbuf.packet.ext",
-    "mbuf.packet.cluster",
-    "mbuf.packet.external",
-    "mbuf.packet.segment",
-    "mbuf.packet.chain",
-    "mbuf.packet.tag",
-    "mbuf.packet.read",
-    "mbuf.packet.trim",
-    "mbuf.packet.segmentation",
-    "mbuf.packet.append",
-    "mbuf.packet.pullup",
-    "mbuf.packet.splice",
-    "mbuf.packet.plan",
-    "mbuf.packet.format",
-    "mbuf.packet.defrag",
-    "mbuf.packet.nofree",
-    "mbuf.packet.header",
-    "mbuf.packet.source",
-    "mbuf.packet.copy",
-    "mbuf.packet.epg",
-    "mbuf.packet.deferred_free",
-    "mbuf.packet.unmapped",
-    "mbuf.packet.mapped",
-    "mbuf.packet.extpg",
-    "mbuf.packet.pages",
-    "mbuf.packet.record",
-    "mbuf.packet.mbuf",
-    "mbuf.packet.build",
-    "mbuf.pool.packets",
-    "mbuf.pool.zones",
-    "mbuf.pool.validate",
-    "mbuf.pool.extpg",
-    "mbuf.pool.allocator",
-    "mbuf.pool.chain",
-    "mbuf.pool.bulk",
-    "mbuf.pool.build",
-    "mbuf.pool.stock",
-    "mbuf.pool.reserve",
-    "mbuf.pool.aio",
-    "mbuf.pool.pool",
-    "mbuf.testing",
-    "mbuf.packet.queue",
-    "mbuf.packet.watermarks",
-    "mbuf.packet.sockbuf",
-    "mbuf.packet.streambuf",
-    "mbuf.net.udp.recvmmsg",
-    "mbuf.net.udp.sendmmsg",
-    "mbuf.net.udp.posted",
-    "mbuf.net.udp.receiver",
-    "mbuf.net.udp.sender",
-    "mbuf.net.capture.pcap",
-    "mbuf.cli.replay.rxring",
-    "mbuf.net.port.rules",
-    "mbuf.net.stream.read_sizer",
-    "mbuf.cli.replay.clock",
-    "mbuf.cli.replay.consumer",
-    "mbuf.cli.replay.sockbufs",
-    "mbuf.cli.replay.engine",
-]
+# The package itself isn't imported for these tables.
+TABLES = runpy.run_path("src/mbuf/objects.py")
+LAYERS, OBJECT = TABLES["LAYERS"], TABLES["OBJECT"]
 
 #: Those that aren't called for each mbuf. They are compiled for size: 25 % smaller, in half the time.
 COLD = {
-    "mbuf.vm.interpreter",
-    "mbuf.vm.unraisable",
-    "mbuf.vm.arena",
-    "mbuf.vm.pagemap",
-    "mbuf.vm.event",
-    "mbuf.vm.vm",
-    "mbuf.vm.poison",
-    "mbuf.vm.sfbuf",
-    "mbuf.vm.pagefile",
-    "mbuf.vm.probe",
-    "mbuf.uma.waitq",
-    "mbuf.uma.workset",
-    "mbuf.uma.audit",
-    "mbuf.uma.async_waiter",
-    "mbuf.uma.trash",
-    "mbuf.packet.plan",
-    "mbuf.packet.defrag",
-    "mbuf.packet.nofree",
-    "mbuf.packet.epg",
-    "mbuf.packet.mapped",
-    "mbuf.packet.extpg",
-    "mbuf.packet.pages",
-    "mbuf.packet.record",
-    "mbuf.pool.packets",
-    "mbuf.pool.zones",
-    "mbuf.pool.extpg",
-    "mbuf.pool.stock",
-    "mbuf.pool.reserve",
-    "mbuf.pool.aio",
-    "mbuf.testing",
+    "vm.unraisable",
+    "vm.arena",
+    "vm.pagemap",
+    "vm.event",
+    "vm.vm",
+    "vm.poison",
+    "vm.sfbuf",
+    "vm.pagefile",
+    "vm.probe",
+    "uma.waitq",
+    "uma.workset",
+    "uma.audit",
+    "uma.async_waiter",
+    "uma.trash",
+    "packet.plan",
+    "packet.defrag",
+    "packet.nofree",
+    "packet.epg",
+    "packet.unmapped",
+    "packet.mapped",
+    "packet.extpg",
+    "packet.pages",
+    "packet.record",
+    "pool.packets",
+    "pool.zones",
+    "pool.extpg",
+    "pool.stock",
+    "pool.reserve",
+    "pool.aio",
+    "testing",
+    "_cyutility",
 }
 
 #: What the compiler would add to each module (parsing of arguments, reports of errors) is in a module of its own.
-SHARED = "mbuf" + "._cyutility"
+SHARED = "mbuf._cyutility"
 
 MADE = "build/cython"
 
@@ -205,28 +117,33 @@ def write_signatures():
     EmbedSignature.visit_DefNode = visit_function
 
 
-def extension(name, suffix=".py"):
-    """One compiled module, which exports its init function only, and has no other symbols."""
-    from setuptools import Extension
+def modules():
+    """Every compiled module, and the shared one, as an extension of its own."""
+    made = [Extension(name, [f"src/{name.replace('.', '/')}.py"]) for name in TABLES["COMPILED"]]
+    return [*made, Extension(SHARED, [f"src/{SHARED.replace('.', '/')}.c"])]
 
-    flags = ["-Os" if name in COLD or name == SHARED else "-O3", "-g0", "-fvisibility=hidden"]
-    link_flags = ["-s", "-Wl,-O1,-z,noseparate-code"]
-    if given := os.environ.get("MBUF_CFLAGS"):
-        flags, link_flags = given.split(), []
+
+def shared_object(name, parts):
+    """The shared object of some modules. It exports their init functions only, and has no other symbols."""
+    given = os.environ.get("MBUF_CFLAGS")
     return Extension(
-        name, [f"src/{name.replace('.', '/')}{suffix}"], extra_compile_args=flags, extra_link_args=link_flags
+        name,
+        [part.sources[0] for part in parts],
+        depends=sorted({path for part in parts for path in part.depends}),
+        extra_compile_args=given.split() if given else ["-g0", "-fvisibility=hidden"],
+        extra_link_args=[] if given else ["-s", "-Wl,-O1,-z,noseparate-code"],
     )
 
 
-def extensions():
-    """The compiled modules, or none for the pure leg."""
+def shared_objects():
+    """One for each layer, and one for each other module. None for the pure leg."""
     if os.environ.get("MBUF_PURE") == "1":
         return []
     from Cython.Build import cythonize
 
     write_signatures()
-    return cythonize(
-        [*map(extension, COMPILED), extension(SHARED, ".c")],
+    made = cythonize(
+        modules(),
         build_dir=MADE,
         force=outdated(),
         nthreads=os.cpu_count() or 1,
@@ -240,6 +157,35 @@ def extensions():
             "embedsignature.format": "clinic",
         },
     )
+    parts = {}
+    for module in made:
+        package, _, name = module.name.rpartition(".")
+        inside = name in LAYERS.get(package.removeprefix("mbuf."), ())
+        parts.setdefault(f"{package}.{OBJECT}" if inside else module.name, []).append(module)
+    return [shared_object(name, modules) for name, modules in parts.items()]
 
 
-setup(ext_modules=extensions(), options={"build_ext": {"parallel": os.cpu_count() or 1}})
+class BuildObjects(build_ext):
+    """Compiles each C file by itself, on all cores, and only if it or this file has changed since."""
+
+    def build_extensions(self):
+        compile_all = self.compiler.compile
+        workers = ThreadPoolExecutor(os.cpu_count())
+
+        def compile_one(source, output_dir, extra_postargs, **options):
+            (made,) = self.compiler.object_filenames([source], output_dir=output_dir)
+            if newer_group([source, __file__], made):
+                name = source.removeprefix(f"{MADE}/src/mbuf/").removesuffix(".c").replace("/", ".")
+                flags = ["-Os" if name in COLD else "-O3", *extra_postargs]
+                compile_all([source], output_dir, extra_postargs=flags, **options)
+            return made
+
+        def compile_each(sources, **options):
+            return list(workers.map(lambda source: compile_one(source, **options), sources))
+
+        self.compiler.compile = compile_each
+        self.parallel = len(self.extensions)
+        super().build_extensions()
+
+
+setup(ext_modules=shared_objects(), cmdclass={"build_ext": BuildObjects})

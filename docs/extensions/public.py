@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ForwardRef, NamedTuple
 
 from mbuf.fielddocs import comments
 
@@ -163,7 +163,9 @@ def fields(cls: type) -> dict[str, Field]:
 
 
 def _written(kind: Any) -> str:
-    """A type as it is written in the source, where it may be a text or a class."""
+    """A type as it is written in the source, where it may be a text, a class, or, in a named tuple, a reference."""
+    if isinstance(kind, ForwardRef):
+        return kind.__forward_arg__
     return kind.__name__ if isinstance(kind, type) else str(kind)
 
 

@@ -1,7 +1,8 @@
 """Directives of the reference pages, for reStructuredText (`eval-rst` in Markdown).
 
 `objects` describes the objects whose names follow, by their docstrings and comments; `verbs` a group of methods of
-docs/verbs.toml, by its title: what each costs, then what each does. `constants` are those of mbuf/const.py, by section;
+docs/verbs.toml, by its title: what each costs, then what each does; `others` the members of a class that are in no
+group. `constants` are those of mbuf/const.py, by section;
 `probes` are the probes.
 """
 
@@ -29,6 +30,8 @@ _KERNEL = re.compile(r"\b(?:m_\w+|mb_\w+|mbufq_\w+|M_PREPEND|in_cksum\w*)\b")
 #: Records that users make.
 _MADE = ("RateLimit", "Unlimited")
 _WITH = ("__enter__", "__exit__", "__aenter__", "__aexit__")
+#: Classes whose members that are in no group of methods come last on the page, by `others`.
+_SPLIT = ("mbuf.Pool",)
 _CONSTANT = re.compile(r"(\w+) = (.*?)  #: (.*)")
 
 
@@ -76,6 +79,21 @@ class Verbs(Described):
             " or ".join(does) or "stay",
             ", ".join(f"``{each}``" for each in _kernel(public.find(f"{owner}.{name}"))),
         )
+
+
+class Others(Described):
+    """The members of a class that are in no group of methods, each in full."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        owner = self.arguments[0]
+        cls = public.find(owner)
+        lines: list[str] = []
+        for name in _ungrouped(cls):
+            kind = "property" if isinstance(inspect.getattr_static(cls, name), property) else "method"
+            lines += [f".. auto{kind}:: {owner}.{name}", ""]
+        return self.parse(lines)
 
 
 class Constants(SphinxDirective):
@@ -167,7 +185,7 @@ def _entry(name: str) -> list[str]:
 def _class(name: str, cls: type) -> list[str]:
     """A class: its docstring, its fields with their comments, and its members that are in no group of methods."""
     fields = public.fields(cls)
-    names = [member for member in public.members(cls) if member not in public.grouped(cls)]
+    names = [] if name in _SPLIT else _ungrouped(cls)
     called = [member for member in names if member not in fields]
     for base in cls.__mro__:
         # Uncompiled, this does what C does before `__init__`; its arguments aren't those of the class.
@@ -186,6 +204,10 @@ def _class(name: str, cls: type) -> list[str]:
     return lines
 
 
+def _ungrouped(cls: type) -> list[str]:
+    return [member for member in public.members(cls) if member not in public.grouped(cls)]
+
+
 def _shown_bases(cls: type) -> list[type]:
     """The base classes that are on a page, and Python's own exceptions; the others are for the package itself."""
     return [base for base in cls.__bases__ if base in public.classes() or issubclass(base, Exception)]
@@ -195,9 +217,15 @@ def _bases(_app: Sphinx, _name: str, cls: type, _options: Any, bases: list[Any])
     bases[:] = _shown_bases(cls)
 
 
-def _docstring(_app: Sphinx, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text with code in backticks: nothing else in them is markup."""
+def _docstring(_app: Sphinx, what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text with code in backticks: nothing else in them is markup.
+
+    An object of a module begins with how it is imported.
+    """
     lines[:] = escaped("\n".join(lines)).split("\n")
+    if what in ("class", "exception", "function"):
+        module, _, last = name.rpartition(".")
+        lines[:0] = [f"``from {module} import {last}``", ""]
 
 
 def escaped(text: str) -> str:
@@ -259,9 +287,9 @@ def _kernel(fn: Any) -> list[str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("objects", Objects)
     app.add_directive("verbs", Verbs)
+    app.add_directive("others", Others)
     app.add_directive("constants", Constants)
     app.add_directive("probes", Probes)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-bases", _bases)
-    app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True}

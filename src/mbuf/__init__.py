@@ -3,9 +3,16 @@
 Start with `Pool()`; see the README.
 """
 
+# ruff: noqa: E402 (the compiled modules are found only after `install`)
+
+import os
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from mbuf import objects
+
+objects.install(os.path.dirname(__file__))
 
 from mbuf.const import (
     CSUM_SND_TAG,
@@ -147,7 +154,6 @@ from mbuf.errors import (
     TooLong,
     TunableWarning,
 )
-from mbuf.packet.m_ext import Ext
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
@@ -157,6 +163,7 @@ from mbuf.vm.vm import Vm
 if TYPE_CHECKING:
     from mbuf.packet.epg import Epg
     from mbuf.packet.external import RefCount
+    from mbuf.packet.m_ext import Ext
     from mbuf.packet.queue import MbufQ
     from mbuf.packet.sndtag import Interface, SndTag
     from mbuf.packet.sockbuf import SockBuf
@@ -172,6 +179,7 @@ __version__ = "0.1.0"
 _LAZY = MappingProxyType(
     {
         "Epg": "mbuf.packet.epg",
+        "Ext": "mbuf.packet.m_ext",
         "File": "mbuf.pool.file",
         "Interface": "mbuf.packet.sndtag",
         "MbufQ": "mbuf.packet.queue",

@@ -134,7 +134,7 @@ def test_it_serves_over_ipv6(folder: Path) -> None:
         (["www", "--port", "65536"], "--port 65536: give a whole number from 0 to 65535"),
         (["www", "--port", "http"], "--port http: give a whole number from 0 to 65535"),
         (["www", "--memory", "1"], "--memory 1: give 128K to 1048576T"),
-        (["www", "--patience", "0"], "--patience 0: give 0.1 to 86400"),
+        (["www", "--timeout", "0"], "--timeout 0: give 0.1 to 86400"),
         (["www", "--clients", "0"], "--clients 0: give a whole number from 1 to 1048576"),
         (["www", "--address", ""], "--address: give one, for example 127.0.0.1, or 0.0.0.0 for all interfaces"),
         (["www", "--address", "a\udcff"], "a\\xff:8000: this can't be the name of a host"),

@@ -9,7 +9,7 @@ from conformance.chain_state import MbufState, chain_state, describe, pat
 from conformance.faults import TraceFaults
 from conformance.trace_interfaces import NumberedInterface, TraceInterface
 from faults import ZONES, faulty_zones, inject
-from mbuf import PAGE_SIZE, Mbuf, Pool, Vm
+from mbuf import M_WAITOK, PAGE_SIZE, Mbuf, Pool, Vm
 from mbuf.kinds import KINDS
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.external import RefCount
@@ -35,6 +35,11 @@ RESERVED, NONE = ("mbuf", "clust", "pack"), -999
 
 #: Used if `boot` doesn't state them.
 DEFAULTS = {"physmem": 262144, "kmem": 1 << 40, "tun": {}, "max_linkhdr": 16, "max_protohdr": 60}
+
+
+def waits(op: Op) -> dict[str, int]:
+    """The timeout of an operation that may wait: it doesn't, in a trace."""
+    return {"timeout": 0} if op.get("how") == M_WAITOK else {}
 
 
 class Buffer(NamedTuple):

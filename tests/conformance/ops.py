@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from conformance import ops_chain, ops_pages, ops_tags
 from conformance.chain_state import HEADER, pat
-from conformance.machine import Machine, Op, Perform
+from conformance.machine import Machine, Op, Perform, waits
 from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
 from mbuf.packet.external import RefCount
 from mbuf.pool.sysctl import NODES
@@ -32,7 +32,7 @@ def missing_operation(op: Op) -> str | None:
 def _allocation(name: str) -> Perform:
     def perform(s: Machine, op: Op) -> int:
         arguments = [op[argument] for argument in ALLOCATIONS[name]]
-        s.m[op["m"]] = getattr(s.pool, name)(*arguments, timeout=0)
+        s.m[op["m"]] = getattr(s.pool, name)(*arguments, **waits(op))
         return 1
 
     return perform
@@ -41,25 +41,25 @@ def _allocation(name: str) -> Perform:
 def _getm2(s: Machine, op: Op) -> int:
     m = s.m[op["m"]] if op.get("append") else None
     flags = M_PKTHDR if op["op"] == "getm" else op["flags"]
-    s.m[op["m"]] = s.pool.getm2(op["len"], op["how"], op["type"], flags, m, timeout=0)
+    s.m[op["m"]] = s.pool.getm2(op["len"], op["how"], op["type"], flags, m, **waits(op))
     return 1
 
 
 def _get_noinit(s: Machine, op: Op) -> int:
     """`get2` with size 0 takes any flags."""
-    s.m[op["m"]] = s.pool.get2(0, op["how"], op["type"], op["flags"], timeout=0)
+    s.m[op["m"]] = s.pool.get2(0, op["how"], op["type"], op["flags"], **waits(op))
     return 1
 
 
 def _clget(s: Machine, op: Op) -> int:
-    return int(bool(s.pool.clget(s.at(op), op["how"], timeout=0).flags & M_EXT))
+    return int(bool(s.pool.clget(s.at(op), op["how"], **waits(op)).flags & M_EXT))
 
 
 def _cljget(s: Machine, op: Op) -> int:
     if op["m"] is None:
-        s.c[op["c"]] = s.pool.cljget(None, op["how"], op["size"], timeout=0)
+        s.c[op["c"]] = s.pool.cljget(None, op["how"], op["size"], **waits(op))
     else:
-        s.pool.cljget(s.at(op), op["how"], op["size"], timeout=0)
+        s.pool.cljget(s.at(op), op["how"], op["size"], **waits(op))
     return 1
 
 

@@ -6,7 +6,7 @@ from zlib import crc32
 
 from chains import mbufs
 from conformance.chain_state import pat
-from conformance.machine import Machine, Op, Perform
+from conformance.machine import Machine, Op, Perform, waits
 from mbuf import M_PKTHDR, Mbuf
 from mbuf.testing import put
 
@@ -44,10 +44,9 @@ def _index(first: Mbuf, m: Mbuf) -> int:
 
 
 def _verb(name: str, arguments: tuple[str, ...]) -> Callable[[Machine, Op], Any]:
-    waits = {"timeout": 0} if "how" in arguments else {}
-
     def call(s: Machine, op: Op) -> Any:
-        return getattr(s.at(op), name)(*[op[argument] for argument in arguments], **waits)
+        given = {argument: op[argument] for argument in arguments}
+        return getattr(s.at(op), name)(*given.values(), **waits(given))
 
     return call
 
@@ -98,7 +97,7 @@ def _demote(s: Machine, op: Op) -> None:
 
 
 def _prepend(s: Machine, op: Op) -> int:
-    m = s.m[op["m"]].prepend(op["len"], op["how"], timeout=0)
+    m = s.m[op["m"]].prepend(op["len"], op["how"], **waits(op))
     s.m[op["m"]] = m
     if op["len"]:
         put(m, m.offset, pat(op["seed"], op["len"]) + bytes(m.data[op["len"] :]))
@@ -115,7 +114,7 @@ def _collapse(s: Machine, op: Op) -> int:
     """The kernel returns NULL if there was nothing to do."""
     m = s.m[op["m"]]
     before = len(mbufs(m))
-    m.collapse(op["max"], op["how"], timeout=0)
+    m.collapse(op["max"], op["how"], **waits(op))
     return int(len(mbufs(m)) < before)
 
 
@@ -189,7 +188,7 @@ def _devget(s: Machine, op: Op) -> int:
 def _uiotombuf(s: Machine, op: Op) -> list[int]:
     count = min(op["resid"], op["len"] or op["resid"])
     data = pat(op["seed"], op["resid"])[:count]
-    s.m[op["m"]] = s.pool.frombytes(data, op["how"], op["align"], op["flags"], timeout=0)
+    s.m[op["m"]] = s.pool.frombytes(data, op["how"], op["align"], op["flags"], **waits(op))
     return [1, op["resid"] - count]
 
 

@@ -2,7 +2,7 @@
 
 from chains import mbufs
 from conformance.chain_state import EPG, pat
-from conformance.machine import Machine, Op, Perform
+from conformance.machine import Machine, Op, Perform, waits
 from mbuf import PAGE_SIZE, Busy, Mbuf, NoMemory
 from mbuf.testing import aim
 
@@ -10,12 +10,12 @@ from mbuf.testing import aim
 def _ext_pgs(s: Machine, op: Op) -> int:
     # `epg_fill` sets it later.
     arg1 = {"arg1": 0}
-    s.m[op["m"]] = s.pool.alloc_ext_pgs(op["how"], s.pages_freed if op["cust"] else None, arg1, timeout=0)
+    s.m[op["m"]] = s.pool.alloc_ext_pgs(op["how"], s.pages_freed if op["cust"] else None, arg1, **waits(op))
     return 1
 
 
 def _plus_pages(s: Machine, op: Op) -> int:
-    s.m[op["m"]] = s.pool.alloc_ext_plus_pages(op["len"], op["how"], timeout=0)
+    s.m[op["m"]] = s.pool.alloc_ext_plus_pages(op["len"], op["how"], **waits(op))
     return 1
 
 
@@ -45,7 +45,7 @@ def _fill(s: Machine, op: Op) -> None:
 
 
 def _m2u(s: Machine, op: Op) -> int:
-    made = s.m[op["m"]].mapped_to_unmapped(op["len"], op["mlen"], op["how"], timeout=0)
+    made = s.m[op["m"]].mapped_to_unmapped(op["len"], op["mlen"], op["how"], **waits(op))
     if made is None:
         return -1
     s.m[op["dst"]] = made

@@ -33,11 +33,11 @@ PAGES = [
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"\bprint\(.*\)  # (.+)")
-PATH = re.compile(r"`((?:src|tests|docs|bench|changes|captures)/[\w./-]*)`")
+PATH = re.compile(r"`((?:src|tests|docs|bench|changes|captures|examples)/[\w./-]*)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
-#: What the log says when an example reaches a limit.
-WARNING = re.compile(r"^\[zone: \w+\] \S+ limit reached\n", re.MULTILINE)
+#: What the log says when an example reaches a limit, or memory is out.
+WARNING = re.compile(r"^.*; requests are refused, or wait, until something is freed.*\n", re.MULTILINE)
 
 #: Replaces asyncio.run by that of the other event loop.
 UVLOOP = """import asyncio, uvloop

@@ -17,7 +17,7 @@ from mbuf import M_COPYALL, Mbuf, MbufError
 #: Roles whose methods are instructions.
 ROLES = ("m", "q", "sb", "st", "tag", "hdr", "pool", "cl", "epg", "ext", "rc", "reserve")
 #: Methods that wait, start a thread, or take long.
-EXCLUDED = frozenset(["watch_memory", "cpu", "audit", "sites", "close"])
+EXCLUDED = frozenset(["watch_memory", "publish", "cpu", "audit", "sites", "close"])
 #: Sizes and their neighbours.
 NUMBERS = (0, 1, -1, 2, 7, 8, 20, 50, 99, 100, 101, 150, 168, 200, 224, 255, 300, 1500, 2047, 2048, 2049, 4096, 5000)
 LARGE = (9216, 16384, 65535, 70000, M_COPYALL, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, -(2**63), 2**64)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hostile.members import Member, Param
-from mbuf import EXT_NET_DRV, M_NOWAIT
+from mbuf import EXT_NET_DRV, M_NOWAIT, M_WAITOK
 
 if TYPE_CHECKING:
     from hostile.scenario import Scenario
@@ -32,11 +32,13 @@ ARGUMENTS: dict[str, Make] = {
     "flags": lambda s: 0,
     "fmt": lambda s: "!H",
     "fn": lambda s: lambda view: 0,
+    "folder": lambda s: "/none",
     "free": lambda s: None,
     "from_": lambda s: s.n,
     "hlen": lambda s: 20,
     "how": lambda s: M_NOWAIT,
     "ifp": lambda s: s.ifp,
+    "interval": lambda s: None,
     "len": lambda s: 50,
     "length": lambda s: 50,
     "loc": lambda s: 50,
@@ -147,10 +149,12 @@ ARGUMENTS: dict[str, Make] = {
     "probes.attached.name": lambda s: "m-free",
     "probes.attach.fn": lambda s: lambda *_: None,
     "drains.register.fn": lambda s: lambda: None,
-    "reserve.reinit.timeout": lambda s: None,
     "file.getm.off": lambda s: 100,
     "file.getm.len": lambda s: 5000,
 }
+
+#: The arguments of a call that waits, but not long.
+WAITOK = {"how": M_WAITOK, "timeout": 0}
 
 #: The value for a field, unless the table has another.
 FIELD = 5
@@ -166,6 +170,9 @@ def key(member: Member, param: Param) -> str:
 def argument_maker(member: Member, param: Param) -> Make | None:
     """The function that makes an argument; None if the table has none."""
     found = ARGUMENTS.get(key(member, param))
+    if param.name == "timeout" and "how" in [p.name for p in member.params]:
+        # M_NOWAIT has none.
+        return lambda s: None
     if found is None and member.kind == "set":
         return lambda s: FIELD
     if found is None and param.name == "n":

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from faults import FaultInjector
-from hostile.arguments import argument_maker
+from hostile.arguments import WAITOK, argument_maker
 from hostile.members import Member
 from hostile.scenario import STORAGE, Scenario, large_pool
-from mbuf import M_WAITOK, MbufError, Pool
+from mbuf import MbufError, Pool
 
 try:
     from _testcapi import remove_mem_hooks, set_nomemory
@@ -37,7 +37,7 @@ WITHOUT_STORAGE = ("pool", "file", "rc", "reserve", "q", "cl", "snd", "tag")
 #: Methods that end a pool, or allocate only objects of the interpreter. (Python 3.12 crashes if memory runs out when
 #: the generator of an audit is made.)
 EXCLUDED = frozenset(
-    ["pool.close", "pool.watch_memory", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
+    ["pool.close", "pool.watch_memory", "pool.publish", "pool.sites", "pool.audit", "pool.file", "reserve.reinit"]
     + ["pool.aget", "pool.agethdr", "pool.agetcl", "pool.agetjcl", "pool.agetm2"]
 )
 
@@ -160,8 +160,8 @@ class FaultInjectionRunner:
         return hit, wrong or ended
 
     def _argument(self, member: Member, param: Any, scenario: Scenario, act: str) -> Any:
-        if act == "waitok" and param.name == "how":
-            return M_WAITOK
+        if act == "waitok" and param.name in WAITOK:
+            return WAITOK[param.name]
         make = argument_maker(member, param)
         assert make is not None
         return make(scenario)

@@ -211,7 +211,9 @@ def conversions(param: Param, value: Any) -> list[str]:
         return ["buffer", "release"] if sys.version_info >= (3, 12) else []
     if isinstance(value, str):
         return ["text"]
-    if param.name in ("timeout", "len", "most"):
+    if param.name == "timeout":
+        return ["index", "int"]
+    if param.name in ("len", "most"):
         return ["index"]
     if callable(value) or param.name in ("free", "fn", "on_free", "copy", "pause", "resume"):
         return ["call"]

@@ -12,7 +12,7 @@ from functools import cache
 from random import Random
 from typing import Any, NamedTuple
 
-from hostile.arguments import argument_maker
+from hostile.arguments import WAITOK, argument_maker
 from hostile.fault_injection import FaultInjectionRunner
 from hostile.hooks import (
     ACTS,
@@ -199,6 +199,9 @@ class _Work:
         if self.subject is None:
             raise NotApplicable("no subject")
         self.plain = [self._argument(param, "") for param in self.member.params]
+        if case.hook.startswith("arg:timeout:"):
+            # Only a call that waits looks at it.
+            self.plain = [WAITOK.get(p.name, made) for p, made in zip(self.member.params, self.plain, strict=True)]
         self.arguments = list(self.plain)
         if case.hook.startswith("arg:"):
             _, name, kind = case.hook.split(":")

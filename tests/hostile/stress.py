@@ -36,7 +36,7 @@ def shuffled_methods(random: Random) -> list[Member]:
         if member.kind in ("call", "operator")
         and member.role in ("m", "q", "sb", "st", "tag", "hdr", "pool", "cl", "file")
         and name not in ENDS_POOL
-        and member.name not in ("drop", "watch_memory", "cpu", "audit", "snd_tag_alloc")
+        and member.name not in ("drop", "watch_memory", "publish", "cpu", "audit", "snd_tag_alloc")
         and not member.name.startswith("aget")
     ]
     random.shuffle(found)

@@ -221,6 +221,50 @@ def test_a_persistent_connection_serves_requests_also_pipelined(site: Site) -> N
     assert site.exchange(b"GET /1 HTTP/1.0\r\n\r\n").endswith(b"Connection: close\r\n\r\n\0")
 
 
+@pytest.mark.parametrize("coding", ["Transfer-Encoding: chunked", "transfer-encoding: Chunked"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_after_a_request_with_two_lengths_the_connection_is_closed(site: Site, method: str, coding: str) -> None:
+    first = f"{method} /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n{coding}\r\n\r\n0\r\n\r\n"
+    received = site.exchange(first.encode() + b"GET /4096 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"\r\nconnection: close\r\n" in received
+    assert received.count(b"HTTP/1.1 ") == 1
+
+
+def test_an_exception_of_on_request_is_logged_and_the_connection_goes_on(
+    sites: Sites, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = sites()
+    (site.root / "1").write_bytes(b"x")
+
+    def fails(entry: AccessLogEntry) -> None:
+        raise ValueError(entry.target)
+
+    site.server._on_request = fails
+    with caplog.at_level("ERROR", "mbuf"):
+        received = site.exchange(
+            b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert [record.message for record in caplog.records] == ["mbuf.http: on_request failed"] * 2
+    assert caplog.records[0].exc_info is not None
+
+
+def test_an_unexpected_exception_is_logged_and_answered_500(
+    sites: Sites, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = sites()
+    (site.root / "1").write_bytes(b"x")
+
+    def fails(name: bytes) -> str:
+        raise ValueError(name)
+
+    monkeypatch.setattr(response_module, "_media_type", fails)
+    with caplog.at_level("ERROR", "mbuf"):
+        assert site.get("/1")[0] == 500
+    assert [record.message for record in caplog.records] == ["mbuf.http: the response to GET /1 failed"]
+    assert [entry.status for entry in site.log] == [500]
+
+
 def test_only_files_below_the_folder_are_sent(site: Site) -> None:
     root = site.root
     (root.parent / "secret").write_bytes(b"secret")
@@ -255,6 +299,13 @@ def test_only_files_below_the_folder_are_sent(site: Site) -> None:
         ("/%ff%zz", 404),
         ("4096", 400),
         ("*", 400),
+        ("?x", 400),
+        ("#x", 400),
+        ("x:80", 400),
+        ("http:///4096", 400),
+        ("http:4096", 400),
+        ("http://x/4096", 200),
+        ("HTTP://x:80?4096", 200),
     ]:
         assert site.get(target)[0] == status, target
     assert [entry.target for entry in site.log][0] == "/out"
@@ -325,6 +376,10 @@ def test_the_media_type_is_guessed_by_the_name(site: Site) -> None:
         (b"GET /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400),
         (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"CONNECT [::1]:1 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"POST ftp://x/1 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"POST ?x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"OPTIONS x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
 def test_a_bad_request_is_answered_and_its_connection_closed(site: Site, data: bytes, status: int) -> None:

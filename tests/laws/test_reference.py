@@ -30,12 +30,20 @@ uncompiled = pytest.mark.skipif(compiled(), reason="the reference is read from u
 #: Modules that other modules of the package use; users get what is public of them from those.
 INTERNAL = {
     *(f"mbuf.http.{name}" for name in ("conditional", "connection", "docroot", "response")),
-    *(f"mbuf.net.{name}" for name in ("linux", "sockets", "writable", "port.rules", "link.interface")),
+    *(f"mbuf.net.{name}" for name in ("linux", "sockets", "watch", "writable", "port.rules", "link.interface")),
     *(
         f"mbuf.net.{name}"
-        for name in ("capture.pcap", "capture.pcapng", "stream.read_sizer", "relay.pump", "relay.quota")
+        for name in (
+            "aio.sendqueue",
+            "capture.pcap",
+            "capture.pcapng",
+            "stream.read_sizer",
+            "relay.pump",
+            "relay.quota",
+        )
     ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
+    "mbuf.stats.metrics",
     *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
 }
 

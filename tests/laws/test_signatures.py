@@ -22,7 +22,7 @@ SRC = Path(__file__).parents[2] / "src"
 READ = """
 import ast, importlib, inspect, json, re, sys
 
-modules = re.findall(r'^    "(mbuf[.\\w]+)",$', open(sys.argv[1], encoding="utf-8").read(), re.MULTILINE)
+from mbuf.objects import COMPILED
 
 def default(value):
     text = repr(value)
@@ -41,7 +41,7 @@ def shown(thing):
     ]
 
 found = {}
-for module in map(importlib.import_module, modules):
+for module in map(importlib.import_module, COMPILED):
     for name, thing in vars(module).items():
         if name.startswith("_") or getattr(thing, "__module__", "") != module.__name__:
             continue
@@ -68,9 +68,7 @@ print(json.dumps(signatures))
 def signatures(path: list[str]) -> dict[str, object]:
     """What `inspect.signature` says of all that is public in compiled modules, in a process with that path."""
     start = f"import sys; sys.path[:0] = {path!r}\n{READ}"
-    run = subprocess.run(
-        [sys.executable, "-c", start, str(SRC.parent / "setup.py")], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
     return dict(json.loads(run.stdout))
 
 

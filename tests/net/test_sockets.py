@@ -6,8 +6,21 @@ from typing import Any
 
 import pytest
 
-from mbuf import Inval, NotSupported
+from mbuf import Inval, NotSupported, Pool
+from mbuf.http import FileServer
+from mbuf.net.aio.datagrams import Datagrams
+from mbuf.net.aio.protocol import MbufProtocol
+from mbuf.net.capture.captureport import CapturePort
+from mbuf.net.link.packetport import PacketPort
+from mbuf.net.link.tunport import TunPort
+from mbuf.net.port.failing import Failing
+from mbuf.net.port.lossy import Lossy
+from mbuf.net.port.queueport import QueuePort
+from mbuf.net.port.tee import Tee
 from mbuf.net.sockets import check_nonblocking, check_socket, check_stream_socket, peer_name
+from mbuf.net.stream.streamport import StreamPort
+from mbuf.net.udp.socketport import SocketPort
+from mbuf.net.udp.udpport import UdpPort
 
 
 def test_errors_begin_with_the_caller() -> None:
@@ -18,6 +31,29 @@ def test_errors_begin_with_the_caller() -> None:
         check_socket("PacedSocket", sock)
         with pytest.raises(NotSupported, match="^StreamPort: give a stream socket, not one of .*SOCK_DGRAM"):
             check_stream_socket("StreamPort", sock)
+
+
+def test_what_is_no_pool_and_no_port_is_refused_where_it_is_given(pool: Pool) -> None:
+    bad: Any = 16
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, socket.socket() as stream:
+        for call, message in (
+            (lambda: UdpPort(bad, sock), "UdpPort: pool: give a Pool, not an int"),
+            (lambda: SocketPort(bad, sock), "SocketPort: pool: give a Pool, not an int"),
+            (lambda: StreamPort(bad, stream), "StreamPort: pool: give a Pool, not an int"),
+            (lambda: PacketPort(bad, "lo"), "PacketPort: pool: give a Pool, not an int"),
+            (lambda: TunPort(bad), "TunPort: pool: give a Pool, not an int"),
+            (lambda: CapturePort(bad, "x"), "CapturePort: pool: give a Pool, not an int"),
+            (lambda: MbufProtocol(bad), "MbufProtocol: pool: give a Pool, not an int"),
+            (lambda: Datagrams(bad, QueuePort(), print), "Datagrams: pool: give a Pool, not an int"),
+            (lambda: Datagrams(pool, bad, print), "Datagrams: port: give a port, such as a UdpPort, not an int"),
+            (lambda: FileServer(bad, "."), "FileServer: pool: give a Pool, not an int"),
+            (lambda: Tee(QueuePort(), bad), "Tee: port: give a port, such as a UdpPort, not an int"),
+            (lambda: Lossy(bad, 0.5), "Lossy: port: give a port, such as a UdpPort, not an int"),
+            (lambda: Failing(bad, 1), "Failing: port: give a port, such as a UdpPort, not an int"),
+        ):
+            with pytest.raises(TypeError) as caught:
+                call()
+            assert str(caught.value) == message
 
 
 def test_a_tls_socket_is_refused() -> None:

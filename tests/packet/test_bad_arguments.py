@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chains import sample
-from mbuf import M_PROTO1, M_WAITOK, Freed, Inval, Mbuf, Pool, ReadOnly, Vm, compiled
+from mbuf import M_NOWAIT, M_PROTO1, M_WAITOK, Freed, Inval, Mbuf, Pool, ReadOnly, Vm, compiled
 from packet.snapshot import mbuf_state, snapshot
 from packet.verbs import ARGUMENTS, CLUSTER, MBUF, NEW_TAG, PACKET, STORED, TAG, packet, resolved
 
@@ -166,6 +166,18 @@ def test_an_invalid_timeout_is_an_error(pool: Pool, name: str, timeout: Any, err
     with pytest.raises(error):
         getattr(chains[0], name)(*ARGUMENTS[name][:-1], M_WAITOK, timeout)
     assert snapshot(pool, *chains) == before
+    pool.free_bulk(chains)
+
+
+@pytest.mark.parametrize("how", [(), (M_NOWAIT,)])
+@pytest.mark.parametrize("name", [*WAITING, "addpages", "insert", "remove"])
+def test_a_timeout_needs_a_call_that_waits(pool: Pool, name: str, how: tuple[int, ...]) -> None:
+    chains = packet(pool)
+    with resolved(pool, name, chains[0]) as arguments:
+        before = snapshot(pool, *chains)
+        with pytest.raises(Inval, match=r"^timeout 5: .* give how=M_WAITOK"):
+            getattr(chains[0], name)(*arguments[:-1], *how, timeout=5)
+        assert snapshot(pool, *chains) == before
     pool.free_bulk(chains)
 
 

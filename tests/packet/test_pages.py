@@ -7,7 +7,7 @@ import pytest
 
 from chains import lens, mbufs, sample
 from faults import FaultInjector, call_with_refusal
-from mbuf import M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, M_WAITOK, PAGE_SIZE, Inval, NoBufs, Pool, ReadOnly
+from mbuf import M_EXT, M_EXTPG, M_NOTREADY, M_PKTHDR, M_RDONLY, M_WAITOK, PAGE_SIZE, Inval, NoBufs, Pool, ReadOnly
 from mbuf.const import EPG_FLAG_ANON
 from mbuf.packet.pages import file_run, views_outside_file
 from packet.layouts import file_mbufs, record
@@ -139,6 +139,17 @@ def test_a_run_ends_where_the_file_does_not_go_on(pool: Pool) -> None:
         assert file_run(none, 0) is None
         if none is not plain:
             none.freem()
+    m.freem()
+
+
+def test_a_run_ends_before_bytes_that_are_not_ready(pool: Pool) -> None:
+    m = file_mbufs(pool, sample(60_000), 0)
+    late = mbufs(m)[1]
+    late.flags |= M_NOTREADY
+    assert file_run(m, 0)[1:] == (0, 20480, late, 0)
+    assert file_run(late, 0) is None
+    late.flags &= ~M_NOTREADY
+    assert file_run(m, 0)[1:3] == (0, 60_000)
     m.freem()
 
 

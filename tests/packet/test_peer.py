@@ -1,7 +1,9 @@
 """A peer's name is what the kernel has for its address; `m.peer` is kept with the packet."""
 
+import copy
 import gc
 import os
+import pickle
 import socket
 import weakref
 from pathlib import Path
@@ -212,3 +214,9 @@ def test_a_peer_is_shown(pool: Pool, capsys: pytest.CaptureFixture[str]) -> None
         m.peer = THERE
         m.print()
     assert "packet of 1 bytes, peer ('192.0.2.1', 53)" in capsys.readouterr().out
+
+
+def test_a_peer_can_be_pickled_and_copied() -> None:
+    for peer in (Peer(("192.0.2.1", 53)), Peer(("2001:db8::1", 53, 7, 9))):
+        for other in (copy.copy(peer), copy.deepcopy(peer), *(pickle.loads(pickle.dumps(peer, n)) for n in range(6))):
+            assert (type(other), other, hash(other)) == (Peer, peer, hash(peer))

@@ -464,3 +464,15 @@ def test_a_flag_makes_lent_memory_read_only_but_not_the_other_way(pool: Pool) ->
     assert m.writable
     m.free()
     n.free()
+
+
+def test_only_a_program_with_listeners_reads_of_them_in_the_error(pool: Pool) -> None:
+    m = pool.get()
+    m.free()
+    with pytest.raises(Freed, match="^mbuf at 0x[0-9a-f]+ was freed: don't use an mbuf after free.* gave it away$"):
+        m.adj(1)
+    with pool.probes.attached("m-free", lambda m: None), pytest.raises(Freed, match="a listener of a probe can't use"):
+        m.adj(1)
+    nothing = Mbuf.__new__(Mbuf)
+    with pytest.raises(Freed, match="gave it away$"):
+        nothing.adj(1)

@@ -282,6 +282,24 @@ def test_pages_that_are_no_run_are_named(make: Callable[..., Pool]) -> None:
     vm.give([(page, 1) for page in pages[1::2]])
 
 
+def test_memory_that_is_out_is_logged_at_most_once_in_300_seconds(
+    make: Callable[..., Pool], clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make({"kern.ipc.nmbjumbo16": 50}, mem=12 * 4096, clock=clock)
+    pages = [pool.vm.take(1) for _ in range(9)]
+    for seconds in (0, 299, 1, 0):
+        clock.now += seconds
+        with pytest.raises(NoMemory) as caught:
+            pool.cljget(None, size=16384)
+    assert caplog.messages == [f"{caught.value}; requests are refused, or wait, until something is freed"] * 2
+    pool.warnings.on = 0
+    clock.now += 300
+    with pytest.raises(NoMemory):
+        pool.cljget(None, size=16384)
+    assert len(caplog.messages) == 2
+    pool.vm.give([(page, 1) for page in pages])
+
+
 def test_an_mbuf_allocates_from_its_own_pool(make: Callable[..., Pool]) -> None:
     here, there = make(), make()
     m = here.gethdr()

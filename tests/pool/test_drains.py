@@ -73,7 +73,7 @@ def test_an_exception_is_logged_with_the_drains_name_and_the_others_run(
     drains.invoke()
     assert calls == ["before", "after"]
     [record] = caplog.records
-    assert (record.name, record.levelno, record.getMessage()) == ("mbuf", logging.ERROR, f"drain {label} failed")
+    assert (record.name, record.levelno, record.getMessage()) == ("mbuf.pool", logging.ERROR, f"drain {label} failed")
     assert record.exc_info is not None
     assert repr(record.exc_info[1]) == "ValueError('nothing to spare')"
     assert record.exc_text is not None
@@ -139,7 +139,9 @@ def test_a_drain_that_finds_no_memory_is_logged_and_rings_for_another_run(
     pool.drains.register(pool.getcl, "allocating")
     pool.reclaim.trigger("mbuf_cluster")
     assert pool.reclaim.run() == 1
-    assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached", "drain allocating failed"]
+    limit, drain = caplog.records
+    assert vars(limit)["kernel"] == "[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached"
+    assert (drain.name, drain.getMessage()) == ("mbuf.pool", "drain allocating failed")
     pool.drains.deregister(pool.getcl)
     assert pool.reclaim.run() == 1
     pool.free_bulk(taken)

@@ -79,6 +79,8 @@ def test_bytes_that_the_file_has_not_are_refused(pool: Pool, path: Path, off: in
 def test_how_is_one_of_two(pool: Pool, path: Path, how: int) -> None:
     with pool.file(path) as file, pytest.raises(Inval, match="how"):
         file.getm(0, None, how)
+    with pool.file(path) as file, pytest.raises(Inval, match=r"timeout 1: .* give how=M_WAITOK"):
+        file.getm(timeout=1)
     assert pool.out == 0
 
 

@@ -39,7 +39,13 @@ def test_a_limit_of_10_clusters(
         pool.getcl()
     assert fails(pool) == (4, 5)
     assert len(hits) - before == 8
-    assert caplog.messages == ["[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached"]
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("mbuf.pool", "WARNING")
+    assert record.getMessage() == (
+        "mbuf_cluster: the limit of 10 is reached (kern.ipc.nmbclusters); "
+        "requests are refused, or wait, until something is freed"
+    )
+    assert vars(record)["kernel"] == "[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached"
     assert pool.stat().clust.warnings_suppressed == len(hits) - 1
     clock.now += 300
     with pytest.raises(NoBufs):

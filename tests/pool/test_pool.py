@@ -485,7 +485,10 @@ def program(request: pytest.FixtureRequest) -> str:
 
 def test_a_program_may_end_at_any_time(program: str) -> None:
     done = run(program, "-W", "ignore")
-    limit = "[zone: mbuf_cluster] kern.ipc.nmbclusters limit reached\n"
+    limit = (
+        "mbuf_cluster: the limit of 1 is reached (kern.ipc.nmbclusters); "
+        "requests are refused, or wait, until something is freed\n"
+    )
     assert (done.returncode, done.stdout, done.stderr.replace(limit, "")) == (0, "", "")
 
 
@@ -498,7 +501,7 @@ READ_ONLY = (
 )
 CALLS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("get", "gethdr", "getcl", "getjcl", "alloc_ext_pgs", "init"), ()),
-    **dict.fromkeys(("watch_memory", "drain", "stat", "sites", "audit", "close", "__enter__"), ()),
+    **dict.fromkeys(("watch_memory", "drain", "stat", "publish", "sites", "audit", "close", "__enter__"), ()),
     **dict.fromkeys(("get2", "getm2", "get_row", "getcl_bulk", "getjcl_bulk", "alloc_ext_plus_pages", "tag_get"), (5,)),
     **dict.fromkeys(("frombytes", "devget", "wrap"), (b"abc",)),
     **{"freem": (None,), "cljget": (None,), "free_bulk": ([],), "file": ("/dev/null",), "tag_alloc": (0, 1)},
@@ -645,5 +648,22 @@ def test_every_method_looks_at_the_latch_first() -> None:
         assert ast.unparse(node.body[1]) == "check_latch()", node.name
     releasing = {node.name for node in public if "run_releases()" in ast.unparse(node)}
     assert {node.name for node in public} - releasing == {
-        *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "sites", "audit")
+        *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "publish", "sites", "audit")
     }
+
+
+def test_a_pool_tells_its_memory_and_what_is_out() -> None:
+    class Mine(Pool):
+        """A subclass has its own name."""
+
+    pool = Mine(Vm(64 << 20), worker=False)
+    held = [pool.get(), pool.getcl()]
+    before = pool.stat()
+    assert repr(pool) == "<Mine of 64 MiB, 2 mbufs out>"
+    assert pool.stat() == before
+    held.pop().free()
+    assert repr(pool) == "<Mine of 64 MiB, 1 mbuf out>"
+    held.pop().free()
+    pool.close()
+    assert repr(pool) == "<Mine of 64 MiB, 0 mbufs out, closed>"
+    assert repr(Mine.__new__(Mine)) == "<Mine, never made>"

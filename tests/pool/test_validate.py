@@ -16,7 +16,6 @@ from mbuf import (
     M_PKTHDR,
     M_RDONLY,
     M_WAITOK,
-    MT_DATA,
     MT_NOINIT,
     Inval,
     NoBufs,
@@ -42,6 +41,15 @@ VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "getcl_bulk": ({"n": 3}, ("how", "type", "flags", "timeout")),
     "clget": ({"m": None}, ("how", "timeout")),
     "cljget": ({"m": None}, ("how", "timeout", "size")),
+}
+
+#: The other methods that may wait.
+MORE_VERBS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "get_row": ({"n": 3}, ()),
+    "getjcl_bulk": ({"n": 3}, ()),
+    "alloc_ext_pgs": ({}, ()),
+    "alloc_ext_plus_pages": ({"len": 100}, ()),
+    "frombytes": ({"data": b"x"}, ()),
 }
 
 BAD: dict[str, list[Any]] = {
@@ -202,5 +210,18 @@ def test_a_wait_of_no_time_is_over_at_once(
     clusters[1].free()
 
 
-def test_without_waiting_a_timeout_says_nothing(plain: Pool) -> None:
-    plain.getcl(M_NOWAIT, MT_DATA, M_PKTHDR, -1).free()
+@pytest.mark.parametrize("timeout", [0, 1, -1, "1"])
+@pytest.mark.parametrize("keywords", [{}, {"how": M_NOWAIT}])
+def test_a_timeout_needs_a_call_that_waits(plain: Pool, keywords: dict[str, int], timeout: Any) -> None:
+    bare = plain.get()
+    before = plain.out
+    for verb, (arguments, _) in {**VERBS, **MORE_VERBS}.items():
+        given = arguments | keywords | {"timeout": timeout}
+        if "m" in arguments:
+            given["m"] = bare
+        with pytest.raises(Inval, match=r"^timeout .*: give how=M_WAITOK"):
+            getattr(plain, verb)(**given)
+    with pytest.raises(Inval, match=r"^timeout .*: give how=M_WAITOK"):
+        plain.reserve.reinit(1, 1, timeout=timeout, **keywords)
+    assert (plain.out, bare.ext) == (before, None)
+    bare.free()

@@ -51,6 +51,17 @@ def test_a_sub_interpreter_is_refused_when_it_comes_first(bare: Program) -> None
 
 
 @needs_compiled
+def test_the_main_interpreter_can_import_it_after_a_sub_interpreter_was_refused(bare: Program) -> None:
+    out = bare(in_sub_interpreter(IMPORT.format(path=sys.path)) + IMPORT.format(path=sys.path))
+    assert out.splitlines()[1:] == ["works"]
+
+
+def test_where_python_cannot_tell_which_interpreter_this_is_it_works(bare: Program) -> None:
+    hide = "import sys\nsys.modules.update(dict.fromkeys(('_interpreters', '_xxsubinterpreters')))\n"
+    assert bare(hide + IMPORT.format(path=sys.path)) == "works\n"
+
+
+@needs_compiled
 def test_a_sub_interpreter_is_refused_when_the_main_one_has_it_already(bare: Program) -> None:
     out = bare("import mbuf\n" + in_sub_interpreter(IMPORT.format(path=sys.path)))
     assert out.count("\n") == 1

@@ -16,6 +16,7 @@ from mbuf import (
     Inval,
     NoBufs,
     NoMemory,
+    Pool,
     Vm,
     compiled,
 )
@@ -716,3 +717,15 @@ def test_threads_short_of_pages_are_all_served(make_zone: Make, spawn: Spawn) ->
     workers = [spawn(work) for _ in range(5)]
     assert [worker.done() for worker in workers] == [100] * 5
     assert (zone.used, zone.bypassed) == (0, 0)
+
+
+def test_a_zone_tells_what_it_has_handed_out() -> None:
+    pool = Pool(Vm(16 << 20), caching=False, worker=False)
+    zone = pool.zones.mbuf
+    m = pool.get()
+    assert repr(zone) == f"<Zone mbuf: 1 used, 0 cached, limit {zone.limit}>"
+    assert repr(pool.zones.pack).endswith("0 used, 0 cached, no limit>")
+    m.free()
+    pool.close()
+    assert repr(zone) == f"<Zone mbuf: 0 used, 0 cached, limit {zone.limit}, closed>"
+    assert repr(Zone.__new__(Zone)) == "<Zone, never made>"

@@ -162,3 +162,17 @@ def test_no_view_goes_beyond_the_bytes(off: int, count: int) -> None:
     with pytest.raises(IndexError):
         view_of(memory, off, count, False)
     assert not memory.has_views()
+
+
+def test_what_has_no_buffer_is_refused_with_what_to_give() -> None:
+    class Fails:
+        pass
+
+    for thing, message in (
+        ("text", "^give bytes, or another object that has a buffer, not a str: encode it first$"),
+        (5, "not an int$"),
+        (None, "not None$"),
+        (Fails(), "not a Fails$"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            export_buffer(thing)

@@ -241,6 +241,17 @@ def test_low_memory_is_reported_at_most_once_in_a_period(clock: Any) -> None:
     assert events == [VM_LOW_PAGES] * 2
 
 
+def test_low_memory_is_logged(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    vm = Vm(0, clock=clock)
+    with caplog.at_level("INFO", "mbuf"):
+        assert [vm.low(), vm.low(), vm.low(VM_LOW_KMEM)] == [True, False, True]
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
+    assert caplog.messages == [
+        "memory is low: drains run, and caches are trimmed",
+        "memory is severely low: drains run, and caches are emptied",
+    ]
+
+
 def test_severely_low_memory_is_reported_at_most_once_a_second(clock: Any) -> None:
     vm = Vm(0, clock=clock)
     events: list[int] = []
@@ -387,3 +398,13 @@ def test_the_most_pages_that_were_out_are_remembered() -> None:
     pages = [vm.take(1) for _ in range(3)]
     vm.give([(page, 1) for page in pages])
     assert (vm.used, vm.peak) == (0, 3)
+
+
+def test_a_vm_tells_its_memory() -> None:
+    vm = Vm(64 << 20)
+    vm.take(3)
+    assert repr(vm) == "<Vm of 64 MiB, 12 KiB used>"
+    assert repr(Vm(1000 << 20)) == "<Vm of 1000 MiB, 0 bytes used>"
+    assert repr(Vm(3 << 39)) == "<Vm of 1.5 TiB, 0 bytes used>"
+    assert repr(Vm(0)) == "<Vm of 0 bytes, 0 bytes used>"
+    assert repr(Vm.__new__(Vm)).startswith("<Vm")

@@ -1,4 +1,4 @@
-"""What the shell starts as `mbuf`.
+"""What `mbuf_command` starts.
 
 It catches what no command can: an interrupt during the imports (exit code 130, and no traceback), a package that isn't
 installed, and a standard output that can't be written (exit code 2, and one line). So it must not import click itself.

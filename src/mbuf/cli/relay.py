@@ -51,7 +51,7 @@ class RelayOptions:
     clients: int
     #: Seconds after which a silent client of UDP is forgotten, and one of a stream that receives nothing is
     #: disconnected if memory is short.
-    patience: float
+    timeout: float
     #: Seconds between status lines; None for no status lines.
     interval: float | None
 
@@ -62,14 +62,14 @@ class RelayOptions:
 @click.option("--memory", type=MEMORY, default="16M", help="Memory for the mbufs of all clients together.")
 @click.option("--clients", type=CLIENTS, help="Clients at a time.  [default: 1024 for UDP, else 16384]")
 @click.option(
-    "--patience",
+    "--timeout",
     type=TIMEOUT,
     help="UDP: forget a client that is silent for this time. Streams: when memory is short, disconnect a client that "
     "receives nothing for this time.  [default: 60 for UDP, else 15]",
 )
 @click.option("--interval", type=TIMEOUT, help="Time between status lines.  [default: 1 on a terminal, else no status]")
 def relay(
-    listen: str, dest: str, memory: float, clients: int | None, patience: float | None, interval: float | None
+    listen: str, dest: str, memory: float, clients: int | None, timeout: float | None, interval: float | None
 ) -> None:
     """Relay between LISTEN and DEST, in both directions, until Ctrl-C.
 
@@ -83,10 +83,10 @@ def relay(
     """
     datagrams = listen.startswith("udp:")
     clients = (1024 if datagrams else 16384) if clients is None else clients
-    patience = (60.0 if datagrams else 15.0) if patience is None else patience
+    timeout = (60.0 if datagrams else 15.0) if timeout is None else timeout
     if interval is None and is_terminal(sys.stdout):
         interval = 1.0
-    options = RelayOptions(listen, dest, int(memory), clients, patience, interval)
+    options = RelayOptions(listen, dest, int(memory), clients, timeout, interval)
     try:
         with status_line() as (write, show_status):
             run(options, write, show_status)
@@ -153,9 +153,9 @@ async def _relay(
     loop.set_exception_handler(on_exception)
     relay: StreamRelay | UdpRelay
     if listen.stream:
-        relay = StreamRelay(pool, sock, dest, int(options.memory * _STREAM_SHARE), options.clients, options.patience)
+        relay = StreamRelay(pool, sock, dest, int(options.memory * _STREAM_SHARE), options.clients, options.timeout)
     else:
-        relay = UdpRelay(pool, sock, dest, options.clients, options.patience)
+        relay = UdpRelay(pool, sock, dest, options.clients, options.timeout)
     unit = "reads" if listen.stream else "packets"
     with contextlib.closing(relay):
         write(f"relaying {local_address(sock)} to {dest.text} with {size(options.memory)} for mbufs; Ctrl-C ends it")

@@ -32,7 +32,7 @@ class ServeOptions:
     #: Bytes for mbufs.
     memory: int
     #: Seconds after which a client that sends and receives nothing is disconnected.
-    patience: float
+    timeout: float
     #: Clients at a time.
     clients: int
     quiet: bool
@@ -43,10 +43,10 @@ class ServeOptions:
 @click.option("--address", default="127.0.0.1", help="Address to listen at; 0.0.0.0 or :: for all interfaces.")
 @click.option("--port", type=PORT, default=8000, help="Port to listen at; 0 for any free one.")
 @click.option("--memory", type=MEMORY, default="16M", help="Memory for the mbufs of all clients together.")
-@click.option("--patience", type=TIMEOUT, default="15", help="Disconnect a client that is idle for this time.")
+@click.option("--timeout", type=TIMEOUT, default="15", help="Disconnect a client that is idle for this time.")
 @click.option("--clients", type=CLIENTS, default=256, help="Clients at a time; more have to wait.")
 @click.option("--quiet", is_flag=True, help="Print no line for each request.")
-def serve(folder: str, address: str, port: int, memory: float, patience: float, clients: int, quiet: bool) -> None:
+def serve(folder: str, address: str, port: int, memory: float, timeout: float, clients: int, quiet: bool) -> None:
     """Serve the files in DIR over HTTP until Ctrl-C.
 
     Files are sent with sendfile(2), so their bytes are not copied into the process. All clients together use at most
@@ -56,7 +56,7 @@ def serve(folder: str, address: str, port: int, memory: float, patience: float, 
     index.html, or a list of its files. Links that lead out of DIR are not followed.
     """
     try:
-        run(ServeOptions(folder, address, port, int(memory), patience, clients, quiet), print_line)
+        run(ServeOptions(folder, address, port, int(memory), timeout, clients, quiet), print_line)
     except Inval as error:
         raise CommandError(str(error)) from None
 
@@ -73,7 +73,7 @@ def run(options: ServeOptions, write: Callable[[str], object]) -> None:
 async def _serve(options: ServeOptions, listener: socket.socket, pool: Pool, write: Callable[[str], object]) -> None:
     log = None if options.quiet else lambda entry: write(_log_line(entry))
     try:
-        server = FileServer(pool, options.folder, options.patience, options.clients, log)
+        server = FileServer(pool, options.folder, options.timeout, options.clients, log)
     except OSError as error:
         raise Inval(f"{options.folder}: {error.strerror}") from None
     with contextlib.closing(server):

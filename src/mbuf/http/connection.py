@@ -20,6 +20,9 @@ from mbuf.http.response import Response
 _MAX_HEADER = 16384
 _READ_SIZE = 4096
 
+#: The two header fields that say how long the content is.
+_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
+
 #: Bounds of a lingering close: bytes that are read and ignored, and seconds.
 _LINGER_BYTES = 1 << 18
 _LINGER_TIMEOUT = 1.0
@@ -36,8 +39,8 @@ class Connection:
         self._sock = sock
         self._timeout = timeout
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER)
-        # Of the current request: whether it was read to its end, and whether the response has no content.
-        self._complete = False
+        # Of the current request: whether another one may follow it, and whether the response has no content.
+        self._reusable = False
         self._is_head = False
 
     @property
@@ -54,7 +57,7 @@ class Connection:
 
         Raises `TimeoutError` if none comes in time, and `h11.RemoteProtocolError` if it isn't valid.
         """
-        self._complete = self._is_head = False
+        self._reusable = self._is_head = False
         async with asyncio.timeout(self._timeout):
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 self._http.receive_data(await asyncio.get_running_loop().sock_recv(self._sock, _READ_SIZE))
@@ -62,8 +65,10 @@ class Connection:
             return None
         # Before the next event, which may raise: also the response to a bad HEAD request has no content.
         self._is_head = event.method == b"HEAD"
-        # The content of a request is not read: if it has some, the connection is closed after the response.
-        self._complete = isinstance(self._http.next_event(), h11.EndOfMessage)
+        # The content of a request is not read: if it has some, the connection is closed after the response. So it is if
+        # the request has two lengths, for another server may have read the other one. See RFC 9112, 6.1.
+        complete = isinstance(self._http.next_event(), h11.EndOfMessage)
+        self._reusable = complete and not {name for name, _ in event.headers} >= _LENGTHS
         return event
 
     def header(self, response: Response) -> tuple[bytes, int]:
@@ -71,7 +76,7 @@ class Connection:
         fields = {"date": formatdate(usegmt=True), **response.fields}
         if response.status != 304:
             fields["content-length"] = str(response.length)
-        if not self._complete:
+        if not self._reusable:
             fields["connection"] = "close"
         reason = HTTPStatus(response.status).phrase
         event = h11.Response(status_code=response.status, headers=list(fields.items()), reason=reason)

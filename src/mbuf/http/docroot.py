@@ -18,7 +18,10 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from mbuf.errors import Inval
 
 #: The beginning of a target in absolute form. See RFC 9112, 3.2.2.
-_ORIGIN = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_ORIGIN = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+
+#: The forms of a request target: origin-form, *, authority-form, absolute-form. See RFC 9112, 3.2.
+_FORMS = re.compile(rb"/.*|\*|[^/?#@]+:[0-9]*|[a-z][a-z0-9+.-]*:[^#]+", re.IGNORECASE | re.DOTALL)
 
 
 class DocRoot:
@@ -70,12 +73,20 @@ class DocRoot:
         return sorted(names[:max_names]), len(names) <= max_names
 
 
+def is_target(target: bytes) -> bool:
+    """Return True if a request target has one of the four forms."""
+    return _FORMS.fullmatch(target) is not None
+
+
 def segments_of(target: bytes) -> list[bytes]:
     """Return the decoded path segments of a request target; the last is empty if the path ends with a /.
 
     Raises `Inval` if it isn't a path, or has a segment `..`.
     """
-    path = _ORIGIN.sub(b"", target, count=1).partition(b"?")[0].partition(b"#")[0] or b"/"
+    origin = _ORIGIN.match(target)
+    path = target[origin.end() if origin else 0 :].partition(b"?")[0].partition(b"#")[0]
+    if origin and not path:
+        path = b"/"
     decoded = unquote_to_bytes(path)
     if not path.startswith(b"/") or b"\0" in decoded:
         raise Inval("the request target isn't a path")

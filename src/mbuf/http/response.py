@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 
 from mbuf.errors import Inval
 from mbuf.http.conditional import Fields, Representation, precondition_status, requested_range
-from mbuf.http.docroot import DocRoot, segments_of, target_of
+from mbuf.http.docroot import DocRoot, is_target, segments_of, target_of
 
 #: Names in the listing of a folder: bounds the memory for it.
 MAX_LISTED = 1000
@@ -68,6 +68,8 @@ def status_response(status: int, **fields: str) -> Response:
 
 def respond(docroot: DocRoot, method: bytes, target: bytes, fields: Fields) -> Response:
     """Return the response to a request with these header fields; the caller closes it."""
+    if not is_target(target):
+        return status_response(400)
     if method not in (b"GET", b"HEAD"):
         return status_response(405, allow="GET, HEAD")
     try:

@@ -27,10 +27,12 @@ from mbuf.fielddocs import documented
 from mbuf.http.connection import Connection
 from mbuf.http.docroot import DocRoot
 from mbuf.http.response import Response, respond, status_response
+from mbuf.net.sockets import check_pool
 from mbuf.net.stream.sendfile import Transfer
 from mbuf.net.writable import wait_writable
 from mbuf.packet.mbuf import Mbuf
 from mbuf.pool.pool import Pool
+from mbuf.vm.log_errors import LogErrors
 
 #: Bytes of a file in the mbufs of one client: at most MAX_PIECE, in 53 mbufs; MIN_PIECE where mbufs are short.
 MAX_PIECE = 1 << 20
@@ -93,8 +95,8 @@ class FileServer:
     `root` is the folder; symbolic links that lead out of it aren't followed. A client that sends no request, or takes
     none of its response, for `timeout` seconds is disconnected, and a request waits as long for mbufs. There are at
     most `max_connections` connections; more clients wait in the listener's backlog. `on_request` is called with the
-    entry of each request when it has ended. No byte of a file is read or copied. Raises `OSError` if the folder can't
-    be opened.
+    entry of each request when its response has been sent; exceptions that it raises are logged. No byte of a file is
+    read or copied. Raises `OSError` if the folder can't be opened.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class FileServer:
         max_connections: int = 256,
         on_request: Callable[[AccessLogEntry], object] | None = None,
     ) -> None:
+        check_pool("FileServer", pool)
         self.pool = pool
         #: The counters.
         self.totals = Totals()
@@ -168,7 +171,10 @@ class FileServer:
                 return False
             method, target = request.method.decode(), request.target.decode()
             fields = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-            response = respond(self._docroot, request.method, request.target, fields)
+            with LogErrors("mbuf.http: the response to %s %s", method, target) as attempt:
+                response = respond(self._docroot, request.method, request.target, fields)
+            if attempt.failed:
+                response = status_response(500)
         entry = AccessLogEntry(host, method, target, response.status)
         began = time.monotonic()
         try:
@@ -192,7 +198,8 @@ class FileServer:
         totals.bytes += entry.bytes
         totals.failed += entry.error != ""
         if self._on_request is not None:
-            self._on_request(entry)
+            with LogErrors("mbuf.http: on_request"):
+                self._on_request(entry)
 
     async def _send_response(
         self, connection: Connection, sock: socket.socket, response: Response, entry: AccessLogEntry

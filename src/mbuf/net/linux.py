@@ -32,6 +32,7 @@ SO_TIMESTAMPNS = 35
 SO_TIMESTAMPING = 37
 SO_RXQ_OVFL = 40
 SO_MEMINFO = 55
+SO_COOKIE = 57
 
 #: Flags of SO_TIMESTAMPING: the time of the network card for what it receives.
 TIMESTAMPING_RX = 0x4 | 0x40

@@ -1,6 +1,7 @@
-"""Checks of a caller's socket. Each raises an error that begins with the name of the function or class that was called.
+"""Checks of what a caller gives: a pool, a port, a socket.
 
-Nothing is sent or received here. See `writable` for waiting until a socket accepts bytes.
+Each raises an error that begins with the name of the function or class that was called. Nothing is sent or
+received here. See `writable` for waiting until a socket accepts bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,20 @@ import socket
 from typing import Any
 
 from mbuf.errors import Inval, NotSupported
+from mbuf.pool.pool import Pool
+from mbuf.vm.ints import kind_of
+
+
+def check_pool(caller: str, pool: Any) -> None:
+    """Raise TypeError if this isn't a `Pool`."""
+    if not isinstance(pool, Pool):
+        raise TypeError(f"{caller}: pool: give a Pool, not {kind_of(pool)}")
+
+
+def check_port(caller: str, port: Any) -> None:
+    """Raise TypeError if this isn't a port: a class of the program's own may be one, too."""
+    if not (hasattr(port, "pull") and hasattr(port, "push")):
+        raise TypeError(f"{caller}: port: give a port, such as a UdpPort, not {kind_of(port)}")
 
 
 def check_socket(caller: str, sock: Any) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import select
 from typing import TYPE_CHECKING
 
+from mbuf.net.watch import Watch
+
 if TYPE_CHECKING:
     import socket
 
@@ -18,15 +20,16 @@ def poll_writable(sock: socket.socket, timeout: float | None) -> bool:
 
 
 async def wait_writable(sock: socket.socket) -> None:
-    """Wait in a task of asyncio until the socket is writable. Only one task may wait for a socket."""
+    """Wait in a task of asyncio until the socket is writable. Raises OSError if it is closed already."""
     loop = asyncio.get_running_loop()
     writable: asyncio.Future[None] = loop.create_future()
-    fd = sock.fileno()
-    loop.add_writer(fd, set_result, writable)
+    # Another task may close the socket meanwhile.
+    watch = Watch(loop, sock.fileno())
     try:
+        watch.add_writer(set_result, writable)
         await writable
     finally:
-        loop.remove_writer(fd)
+        watch.close()
 
 
 def set_result(future: asyncio.Future[None]) -> None:

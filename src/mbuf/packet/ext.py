@@ -41,17 +41,18 @@ This module doesn't refer to mbufs, only to their items.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cython
 
+    from mbuf.packet.m_ext import Ext
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import EXT_PACKET
 from mbuf.kinds import CLUSTERS
-from mbuf.packet.m_ext import Ext
 from mbuf.uma.item import Item, MbufItem
 
 #: How many sizes of cluster there are, their bytes, and their EXT_ types.
@@ -68,6 +69,14 @@ if not cython.compiled:
     def lone_packet(storage: Storage) -> bool:
         """True for the cluster of a packet with one user, no owner and no view: its mbuf can be freed in one step."""
         return storage.users == 1 and storage.type == EXT_PACKET and storage.exports == 0 and storage.owner is None
+
+
+@cache
+def ext_class() -> type[Ext]:
+    """The class `Ext`. `import mbuf` doesn't load it, but the first pool does: at exit nothing can be imported."""
+    from mbuf.packet.m_ext import Ext
+
+    return Ext
 
 
 @cython.no_gc
@@ -114,7 +123,7 @@ class Storage(Item):
 
     def describe(self, item: Item) -> Ext:
         """Return what `m.ext` says, for the mbuf of `item`."""
-        return Ext(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
+        return ext_class()(self.type, self.size, self.users, self.owner is None or self.owner is item, id(self))
 
     def defers(self, item: Item) -> bool:
         """True when `item` is the owner and has to stay out of its zone until the other users are freed."""

@@ -4,7 +4,7 @@ from mbuf.packet.ext cimport Storage, free_tags
 from mbuf.uma.item cimport ItemOwner, Item, free_item
 from mbuf.vm.commit cimport enter_commit, leave_commit, release_later
 from mbuf.vm.buffer_export cimport BufferExport
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 cdef unsigned int _MAX_USES
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, EXT_SFBUF
 from mbuf.errors import Busy, Inval
-from mbuf.packet.ext import Storage
-from mbuf.packet.m_ext import Ext
+from mbuf.packet.ext import Storage, ext_class
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.buffer_export import BufferExport
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import cython
 
+    from mbuf.packet.m_ext import Ext
     from mbuf.packet.mbuf import Mbuf
 else:
     from mbuf.shadow import cython
@@ -47,7 +47,7 @@ class RefCount:
     uses: int
 
     def __init__(self, count: int = 0) -> None:
-        uses = clip(count)
+        uses = integer(count, "count")
         if not 0 <= uses < _MAX_USES:
             raise Inval(f"RefCount({count}): give 0 to {_MAX_USES - 1}")
         if self.uses:
@@ -104,7 +104,7 @@ class External(Storage):
         embedded = self.refs is None and self.owner in (None, item)
         free_cb = self.free_cb
         arg1, arg2 = (None, None) if free_cb is None else free_cb[1:3]
-        return Ext(self.type, self.extent, self.refcnt(), embedded, id(self.obj), self.obj, arg1, arg2)
+        return ext_class()(self.type, self.extent, self.refcnt(), embedded, id(self.obj), self.obj, arg1, arg2)
 
     def defers(self, item: Item) -> bool:
         return self.refs is None and self.users > 1 and (self.owner is None or self.owner is item)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
+    from mbuf.packet.m_ext import Ext
 else:
     from mbuf.shadow import cython
 
 from mbuf.const import EXT_SFBUF
-from mbuf.packet.ext import Storage
-from mbuf.packet.m_ext import Ext
+from mbuf.packet.ext import Storage, ext_class
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.vm.page import Memory
@@ -54,7 +54,7 @@ class Mapped(Storage):
     def describe(self, item: Item) -> Ext:
         embedded = self.owner is None or self.owner is item
         file: Any = None if self.of is None else self.of.file
-        return Ext(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
+        return ext_class()(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
 
     def finish(self, item: Item) -> None:
         if self.exports and self.has_views():

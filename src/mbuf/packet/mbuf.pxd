@@ -46,7 +46,7 @@ from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Item, MbufItem, free_item
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, run_releases
 from mbuf.vm.buffer_export cimport BufferExport, export_buffer
-from mbuf.vm.ints cimport clip, count
+from mbuf.vm.ints cimport count, integer
 from mbuf.vm.page cimport Memory, view_of
 from mbuf.vm.probe cimport Probes
 from mbuf.vm.references cimport mbuf_references

@@ -72,7 +72,7 @@ from mbuf.packet.source import check_how, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import MbufItem
 from mbuf.vm.buffer_export import export_buffer
-from mbuf.vm.ints import INT_MAX, clip, count
+from mbuf.vm.ints import INT_MAX, count, integer
 from mbuf.vm.page import Memory, view_of
 from mbuf.vm.unraisable import run
 
@@ -115,7 +115,8 @@ class Mbuf(Chain):
     freed, too. After that every method raises `Freed`. While a free routine or a listener of m-free is called with an
     mbuf, methods that change it raise `Busy`. The kernel's names (`m.len`, `m.next`) are about this mbuf, Python's
     protocols (`len(m)`, `bytes(m)`, `iter(m)`) about the packet from this mbuf on. A method that fails changes nothing.
-    `how` is M_NOWAIT, which doesn't wait for memory, or M_WAITOK, which waits, for at most `timeout` seconds if given.
+    `how` is M_NOWAIT, which doesn't wait for memory, or M_WAITOK, which waits, for at most `timeout` seconds if given;
+    M_NOWAIT with a timeout raises `Inval`.
     """
 
     __slots__ = ()
@@ -280,7 +281,7 @@ class Mbuf(Chain):
     @len.setter
     @cython.locals(most=cython.Py_ssize_t, number=cython.Py_ssize_t)
     def len(self, count: int) -> None:
-        number = clip(count)
+        number = integer(count, "len")
         check_latch()
         check_alive(self)
         most = bound(self) - self.off
@@ -298,7 +299,7 @@ class Mbuf(Chain):
     @flags.setter
     @cython.locals(number=cython.Py_ssize_t)
     def flags(self, bits: int) -> None:
-        number = clip(bits)
+        number = integer(bits, "flags")
         check_mutable(self)
         if not 0 <= number < 1 << 24:
             raise Inval(f"flags {number:#x}: give a number of 24 bits")
@@ -316,7 +317,7 @@ class Mbuf(Chain):
     @cython.locals(kind=cython.Py_ssize_t)
     def chtype(self, type: int) -> Self:
         """Set the type to an MT_ number from 1 to 254, and return this mbuf. Raises `Inval`. See m_chtype."""
-        kind = clip(type)
+        kind = integer(type, "type")
         check_mutable(self)
         if not MT_NOTMBUF < kind < MT_NOINIT:
             raise Inval(f"chtype {kind}: give MT_DATA or another MT_ number, from 1 to 254")
@@ -368,7 +369,7 @@ class Mbuf(Chain):
         The offset is rounded down to a multiple of 8 from the start. Bytes that are there don't move. Raises `Inval` if
         the data isn't at the start, or `count` is less than `len` or more than the storage has.
         """
-        room = clip(count)
+        room = integer(count, "count")
         check_mutable(self)
         first = start(self)
         if self.off != first or self.bits & M_EXTPG:
@@ -383,7 +384,7 @@ class Mbuf(Chain):
     @cython.locals(more=cython.Py_ssize_t, most=cython.Py_ssize_t)
     def grow(self, count: int) -> None:
         """Add `count` bytes, written to `room`, to the data, and to `pkthdr.len` if there is one. Raises `Inval`."""
-        more = clip(count)
+        more = integer(count, "count")
         check_mutable(self)
         most = space(self)
         if not 0 <= more <= most:
@@ -399,7 +400,7 @@ class Mbuf(Chain):
         The packet header, if this mbuf has it, counts them, too. No mbuf is added: `Inval` if they don't fit in `room`,
         or data has fewer.
         """
-        first, more = clip(start), clip(count)
+        first, more = integer(start, "start"), integer(count, "count")
         export = export_buffer(data)
         try:
             check_mutable(self)
@@ -471,7 +472,7 @@ class Mbuf(Chain):
         bytes. If the place is inside an mbuf, that is divided with one new mbuf, which shares its storage, or has a
         copy of up to 224 bytes. Raises `Inval`, or `NoBufs`, and then both chains are as before.
         """
-        at, wait = clip(off), check_how(how)
+        at, wait = integer(off, "off"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         _splice.insert(self, at, _mbuf(chain, "insert"), wait, deadline)
@@ -484,7 +485,7 @@ class Mbuf(Chain):
         If they are in the middle of one mbuf, its last bytes are moved; if it isn't writable, one new mbuf shares them.
         Raises `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed.
         """
-        at, size, wait = clip(off), clip(n), check_how(how)
+        at, size, wait = integer(off, "off"), integer(n, "n"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         _splice.remove(self, at, size, wait, deadline)
@@ -565,7 +566,7 @@ class Mbuf(Chain):
 
         Their flags are cleared, except those that describe the storage, and those in `flags`.
         """
-        keep = clip(flags)
+        keep = integer(flags, "flags")
         whole = bool(all)
         check_mutable(self)
         if not 0 <= keep < 1 << 24:
@@ -645,14 +646,14 @@ class Mbuf(Chain):
     @cython.locals(id=cython.Py_ssize_t, number=cython.Py_ssize_t)
     def tag_locate(self, cookie: int, type: int, tag: Tag | None = None) -> Tag | None:
         """Return the first tag with this cookie and id, after `tag` if given; None if none. See m_tag_locate."""
-        number, id = clip(cookie), clip(type)
+        number, id = integer(cookie, "cookie"), integer(type, "type")
         check_latch()
         return _header.tags_or_empty(self).locate(number, id, tag)
 
     @cython.locals(id=cython.Py_ssize_t)
     def tag_find(self, type: int, tag: Tag | None = None) -> Tag | None:
         """Return `tag_locate(MTAG_ABI_COMPAT, type, tag)`. See m_tag_find."""
-        id = clip(type)
+        id = integer(type, "type")
         check_latch()
         return _header.tags_or_empty(self).locate(MTAG_ABI_COMPAT, id, tag)
 
@@ -692,7 +693,7 @@ class Mbuf(Chain):
     @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def copydata(self, off: int, len: int) -> bytes:
         """Return a copy of `len` bytes from byte `off` of the packet on; `Inval` if there are fewer. See m_copydata."""
-        at, left = clip(off), clip(len)
+        at, left = integer(off, "off"), integer(len, "len")
         check_latch()
         return _read.excerpt(self, "copydata", at, left, False)
 
@@ -703,7 +704,7 @@ class Mbuf(Chain):
         Raises `BufferError` if the buffer isn't writable and contiguous, `Inval` if `off` is past the end. See
         m_mbuftouio.
         """
-        at = clip(off)
+        at = integer(off, "off")
         view = memoryview(buffer)
         # (The compiler's `with` crashes where memory runs out.)
         try:
@@ -721,7 +722,7 @@ class Mbuf(Chain):
         Returns that result, or 0. An empty mbuf among them is a piece of 0 bytes; bytes in unmapped pages are a copy.
         Raises `Inval` if there are fewer bytes. See m_apply.
         """
-        at, left = clip(off), clip(len)
+        at, left = integer(off, "off"), integer(len, "len")
         check_latch()
         return _read.apply(self, at, left, fn)
 
@@ -731,7 +732,7 @@ class Mbuf(Chain):
 
         For the end of the packet, that is the end of its last mbuf. Raises `Inval` past the end.
         """
-        at = clip(loc)
+        at = integer(loc, "loc")
         check_latch()
         return _read.getptr(self, at)
 
@@ -741,7 +742,7 @@ class Mbuf(Chain):
 
         They may lie in several mbufs. Raises `Inval` if there are fewer bytes, and `struct.error`.
         """
-        at = clip(offset)
+        at = integer(offset, "offset")
         layout: Format = format_of(fmt)
         check_latch()
         check_alive(self)
@@ -759,7 +760,7 @@ class Mbuf(Chain):
         Raises `ReadOnly` if one of these mbufs isn't `writable`, `Inval` if there are fewer bytes, and then nothing was
         written; `struct.error`.
         """
-        at, data = clip(offset), pack_values(fmt, *values)
+        at, data = integer(offset, "offset"), pack_values(fmt, *values)
         check_mutable(self)
         _read.rewrite(self, "pack", at, data)
 
@@ -772,7 +773,7 @@ class Mbuf(Chain):
         `m.pack("!H", off, m.in_cksum())` stores it; the kernel returns it in network byte order. Without `len`, all
         bytes of the packet. Raises `Inval` if there are fewer bytes. See in_cksum_skip.
         """
-        at, end = clip(skip), clip(len)
+        at, end = integer(skip, "skip"), integer(len, "len")
         check_latch()
         check_alive(self)
         if end == M_COPYALL:
@@ -786,7 +787,7 @@ class Mbuf(Chain):
 
         A match may span mbufs. Raises `Inval` if `start` is past the end.
         """
-        sought, at = memoryview(pattern).tobytes(), clip(start)
+        sought, at = memoryview(pattern).tobytes(), integer(start, "start")
         check_latch()
         return _read.find(self, sought, at)
 
@@ -795,15 +796,15 @@ class Mbuf(Chain):
     @cython.locals(at=cython.Py_ssize_t, size=cython.Py_ssize_t)
     def hexdump(self, off: int = 0, len: int | None = None) -> str:
         """Return `len` bytes, or all, from `off` on as text: lines of 16 bytes in hexadecimal and ASCII."""
-        at = clip(off)
-        size = 0 if len is None else clip(len)
+        at = integer(off, "off")
+        size = 0 if len is None else integer(len, "len")
         check_latch()
         return "\n".join(rows(_read.excerpt(self, "hexdump", at, size, len is None), at))
 
     @cython.locals(most=cython.Py_ssize_t)
     def print(self, maxlen: int = -1, file: TextIO | None = None) -> None:
         """Write a description of each mbuf, with at most `maxlen` bytes of data in all (-1: all). See m_print."""
-        most = clip(maxlen)
+        most = integer(maxlen, "maxlen")
         check_latch()
         check_alive(self)
         if most < -1:
@@ -819,7 +820,7 @@ class Mbuf(Chain):
         If there are fewer, all are dropped. At the front, emptied mbufs stay. At the end, emptied mbufs are freed,
         except the first, and as in the kernel a last one that has exactly these bytes. Never allocates. See m_adj.
         """
-        n = clip(len)
+        n = integer(len, "len")
         check_mutable(self)
         if 0 <= n < self.count:
             self.off += n
@@ -884,8 +885,8 @@ class Mbuf(Chain):
         is 0, the packet header is copied. None for 0 bytes. Raises `NoBufs`, or `Inval` if there are fewer bytes. See
         m_copym.
         """
-        skip, wait = clip(off), check_how(how)
-        size = M_COPYALL if len is ALL else clip(len)
+        skip, wait = integer(off, "off"), check_how(how)
+        size = M_COPYALL if len is ALL else integer(len, "len")
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         made: Mbuf | None = _copy.copym(self, skip, size, wait, deadline)
@@ -924,7 +925,7 @@ class Mbuf(Chain):
         packet has a header with its length and the interface (or send tag), but no other field. The rest of a chain
         without a header is None if there are no bytes. Raises `NoBufs`, or `Inval` if the chain is shorter.
         """
-        keep, wait = clip(len), check_how(how)
+        keep, wait = integer(len, "len"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         if not 0 <= keep <= INT_MAX:
@@ -940,7 +941,7 @@ class Mbuf(Chain):
         Each packet has the fields of the header, but the tags stay with the first. Raises `NoBufs`, or `Inval` if
         `pkthdr.len` isn't the bytes in the mbufs. The kernel has no such function; it calls m_split repeatedly.
         """
-        most, wait = clip(size), check_how(how)
+        most, wait = integer(size, "size"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         if not 0 < most <= INT_MAX:
@@ -956,7 +957,7 @@ class Mbuf(Chain):
         They are in the room before the data if it is writable and large enough, else in a new mbuf, which holds 168
         with a packet header and 224 without (`Inval` for more). Raises `NoBufs`; the kernel frees the chain then.
         """
-        n = clip(len)
+        n = integer(len, "len")
         check_mutable(self)
         if n < 0 or n > self.off - start(self) or (n and not _writable(self)):
             wait = check_how(how)
@@ -1006,7 +1007,7 @@ class Mbuf(Chain):
         Returns the mbuf that has them, and their offset in its data; the packet header counts them. Bytes are moved or
         copied within one mbuf. Raises `NoBufs`, or `Inval` past the end. See m_makespace.
         """
-        at, size = count(skip, "makespace at"), clip(hlen)
+        at, size = count(skip, "makespace at"), integer(hlen, "hlen")
         check_mutable(self)
         return _append.makespace(self, at, size)
 
@@ -1019,7 +1020,7 @@ class Mbuf(Chain):
         `len` is at most 168. If bytes must be moved, up to `max_protohdr` are, even if fewer are needed. Raises
         `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed; the kernel frees the chain.
         """
-        n = clip(len)
+        n = integer(len, "len")
         check_mutable(self)
         _pullup.pullup(self, n)
         return self
@@ -1030,7 +1031,7 @@ class Mbuf(Chain):
 
         Both together are at most 168. Raises as `pullup` does. See m_copyup.
         """
-        n, room = clip(len), clip(dstoff)
+        n, room = integer(len, "len"), integer(dstoff, "dstoff")
         check_mutable(self)
         _pullup.copyup(self, n, room)
         return self
@@ -1043,7 +1044,7 @@ class Mbuf(Chain):
         `NoBufs`, or `Inval` if there are fewer bytes, and then nothing has changed; the kernel frees the chain. See
         m_pulldown.
         """
-        skip, n, first = count(off, "pulldown at"), clip(len), bool(at_start)
+        skip, n, first = count(off, "pulldown at"), integer(len, "len"), bool(at_start)
         check_mutable(self)
         return _pullup.pulldown(self, skip, n, first)
 
@@ -1070,7 +1071,7 @@ class Mbuf(Chain):
         packet header doesn't change. Raises `NoBufs`, or `Inval` for another length that isn't 1 to 2048. See
         m_fragment.
         """
-        size, wait = clip(length), check_how(how)
+        size, wait = integer(length, "length"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         _defrag.fragment(self, size, wait, deadline)
@@ -1085,7 +1086,7 @@ class Mbuf(Chain):
         cluster, but never the first mbuf. Raises `NoBufs`, or `Inval` if that isn't enough. A packet that already has
         few enough mbufs is merged once more, if that is possible; if it isn't, the kernel fails, and this doesn't.
         """
-        most, wait = clip(maxfrags), check_how(how)
+        most, wait = integer(maxfrags, "maxfrags"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         _defrag.collapse(self, most, wait, deadline)
@@ -1137,8 +1138,8 @@ class Mbuf(Chain):
         mbuf is lost. Raises `Inval` if it has external storage, or `len` is more than the memory, and `BufferError`.
         See m_extadd.
         """
-        kind = EXT_NET_DRV if type is DRIVER else clip(type)
-        bits = 0 if flags is NONE else clip(flags)
+        kind = EXT_NET_DRV if type is DRIVER else integer(type, "type")
+        bits = 0 if flags is NONE else integer(flags, "flags")
         if free is not None and (kind == EXT_RXRING or not callable(free)):
             raise Inval("extadd: free: give a callable or None, and None for EXT_RXRING")
         attach_buffer(self, buffer, kind, None, bits, free, arg1, arg2)
@@ -1194,7 +1195,7 @@ class Mbuf(Chain):
         A page of a file is mapped, always read-only, and ends where the file does: `NoBufs` if no window is free.
         Raises `Inval` if there is no such page.
         """
-        at = clip(page)
+        at = integer(page, "page")
         check_latch()
         return _extpg.view_page(self, at)
 
@@ -1204,7 +1205,7 @@ class Mbuf(Chain):
 
         Raises `NoMemory`, `Busy` if the pages are shared, or `Inval` for too many, or pages of a file.
         """
-        more, wait = clip(n), check_how(how)
+        more, wait = integer(n, "n"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         _extpg.addpages(self, more, wait, deadline)
@@ -1238,7 +1239,7 @@ class Mbuf(Chain):
         none. Returns the rest of the chain or None, which belongs to the caller. Raises `Inval` if the chain waits for
         fewer.
         """
-        todo = clip(count)
+        todo = integer(count, "count")
         check_mutable(self)
         rest: Mbuf | None = _extpg.free_notready(self, todo)
         return rest
@@ -1253,7 +1254,7 @@ class Mbuf(Chain):
         ends at the end of an mbuf or a page, so it may have more bytes than `len`. Raises `NoBufs`, `NoMemory`, or
         `Inval` if there are fewer bytes, or they are in unmapped pages already. See mb_mapped_to_unmapped.
         """
-        todo, most, wait = clip(len), clip(mlen), check_how(how)
+        todo, most, wait = integer(len, "len"), integer(mlen, "mlen"), check_how(how)
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         made: Mbuf | None = _extpg.mapped_to_unmapped(self, todo, most, wait, deadline)

@@ -10,7 +10,7 @@ from mbuf.uma.pages cimport Pages
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.buffer_export cimport BufferExport
 
-cdef unsigned int M_EXTPG, M_RDONLY
+cdef unsigned int M_EXTPG, M_NOTREADY, M_RDONLY
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
 
 

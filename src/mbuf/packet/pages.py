@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXTPG, M_RDONLY, MBUF_PEXT_MAX_PGS, PAGE_SIZE
+from mbuf.const import M_EXTPG, M_NOTREADY, M_RDONLY, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.packet.chain import Chain
 from mbuf.packet.epg import Epg
 from mbuf.packet.unmapped import Unmapped
@@ -104,13 +104,14 @@ def file_chain(
 def file_run(m: Mbuf, at: int) -> tuple[PageFile, int, int, Mbuf | None, int] | None:
     """Find the bytes of a file that begin with byte `at` of an mbuf, and continue in the next mbufs.
 
+    They end before an mbuf whose bytes aren't ready (M_NOTREADY).
     Returns (file, offset in the file, number of bytes, mbuf after them, offset in it), or None if the byte isn't in a
     file.
     """
     file: Any = None
     start = count = 0
     n: Any = m
-    while n is not None and n.bits & M_EXTPG:
+    while n is not None and n.bits & (M_EXTPG | M_NOTREADY) == M_EXTPG:
         pages: Unmapped = cython.cast(Unmapped, n.buf)
         place = pages.file_offset(n.off + at)
         if place < 0 or (file is not None and (pages.file is not file or place != start + count)):

@@ -6,8 +6,9 @@ A name is the bytes of a sockaddr. It is converted to the address of Python's so
 
 from __future__ import annotations
 
+# Not `socket`, which takes 3 ms to import, and which a program may do without.
+import _socket as socket
 import os
-import socket
 import struct
 import sys
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,9 @@ class Peer:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def __reduce__(self) -> Any:
+        return Peer, (self.name,)
 
     def __repr__(self) -> str:
         return f"Peer({self.address!r})"

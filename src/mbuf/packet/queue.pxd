@@ -4,7 +4,7 @@ from mbuf.packet.chain cimport Chain
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive, taken
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, release_later, run_releases
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 
 cdef class MbufQ:

@@ -19,7 +19,7 @@ else:
 
 from mbuf.errors import Inval, NoBufs
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if not cython.compiled:
     from mbuf.packet.segment import check_alive, taken
@@ -42,7 +42,7 @@ class MbufQ:
 
     def __init__(self, maxlen: int = 0) -> None:
         #: The number of packets at which the queue is full; 0 or less for no limit. See mbufq_init.
-        self.maxlen = clip(maxlen)
+        self.maxlen = integer(maxlen, "maxlen")
 
     def __del__(self) -> None:
         m = self._first

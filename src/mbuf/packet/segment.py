@@ -62,10 +62,10 @@ class Segment(Exporter):
 
 def raise_freed(m: Segment) -> None:
     """Raise `Freed`."""
-    raise Freed(
-        f"mbuf at {id(m):#x} was freed: don't use an mbuf after free, or after you gave it away; "
-        "the listener of a probe can't use its mbuf after it has returned"
-    )
+    text = f"mbuf at {id(m):#x} was freed: don't use an mbuf after free() or freem(), or after you gave it away"
+    if m.item is not None and m.item.zone is not None and m.item.zone.probes is not None and m.item.zone.probes.on:
+        text += "; a listener of a probe can't use its mbuf after it has returned"
+    raise Freed(text)
 
 
 def raise_not_live(m: Segment) -> None:

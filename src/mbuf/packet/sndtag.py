@@ -9,7 +9,7 @@ from typing import Any
 
 from mbuf.const import IF_SND_TAG_TYPE_MAX
 from mbuf.errors import Freed, Inval, NotSupported
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 from mbuf.vm.unraisable import report, run
 
 
@@ -78,7 +78,7 @@ class SndTag:
         """Take a reference to the interface, and count the tag in `tags`. See m_snd_tag_init."""
         if self.refs:
             raise TypeError("a send tag can't be initialized again: make another one")
-        if not 0 <= clip(type) < IF_SND_TAG_TYPE_MAX:
+        if not 0 <= integer(type, "type") < IF_SND_TAG_TYPE_MAX:
             raise Inval(f"type {type}: give an IF_SND_TAG_TYPE_ constant, 0 to {IF_SND_TAG_TYPE_MAX - 1}")
         #: The interface.
         self.ifp = ifp

@@ -17,7 +17,7 @@ from mbuf.packet.read cimport excerpt, pieces, views
 from mbuf.packet.segment cimport check_alive, space, storage_of, taken, writable
 from mbuf.packet.source cimport source_of
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, release_later, run_releases
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 from mbuf.vm.page cimport view_of
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_RDONLY, _KEPT

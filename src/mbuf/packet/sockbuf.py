@@ -36,7 +36,7 @@ from mbuf.const import M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_NOWAIT, M_RDONLY,
 from mbuf.errors import Busy, Inval
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.watermarks import SPACE, Watermarks
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 from mbuf.vm.page import view_of
 
 if not cython.compiled:
@@ -230,7 +230,7 @@ class SockBuf(Watermarks):
 
     def drop(self, n: int) -> None:
         """Free the first `n` bytes. Raises `Inval` if there are fewer. See sbdrop."""
-        size = clip(n)
+        size = integer(n, "n")
         check_latch()
         left = self.check_size(size, "drop")
         self.before_drop(left)
@@ -274,7 +274,7 @@ class SockBuf(Watermarks):
         there is no mbuf, and `Inval` if there are fewer bytes, and then nothing has changed; `peek` and `drop` need no
         mbuf.
         """
-        asked = clip(n)
+        asked = integer(n, "n")
         check_latch()
         for _ in range(ROUNDS):
             size = self.check_size(asked, "take")
@@ -379,7 +379,7 @@ class SockBuf(Watermarks):
 
     def peek(self, n: int) -> bytes:
         """Return a copy of the first `n` bytes, or of all if there are fewer; they stay in the buffer."""
-        most = clip(n)
+        most = integer(n, "n")
         check_latch()
         self._refresh()
         size = min(max(most, 0), self.cc)

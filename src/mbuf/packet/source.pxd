@@ -2,7 +2,7 @@ cimport cython
 
 from mbuf.packet.chain cimport Chain
 from mbuf.uma.item cimport ItemOwner, Item
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport clip, integer
 
 cdef int M_NOWAIT, M_WAITOK
 

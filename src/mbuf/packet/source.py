@@ -10,7 +10,7 @@ from mbuf.const import M_NOWAIT, M_WAITOK
 from mbuf.errors import Inval
 from mbuf.packet.tag import TagZone
 from mbuf.uma.item import ItemOwner
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import clip, integer
 
 if TYPE_CHECKING:
     import cython
@@ -89,16 +89,18 @@ def raise_closed() -> None:
 
 def check_how(how: Any) -> int:
     """Return an argument that must be M_NOWAIT or M_WAITOK; `Inval` if it isn't."""
-    number = clip(how)
+    number = integer(how, "how")
     if number != M_NOWAIT and number != M_WAITOK:
         raise Inval(f"how {number}: give M_NOWAIT or M_WAITOK")
     return number
 
 
 def until(how: int, timeout: float | None) -> float | None:
-    """Return the value of time.monotonic after `timeout` seconds; None for no timeout, or for M_NOWAIT."""
-    if timeout is None or clip(how) != M_WAITOK:
+    """Return the value of time.monotonic after `timeout` seconds, None for no timeout; `Inval` if M_NOWAIT has one."""
+    if timeout is None:
         return None
+    if clip(how) != M_WAITOK:
+        raise Inval(f"timeout {timeout}: M_NOWAIT doesn't wait: give how=M_WAITOK as well, or no timeout")
     # A plain float: the object of a user may return another value each time.
     seconds = timeout if type(timeout) is float else fsum((timeout,))
     if not seconds >= 0:  # nor is it NaN

@@ -5,7 +5,7 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.sockbuf cimport SockBuf
 from mbuf.vm.commit cimport check_latch
-from mbuf.vm.ints cimport clip, count
+from mbuf.vm.ints cimport count, integer
 from mbuf.vm.scan cimport Search, search
 
 

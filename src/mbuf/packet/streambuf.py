@@ -32,7 +32,7 @@ else:
 from mbuf.errors import Inval, NoBufs, TooLong
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sockbuf import SockBuf
-from mbuf.vm.ints import clip, count
+from mbuf.vm.ints import count, integer
 from mbuf.vm.scan import search
 
 if not cython.compiled:
@@ -106,7 +106,7 @@ class StreamBuffer(SockBuf):
         Raises `Inval` if `start` is negative, or more than the bytes in the buffer. Repeated calls with the same `sep`
         don't search the same bytes again.
         """
-        begin, sought = clip(start), memoryview(sep).tobytes()
+        begin, sought = integer(start, "start"), memoryview(sep).tobytes()
         check_latch()
         self.check_size(begin, "find from")
         if not sought:
@@ -151,7 +151,7 @@ class StreamBuffer(SockBuf):
         The chain belongs to the caller. Raises `TooLong` if these bytes are more than `most` (default: the limit), or
         must become more, `Inval` for an empty `sep`, and `NoBufs` like `take`; then nothing has changed.
         """
-        longest = self.limit if most is None else clip(most)
+        longest = self.limit if most is None else integer(most, "most")
         sought = memoryview(sep).tobytes()
         if not sought:
             raise Inval("take_until: give at least one byte to look for")

@@ -9,7 +9,7 @@ from mbuf.vm.commit cimport (
     release_later,
     run_releases,
 )
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 cdef int M_NOWAIT, M_WAITOK
 cdef Py_ssize_t MTAG_PERSISTENT

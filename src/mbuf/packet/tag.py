@@ -19,7 +19,7 @@ else:
 from mbuf.const import M_NOWAIT, M_WAITOK, MTAG_ABI_COMPAT, MTAG_PERSISTENT
 from mbuf.errors import Freed, Inval
 from mbuf.vm.commit import Releasable
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 from mbuf.vm.unraisable import run
 
 if not cython.compiled:
@@ -70,7 +70,7 @@ class TagZone:
         change a bytearray. `free(tag)` is called once, when the tag is freed. Raises `Inval` for a number out of range,
         or bytes longer than 65535. The kernel's length is `len` here: the bytes of a bytes-like value, else 0.
         """
-        number, id, wait = clip(cookie), clip(type), clip(how)
+        number, id, wait = integer(cookie, "cookie"), integer(type, "type"), integer(how, "how")
         if not 0 <= number < 1 << 32:
             raise Inval(f"cookie {cookie}: give a number from 0 to 2**32 - 1")
         if not 0 <= id < 1 << 16:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import cython
 
+    from mbuf.packet.m_ext import Ext
     from mbuf.packet.mbuf import Mbuf
     from mbuf.vm.pagefile import PageFile
 else:
@@ -36,8 +37,7 @@ from mbuf.const import EPG_FLAG_2FREE, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Busy, Inval
 from mbuf.packet.deferred_free import DeferredFree
 from mbuf.packet.epg import Epg, new_epg
-from mbuf.packet.ext import Storage
-from mbuf.packet.m_ext import Ext
+from mbuf.packet.ext import Storage, ext_class
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.uma.pages import Pages
 from mbuf.vm.page import Memory, view_of
@@ -263,7 +263,7 @@ class Unmapped(Storage):
         root = self.root_or_self()
         embedded = root is self
         arg1 = None if root.free_cb is None else root.free_cb[1]
-        return Ext(0, self.ext_size(), root.users, embedded, id(root), root.file, arg1)
+        return ext_class()(0, self.ext_size(), root.users, embedded, id(root), root.file, arg1)
 
     def defers(self, item: Item) -> bool:
         return self.root_or_self() is self and self.users > 1

@@ -1,6 +1,6 @@
 cimport cython
 
-from mbuf.vm.ints cimport clip, count
+from mbuf.vm.ints cimport count, integer
 
 cdef Py_ssize_t WASTE
 

@@ -20,7 +20,7 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.errors import Inval
-from mbuf.vm.ints import clip, count
+from mbuf.vm.ints import count, integer
 from mbuf.vm.unraisable import run
 
 #: The default high mark in bytes: that of a TCP socket in the kernel (net.inet.tcp.recvspace).
@@ -49,9 +49,9 @@ class Watermarks:
         #: The high mark: bytes at which the buffer becomes full.
         self.hiwat: int = count(hiwat, "hiwat")
         #: The low mark: bytes at which the buffer isn't full any more.
-        self.lowat: int = self.hiwat // 4 if lowat is None else clip(lowat)
+        self.lowat: int = self.hiwat // 4 if lowat is None else integer(lowat, "lowat")
         #: The high mark of memory, in bytes.
-        self.mbmax: int = self.hiwat * WASTE if mbmax is None else clip(mbmax)
+        self.mbmax: int = self.hiwat * WASTE if mbmax is None else integer(mbmax, "mbmax")
         if not 0 <= self.lowat < self.hiwat or self.mbmax < 1:
             raise Inval(f"marks {hiwat}, {lowat}, {mbmax}: give 0 <= lowat < hiwat, and 1 <= mbmax")
         #: Called without arguments when the buffer becomes full; None for nothing.

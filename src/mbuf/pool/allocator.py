@@ -13,7 +13,6 @@ refused (`refusal`).
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import (
@@ -27,7 +26,7 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
@@ -38,6 +37,7 @@ from mbuf.packet.source import Source
 from mbuf.pool import extpg
 from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
+from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +95,7 @@ class Allocator(Source):
 
     def get(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
+        ready(self)
         return get(self, how, type, flags, deadline)
 
     def get_row(self, n: int, how: int, type: int, deadline: float | None) -> Mbuf:
@@ -103,6 +104,7 @@ class Allocator(Source):
 
     def getcl(self, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
         """See `Source`."""
+        ready(self)
         return getcl(self, how, type, flags, deadline)
 
     def alloc_ext_pgs(self, how: int, free: Callable[[Mbuf], object] | None, arg1: Any, deadline: float | None) -> Mbuf:
@@ -120,7 +122,7 @@ class Allocator(Source):
         self.drops += 1
         zone = item.zone
         if isinstance(zone, TrashZone):
-            warnings.warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning, stacklevel=2)
+            warn(f"an mbuf from {zone.site(item)} was dropped, not freed", ResourceWarning)
 
 
 if not cython.compiled:
@@ -147,7 +149,9 @@ def _unmade() -> None:
 
 def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf without a cluster. See m_get and m_gethdr."""
-    ready(a)
+    # That of a pool is whole: no more to check.
+    if a is None:
+        _unmade()
     if a.probes.on:
         return _get_probed(a, how, type, flags, deadline)
     item = cached_item(a.zones.mbuf)
@@ -158,7 +162,9 @@ def get(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -
 
 def getcl(a: Allocator, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """An mbuf with a cluster of 2048 bytes, from the packet zone. See m_getcl."""
-    ready(a)
+    # That of a pool is whole: no more to check.
+    if a is None:
+        _unmade()
     if a.probes.on:
         return _getcl_probed(a, how, type, flags, deadline)
     item = cached_item(a.zones.pack)
@@ -418,5 +424,9 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
             cached=error.cached + packed,
             sysctl=error.sysctl,
         )
+    # Of a limit, its zone has warned already. A zone of a test may have none.
+    limiter: Any = getattr(zone, "limiter", None) if isinstance(error, NoMemory) else None
+    if limiter is not None:
+        limiter.warnings.no_memory(error, limiter.clock())
     run_releases()
     return error

@@ -66,5 +66,5 @@ class _Drain:
         return self._fn == other
 
     def __call__(self) -> None:
-        with LogErrors("drain %s", self._name):
+        with LogErrors("drain %s", self._name, logger="mbuf.pool"):
             self._fn()

@@ -12,7 +12,7 @@ from mbuf.const import M_NOWAIT, MBUF_PEXT_MAX_PGS, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.pages import file_chain
 from mbuf.packet.source import check_how, until
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
@@ -62,11 +62,11 @@ class File:
         Each mbuf has at most `maxseg` bytes, which is at most 20480. Raises `NoBufs` at the limit of mbufs, and
         `Inval` if the file has fewer bytes.
         """
-        start = clip(off)
-        size = max(self._file.size - start, 0) if len is None else clip(len)
+        start = integer(off, "off")
+        size = max(self._file.size - start, 0) if len is None else integer(len, "len")
         if start < 0 or size < 0 or start > self._file.size - size:
             raise Inval(f"{self.name}: {size} bytes at {off}: it has {self._file.size}")
-        most, wait = clip(maxseg), check_how(how)
+        most, wait = integer(maxseg, "maxseg"), check_how(how)
         if not 0 < most <= MBUF_PEXT_MAX_PGS * PAGE_SIZE:
             raise Inval(f"{self.name}: maxseg {most}: give the most bytes of an mbuf, up to 20480")
         chain: Mbuf = file_chain(self._source, self._file, start, size, most, wait, until(wait, timeout))

@@ -10,7 +10,7 @@ from mbuf.pool.validate cimport at_least, validate
 from mbuf.packet.source cimport until
 from mbuf.vm.commit cimport check_latch, run_releases
 from mbuf.vm.buffer_export cimport export_buffer
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 cdef int M_NOWAIT, M_WAITOK, MT_DATA
 cdef object NOWAIT, DATA, PKTHDR

@@ -7,7 +7,6 @@ no default pool.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,21 +29,25 @@ from mbuf.const import (
     MTAG_ABI_COMPAT,
 )
 from mbuf.errors import Inval, TunableWarning
+from mbuf.packet.ext import ext_class
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
 from mbuf.pool.limits import Limits, Memory
-from mbuf.pool.subsystem import Subsystem
+from mbuf.pool.subsystem import Subsystem, pool_stat_class
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
+from mbuf.uma.counters import zone_stat_class
 from mbuf.vm.buffer_export import export_buffer
-from mbuf.vm.ints import clip
-from mbuf.vm.page import compiled
+from mbuf.vm.ints import integer, kind_of
 from mbuf.vm.sfbuf import NSFBUFS
-from mbuf.vm.vm import Vm, host_memory
+from mbuf.vm.vm import Vm, host_memory, in_bytes
+from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
+    import os
+
     import cython
 
     from mbuf.packet.cluster import Cluster
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from mbuf.pool.file import File
     from mbuf.pool.lowmem import MemoryWatch
     from mbuf.pool.probes import MbufProbes
+    from mbuf.pool.publish import StatPage
     from mbuf.pool.reclaim import Reclaim
     from mbuf.pool.reserve import Reserve
     from mbuf.pool.stat import PoolStat
@@ -97,8 +101,8 @@ class Pool:
 
     Methods that allocate have these arguments in common. `how` is M_NOWAIT (raise `NoBufs` at a limit, `NoMemory`
     without free pages) or M_WAITOK (wait, for at most `timeout` seconds, then raise the same; None waits without
-    end). `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong argument raises `Inval`. A call that
-    fails takes nothing. The mbuf that is returned belongs to the caller.
+    end). M_NOWAIT with a timeout raises `Inval`. `type` is an MT_ number. `flags` are flags of M_COPYFLAGS. A wrong
+    argument raises `Inval`. A call that fails takes nothing. The mbuf that is returned belongs to the caller.
 
     Close a pool with `close`, or use it in a `with` statement; a pool that is dropped closes itself. Mbufs that are
     out at that time stay valid until they are freed. Any thread may use a pool. `Pool` may be subclassed; every
@@ -124,14 +128,18 @@ class Pool:
         # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
         for name in ("logging", "mbuf.pool.audit"):
             import_module(name)
+        ext_class(), pool_stat_class(), zone_stat_class()
         given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
-        cpus, windows = clip(ncpu), clip(nsfbufs)
-        headers = _header("max_linkhdr", clip(max_linkhdr)), _header("max_protohdr", clip(max_protohdr))
+        cpus, windows = integer(ncpu, "ncpu"), integer(nsfbufs, "nsfbufs")
+        headers = (
+            _header("max_linkhdr", integer(max_linkhdr, "max_linkhdr")),
+            _header("max_protohdr", integer(max_protohdr, "max_protohdr")),
+        )
         size = _bytes(vm)
         memory = Memory.plan(size, given)
         limits = Limits.plan(size, given)
         for warning in check_tunables(given, size, limits) if strict else ():
-            warnings.warn(warning, TunableWarning, stacklevel=1 if compiled() else 2)
+            warn(warning, TunableWarning)
         budget = vm if isinstance(vm, Vm) else Vm(memory.physmem)
         parts = Subsystem(
             budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows
@@ -149,9 +157,9 @@ class Pool:
     def get(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf without a cluster and without a packet header: room for 224 bytes. See m_get."""
         check_latch()
-        if how is NOWAIT and type is DATA:
-            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, None)
-        wait, kind = clip(how), clip(type)
+        if how is NOWAIT and type is DATA and timeout is None:
+            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, 0, timeout)
+        wait, kind = integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -162,9 +170,9 @@ class Pool:
     def gethdr(self, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate an mbuf with a packet header and without a cluster: room for 168 bytes. See m_gethdr."""
         check_latch()
-        if how is NOWAIT and type is DATA:
-            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
-        wait, kind = clip(how), clip(type)
+        if how is NOWAIT and type is DATA and timeout is None:
+            return allocator.get(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
+        wait, kind = integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -180,9 +188,9 @@ class Pool:
         It comes from the packet zone, which keeps mbufs and clusters together in its caches.
         """
         check_latch()
-        if how is NOWAIT and type is DATA and flags is PKTHDR:
-            return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, None)
-        wait, kind, bits = clip(how), clip(type), clip(flags)
+        if how is NOWAIT and type is DATA and flags is PKTHDR and timeout is None:
+            return allocator.getcl(self._allocator, M_NOWAIT, MT_DATA, M_PKTHDR, timeout)
+        wait, kind, bits = integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -203,7 +211,12 @@ class Pool:
         A cluster of 9216 or 16384 bytes takes contiguous pages: it may raise `NoMemory` while single pages are free.
         """
         check_latch()
-        wait, kind, bits, count = clip(how), clip(type), clip(flags), clip(size)
+        wait, kind, bits, count = (
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+            integer(size, "size"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -225,7 +238,12 @@ class Pool:
         kernel returns NULL.
         """
         check_latch()
-        count, wait, kind, bits = clip(size), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = (
+            integer(size, "size"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -251,7 +269,12 @@ class Pool:
         effect. If `m` is freed while this waits, it raises `Freed` and frees the new mbufs.
         """
         check_latch()
-        count, wait, kind, bits = clip(len), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = (
+            integer(len, "len"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+        )
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
@@ -264,7 +287,7 @@ class Pool:
     def get_row(self, n: int, how: int = M_NOWAIT, type: int = MT_DATA, timeout: float | None = None) -> Mbuf:
         """Allocate a chain of `n` mbufs, 1 or more, as `get` does: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind = clip(n), clip(how), clip(type)
+        count, wait, kind = integer(n, "n"), integer(how, "how"), integer(type, "type")
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
@@ -296,7 +319,7 @@ class Pool:
         gives the cluster back.
         """
         check_latch()
-        wait = clip(how)
+        wait = integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         _mbuf("clget", m)
@@ -314,7 +337,7 @@ class Pool:
         while this waited, it raises `Freed` or `Inval`, and gives the cluster back. See m_cljget.
         """
         check_latch()
-        wait, count = clip(how), clip(size)
+        wait, count = integer(how, "how"), integer(size, "size")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         if m is not None:
@@ -337,7 +360,7 @@ class Pool:
     ) -> list[Mbuf]:
         """Allocate a list of `n` mbufs as `getcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind, bits = clip(n), clip(how), clip(type), clip(flags)
+        count, wait, kind, bits = integer(n, "n"), integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
         at_least(0, count, "getcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
@@ -357,7 +380,13 @@ class Pool:
     ) -> list[Mbuf]:
         """Allocate a list of `n` mbufs as `getjcl` does, in one call: all of them, or it raises and takes none."""
         check_latch()
-        count, wait, kind, bits, each = clip(n), clip(how), clip(type), clip(flags), clip(size)
+        count, wait, kind, bits, each = (
+            integer(n, "n"),
+            integer(how, "how"),
+            integer(type, "type"),
+            integer(flags, "flags"),
+            integer(size, "size"),
+        )
         validate(wait, kind, bits)
         at_least(0, count, "getjcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
@@ -396,7 +425,7 @@ class Pool:
         `ext` (`ext.arg1` is `arg1`) still describe them; then the pages are freed.
         """
         check_latch()
-        wait = clip(how)
+        wait = integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
@@ -411,7 +440,7 @@ class Pool:
         Write to the pages with `m.page`. See mb_alloc_ext_plus_pages.
         """
         check_latch()
-        size, wait = clip(len), clip(how)
+        size, wait = integer(len, "len"), integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
@@ -426,7 +455,7 @@ class Pool:
         Give it storage with `extaddref`, or with `extadd` of a receive ring (EXT_RXRING).
         """
         check_latch()
-        wait, kind, bits = clip(how), clip(type), clip(flags)
+        wait, kind, bits = integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits ^ M_NOFREE if bits & M_NOFREE else bits)
         try:
             return build.init(self._allocator, wait, kind, bits)
@@ -450,7 +479,7 @@ class Pool:
         mbuf, or as many as possible if it is 0.
         """
         check_latch()
-        wait, room, bits = clip(how), clip(align), clip(flags)
+        wait, room, bits = integer(how, "how"), integer(align, "align"), integer(flags, "flags")
         validate(wait, MT_DATA, 0 if bits & M_EXTPG else bits)
         deadline = None if timeout is None else until(wait, timeout)
         export = export_buffer(data)
@@ -475,7 +504,7 @@ class Pool:
         and the exception passed on.
         """
         check_latch()
-        room = clip(off)
+        room = integer(off, "off")
         if copy is not None and not callable(copy):
             raise TypeError("devget: copy must be a function to call, or None")
         export = export_buffer(data)
@@ -543,7 +572,7 @@ class Pool:
         """Do what `get` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind = clip(type)
+        kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, 0, deadline)
@@ -554,7 +583,7 @@ class Pool:
         """Do what `gethdr` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind = clip(type)
+        kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
@@ -565,7 +594,7 @@ class Pool:
         """Do what `getcl` does, and wait for it as an asyncio task."""
         check_latch()
         ready(self._allocator)
-        kind, bits = clip(type), clip(flags)
+        kind, bits = integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetcl(self._allocator, kind, bits, deadline)
@@ -581,7 +610,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        kind, bits, count = clip(type), clip(flags), clip(size)
+        kind, bits, count = integer(type, "type"), integer(flags, "flags"), integer(size, "size")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
@@ -595,7 +624,7 @@ class Pool:
         """
         check_latch()
         ready(self._allocator)
-        count, kind, bits = clip(len), clip(type), clip(flags)
+        count, kind, bits = integer(len, "len"), integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)
@@ -622,7 +651,7 @@ class Pool:
         """
         check_latch()
         cpus = _made(self._parts).cpus
-        before = cpus.move(clip(number))
+        before = cpus.move(integer(number, "number"))
         try:
             yield
         finally:
@@ -643,6 +672,27 @@ class Pool:
         """Return a snapshot of all numbers of all zones."""
         check_latch()
         return _made(self._parts).stat()
+
+    def publish(
+        self, name: str = "pool", interval: float | None = 1.0, folder: str | os.PathLike[str] | None = None
+    ) -> StatPage:
+        """Write the pool's numbers to a small file in memory, where other processes of this user and root read them.
+
+        `mbuf.stats.published.read(pid)` reads it, without stopping this process. A thread updates it every `interval`
+        seconds, 0.1 or more; with None there is no thread, and the program calls `update`. Several pools of one
+        process need different names. `folder` is /dev/shm by default. The page is removed when it or the pool is
+        closed, and at the end of the program; a page that a killed process left behind counts as stale, and the next
+        program that publishes removes it. The child of a fork doesn't write to the page of its parent.
+
+        Raises `Inval` for a name in use or a closed pool, OSError if the file can't be made.
+        """
+        check_latch()
+        from mbuf.pool.publish import StatPage
+
+        parts = _made(self._parts)
+        if not parts.alive:
+            raise Inval("publish: this pool is closed")
+        return StatPage(parts, name, interval, folder)
 
     def audit(self, cycles: bool = False) -> PoolAudit:
         """Compare all that the pool records of its memory, and return where everything is; it changes nothing.
@@ -680,7 +730,7 @@ class Pool:
         if first and parts.out:
             most = sorted(parts.sites().items(), key=lambda item: -item[1])[:10]
             places = "".join(f"\n  {count} from {site}" for site, count in most)
-            warnings.warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning, stacklevel=2)
+            warn(f"pool closed with {parts.out} mbufs still out{places}", ResourceWarning)
         return parts.out
 
     def __enter__(self) -> Pool:
@@ -696,6 +746,15 @@ class Pool:
         parts = getattr(self, "_parts", None) if not cython.compiled else self._parts
         if parts is not None and parts.alive and is_finalizing is not None and not is_finalizing():
             self.close()
+
+    def __repr__(self) -> str:
+        # Uncompiled, the constructor of a subclass may fail before there are parts.
+        parts = getattr(self, "_parts", None) if not cython.compiled else self._parts
+        if parts is None:
+            return f"<{type(self).__name__}, never made>"
+        closed = "" if parts.alive else ", closed"
+        out = "1 mbuf" if parts.out == 1 else f"{parts.out} mbufs"
+        return f"<{type(self).__name__} of {in_bytes(parts.vm.realmem)}, {out} out{closed}>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a pool can't be pickled or copied: it is memory of this process")
@@ -856,17 +915,13 @@ def _made(parts: Any) -> Subsystem:
 def _mbuf(verb: str, m: Any) -> None:
     """Refuse anything but an mbuf."""
     if not isinstance(m, Mbuf):
-        raise TypeError(f"{verb}: give an mbuf, not {_kind(m)}")
+        raise TypeError(f"{verb}: give an mbuf, not {kind_of(m)}")
 
 
 def _list(packets: Any) -> None:
     """Refuse anything but a list, also subclasses: their own methods would not be called."""
     if type(packets) is not list:
-        raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {_kind(packets)}")
-
-
-def _kind(thing: Any) -> str:
-    return "None" if thing is None else f"a {type(thing).__name__}"
+        raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {kind_of(packets)}")
 
 
 def _header(name: str, count: int) -> int:
@@ -883,5 +938,5 @@ def _bytes(vm: Any) -> int:
     if isinstance(vm, Vm):
         return vm.realmem
     if isinstance(vm, bool) or not hasattr(vm, "__index__"):
-        raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {_kind(vm)}")
+        raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {kind_of(vm)}")
     return Vm(index(vm)).realmem

@@ -47,7 +47,7 @@ from mbuf.packet.source import until
 from mbuf.pool import allocator
 from mbuf.pool.stock import Stock
 from mbuf.pool.validate import validate
-from mbuf.vm.ints import INT_MAX, clip
+from mbuf.vm.ints import INT_MAX, integer
 from mbuf.vm.log_errors import log
 
 if not cython.compiled:
@@ -115,8 +115,8 @@ class Reserve:
         it failed to allocate.
         """
         check_latch()
-        counts = [clip(nmbuf), clip(nclust)]
-        size, wait = clip(clsize), clip(how)
+        counts = [integer(nmbuf, "nmbuf"), integer(nclust, "nclust")]
+        size, wait = integer(clsize, "clsize"), integer(how, "how")
         validate(wait, MT_DATA, 0)
         deadline = until(wait, timeout)
         if not all(0 <= count <= INT_MAX for count in counts):
@@ -191,7 +191,7 @@ class Reserve:
         if self._stock is None:
             raise Inval("reserve: nothing was set aside: call reinit first")
         self._idle("start")
-        log("info", "debugnet: overwriting mbuf zone pointers")
+        log("info", "the reserve is in force: mbufs come from it", logger="mbuf.pool")
         stock, own = self._stock, self._allocator.zones
         if stock is None or stock.started:
             raise Busy("reserve: the log's handler has changed it")
@@ -220,7 +220,7 @@ class Reserve:
         check_latch()
         if not self.started:
             raise Inval("reserve: it is not in force: call start first")
-        log("info", "debugnet: restoring mbuf zone pointers")
+        log("info", "the reserve is not in force any more: mbufs come from the pool's own zones", logger="mbuf.pool")
         stock, own = self._stock, self._own
         if stock is None or not stock.started:
             raise Busy("reserve: the log's handler has changed it")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
 from mbuf.pool.reclaim import Reclaim
 from mbuf.pool.reserve import Reserve
-from mbuf.pool.stat import PoolStat
 from mbuf.pool.tunable_checks import switch
 from mbuf.pool.zones import boot
 from mbuf.uma.cpu import Cpus
@@ -32,8 +32,18 @@ from mbuf.vm.fork import FORK
 from mbuf.vm.sfbuf import SfBufs
 
 if TYPE_CHECKING:
+    from mbuf.pool.publish import StatPage
+    from mbuf.pool.stat import PoolStat
     from mbuf.pool.zones import Zones
     from mbuf.vm.vm import Vm
+
+
+@cache
+def pool_stat_class() -> type[PoolStat]:
+    """The class `PoolStat`, which the first pool loads: see `ext_class`."""
+    from mbuf.pool.stat import PoolStat
+
+    return PoolStat
 
 
 class Subsystem:
@@ -50,6 +60,7 @@ class Subsystem:
         "limits",
         "mb_use_ext_pgs",
         "memory",
+        "published",
         "reclaim",
         "reserve",
         "snd_tags",
@@ -97,6 +108,8 @@ class Subsystem:
             zone.limiter.warnings = self.warnings
             set_source(zone, self.allocator)
             zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
+        #: The pages in which other processes read the pool's numbers.
+        self.published: tuple[StatPage, ...] = ()
         #: True until closing has begun.
         self.alive = True
         self._closed = False
@@ -122,7 +135,7 @@ class Subsystem:
     def stat(self) -> PoolStat:
         """A snapshot of all numbers."""
         own, allocator = self.own, self.allocator
-        return PoolStat(
+        return pool_stat_class()(
             zones=tuple([zone.stat() for zone in own.all()]),
             drops=allocator.drops,
             tag_bytes=allocator.tags.bytes,
@@ -135,6 +148,9 @@ class Subsystem:
     def _forked(self) -> None:
         """In the child of a fork: the other threads, which waited or ran drains, do not exist here."""
         self.reclaim.forked()
+        for page in self.published:
+            page.forked()
+        self.published = ()
         for zone in {*self.own.all(), *self.allocator.zones.all()}:
             forked(zone)
             zone.backend.forked()
@@ -148,6 +164,8 @@ class Subsystem:
         if self._closed:
             return False
         self.alive = False
+        for page in self.published:
+            page.close()
         if self.reserve.started:
             self.reserve.finish()
         self.reserve.drain()

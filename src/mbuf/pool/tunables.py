@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from mbuf.errors import Inval, TunableWarning
 from mbuf.pool.limits import SWITCHES, TUNABLES
 from mbuf.pool.suggest import near, unknown
 from mbuf.pool.tunable_checks import Given, check_value, prefix, read
+from mbuf.vm.warn import warn
 
 #: Every tunable there is.
 NAMES = (*TUNABLES, *SWITCHES)
@@ -130,7 +130,7 @@ def _checked(settings: Iterable[Setting]) -> dict[str, int]:
             raise Inval(f"{prefix(where)}{unknown('tunable', name, NAMES)}")
         warning = check_value(name, value)
         if warning:
-            warnings.warn(f'{prefix(where)}{name}="{value}": {warning}', TunableWarning, stacklevel=3)
+            warn(f'{prefix(where)}{name}="{value}": {warning}', TunableWarning)
         number = read(name, value)
         found.pop(name, None)
         if number is not None:

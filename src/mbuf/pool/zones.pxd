@@ -1,7 +1,7 @@
 cimport cython
 
 from mbuf.uma.zone cimport Zone
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 
 @cython.final

@@ -17,7 +17,7 @@ from mbuf.uma.item import MbufItem
 from mbuf.uma.keg import Keg
 from mbuf.uma.trash import TrashKeg, TrashZone
 from mbuf.uma.zone import Zone
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from mbuf.pool.limits import Limits
@@ -62,7 +62,7 @@ class Zones:
 
     def of_size(self, size: int) -> Zone:
         """The zone of clusters of `size` bytes. See m_getzone."""
-        zone = self._by_size.get(clip(size))
+        zone = self._by_size.get(integer(size, "size"))
         if zone is None:
             *sizes, last = OF_SIZE
             raise Inval(f"cluster size {size}: give {', '.join(map(str, sizes))} or {last}")

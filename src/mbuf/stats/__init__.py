@@ -1,4 +1,5 @@
-"""Printers of a pool's statistics: each module has `text` and `json`, which take a snapshot (`pool.stat()`).
+"""Printers of a pool's statistics: each takes a snapshot (`pool.stat()`) and returns text.
 
-`netstat` prints as `netstat -m`, `vmstat` as `vmstat -z`.
+`netstat` prints as `netstat -m`, `vmstat` as `vmstat -z`, `openmetrics` and `prometheus` for monitoring systems.
+`published` reads the snapshots that other processes publish.
 """

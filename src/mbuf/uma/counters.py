@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from mbuf.uma.cpu import Cpus
     from mbuf.uma.depot import Depot
     from mbuf.uma.limit import Limit
+    from mbuf.uma.stat import ZoneStat
 else:
     from mbuf.shadow import cython
 
@@ -19,11 +21,18 @@ from mbuf.errors import Inval
 from mbuf.uma.bucket import Bucket
 from mbuf.uma.cache import Cache
 from mbuf.uma.item import ItemOwner
-from mbuf.uma.stat import ZoneStat
 
 if cython.compiled:
     from cython.cimports.cpython.mem import PyMem_Calloc, PyMem_Free
     from cython.cimports.cpython.ref import Py_INCREF, Py_XDECREF, PyObject
+
+
+@cache
+def zone_stat_class() -> type[ZoneStat]:
+    """The class `ZoneStat`, which the first pool loads: see `ext_class`."""
+    from mbuf.uma.stat import ZoneStat
+
+    return ZoneStat
 
 
 @cython.no_gc
@@ -152,7 +161,7 @@ class Counters(ItemOwner):
     def stat(self) -> ZoneStat:
         """A snapshot of the zone's statistics."""
         allocs, frees, cached = self._counts()
-        return ZoneStat(
+        return zone_stat_class()(
             name=self.name,
             size=self.size,
             limit=self.limiter.max,

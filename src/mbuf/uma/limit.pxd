@@ -10,6 +10,9 @@ cdef int M_WAITOK
 cdef class Warnings:
     cdef public object on
     cdef public object interval
+    cdef double _warned
+
+    cpdef no_memory(self, error, double now)
 
 
 @cython.final

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     import cython
 
+    from mbuf.errors import MbufError
     from mbuf.uma.item import ItemOwner
 else:
     from mbuf.shadow import cython
@@ -71,15 +72,27 @@ def nothing(*_: object) -> None:
 
 @cython.cclass
 class Warnings:
-    """Whether a zone at its limit logs a warning, and how often. One object for all zones of a pool."""
+    """Whether a pool logs that a limit is reached or memory is out, and how often. One object for all its zones."""
 
-    __slots__ = ("interval", "on")
+    __slots__ = ("_warned", "interval", "on")
 
     def __init__(self) -> None:
         #: 0 for no warnings. See vm.zone_warnings.
         self.on = 1
-        #: Least seconds between two warnings of a zone.
+        #: Least seconds between two warnings of a zone, and between two that memory is out.
         self.interval = WARNING_INTERVAL
+        # The time of the last warning that memory is out.
+        self._warned = float("-inf")
+
+    def no_memory(self, error: MbufError, now: float) -> None:
+        """Log that there is no memory, as the error says it."""
+        if self.on and now >= self._warned + self.interval:
+            self._warned = now
+            log("warning", f"%s; {_CONSEQUENCE}", error, logger="mbuf.pool")
+
+
+#: The end of a warning.
+_CONSEQUENCE = "requests are refused, or wait, until something is freed"
 
 
 @cython.cclass
@@ -359,7 +372,16 @@ class Limit:
             self.suppressed += 1
             return
         self._warned = now
-        log("warning", "[zone: %s] %s limit reached", self.name, self.sysctl)
+        log(
+            "warning",
+            f"%s: the limit of %d is reached (%s); {_CONSEQUENCE}",
+            self.name,
+            self.max,
+            self.sysctl,
+            logger="mbuf.pool",
+            # What the kernel logs.
+            extra={"kernel": f"[zone: {self.name}] {self.sysctl} limit reached"},
+        )
 
     def contradiction(self, items: int) -> str:
         """The first contradiction, or "". `items` are handed out, cached or adopted."""

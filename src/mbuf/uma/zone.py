@@ -119,6 +119,15 @@ class Zone(Counters):
         alone = cython.compiled and cpus.count == 1 and type(self) is Zone
         self._cache = cython.cast(Cache, self._caches[0]) if alone else None
 
+    def __repr__(self) -> str:
+        # One whose `__init__` never ran has no caches.
+        count = self._count if cython.compiled else getattr(self, "_count", 0)
+        if not count:
+            return f"<{type(self).__name__}, never made>"
+        limit = f"limit {self.limiter.max}" if self.limiter.max else "no limit"
+        closed = ", closed" if self.closed else ""
+        return f"<{type(self).__name__} {self.name}: {self.used} used, {self.cached} cached, {limit}{closed}>"
+
     # Allocation and freeing: the fast paths.
 
     def alloc(self, how: int, deadline: float | None) -> Item | None:

@@ -2,7 +2,18 @@ cimport cython
 from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
 
+from mbuf.vm.ints cimport kind_of
 from mbuf.vm.references cimport mbuf_references
+
+
+cdef extern from "Python.h":
+    int PyObject_CheckBuffer(object obj) noexcept
+    # Not that of Cython, which raises the error.
+    int PyObject_GetBuffer(object obj, Py_buffer *view, int flags) noexcept
+    void PyErr_Clear() noexcept
+
+
+cdef int _refuse(obj) except -1
 
 
 @cython.final

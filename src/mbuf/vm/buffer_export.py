@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
+from mbuf.vm.ints import kind_of
+
 if cython.compiled:
-    from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-    from cython.cimports.mbuf.vm.buffer_export import references
+    from cython.cimports.cpython.buffer import PyBUF_SIMPLE, PyBuffer_Release
+    from cython.cimports.mbuf.vm.buffer_export import (
+        PyErr_Clear,
+        PyObject_CheckBuffer,
+        PyObject_GetBuffer,
+        references,
+    )
 
 if not cython.compiled:
     import ctypes
@@ -36,6 +43,17 @@ if not cython.compiled:
             ("suboffsets", ctypes.c_void_p),
             ("internal", ctypes.c_void_p),
         )
+
+
+def _refuse(obj: Any) -> int:
+    """Raise the error of an object whose buffer can't be exported."""
+    if cython.compiled:
+        if PyObject_CheckBuffer(obj):
+            # Its own error is set, and passes.
+            return -1
+        PyErr_Clear()
+    hint = ": encode it first" if isinstance(obj, str) else ""
+    raise TypeError(f"give bytes, or another object that has a buffer, not {kind_of(obj)}{hint}")
 
 
 @cython.freelist(64)
@@ -61,11 +79,14 @@ class BufferExport:
     def take(self, obj: Any) -> None:
         """Take the buffer of an object; called once."""
         if cython.compiled:
-            PyObject_GetBuffer(obj, cython.address(self._export), PyBUF_SIMPLE)
+            if PyObject_GetBuffer(obj, cython.address(self._export), PyBUF_SIMPLE) < 0:
+                _refuse(obj)
             self.ptr = cython.cast(cython.p_uchar, self._export.buf)
         else:
             self.obj = None
             self._export = _PyBuffer()
+            if not ctypes.pythonapi.PyObject_CheckBuffer(ctypes.py_object(obj)):
+                _refuse(obj)
             ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(obj), ctypes.byref(self._export), 0)
         self.size = self._export.len
         self.fixed = self._export.readonly != 0

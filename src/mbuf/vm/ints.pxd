@@ -3,6 +3,16 @@ cimport cython
 
 cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object number, void *error) except? -1
+    Py_ssize_t PyLong_AsSsize_t(object number) noexcept
+    bint PyLong_CheckExact(object number) noexcept
+    void *PyErr_Occurred() noexcept
+    void PyErr_Clear() noexcept
+
+
+@cython.locals(near=Py_ssize_t)
+cpdef Py_ssize_t integer(number, str what) except? -1
+cdef Py_ssize_t _converted(number, str what) except? -1
+cpdef str kind_of(thing)
 
 
 @cython.locals(near=Py_ssize_t)

@@ -68,7 +68,7 @@ class Probes:
         self._busy.add(me)
         try:
             for fn in listeners:
-                with LogErrors("listener %r of probe %s, which is detached now,", fn, name) as call:
+                with LogErrors("listener %r of probe %s, which is detached now,", fn, name, logger="mbuf.pool") as call:
                     fn(*args)
                 if call.failed:
                     self.ignore(name, fn)

@@ -23,6 +23,7 @@ from mbuf.const import PAGE_SIZE, VM_LOW_KMEM, VM_LOW_PAGES
 from mbuf.errors import Corrupt, Inval, NoMemory
 from mbuf.vm.arena import ARENA_PAGES, Arena
 from mbuf.vm.event import Event
+from mbuf.vm.log_errors import log
 from mbuf.vm.pagemap import PageMap
 
 if not cython.compiled:
@@ -56,6 +57,16 @@ def _limit_in(file: Path) -> int | None:
     except OSError:
         return None
     return int(text) if text.isdigit() else None
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for people: 512 bytes, 64 MiB, 1.5 GiB."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.4g} {unit}"
 
 
 @cython.cclass
@@ -110,6 +121,15 @@ class Vm:
         self.map = PageMap(bytes_ // PAGE_SIZE)
         # When `low` last invoked the events, for each reason.
         self._told_pages = self._told_kmem = float("-inf")
+
+    def __repr__(self) -> str:
+        # Uncompiled, one whose `__init__` never ran has no map.
+        pages = self.map if cython.compiled else getattr(self, "map", None)
+        if pages is None:
+            return f"<{type(self).__name__}, never made>"
+        return (
+            f"<{type(self).__name__} of {in_bytes(pages.pages * PAGE_SIZE)}, {in_bytes(pages.used * PAGE_SIZE)} used>"
+        )
 
     @classmethod
     def host(cls) -> Vm:
@@ -208,6 +228,10 @@ class Vm:
             raise Inval(f"low memory {why}: give VM_LOW_PAGES or VM_LOW_KMEM")
         if not self._due(why == VM_LOW_PAGES, self.clock(), self.lowmem_period):
             return False
+        if why == VM_LOW_PAGES:
+            log("info", "memory is low: drains run, and caches are trimmed", logger="mbuf.pool")
+        else:
+            log("info", "memory is severely low: drains run, and caches are emptied", logger="mbuf.pool")
         try:
             self.lowmem.invoke(why)
         finally:

@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,22 @@ def test_a_capture_that_was_deleted_is_an_error(capture: Capturing) -> None:
     path = capture(0)
     _, _, errors = played(path, opener=gone)
     assert errors == [f"{path}: No such file or directory"]
+
+
+def test_a_capture_without_a_readable_packet_is_not_read_in_later_loops(capture: Capturing, tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def opener(path: str) -> Capture:
+        opened.append(path)
+        return Capture(path)
+
+    bad, good = tmp_path / "bad", capture(0, 1)
+    bad.write_bytes(b"no capture")
+    run, _, errors = played(str(bad), good, loops=3, opener=opener)
+    assert (run.outcome.packets, len(errors), opened) == (6, 1, [str(bad), good, good, good])
+    opened.clear()
+    run, _, _ = played(str(bad), loops=1_000_000_000, opener=opener)
+    assert (run.unreadable, opened) == (True, [str(bad)])
 
 
 def test_log_lines_have_their_capture_time(capture: Capturing, caplog: pytest.LogCaptureFixture) -> None:

@@ -49,7 +49,8 @@ def ports(pool: Pool, port: UdpPort, stream: StreamPort) -> None:
     assert_type(port.push(port.pull(32)), int)
     assert_type(port.stat(), PortStat)
     assert_type(stream.recv(), Mbuf | None)
-    Datagrams(pool, QueuePort(), lambda packets: None)
+    Datagrams(pool, QueuePort(), lambda m: assert_type(m, Mbuf))
+    Datagrams(pool, QueuePort(), received_batch=lambda packets: assert_type(packets, list[Mbuf]))
     Peer(("127.0.0.1", 7))
 
 

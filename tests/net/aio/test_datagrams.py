@@ -1,14 +1,16 @@
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from mbuf import Inval, Mbuf, NoBufs, Pool
-from mbuf.net.aio.datagrams import Datagrams
+from mbuf import Freed, Inval, Mbuf, NoBufs, Pool
+from mbuf.net.aio.datagrams import MAX_FRUITLESS, Datagrams
 from mbuf.net.port.port import Port, PortStat
 from mbuf.net.stream.streamport import StreamPort
 from mbuf.net.udp.udpport import UdpPort
@@ -41,10 +43,13 @@ class Recorder:
         self.got: list[bytes] = []
         self.errors: list[OSError] = []
 
-    def received(self, packets: list[Mbuf]) -> None:
-        for m in packets:
-            self.got.append(bytes(m))
-            m.freem()
+    def received(self, m: Mbuf) -> None:
+        self.got.append(bytes(m))
+        m.freem()
+
+    def closed(self, error: Exception | None) -> None:
+        assert isinstance(error, OSError)
+        self.errors.append(error)
 
 
 class LimitedPort(Port):
@@ -103,9 +108,9 @@ def test_datagrams_are_sent_and_received(pool: Pool, run: Run, pair: tuple[socke
 
     async def main() -> None:
         with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
-            endpoint, echo = Datagrams(pool, port, recorder.received), Datagrams(pool, back, lambda got: echo.send(got))
+            endpoint, echo = Datagrams(pool, port, recorder.received), Datagrams(pool, back, lambda m: echo.send(m))
             sent = [os.urandom(100 + n) for n in range(50)]
-            endpoint.send([pool.wrap(data) for data in sent])
+            endpoint.send_batch([pool.wrap(data) for data in sent])
             await endpoint.drain()
             await until(lambda: len(recorder.got) == 50)
             assert recorder.got == sent
@@ -126,7 +131,7 @@ def test_any_port_with_a_file_descriptor_is_accepted(pool: Pool, run: Run) -> No
             endpoint = Datagrams(pool, port, recorder.received)
             far.sendall(b"hello")
             await until(lambda: recorder.got)
-            endpoint.send([pool.wrap(b"good "), pool.wrap(b"bye")])
+            endpoint.send_batch([pool.wrap(b"good "), pool.wrap(b"bye")])
             assert far.recv(100) == b"good bye"
             endpoint.close()
 
@@ -140,9 +145,9 @@ def test_a_port_without_a_file_descriptor_is_refused(pool: Pool, run: Run) -> No
 
     async def main() -> None:
         with pytest.raises(Inval, match="has no file descriptor"):
-            Datagrams(pool, NoDescriptor(), lambda packets: None)
+            Datagrams(pool, NoDescriptor(), lambda m: None)
         with LimitedPort(pool) as port, pytest.raises(Inval, match="batch 0"):
-            Datagrams(pool, port, lambda packets: None, batch=0)
+            Datagrams(pool, port, lambda m: None, batch=0)
 
     run(main())
 
@@ -236,10 +241,11 @@ def test_closing_the_pool_closes_the_endpoint(
     make: Callable[..., Pool], few: Callable[..., dict[str, int]], run: Run
 ) -> None:
     pool = make(few())
+    errors: list[Exception | None] = []
 
     async def main() -> None:
         with LimitedPort(pool) as port:
-            endpoint = Datagrams(pool, port, lambda packets: None)
+            endpoint = Datagrams(pool, port, lambda m: None, errors.append)
             others: list[Mbuf] = []
             with suppress(NoBufs):
                 while True:
@@ -248,7 +254,9 @@ def test_closing_the_pool_closes_the_endpoint(
             await until(lambda: len(pool.zones.clust.limiter.waiters))
             with pytest.warns(ResourceWarning):
                 pool.close()
-            await until(lambda: endpoint._closed)
+            await endpoint.wait_closed()
+            await until(lambda: errors)
+            assert [type(error) for error in errors] == [Inval]
             pool.free_bulk(others)
 
     run(main())
@@ -257,12 +265,12 @@ def test_closing_the_pool_closes_the_endpoint(
 def test_packets_are_queued_up_to_maxlen_and_others_are_dropped(pool: Pool, run: Run) -> None:
     async def main() -> None:
         with LimitedPort(pool) as port:
-            endpoint = Datagrams(pool, port, lambda packets: None, maxlen=3)
+            endpoint = Datagrams(pool, port, lambda m: None, maxlen=3)
             port.accepts = 1
             packets = [pool.wrap(bytes([n])) for n in range(6)]
-            endpoint.send(packets)
+            endpoint.send_batch(packets)
             assert (packets, endpoint.dropped, port.sent) == ([], 2, [b"\0"])
-            endpoint.send([pool.wrap(b"x")])
+            endpoint.send(pool.wrap(b"x"))
             assert endpoint.dropped == 3
             drains = [asyncio.ensure_future(endpoint.drain()) for _ in range(2)]
             await asyncio.sleep(0)
@@ -277,17 +285,62 @@ def test_packets_are_queued_up_to_maxlen_and_others_are_dropped(pool: Pool, run:
     run(main())
 
 
-def test_close_frees_the_queue_and_ends_drain(pool: Pool, run: Run) -> None:
+def test_abort_frees_the_queue_and_ends_drain(pool: Pool, run: Run) -> None:
+    closed: list[Exception | None] = []
+
     async def main() -> None:
         with LimitedPort(pool) as port:
-            endpoint = Datagrams(pool, port, lambda packets: None)
-            endpoint.send([pool.wrap(b"x")])
+            endpoint = Datagrams(pool, port, lambda m: None, closed.append)
+            endpoint.send(pool.wrap(b"x"))
             drain = asyncio.ensure_future(endpoint.drain())
             await asyncio.sleep(0)
-            endpoint.close()
+            endpoint.abort()
+            endpoint.abort()
             await drain
-            endpoint.send([pool.wrap(b"y")])
-            assert (pool.out, endpoint.dropped, port.sent) == (0, 2, [])
+            endpoint.send(pool.wrap(b"y"))
+            endpoint.resume_reading()
+            await endpoint.wait_closed()
+            await until(lambda: closed)
+            assert (pool.out, endpoint.dropped, port.sent, closed) == (0, 2, [], [None])
+
+    run(main())
+
+
+def test_close_sends_the_queue_first_and_then_calls_closed(pool: Pool, run: Run) -> None:
+    closed: list[Exception | None] = []
+
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+            endpoint = Datagrams(pool, port, lambda m: None, closed.append)
+            for n in range(3):
+                endpoint.send(pool.wrap(bytes([n])))
+            endpoint.close()
+            endpoint.close()
+            endpoint.send(pool.wrap(b"too late"))
+            port.far.send(b"x")
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert (closed, endpoint.is_closing(), endpoint.queued) == ([], True, 3)
+            port.accepts = 10
+            await endpoint.wait_closed()
+            await until(lambda: closed)
+            assert (port.sent, closed, endpoint.dropped) == ([b"\0", b"\1", b"\2"], [None], 1)
+
+    run(main())
+
+
+def test_a_with_statement_sends_the_queue_or_after_an_exception_frees_it(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+            async with Datagrams(pool, port, lambda m: None) as endpoint:
+                endpoint.send(pool.wrap(b"x"))
+                asyncio.get_running_loop().call_soon(setattr, port, "accepts", 1)
+            assert (endpoint.queued, endpoint.dropped, port.sent) == (0, 0, [b"x"])
+            with suppress(ZeroDivisionError):
+                async with Datagrams(pool, port, lambda m: None) as endpoint:
+                    endpoint.send(pool.wrap(b"y"))
+                    raise ZeroDivisionError
+            assert (endpoint.queued, endpoint.dropped, pool.out) == (0, 1, 0)
 
     run(main())
 
@@ -298,9 +351,9 @@ def test_an_error_of_the_port_closes_the_endpoint_and_calls_failed(pool: Pool, r
 
     async def main() -> None:
         with LimitedPort(pool) as port:
-            endpoint = Datagrams(pool, port, recorder.received, recorder.errors.append)
+            endpoint = Datagrams(pool, port, recorder.received, recorder.closed)
             if direction == "out":
-                endpoint.send([pool.wrap(b"x")])
+                endpoint.send(pool.wrap(b"x"))
             port.error = OSError("gone")
             if direction == "in":
                 port.far.send(b"x")
@@ -375,10 +428,9 @@ class Raising:
         self.reported: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.reported.append(context["exception"]))
 
-    def received(self, packets: list[Mbuf]) -> None:
-        for m in packets:
-            self.got.append(bytes(m))
-            m.freem()
+    def received(self, m: Mbuf) -> None:
+        self.got.append(bytes(m))
+        m.freem()
         raise NoBufs("no more", "", 0, 0)
 
 
@@ -427,12 +479,58 @@ def test_an_exception_of_the_callback_after_a_wait_is_reported(pool: Pool, run: 
 def test_close_works_after_the_port_was_closed(pool: Pool, run: Run) -> None:
     async def main() -> None:
         port = LimitedPort(pool)
-        endpoint = Datagrams(pool, port, lambda packets: None)
-        endpoint.send([pool.wrap(b"waits")])
+        endpoint = Datagrams(pool, port, lambda m: None)
+        endpoint.send(pool.wrap(b"waits"))
         port.close()
         assert port.fileno() == -1
-        endpoint.close()
+        endpoint.abort()
         assert (pool.out, endpoint.dropped) == (0, 1)
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_closing_after_the_socket_was_closed_leaves_another_socket_of_its_number_alone(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket], how: str
+) -> None:
+    near, far = pair
+    got: list[bytes] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        port = UdpPort(pool, near)
+        endpoint = Datagrams(pool, port, lambda m: None)
+        number = near.fileno()
+        near.close()
+        one, other = socket.socketpair()
+        with one, other, socket.socket(fileno=os.dup(one.fileno())) as spare:
+            reused = next(sock for sock in (one, other, spare) if sock.fileno() == number)
+            peer = other if reused is not other else one
+            reused.setblocking(False)
+            loop.add_reader(reused, lambda: got.append(reused.recv(10)))
+            getattr(endpoint, how)()
+            port.close()
+            peer.send(b"hello")
+            await until(lambda: got)
+            assert got == [b"hello"]
+            loop.remove_reader(reused)
+
+    run(main())
+
+
+def test_a_socket_closed_by_the_program_ends_the_endpoint(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    closed: list[Exception | None] = []
+
+    async def main() -> None:
+        with UdpPort(pool, near) as port:
+            Datagrams(pool, port, lambda m: None, closed.append)
+            near.close()
+            far.send(b"x")
+            await until(lambda: closed)
+            assert isinstance(closed[0], OSError)
 
     run(main())
 
@@ -451,7 +549,7 @@ def test_a_port_closed_by_the_caller_is_reported_once(
         await until(lambda: recorder.reported)
         await asyncio.sleep(0)
         assert [type(error) for error in recorder.reported] == [Inval]
-        assert endpoint._closed
+        assert endpoint.is_closing()
 
     run(main())
 
@@ -466,19 +564,326 @@ def test_a_queued_packet_that_cannot_be_sent_is_dropped_and_reported(pool: Pool,
             endpoint = Datagrams(pool, limited, Recorder().received)
             with socket.socket(type=socket.SOCK_DGRAM) as sock, UdpPort(pool, sock) as port:
                 # All are queued; then each is sent to a port that needs an address.
-                endpoint.send([pool.frombytes(b"x") for _ in range(2)])
-                endpoint.port = port
+                endpoint.send_batch([pool.frombytes(b"x") for _ in range(2)])
+                endpoint._out._port = port
                 await asyncio.wait_for(endpoint.drain(), 20)
                 assert (endpoint.dropped, pool.out, len(reported)) == (2, 0, 2)
                 for _ in range(5):
                     await asyncio.sleep(0)
                 assert len(reported) == 2
                 packets = [pool.frombytes(b"x")]
-                with pytest.raises(Inval, match="has no address"):
-                    endpoint.send(packets)
+                with pytest.raises(Inval, match="has no peer"):
+                    endpoint.send_batch(packets)
                 assert len(packets) == 1
+                with pytest.raises(Inval, match="has no peer"):
+                    endpoint.send(packets[0])
                 packets[0].freem()
             endpoint.close()
 
     run(main())
-    assert all("has no address" in str(error) for error in reported)
+    assert all("has no peer" in str(error) for error in reported)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_exception_loses_one_packet_and_the_rest_of_the_pull_is_received(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket], batch: bool
+) -> None:
+    near, far = pair
+    reported: list[dict[str, Any]] = []
+    got: list[bytes] = []
+
+    def received(m: Mbuf) -> None:
+        data = bytes(m)
+        m.freem()
+        if data == b"bad":
+            raise ZeroDivisionError
+        got.append(data)
+
+    def received_batch(packets: list[Mbuf]) -> None:
+        try:
+            while packets:
+                received(packets.pop(0))
+        finally:
+            # They belong to this.
+            pool.free_bulk(packets)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
+            back.push([pool.frombytes(b"bad" if n == 64 else b"%3d" % n) for n in range(128)])
+            if batch:
+                endpoint = Datagrams(pool, port, received_batch=received_batch)
+                await until(lambda: endpoint.raised)
+            else:
+                endpoint = Datagrams(pool, port, received)
+                await until(lambda: len(got) == 127)
+                assert got == [b"%3d" % n for n in range(128) if n != 64]
+            assert (endpoint.raised, len(reported)) == (1, 1)
+            assert isinstance(reported[0]["exception"], ZeroDivisionError)
+            endpoint.close()
+
+    run(main())
+
+
+class Stopped(KeyboardInterrupt):
+    """Ends a loop."""
+
+
+def test_a_callback_that_ends_the_loop_loses_no_other_packet(
+    pool: Pool, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    got: list[bytes] = []
+
+    def received(m: Mbuf) -> None:
+        got.append(bytes(m))
+        m.freem()
+        if len(got) == 20:
+            raise Stopped
+
+    loop = asyncio.new_event_loop()
+    with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
+        back.push([pool.frombytes(b"%2d" % n) for n in range(50)])
+
+        async def main() -> None:
+            async with Datagrams(pool, port, received):
+                await until(lambda: len(got) == 50)
+
+        task = loop.create_task(main())
+        with pytest.raises(Stopped):
+            loop.run_until_complete(task)
+        loop.run_until_complete(task)
+        assert got == [b"%2d" % n for n in range(50)]
+        loop.close()
+
+
+def test_pausing_in_the_callback_keeps_the_other_packets_of_the_pull(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    got: list[bytes] = []
+
+    async def main() -> None:
+        with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
+
+            def received(m: Mbuf) -> None:
+                got.append(bytes(m))
+                m.freem()
+                if len(got) % 20 == 0:
+                    endpoint.pause_reading()
+
+            back.push([pool.frombytes(b"%2d" % n) for n in range(50)])
+            endpoint = Datagrams(pool, port, received)
+            await until(lambda: len(got) == 20)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert len(got) == 20
+            endpoint.resume_reading()
+            await until(lambda: len(got) == 40)
+            assert got == [b"%2d" % n for n in range(40)]
+            endpoint.close()
+            assert endpoint.discarded + port.ready == 10
+
+    run(main())
+
+
+def test_closing_in_the_callback_counts_the_other_packets_of_the_pull(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+
+    async def main() -> None:
+        with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
+
+            def received(m: Mbuf) -> None:
+                m.freem()
+                if port.ready == 0:
+                    endpoint.close()
+
+            back.push([pool.frombytes(b"%2d" % n) for n in range(50)])
+            endpoint = Datagrams(pool, port, received)
+            await endpoint.wait_closed()
+            assert endpoint.discarded > 0
+
+    run(main())
+
+
+def test_what_the_callback_sends_goes_to_the_port_in_one_call(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    pushed: list[int] = []
+    got: list[bytes] = []
+
+    class RecordingPort(UdpPort):
+        def push(self, packets: list[Mbuf]) -> int:
+            pushed.append(len(packets))
+            return super().push(packets)
+
+    async def main() -> None:
+        with RecordingPort(pool, near, gro=False) as port, UdpPort(pool, far) as back:
+
+            def received(m: Mbuf) -> None:
+                for _ in range(3):
+                    endpoint.send(m.copypacket())
+                endpoint.send_batch([m])
+
+            back.push([pool.frombytes(b"%2d" % n) for n in range(50)])
+            endpoint = Datagrams(pool, port, received)
+            while len(got) < 200:
+                await asyncio.sleep(0)
+                for m in back.pull(1000):
+                    got.append(bytes(m))
+                    m.freem()
+            assert got == [b"%2d" % (n // 4) for n in range(200)]
+            got.clear()
+            pushed.clear()
+            endpoint.pause_reading()
+            endpoint._received = lambda m: endpoint.send(m)
+            back.push([pool.frombytes(b"%2d" % n) for n in range(50)])
+            endpoint._pull_size = 1000
+            endpoint.resume_reading()
+            while len(got) < 50:
+                await asyncio.sleep(0)
+                for m in back.pull(1000):
+                    got.append(bytes(m))
+                    m.freem()
+            assert max(pushed) > 10
+            with pytest.raises(Inval, match="NoneType"):
+                endpoint.send(None)  # type: ignore[arg-type]
+            endpoint.close()
+
+    run(main())
+
+
+def test_an_unsendable_packet_among_those_of_the_callback_is_dropped_alone(
+    pool: Pool, run: Run, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    reported: list[Any] = []
+    got: list[bytes] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+        with UdpPort(pool, near) as port, UdpPort(pool, far) as back:
+
+            def received(m: Mbuf) -> None:
+                for n in range(5):
+                    packet = pool.frombytes(b"%d" % n)
+                    endpoint.send(packet)
+                    if n == 2:
+                        packet.freem()
+                with pytest.raises(Freed):
+                    endpoint.send(packet.free() or packet)
+                m.freem()
+
+            endpoint = Datagrams(pool, port, received)
+            back.push([pool.frombytes(b"x")])
+            while len(got) < 3:
+                await asyncio.sleep(0)
+                for m in back.pull(1000):
+                    got.append(bytes(m))
+                    m.freem()
+            assert (got, endpoint.dropped) == ([b"0", b"1", b"3"], 2)
+            assert [type(error) for error in reported] == [Freed, Freed]
+            endpoint.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_descriptor_that_is_ready_in_vain_is_not_tried_again_at_once(pool: Pool, run: Run, direction: str) -> None:
+    class Refusing(LimitedPort):
+        """The system has no memory: neither direction works, whatever the descriptor says."""
+
+        calls = 0
+        refusing = True
+
+        def pull(self, n: int) -> list[Mbuf]:
+            self.calls += 1
+            return [] if self.refusing else super().pull(n)
+
+        def push(self, packets: list[Mbuf]) -> int:
+            self.calls += bool(packets)
+            return 0 if self.refusing else super().push(packets)
+
+    async def main() -> None:
+        delays: list[Callable[[], None]] = []
+        recorder = Recorder()
+        with Refusing(pool) as port:
+            endpoint = Datagrams(pool, port, recorder.received)
+            endpoint._loop = endpoint._out._loop = cast(asyncio.AbstractEventLoop, Delaying(endpoint._loop, delays))
+            if direction == "in":
+                port.far.send(b"x")
+            else:
+                endpoint.send(pool.wrap(b"x"))
+            await until(lambda: delays)
+            before = port.calls
+            assert before <= MAX_FRUITLESS + 2
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert port.calls == before
+            delays.pop()()
+            await until(lambda: delays)
+            assert port.calls <= before + 2
+            port.refusing, port.accepts = False, 1
+            delays.pop()()
+            await until(lambda: recorder.got or port.sent)
+            endpoint.close()
+
+    run(main())
+
+
+class Delaying:
+    """A loop whose `call_later` only records the callback."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, delays: list[Callable[[], None]]) -> None:
+        self._loop = loop
+        self._delays = delays
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self._delays.append(callback)
+
+
+def test_a_closed_endpoint_is_no_reference_cycle(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+
+            class Owner:
+                def __init__(self) -> None:
+                    self.endpoint = Datagrams(pool, port, self.received, self.closed)
+
+                def received(self, m: Mbuf) -> None:
+                    m.freem()
+
+                def closed(self, error: Exception | None) -> None:
+                    pass
+
+            owner = Owner()
+            gone = weakref.ref(owner)
+            owner.endpoint.close()
+            await owner.endpoint.wait_closed()
+            del owner
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert gone() is None
+
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
+
+
+def test_one_callback_for_packets_must_be_given(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+            with pytest.raises(Inval, match="give received"):
+                Datagrams(pool, port)
+            with pytest.raises(Inval, match="give received"):
+                Datagrams(pool, port, lambda m: None, received_batch=lambda packets: None)
+
+    run(main())

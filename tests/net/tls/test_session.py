@@ -16,7 +16,7 @@ pytest.importorskip("cryptography", reason="TLS needs cryptography: pip install 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from chains import lens, mbufs
-from mbuf import M_EXTPG, M_WAITOK, Busy, Freed, Inval, Mbuf, NoBufs, NoMemory, NotSupported, Pool, Vm
+from mbuf import M_EXTPG, M_NOWAIT, M_WAITOK, Busy, Freed, Inval, Mbuf, NoBufs, NoMemory, NotSupported, Pool, Vm
 from mbuf.const import EPG_FLAG_ANON, M_NOTREADY
 from mbuf.net.tls import session as ktls
 from mbuf.net.tls.session import TlsSession
@@ -242,6 +242,15 @@ def test_encrypt_refuses_a_changed_record_and_changes_nothing(
     before = state(pool, chain)
     with pytest.raises(Inval):
         tls.encrypt(chain)
+    assert state(pool, chain) == before
+
+
+def test_encrypt_refuses_an_unknown_how_and_a_timeout_without_a_wait(pool: Pool, chain: Mbuf, tls: TlsSession) -> None:
+    tls.frame(chain)
+    before = state(pool, chain)
+    for arguments, message in (((3,), "how 3"), ((M_NOWAIT, 1), "timeout 1: .* give how=M_WAITOK")):
+        with pytest.raises(Inval, match=message):
+            tls.encrypt(chain, *arguments)
     assert state(pool, chain) == before
 
 

@@ -15,7 +15,7 @@ from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, TooLong
 from mbuf.net.linux import SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.socketport import SocketPort
-from mbuf.packet.peer import Peer
+from mbuf.packet.peer import Peer, packed_path, peer_of
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -304,6 +304,28 @@ def test_a_packet_that_cannot_be_sent_is_counted_and_freed(pool: Pool, address: 
             packets[1].peer = Peer(far.getsockname())
             assert (port.push(packets), packets, pool.out) == (2, [], 0)
             assert (port.stat().errors, port.stat().packets_out, far.recv(9)) == (1, 1, b"sent")
+
+
+def test_a_packet_of_a_unix_socket_needs_an_address_too(pool: Pool, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, SocketPort(pool, sock) as port:
+        packets = [pool.frombytes(b"lost"), pool.frombytes(b"x")]
+        packets[0].peer = peer_of(packed_path(str(tmp_path / "nobody")))
+        with pytest.raises(Inval, match="this packet has no peer"):
+            port.push(packets)
+        assert (len(packets), port.stat().errors) == (1, 1)
+        pool.free_bulk(packets)
+
+
+def test_a_packet_that_the_system_refuses_as_invalid_is_counted_as_by_a_udp_port(pool: Pool) -> None:
+    class Refusing(socket.socket):
+        def sendmsg(self, *_: object) -> int:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    with Refusing(type=socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", 9))
+        with SocketPort(pool, sock) as port:
+            assert port.push([pool.frombytes(b"x")]) == 1
+            assert (port.stat().errors, pool.out) == (1, 0)
 
 
 def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_TSTMP, M_TSTMP_HPREC, Freed, Inval, Mbuf, Pool, TooLong
+from mbuf import M_TSTMP, M_TSTMP_HPREC, Busy, Freed, Inval, Mbuf, Pool, TooLong
 from mbuf.net.linux import SO_TIMESTAMPING, SOL_UDP, UDP_GRO
 from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.udpport import UdpPort
@@ -271,6 +271,25 @@ def test_closing_the_port_restores_the_options_of_the_socket(pool: Pool, pair: P
         port.push([])
 
 
+def test_a_socket_has_one_port_at_a_time(pool: Pool, pair: Pair) -> None:
+    with pair[0].dup() as duplicate:
+        with UdpPort(pool, pair[0]):
+            for sock in (pair[0], duplicate):
+                with pytest.raises(Busy, match="close it first"):
+                    UdpPort(pool, sock, gro=False)
+            assert pair[0].getsockopt(SOL_UDP, UDP_GRO) == 1
+        for sock in (pair[0], duplicate):
+            with UdpPort(pool, sock):
+                pass
+        assert pair[0].getsockopt(SOL_UDP, UDP_GRO) == 0
+        # One that failed, or was dropped, is in the way of none.
+        with pytest.raises(TypeError):
+            UdpPort(pool, pair[0], posted="much")  # type: ignore[arg-type]
+        dropped = UdpPort(pool, pair[0])
+        del dropped
+        UdpPort(pool, duplicate).close()
+
+
 def test_only_udp_sockets_and_sizes_of_datagrams_are_accepted(pool: Pool, pair: Pair) -> None:
     with socket.socket() as stream, pytest.raises(Inval, match="UDP socket"):
         UdpPort(pool, stream)
@@ -376,6 +395,32 @@ class Waiting(socket.socket):
     def recvmsg_into(self, *arguments: Any) -> Any:
         self.fileno()
         return super().recvmsg_into(*arguments)
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_port_in_use_is_not_closed(
+    pool: Pool, bound: Bound, spawn: Callable[[Callable[[], object]], Any], direction: str
+) -> None:
+    far = bound()
+    with Waiting(far.family, socket.SOCK_DGRAM) as sock:
+        sock.connect(far.getsockname())
+        port = UdpPort(pool, sock)
+        sock.go, inside = threading.Event(), threading.Event()
+        call = (lambda: port.push([pool.frombytes(b"x")])) if direction == "out" else (lambda: port.pull(1))
+        sock.inside = inside
+        thread = spawn(call)
+        assert inside.wait(20)
+        with pytest.raises(Busy, match="close: the port is in use by another thread"):
+            port.close()
+        sock.go.set()
+        thread.done()
+        # The refused close has changed nothing.
+        assert port.pull(1) == []
+        assert port.push([pool.frombytes(b"y")]) == 1
+        port.close()
+        for use in (lambda: port.pull(1), lambda: port.push([])):
+            with pytest.raises(Inval, match="the port is closed"):
+                use()
 
 
 @pytest.mark.parametrize("direction", ["in", "out"])

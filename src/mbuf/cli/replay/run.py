@@ -98,27 +98,35 @@ class ReplayRun:
         """Replay the captures in all loops; return True if that is interrupted."""
         try:
             if replay.fill_rings():
+                captures = list(self._options.captures)
                 for _ in range(self._options.loops):
-                    for path in self._options.captures:
-                        self._play_capture(replay, path)
+                    captures = [path for path in captures if self._play_capture(replay, path)]
+                    if not captures:
+                        break
         except KeyboardInterrupt:
             return True
         return False
 
-    def _play_capture(self, replay: Replay, path: str) -> None:
+    def _play_capture(self, replay: Replay, path: str) -> bool:
+        """Replay a capture; return False if not a packet of it can be read, so that another loop is of no use."""
+        readable = False
         try:
             with self._opener(path) as capture:
                 self._clock.restart()
                 flow = flow_number(capture.linktype)
 
                 def play(records: Records) -> None:
+                    nonlocal readable
+                    readable = True
                     replay.play(records, flow)
                     self._on_progress(self._done + capture.position)
 
                 capture.feed(play)
                 self._done += capture.size
+                return True
         except (CaptureError, OSError) as error:
             self._note_error(path, error)
+        return readable
 
     def _note_error(self, path: str, error: CaptureError | OSError) -> None:
         """Report an error of a capture, only once although each loop has it."""
@@ -147,11 +155,11 @@ class ReplayRun:
 
 
 class _LineHandler(logging.Handler):
-    """Calls a function with each line."""
+    """Calls a function with each line, in the kernel's words where there are such."""
 
     def __init__(self, on_line: Callable[[str], object]) -> None:
         super().__init__()
         self._on_line = on_line
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._on_line(record.getMessage())
+        self._on_line(getattr(record, "kernel", record.getMessage()))

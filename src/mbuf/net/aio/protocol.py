@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING, cast
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.linux import IOV_MAX
+from mbuf.net.sockets import check_pool
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
 from mbuf.packet.sockbuf import SockBuf
@@ -85,6 +86,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         mbmax: int | None = None,
         max_read: int = MAX_READ,
     ) -> None:
+        check_pool("MbufProtocol", pool)
         if max_read < 1:
             raise Inval(f"MbufProtocol: max_read {max_read}: give 1 byte or more")
         #: The pool that bytes are received into.

@@ -16,7 +16,8 @@ from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_ready, free_sent
-from mbuf.vm.ints import clip
+from mbuf.net.sockets import check_pool
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
@@ -40,6 +41,7 @@ class CapturePort(BasePort):
     """
 
     def __init__(self, pool: Pool, path: str | os.PathLike[str]) -> None:
+        check_pool("CapturePort", pool)
         super().__init__()
         self._pool = pool
         #: The capture that is read.
@@ -104,9 +106,9 @@ class CaptureWriter(BasePort):
 
     def __init__(self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN) -> None:
         super().__init__()
-        if not 0 <= clip(linktype) < 1 << 16:
+        if not 0 <= integer(linktype, "linktype") < 1 << 16:
             raise Inval(f"linktype {linktype}: give a LINKTYPE_ number from 0 to 65535")
-        if not 0 < clip(snaplen) <= MAX_SNAPLEN:
+        if not 0 < integer(snaplen, "snaplen") <= MAX_SNAPLEN:
             raise Inval(f"snaplen {snaplen}: give 1 to {MAX_SNAPLEN} bytes")
         self.snaplen = snaplen
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)

@@ -29,13 +29,14 @@ from mbuf.net.linux import (
     SOL_PACKET,
 )
 from mbuf.net.port.rules import check_list, check_size
+from mbuf.net.sockets import check_pool
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
 from mbuf.net.udp.senderrors import SendErrors
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
@@ -77,8 +78,9 @@ class PacketPort(MmsgPort):
         timestamps: bool = False,
         size: int = FRAME_MAX,
     ) -> None:
+        check_pool("PacketPort", pool)
         longest = check_size(size, FRAME_MAX, "frame")
-        if not 0 <= clip(protocol) <= 0xFFFF:
+        if not 0 <= integer(protocol, "protocol") <= 0xFFFF:
             raise Inval(f"protocol {protocol}: give an EtherType, ETH_P_ALL (3) for all, or 0 for none")
         name = os.fsdecode(encode_name(interface))
         self.interface = Interface(name)

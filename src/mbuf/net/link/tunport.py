@@ -20,6 +20,7 @@ from mbuf.net.link.interface import encode_name, mtu
 from mbuf.net.linux import FATAL, IFF_NO_PI, IFF_TAP, IFF_TUN, IFNAMSIZ, IOV_MAX, RETRY, TUNSETIFF
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_ready, free_sent
+from mbuf.net.sockets import check_pool
 from mbuf.packet.build import from_rx
 from mbuf.packet.sndtag import Interface
 
@@ -56,6 +57,7 @@ class TunPort(BasePort):
     features = MappingProxyType({"receive": "readv", "send": "writev"})
 
     def __init__(self, pool: Pool, name: str = "", tap: bool = False) -> None:
+        check_pool("TunPort", pool)
         super().__init__()
         encoded = encode_name(name)
         self._pool = pool

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval
 from mbuf.net.port.wrapper import PortWrapper
+from mbuf.net.sockets import check_port
 
 if TYPE_CHECKING:
     from mbuf.net.port.port import Port, PortStat
@@ -22,6 +23,7 @@ class Failing(PortWrapper):
     """
 
     def __init__(self, port: Port, fails: int, error: BaseException | None = None) -> None:
+        check_port("Failing", port)
         if fails < 1:
             raise Inval(f"fails {fails}: give the number of a call, 1 or more")
         self.port = port

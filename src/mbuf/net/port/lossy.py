@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mbuf.errors import Inval
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.wrapper import PortWrapper
+from mbuf.net.sockets import check_port
 
 if TYPE_CHECKING:
     from mbuf.net.port.port import Port
@@ -22,6 +23,7 @@ class Lossy(BasePort, PortWrapper):
     """
 
     def __init__(self, port: Port, loss: float, seed: int = 0) -> None:
+        check_port("Lossy", port)
         super().__init__()
         if not 0 <= loss <= 1:
             raise Inval(f"loss {loss}: give a probability, from 0 to 1")

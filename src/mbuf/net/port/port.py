@@ -108,8 +108,28 @@ class Port:
     def close(self) -> None:
         """Free all mbufs of the port; it can't be used any more. Calling it again has no effect."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{_where(self)}{', closed' if _closed(self) else ''}>"
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _where(port: Port) -> str:
+    """What a port is connected to, as far as it has that already: an inner port, an interface, or an address."""
+    inner, interface, sock = (getattr(port, name, None) for name in ("port", "interface", "sock"))
+    if inner is not None:
+        return f" around {inner!r}"
+    if interface is not None:
+        return f" {interface.name}"
+    try:
+        return "" if sock is None else f" {sock.getsockname()}"
+    except OSError:
+        return " of a closed socket"
+
+
+def _closed(port: Port) -> bool:
+    return bool(getattr(port, "closed", False))

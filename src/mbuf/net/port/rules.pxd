@@ -4,7 +4,7 @@ from mbuf.packet.chain cimport Chain, next_checked
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive
 from mbuf.pool.bulk cimport free_bulk
-from mbuf.vm.ints cimport clip
+from mbuf.vm.ints cimport integer
 
 cdef unsigned int M_NOTREADY, M_PKTHDR
 cdef Py_ssize_t _FREE, _forks

@@ -27,7 +27,7 @@ from mbuf.const import M_NOTREADY, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if not cython.compiled:
     from mbuf.packet.chain import next_checked
@@ -37,7 +37,7 @@ if not cython.compiled:
 
 def check_count(n: Any) -> int:
     """How many packets `pull(n)` may return. `Inval` for a negative number, TypeError for what is no integer."""
-    count = clip(n)
+    count = integer(n, "n")
     if count < 0:
         raise Inval(f"pull: {n} packets: give 0 or more")
     return count
@@ -186,7 +186,7 @@ def free_sent(packets: list[Any], count: int) -> None:
 
 def check_size(size: Any, longest: int, what: str) -> int:
     """The bytes of the longest message that a port receives. `Inval` unless they are from 1 to `longest`."""
-    count = clip(size)
+    count = integer(size, "size")
     if not 0 < count <= longest:
         raise Inval(f"size {size}: give the bytes of the longest {what}, 1 to {longest}")
     return count

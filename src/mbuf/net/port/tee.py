@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mbuf.errors import MbufError
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.wrapper import PortWrapper
+from mbuf.net.sockets import check_port
 
 if TYPE_CHECKING:
     from mbuf.net.port.port import Port
@@ -24,6 +25,8 @@ class Tee(BasePort, PortWrapper):
     """
 
     def __init__(self, port: Port, side: Port) -> None:
+        check_port("Tee", port)
+        check_port("Tee", side)
         super().__init__()
         self.port = port
         self.side = side

@@ -17,6 +17,7 @@ from mbuf.net.relay.pump import Pump
 from mbuf.net.relay.quota import Quota
 from mbuf.net.relay.stat import RelayStat
 from mbuf.net.stream.streamport import StreamPort
+from mbuf.net.watch import Watch
 
 if TYPE_CHECKING:
     from mbuf.net.address import Address
@@ -76,6 +77,8 @@ class StreamRelay:
         self._bytes = 0
         self._accepting = False
         self._loop = asyncio.get_running_loop()
+        # The owner of the listener may close it.
+        self._watch = Watch(self._loop, listener.fileno())
         #: Divides the memory between the connections.
         self.quota = Quota(memory, timeout, self._loop.call_later, self._loop.time)
         self._start_accepting()
@@ -102,19 +105,18 @@ class StreamRelay:
     def close(self) -> None:
         """Stop accepting, and close all connections; those with unsent bytes are reset. The listener stays open."""
         self._max_clients = 0
-        self._stop_accepting()
+        self._watch.close()
         for session in tuple(self._sessions):
             session.close(None if session.drained else ConnectionAbortedError())
 
     def _start_accepting(self) -> None:
         if len(self._sessions) < self._max_clients and not self._accepting:
             self._accepting = True
-            self._loop.add_reader(self._listener, self._accept)
+            self._watch.add_reader(self._accept)
 
     def _stop_accepting(self) -> None:
-        if self._accepting:
-            self._accepting = False
-            self._loop.remove_reader(self._listener)
+        self._accepting = False
+        self._watch.remove_reader()
 
     def _accept(self) -> None:
         for _ in range(_ACCEPT_BATCH):

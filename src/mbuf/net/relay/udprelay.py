@@ -51,9 +51,14 @@ class UdpSession:
         #: The client's address.
         self.peer = peer
         self.port = port
-        self.datagrams = Datagrams(relay.pool, port, self._received, lambda _: relay.forget(self))
+        self.datagrams = Datagrams(relay.pool, port, closed=self._closed, received_batch=self._received)
         #: When the client last sent or was sent a datagram, in seconds of the relay's clock.
         self.last_seen = now
+
+    def _closed(self, error: Exception | None) -> None:
+        """Forget a client whose socket has failed."""
+        if error is not None:
+            self._relay.forget(self)
 
     def _received(self, packets: list[Mbuf]) -> None:
         """Send datagrams from the destination to the client."""
@@ -102,7 +107,7 @@ class UdpRelay:
         self._ended = PortStat()
         self._dropped = self._denied = 0
         self._clients = 0
-        self._datagrams = Datagrams(pool, self._port, self._received)
+        self._datagrams = Datagrams(pool, self._port, received_batch=self._received)
         self._timer = self._loop.call_later(idle_timeout / 4, self._expire)
 
     def stat(self) -> RelayStat:
@@ -127,7 +132,7 @@ class UdpRelay:
         self._timer.cancel()
         for session in tuple(self._sessions.values()):
             self.forget(session)
-        self._datagrams.close()
+        self._datagrams.abort()
         self._port.close()
 
     def _make_port(self, sock: socket.socket) -> UdpPort:
@@ -145,13 +150,13 @@ class UdpRelay:
             if session is None:
                 self._drop(run)
             else:
-                session.datagrams.send(run)
+                session.datagrams.send_batch(run)
 
     def reply(self, session: UdpSession, packets: list[Mbuf]) -> None:
         """Send datagrams to a session's client; they belong to the relay then."""
         session.last_seen = self._clock()
         self._sessions.move_to_end(session.peer)
-        self._datagrams.send(packets)
+        self._datagrams.send_batch(packets)
 
     def _session_of(self, peer: Peer) -> UdpSession | None:
         """Return the client's session, a new one if it has none; None if no socket can be made."""
@@ -172,8 +177,10 @@ class UdpRelay:
         return session
 
     def forget(self, session: UdpSession) -> None:
-        """Close a session, and keep its counters."""
-        session.datagrams.close()
+        """Close a session, and keep its counters. Calling it again has no effect."""
+        if self._sessions.get(session.peer) is not session:
+            return
+        session.datagrams.abort()
         self._dropped += session.datagrams.dropped
         self._denied += session.datagrams.denied
         session.port.close()

@@ -21,7 +21,7 @@ from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.linux import IOV_MAX, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent, remove_sent
-from mbuf.net.sockets import check_stream_socket
+from mbuf.net.sockets import check_pool, check_stream_socket
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.packet.sockbuf import SockBuf, views_of
 
@@ -48,6 +48,7 @@ class StreamPort(BasePort):
     """
 
     def __init__(self, pool: Pool, sock: socket.socket) -> None:
+        check_pool("StreamPort", pool)
         check_stream_socket("StreamPort", sock)
         super().__init__()
         self._timeout = sock.gettimeout()

@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_EXTPG, M_NOTREADY, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Busy, Freed, Inval, NotSupported
 from mbuf.packet.record import check_sole_user, exchange, free_pages, hold, new_pages, payload
-from mbuf.packet.source import until
-from mbuf.vm.ints import clip
+from mbuf.packet.source import check_how, until
+from mbuf.vm.ints import integer
 from mbuf.vm.lock import Lock
 from mbuf.vm.unraisable import run
 
@@ -170,7 +170,7 @@ class TlsSession:
         is a record, was trimmed, or has 0 or more than 16384 bytes, and when the numbers are used up; `Busy` if pages
         are shared; `Freed` if the session is closed. Then nothing has changed.
         """
-        kind = clip(record_type)
+        kind = integer(record_type, "record_type")
         if not 0 < kind < 256:
             raise Inval(f"frame: record_type {record_type}: give 23 for data, 22 for handshakes, 21 for alerts")
         with self._lock:
@@ -209,14 +209,15 @@ class TlsSession:
         become shorter, or an mbuf isn't a record of this session, is encrypted already, or was changed since `frame`;
         `Busy` if pages are shared, or the chain is changed meanwhile. Then nothing has changed.
         """
-        deadline = until(how, timeout)
+        wait = check_how(how)
+        deadline = until(wait, timeout)
         records = self._framed_records(m)
         pages: list[Any] = []
         trailers = []
         try:
             for n in records:
                 ciphertext = self._encrypt_record(n)
-                pages.append(new_pages(n, ciphertext, clip(how), deadline))
+                pages.append(new_pages(n, ciphertext, wait, deadline))
                 trailers.append(ciphertext[-TRAILER_LEN:])
             with self._lock:
                 if self._framed_records(m) != records:

@@ -13,7 +13,6 @@ thread. None in the queue means: end.
 from __future__ import annotations
 
 import threading
-import warnings
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 from mbuf.errors import Freed
 from mbuf.fielddocs import documented
 from mbuf.vm.lock import Lock
+from mbuf.vm.warn import warn
 
 
 class Destroyable(Protocol):
@@ -126,7 +126,7 @@ class KtlsWorker:
             self.run()
         count = self.stat().sessions
         if first and count:
-            warnings.warn(f"TLS worker closed with {count} sessions still in use", ResourceWarning, stacklevel=2)
+            warn(f"TLS worker closed with {count} sessions still in use", ResourceWarning)
         return count
 
     def __enter__(self) -> KtlsWorker:

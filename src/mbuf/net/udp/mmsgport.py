@@ -37,6 +37,11 @@ class MmsgPort(Port):
         self._options: list[tuple[int, int, int]] = []
 
     @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._closed
+
+    @property
     def features(self) -> Mapping[str, str]:  # type: ignore[override]
         """How the port works at this moment: `receive`, `send`, and what the class adds."""
         batch = compiled()
@@ -64,7 +69,7 @@ class MmsgPort(Port):
         seen = counts["dropped_messages"]
         counts["dropped_messages"] = self._dropped(seen)
         # Those that no message has reported yet: as large as the last message that was received.
-        counts["dropped"] += (counts["dropped_messages"] - seen) * self._rx.expected()
+        counts["dropped"] += max(counts["dropped_messages"] - seen, 0) * self._rx.expected()
         return PortStat(**counts | sent)
 
     def fileno(self) -> int:
@@ -73,12 +78,11 @@ class MmsgPort(Port):
     def close(self) -> None:
         """Free what is posted, and the packets that were not pulled; then release the socket.
 
-        Raises `Busy` if another thread is pulling. Calling it again has no effect.
+        Raises `Busy` if another thread is pulling or pushing. Calling it again has no effect.
         """
         if self._closed:
             return
-        self._rx.close()
-        self._tx.close()
+        self._rx.close(self._tx.lock)
         self._closed = True
         self._release_socket()
 

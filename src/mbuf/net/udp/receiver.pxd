@@ -49,7 +49,7 @@ cdef class UdpReceiver(PostedBuffers):
     cdef list _take(self, Py_ssize_t count)
 
     @cython.locals(packets=list)
-    cpdef close(self)
+    cpdef close(self, CallLock push=*)
 
     @cython.locals(messages=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
     cdef _receive(self, Py_ssize_t n)

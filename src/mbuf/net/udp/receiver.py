@@ -188,10 +188,10 @@ class UdpReceiver(PostedBuffers):
         """How many packets have been received and not been pulled; at least."""
         return len(self._ready) + (self._copied is not None)
 
-    def close(self) -> None:
-        """Free all that is posted, and the packets that were not pulled."""
+    def close(self, push: CallLock | None = None) -> None:
+        """Free all that is posted, and the packets that were not pulled; close also `push`, the lock of a sender."""
         # First: no other thread, and no listener of what is freed here, may post anything from now on.
-        if not close_calls(self._lock, self._lock):
+        if not close_calls(self._lock, self._lock if push is None else push):
             return
         self._free_posted()
         packets = self._ready

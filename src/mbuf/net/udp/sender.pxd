@@ -27,7 +27,7 @@ cdef class UdpSender:
     cdef bint _ipv6
     cdef bint _reply
     cdef SendVector _vector
-    cdef CallLock _lock
+    cdef readonly CallLock lock
     cdef readonly Py_ssize_t gso
     cdef Py_ssize_t _plain
     cdef Py_ssize_t _suspect

@@ -72,7 +72,6 @@ class UdpSender:
         "_ipv6",
         "_limited",
         "_limited_name",
-        "_lock",
         "_packets",
         "_plain",
         "_reply",
@@ -82,12 +81,13 @@ class UdpSender:
         "_to",
         "_vector",
         "gso",
+        "lock",
     )
 
     def __cinit__(self) -> None:
         # Compiled, an object that was never initialized counts as closed.
-        self._lock: CallLock = CallLock("push")
-        self._lock.closed = True
+        self.lock: CallLock = CallLock("push")
+        self.lock.closed = True
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class UdpSender:
         self._to: bytes | None = None if to is None else to.name
         # One message may need all pieces that the kernel accepts.
         self._vector = SendVector(MESSAGES_MAX, IOV_MAX)
-        self._lock = CallLock("push")
+        self.lock = CallLock("push")
         self._ipv6: bool = sock.family == socket.AF_INET6
         self._reply = reply and not connected
         self._failures = SendErrors(sock, "sender") if failures is None else failures
@@ -132,16 +132,12 @@ class UdpSender:
 
     def check(self) -> None:
         """Raise `Inval` if it is closed, `Busy` if another thread is pushing."""
-        self._lock.check()
-
-    def close(self) -> None:
-        """Refuse all calls of `push` to come."""
-        self._lock.closed = True
+        self.lock.check()
 
     def push(self, packets: list[Mbuf]) -> int:
         """Send packets, from the first on. See `Port.push`."""
         check_list(packets)
-        self._lock.acquire()
+        self.lock.acquire()
         done = 0
         try:
             # In the child of a fork, it may have what another thread was sending.
@@ -153,7 +149,7 @@ class UdpSender:
                     break
                 done += sent
         finally:
-            self._lock.release()
+            self.lock.release()
             free_sent(packets, done)
         if self._failures.untold:
             self._failures.tell()

@@ -14,7 +14,7 @@ from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
-from mbuf.net.sockets import check_socket, peer_name
+from mbuf.net.sockets import check_pool, check_socket, peer_name
 from mbuf.net.udp.recvmmsg import CONTROL_SIZE, is_incomplete, parsed
 from mbuf.net.udp.sender import TRIES
 from mbuf.net.udp.senderrors import SendError, SendErrors
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
+
+#: Errors of a packet that has no address and needs one: of an IP socket, and of a Unix socket.
+_NO_ADDRESS = frozenset({errno.EDESTADDRREQ, errno.ENOTCONN})
 
 
 class SocketPort(BasePort):
@@ -49,6 +52,7 @@ class SocketPort(BasePort):
         on_error: Callable[[SendError], object] | None = None,
     ) -> None:
         super().__init__()
+        check_pool("SocketPort", pool)
         check_socket("SocketPort", sock)
         if sock.type != socket.SOCK_DGRAM:
             raise Inval(f"SocketPort: give a datagram socket, not {sock!r}")
@@ -197,9 +201,9 @@ class SocketPort(BasePort):
                 to = (peer.address,)
             self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
-            if error.errno in FATAL or (error.errno in FATAL_RECEIVE and not to):
+            if error.errno in FATAL:
                 raise
-            if error.errno == errno.EDESTADDRREQ:
+            if error.errno in _NO_ADDRESS:
                 check_addressed(m)
             # Python's own errors for an address have a negative number.
             return error.errno if error.errno and error.errno > 0 else BAD_NAME

@@ -9,14 +9,16 @@ import socket
 import struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from mbuf.errors import Inval
+from mbuf.errors import Busy, Inval
 from mbuf.net.linux import (
     DATAGRAM_MAX,
     IP_RECVERR,
     IP_RECVTOS,
     IP_RECVTTL,
     IPV6_RECVERR,
+    SO_COOKIE,
     SO_MEMINFO,
     SO_RXQ_OVFL,
     SO_TIMESTAMPING,
@@ -27,7 +29,7 @@ from mbuf.net.linux import (
     UDP_SEGMENT,
 )
 from mbuf.net.port.rules import check_size
-from mbuf.net.sockets import check_socket, peer_name
+from mbuf.net.sockets import check_pool, check_socket, peer_name
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
@@ -35,7 +37,7 @@ from mbuf.net.udp.sender import UdpSender
 from mbuf.net.udp.senderrors import SendErrors
 from mbuf.packet.control import IP_PKTINFO
 from mbuf.packet.peer import Peer
-from mbuf.vm.ints import clip
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,6 +63,9 @@ _CONTROLS: Mapping[int, Mapping[str, tuple[tuple[int, int], ...]]] = MappingProx
         },
     }
 )
+
+#: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
+_ports: WeakValueDictionary[bytes, UdpPort] = WeakValueDictionary()
 
 
 class UdpPort(MmsgPort):
@@ -96,7 +101,8 @@ class UdpPort(MmsgPort):
     `TooLong` for more bytes than any datagram has; the packet stays with the caller. No bytes are copied, but those of
     a packet of more than IOV_MAX pieces, and those received while the pool has too few clusters for a message. Close
     the port before the socket. One thread may pull while another pushes. Raises `Inval` for what is no UDP socket, and
-    for arguments out of range.
+    for arguments out of range, `Busy` if the socket has another `UdpPort` that isn't closed: they would change its
+    options for each other.
     """
 
     def __init__(
@@ -116,6 +122,7 @@ class UdpPort(MmsgPort):
         ttl: bool = False,
         on_error: Callable[[SendError], object] | None = None,
     ) -> None:
+        check_pool("UdpPort", pool)
         longest = check_size(size, DATAGRAM_MAX, "datagram")
         check_socket("UdpPort", sock)
         if sock.type != socket.SOCK_DGRAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
@@ -127,6 +134,10 @@ class UdpPort(MmsgPort):
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
         if timestamps not in (False, True, "hardware"):
             raise Inval(f'timestamps {timestamps!r}: give True, False or "hardware"')
+        cookie = _cookie(sock)
+        other = _ports.get(cookie)
+        if other is not None and not other._closed:
+            raise Busy("UdpPort: this socket has a UdpPort already: use that one, or close it first")
         super().__init__(sock)
         coalesced = gro and self._turn_on(SOL_UDP, UDP_GRO)
         wanted = {"local": local, "tos": tos, "ttl": ttl, "errors": on_error is not None}
@@ -140,11 +151,12 @@ class UdpPort(MmsgPort):
         self._drops_since = 0
         try:
             sender = Peer(there) if connected else None
+            count = integer(posted, "posted")
             recverr = self._features["errors"] == "yes"
             failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
             keyed = bool(local or tos or ttl)
             self._rx = UdpReceiver(
-                *(pool, sock, longest, coalesced, not connected, None, writable, clip(posted), sender),
+                *(pool, sock, longest, coalesced, not connected, None, writable, count, sender),
                 keyed=keyed,
                 failures=failures,
             )
@@ -152,6 +164,7 @@ class UdpPort(MmsgPort):
         except BaseException:
             self._release_socket()
             raise
+        _ports[cookie] = self
 
     def _turn_on_timestamps(self, timestamps: bool | str) -> str:
         """Turn time stamps on; the feature that results."""
@@ -188,6 +201,11 @@ class UdpPort(MmsgPort):
             # The socket also knows of drops after the last received message.
             self._drops_since = (drops - self._drops_before) & 0xFFFFFFFF
         return max(seen, self._drops_since)
+
+
+def _cookie(sock: socket.socket) -> bytes:
+    """The number of a socket, which its duplicates share, and no other socket has, also after it is closed."""
+    return sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
 
 
 def _drops(sock: socket.socket) -> int | None:
