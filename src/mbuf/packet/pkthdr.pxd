@@ -40,7 +40,8 @@ cdef inline bint has_references(PktHdr hdr) noexcept:
 
 
 cdef inline bint has_tags(PktHdr hdr) noexcept:
-    return hdr.csum_flags & 0x80000000 != 0 or hdr.tags is not None
+    # CSUM_SND_TAG.
+    return (hdr.csum_flags & 0x80000000U) != 0 or hdr.tags is not None
 
 
 cdef inline void add_len(PktHdr hdr, Py_ssize_t count) noexcept:
