@@ -33,6 +33,8 @@ COLD = {
     "vm.pagefile",
     "vm.probe",
     "uma.waitq",
+    "uma.claim",
+    "uma.budget",
     "uma.workset",
     "uma.audit",
     "uma.async_waiter",

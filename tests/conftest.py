@@ -78,14 +78,14 @@ def make() -> Iterator[Callable[..., Pool]]:
         mem: int = 16 * MIB,
         vm: Vm | None = None,
         clock: Callable[[], float] = time.monotonic,
+        memory: int | str | None = None,
         **kind: Any,
     ) -> Pool:
-        pool = Pool(
-            vm=Vm(realmem=mem, clock=clock) if vm is None else vm,
-            tunables=tunables or {},
-            worker=False,
-            **kind,
-        )
+        if memory is not None:
+            pool = Pool(memory, worker=False, **kind)
+        else:
+            budget = Vm(realmem=mem, clock=clock) if vm is None else vm
+            pool = Pool(vm=budget, tunables=tunables or {}, worker=False, **kind)
         made.append(pool)
         return pool
 

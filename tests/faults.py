@@ -64,6 +64,14 @@ class FaultyZone(Zone):
         return self._zone.cached
 
     @property
+    def backend(self) -> Any:
+        return self._zone.backend
+
+    @property
+    def limiter(self) -> Any:
+        return self._zone.limiter
+
+    @property
     def limit(self) -> int:
         return self._zone.limit
 

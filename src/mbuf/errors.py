@@ -6,6 +6,8 @@ can violate, `Inval`. A method that raises one of these has changed nothing but 
 
 import errno
 
+from mbuf.const import PAGE_SIZE
+
 
 class MbufError(Exception):
     """Any error of this package."""
@@ -33,11 +35,93 @@ class NoBufs(MbufError, MemoryError):
         self.sysctl = sysctl
 
 
+def at_limit(zone: str, limit: int, used: int, cached: int, sysctl: str, packed: int = 0) -> NoBufs:
+    """The error for a zone at its limit; `packed` of the cached items are clusters in cached packets."""
+    cached_text = f"{cached - packed} cached" + (f", {packed} in packets that are cached" if packed else "")
+    how = ""
+    if "=" not in sysctl:
+        how = f', as with Pool(tunables={{"{sysctl}": {2 * limit}}}) or pool.sysctl["{sysctl}"] = {2 * limit}'
+    return NoBufs(
+        f"{zone} at its limit of {limit}: {used} in use, {cached_text}; raise {sysctl}{how}",
+        zone=zone,
+        limit=limit,
+        used=used,
+        cached=cached,
+        sysctl=sysctl,
+    )
+
+
 class NoMemory(MbufError, MemoryError):
     """There is no free page, or no run of contiguous pages that is long enough (ENOMEM)."""
 
     #: The number of this error, as in the module `errno`.
     errno = errno.ENOMEM
+
+
+class PoolFull(NoBufs, NoMemory):
+    """The memory of a pool is in use, or what is free of it doesn't suffice: of a pool with a budget, as `Pool("64M")`.
+
+    It is both a `NoBufs` and a `NoMemory`, so a handler of either catches it. The message says who holds the memory.
+    It is made when it is first read, from the numbers at the time of the error.
+    """
+
+    def __init__(
+        self,
+        memory: int,
+        free: int = 0,
+        run: int = 1,
+        waiting: int = 0,
+        needed: int = 0,
+        held: tuple[tuple[str, int, int], ...] = (),
+    ) -> None:
+        used = 0
+        for _, count, size in held:
+            used += count * size
+        super().__init__("", limit=memory, used=used)
+        self.args = (memory, free, run, waiting, needed, held)
+        #: Bytes of the pool's memory.
+        self.memory = memory
+        #: Bytes of its free pages.
+        self.free = free
+        #: Who holds the memory: what, how many, and the bytes of one, the largest part first.
+        self.held = held
+
+    def __str__(self) -> str:
+        memory, free, run, waiting, needed, held = self.args
+        parts = ", ".join(f"{count:,} {what} ({_mib(count * size)})" for what, count, size in held)
+        if needed:
+            return (
+                f"this call needs {_mib(needed)}, and this pool has {_mib(memory)} in all: ask for less at once, or "
+                f'give the pool more, as with Pool("{_spelled(max(2 * memory, needed))}")'
+            )
+        if waiting:
+            what = f"what becomes free of this pool's {_mib(memory)} is for the calls that wait for memory ({waiting})"
+        elif free >= run * PAGE_SIZE:
+            row = f"no {run} pages in a row" if run > 1 else "reserved"
+            what = f"{_mib(free)} of this pool's {_mib(memory)} are free, but {row}"
+        else:
+            what = f"this pool's memory is full, {_mib(memory)}"
+        return (
+            f"{what}; in use: {parts or 'nothing'}. Free some sooner, wait for some (how=M_WAITOK, or agetcl), or give "
+            f'the pool more, as with Pool("{_spelled(2 * memory)}")'
+        )
+
+
+def _mib(size: int) -> str:
+    """A number of bytes, for a reader."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            text = f"{size / unit:.1f}".removesuffix(".0")
+            return f"{text} {name}"
+    return f"{size} bytes"
+
+
+def _spelled(size: int) -> str:
+    """A number of bytes as `Pool` takes it, rounded up."""
+    for unit, name in ((1 << 30, "G"), (1 << 20, "M")):
+        if size >= unit:
+            return f"{-(-size // unit)}{name}"
+    return f"{-(-size // 1024)}K"
 
 
 class Inval(MbufError, ValueError):

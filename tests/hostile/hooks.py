@@ -438,6 +438,7 @@ ACTS: dict[str, Callable[[Scenario], object]] = {
     # The new bytes are undefined.
     "prepend": lambda s: s.m.prepend(150).copyback(0, bytes(150)),
     "defrag": lambda s: s.m.defrag(),
+    "compact": lambda s: s.m.compact(),
     "pullup": lambda s: s.m.pullup(100),
     "split": lambda s: _keep(s, s.m.split(100)),
     "cat": lambda s: s.m.cat(s.n),

@@ -89,6 +89,11 @@ def small_pool(**kind: Any) -> Pool:
     return _pool(limits, 16 << 20, caching=False, **kind)
 
 
+def pool_with_budget() -> Pool:
+    """A pool whose memory is its only bound, and small."""
+    return Pool("1M", worker=False)
+
+
 def _pool(limits: dict[str, int], mem: int, **kind: Any) -> Pool:
     tunables = {f"kern.ipc.{name}": value for name, value in limits.items()}
     return Pool(Vm(mem, CLOCK), tunables, worker=False, strict=False, **kind)

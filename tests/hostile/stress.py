@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from types import FrameType
 from typing import Any
@@ -21,7 +22,7 @@ from hostile.arguments import argument_maker
 from hostile.hooks import ENDS_POOL
 from hostile.members import Member
 from hostile.run import invoke, table
-from hostile.scenario import STORAGE, Scenario, large_pool, leaks, small_pool
+from hostile.scenario import STORAGE, Scenario, large_pool, leaks, pool_with_budget, small_pool
 from mbuf import M_WAITOK, Mbuf, MbufError, NoBufs, Pool
 
 #: Errors that a call may raise: those of mbuf, and those of wrong arguments.
@@ -54,9 +55,9 @@ def call(member: Member, scenario: Scenario) -> Any:
     return invoke(member, getattr(scenario, member.role), arguments, scenario)
 
 
-def threads(seed: int, seconds: float) -> str:
+def threads(seed: int, seconds: float, make: Callable[[], Pool] = large_pool) -> str:
     """Several threads call methods on the same scenario, which is replaced now and then."""
-    random, pool = Random(seed), large_pool()
+    random, pool = Random(seed), make()
     current = [Scenario(pool, "packet")]
     end = time.monotonic() + seconds
     wrong: list[str] = []
@@ -98,9 +99,9 @@ class Stop(Exception):
     """Raised by the handler."""
 
 
-def signals(seed: int, seconds: float) -> str:
+def signals(seed: int, seconds: float, make: Callable[[], Pool] = large_pool) -> str:
     """One thread calls methods, while the signal handler of an interval timer raises an exception."""
-    random, pool = Random(seed), large_pool()
+    random, pool = Random(seed), make()
     end = time.monotonic() + seconds
     count = 0
 
@@ -139,9 +140,9 @@ def signals(seed: int, seconds: float) -> str:
     return close(pool) if count > seconds * 50 else f"only {count} signals came"
 
 
-def waiting(seed: int, seconds: float) -> str:
+def waiting(seed: int, seconds: float, make: Callable[[], Pool] = small_pool) -> str:
     """A thread waits in a method at a limit, while this thread calls methods on the same packet."""
-    random, pool = Random(seed), small_pool()
+    random, pool = Random(seed), make()
     end = time.monotonic() + seconds
     able = [m for m in table().values() if m.role in ("m", "pool") and {"how", "timeout"} <= {p.name for p in m.params}]
     while time.monotonic() < end:
@@ -203,7 +204,14 @@ def close(pool: Pool) -> str:
     return f"pages: {pool.vm.used} are used after the pool was closed" if pool.vm.used else ""
 
 
-STRESS_TESTS: dict[str, Callable[[int, float], str]] = {"threads": threads, "signals": signals, "waiting": waiting}
+STRESS_TESTS: dict[str, Callable[[int, float], str]] = {
+    "threads": threads,
+    "signals": signals,
+    "waiting": waiting,
+    "threads with a budget": partial(threads, make=pool_with_budget),
+    "signals with a budget": partial(signals, make=pool_with_budget),
+    "waiting with a budget": partial(waiting, make=pool_with_budget),
+}
 
 
 def run_in_child(name: str, seed: int, seconds: float) -> str:

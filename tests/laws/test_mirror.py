@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
     "vm/pagemap.py": "vm/test_vm.py",
     "uma/audit.py": "pool/test_audit.py",
     "uma/backend.py": "uma/test_item.py",
+    "uma/claim.py": "uma/test_budget.py",
     "uma/counters.py": "uma/test_zone.py",
     "uma/refill.py": "uma/test_zone.py",
     "packet/deferred_free.py": "packet/test_ext.py",

@@ -309,6 +309,13 @@ def defrag(model: PoolModel, packet: Packet) -> None:
         assert all(m.writable for m in list(chain(packet.m))[1:])
 
 
+def compact(model: PoolModel, packet: Packet) -> None:
+    model.attempt(packet.m.compact, *how(model), packets=[packet])
+    if packet.head is not None and packet.m.alive:
+        # It is a copy, with the right length, or the same.
+        packet.head.len_valid = packet.m.pkthdr.len == packet.m.length()
+
+
 def collapse(model: PoolModel, packet: Packet) -> None:
     most = model.rng.randint(1, 6)
     if model.attempt(packet.m.collapse, most, *how(model), packets=[packet], may_raise=(Inval,)) is not FAILED:

@@ -34,6 +34,8 @@ LIMITS = {
     "kern.ipc.nmbufs": 44,
 }
 PAGES = 64
+#: Pages of a pool that has a budget in place of limits.
+BUDGET = 32
 #: Above so many packets, or bytes in a packet, packets are freed.
 PACKETS, BYTES = 14, 20_000
 
@@ -118,9 +120,12 @@ def storage_id(m: Mbuf) -> int:
 class PoolModel:
     """The pool, and the model of all that is in it. `rng` makes all random choices."""
 
-    def __init__(self, rng: Random, faulty: bool = False, **kind: Any) -> None:
+    def __init__(self, rng: Random, faulty: bool = False, budget: bool = False, **kind: Any) -> None:
         self.rng = rng
-        self.pool = Pool(vm=Vm(PAGES * PAGE_SIZE), tunables=LIMITS, ncpu=2, worker=False, **kind)
+        if budget:
+            self.pool = Pool(BUDGET * PAGE_SIZE, ncpu=2, worker=False, **kind)
+        else:
+            self.pool = Pool(vm=Vm(PAGES * PAGE_SIZE), tunables=LIMITS, ncpu=2, worker=False, **kind)
         self.zones = self.pool.zones
         self.faults = TraceFaults()
         if faulty:

@@ -25,6 +25,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "uncached": {"caching": False},
     "debug": {"debug": True},
     "faulty": {"faulty": True},
+    "budget": {"budget": True},
+    "faulty budget": {"budget": True, "faulty": True, "debug": True},
 }
 
 BUILDERS = [builders.empty] * 4 + [
@@ -60,6 +62,7 @@ VERBS: dict[Any, int] = {
     mutators.copyup: 2,
     mutators.pulldown: 3,
     mutators.defrag: 1,
+    mutators.compact: 1,
     mutators.collapse: 2,
     mutators.fragment: 1,
     mutators.unshare: 2,

@@ -40,7 +40,7 @@ OBJECTS = [
     if argument in (MBUF, PACKET, STORED, TAG, NEW_TAG, CLUSTER)
 ]
 WAITING = (
-    *("collapse", "copym", "copypacket", "defrag", "dup", "fragment"),
+    *("collapse", "compact", "copym", "copypacket", "defrag", "dup", "fragment"),
     *("mapped_to_unmapped", "prepend", "segment", "split", "unshare"),
 )
 

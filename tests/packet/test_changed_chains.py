@@ -79,6 +79,7 @@ Call = Callable[[Mbuf, Mbuf], Any]
 #: Verbs that allocate, chains for which they allocate, and their names in errors.
 VERBS: dict[str, tuple[Callable[[Pool], list[Mbuf]], Call, str]] = {
     "collapse": (small, lambda m, n: m.collapse(2), "collapse"),
+    "compact": (shared, lambda m, n: m.compact(), "compact"),
     "copyback": (clusters, lambda m, n: m.copyback(500, b"x" * 5000), "copyback"),
     "copydata": (file, lambda m, n: m.copydata(0, 200), "copydata"),
     "copym": (clusters, lambda m, n: m.copym(100, 400), "copym"),
@@ -266,6 +267,7 @@ def test_a_packet_that_becomes_unmapped_pages_is_not_shared_by_a_header(faults: 
 
 #: Verbs that copy bytes after a request, the chain, and the request at which it becomes shorter.
 SHORTER: dict[str, tuple[Callable[[Pool], Mbuf], Call, int]] = {
+    "compact": (lambda pool: chain(pool, *[30] * 20), lambda m, n: m.compact(), 1),
     "defrag": (lambda pool: chain(pool, *[30] * 20), lambda m, n: m.defrag(), 1),
     "dup": (lambda pool: chain(pool, 2000, 2000), lambda m, n: m.dup(), 2),
     "mapped_to_unmapped": (lambda pool: chain(pool, 300, 300), lambda m, n: m.mapped_to_unmapped(600), 1),

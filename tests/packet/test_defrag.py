@@ -44,6 +44,7 @@ def collapsed(name: str, most: Callable[[int], int]) -> VerbCase:
 
 CASES = [
     laid("defrag"),
+    laid("compact"),
     laid("fragment", 7),
     laid("fragment", 100),
     laid("fragment", 2048),
@@ -116,7 +117,7 @@ def test_defrag_puts_the_header_right(pool: Pool) -> None:
     m.freem()
 
 
-@pytest.mark.parametrize("verb", ["defrag", "fragment"])
+@pytest.mark.parametrize("verb", ["defrag", "compact", "fragment"])
 def test_a_chain_without_a_header_is_left_alone(pool: Pool, verb: str) -> None:
     m = pool.get().append(bytes(1000))
     before = snapshot(pool, m)
@@ -125,7 +126,7 @@ def test_a_chain_without_a_header_is_left_alone(pool: Pool, verb: str) -> None:
     m.freem()
 
 
-@pytest.mark.parametrize("verb", ["defrag", "fragment", "collapse", "unshare"])
+@pytest.mark.parametrize("verb", ["defrag", "compact", "fragment", "collapse", "unshare"])
 def test_the_next_packet_stays_the_next(pool: Pool, verb: str) -> None:
     m, p = chain(pool, 100, 100), chain(pool, 5)
     m.nextpkt = p
@@ -133,6 +134,54 @@ def test_the_next_packet_stays_the_next(pool: Pool, verb: str) -> None:
     assert (m.nextpkt is p, bytes(p), p.nextpkt) == (True, sample(5), None)
     assert all(n.nextpkt is None for n in mbufs(m)[1:])
     pool.free_bulk([m, p])
+
+
+# compact.
+
+
+@pytest.mark.parametrize(
+    ("size", "after", "memory"),
+    [
+        (0, [0], 256),
+        (1, [1], 256),
+        (168, [168], 256),
+        (169, [168, 1], 512),
+        (392, [168, 224], 512),
+        (393, [393], 2304),
+        (2049, [2048, 1], 2560),
+        (2272, [2048, 224], 2560),
+        (2273, [2048, 225], 4608),
+    ],
+)
+def test_a_packet_that_shares_a_large_cluster_takes_little_memory(
+    pool: Pool, size: int, after: list[int], memory: int
+) -> None:
+    whole = pool.getjcl(size=16384).append(sample(16000))
+    m = whole.copym(0, size) if size else pool.getjcl(size=16384)
+    whole.freem()
+    m.pkthdr.flowid = 7
+    m.tag_prepend(pool.tag_get(1, b"value"))
+    assert m.compact() is m
+    assert (bytes(m), lens(m)) == (sample(16000)[:size], after)
+    assert (m.pkthdr.flowid, [tag.value for tag in m.tags]) == (7, [b"value"])
+    assert pool.stat().jumbo16.used == 0
+    assert sum(256 + (n.ext.size if n.ext else 0) for n in mbufs(m)) == memory
+    m.freem()
+
+
+def test_a_packet_that_would_not_take_less_memory_does_not_change(pool: Pool) -> None:
+    for m in (chain(pool, 10), chain(pool, 168, 224), pool.getcl().append(sample(1000))):
+        before = snapshot(pool, m)
+        assert m.compact() is m
+        assert snapshot(pool, m) == before
+        m.freem()
+
+
+def test_a_packet_in_many_mbufs_is_compacted(pool: Pool) -> None:
+    m = chain(pool, *[10] * 30)
+    assert lens(m.compact()) == [168, 132]
+    assert bytes(m) == sample(300)
+    m.freem()
 
 
 # fragment.

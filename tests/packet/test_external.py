@@ -667,6 +667,7 @@ WRITES: dict[str, Callable[[Pool, Mbuf], object]] = {
     "collapse": lambda pool, m: (m.append(b"more"), m.collapse(1)),
     "unshare": lambda pool, m: m.unshare(),
     "defrag": lambda pool, m: m.defrag(),
+    "compact": lambda pool, m: m.compact(),
     "fragment": lambda pool, m: m.fragment(2),
     "align": lambda pool, m: (setattr(m, "len", 0), m.align(2), m.append(b"no")),
     "split": lambda pool, m: m.split(4).append(b"no"),  # type: ignore[union-attr]

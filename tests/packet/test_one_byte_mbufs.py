@@ -1,4 +1,4 @@
-"""Verbs on chains with one byte in each mbuf, while requests for memory are refused at random."""
+"""All verbs with cases: on chains with one byte in each mbuf, and in a pool with a budget, while memory is refused."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 
 from faults import FaultInjector
 from mbuf import Inval, Pool, ReadOnly
-from packet.alloc_failures import retry_until_granted
+from packet.alloc_failures import fail_on_all_layouts, retry_until_granted
 from packet.layouts import UNMAPPED
 from packet.one_byte_mbufs import SUFFIX
 from packet.snapshot import header_state, snapshot
@@ -46,3 +46,10 @@ def test_after_random_refusals_the_verb_works_and_the_bytes_are_right(
                 check_result(case, chains, size, header, result)
         pool.free_bulk(chains)
         assert (pool.out, pool.tags.count, pool.snd_tags.count) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES.values() if case.may_wait], ids=lambda case: case.name)
+def test_in_a_pool_with_a_budget_failing_at_the_kth_request_changes_nothing(
+    make: Callable[..., Pool], case: VerbCase
+) -> None:
+    fail_on_all_layouts(FaultInjector(make(memory="4M", debug=True)), case)

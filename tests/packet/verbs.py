@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cljset": (CLUSTER,),
     "clrprotoflags": (),
     "collapse": (2, M_NOWAIT),
+    "compact": (M_NOWAIT,),
     "copyback": (150, b"x" * 200),
     "copydata": (50, 100),
     "copyinto": (bytearray(200), 10),

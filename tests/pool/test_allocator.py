@@ -383,7 +383,7 @@ def test_neither_a_zone_nor_an_mbuf_may_be_none(pool: Pool) -> None:
     nothing: Any = None
     calls: dict[str, Callable[[], object]] = {
         "jumbo: give a zone": lambda: allocator.jumbo(a, nothing, M_NOWAIT, MT_DATA, 0, None),
-        "second_try: give a zone": lambda: allocator.second_try(a, nothing, M_NOWAIT),
+        "second_try: give a zone": lambda: allocator.second_try(a, nothing, M_NOWAIT, None),
         "refusal: give a zone": lambda: allocator.refusal(a, nothing),
     }
     for said, call in calls.items():

@@ -71,12 +71,12 @@ def test_more_memory_than_three_quarters_is_cut_and_that_is_said() -> None:
 
 def test_memory_for_less_than_a_cluster_is_refused_unless_clusters_are_given() -> None:
     with pytest.raises(Inval, match="maxmbufmem=4096 is too little for one cluster: give the pool 16384 bytes"):
-        Pool(8192, worker=False)
+        Pool(8192, limits="freebsd", worker=False)
     with Pool(8192, {NMB: 2}, worker=False) as pool:
         assert pool.zones.clust.limit == 2
-    with Pool(16384, worker=False) as pool:
+    with Pool(16384, limits="freebsd", worker=False) as pool:
         assert pool.zones.clust.limit == 1
-    with Pool(8192, strict=False, worker=False) as pool:
+    with Pool(8192, limits="freebsd", strict=False, worker=False) as pool:
         assert pool.zones.clust.limit == 0
 
 

@@ -8,6 +8,7 @@ from mbuf.packet.chain cimport (
     free_chain,
     length,
     link,
+    link_last,
     next_checked,
     pkthdr_of,
     release_chain,
@@ -23,15 +24,15 @@ from mbuf.packet.header cimport (
     give_header,
 )
 from mbuf.packet.plan cimport Plan, free_all, plan
-from mbuf.packet.segment cimport check_alive
+from mbuf.packet.segment cimport capacity, check_alive, storage_of
 from mbuf.packet.source cimport Source, source_of
 from mbuf.packet.trim cimport join
 from mbuf.vm.commit cimport enter_commit, leave_commit, run_releases
 from mbuf.vm.page cimport Memory
 
-cdef unsigned int M_PKTHDR
+cdef unsigned int M_EXT, M_PKTHDR
 cdef int MT_DATA
-cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
+cdef Py_ssize_t MCLBYTES, MHLEN, MLEN, MSIZE
 
 
 @cython.locals(
@@ -39,6 +40,25 @@ cdef Py_ssize_t MCLBYTES, MHLEN, MLEN
     todo=Py_ssize_t, whole=Py_ssize_t, piece=Py_ssize_t, skip=Py_ssize_t,
 )
 cdef int defrag(Chain m, int how, deadline) except -1
+
+
+@cython.locals(
+    held=HeaderCopy, top=Chain, n=Chain, p=Chain, mark=cython.ulonglong, todo=Py_ssize_t, whole=Py_ssize_t,
+    piece=Py_ssize_t, skip=Py_ssize_t,
+)
+cdef int compact(Chain m, int how, deadline) except -1
+
+
+@cython.locals(n=Chain, size=Py_ssize_t)
+cdef Py_ssize_t _memory_of(Chain m) except -1
+
+
+@cython.locals(rest=Py_ssize_t, last=Py_ssize_t)
+cdef Py_ssize_t _memory_for(Py_ssize_t size) noexcept
+
+
+@cython.locals(top=Chain, last=Chain, n=Chain, flags=cython.uint, small=cython.bint)
+cdef Chain _new_chain(Source source, Py_ssize_t size, int how, deadline)
 
 
 cdef void _commit_join(Chain last, Chain n) noexcept

@@ -1,4 +1,4 @@
-"""The bytes of a chain in other mbufs: defrag, fragment, collapse, unshare.
+"""The bytes of a chain in other mbufs: defrag, compact, fragment, collapse, unshare.
 
 The new mbufs are allocated and filled first. If the fingerprint says that the old chain is still the same, one commit
 replaces it; the caller's mbuf stays the head. `collapse` and `unshare` are planned by packet/plan.py.
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import cython
 
+    from mbuf.packet.source import Source
     from mbuf.vm.page import Memory
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_PKTHDR, MCLBYTES, MHLEN, MLEN, MT_DATA
+from mbuf.const import M_EXT, M_PKTHDR, MCLBYTES, MHLEN, MLEN, MSIZE, MT_DATA
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.chain import Chain
 from mbuf.packet.header import HeaderCopy
@@ -27,6 +28,7 @@ if not cython.compiled:
         free_chain,
         length,
         link,
+        link_last,
         next_checked,
         pkthdr_of,
         release_chain,
@@ -35,7 +37,7 @@ if not cython.compiled:
     from mbuf.packet.header import ROUNDS, acquire_header, chain_changed, discard_header, fits_header, give_header
     from mbuf.packet.pkthdr import has_references
     from mbuf.packet.plan import free_all, plan
-    from mbuf.packet.segment import check_alive
+    from mbuf.packet.segment import capacity, check_alive, storage_of
     from mbuf.packet.source import source_of
     from mbuf.packet.trim import join
     from mbuf.vm.commit import enter_commit, leave_commit, run_releases
@@ -91,6 +93,90 @@ def defrag(m: Chain, how: int, deadline: float | None) -> int:
         raise chain_changed("defrag")
     discard_header(held)
     return 0
+
+
+def compact(m: Chain, how: int, deadline: float | None) -> int:
+    """Move the packet to new mbufs if these take less memory."""
+    check_alive(m)
+    held: HeaderCopy | None = None
+    for _ in range(ROUNDS):
+        if not m.bits & M_PKTHDR or _memory_for(length(m)) >= _memory_of(m):
+            break
+        top: Chain = cython.cast(Chain, None)
+        try:
+            mark = fingerprint(m)
+            whole = length(m)
+            top = _new_chain(source_of(m), whole, how, deadline)
+            if m.alive and m.bits & M_PKTHDR and has_references(m.hdr):
+                held = acquire_header(held, m.hdr, how)
+            p: Any = m
+            skip = 0
+            todo = whole
+            n: Any = top
+            while n is not None and todo > 0:
+                piece = min(todo, capacity(n))
+                p, skip = _copy_into(p, skip, piece, n)
+                todo -= piece
+                n = n._next
+            if fingerprint(m) == mark and m.bits & M_PKTHDR and fits_header(held, m.hdr):
+                _replace_with(m, top, held, whole)
+                return 0
+        except BaseException:
+            free_chain(top)
+            discard_header(held)
+            run_releases()
+            raise
+        free_chain(top)
+        run_releases()
+    else:
+        discard_header(held)
+        raise chain_changed("compact")
+    discard_header(held)
+    return 0
+
+
+def _memory_of(m: Chain) -> int:
+    """Bytes of the mbufs of a chain and of their storage, also where others share it."""
+    size = 0
+    n: Any = m
+    while n is not None:
+        size += MSIZE
+        if n.bits & M_EXT:
+            size += storage_of(n).ext_size()
+        n = n._next
+    return size
+
+
+def _memory_for(size: int) -> int:
+    """Bytes of the mbufs that `_new_chain` allocates."""
+    if size <= MHLEN + MLEN:
+        return MSIZE if size <= MHLEN else 2 * MSIZE
+    rest = size % MCLBYTES
+    last = 0 if rest == 0 else MSIZE if rest <= MLEN else MSIZE + MCLBYTES
+    return size // MCLBYTES * (MSIZE + MCLBYTES) + last
+
+
+def _new_chain(source: Source, size: int, how: int, deadline: float | None) -> Any:
+    """A new packet with room for `size` bytes, in as little memory as possible."""
+    top: Chain = cython.cast(Chain, None)
+    last = top
+    flags = M_PKTHDR
+    small = size <= MHLEN + MLEN
+    try:
+        while top is None or size > 0:
+            if small or (top is not None and size <= MLEN):
+                n = cython.cast(Chain, source.get(how, MT_DATA, flags, deadline))
+            else:
+                n = cython.cast(Chain, source.getcl(how, MT_DATA, flags, deadline))
+            size -= capacity(n)
+            flags = 0
+            top = cython.cast(Chain, link_last(top, last, n))
+            last = n
+    except BaseException:
+        free_chain(top)
+        run_releases()
+        raise
+    return top
 
 
 def _commit_join(last: Chain, n: Chain) -> None:

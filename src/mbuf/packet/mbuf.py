@@ -39,6 +39,7 @@ from mbuf.const import (
     MBUF_PEXT_MAX_PGS,
     MHSIZE,
     MPKTHSIZE,
+    MSIZE,
     MT_DATA,
     MT_NOINIT,
     MT_NOTMBUF,
@@ -235,6 +236,21 @@ class Mbuf(Chain):
         check_latch()
         check_alive(self)
         return capacity(self)
+
+    def __sizeof__(self) -> int:
+        """Bytes of memory that this mbuf alone takes: `sys.getsizeof(m)`.
+
+        Those are the handle, the mbuf (256 bytes), and its storage, divided by the number of mbufs that share it.
+        Memory of the program and pages of files count as 0. So the sizes of all mbufs add up to the memory that they
+        take together. A freed mbuf is only the handle.
+        """
+        check_latch()
+        size: Any = object.__sizeof__(self)
+        if self.alive:
+            size += MSIZE
+            if self.bits & M_EXT:
+                size += storage_of(self).bytes_per_user()
+        return int(size)
 
     @property
     def offset(self) -> int:
@@ -1061,6 +1077,20 @@ class Mbuf(Chain):
         deadline = None if timeout is None else until(wait, timeout)
         check_mutable(self)
         _defrag.defrag(self, wait, deadline)
+        return self
+
+    @cython.locals(wait=cython.int)
+    def compact(self, how: int = M_NOWAIT, timeout: float | None = None) -> Self:
+        """Copy the packet to as little memory as holds it, if that is less than it keeps now; return this mbuf.
+
+        For a packet that is kept long: a small one that shares a large cluster keeps all of it. Up to 168 bytes take
+        one mbuf of 256 bytes afterwards, up to 392 two. A chain without a packet header doesn't change. Raises
+        `NoBufs`, and then nothing has changed.
+        """
+        wait = check_how(how)
+        deadline = None if timeout is None else until(wait, timeout)
+        check_mutable(self)
+        _defrag.compact(self, wait, deadline)
         return self
 
     @cython.locals(wait=cython.int, size=cython.Py_ssize_t)

@@ -171,6 +171,18 @@ class PktHdr(Releasable):
             raise Inval(f"pkthdr.ether_vtag = {tag!r}: give a number from 0 to 2**16 - 1")
         self.PH_per = self.PH_per & ~0xFFFF | number
 
+    @property
+    def tso_segsz(self) -> int:
+        """Bytes of payload of each segment that a packet is to be cut into: a part of `PH_per`. See mbuf(9)."""
+        return self.PH_per >> 16 & 0xFFFF
+
+    @tso_segsz.setter
+    def tso_segsz(self, size: int) -> None:
+        number = int.__index__(size) if isinstance(size, int) else -1
+        if not 0 <= number <= 0xFFFF:
+            raise Inval(f"pkthdr.tso_segsz = {size!r}: give a number from 0 to 2**16 - 1")
+        self.PH_per = self.PH_per & ~0xFFFF0000 | number << 16
+
     def set_rcvif_or_tag(self, thing: Any, flag: int) -> None:
         """Set the receive interface, or with `flag` CSUM_SND_TAG the send tag."""
         bits = (self.csum_flags & ~CSUM_SND_TAG) | flag

@@ -13,9 +13,12 @@ A task waits at a zone, in the same queue as threads that wait (M_WAITOK): first
 4. However the wait ends (success, timeout, cancellation), the waiter leaves the queue, and a charge that was not used
    goes to the next in the queue.
 
-A call that takes from two zones one after the other (`agetjcl`, `agetm2`) keeps what it has while it waits for the
-rest, as the kernel does, under one deadline. If it is cancelled or times out, it frees all of it. Two such calls can
-each hold what the other one needs; a timeout, or any free of another user, ends that.
+In a pool with a budget, a call waits for all that it takes at once: its `Claim` stands in the budget's queue, and what
+it says is set aside when it is granted (uma/budget.py).
+
+In a pool with limits, a call that takes from two zones one after the other (`agetjcl`, `agetm2`) keeps what it has
+while it waits for the rest, as the kernel does, under one deadline. If it is cancelled or times out, it frees all of
+it. Two such calls can each hold what the other one needs; a timeout, or any free of another user, ends that.
 
 What a call takes (packet zone or not, a page first or not) is decided by the same functions as where threads wait, in
 `allocator` and `chain`; only the waiting is here. A call counts as refused once, when it fails in the end: a try that
@@ -30,9 +33,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.source import seconds_left
-from mbuf.pool import allocator, chain
+from mbuf.pool import allocator, bulk, chain, waiting
 from mbuf.pool.validate import validate
-from mbuf.uma.async_waiter import AsyncWaiter
+from mbuf.uma.async_waiter import AsyncWaiter, MemoryWaiter
+from mbuf.uma.limit import Limit
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.allocator import Allocator
+    from mbuf.pool.waiting import Needs
     from mbuf.uma.zone import Zone
 
 _Got = TypeVar("_Got")
@@ -48,27 +53,30 @@ _Got = TypeVar("_Got")
 async def aget(a: Allocator, type: int, flags: int, deadline: float | None) -> Mbuf:
     """`get`, as soon as there is one."""
     validate(M_NOWAIT, type, flags)
-    return await _wait(a, a.zones.mbuf, lambda: allocator.get(a, M_NOWAIT, type, flags, None), deadline)
+    needs = ((a.zones.mbuf, 1),)
+    return await _one(a, needs, lambda: allocator.get(a, M_NOWAIT, type, flags, None), deadline)
 
 
 async def agetcl(a: Allocator, type: int, flags: int, deadline: float | None) -> Mbuf:
     """`getcl`, as soon as there is one."""
     validate(M_NOWAIT, type, flags)
-    return await _wait(a, a.zones.pack, lambda: allocator.getcl(a, M_NOWAIT, type, flags, None), deadline)
+    needs = ((a.zones.pack, 1),)
+    return await _one(a, needs, lambda: allocator.getcl(a, M_NOWAIT, type, flags, None), deadline)
 
 
 async def agetjcl(a: Allocator, type: int, flags: int, size: int, deadline: float | None) -> Mbuf:
-    """`getjcl`: waits until there is an mbuf, and then until there is a cluster for it."""
+    """`getjcl`: waits for an mbuf and its cluster, or first for the one and then for the other."""
     validate(M_NOWAIT, type, flags)
     if allocator.is_packet(size):
         return await agetcl(a, type, flags, deadline)
     zone = a.zones.of_size(size)
-    whole = _attempt(a, lambda: allocator.jumbo(a, zone, M_NOWAIT, type, flags, None))
+    needs = bulk.needs(a, 1, size)
+    whole = await _whole(a, needs, lambda: allocator.jumbo(a, zone, M_NOWAIT, type, flags, None), deadline)
     if whole is not None:
         return whole
     m = await aget(a, type, flags, deadline)
     try:
-        await _wait(a, zone, lambda: allocator.cljget(a, m, size, M_NOWAIT, None), deadline)
+        await _one(a, ((zone, 1),), lambda: allocator.cljget(a, m, size, M_NOWAIT, None), deadline)
     except BaseException:
         m.free()
         raise
@@ -76,10 +84,15 @@ async def agetjcl(a: Allocator, type: int, flags: int, size: int, deadline: floa
 
 
 async def agetm2(a: Allocator, size: int, type: int, flags: int, deadline: float | None) -> Mbuf:
-    """`getm2` of a new chain: waits for one mbuf after the other, and holds those that it has."""
+    """`getm2` of a new chain: waits for all of it, or for one mbuf after the other, and holds those that it has."""
     validate(M_NOWAIT, type, flags)
     if size <= 0:
         raise Inval(f"agetm2: len {size}: ask for at least 1 byte")
+    if a.budget is not None:
+        needs = chain.needs(a, size, flags)
+        made = await _whole(a, needs, lambda: chain.getm2(a, None, size, M_NOWAIT, type, flags, None), deadline)
+        if made is not None:
+            return made
     first: Any = None
     last: Any = None
     head = flags & M_PKTHDR
@@ -122,27 +135,84 @@ def _attempt(a: Allocator, request: Callable[[], _Got]) -> _Got | None:
         return None
 
 
-async def _wait(a: Allocator, zone: Zone, request: Callable[[], _Got], deadline: float | None) -> _Got:
-    """What `request` returns, as soon as the zone has what it needs."""
+async def _one(a: Allocator, needs: Needs, request: Callable[[], _Got], deadline: float | None) -> _Got:
+    """What `request` returns, as soon as the one zone of `needs` has it."""
     got = _attempt(a, request)
     if got is not None:
         return got
-    # Imported here: a program without an event loop does not need asyncio.
-    import asyncio
-
+    zone = needs[0][0]
+    call = _Waiting(a, needs, deadline)
     while got is None:
+        got = await call.attempt(zone if a.budget is None or _at_limit(needs) else None, request)
+    return got
+
+
+async def _whole(a: Allocator, needs: Needs, request: Callable[[], _Got], deadline: float | None) -> _Got | None:
+    """What `request` returns, as soon as there is memory for all of it; None where it must wait for its parts.
+
+    That is in a pool with FreeBSD's limits, and where a kind is at its own limit.
+    """
+    got = _attempt(a, request)
+    call = _Waiting(a, needs, deadline)
+    while got is None and a.budget is not None and not _at_limit(needs):
+        got = await call.attempt(None, request)
+    return got
+
+
+def _at_limit(needs: Needs) -> bool:
+    """True if one of the zones has no room under its limit."""
+    for zone, count in needs:  # noqa: SIM110 (a generator is an object of Python's)
+        if count and isinstance(zone.wait_target()[1], Limit):
+            return True
+    return False
+
+
+class _Waiting:
+    """A call that waits, perhaps several times: it keeps its place in the queue for memory."""
+
+    __slots__ = ("_a", "_after", "_deadline", "_needs", "_seq")
+
+    def __init__(self, a: Allocator, needs: Needs, deadline: float | None) -> None:
+        self._a = a
+        self._needs = needs
+        self._deadline = deadline
+        self._seq = 0
+        self._after = -1
+
+    async def attempt(self, zone: Zone | None, request: Callable[[], _Got]) -> _Got | None:
+        """Wait at a zone, or, for None, for memory; then return what `request` returns, None where it is denied."""
+        # Imported here: a program without an event loop does not need asyncio.
+        import asyncio
+
+        a = self._a
         loop = asyncio.get_running_loop()
         granted: asyncio.Future[None] = loop.create_future()
-        waiter = AsyncWaiter(zone, partial(_wake, loop, granted))
+        wake = partial(_wake, loop, granted)
+        waiter: Any = AsyncWaiter(zone, wake) if zone is not None else self._enqueue(wake)
+        seen = 0
         try:
-            async with asyncio.timeout(seconds_left(deadline)):
+            async with asyncio.timeout(seconds_left(self._deadline)):
                 await granted
-            got = waiter.use(partial(_attempt, a, request))
+            if zone is None:
+                seen = a.budget.changes
+            return waiter.use(partial(_attempt, a, request))  # type: ignore[no-any-return]
         except TimeoutError:
-            raise allocator.refusal(a, zone) from None
+            waiter.leave()
+            raise allocator.refusal(a, zone or self._needs[0][0]) from None
         finally:
             waiter.leave()
-    return got
+            if zone is None:
+                self._after = a.budget.retry_after(seen)
+
+    def _enqueue(self, wake: Callable[[], bool]) -> MemoryWaiter:
+        a = self._a
+        claim = waiting.claim_for(self._needs, wake, self._seq, self._after)
+        if a.budget.excess(claim):
+            a.refused += 1
+            raise a.budget.denied(claim)
+        waiter = MemoryWaiter(a.budget, claim)
+        self._seq = claim.seq
+        return waiter
 
 
 def _wake(loop: asyncio.AbstractEventLoop, granted: asyncio.Future[None]) -> bool:

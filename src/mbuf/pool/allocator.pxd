@@ -11,6 +11,7 @@ from mbuf.packet.segment cimport check_mutable
 from mbuf.packet.source cimport Source
 from mbuf.pool.validate cimport at_least
 from mbuf.pool.zones cimport Zones
+from mbuf.uma.budget cimport Budget
 from mbuf.uma.item cimport Item, free_item
 from mbuf.uma.pages cimport Pages
 from mbuf.uma.zone cimport Zone, cached_item
@@ -28,9 +29,10 @@ cdef class Allocator(Source):
     cdef readonly Zones zones
     cdef readonly Pages pages
     cdef readonly object sfbufs
+    cdef public Budget budget
     cdef readonly Probes probes
     cdef readonly NoFree nofree
-    cdef readonly bint several
+    cdef public bint several
     cdef public unsigned long long drops
     cdef public unsigned long long refused
 
@@ -107,7 +109,7 @@ cdef int attachable(Mbuf m) except -1
 
 
 @cython.locals(item=Item)
-cdef Item second_try(Allocator a, Zone zone, int how)
+cdef Item second_try(Allocator a, Zone zone, int how, deadline)
 
 
 @cython.locals(denier=Zone, each=Zone)

@@ -8,7 +8,7 @@ checks its arguments again after that.
 
 When a zone denies a request, other CPUs may cache what its limit is short of. If the pool has several CPUs and the
 request may not wait, their caches are drained and the zone is asked once more (`_from_others`); then the request is
-refused (`refusal`).
+refused (`refusal`). In a pool with a budget, a request that may wait does so in `waiting`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mbuf.const import (
     UMA_RECLAIM_DRAIN,
     UMA_RECLAIM_DRAIN_CPU,
 )
-from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory, at_limit
 from mbuf.kinds import CLUSTER
 from mbuf.packet.cluster import Cluster
 from mbuf.packet.ext import Storage
@@ -34,7 +34,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.nofree import NoFree
 from mbuf.packet.segment import LIVE
 from mbuf.packet.source import Source
-from mbuf.pool import extpg
+from mbuf.pool import extpg, waiting
 from mbuf.pool.validate import at_least
 from mbuf.uma.trash import TrashZone
 from mbuf.vm.warn import warn
@@ -59,7 +59,7 @@ class Allocator(Source):
     A pool has one. It does not refer to the pool, so a pool that is dropped closes, and its mbufs stay valid.
     """
 
-    __slots__ = ("drops", "nofree", "pages", "probes", "refused", "several", "sfbufs", "zones")
+    __slots__ = ("budget", "drops", "nofree", "pages", "probes", "refused", "several", "sfbufs", "zones")
 
     def __init__(
         self, zones: Zones, pages: Pages, sfbufs: SfBufs, max_linkhdr: int = 16, max_protohdr: int = 60
@@ -67,9 +67,11 @@ class Allocator(Source):
         Source.__init__(self, max_linkhdr, max_protohdr)
         self.supply(pages, sfbufs)
         self.enforce(zones)
+        #: The memory that the zones share; None in a pool with FreeBSD's limits.
+        self.budget: Any = None
         #: The probes that fire when mbufs are allocated and freed.
         self.probes = zones.mbuf.probes
-        #: True if there are several CPUs, so that an item may be in a cache that this CPU does not use.
+        #: True if there are several CPUs, or a budget with limits: an item may be in a cache that this CPU doesn't use.
         self.several = zones.mbuf.cpus.count > 1
         #: What takes mbufs with M_NOFREE back.
         self.nofree = NoFree()
@@ -242,6 +244,8 @@ def clget(a: Allocator, m: Mbuf, how: int, deadline: float | None) -> Mbuf:
         item = zone.alloc(how, None)
         if item is None and a.several:
             item = _from_others(zone)
+    elif item is None and a.budget is not None:
+        item = waiting.item(a, zone, deadline)
     if item is not None:
         _attach(m, item)
     if a.probes.on:
@@ -342,7 +346,7 @@ def _getcl_probed(a: Allocator, how: int, type: int, flags: int, deadline: float
 def _item(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
     item = zone.alloc(how, deadline)
     if item is None:
-        item = second_try(a, zone, how)
+        item = second_try(a, zone, how, deadline)
     return item
 
 
@@ -381,14 +385,18 @@ def _attach(m: Mbuf, item: Item) -> None:
 # After a zone has denied a request.
 
 
-def second_try(a: Allocator, zone: Zone, how: int) -> Item:
-    """An item of a zone that has denied a request, if draining other CPUs frees one; else raises the refusal."""
+def second_try(a: Allocator, zone: Zone, how: int, deadline: float | None) -> Item:
+    """An item of a zone that has denied a request, if one can be freed or waited for; else raises the refusal."""
     if zone is None:
         raise TypeError("second_try: give a zone")
-    item = _from_others(zone) if a.several and how == M_NOWAIT else None
+    item: Any = None
+    if how == M_NOWAIT:
+        item = _from_others(zone) if a.several else None
+    elif a.budget is not None:
+        item = waiting.item(a, zone, deadline)
     if item is None:
         raise refusal(a, zone)
-    return item
+    return item  # type: ignore[no-any-return]
 
 
 def _from_others(zone: Zone) -> Item | None:
@@ -415,15 +423,7 @@ def refusal(a: Allocator, zone: Zone) -> MbufError:
     if isinstance(error, NoBufs) and error.zone == CLUSTER.zone and a.zones.pack.cached:
         # In the numbers of the cluster zone, clusters of cached packets are in use.
         packed = a.zones.pack.cached
-        error = NoBufs(
-            f"{error.zone} at its limit of {error.limit}: {error.used - packed} in use, {error.cached} cached, "
-            f"{packed} in packets that are cached; raise {error.sysctl}",
-            zone=error.zone,
-            limit=error.limit,
-            used=error.used - packed,
-            cached=error.cached + packed,
-            sysctl=error.sysctl,
-        )
+        error = at_limit(error.zone, error.limit, error.used - packed, error.cached + packed, error.sysctl, packed)
     # Of a limit, its zone has warned already. A zone of a test may have none.
     limiter: Any = getattr(zone, "limiter", None) if isinstance(error, NoMemory) else None
     if limiter is not None:

@@ -25,7 +25,7 @@ from mbuf.fielddocs import documented
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.packet.tag import Tag
-from mbuf.uma.audit import audit_keg, audit_zone
+from mbuf.uma.audit import audit_budget, audit_keg, audit_zone
 
 if TYPE_CHECKING:
     from mbuf.pool.pool import Pool
@@ -90,6 +90,9 @@ def audit(pool: Pool, cycles: bool = False) -> PoolAudit:
     own = pool.own
     for zone in own.all():
         audit_zone(zone)
+    budget = pool.pages.keg.budget
+    if budget is not None:
+        audit_budget(budget)
     runs: list[tuple[int, int]] = list(audit_keg(pool.pages.keg))
     single = sum(count for _, count in runs)
     slabs = pinned = 0

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from mbuf.packet.chain import Chain
     from mbuf.pool.allocator import Allocator
+    from mbuf.pool.waiting import Needs
 else:
     from mbuf.shadow import cython
 
 from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.segment import DOOMED, LIVE
-from mbuf.pool import allocator
+from mbuf.pool import allocator, waiting
 
 if not cython.compiled:
 
@@ -87,7 +88,7 @@ def getjcl_bulk(
                 if item is None:
                     item = zone.alloc(how, deadline)
                 if item is None:
-                    item = allocator.second_try(a, zone, how)
+                    item = allocator.second_try(a, zone, how, deadline)
                 m = wrap_packet(item, type, flags)
             if n < room:
                 packets[n] = m
@@ -99,6 +100,22 @@ def getjcl_bulk(
         _free(packets)
         raise
     return packets
+
+
+def wait_for_bulk(a: Allocator, count: int, type: int, flags: int, size: int, deadline: float | None) -> list[Mbuf]:
+    """`getjcl_bulk` in a pool with a budget: waits for memory for all of them."""
+
+    def ask(how: int) -> list[Mbuf]:
+        return getjcl_bulk(a, count, how, type, flags, size, deadline)
+
+    return waiting.call(a, needs(a, count, size), ask, deadline)
+
+
+def needs(a: Allocator, count: int, size: int) -> Needs:
+    """The items that `count` mbufs with clusters of `size` bytes take."""
+    if allocator.is_packet(size):
+        return ((a.zones.pack, count),)
+    return ((a.zones.mbuf, count), (a.zones.of_size(size), count))
 
 
 def free_bulk(packets: list[Mbuf]) -> None:

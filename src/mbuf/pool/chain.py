@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR, MCLBYTES, MINCLSIZE
+from mbuf.const import M_EOR, M_NOWAIT, M_PKTHDR, M_WAITOK, MCLBYTES, MHLEN, MINCLSIZE, MJUMPAGESIZE, MLEN
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.packet.mbuf import Mbuf
-from mbuf.pool import allocator
+from mbuf.pool import allocator, waiting
 
 if TYPE_CHECKING:
     import cython
 
     from mbuf.pool.allocator import Allocator
+    from mbuf.pool.waiting import Needs
 else:
     from mbuf.shadow import cython
 
@@ -64,6 +65,14 @@ def getm2(a: Allocator, m: Mbuf | None, size: int, how: int, type: int, flags: i
 
 def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
     """Mbufs that hold `size` bytes, or an exception and none."""
+    if how == M_WAITOK and a.budget is not None and size > 0:
+        waited: Mbuf = _wait_chain(a, size, type, flags, deadline)
+        return waited
+    return make_chain(a, size, how, type, flags, deadline)
+
+
+def make_chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """`_chain`; with M_WAITOK it waits for one mbuf after the other."""
     first: Mbuf = cython.cast(Mbuf, None)
     last = cython.cast(Mbuf, None)
     try:
@@ -78,6 +87,41 @@ def _chain(a: Allocator, size: int, how: int, type: int, flags: int, deadline: f
         run_releases()
         raise
     return first
+
+
+def wait_for_row(a: Allocator, count: int, type: int, deadline: float | None) -> Mbuf:
+    """`allocator.row` in a pool with a budget: waits for memory for all of it."""
+
+    def ask(how: int) -> Mbuf:
+        return allocator.row(a, count, how, type, deadline)
+
+    got: Mbuf = waiting.call(a, ((a.zones.mbuf, max(count, 0)),), ask, deadline)
+    return got
+
+
+def _wait_chain(a: Allocator, size: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """`_chain` in a pool with a budget: waits for memory for all of it."""
+
+    def ask(how: int) -> Mbuf:
+        return make_chain(a, size, how, type, flags, deadline)
+
+    got: Mbuf = waiting.call(a, needs(a, size, flags), ask, deadline)
+    return got
+
+
+def needs(a: Allocator, size: int, flags: int) -> Needs:
+    """The items that a chain for `size` bytes takes, if there are clusters of a page."""
+    pages = max(0, -(-(size - MCLBYTES) // MJUMPAGESIZE))
+    rest = size - pages * MJUMPAGESIZE
+    zones = a.zones
+    packets = mbufs = 0
+    if needs_cluster(rest):
+        packets = 1
+    elif rest > 0:
+        # The first mbuf of a packet has less room.
+        rest -= MHLEN if flags & M_PKTHDR and not pages else MLEN
+        mbufs = 1 + max(0, -(-rest // MLEN))
+    return (zones.mbuf, pages + mbufs), (zones.jumbop, pages), (zones.pack, packets)
 
 
 def _next(a: Allocator, size: int, how: int, type: int, flags: int, deadline: float | None) -> Mbuf:

@@ -7,7 +7,7 @@ from mbuf.packet.unmapped cimport Unmapped, check_page_count
 from mbuf.uma.pages cimport Pages
 
 cdef int EPG_FLAG_ANON, MT_DATA
-cdef Py_ssize_t PAGE_SIZE
+cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
 
 
 @cython.locals(m=Mbuf, pages=Unmapped)

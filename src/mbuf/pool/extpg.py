@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
     from mbuf.packet.mbuf import Mbuf
     from mbuf.packet.source import Source
+    from mbuf.pool.allocator import Allocator
     from mbuf.uma.pages import Pages
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import EPG_FLAG_ANON, MT_DATA, PAGE_SIZE
+from mbuf.const import EPG_FLAG_ANON, MBUF_PEXT_MAX_PGS, MT_DATA, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.mbuf import call_free_routine
 from mbuf.packet.pages import make_unmapped
 from mbuf.packet.source import seconds_left
 from mbuf.packet.unmapped import Unmapped
+from mbuf.pool import waiting
 
 if not cython.compiled:
     from mbuf.packet.unmapped import check_page_count
@@ -63,3 +65,15 @@ def alloc_ext_plus_pages(source: Source, supply: Pages, size: int, how: int, dea
         raise
     m.epg.flags = EPG_FLAG_ANON
     return m
+
+
+def wait_for_pages(a: Allocator, size: int, deadline: float | None) -> Mbuf:
+    """`alloc_ext_plus_pages` in a pool with a budget: waits for memory for all of it."""
+
+    def ask(how: int) -> Mbuf:
+        return alloc_ext_plus_pages(a, a.pages, size, how, deadline)
+
+    # As many as an mbuf can have, if `size` is too large: then it raises.
+    count = min(max(-(-size // PAGE_SIZE), 0), MBUF_PEXT_MAX_PGS)
+    got: Mbuf = waiting.call(a, ((a.zones.mbuf, 1), (a.pages, count)), ask, deadline)
+    return got

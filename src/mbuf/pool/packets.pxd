@@ -26,6 +26,8 @@ cdef class Packets(Backend):
 
     @cython.locals(cluster=Item)
     cpdef give(self, Item item)
+    cdef Py_ssize_t batch(self, Py_ssize_t count) except -1
+    cpdef claim(self, claim, Py_ssize_t count)
     cpdef Py_ssize_t drain(self) except -1
     cpdef denied(self)
     cpdef wait_target(self, zone)

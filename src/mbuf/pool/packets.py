@@ -87,6 +87,15 @@ class Packets(Backend):
         finally:
             self._keg.give(item)
 
+    def batch(self, count: int) -> int:
+        """See `Backend`."""
+        return self._keg.batch(count)
+
+    def claim(self, claim: Any, count: int) -> None:
+        """See `Backend`: a packet needs an mbuf and a cluster."""
+        self._keg.claim(claim, count)
+        self._clusters.backend.claim(claim, count)
+
     def drain(self) -> int:
         """Give back the free slabs of the keg of mbufs."""
         return self._keg.drain()

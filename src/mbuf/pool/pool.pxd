@@ -23,5 +23,7 @@ cdef class Pool:
     cdef object _parts
     cdef object _sysctl
 
+    cdef bint _shared(self) except -1
+
 
 cdef int _list(packets) except -1

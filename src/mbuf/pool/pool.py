@@ -34,7 +34,7 @@ from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
 from mbuf.pool import aio, allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
-from mbuf.pool.limits import Limits, Memory
+from mbuf.pool.sizing import plan
 from mbuf.pool.subsystem import Subsystem, pool_stat_class
 from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
@@ -42,11 +42,12 @@ from mbuf.uma.counters import zone_stat_class
 from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import integer, kind_of
 from mbuf.vm.sfbuf import NSFBUFS
-from mbuf.vm.vm import Vm, host_memory, in_bytes
+from mbuf.vm.vm import Vm, in_bytes
 from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     import os
+    from types import TracebackType
 
     import cython
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from mbuf.pool.audit import PoolAudit
     from mbuf.pool.drains import Drains
     from mbuf.pool.file import File
+    from mbuf.pool.limits import Limits
     from mbuf.pool.lowmem import MemoryWatch
     from mbuf.pool.probes import MbufProbes
     from mbuf.pool.publish import StatPage
@@ -86,12 +88,18 @@ PKTHDR: int = M_PKTHDR
 class Pool:
     """A bounded supply of network buffers: mbufs and clusters, each with a limit.
 
-    `vm` is the memory: a `Vm`, a number of bytes, or None for the memory of this machine or of its control group.
-    `tunables` maps names (kern.ipc.nmbclusters, kern.ipc.nmbufs, ..., vm.kmem_size, hw.physmem) to numbers, or to
-    texts as in loader.conf; limits that are not given are the kernel's defaults for that memory. With `strict`,
-    contradictory tunables raise `Inval`, and there is a `TunableWarning` for each that the kernel ignores or changes.
-    With `strict=False` there is neither: each tunable does what it does in the kernel. An unknown name always raises
-    `Inval`.
+    `memory` is its budget: a number of bytes, or a text such as "64M" (K, M, G, T; KiB, MiB and so on are the same). It
+    is the only bound: every kind of mbuf and cluster can have all of it, and what one kind frees, every other can use.
+    `limits` maps kinds ("mbuf", "clust", "jumbop", "jumbo9", "jumbo16", the names in `pool.zones` and `pool.stat()`) to
+    the most items of that kind. `reserve_for` maps kinds to bytes: the last of the memory, which only that kind gets.
+
+    Without `memory`, with a `Vm` in its place or as `vm`, with `tunables`, or with `limits="freebsd"`, the pool has
+    FreeBSD's limits. They are planned for `memory`, or for the pages of the `Vm`, which several pools can share, or for
+    the memory of this machine or of its control group. `tunables` maps names (kern.ipc.nmbclusters, kern.ipc.nmbufs,
+    ..., vm.kmem_size, hw.physmem) to numbers, or to texts as in loader.conf; limits that are not given are the kernel's
+    defaults for that memory. With `strict`, contradictory tunables raise `Inval`, and there is a `TunableWarning` for
+    each that the kernel ignores or changes. With `strict=False` there is neither: each tunable does what it does in the
+    kernel. An unknown name always raises `Inval`.
 
     `ncpu` is the number of CPUs, each with its caches. `debug` finds writes to freed memory and remembers where each
     mbuf was allocated. `caching=False` caches nothing, as a kernel that is short of pages. `worker=False` starts no
@@ -113,7 +121,7 @@ class Pool:
 
     def __init__(
         self,
-        vm: Vm | int | None = None,
+        memory: Vm | int | str | None = None,
         tunables: Mapping[str, int | str] = MappingProxyType({}),
         ncpu: int = 1,
         debug: bool = False,
@@ -123,6 +131,9 @@ class Pool:
         max_protohdr: int = 60,
         nsfbufs: int = NSFBUFS,
         strict: bool = True,
+        vm: Vm | None = None,
+        limits: Mapping[str, int] | str | None = None,
+        reserve_for: Mapping[str, int | str] | None = None,
     ) -> None:
         check_latch()
         # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
@@ -135,15 +146,12 @@ class Pool:
             _header("max_linkhdr", integer(max_linkhdr, "max_linkhdr")),
             _header("max_protohdr", integer(max_protohdr, "max_protohdr")),
         )
-        size = _bytes(vm)
-        memory = Memory.plan(size, given)
-        limits = Limits.plan(size, given)
-        for warning in check_tunables(given, size, limits) if strict else ():
+        sizing = plan(memory, vm, given, limits, reserve_for)
+        size = sizing.vm.realmem if sizing.vm is not None else sizing.memory.physmem
+        for warning in check_tunables(given, size, sizing.limits) if strict and not sizing.budget else ():
             warn(warning, TunableWarning)
-        budget = vm if isinstance(vm, Vm) else Vm(memory.physmem)
-        parts = Subsystem(
-            budget, memory, limits, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows
-        )
+        pages = sizing.vm if sizing.vm is not None else Vm(sizing.memory.physmem)
+        parts = Subsystem(pages, sizing, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows)
         made: Any = self._parts  # type: ignore[has-type]
         if made is not None:
             parts.close()
@@ -220,6 +228,8 @@ class Pool:
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, 1, kind, bits, count, deadline)[0]
             return allocator.getjcl(self._allocator, wait, kind, bits, count, deadline)
         finally:
             run_releases()
@@ -291,6 +301,8 @@ class Pool:
         validate(wait, kind, 0)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return chain.wait_for_row(self._allocator, count, kind, deadline)
             return allocator.row(self._allocator, count, wait, kind, deadline)
         finally:
             run_releases()
@@ -362,9 +374,12 @@ class Pool:
         check_latch()
         count, wait, kind, bits = integer(n, "n"), integer(how, "how"), integer(type, "type"), integer(flags, "flags")
         validate(wait, kind, bits)
-        at_least(0, count, "getcl_bulk")
+        if count < 0:
+            at_least(0, count, "getcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, count, kind, bits, MCLBYTES, deadline)
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, MCLBYTES, deadline)
         finally:
             run_releases()
@@ -388,9 +403,12 @@ class Pool:
             integer(size, "size"),
         )
         validate(wait, kind, bits)
-        at_least(0, count, "getjcl_bulk")
+        if count < 0:
+            at_least(0, count, "getjcl_bulk")
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and self._shared():
+                return bulk.wait_for_bulk(self._allocator, count, kind, bits, each, deadline)
             return bulk.getjcl_bulk(self._allocator, count, wait, kind, bits, each, deadline)
         finally:
             run_releases()
@@ -409,6 +427,11 @@ class Pool:
             bulk.free_bulk(packets)
         finally:
             run_releases()
+
+    def _shared(self) -> bool:
+        """True if the pool has a budget."""
+        ready(self._allocator)
+        return self._allocator.budget is not None
 
     # Unmapped pages, and mbufs of no zone.
 
@@ -445,6 +468,8 @@ class Pool:
         deadline = None if timeout is None else until(wait, timeout)
         ready(self._allocator)
         try:
+            if wait == M_WAITOK and self._shared():
+                return extpg.wait_for_pages(self._allocator, size, deadline)
             return extpg.alloc_ext_plus_pages(self._allocator, self._allocator.pages, size, wait, deadline)
         finally:
             run_releases()
@@ -668,6 +693,18 @@ class Pool:
         finally:
             run_releases()
 
+    def available(self, kind: str) -> int:
+        """Return how many more mbufs of a kind can be had now without waiting; it may understate, and takes none.
+
+        `kind` is "mbuf" (`get`), "clust" (`getcl`), "jumbop", "jumbo9" or "jumbo16" (`getjcl`). What the pool caches
+        counts, since a pool with a budget takes it back when it is short of memory. 0 while calls wait for memory. In a
+        pool with FreeBSD's limits, pages that caches could take first are left out.
+        """
+        check_latch()
+        from mbuf.pool.shortage import available
+
+        return available(_made(self._parts), str(kind))
+
     def stat(self) -> PoolStat:
         """Return a snapshot of all numbers of all zones."""
         check_latch()
@@ -707,6 +744,13 @@ class Pool:
 
         return audit(self, bool(cycles))
 
+    def __sizeof__(self) -> int:
+        """Bytes of the pool, and of all pages that its zones have, in use or cached: `sys.getsizeof(pool)`.
+
+        The memory of all mbufs is part of that. A pool that was never made has no pages.
+        """
+        return object.__sizeof__(self) + (0 if self._parts is None else self._parts.held_bytes)
+
     def sites(self) -> Counter[str]:
         """Return, for each place in the program, how many mbufs allocated there are out.
 
@@ -737,8 +781,16 @@ class Pool:
         _made(self._parts)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
+        try:
+            self.close()
+        except ResourceWarning as warning:
+            if error is None:
+                raise
+            error.add_note(str(warning))
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.
@@ -887,6 +939,11 @@ class Pool:
         return _made(self._parts).warnings
 
     @property
+    def quotas(self) -> dict[Any, Any]:
+        """By event loop: how the connections there divide the memory between them. See `mbuf.net.quota.Quota.of`."""
+        return _made(self._parts).quotas
+
+    @property
     def mb_use_ext_pgs(self) -> bool:
         """The value of kern.ipc.mb_use_ext_pgs, for code that sends files; the pool itself does not read it."""
         return _made(self._parts).mb_use_ext_pgs
@@ -929,14 +986,3 @@ def _header(name: str, count: int) -> int:
     if not 0 <= count <= MHLEN:
         raise Inval(f"{name} {count}: give the bytes of the largest header, 0 to {MHLEN}")
     return count
-
-
-def _bytes(vm: Any) -> int:
-    """Bytes of memory: those of a Vm, a number, or by default those of this machine."""
-    if vm is None:
-        return host_memory()
-    if isinstance(vm, Vm):
-        return vm.realmem
-    if isinstance(vm, bool) or not hasattr(vm, "__index__"):
-        raise TypeError(f"Pool: give a Vm, a number of bytes, or None for this machine's memory, not {kind_of(vm)}")
-    return Vm(index(vm)).realmem

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 #: Stands for a zone where pages run out.
 PAGES = "pages"
 
+#: Stands for a zone where the memory of a pool with a budget is full: its caches were taken back already.
+MEMORY = "memory"
+
 
 class Reclaim:
     """Runs the drains for the zones that requested it. See mb_reclaim."""
 
     __slots__ = ("_busy", "_lock", "_on_shortage", "_pending", "by_hand", "drains", "vm", "zones")
 
-    def __init__(self, vm: Vm, zones: Zones, by_hand: bool) -> None:
+    def __init__(self, vm: Vm, zones: Zones, by_hand: bool, shared: bool = False) -> None:
         # The Vm and the zones refer to this, so this must not refer to the pool, which closes when it is dropped.
         self.vm = vm
         self.zones = zones
@@ -45,7 +48,9 @@ class Reclaim:
         self._on_shortage: Callable[[], None] = self.trigger_for(PAGES)
         vm.lowmem.register(self.lowmem, EVENTHANDLER_PRI_FIRST)
         vm.reclaim.register(self.reclaim)
-        vm.shortage.register(self._on_shortage)
+        if not shared:
+            # Zones that share a budget take back their caches themselves, and then trigger MEMORY.
+            vm.shortage.register(self._on_shortage)
 
     def close(self) -> None:
         """Listen to memory no longer."""

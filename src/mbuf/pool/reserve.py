@@ -143,7 +143,7 @@ class Reserve:
                         zones.pack.reclaim(UMA_RECLAIM_DRAIN_CPU)
                         item = zone.alloc(how, deadline)
                     if item is None:
-                        raise allocator.refusal(self._allocator, zone)
+                        item = allocator.second_try(self._allocator, zone, how, deadline)
                     items.append(item)
             # It may have waited.
             self._idle("reinit")

@@ -34,6 +34,10 @@ class PoolStat:
     #: counts once. A zone's `fails` counts, as in the kernel, every try: one refused `getcl` counts in the packet zone
     #: and in the zone of clusters, in each for a full bucket and then for one item.
     refused: int = 0
+    #: Calls that wait for memory now, in a pool with a budget.
+    waiting: int = 0
+    #: Calls that have waited for memory, in a pool with a budget.
+    waits: int = 0
 
     @property
     def packets_in_use(self) -> int:

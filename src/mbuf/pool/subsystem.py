@@ -10,20 +10,23 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mbuf.kinds import CLUSTER, MBUF
+from mbuf.const import PAGE_SIZE
+from mbuf.kinds import CLUSTER, KINDS, MBUF
 from mbuf.packet.sndtag import SndTags
 from mbuf.packet.source import set_source
 from mbuf.pool.allocator import Allocator
 from mbuf.pool.limits import USE_EXT_PGS, ZONE_WARNINGS, Limits, Memory
 from mbuf.pool.probes import MbufProbes
-from mbuf.pool.reclaim import Reclaim
+from mbuf.pool.reclaim import MEMORY, Reclaim
 from mbuf.pool.reserve import Reserve
+from mbuf.pool.shortage import Shortage
 from mbuf.pool.tunable_checks import switch
 from mbuf.pool.zones import boot
+from mbuf.uma.budget import Budget
 from mbuf.uma.cpu import Cpus
-from mbuf.uma.limit import Warnings
+from mbuf.uma.limit import Warnings, nothing
 from mbuf.uma.pages import Pages
 from mbuf.uma.refill import forked
 from mbuf.uma.trash import TrashZone
@@ -33,9 +36,14 @@ from mbuf.vm.sfbuf import SfBufs
 
 if TYPE_CHECKING:
     from mbuf.pool.publish import StatPage
+    from mbuf.pool.sizing import Sizing
     from mbuf.pool.stat import PoolStat
     from mbuf.pool.zones import Zones
     from mbuf.vm.vm import Vm
+
+
+#: One mbuf may be cached for so many pages of a budget.
+_CACHED_MBUFS = 16
 
 
 @cache
@@ -54,6 +62,7 @@ class Subsystem:
         "_closed",
         "alive",
         "allocator",
+        "budget",
         "changes",
         "cpus",
         "debug",
@@ -61,6 +70,7 @@ class Subsystem:
         "mb_use_ext_pgs",
         "memory",
         "published",
+        "quotas",
         "reclaim",
         "reserve",
         "snd_tags",
@@ -71,8 +81,7 @@ class Subsystem:
     def __init__(
         self,
         vm: Vm,
-        memory: Memory,
-        limits: Limits,
+        sizing: Sizing,
         tunables: Mapping[str, int | str],
         ncpu: int,
         debug: bool,
@@ -83,16 +92,19 @@ class Subsystem:
         nsfbufs: int,
     ) -> None:
         self.vm = vm
-        self.memory: Memory = memory
-        self.limits: Limits = limits
+        self.memory: Memory = sizing.memory
+        self.limits: Limits = sizing.limits
         self.debug = debug
         self.cpus = Cpus(ncpu)
         windows = SfBufs(nsfbufs)
-        zones = boot(vm, limits, self.cpus, caching, debug)
+        most = sizing.most if sizing.budget else {kind.attr: sizing.limits.of(kind) for kind in KINDS}
+        zones = boot(vm, most, self.cpus, caching, debug, not sizing.budget)
         probes = MbufProbes()
         for zone in zones.all():
             zone.probes = probes
         self.allocator: Allocator = Allocator(zones, Pages(vm), windows, max_linkhdr, max_protohdr)
+        #: The memory that all zones share; None in a pool with FreeBSD's limits.
+        self.budget: Budget | None = _budget(vm, self.allocator, sizing.reserved) if sizing.budget else None
         self.reserve = Reserve(self.allocator, self.cpus)
         self.snd_tags = SndTags()
         #: Invoked after a sysctl has raised a limit. See nmbclusters_change.
@@ -102,12 +114,16 @@ class Subsystem:
         self.warnings.on = switch(tunables, ZONE_WARNINGS, 1)
         #: The value of kern.ipc.mb_use_ext_pgs, for code that sends files; as in the kernel, no allocation reads it.
         self.mb_use_ext_pgs = switch(tunables, USE_EXT_PGS, 0) != 0
-        self.reclaim = Reclaim(vm, zones, by_hand=not worker)
+        self.reclaim = Reclaim(vm, zones, by_hand=not worker, shared=sizing.budget)
         set_source(self.allocator.nofree, self.allocator)
         for zone in zones.all():
             zone.limiter.warnings = self.warnings
             set_source(zone, self.allocator)
             zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
+        #: What the connections of each event loop share. See `mbuf.net.quota.Quota.of`.
+        self.quotas: dict[Any, Any] = {}
+        if self.budget is not None:
+            self.budget.on_shortage = self.reclaim.trigger_for(MEMORY)
         #: The pages in which other processes read the pool's numbers.
         self.published: tuple[StatPage, ...] = ()
         #: True until closing has begun.
@@ -127,6 +143,12 @@ class Subsystem:
         # The sum: through the reserve, the mbuf of a packet may have been freed to the mbuf zone.
         return own.mbuf.balance + own.pack.balance
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the pages that the zones have, and of unmapped pages that are out."""
+        pages = sum(zone.backend.pages for zone in self.own.all() if zone.primary) + self.allocator.pages.keg.pages
+        return pages * PAGE_SIZE
+
     def sites(self) -> Counter[str]:
         """How many mbufs of each place of allocation are out; empty unless the pool was made with `debug`."""
         zones = (self.own.mbuf, self.own.pack)
@@ -143,6 +165,8 @@ class Subsystem:
             pages_total=self.vm.pages,
             sfbufs_denied=allocator.sfbufs.fails,
             refused=allocator.refused,
+            waiting=0 if self.budget is None else self.budget.waiting,
+            waits=0 if self.budget is None else self.budget.waits,
         )
 
     def _forked(self) -> None:
@@ -155,6 +179,8 @@ class Subsystem:
             forked(zone)
             zone.backend.forked()
         self.allocator.pages.keg.forked()
+        if self.budget is not None:
+            self.budget.forked()
 
     def close(self) -> bool:
         """Allocate nothing from now on, and give all free memory back; false if that was done before.
@@ -173,7 +199,33 @@ class Subsystem:
         for zone in self.allocator.zones.all():
             zone.close()
         self.allocator.pages.close()
+        if self.budget is not None:
+            self.budget.close()
         set_source(self.allocator.nofree, None)
         self.allocator.probes.silence()
         self._closed = True
         return True
+
+
+def _budget(vm: Vm, allocator: Allocator, reserved: Mapping[str, int]) -> Budget:
+    """Have all kegs of a pool share its memory, of which some bytes are reserved for some kinds."""
+    zones, pages = allocator.zones, allocator.pages
+    shortage = Shortage(zones, pages)
+    budget = shortage.budget = Budget(vm, shortage, nothing)
+    budget.zones = zones.all()
+    kegs = {kind.attr: getattr(zones, kind.attr).backend for kind in KINDS}
+    for keg in (*kegs.values(), pages.keg):
+        keg.join(budget)
+        for name, size in reserved.items():
+            # A cluster is of no use without an mbuf.
+            if keg in (kegs[name], kegs[MBUF.attr]):
+                keg.favoured = True
+            else:
+                keg.kept += -(-size // PAGE_SIZE)
+    if not zones.mbuf.limit:
+        # Cached mbufs are scattered over slabs, and keep their pages when they are used with clusters of other kinds.
+        zones.mbuf.depot.set_maxcache(max(vm.pages // _CACHED_MBUFS, 1), zones.mbuf.cpus.count)
+    if any(zone.limit for zone in zones.all()):
+        allocator.several = True
+    allocator.budget = budget
+    return budget

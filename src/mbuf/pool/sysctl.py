@@ -1,7 +1,8 @@
 """The sysctl tree of a pool, read and set as sysctl(8) does: the names, their rules, and where each value is stored.
 
 A limit can only be raised, and a limit of clusters only while there are mbufs for all clusters. A refused change
-changes nothing. The names of single zones are in `sysctl_uma`.
+changes nothing. In a pool with a budget, a limit reads as what the whole memory holds, or as the limit given for that
+kind, and can't be set. The names of single zones are in `sysctl_uma`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import MHLEN, VM_LOW_KMEM, VM_LOW_PAGES
-from mbuf.errors import Inval
+from mbuf.errors import Inval, NotSupported
 from mbuf.kinds import CLUSTERS, KINDS, MBUF, Kind
 from mbuf.pool.limits import (
     KMEM_SIZE,
@@ -100,6 +101,12 @@ def _limit(kind: Kind) -> Node:
     """The limit of a zone. See sysctl_nmbclusters and its like."""
 
     def write(pool: Subsystem, name: str, value: int) -> None:
+        if pool.budget is not None:
+            raise NotSupported(
+                f"{name} can't be set: the bound of this pool is its memory, {pool.vm.realmem} bytes. Give it more, as "
+                f'in Pool("{2 * pool.vm.realmem >> 10}K"), limit a kind with limits={{"{kind.attr}": {value}}} or '
+                'give limits="freebsd"'
+            )
         now = _in_force(pool, kind)
         if value == now:
             return

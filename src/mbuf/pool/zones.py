@@ -20,7 +20,8 @@ from mbuf.uma.zone import Zone
 from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
-    from mbuf.pool.limits import Limits
+    from collections.abc import Mapping
+
     from mbuf.uma.cpu import Cpus
     from mbuf.vm.vm import Vm
 
@@ -73,14 +74,15 @@ class Zones:
         return (self.pack, self.mbuf, *self.clusters)
 
 
-def boot(vm: Vm, limits: Limits, cpus: Cpus, caching: bool, debug: bool) -> Zones:
-    """Make the zones. See mbuf_init."""
+def boot(vm: Vm, most: Mapping[str, int], cpus: Cpus, caching: bool, debug: bool, sysctls: bool = True) -> Zones:
+    """Make the zones. `most` has the limits by kind; a limit of 0 or less is none. See mbuf_init."""
     keg_class, zone_class = (TrashKeg, TrashZone) if debug else (Keg, Zone)
 
     def zone(kind: Kind, keg: Keg, entries: int | None) -> Zone:
-        made = zone_class(kind.zone, kind.size, keg, cpus, kind.sysctl, entries, caching, True, vm.clock)
-        if limits.of(kind) > 0:
-            made.set_max(limits.of(kind))
+        sysctl = kind.sysctl if sysctls else f'limits={{"{kind.attr}": ...}}'
+        made = zone_class(kind.zone, kind.size, keg, cpus, sysctl, entries, caching, True, vm.clock)
+        if most.get(kind.attr, 0) > 0:
+            made.set_max(most[kind.attr])
         return made
 
     keg = keg_class(vm, MBUF.zone, MBUF.size, MBUF.align, MbufItem)

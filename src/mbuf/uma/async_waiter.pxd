@@ -5,3 +5,11 @@ cdef class AsyncWaiter:
 
     cpdef use(self, ask)
     cpdef leave(self)
+
+
+cdef class MemoryWaiter:
+    cdef object _budget
+    cdef object _claim
+
+    cpdef use(self, ask)
+    cpdef leave(self)

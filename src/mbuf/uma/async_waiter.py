@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import cython
 
+    from mbuf.uma.budget import Budget
+    from mbuf.uma.claim import Claim
     from mbuf.uma.zone import Zone
 else:
     from mbuf.shadow import cython
@@ -53,3 +55,24 @@ class AsyncWaiter:
         if call is not None:
             self._zone.bypass_caches(-1)
             self._target.dequeue(call)
+
+
+@cython.cclass
+class MemoryWaiter:
+    """The same for a task that waits for memory: `claim` says what for, and has its `wake`. See budget.py."""
+
+    __slots__ = ("_budget", "_claim")
+
+    def __init__(self, budget: Budget, claim: Claim) -> None:
+        self._budget = budget
+        self._claim = claim
+        budget.enqueue(claim)
+
+    def use(self, ask: Callable[[], _Got]) -> _Got:
+        """Return what `ask` returns. What the claim says is set aside for it."""
+        got: _Got = self._budget.use(self._claim, ask)
+        return got
+
+    def leave(self) -> None:
+        """Stop waiting. What was granted and isn't used goes to the next waiters. Calling it again has no effect."""
+        self._budget.leave(self._claim)

@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.budget cimport Budget
 from mbuf.uma.cache cimport Cache
 from mbuf.uma.item cimport Item, is_out
 from mbuf.uma.keg cimport Keg
@@ -10,7 +11,19 @@ from mbuf.vm.commit cimport enter_commit, is_listed, leave_commit
 
 
 cpdef audit_zone(Counters zone)
+cpdef audit_budget(Budget budget)
 cpdef list audit_keg(Keg keg)
+
+
+@cython.locals(
+    zone=Counters, here=Cache, bucket=Bucket, keg=Keg, slab=Slab, n=cython.int, now=Py_ssize_t, free=Py_ssize_t,
+    count=Py_ssize_t
+)
+cpdef list after_taking_back(tuple zones, tuple kegs, tuple used)
+
+
+@cython.locals(n=cython.int, item=Item)
+cdef int _count_slabs(Bucket bucket, dict counts) except -1
 
 
 @cython.locals(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import cython
 
     from mbuf.uma.bucket import Bucket
+    from mbuf.uma.budget import Budget
     from mbuf.uma.counters import Counters
     from mbuf.uma.keg import Keg
 else:
@@ -37,6 +38,19 @@ def audit_zone(zone: Counters) -> None:
         raise Corrupt(f"zone {zone.name}: {wrong}")
 
 
+def audit_budget(budget: Budget) -> None:
+    """Raise `Corrupt` with the first contradiction in the queue and the promises of a budget."""
+    if budget is None:
+        raise Corrupt("there is no budget")
+    enter_commit()
+    try:
+        wrong = budget.contradiction()
+    finally:
+        leave_commit()
+    if wrong:
+        raise Corrupt(f"budget: {wrong}")
+
+
 def audit_keg(keg: Keg) -> list[tuple[int, int]]:
     """Raise `Corrupt` with the first contradiction in a keg. Returns the pages of its slabs, as runs (first, count).
 
@@ -53,6 +67,57 @@ def audit_keg(keg: Keg) -> list[tuple[int, int]]:
     if wrong:
         raise Corrupt(f"keg {keg.name}: {wrong}")
     return runs
+
+
+def after_taking_back(
+    zones: tuple[Any, ...], kegs: tuple[Any, ...], used: tuple[Any, ...]
+) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    """What kegs would have if the caches of zones were empty: free items in used slabs, now and then, and pages.
+
+    The pages are runs (first page, count) of slabs that are empty, or would be. In the kegs `used`, a slab that has a
+    free item now would be used before.
+    """
+    counts: dict[Any, int] = {}
+    for each in zones:
+        zone: Any = each
+        for n in range(zone._count):
+            here = cython.cast(Cache, zone._caches[n])
+            _count_slabs(here.alloc, counts)
+            _count_slabs(here.free, counts)
+        bucket = zone.depot._first
+        while bucket is not None:
+            _count_slabs(bucket, counts)
+            bucket = bucket.next
+    found = []
+    for each in kegs:
+        keg: Any = each
+        now = free = keg._free - keg._empty.count * keg._items
+        runs: list[tuple[int, int]] = []
+        for key, count in counts.items():
+            slab: Any = key
+            if slab.keg == (cython.cast(cython.p_void, keg) if cython.compiled else keg):
+                free += count
+                if slab.free + count == slab.items and (slab.free == 0 or keg not in used):
+                    runs.append((slab.page, slab.count))
+                    free -= slab.items
+        slab = keg._empty.head()
+        while slab is not None:
+            runs.append((slab.page, slab.count))
+            slab = keg._empty.next(slab)
+        found.append((now, free, runs))
+    return found
+
+
+def _count_slabs(bucket: Bucket, counts: dict[Any, int]) -> None:
+    """Count the items of a bucket by their slabs, and those that they are paired with."""
+    n = 0
+    while n < bucket.cnt:
+        item: Any = bucket.at(n)
+        n += 1
+        counts[item.run] = counts.get(item.run, 0) + 1
+        item = item.paired()
+        if item is not None:
+            counts[item.run] = counts.get(item.run, 0) + 1
 
 
 def _wrong_with(zone: Counters) -> str:

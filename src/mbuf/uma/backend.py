@@ -28,6 +28,13 @@ class Backend:
         """Add up to `count` items to a bucket that has room for them, in the order in which they are made."""
         raise NotImplementedError
 
+    def batch(self, count: int) -> int:
+        """How many items a zone may import at once, if it asks for `count`."""
+        return count
+
+    def claim(self, claim: Any, count: int) -> None:
+        """Add what `count` items need to the claim of a call that waits for memory. See `Budget`."""
+
     def give(self, item: Item) -> None:
         """Take an item back."""
         raise NotImplementedError

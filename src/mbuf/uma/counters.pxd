@@ -39,6 +39,9 @@ cdef class Counters(ItemOwner):
     @cython.locals(here=Cache, count=cython.int, n=cython.int)
     cdef int init_caches(self, Cpus cpus) except -1
 
+    @cython.locals(n=cython.int, found=Py_ssize_t)
+    cdef bint has_cached(self) except -1
+
     @cython.locals(
         here=Cache, n=cython.int, allocs=cython.ulonglong, frees=cython.ulonglong, cached=Py_ssize_t
     )

@@ -139,6 +139,15 @@ class Counters(ItemOwner):
         """Free items in the caches and the depot."""
         return self._counts()[2]
 
+    def has_cached(self) -> bool:
+        """True if there are free items in the caches or the depot."""
+        if self.depot._work.nitems:
+            return True
+        found = 0
+        for n in range(self._count):
+            found += cython.cast(Cache, self._caches[n]).count()
+        return found > 0
+
     def _counts(self) -> tuple[int, int, int]:
         allocs = self._allocs
         frees = self._frees

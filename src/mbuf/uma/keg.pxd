@@ -1,7 +1,8 @@
 cimport cython
 
-from mbuf.uma.backend cimport Backend
 from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.budget cimport ALL, NOTHING, Budget
+from mbuf.uma.claim cimport Supply
 from mbuf.uma.item cimport Item, in_zone, leave_zone, mark_free
 from mbuf.uma.slab cimport Slab, Slabs, init_slab, lowest_free, set_free, set_used
 from mbuf.uma.waitq cimport Waiter, WaitQ, microseconds
@@ -13,21 +14,31 @@ cdef int M_WAITOK
 cdef Py_ssize_t PAGE_SIZE
 
 
-cdef class Keg(Backend):
+cdef class Keg(Supply):
     cdef readonly Vm vm
+    cdef readonly Budget budget
     cdef readonly str name
     cdef readonly Py_ssize_t size
     cdef readonly object kind
     cdef readonly object layout
     cdef readonly bint closed
     cdef readonly Py_ssize_t slabs
-    cdef Py_ssize_t _free, _rsize
-    cdef int _items, _pages
+    cdef Py_ssize_t _rsize
     cdef Slabs _partial, _empty, _full
     cdef readonly WaitQ _waiters
 
+    cpdef join(self, Budget budget)
+
     @cython.locals(most=Py_ssize_t, had=Py_ssize_t)
     cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
+
+    @cython.locals(had=Py_ssize_t, last=cython.int, access=cython.int)
+    cdef _take_shared(self, Bucket bucket, Py_ssize_t most)
+
+    @cython.locals(allowed=Py_ssize_t)
+    cdef _take_allowed(self, Bucket bucket, Py_ssize_t most, int access)
+    cdef Py_ssize_t batch(self, Py_ssize_t count) except -1
+    cpdef claim(self, claim, Py_ssize_t count)
 
     @cython.locals(slab=Slab, item=Item, n=cython.int)
     cdef _cut(self, Bucket bucket, Py_ssize_t most)
@@ -36,7 +47,7 @@ cdef class Keg(Backend):
     cdef Item _make(self, Slab slab, Py_ssize_t start)
 
     @cython.locals(slab=Slab, page=Py_ssize_t)
-    cdef bint _grow(self) except -1
+    cdef bint grow(self) except -1
     cdef int fresh(self, Slab slab) except -1
 
     @cython.locals(into=Slabs)
@@ -48,6 +59,7 @@ cdef class Keg(Backend):
 
     @cython.locals(slab=Slab, slabs=Py_ssize_t)
     cpdef Py_ssize_t drain(self) except -1
+    cdef bint has_empty(self) noexcept
     cpdef close(self)
 
     @cython.locals(waiter=Waiter, stay=cython.bint, granted=cython.bint)

@@ -8,6 +8,9 @@ pages back are commits; between them an item is in a bucket, or belongs to a cal
 A request that may wait enters the queue of the keg when there is no free item and no page. Each item that is returned
 grants the first waiter, and free pages grant all. A grant only means that the waiter tries again: another request may
 be faster.
+
+A keg of a `Budget` (budget.py) never waits. Where it finds nothing, the caches of all zones of the budget are taken
+back, and it tries once more.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ else:
 
 from mbuf.const import M_WAITOK, PAGE_SIZE
 from mbuf.errors import Corrupt, Inval
-from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket
+from mbuf.uma.budget import Budget
+from mbuf.uma.claim import Supply
 from mbuf.uma.item import Item
 from mbuf.uma.slab import Layout, Slab, Slabs, layout
 from mbuf.uma.waitq import Waiter, WaitQ
 from mbuf.vm.vm import Vm
 
 if not cython.compiled:
+    from mbuf.uma.budget import ALL, NOTHING
     from mbuf.uma.item import in_zone, leave_zone, mark_free
     from mbuf.uma.slab import init_slab, lowest_free, set_free, set_used
     from mbuf.uma.waitq import microseconds
@@ -43,18 +48,16 @@ _Got = TypeVar("_Got")
 
 
 @cython.cclass
-class Keg(Backend):
+class Keg(Supply):
     """Items of `size` bytes, of class `kind`, each at a multiple of `align` + 1. See keg_ctor."""
 
     __slots__ = (
         "_empty",
-        "_free",
         "_full",
-        "_items",
-        "_pages",
         "_partial",
         "_rsize",
         "_waiters",
+        "budget",
         "closed",
         "layout",
         "kind",
@@ -65,6 +68,8 @@ class Keg(Backend):
     )
 
     def __cinit__(self, *_: object) -> None:
+        if not cython.compiled:
+            Supply.__cinit__(self)
         # The slab that was added last to a list is used first.
         self._partial = Slabs(1)
         self._empty = Slabs(2)
@@ -86,11 +91,18 @@ class Keg(Backend):
         self.size = size
         self.kind = kind
         self._rsize, self._pages, self._items = self.layout.rsize, self.layout.pages, self.layout.items
+        #: The memory that it shares with other kegs; None if it takes from the Vm alone.
+        self.budget: Any = None
         #: The number of slabs.
         self.slabs = 0
         self._free = 0
         self.closed = False
         vm.freed.register(self.wake_all)
+
+    def join(self, budget: Budget) -> None:
+        """Share the memory of a budget from now on."""
+        budget.add(self)
+        self.budget = budget
 
     @property
     def free(self) -> int:
@@ -111,16 +123,51 @@ class Keg(Backend):
             raise Inval(f"{self.name}: give a bucket with room for {count} items")
         had = bucket.cnt
         most = had + count
+        if self.budget is not None:
+            self._take_shared(bucket, most)
+            return
         while True:
             while bucket.cnt < most:
                 self._cut(bucket, most)
-                if bucket.cnt < most and not self._grow():
+                if bucket.cnt < most and not self.grow():
                     break
             if bucket.cnt == most:
                 return
             self.vm.shortage.invoke()
             if bucket.cnt > had or how != M_WAITOK or not self._wait(deadline):
                 return
+
+    def _take_shared(self, bucket: Bucket, most: int) -> None:
+        """`take` for a keg of a budget; it doesn't wait."""
+        had = bucket.cnt
+        for last in range(2):
+            access = self.budget.access(self)
+            if access == NOTHING:
+                return
+            self._take_allowed(bucket, most, access)
+            if bucket.cnt > had:
+                return
+            if last or not self.budget.take_back():
+                break
+        self.vm.shortage.invoke()
+        self.budget.on_shortage()
+
+    def _take_allowed(self, bucket: Bucket, most: int, access: int) -> None:
+        """Cut items until the bucket has `most`, or what this call may take is used up."""
+        while True:
+            allowed = most if access == ALL else min(most, bucket.cnt + max(self._free - self.promised, 0))
+            if bucket.cnt < allowed:
+                self._cut(bucket, allowed)
+            if bucket.cnt >= most or not self.budget.may_grow(self, access) or not self.grow():
+                return
+
+    def batch(self, count: int) -> int:
+        """See `Backend`."""
+        return count if self.budget is None else self.budget.batch(count)
+
+    def claim(self, claim: Any, count: int) -> None:
+        """See `Backend`."""
+        claim.add(self, count)
 
     def _cut(self, bucket: Bucket, most: int) -> None:
         """Cut items from existing slabs until the bucket has `most`, or no slab has a free item."""
@@ -157,7 +204,7 @@ class Keg(Backend):
         item.carve(slab, start, self.size)
         return item
 
-    def _grow(self) -> bool:
+    def grow(self) -> bool:
         """Add a slab; false if there are no pages for it."""
         slab = Slab()
         init_slab(slab, self._items)
@@ -218,7 +265,9 @@ class Keg(Backend):
         if not right:
             raise Corrupt(f"keg {self.name}: an item was returned twice, or isn't from this keg")
         item.invalidate()
-        if self._waiters._queue.count:
+        if self.budget is not None:
+            self.budget.freed()
+        elif self._waiters._queue.count:
             self._wake()
         if self.closed:
             self.drain()
@@ -242,7 +291,7 @@ class Keg(Backend):
         try:
             while True:
                 slab: Any = self._empty.head()
-                if slab is None:
+                if slab is None or self._free - self._items < self.promised:
                     break
                 self._empty.remove(slab)
                 slab.keg = cython.NULL if cython.compiled else None
@@ -258,6 +307,10 @@ class Keg(Backend):
         if slabs:
             self.vm.freed.invoke()
         return slabs * self._pages
+
+    def has_empty(self) -> bool:
+        """True if there are empty slabs, and not all of them are promised."""
+        return self._empty.count > 0 and self._free - self._items >= self.promised
 
     def close(self) -> None:
         """Close: give free pages back, and grant all waiters, which then fail."""
@@ -275,6 +328,9 @@ class Keg(Backend):
         """The error for a request without pages."""
         if self.vm is None:
             return Inval("this keg was never initialized: call its __init__")
+        if self.budget is not None:
+            error: MbufError = self.budget.error(self._pages)
+            return error
         return self.vm.denied(self._pages)
 
     def _wait(self, deadline: float | None) -> bool:
@@ -324,8 +380,8 @@ class Keg(Backend):
     # For tasks, which can't block. A task that was woken tries again, and may find nothing.
 
     def wait_target(self, zone: Any) -> tuple[Any, Any]:
-        """This keg's queue of waiters for pages."""
-        return zone, self
+        """This keg's queue of waiters for pages; None with a budget, which has its own."""
+        return zone, self if self.budget is None else None
 
     def enqueue(self, wake: Callable[[], bool]) -> Waiter:
         """Wait for pages or items without blocking: then `wake` is called. Ends with `dequeue`."""

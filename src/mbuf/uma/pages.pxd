@@ -1,10 +1,13 @@
 cimport cython
 
 from mbuf.uma.bucket cimport Bucket
+from mbuf.uma.budget cimport Budget
+from mbuf.uma.claim cimport Claim
 from mbuf.uma.item cimport ItemOwner, Item
 from mbuf.uma.keg cimport Keg
 from mbuf.vm.poison cimport unpoison
 
+cdef int M_NOWAIT, M_WAITOK
 cdef Py_ssize_t PAGE_SIZE
 
 
@@ -14,6 +17,11 @@ cdef class Pages(ItemOwner):
 
     @cython.locals(page=Item, bucket=Bucket)
     cpdef Item alloc(self, int how, deadline)
+
+    @cython.locals(
+        budget=Budget, claim=Claim, seq=cython.ulonglong, after=cython.longlong, seen=cython.longlong
+    )
+    cdef _wait(self, Bucket bucket, deadline)
 
     @cython.locals(keg=Keg)
     cpdef int free(self, Item page) except -1

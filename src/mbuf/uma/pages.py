@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import PAGE_SIZE
+from mbuf.const import M_NOWAIT, M_WAITOK, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.uma.bucket import Bucket
+from mbuf.uma.budget import Budget
+from mbuf.uma.claim import Claim
 from mbuf.uma.item import Item, ItemOwner
 from mbuf.uma.keg import Keg
 from mbuf.vm.probe import Probes
@@ -47,12 +49,39 @@ class Pages(ItemOwner):
         bucket = Bucket(1)
         # For one item, it raises only while the bucket is empty.
         self.keg.take(bucket, 1, how, deadline)
+        if not bucket.cnt and how == M_WAITOK and self.keg.budget is not None:
+            self._wait(bucket, deadline)
         if not bucket.cnt:
             raise self.keg.denied()
         page = bucket.pop()
         unpoison(page)
         page.zone = self
         return page
+
+    def _wait(self, bucket: Bucket, deadline: float | None) -> None:
+        """Take a page from a budget, as soon as there is one, or none after the deadline."""
+        budget: Budget = self.keg.budget
+        seq = 0
+        after = -1
+        while not bucket.cnt:
+            claim = Claim(None, seq, after)
+            claim.add(self.keg, 1)
+            if not budget.acquire(claim, deadline):
+                return
+            seen = budget.changes
+            try:
+                self.keg.take(bucket, 1, M_NOWAIT, None)
+            finally:
+                budget.leave(claim)
+            if self.keg.closed:
+                return
+            seq = claim.seq
+            after = budget.retry_after(seen)
+
+    @property
+    def backend(self) -> Keg:
+        """The keg of the pages: what a zone calls its backend."""
+        return self.keg
 
     def free(self, page: Item) -> None:
         """Free a page."""

@@ -104,7 +104,7 @@ def alloc_item(zone: Counters, how: int, deadline: float | None) -> Item | None:
 
 def fill(zone: Counters, how: int, deadline: float | None) -> Bucket | None:
     """A new bucket of items from the backend; None if there are none. See zone_alloc_bucket."""
-    size = zone.depot.bucket_size
+    size = zone.backend.batch(zone.depot.bucket_size)
     room = zone.limiter.charge(size, M_NOWAIT, None) if size else 0
     if not room:
         return None

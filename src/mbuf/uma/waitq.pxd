@@ -34,10 +34,10 @@ cdef class Waiters:
     cdef Waiter _first, _last
 
     cdef void add(self, Waiter waiter) noexcept
+    cdef void insert(self, Waiter waiter, Waiter at) noexcept
     cdef void remove(self, Waiter waiter) noexcept
 
 
-@cython.final
 cdef class WaitQ:
     cdef Waiters _queue
     cdef Waiters _waking

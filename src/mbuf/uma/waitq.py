@@ -130,6 +130,21 @@ class Waiters:
         self._last = waiter
         self.count += 1
 
+    def insert(self, waiter: Waiter, at: Waiter | None) -> None:
+        """In a commit: insert a waiter that is in no list before another one; None appends it."""
+        if at is None:
+            self.add(waiter)
+            return
+        waiter._list = self
+        waiter._prev = at._prev
+        waiter._next = at
+        if at._prev is None:
+            self._first = waiter
+        else:
+            at._prev._next = waiter
+        at._prev = waiter
+        self.count += 1
+
     def remove(self, waiter: Waiter) -> None:
         """In a commit: remove a waiter. The caller holds a reference."""
         if waiter._prev is None:

@@ -50,7 +50,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mbuf.const import UMA_RECLAIM_DRAIN, UMA_RECLAIM_DRAIN_CPU, UMA_RECLAIM_TRIM
-from mbuf.errors import Corrupt, Inval, MbufError, NoBufs
+from mbuf.errors import Corrupt, Inval, MbufError, at_limit
 from mbuf.uma.backend import Backend
 from mbuf.uma.bucket import Bucket, default_entries
 from mbuf.uma.cache import Cache
@@ -335,15 +335,7 @@ class Zone(Counters):
         if not limit.max or (limit.items < limit.max and not self._limited):
             error: MbufError = self.backend.denied()
             return error
-        used, cached = self.used, self.cached
-        return NoBufs(
-            f"{self.name} at its limit of {limit.max}: {used} in use, {cached} cached; raise {limit.sysctl}",
-            zone=self.name,
-            limit=limit.max,
-            used=used,
-            cached=cached,
-            sysctl=limit.sysctl,
-        )
+        return at_limit(self.name, limit.max, self.used, self.cached, limit.sysctl)
 
     def wait_target(self) -> tuple[Zone, Any]:
         """Where to wait after a request failed: the zone that denied it (this one or one behind it), and its queue."""

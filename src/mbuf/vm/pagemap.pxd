@@ -28,17 +28,23 @@ cdef class Area:
     @cython.locals(at=Py_ssize_t, run=Py_ssize_t, best=Py_ssize_t)
     cdef Py_ssize_t longest(self) noexcept
 
+    @cython.locals(at=Py_ssize_t, run=Py_ssize_t, runs=Py_ssize_t)
+    cdef Py_ssize_t runs(self, Py_ssize_t count) noexcept
+
 
 @cython.final
 @cython.no_gc
 cdef class PageMap:
     cdef readonly Py_ssize_t pages, used, peak
-    cdef readonly unsigned long long fails, fragmented
+    cdef readonly unsigned long long fails, fragmented, sweeps
     cdef PyObject **_areas
     cdef Py_ssize_t _count, _first, _low, _high
 
     @cython.locals(page=Py_ssize_t)
     cdef Py_ssize_t take(self, Py_ssize_t count) except -2
+
+    @cython.locals(area=Area)
+    cdef void _track(self, Py_ssize_t page, Py_ssize_t count) noexcept
 
     @cython.locals(index=Py_ssize_t, at=Py_ssize_t, page=Py_ssize_t, area=Area)
     cdef Py_ssize_t _take(self, Py_ssize_t count) noexcept
@@ -62,6 +68,12 @@ cdef class PageMap:
 
     @cython.locals(index=Py_ssize_t, best=Py_ssize_t, area=Area)
     cdef Py_ssize_t longest(self) noexcept
+
+    @cython.locals(index=Py_ssize_t, at=Py_ssize_t, n=Py_ssize_t, area=Area, whole=bytearray)
+    cpdef bytearray snapshot(self)
+
+    @cython.locals(index=Py_ssize_t, left=Py_ssize_t, found=Py_ssize_t, area=Area)
+    cdef Py_ssize_t runs(self, Py_ssize_t count) noexcept
 
     @cython.locals(index=Py_ssize_t, at=Py_ssize_t, used=Py_ssize_t, area=Area, free=Py_ssize_t)
     cdef str contradiction(self)

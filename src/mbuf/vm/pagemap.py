@@ -121,13 +121,40 @@ class Area:
             best = max(best, run)
         return best
 
+    def runs(self, count: int) -> int:
+        """How many runs of `count` pages the free pages make at once."""
+        if not cython.compiled:
+            return sum(len(run) // count for run in bytes(self.states).replace(b"\2", b"\1").split(b"\1"))
+        runs = run = 0
+        for at in range(self.pages):
+            run = run + 1 if self.states[at] == _FREE else 0
+            if run == count:
+                runs += 1
+                run = 0
+        return runs
+
 
 @cython.no_gc
 @cython.cclass
 class PageMap:
-    """`used` of `pages` are handed out. `fails` requests failed, `fragmented` of them with enough pages free."""
+    """`used` of `pages` are handed out. `fails` requests failed, `fragmented` of them with enough pages free.
 
-    __slots__ = ("_areas", "_count", "_first", "_high", "_low", "fails", "fragmented", "pages", "peak", "used")
+    `sweeps` counts how often pages became free.
+    """
+
+    __slots__ = (
+        "_areas",
+        "_count",
+        "_first",
+        "_high",
+        "_low",
+        "fails",
+        "fragmented",
+        "pages",
+        "peak",
+        "sweeps",
+        "used",
+    )
     _areas: Any
 
     def __init__(self, pages: int) -> None:
@@ -136,6 +163,7 @@ class PageMap:
         self.peak = 0
         self.fails = 0
         self.fragmented = 0
+        self.sweeps = 0
         self._count = 0
         # No area before `_first` has a free page. Areas from `_low` up to `_high` may have pages to sweep.
         self._first = 0
@@ -159,10 +187,16 @@ class PageMap:
             finally:
                 leave_commit()
             if page != _GROW:
+                if page >= 0:
+                    self._track(page, count)
                 return page
             if not self._grow():
                 self._failed(count)
                 return -1
+
+    def _track(self, page: int, count: int) -> None:
+        area = cython.cast(Area, self._areas[page // ARENA_PAGES])
+        area.arena.track(page % ARENA_PAGES, count)
 
     def _take(self, count: int) -> int:
         for index in range(self._first, self._count):
@@ -231,6 +265,7 @@ class PageMap:
         if not area.has(at, count, _USED):
             return False
         area.mark(at, count, _GIVEN)
+        area.arena.untrack(at, count)
         area.low = min(area.low, at)
         area.high = max(area.high, at + count)
         if self._low == self._high:
@@ -242,6 +277,7 @@ class PageMap:
 
     def sweep(self) -> None:
         """In a commit: sweep the pages that were given back: their memory goes to the operating system."""
+        self.sweeps += 1
         for index in range(self._low, self._high):
             area = cython.cast(Area, self._areas[index])
             if area.low < area.high:
@@ -272,6 +308,26 @@ class PageMap:
             area = cython.cast(Area, self._areas[index])
             best = max(best, area.longest())
         return best
+
+    def runs(self, count: int) -> int:
+        """In a commit: how many runs of `count` pages the free pages make at once."""
+        left = max(self.pages - self._count * ARENA_PAGES, 0)
+        found = left // ARENA_PAGES * (ARENA_PAGES // count) + left % ARENA_PAGES // count
+        for index in range(self._count):
+            area = cython.cast(Area, self._areas[index])
+            if area.free >= count:
+                found += area.runs(count)
+        return found
+
+    def snapshot(self) -> bytearray:
+        """A byte for each page: 0 if it is free."""
+        whole = bytearray(self.pages)
+        for index in range(self._count):
+            area = cython.cast(Area, self._areas[index])
+            at: int = index * ARENA_PAGES
+            for n in range(area.pages):
+                whole[at + n] = area.states[n]
+        return whole
 
     def holds(self, page: int, count: int) -> bool:
         """True if these pages are handed out."""

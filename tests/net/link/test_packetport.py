@@ -117,6 +117,22 @@ def test_a_frame_waits_for_the_mbuf_of_its_tag_and_so_do_those_after_it(pool: Po
         assert [len(data) for data in received(link)] == [60, 64, 60]
 
 
+def test_frames_before_one_that_can_take_no_tag_are_sent(pool: Pool, link: Link) -> None:
+    with PacketPort(pool, link[1]) as port:
+        short, freed = pool.frombytes(bytes(5)), pool.get()
+        short.flags |= M_VLANTAG
+        sent = [pool.frombytes(frame(60)), short]
+        assert port.push(sent) == 1
+        assert sent == [short]
+        with pytest.raises(Inval, match="5 bytes"):
+            port.push(sent)
+        short.freem()
+        freed.free()
+        with pytest.raises(Freed):
+            port.push([freed])
+        assert [len(data) for data in received(link)] == [60]
+
+
 def test_frames_that_this_system_sends_are_pulled_on_request(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1], outgoing=True) as every, PacketPort(pool, link[1]) as port:
         assert (every.features["outgoing"], port.features["outgoing"]) == ("pulled", "ignored")

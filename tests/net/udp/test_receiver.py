@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -386,3 +387,41 @@ def test_a_message_with_incomplete_control_messages_is_discarded() -> None:
     assert is_incomplete(socket.MSG_TRUNC, 100)
     assert not is_incomplete(socket.MSG_CTRUNC, 100)
     assert not is_incomplete(0, 0)
+
+
+def test_small_datagrams_leave_their_clusters_when_more_than_half_of_the_pool_is_held(pair: Pair) -> None:
+    with Pool("16M", worker=False) as pool:
+        rx = UdpReceiver(pool, pair[1], 65535, True, True)
+        data = send_coalesced(pair[0], 1, 60)
+        shared = pulled(rx)
+        assert [m.ext is not None for m in shared] == [True] * 60
+        ballast = pool.getjcl_bulk(2300)
+        data += send_coalesced(pair[0], 1, 60) + send_coalesced(pair[0], 300, 20) + send_coalesced(pair[0], 1000, 5)
+        got = pulled(rx)
+        assert [sum(256 + (n.ext.size if n.ext else 0) for n in mbufs(m)) <= 512 for m in got] == [True] * 80 + [
+            False
+        ] * 5
+        assert all(m.peer == got[0].peer for m in got)
+        pool.free_bulk(ballast)
+        assert contents(pool, shared + got) == data
+        rx.close()
+
+
+def test_a_full_pool_leaves_datagrams_where_they_are(pair: Pair) -> None:
+    with Pool("1M", worker=False) as pool:
+        rx = UdpReceiver(pool, pair[1], 2048, False, False)
+        rx.pull(1)
+        data = [os.urandom(9) for _ in range(3)]
+        for each in data:
+            pair[0].send(each)
+        held: list[Mbuf] = []
+        with suppress(NoBufs):
+            while True:
+                held.append(pool.getcl())
+        with suppress(NoBufs):
+            while True:
+                held.append(pool.get())
+        got = contents(pool, rx.pull(3))
+        pool.free_bulk(held)
+        assert got + contents(pool, pulled(rx)) == data
+        rx.close()

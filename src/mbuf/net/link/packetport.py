@@ -13,8 +13,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_VLANTAG
-from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.link.interface import encode_name
+from mbuf.net.link.offload import check_complete
 from mbuf.net.link.vlan import encapsulate
 from mbuf.net.linux import (
     DATAGRAM_MAX,
@@ -133,11 +134,18 @@ class PacketPort(MmsgPort):
 def _encapsulate(packets: list[Mbuf]) -> int:
     """Put VLAN tags into frames; how many frames, from the first on, can be sent then."""
     for i, m in enumerate(packets):
-        # The sender refuses what is no mbuf.
-        if isinstance(m, Mbuf) and m.flags & M_VLANTAG:
+        # The sender refuses what is no mbuf, or was freed.
+        if isinstance(m, Mbuf) and m.alive:
             try:
-                encapsulate(m)
+                check_complete(m)
+                if m.flags & M_VLANTAG:
+                    encapsulate(m)
             except (NoBufs, NoMemory):
+                return i
+            except MbufError:
+                # After the packets before it, the next push raises this.
+                if not i:
+                    raise
                 return i
     return len(packets)
 

@@ -159,7 +159,7 @@ class UdpRelay:
         self._datagrams.send_batch(packets)
 
     def _session_of(self, peer: Peer) -> UdpSession | None:
-        """Return the client's session, a new one if it has none; None if no socket can be made."""
+        """Return the client's session, a new one if it has none; None if there is no descriptor for one."""
         session = self._sessions.get(peer)
         now = self._clock()
         if session is not None:
@@ -172,7 +172,13 @@ class UdpRelay:
             sock = self.dest.connect()
         except OSError:
             return None
-        session = self._sessions[peer] = UdpSession(self, peer, self._make_port(sock), now)
+        port = self._make_port(sock)
+        try:
+            session = self._sessions[peer] = UdpSession(self, peer, port, now)
+        except OSError:
+            port.close()
+            sock.close()
+            return None
         self._clients += 1
         return session
 

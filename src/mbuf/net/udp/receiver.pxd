@@ -8,16 +8,20 @@ from mbuf.packet.control cimport Control, received_control
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.peer cimport Peer, packed, peer_of
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
+from mbuf.packet.segment cimport check_alive
+from mbuf.vm.pagemap cimport PageMap
+from mbuf.vm.scan cimport new_bytes, set_bytes
 
 cdef int M_NOWAIT, MT_DATA
 cdef unsigned int M_TSTMP, M_TSTMP_HPREC, M_VLANTAG
-cdef Py_ssize_t CALLS_MAX, CONTROL_SIZE_IP, DATAGRAM_MAX
+cdef Py_ssize_t CALLS_MAX, CONTROL_SIZE_IP, DATAGRAM_MAX, MHLEN, MLEN, SMALL
 
 
 @cython.final
 cdef class UdpReceiver(PostedBuffers):
     cdef object _sock
     cdef object _failures
+    cdef PageMap _map
     cdef list _ready
     cdef Peer _peer
     cdef Control _control
@@ -31,6 +35,8 @@ cdef class UdpReceiver(PostedBuffers):
     cdef Py_ssize_t _seen_segment
     cdef unsigned int _drops
     cdef CallLock _lock
+    cdef bint _copying
+    cdef list _untaken
     cdef readonly bint gro
     cdef bint _writable
     cdef unsigned long long _packets
@@ -45,8 +51,14 @@ cdef class UdpReceiver(PostedBuffers):
     @cython.locals(count=Py_ssize_t)
     cpdef list pull(self, n)
 
+    @cython.locals(count=Py_ssize_t, datagrams=list, i=Py_ssize_t, m=Mbuf)
+    cpdef list pull_bytes(self, n)
+
     @cython.locals(packets=list, pulled=list)
     cdef list _take(self, Py_ssize_t count)
+
+    @cython.locals(packets=list, m=Mbuf, n=Py_ssize_t)
+    cdef _compact(self)
 
     @cython.locals(packets=list)
     cpdef close(self, CallLock push=*)
@@ -63,6 +75,11 @@ cdef class UdpReceiver(PostedBuffers):
         bits=cython.uint, row=list, packets=list, ready=list,
     )
     cdef Py_ssize_t _take_message(self, Py_ssize_t i) except -1
+    @cython.locals(
+        ready=list, before=Py_ssize_t, each=Py_ssize_t, piece=Py_ssize_t, off=Py_ssize_t, left=Py_ssize_t, m=Mbuf,
+        count=Py_ssize_t, done=Py_ssize_t, part=Py_ssize_t,
+    )
+    cdef int _copy_message(self, list row, Py_ssize_t size, Py_ssize_t segment, Peer peer) except -1
 
     @cython.locals(header=PktHdr, bits=cython.uint)
     cdef unsigned int _set_header(

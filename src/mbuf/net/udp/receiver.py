@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_TSTMP, M_TSTMP_HPREC, M_VLANTAG, MT_DATA
+from mbuf.const import M_NOWAIT, M_TSTMP, M_TSTMP_HPREC, M_VLANTAG, MHLEN, MLEN, MT_DATA
 from mbuf.errors import MbufError, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
 from mbuf.net.port.rules import CallLock, check_count, check_usable, close_calls
@@ -38,13 +38,20 @@ from mbuf.packet.control import Control, received_control
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.peer import Peer, packed, peer_of
 from mbuf.packet.pkthdr import PktHdr
+from mbuf.pool.shortage import is_half_held
 
 if not cython.compiled:
     from mbuf.packet.pkthdr import reset_header
+    from mbuf.packet.segment import check_alive
+    from mbuf.vm.scan import new_bytes, set_bytes
 
 #: How often one pull calls recvmmsg at most: again after an error of the peer or the network, which the kernel returns
 #: once, and after messages that were all too long.
 CALLS_MAX = 16
+
+
+#: Most bytes of a datagram that two mbufs hold: if memory is short, it gets out of its cluster.
+SMALL = MHLEN + MLEN
 
 
 @cython.cclass
@@ -63,6 +70,7 @@ class UdpReceiver(PostedBuffers):
         "_control_key",
         "_copied",
         "_copied_segment",
+        "_copying",
         "_denied",
         "_drops",
         "_dropped",
@@ -74,12 +82,14 @@ class UdpReceiver(PostedBuffers):
         "_header_bits",
         "_lock",
         "_longest",
+        "_map",
         "_packets",
         "_peer",
         "_ready",
         "_seen_segment",
         "_sock",
         "_truncated",
+        "_untaken",
         "_writable",
         "gro",
     )
@@ -108,6 +118,7 @@ class UdpReceiver(PostedBuffers):
         self._longest = size
         self._writable = writable
         self._failures = SendErrors(sock, "receiver") if failures is None else failures
+        self._map = pool.vm.map
         self.gro = gro
         self._control: Control | None = None
         self._control_key = b""
@@ -130,6 +141,9 @@ class UdpReceiver(PostedBuffers):
         self._header_bits = 0
         self._packets = self._bytes = self._calls = 0
         self._denied = self._dropped = self._dropped_messages = self._truncated = self._faults = 0
+        #: Whether datagrams are copied, and their mbufs stay posted; those that `pull_bytes` hasn't returned yet.
+        self._copying = False
+        self._untaken: list[Any] = []
         self._lock = CallLock("pull")
 
     def counts(self) -> dict[str, int]:
@@ -160,6 +174,8 @@ class UdpReceiver(PostedBuffers):
                     self._make_copies()
                 else:
                     self._receive(count)
+                    if 2 * self._map.used > self._map.pages:
+                        self._compact()
             if not self._failures.untold:
                 return self._take(count)
         finally:
@@ -174,6 +190,41 @@ class UdpReceiver(PostedBuffers):
         finally:
             self._lock.release()
 
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """About `n` datagrams as bytes, with their peers. See `UdpPort.pull_bytes`."""
+        count = check_count(n)
+        self._lock.acquire()
+        datagrams = self._untaken
+        self._untaken = []
+        if not datagrams:
+            self._copying = True
+            try:
+                if not self._ready and count:
+                    if self._copied is not None:
+                        self._make_copies()
+                    else:
+                        self._receive(count)
+            finally:
+                datagrams = self._ready
+                self._ready = []
+                self._copying = False
+                self._lock.release()
+            for i in range(len(datagrams)):
+                # What `pull` has left here, or was made of copies.
+                if isinstance(datagrams[i], Mbuf):
+                    m: Mbuf = cython.cast(Mbuf, datagrams[i])
+                    datagrams[i] = (bytes(m), m.hdr.peer)
+                    m.freem()
+        else:
+            self._lock.release()
+        if self._failures.untold:
+            # The program may raise: what was received stays for the next call then.
+            self._untaken = datagrams
+            self._failures.tell()
+            datagrams = self._untaken
+            self._untaken = []
+        return datagrams
+
     def _take(self, count: int) -> list[Mbuf]:
         """Remove at most `count` packets from those that have been received."""
         packets = self._ready
@@ -184,9 +235,23 @@ class UdpReceiver(PostedBuffers):
         del packets[:count]
         return pulled
 
+    def _compact(self) -> None:
+        """Copy small datagrams out of large clusters, if more than half of the pool's memory is held."""
+        if not is_half_held(self._pool):
+            return
+        packets = self._ready
+        try:
+            for n in range(len(packets)):
+                m = cython.cast(Mbuf, packets[n])
+                if m.hdr.len <= SMALL:
+                    m.compact()
+        except (MbufError, IndexError):
+            # There is no mbuf, or a free routine has closed the port.
+            return
+
     def ready(self) -> int:
         """How many packets have been received and not been pulled; at least."""
-        return len(self._ready) + (self._copied is not None)
+        return len(self._ready) + len(self._untaken) + (self._copied is not None)
 
     def close(self, push: CallLock | None = None) -> None:
         """Free all that is posted, and the packets that were not pulled; close also `push`, the lock of a sender."""
@@ -274,7 +339,9 @@ class UdpReceiver(PostedBuffers):
             self._take_last(row, size, segment, bits)
             return 0
         self._bytes += size
-        if segment == 0:
+        if self._copying:
+            self._copy_message(row, size, segment, header.peer)
+        elif segment == 0:
             self._ready.append(from_rx(row, size, header, bits))
             self._count(1)
         elif segment == self._one_each:
@@ -285,6 +352,36 @@ class UdpReceiver(PostedBuffers):
         else:
             self._segment(from_rx(row, size, header, bits), segment)
         return segment
+
+    def _copy_message(self, row: list[Any], size: int, segment: int, peer: Peer | None) -> None:
+        """Copy the datagrams of a message, each of `segment` bytes, or one if that is 0; its mbufs stay posted."""
+        ready = self._ready
+        before = len(ready)
+        each = segment or size
+        piece = len(row)
+        off = left = 0
+        m: Any = None
+        while True:
+            count = min(each, size)
+            data: Any = new_bytes(count)
+            done = 0
+            while done < count:
+                if left == 0:
+                    piece -= 1
+                    m = cython.cast(Mbuf, row[piece])
+                    check_alive(m)
+                    left = m.count
+                    off = m.off
+                part = min(left, count - done)
+                set_bytes(data, done, m.buf, off, part)
+                done += part
+                off += part
+                left -= part
+            ready.append((data if cython.compiled else bytes(data), peer))
+            size -= count
+            if size == 0:
+                break
+        self._count(len(ready) - before)
 
     def _set_header(self, timestamp: int, precise: bool, vlan_tag: int) -> int:
         """Set fields of the header that the packets of a message get; their flags."""

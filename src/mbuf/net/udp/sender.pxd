@@ -1,6 +1,8 @@
 cimport cython
 
-from mbuf.net.port.rules cimport CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
+from mbuf.net.port.rules cimport (
+    CallLock, check_addressed, check_list, check_packet, check_ready, check_untagged, free_sent,
+)
 from mbuf.net.udp.sendmmsg cimport SendVector
 from mbuf.packet.chain cimport Chain, length, next_checked
 from mbuf.packet.control cimport Control, control_messages
@@ -9,7 +11,7 @@ from mbuf.packet.peer cimport Peer, peer_of
 from mbuf.packet.read cimport pieces
 from mbuf.vm.buffer_export cimport export_buffer
 
-cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR, NOT_PLAIN
+cdef unsigned int M_EXTPG, M_NOTREADY, M_PKTHDR, M_VLANTAG, NOT_PLAIN
 cdef Py_ssize_t GSO_BYTES_MAX, GSO_SEGMENTS_MAX, GSO_SIZE_MAX, IOV_MAX, MESSAGES_MAX
 cdef int GSO_REFUSED
 

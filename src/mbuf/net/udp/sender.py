@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR
+from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR, M_VLANTAG
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
-from mbuf.net.port.rules import CallLock, check_addressed, check_list, check_packet, check_ready, free_sent
+from mbuf.net.port.rules import (
+    CallLock,
+    check_addressed,
+    check_list,
+    check_packet,
+    check_ready,
+    check_untagged,
+    free_sent,
+)
 from mbuf.net.udp.senderrors import SendErrors
 from mbuf.net.udp.sendmmsg import SendVector
 from mbuf.packet.chain import Chain
@@ -49,7 +57,7 @@ GSO_RUNS = 256
 TRIES = 3
 
 #: An mbuf without these flags is one piece, and can be sent.
-NOT_PLAIN = M_EXTPG | M_NOTREADY
+NOT_PLAIN = M_EXTPG | M_NOTREADY | M_VLANTAG
 
 
 @cython.cclass
@@ -262,6 +270,7 @@ class UdpSender:
                 if vector.count == 0:
                     # More pieces than one call accepts: the bytes of this packet are copied.
                     check_ready("push", m)
+                    check_untagged(m)
                     vector.add_export(export_buffer(bytes(m)))
                     vector.end_message(0, self._name_of(m), at + 1, length(m), control)
                 break
@@ -323,6 +332,7 @@ class UdpSender:
                 vector.add(m)
             return m.count
         check_ready("push", m)
+        check_untagged(m)
         total = 0
         n: Chain | None = m
         while n is not None:

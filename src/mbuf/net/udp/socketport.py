@@ -13,7 +13,7 @@ from mbuf.const import M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_addressed, check_ready, check_size, free_sent
+from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
 from mbuf.net.sockets import check_pool, check_socket, peer_name
 from mbuf.net.udp.recvmmsg import CONTROL_SIZE, is_incomplete, parsed
 from mbuf.net.udp.sender import TRIES
@@ -171,6 +171,7 @@ class SocketPort(BasePort):
     def _send(self, m: Mbuf) -> int | None:
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
+        check_untagged(m)
         peer = m.peer if m.flags & M_PKTHDR else None
         pending = 0
         for _ in range(self._tries):

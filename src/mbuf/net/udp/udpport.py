@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from mbuf.net.udp.senderrors import SendError
     from mbuf.pool.pool import Pool
 
+#: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
+_ports: WeakValueDictionary[bytes, UdpPort] = WeakValueDictionary()
+
 #: The options of a socket of IPv4 that give the fields of a `Control`, and those of a socket of IPv6, of which the last
 #: are for datagrams of IPv4 that it receives.
 _CONTROLS: Mapping[int, Mapping[str, tuple[tuple[int, int], ...]]] = MappingProxyType(
@@ -63,9 +66,6 @@ _CONTROLS: Mapping[int, Mapping[str, tuple[tuple[int, int], ...]]] = MappingProx
         },
     }
 )
-
-#: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
-_ports: WeakValueDictionary[bytes, UdpPort] = WeakValueDictionary()
 
 
 class UdpPort(MmsgPort):
@@ -195,6 +195,15 @@ class UdpPort(MmsgPort):
         if self._tx.gso:
             features["send"] = "gso" if self._tx.gso >= DATAGRAM_MAX else f"gso to {self._tx.gso}"
         return MappingProxyType(features)
+
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """Return datagrams that have arrived as bytes, each with its peer; `pull`, for programs that want no mbufs.
+
+        There are at most `n` of them, or more if the system has coalesced some. The bytes are copied, and the mbufs
+        stay posted for the next call, which is faster than to allocate others: call `release_buffers` when no more
+        datagrams arrive. Raises what `pull` raises.
+        """
+        return self._rx.pull_bytes(n)
 
     def _dropped(self, seen: int) -> int:
         if self._drops_before is not None and (drops := _drops(self.sock)) is not None:

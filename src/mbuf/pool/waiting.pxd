@@ -1,0 +1,1 @@
+cdef int M_NOWAIT, M_WAITOK
