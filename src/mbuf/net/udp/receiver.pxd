@@ -75,9 +75,10 @@ cdef class UdpReceiver(PostedBuffers):
         bits=cython.uint, row=list, packets=list, ready=list,
     )
     cdef Py_ssize_t _take_message(self, Py_ssize_t i) except -1
+
     @cython.locals(
-        ready=list, before=Py_ssize_t, each=Py_ssize_t, piece=Py_ssize_t, off=Py_ssize_t, left=Py_ssize_t, m=Mbuf,
-        count=Py_ssize_t, done=Py_ssize_t, part=Py_ssize_t,
+        ready=list, before=Py_ssize_t, each=Py_ssize_t, piece=Py_ssize_t, off=Py_ssize_t, left=Py_ssize_t,
+        m=Mbuf, count=Py_ssize_t, done=Py_ssize_t, part=Py_ssize_t,
     )
     cdef int _copy_message(self, list row, Py_ssize_t size, Py_ssize_t segment, Peer peer) except -1
 
