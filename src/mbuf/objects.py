@@ -60,6 +60,7 @@ LAYERS = MappingProxyType(
             "trash",
         ),
         "packet": (
+            "control",
             "peer",
             "control",
             "pkthdr",

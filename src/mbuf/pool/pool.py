@@ -939,6 +939,11 @@ class Pool:
         return _made(self._parts).warnings
 
     @property
+    def quotas(self) -> dict[Any, Any]:
+        """By event loop: how the connections there divide the memory between them. See `mbuf.net.quota.Quota.of`."""
+        return _made(self._parts).quotas
+
+    @property
     def mb_use_ext_pgs(self) -> bool:
         """The value of kern.ipc.mb_use_ext_pgs, for code that sends files; the pool itself does not read it."""
         return _made(self._parts).mb_use_ext_pgs

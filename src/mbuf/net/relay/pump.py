@@ -13,7 +13,7 @@ Whether the pump waits for its sockets
 TCP closes its window (back-pressure), when
 
     the quota is reached                                     until `_flush` has sent enough (`Quota.is_low`)
-    the pool has no memory, or others wait for some          until the quota calls `resume`: it is this one's turn
+    the pool has no memory, or others wait for some          until the quota calls `on_turn`
     the source has ended                                     for ever
 
 `_writing` is True while the event loop watches the sink, because the sink didn't take all that was there. While it is
@@ -38,7 +38,7 @@ from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.writable import RETRY_DELAY
 
 if TYPE_CHECKING:
-    from mbuf.net.relay.quota import Quota
+    from mbuf.net.quota import Quota
     from mbuf.net.stream.streamport import StreamPort
 
 
@@ -85,6 +85,10 @@ class Pump:
         if not self._reading:
             self._reading = True
             self._loop.add_reader(self.source, self._readable)
+
+    def on_turn(self) -> None:
+        """Read: it is this one's turn to allocate."""
+        self.resume()
 
     def abort(self) -> None:
         """End the connection, because it is stalled and others wait for the memory that it holds."""

@@ -69,7 +69,7 @@ class MmsgPort(Port):
         seen = counts["dropped_messages"]
         counts["dropped_messages"] = self._dropped(seen)
         # Those that no message has reported yet: as large as the last message that was received.
-        counts["dropped"] += (counts["dropped_messages"] - seen) * self._rx.expected()
+        counts["dropped"] += max(counts["dropped_messages"] - seen, 0) * self._rx.expected()
         return PortStat(**counts | sent)
 
     def fileno(self) -> int:

@@ -455,7 +455,7 @@ class UdpReceiver(PostedBuffers):
         try:
             while len(m) > size:
                 rest = cython.cast(Mbuf, m.split(size))
-                rest.bits |= m.bits & M_TSTMP
+                rest.bits |= m.bits & (M_TSTMP | M_TSTMP_HPREC)
                 rest.hdr.rcv_tstmp = m.hdr.rcv_tstmp
                 rest.hdr.PH_loc = m.hdr.PH_loc
                 packets.append(m)
