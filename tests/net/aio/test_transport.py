@@ -543,3 +543,65 @@ def test_closing_the_pool_ends_an_endpoint_that_waits(small: Small, run: Run, si
         pool.free_bulk(taken)
 
     run(main())
+
+
+def test_what_the_system_refuses_is_told_with_its_errno(pool: Pool, run: Run, sink: socket.socket) -> None:
+    async def main() -> None:
+        protocol = await make(pool)
+        sendto = protocol.transport.sendto
+        for data, address in (
+            (bytes(70_000), sink.getsockname()),
+            (bytes(65_520), sink.getsockname()),
+            (b"x", ("127.0.0.1", 0)),
+            (b"x", ("255.255.255.255", 9)),
+        ):
+            sendto(data, address)
+            sendto(b"after", sink.getsockname())
+            protocol.transport.get_write_buffer_size()
+            assert sink.recv(10) == b"after"
+        errors: Any = protocol.errors
+        assert [error.errno for error in errors] == [errno.EMSGSIZE, errno.EMSGSIZE, errno.EINVAL, errno.EACCES]
+        assert isinstance(errors[-1], PermissionError)
+        await closed(protocol)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_a_refused_connection_is_told_and_no_datagram_is_lost_by_it(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(ANY)
+            there = sock.getsockname()
+        protocol = await make(pool, remote_addr=there)
+        protocol.transport.sendto(b"nobody")
+        await until(lambda: protocol.errors)
+        assert isinstance(protocol.errors[0], ConnectionRefusedError)
+        protocol.transport.pause_reading()
+        protocol.transport.sendto(b"nobody")
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(there)
+            protocol.transport.sendto(b"somebody")
+            protocol.transport.get_write_buffer_size()
+            assert sock.recv(10) == b"somebody"
+        await closed(protocol)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_a_socket_without_a_peer_is_not_told_that_a_client_has_gone(pool: Pool, run: Run, sink: socket.socket) -> None:
+    async def main() -> None:
+        protocol = await make(pool)
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(ANY)
+            gone = sock.getsockname()
+        protocol.transport.sendto(b"nobody", gone)
+        await asyncio.sleep(0.05)
+        sink.sendto(b"x", protocol.transport.get_extra_info("sockname"))
+        await until(lambda: protocol.got)
+        assert protocol.errors == []
+        assert protocol.transport.port.stat().faults == 1
+        await closed(protocol)
+
+    run(main())

@@ -46,6 +46,7 @@ cdef class Outbox:
 
     @cython.locals(size=Py_ssize_t)
     cpdef recount(self)
+
     @cython.locals(kept=list)
     cpdef drop_freed(self)
     cpdef drop_all(self)

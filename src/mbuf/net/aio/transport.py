@@ -398,6 +398,7 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _send_failed(self, error: SendError) -> None:
         """The system refused packets, or the network one that was sent before."""
+        self._watch_again()
         if error.packets or self.get_extra_info("peername") is not None:
             # A socket without a peer isn't told by the network, in asyncio. For the class of the error: OSError.
             for _ in range(max(error.packets, 1)):
@@ -505,6 +506,15 @@ class UdpTransport(asyncio.DatagramTransport):
         self._protocol = None
 
     # Errors.
+
+    def _watch_again(self) -> None:
+        """Watch the descriptor again: uvloop does so no more after an error of the socket."""
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+            self._loop.add_reader(self._fd, self._readable)
+        if self._corks & _SOCKET:
+            self._loop.remove_writer(self._fd)
+            self._loop.add_writer(self._fd, self._writable)
 
     def _error_received(self, error: OSError) -> None:
         self._call(self._protocol.error_received, error)
