@@ -27,12 +27,11 @@ class Statsd:
         self.pool, self.refused = pool, 0
         self.sums = {kind: defaultdict(float) for kind in NAMES}
 
-    def received(self, packets):
-        for m in packets:
+    def received(self, m):
+        with m:
             for line in bytes(m).decode("ascii", "replace").splitlines():
                 found = LINE.fullmatch(line)
                 self.refused += found is None or not self.add(*found.groups())
-        self.pool.free_bulk(packets)
 
     def add(self, name, value, kind, rate):
         sums, weight, signed = self.sums[kind], float(rate or 1), value[0] in "+-"
@@ -68,7 +67,7 @@ async def main(udp, http):
     with Pool(16 << 20) as pool, socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(udp)
         statsd = Statsd(pool)
-        with UdpPort(pool, sock) as port, closing(Datagrams(pool, port, statsd.received)):
+        with UdpPort(pool, sock) as port, closing(Datagrams(pool, port, received_batch=statsd.received)):
             async with await asyncio.start_server(answer, *http) as server:
                 print(*sock.getsockname(), *server.sockets[0].getsockname(), flush=True)
                 await server.serve_forever()

@@ -102,6 +102,14 @@ EPG_FLAG_ANON = 0x1  #: In `m.epg.flags`: the pages are memory that may be encry
 EPG_FLAG_2FREE = 0x2  #: In `m.epg.flags`: the mbuf waits for the TLS worker to free it.
 
 # Packet headers: `m.pkthdr.csum_flags`.
+CSUM_IP_UDP = 0x2  #: The UDP checksum is to be computed, over IPv4; if `tso_segsz` isn't 0, datagrams are to be cut.
+CSUM_IP_TCP = 0x4  #: The TCP checksum is to be computed, over IPv4.
+CSUM_IP_TSO = 0x10  #: The packet is to be cut into TCP segments of `m.pkthdr.tso_segsz` bytes of payload.
+CSUM_IP6_UDP = 0x200  #: As CSUM_IP_UDP, over IPv6.
+CSUM_IP6_TCP = 0x400  #: As CSUM_IP_TCP, over IPv6.
+CSUM_IP6_TSO = 0x1000  #: As CSUM_IP_TSO, over IPv6.
+CSUM_L4_CALC = 0x04000000  #: The checksum of TCP or UDP was checked.
+CSUM_L4_VALID = 0x08000000  #: It is right.
 CSUM_SND_TAG = 0x80000000  #: The field of the receive interface has a send tag.
 
 # What a zone is asked to give back: uma_zone_reclaim.
@@ -150,3 +158,6 @@ IF_SND_TAG_TYPE_UNLIMITED = 1  #: No rate.
 IF_SND_TAG_TYPE_TLS = 2  #: TLS done by the network card.
 IF_SND_TAG_TYPE_TLS_RATE_LIMIT = 3  #: TLS done by the network card, at a rate.
 IF_SND_TAG_TYPE_MAX = 4  #: The number of types.
+
+# Of this package; the kernel has no such number.
+TRACEMALLOC_DOMAIN = 0x6D627566  #: The domain of a pool's pages in `tracemalloc`.

@@ -245,7 +245,7 @@ def test_an_exception_of_on_request_is_logged_and_the_connection_goes_on(
             b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
     assert received.count(b"HTTP/1.1 200 OK") == 2
-    assert [record.message for record in caplog.records] == ["mbuf.http: on_request failed"] * 2
+    assert [(record.name, record.message) for record in caplog.records] == [("mbuf.http", "on_request failed")] * 2
     assert caplog.records[0].exc_info is not None
 
 
@@ -261,7 +261,7 @@ def test_an_unexpected_exception_is_logged_and_answered_500(
     monkeypatch.setattr(response_module, "_media_type", fails)
     with caplog.at_level("ERROR", "mbuf"):
         assert site.get("/1")[0] == 500
-    assert [record.message for record in caplog.records] == ["mbuf.http: the response to GET /1 failed"]
+    assert [record.message for record in caplog.records] == ["the response to GET /1 failed"]
     assert [entry.status for entry in site.log] == [500]
 
 

@@ -1,4 +1,5 @@
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -137,3 +138,12 @@ def test_a_view_keeps_a_cluster_that_was_attached_and_freed(pool: Pool) -> None:
 def test_a_cluster_comes_from_a_pool() -> None:
     with pytest.raises(TypeError, match="comes from a pool"):
         Cluster()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_size_of_a_cluster_is_its_memory(pool: Pool, size: int) -> None:
+    cluster = pool.cljget(None, size=size)
+    assert isinstance(cluster, Cluster)
+    with_memory = sys.getsizeof(cluster)
+    cluster.free()
+    assert with_memory - sys.getsizeof(cluster) == size

@@ -36,7 +36,7 @@ LENDS = compiled() or sys.version_info >= (3, 12)
 # Freed mbufs.
 
 PUBLIC = public()
-SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None, "peer": None}
+SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None, "peer": None, "control": None}
 
 
 def freed(pool: Pool) -> Mbuf:
@@ -661,3 +661,50 @@ def test_an_mbuf_that_changes_while_a_buffer_is_exported_takes_none(
     if what == "attaches":
         assert bytes(m.detach()) == b"other"
         m.free()
+
+
+# sys.getsizeof.
+
+
+def own_bytes(*mbufs: Mbuf) -> list[int]:
+    """What sys.getsizeof says of each mbuf, without its handle."""
+    handle = sys.getsizeof(Mbuf.__new__(Mbuf))
+    return [sys.getsizeof(m) - handle for m in mbufs]
+
+
+def test_the_size_of_an_mbuf_is_its_memory(pool: Pool) -> None:
+    bare, packet, large = pool.get(), pool.getcl(), pool.getjcl(size=9216)
+    assert own_bytes(bare, packet, large) == [256, 256 + 2048, 256 + 9216]
+    assert own_bytes(freed(pool)) == [0]
+    pool.free_bulk([bare, packet, large])
+
+
+def test_the_sizes_of_mbufs_that_share_storage_add_up(pool: Pool) -> None:
+    m = pool.getcl().append(b"a" * 900)
+    n, o = m.copypacket(), m.copym(0, 300)
+    assert o is not None
+    assert own_bytes(m, n, o) == [256 + 2048 // 3] * 3
+    n.freem()
+    o.freem()
+    assert own_bytes(m) == [256 + 2048]
+    m.freem()
+
+
+def test_memory_of_the_program_is_not_counted(pool: Pool) -> None:
+    m = pool.wrap(bytearray(10000))
+    assert own_bytes(m) == [256]
+    m.freem()
+
+
+def test_unmapped_pages_are_counted(pool: Pool) -> None:
+    m = pool.alloc_ext_plus_pages(9000)
+    m.len = m.epg.total()
+    assert own_bytes(m) == [256 + 3 * 4096]
+    n = m.copym(0, 5000)
+    assert n is not None
+    assert own_bytes(m, n) == [256 + 3 * 2048] * 2
+    n.unmapped_to_ext()
+    mapped = [n] if n.next is None else [n, n.next]
+    assert sum(own_bytes(m, *mapped)) == 3 * 256 + 3 * 4096
+    n.freem()
+    m.freem()

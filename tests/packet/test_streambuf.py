@@ -78,6 +78,37 @@ def test_half_a_separator_that_was_taken_is_forgotten(pool: Pool) -> None:
     assert all_of(buffer.take_until(b"\r\n")) == b"\nb\r\n"
 
 
+def test_bytes_are_read_as_a_copy(pool: Pool) -> None:
+    buffer = fed(pool, b"one\ntw", b"o\nrest")
+    assert [buffer.read_until(b"\n", 100), buffer.read_until(b"\n", 3), buffer.read_until(bytearray(b"\n"), 4)] == [
+        b"one\n",
+        None,
+        b"two\n",
+    ]
+    assert [buffer.read_until(b"\n", 100), buffer.read(2), buffer.read(100), buffer.read(5)] == [
+        None,
+        b"re",
+        b"st",
+        b"",
+    ]
+    assert buffer.read_until(b"\n", 100) is None
+    with pytest.raises(Inval, match="at least one byte"):
+        buffer.read_until(b"", 5)
+    assert len(buffer) == 0
+
+
+def test_the_high_mark_of_memory_may_change(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 100)
+    buffer.mbmax = 100
+    assert (buffer.mbmax, buffer.full, buffer.space) == (100, False, 0)
+    buffer.check_full()
+    assert buffer.full
+    with pytest.raises(Inval, match="mbmax 0"):
+        buffer.mbmax = 0
+    buffer.clear()
+    assert not buffer.full
+
+
 def test_what_is_too_long_is_refused_and_stays(pool: Pool) -> None:
     buffer = fed(pool, b"12345678\n")
     assert all_of(buffer.take_until(b"\n", 9)) == b"12345678\n"
@@ -101,14 +132,17 @@ def test_a_buffer_that_is_full_without_a_separator_raises_an_error(pool: Pool) -
     buffer.clear()
 
 
-def test_no_more_than_the_limit_goes_in(pool: Pool) -> None:
-    buffer = fed(pool, b"x" * 60, limit=100)
-    m = pool.getcl().append(b"y" * 41)
-    with pytest.raises(NoBufs, match="41 bytes don't fit: the stream buffer has 60, and its limit is 100") as caught:
+def test_below_the_limit_a_chain_of_any_length_goes_in_and_then_none(pool: Pool) -> None:
+    buffer = fed(pool, b"x" * 99, limit=100)
+    buffer.append(pool.getcl().append(b"y" * 500))
+    m = pool.getcl().append(b"z")
+    with pytest.raises(NoBufs, match="the stream buffer has 599 bytes, and its limit is 100") as caught:
         buffer.append(m)
-    assert (caught.value.limit, caught.value.used, len(m), len(buffer)) == (100, 60, 41, 60)
-    buffer.append(m.adj(1))
-    assert (len(buffer), buffer.full) == (100, True)
+    assert (caught.value.limit, caught.value.used, len(m), len(buffer), buffer.full) == (100, 599, 1, 599, True)
+    buffer.append(pool.getcl())
+    buffer.drop(500)
+    buffer.append(m)
+    assert len(buffer) == 100
     buffer.clear()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from mbuf import M_WAITOK, Freed, Inval, Limits, Mbuf, NoBufs, Pool, Vm, compiled
-from mbuf.const import PAGE_SIZE
+from mbuf.const import PAGE_SIZE, TRACEMALLOC_DOMAIN
 from mbuf.pool.pool import Pool as PoolHere
 from mbuf.vm.poison import sanitized
 from system import resident_bytes
@@ -185,6 +186,25 @@ def test_closing_says_how_many_are_out(make: Callable[..., Pool]) -> None:
     assert pool.close() == 4
     pool.free_bulk(packets)
     assert pool.close() == 0
+
+
+def test_a_warning_that_is_an_error_does_not_hide_the_exception_of_the_block(make: Callable[..., Pool]) -> None:
+    def leave(pool: Pool, error: Exception | None) -> None:
+        with warnings.catch_warnings(), pool:
+            warnings.simplefilter("error")
+            if error is not None:
+                raise error
+
+    pool, other = make(), make()
+    m, n = pool.get(), other.get()
+    with pytest.raises(ZeroDivisionError) as caught:
+        leave(pool, ZeroDivisionError())
+    assert caught.value.__notes__ == ["pool closed with 1 mbufs still out"]
+    with pytest.raises(ResourceWarning, match="1 mbufs still out"):
+        leave(other, None)
+    assert (pool.closed, other.closed) == (True, True)
+    m.free()
+    n.free()
 
 
 def test_closing_a_debug_pool_says_where_they_came_from(make: Callable[..., Pool]) -> None:
@@ -634,6 +654,34 @@ def test_every_method_looks_at_the_latch_first() -> None:
         *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "publish", "sites", "audit"),
         "available",
     }
+
+
+def test_the_size_of_a_pool_is_its_memory(make: Callable[..., Pool]) -> None:
+    pool = make()
+    empty = sys.getsizeof(Pool.__new__(Pool))
+    m, n = pool.getjcl(size=16384), pool.alloc_ext_plus_pages(9000)
+    assert sys.getsizeof(pool) - empty == pool.stat().pages_used * 4096 > 16384 + 3 * 4096
+    m.freem()
+    n.freem()
+
+
+def test_tracemalloc_knows_the_memory_of_a_pool(make: Callable[..., Pool]) -> None:
+    tracemalloc.start()
+    try:
+        pool = make()
+        held = pool.getcl_bulk(20)
+        assert traced() == pool.stat().pages_used * 4096 > 20 * 2048
+        pool.free_bulk(held)
+        pool.drain()
+        assert traced() == pool.stat().pages_used * 4096
+    finally:
+        tracemalloc.stop()
+
+
+def traced() -> int:
+    """Bytes in the domain of pages."""
+    found = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, TRACEMALLOC_DOMAIN)])
+    return sum(trace.size for trace in found.traces)
 
 
 def test_a_pool_tells_its_memory_and_what_is_out() -> None:

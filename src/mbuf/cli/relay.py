@@ -34,7 +34,8 @@ from mbuf.vm.vm import Vm
 #: The part of the memory that bytes of streams may occupy. The rest is for the clusters that are being filled.
 _STREAM_SHARE = 0.75
 
-#: File descriptors of a client: one on each side. And those of the program itself, with some to spare.
+#: File descriptors of a client: one on each side, or with UDP a socket and its duplicate (`net/watch.py`). And those of
+#: the program itself, with some to spare.
 _FDS_PER_CLIENT = 2
 _FDS_OF_PROGRAM = 64
 

@@ -171,7 +171,7 @@ class FileServer:
                 return False
             method, target = request.method.decode(), request.target.decode()
             fields = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-            with LogErrors("mbuf.http: the response to %s %s", method, target) as attempt:
+            with LogErrors("the response to %s %s", method, target, logger="mbuf.http") as attempt:
                 response = respond(self._docroot, request.method, request.target, fields)
             if attempt.failed:
                 response = status_response(500)
@@ -198,7 +198,7 @@ class FileServer:
         totals.bytes += entry.bytes
         totals.failed += entry.error != ""
         if self._on_request is not None:
-            with LogErrors("mbuf.http: on_request"):
+            with LogErrors("on_request", logger="mbuf.http"):
                 self._on_request(entry)
 
     async def _send_response(

@@ -11,6 +11,9 @@ from mbuf.net.watch import Watch
 if TYPE_CHECKING:
     import socket
 
+#: Seconds until the next try, if a socket was writable and accepted nothing, because the system has no memory.
+RETRY_DELAY = 0.005
+
 
 def poll_writable(sock: socket.socket, timeout: float | None) -> bool:
     """Block the thread until the socket is writable; False if it isn't after `timeout` seconds. See poll(2)."""

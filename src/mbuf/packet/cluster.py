@@ -50,6 +50,10 @@ class Cluster(Exporter):
         """A writable view of all bytes, which keeps the memory. Nothing is copied. Raises `Freed`."""
         return self.view()
 
+    def __sizeof__(self) -> int:
+        """Bytes of the handle, and those of the cluster while it has one: `sys.getsizeof(cluster)`."""
+        return object.__sizeof__(self) + (self.count if self.buf is not None else 0)
+
     def free(self) -> None:
         """Give the cluster back to its zone; if there are views, when the last is released. Raises `Freed`."""
         check_latch()

@@ -25,6 +25,7 @@ cdef class Storage(Item):
     cdef bint defers(self, Item item) noexcept
     cdef Py_ssize_t ext_size(self) noexcept
     cdef Py_ssize_t bound(self) except -1
+    cdef Py_ssize_t bytes_per_user(self) noexcept
     cdef Py_ssize_t frags(self) noexcept
     cdef object counter(self)
     cdef int check_share(self) except -1

@@ -133,6 +133,10 @@ class Storage(Item):
         """Return the size that `struct m_ext` has: M_SIZE of an mbuf with this storage."""
         return self.size
 
+    def bytes_per_user(self) -> int:
+        """Return the bytes of the pool's memory, divided by the number of mbufs that use them."""
+        return self.size // max(self.users, 1)
+
     def frags(self) -> int:
         """Return the number of pieces that the bytes of an mbuf lie in. See frags_per_mbuf."""
         return 1

@@ -25,6 +25,7 @@ cdef class External(Storage):
     cdef Py_ssize_t uses
     cdef bint released
 
+    cdef Py_ssize_t bytes_per_user(self) noexcept
     cdef int check_refs(self) except -1
     cdef void attached(self) noexcept
     cdef int set_free_cb(self, free, arg1, arg2, call) except -1

@@ -106,6 +106,10 @@ class External(Storage):
         arg1, arg2 = (None, None) if free_cb is None else free_cb[1:3]
         return ext_class()(self.type, self.extent, self.refcnt(), embedded, id(self.obj), self.obj, arg1, arg2)
 
+    def bytes_per_user(self) -> int:
+        # The memory is the program's.
+        return 0
+
     def defers(self, item: Item) -> bool:
         return self.refs is None and self.users > 1 and (self.owner is None or self.owner is item)
 

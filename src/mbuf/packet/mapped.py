@@ -56,6 +56,10 @@ class Mapped(Storage):
         file: Any = None if self.of is None else self.of.file
         return ext_class()(self.type, self.size, self.users, embedded, id(self.seen), file, self.number)
 
+    def bytes_per_user(self) -> int:
+        of = self.of
+        return of.bytes_per_user() // max(self.users, 1) if of is not None else 0
+
     def finish(self, item: Item) -> None:
         if self.exports and self.has_views():
             self.wait_for_views(item)

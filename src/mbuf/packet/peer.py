@@ -6,8 +6,9 @@ A name is the bytes of a sockaddr. It is converted to the address of Python's so
 
 from __future__ import annotations
 
+# Not `socket`, which takes 3 ms to import, and which a program may do without.
+import _socket as socket
 import os
-import socket
 import struct
 import sys
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ class Peer:
         As Python's socket module has them, but for the name of the interface behind a link-local host: see the scope.
         """
         return unpacked(self.name)
+
+    @property
+    def family(self) -> int:
+        """The family of the address: AF_INET, AF_INET6 or AF_UNIX."""
+        return int.from_bytes(self.name[:2], sys.byteorder)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Peer) and self.name == cython.cast(Peer, other).name

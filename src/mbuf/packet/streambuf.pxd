@@ -7,6 +7,7 @@ from mbuf.packet.sockbuf cimport SockBuf
 from mbuf.vm.commit cimport check_latch
 from mbuf.vm.ints cimport count, integer
 from mbuf.vm.scan cimport Search, search
+from mbuf.vm.scan cimport find as find_in
 
 
 cdef class StreamBuffer(SockBuf):
@@ -34,3 +35,9 @@ cdef class StreamBuffer(SockBuf):
 
     @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t)
     cpdef Mbuf take_until(self, sep, most=*)
+
+    @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, sought=bytes)
+    cpdef read_until(self, sep, most)
+
+
+cdef bytes _pattern_of(sep)

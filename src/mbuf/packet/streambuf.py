@@ -33,6 +33,7 @@ from mbuf.errors import Inval, NoBufs, TooLong
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sockbuf import SockBuf
 from mbuf.vm.ints import count, integer
+from mbuf.vm.scan import find as find_in
 from mbuf.vm.scan import search
 
 if not cython.compiled:
@@ -48,9 +49,10 @@ LIMIT = 1 << 20
 class StreamBuffer(SockBuf):
     """A `SockBuf` with a limit and a search, for the received bytes of a stream.
 
-    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. It never has more than `limit` bytes
-    (default 1 MiB): `append` raises `NoBufs` then. The other arguments are those of `SockBuf`, but `hiwat`, which is at
-    most the limit, is the limit by default.
+    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. `limit` (default 1 MiB) is the most bytes
+    that one message may have. As long as the buffer has fewer, `append` accepts a chain of any length, as it was read;
+    then it raises `NoBufs`. The other arguments are those of `SockBuf`, but `hiwat`, which is at most the limit, is the
+    limit by default.
     """
 
     #: No match for `_pattern` begins before byte `_searched`. The first byte of `_pos_mbuf` is byte `_pos_offset`.
@@ -67,7 +69,7 @@ class StreamBuffer(SockBuf):
     ) -> None:
         most = count(limit, "limit")
         SockBuf.__init__(self, most if hiwat is None else hiwat, lowat, mbmax, pause, resume)
-        #: Most bytes in the buffer.
+        #: The number of bytes from which on `append` is refused.
         self.limit: int = most
         if self.hiwat > self.limit:
             raise Inval(f"hiwat {hiwat}: give at most {limit}, the limit, or the buffer never becomes full")
@@ -75,11 +77,11 @@ class StreamBuffer(SockBuf):
         self._reset_search(0)
 
     def check_append(self, m: Mbuf) -> int:
-        """Return the bytes of a chain; `NoBufs` if they exceed the limit, or the error of `SockBuf.append`."""
+        """Return the bytes of a chain; `NoBufs` if the limit is reached, or the error of `SockBuf.append`."""
         more: int = SockBuf.check_append(self, m)
-        if self.cc + more > self.limit:
+        if more and self.cc >= self.limit:
             raise NoBufs(
-                f"{more} bytes don't fit: the stream buffer has {self.cc}, and its limit is {self.limit}",
+                f"the stream buffer has {self.cc} bytes, and its limit is {self.limit}: take or drop some first",
                 "",
                 self.limit,
                 self.cc,
@@ -106,7 +108,7 @@ class StreamBuffer(SockBuf):
         Raises `Inval` if `start` is negative, or more than the bytes in the buffer. Repeated calls with the same `sep`
         don't search the same bytes again.
         """
-        begin, sought = integer(start, "start"), memoryview(sep).tobytes()
+        begin, sought = integer(start, "start"), _pattern_of(sep)
         check_latch()
         self.check_size(begin, "find from")
         if not sought:
@@ -135,6 +137,12 @@ class StreamBuffer(SockBuf):
 
     def _search(self, m: Mbuf | None, skip: int) -> int:
         """Search from byte `skip` of mbuf `m` on; return the distance of the match from there, or -1."""
+        if m is not None and m.buf.is_contiguous():
+            # Usually the match is in this mbuf. It begins before any that spans mbufs.
+            check_alive(m)
+            found = find_in(m.buf, m.off + skip, m.count - skip, self._pattern)
+            if found >= 0:
+                return found
         matcher = search(self._pattern)
         while m is not None:
             check_alive(m)
@@ -152,7 +160,7 @@ class StreamBuffer(SockBuf):
         must become more, `Inval` for an empty `sep`, and `NoBufs` like `take`; then nothing has changed.
         """
         longest = self.limit if most is None else integer(most, "most")
-        sought = memoryview(sep).tobytes()
+        sought = _pattern_of(sep)
         if not sought:
             raise Inval("take_until: give at least one byte to look for")
         found = self.find(sought)
@@ -163,3 +171,25 @@ class StreamBuffer(SockBuf):
                 f"take_until: {pattern!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
             )
         return None if found < 0 else self.take(size)
+
+    def read_until(self, sep: Any, most: int) -> bytes | None:
+        """Return a copy of the first bytes up to and including `sep`, and free them.
+
+        None if `sep` isn't in the buffer, or these bytes are more than `most`; they stay then.
+        """
+        longest = integer(most, "most")
+        sought = _pattern_of(sep)
+        if not sought:
+            raise Inval("read_until: give at least one byte to look for")
+        if not self.cc:
+            return None
+        found = self.find(sought)
+        if found < 0 or found + len(sought) > longest:
+            return None
+        data: bytes = self.read(found + len(sought))
+        return data
+
+
+def _pattern_of(sep: Any) -> bytes:
+    """Return the bytes of an argument."""
+    return sep if type(sep) is bytes else memoryview(sep).tobytes()

@@ -58,6 +58,9 @@ cdef class Unmapped(Storage):
     @cython.locals(mine=Epg, its=Epg, pages=tuple)
     cdef int exchange_pages(self, Unmapped other, tuple pages) except -1
 
+    @cython.locals(root=Unmapped)
+    cdef Py_ssize_t bytes_per_user(self) noexcept
+
     @cython.locals(made=Unmapped)
     cdef Storage make_sharer(self)
 

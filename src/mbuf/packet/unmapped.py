@@ -259,6 +259,11 @@ class Unmapped(Storage):
     def is_writable(self) -> bool:
         return False
 
+    def bytes_per_user(self) -> int:
+        # Pages of a file are no frames.
+        root = self.root_or_self()
+        return len(self.frames) * PAGE_SIZE // max(root.users, 1)
+
     def describe(self, item: Item) -> Ext:
         root = self.root_or_self()
         embedded = root is self

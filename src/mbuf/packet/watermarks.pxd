@@ -8,7 +8,7 @@ cdef Py_ssize_t WASTE
 cdef class Watermarks:
     cdef readonly Py_ssize_t hiwat
     cdef readonly Py_ssize_t lowat
-    cdef readonly Py_ssize_t mbmax
+    cdef Py_ssize_t _mbmax
     cdef readonly Py_ssize_t cc
     cdef readonly Py_ssize_t mbcnt
     cdef readonly bint full

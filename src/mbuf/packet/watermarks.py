@@ -34,7 +34,7 @@ WASTE = 8
 class Watermarks:
     """The marks of a socket buffer, and the callbacks. See `SockBuf`."""
 
-    __slots__ = ("_waiting", "cc", "full", "hiwat", "lowat", "mbcnt", "mbmax", "pause", "resume")
+    __slots__ = ("_mbmax", "_waiting", "cc", "full", "hiwat", "lowat", "mbcnt", "pause", "resume")
 
     def __init__(
         self,
@@ -50,9 +50,8 @@ class Watermarks:
         self.hiwat: int = count(hiwat, "hiwat")
         #: The low mark: bytes at which the buffer isn't full any more.
         self.lowat: int = self.hiwat // 4 if lowat is None else integer(lowat, "lowat")
-        #: The high mark of memory, in bytes.
-        self.mbmax: int = self.hiwat * WASTE if mbmax is None else integer(mbmax, "mbmax")
-        if not 0 <= self.lowat < self.hiwat or self.mbmax < 1:
+        self._mbmax: int = self.hiwat * WASTE if mbmax is None else integer(mbmax, "mbmax")
+        if not 0 <= self.lowat < self.hiwat or self._mbmax < 1:
             raise Inval(f"marks {hiwat}, {lowat}, {mbmax}: give 0 <= lowat < hiwat, and 1 <= mbmax")
         #: Called without arguments when the buffer becomes full; None for nothing.
         self.pause = pause
@@ -68,9 +67,21 @@ class Watermarks:
         self._waiting: list[Any] = []
 
     @property
+    def mbmax(self) -> int:
+        """The high mark of memory, in bytes. A new one is in force from the next `append` or `check_full` on."""
+        return self._mbmax
+
+    @mbmax.setter
+    def mbmax(self, size: int) -> None:
+        most = integer(size, "mbmax")
+        if most < 1:
+            raise Inval(f"mbmax {size}: give 1 byte or more")
+        self._mbmax = most
+
+    @property
     def space(self) -> int:
         """Bytes that may be added until the buffer is full, by bytes or by memory; at least 0. See sbspace."""
-        return max(min(self.hiwat - self.cc, self.mbmax - self.mbcnt), 0)
+        return max(min(self.hiwat - self.cc, self._mbmax - self.mbcnt), 0)
 
     async def drained(self) -> None:
         """Wait until the buffer isn't full. Call this in a task of asyncio."""
@@ -84,7 +95,7 @@ class Watermarks:
 
     def check_full(self) -> None:
         """Call `pause` if the buffer has become full. After `append(m, check_full=False)`, call this yourself."""
-        if not self.full and (self.cc >= self.hiwat or self.mbcnt >= self.mbmax):
+        if not self.full and (self.cc >= self.hiwat or self.mbcnt >= self._mbmax):
             self.full = True
             if self.pause is not None:
                 self.pause()
@@ -94,7 +105,7 @@ class Watermarks:
         if not self.full:
             return
         # The low mark for memory, without overflow.
-        share, rest = self.mbmax // self.hiwat, self.mbmax % self.hiwat
+        share, rest = self._mbmax // self.hiwat, self._mbmax % self.hiwat
         if self.cc > self.lowat or self.mbcnt > share * self.lowat + rest * self.lowat // self.hiwat:
             return
         self.full = False

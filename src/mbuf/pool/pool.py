@@ -47,6 +47,7 @@ from mbuf.vm.warn import warn
 
 if TYPE_CHECKING:
     import os
+    from types import TracebackType
 
     import cython
 
@@ -743,6 +744,13 @@ class Pool:
 
         return audit(self, bool(cycles))
 
+    def __sizeof__(self) -> int:
+        """Bytes of the pool, and of all pages that its zones have, in use or cached: `sys.getsizeof(pool)`.
+
+        The memory of all mbufs is part of that. A pool that was never made has no pages.
+        """
+        return object.__sizeof__(self) + (0 if self._parts is None else self._parts.held_bytes)
+
     def sites(self) -> Counter[str]:
         """Return, for each place in the program, how many mbufs allocated there are out.
 
@@ -773,8 +781,16 @@ class Pool:
         _made(self._parts)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
+        try:
+            self.close()
+        except ResourceWarning as warning:
+            if error is None:
+                raise
+            error.add_note(str(warning))
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.
@@ -921,6 +937,11 @@ class Pool:
     def warnings(self) -> Warnings:
         """Whether a zone at its limit logs that, and how often."""
         return _made(self._parts).warnings
+
+    @property
+    def quotas(self) -> dict[Any, Any]:
+        """By event loop: how the connections there divide the memory between them. See `mbuf.net.quota.Quota.of`."""
+        return _made(self._parts).quotas
 
     @property
     def mb_use_ext_pgs(self) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import PAGE_SIZE
 from mbuf.kinds import CLUSTER, KINDS, MBUF
@@ -70,6 +70,7 @@ class Subsystem:
         "mb_use_ext_pgs",
         "memory",
         "published",
+        "quotas",
         "reclaim",
         "reserve",
         "snd_tags",
@@ -119,6 +120,8 @@ class Subsystem:
             zone.limiter.warnings = self.warnings
             set_source(zone, self.allocator)
             zone.limiter.on_limit = self.reclaim.trigger_for(zone.name)
+        #: What the connections of each event loop share. See `mbuf.net.quota.Quota.of`.
+        self.quotas: dict[Any, Any] = {}
         if self.budget is not None:
             self.budget.on_shortage = self.reclaim.trigger_for(MEMORY)
         #: The pages in which other processes read the pool's numbers.
@@ -139,6 +142,12 @@ class Subsystem:
         own = self.own
         # The sum: through the reserve, the mbuf of a packet may have been freed to the mbuf zone.
         return own.mbuf.balance + own.pack.balance
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the pages that the zones have, and of unmapped pages that are out."""
+        pages = sum(zone.backend.pages for zone in self.own.all() if zone.primary) + self.allocator.pages.keg.pages
+        return pages * PAGE_SIZE
 
     def sites(self) -> Counter[str]:
         """How many mbufs of each place of allocation are out; empty unless the pool was made with `debug`."""

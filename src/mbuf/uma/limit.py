@@ -86,7 +86,8 @@ class Warnings:
 
     def no_memory(self, error: MbufError, now: float) -> None:
         """Log that there is no memory, as the error says it."""
-        if self.on and now >= self._warned + self.interval:
+        interval = self.interval
+        if self.on and now >= self._warned + interval:
             self._warned = now
             log("warning", f"%s; {_CONSEQUENCE}", error, logger="mbuf.pool")
 

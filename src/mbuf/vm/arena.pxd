@@ -2,6 +2,7 @@ cimport cython
 from cpython.buffer cimport Py_buffer
 
 cdef Py_ssize_t PAGE_SIZE
+cdef unsigned int TRACEMALLOC_DOMAIN
 
 
 @cython.final
@@ -11,6 +12,8 @@ cdef class Arena:
     cdef unsigned char *ptr
     cdef Py_buffer _export
 
+    cpdef void track(self, Py_ssize_t page, Py_ssize_t count) noexcept
+    cpdef void untrack(self, Py_ssize_t page, Py_ssize_t count) noexcept
     cpdef void discard(self, Py_ssize_t page, Py_ssize_t count) noexcept
 
 

@@ -43,6 +43,9 @@ cdef class PageMap:
     @cython.locals(page=Py_ssize_t)
     cdef Py_ssize_t take(self, Py_ssize_t count) except -2
 
+    @cython.locals(area=Area)
+    cdef void _track(self, Py_ssize_t page, Py_ssize_t count) noexcept
+
     @cython.locals(index=Py_ssize_t, at=Py_ssize_t, page=Py_ssize_t, area=Area)
     cdef Py_ssize_t _take(self, Py_ssize_t count) noexcept
     cdef void _failed(self, Py_ssize_t count) noexcept

@@ -187,10 +187,16 @@ class PageMap:
             finally:
                 leave_commit()
             if page != _GROW:
+                if page >= 0:
+                    self._track(page, count)
                 return page
             if not self._grow():
                 self._failed(count)
                 return -1
+
+    def _track(self, page: int, count: int) -> None:
+        area = cython.cast(Area, self._areas[page // ARENA_PAGES])
+        area.arena.track(page % ARENA_PAGES, count)
 
     def _take(self, count: int) -> int:
         for index in range(self._first, self._count):
@@ -259,6 +265,7 @@ class PageMap:
         if not area.has(at, count, _USED):
             return False
         area.mark(at, count, _GIVEN)
+        area.arena.untrack(at, count)
         area.low = min(area.low, at)
         area.high = max(area.high, at + count)
         if self._low == self._high:

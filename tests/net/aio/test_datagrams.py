@@ -572,16 +572,16 @@ def test_a_queued_packet_that_cannot_be_sent_is_dropped_and_reported(pool: Pool,
                     await asyncio.sleep(0)
                 assert len(reported) == 2
                 packets = [pool.frombytes(b"x")]
-                with pytest.raises(Inval, match="has no address"):
+                with pytest.raises(Inval, match="has no peer"):
                     endpoint.send_batch(packets)
                 assert len(packets) == 1
-                with pytest.raises(Inval, match="has no address"):
+                with pytest.raises(Inval, match="has no peer"):
                     endpoint.send(packets[0])
                 packets[0].freem()
             endpoint.close()
 
     run(main())
-    assert all("has no address" in str(error) for error in reported)
+    assert all("has no peer" in str(error) for error in reported)
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -885,5 +885,7 @@ def test_one_callback_for_packets_must_be_given(pool: Pool, run: Run) -> None:
                 Datagrams(pool, port)
             with pytest.raises(Inval, match="give received"):
                 Datagrams(pool, port, lambda m: None, received_batch=lambda packets: None)
+            with pytest.raises(TypeError, match="5 can't be called"):
+                Datagrams(pool, port, lambda m: None, 5)  # type: ignore[arg-type]
 
     run(main())

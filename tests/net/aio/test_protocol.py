@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXT, MCLBYTES, MLEN, Inval, Mbuf, NoBufs, Pool
+from mbuf import M_EXT, MCLBYTES, MLEN, Inval, Mbuf, NoBufs, Pool, StreamBuffer
 from mbuf.net.aio.protocol import MbufProtocol
+from mbuf.net.quota import Quota
 from net.loops import Run, runs, until
 from net.tls_peer import certify
 
@@ -345,6 +346,197 @@ def test_closing_the_pool_ends_connections_that_wait(make: Callable[..., Pool], 
     run(main())
 
 
+class Lines(Recorder):
+    """Sends back each line; what it can't handle is delivered again."""
+
+    def __init__(self, pool: Pool, **marks: int) -> None:
+        super().__init__(pool, **marks)
+        self.buffer = StreamBuffer(limit=1 << 16)
+        self.calls = 0
+
+    def mbuf_received(self, m: Mbuf) -> None:
+        self.calls += 1
+        self.buffer.append(m)
+        while (line := self.buffer.take_until(b"\n")) is not None:
+            self.write(line)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.buffer.clear()
+
+
+def test_a_client_that_pipelines_lines_is_served(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        protocol = Lines(pool)
+        far = await connect(protocol)
+        data = b"hello world\n" * 100_000
+        _, back = await asyncio.gather(send(far, data), recv_bytes(far, len(data)))
+        assert back == data
+        far.close()
+        await until(lambda: protocol.lost)
+
+    run(main())
+    assert pool.out == 0
+
+
+@pytest.mark.parametrize("size", [10, 1000])
+def test_what_was_taken_is_handled_when_the_pool_has_mbufs(small: Small, run: Run, size: int) -> None:
+    pool = small()
+
+    async def main() -> None:
+        protocol = Lines(pool)
+        far = await connect(protocol)
+        others = exhaust(pool)
+        lines = b"one\n" + b"x" * size + b"\nthree\n"
+        await send(far, lines)
+        await until(lambda: protocol.calls)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert protocol.events == []
+        pool.free_bulk(others)
+        assert await recv_bytes(far, len(lines)) == lines
+        await send(far, b"four\n")
+        assert await recv_bytes(far, 5) == b"four\n"
+        far.close()
+        await until(lambda: protocol.lost)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_what_was_not_taken_is_delivered_again(pool: Pool, run: Run) -> None:
+    class Refusing(Recorder):
+        refusals = 3
+
+        def mbuf_received(self, m: Mbuf) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise NoBufs("not now")
+            super().mbuf_received(m)
+
+    async def main() -> None:
+        protocols = [Refusing(pool) for _ in range(3)]
+        fars = [await connect(protocol) for protocol in protocols]
+        for far in fars:
+            await send(far, b"x" * 1000)
+        await until(lambda: all(protocol.refusals == 2 for protocol in protocols))
+        for far in fars:
+            await send(far, b"y" * 1000)
+        await until(lambda: all(len(protocol.got) == 2000 for protocol in protocols))
+        assert all(bytes(protocol.got) == b"x" * 1000 + b"y" * 1000 for protocol in protocols)
+        for far in fars:
+            far.close()
+        await until(lambda: all(protocol.lost for protocol in protocols))
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_an_exception_when_bytes_are_delivered_again_ends_the_connection(pool: Pool, run: Run) -> None:
+    class Failing(Recorder):
+        def mbuf_received(self, m: Mbuf) -> None:
+            if not self.got:
+                self.got += b"once"
+                raise NoBufs("not now")
+            m.freem()
+            raise ValueError("no such message")
+
+    async def main() -> None:
+        errors: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        protocol = Failing(pool)
+        far = await connect(protocol)
+        await send(far, b"x" * 1000)
+        await until(lambda: protocol.lost)
+        assert [str(error) for error in errors] == ["no such message"]
+        far.close()
+
+    run(main())
+    assert pool.out == 0
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_connection_lost_before_bytes_are_delivered_again_frees_them(small: Small, run: Run, taken: bool) -> None:
+    pool = small()
+
+    async def main() -> None:
+        protocol = Lines(pool) if taken else Recorder(pool)
+        if not taken:
+
+            def refuse(m: Mbuf) -> None:
+                raise NoBufs("not now")
+
+            protocol.mbuf_received = refuse  # type: ignore[method-assign]
+        far = await connect(protocol)
+        others = exhaust(pool)
+        await send(far, b"one\ntwo\n")
+        await until(lambda: protocol._undelivered is not None)
+        protocol.abort()
+        await until(lambda: protocol.lost)
+        pool.free_bulk(others)
+        far.close()
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_stalled_connections_become_full_early_and_others_lose_nothing(make: Callable[..., Pool], run: Run) -> None:
+    """A broadcast by reference to 30 connections; the peers of 20 read nothing."""
+    pool = make(mem=8 << 20)
+
+    async def main() -> None:
+        protocols = [Recorder(pool) for _ in range(30)]
+        fars = [await connect(protocol) for protocol in protocols]
+        reading = [asyncio.ensure_future(recv_bytes(far, 200_000)) for far in fars[20:]]
+        for n in range(2000):
+            line = pool.getcl().append(b"%04d" % n + b"x" * 96)
+            for protocol in protocols:
+                if not protocol.write_buffer.full:
+                    protocol.write(line.copym())  # type: ignore[arg-type]
+            line.freem()
+            if n % 10 == 0:
+                await until(lambda: not any(protocol.write_buffer for protocol in protocols[20:]))
+        assert all(len(data) == 200_000 for data in await asyncio.gather(*reading))
+        assert all(protocol.write_buffer.full for protocol in protocols[:20])
+        assert pool.stat().mbuf.fails == 0
+        for protocol, far in zip(protocols, fars, strict=True):
+            protocol.abort()
+            far.close()
+        await until(lambda: all(protocol.lost for protocol in protocols))
+        quota = Quota.of(pool, asyncio.get_running_loop())
+        assert (quota.held, quota.holders) == (0, 0)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_the_longest_stalled_connection_is_aborted_for_one_that_waits(small: Small, run: Run) -> None:
+    pool = small(mbufs=120, clusters=100)
+
+    async def main() -> None:
+        Quota.of(pool, asyncio.get_running_loop()).timeout = 0
+        stalled, waiting = Recorder(pool), Lines(pool)
+        fars = [await connect(stalled), await connect(waiting)]
+        # The socket's buffer is full, and then the pool.
+        stalled.write(pool.wrap(bytes(1 << 20)))
+        with suppress(NoBufs):
+            while True:
+                stalled.write(pool.getcl(flags=0).append(bytes(2000)))
+        with suppress(NoBufs):
+            while True:
+                stalled.write(pool.get().append(bytes(200)))
+        await send(fars[1], b"one\ntwo\n")
+        assert await recv_bytes(fars[1], 8) == b"one\ntwo\n"
+        assert stalled.lost
+        assert Quota.of(pool, asyncio.get_running_loop()).aborts == 1
+        for far in fars:
+            far.close()
+        await until(lambda: waiting.lost)
+
+    run(main())
+    assert pool.out == 0
+
+
 # Out.
 
 
@@ -548,6 +740,43 @@ def test_a_connection_can_become_tls(pool: Pool, run: Run, tmp_path: Path) -> No
         await until(lambda: all(protocol.lost for protocol in protocols))
 
     run(main())
+
+
+@pytest.mark.parametrize("data", [None, b"", b"x"])
+def test_start_tls_takes_early_bytes(pool: Pool, run: Run, tmp_path: Path, data: bytes | None) -> None:
+    """Bytes that are no handshake end it; without any, it succeeds."""
+
+    async def main() -> None:
+        pem = certify(tmp_path)
+        server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server_side.load_cert_chain(pem)
+        client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client_side.check_hostname = False
+        client_side.load_verify_locations(pem)
+        protocols = [Recorder(pool), Recorder(pool)]
+        for protocol, sock in zip(protocols, socket.socketpair(), strict=True):
+            await asyncio.get_running_loop().create_connection(lambda protocol=protocol: protocol, sock=sock)
+        early = None if data is None else pool.frombytes(data, flags=0)
+        protocols[0].write(pool.frombytes(b"go"))
+        await until(lambda: protocols[1].got)
+        server = protocols[0].start_tls(server_side, early, server_side=True, ssl_handshake_timeout=5)
+        client = protocols[1].start_tls(client_side)
+        found = await asyncio.gather(server, client, return_exceptions=True)
+        if data:
+            assert isinstance(found[0], ssl.SSLError | ConnectionError)
+        else:
+            assert found == [None, None]
+            protocols[0].write(pool.frombytes(b"secret"))
+            await until(lambda: protocols[1].got == b"gosecret")
+        for protocol in protocols:
+            protocol.abort()
+        await until(lambda: all(protocol.transport is None for protocol in protocols))
+        early = pool.frombytes(b"x")
+        with pytest.raises(ConnectionResetError):
+            await protocols[0].start_tls(server_side, early)
+
+    run(main())
+    assert pool.out == 0
 
 
 def test_only_stream_transports_are_accepted(pool: Pool, run: Run) -> None:

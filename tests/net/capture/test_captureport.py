@@ -4,10 +4,11 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, M_TSTMP, CaptureError, Freed, Inval, NotSupported, Pool
+from mbuf import M_NOTREADY, M_TSTMP, M_VLANTAG, CaptureError, Freed, Inval, NotSupported, Pool
 from mbuf.net.capture import captureport
 from mbuf.net.capture.captureport import CapturePort, CaptureWriter
 from net.captures import PACKETS, pcap, pcapng, read
@@ -56,9 +57,10 @@ def test_a_packet_without_memory_is_returned_later(small: Callable[..., Pool], w
         assert port.stat().short > 0
 
 
-def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pcapng", [False, True])
+def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path, pcapng: bool) -> None:
     path = tmp_path / "copy"
-    with CapturePort(pool, write(pcap())) as port, CaptureWriter(path) as writer:
+    with CapturePort(pool, write(pcap())) as port, CaptureWriter(path, pcapng=pcapng) as writer:
         packets = port.pull(9)
         assert writer.push(packets) == 4
         assert packets == []
@@ -70,10 +72,11 @@ def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path) -
         writer.push([])
 
 
-def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pcapng", [False, True])
+def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_path: Path, pcapng: bool) -> None:
     data = [os.urandom(size) for size in (0, 1, 300, 20_000)]
     path = tmp_path / "out"
-    with CaptureWriter(path, linktype=101, snaplen=15_000) as writer:
+    with CaptureWriter(path, linktype=101, snaplen=15_000, pcapng=pcapng) as writer:
         tiny = pool.gethdr()
         for byte in data[2] * 5:
             tiny.last().next = pool.get().append(bytes([byte]))
@@ -85,6 +88,22 @@ def test_long_chains_truncated_packets_and_missing_timestamps(pool: Pool, tmp_pa
         (data[2] * 0 + bytes(b for b in data[2] * 5), 1500),
     ]
     assert all(when > 10**18 for when, _, _ in found)
+
+
+def test_other_programs_read_what_is_written_as_pcapng(pool: Pool, tmp_path: Path) -> None:
+    dpkt: Any = pytest.importorskip("dpkt")
+    path = tmp_path / "out"
+    with CaptureWriter(path, linktype=101, snaplen=100, pcapng=True) as writer:
+        for when, data, _ in PACKETS:
+            m = pool.frombytes(data)
+            m.pkthdr.rcv_tstmp = when
+            m.flags |= M_TSTMP
+            writer.push([m])
+    with path.open("rb") as file:
+        reader = dpkt.pcapng.Reader(file)
+        assert (reader.datalink(), reader.snaplen) == (101, 100)
+        found = [(round(when * 10**6), data) for when, data in reader]
+    assert found == [(when // 1000, data[:100]) for when, data, _ in PACKETS]
 
 
 def test_many_packets_take_several_calls(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +186,19 @@ def test_a_packet_that_is_added_to_the_list_during_a_write_stays_in_it(
         assert (writer.stat().packets_out, writer.stat().bytes_out) == (2, 6)
         assert writer.push(sent) == 1
     assert [data for _, data, _ in read(tmp_path / "out")] == [b"one", b"two", b"late"]
+
+
+def test_a_vlan_tag_in_the_header_is_written_into_the_frame(pool: Pool, tmp_path: Path) -> None:
+    for snaplen in (262144, 20):
+        with CaptureWriter(tmp_path / "out", snaplen=snaplen) as writer:
+            m = pool.frombytes(bytes(range(60)))
+            m.flags |= M_VLANTAG
+            m.pkthdr.ether_vtag = 7
+            assert writer.push([m, pool.frombytes(bytes(60))]) == 2
+            assert writer.stat().bytes_out == 124
+        tagged = bytes(range(12)) + b"\x81\0\0\7" + bytes(range(12, 60))
+        found = [(data, length) for _, data, length in read(tmp_path / "out")]
+        assert found == [(tagged[:snaplen], 64), (bytes(60)[:snaplen], 60)]
 
 
 def test_a_packet_that_is_in_the_list_twice_is_written_twice_and_all_are_freed(pool: Pool, tmp_path: Path) -> None:

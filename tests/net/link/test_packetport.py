@@ -117,6 +117,22 @@ def test_a_frame_waits_for_the_mbuf_of_its_tag_and_so_do_those_after_it(pool: Po
         assert [len(data) for data in received(link)] == [60, 64, 60]
 
 
+def test_frames_before_one_that_can_take_no_tag_are_sent(pool: Pool, link: Link) -> None:
+    with PacketPort(pool, link[1]) as port:
+        short, freed = pool.frombytes(bytes(5)), pool.get()
+        short.flags |= M_VLANTAG
+        sent = [pool.frombytes(frame(60)), short]
+        assert port.push(sent) == 1
+        assert sent == [short]
+        with pytest.raises(Inval, match="5 bytes"):
+            port.push(sent)
+        short.freem()
+        freed.free()
+        with pytest.raises(Freed):
+            port.push([freed])
+        assert [len(data) for data in received(link)] == [60]
+
+
 def test_frames_that_this_system_sends_are_pulled_on_request(pool: Pool, link: Link) -> None:
     with PacketPort(pool, link[1], outgoing=True) as every, PacketPort(pool, link[1]) as port:
         assert (every.features["outgoing"], port.features["outgoing"]) == ("pulled", "ignored")
@@ -161,9 +177,9 @@ def test_a_frame_longer_than_the_room_is_discarded_and_counted(pool: Pool, link:
         namespace.down(link[1])
         namespace.up(link[1], mtu=4000)
         assert port.pull(1) == []
-        send(link, *(frame(size) for size in (1000, 2049, 2048, 4014, 60)))
-        assert [len(data) for data in contents(pool, port.pull(9))] == [1000, 2048, 60]
-        assert port.stat().truncated == 2
+        send(link, *(frame(size) for size in (1000, 1001, 2049, 2048, 4014, 60)))
+        assert [len(data) for data in contents(pool, port.pull(9))] == [1000, 60]
+        assert port.stat().truncated == 4
 
 
 def test_coalesced_tcp_segments_are_received_whole(pool: Pool, netns: None) -> None:

@@ -13,15 +13,19 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, M_PKTHDR, Freed, Inval, Mbuf, Pool
+from mbuf import CSUM_IP_TCP, CSUM_IP_TSO, CSUM_IP_UDP, M_NOTREADY, M_PKTHDR, M_VLANTAG, Freed, Inval, Mbuf, Pool
 from mbuf.net.link import tunport as tun
+from mbuf.net.link.offload import complete
 from mbuf.net.link.tunport import TunPort
+from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
 from mbuf.packet.build import from_rx
 from net import namespace
 
 OURS, THEIRS = "10.9.0.1", "10.9.0.2"
 #: Bytes of the IP and UDP headers before a datagram.
 HEADERS = 28
+
+TUNSETPERSIST = 0x400454CB
 
 Sock = Callable[[], socket.socket]
 
@@ -422,3 +426,146 @@ def test_close_works_in_a_child_of_a_fork_whose_parent_reads(pool: Pool, netns: 
     assert (port.closed, port.fileno()) == (True, -1)
     reading.release()
     assert pool.out == 0
+
+
+def reflect(m: Mbuf) -> Mbuf:
+    """Swap the IP addresses: what this system has sent to THEIRS comes back from there. All checksums stay right."""
+    source, target = m.unpack("!4s4s", 12)
+    m.pack("!4s4s", 12, target, source)
+    return m
+
+
+def transfer(port: TunPort, data: bytes, send: Callable[[list[Mbuf]], object]) -> list[int]:
+    """Send bytes over a TCP connection through the port to this system itself; the sizes of all packets."""
+    sizes: list[int] = []
+    got = bytearray()
+    with socket.create_server((OURS, 0)) as listener, socket.socket() as client:
+        listener.setblocking(False)
+        client.setblocking(False)
+        client.connect_ex((THEIRS, listener.getsockname()[1]))
+        left, server = memoryview(data), None
+        while len(got) < len(data):
+            packets = port.pull(64)
+            sizes += [len(m) for m in packets]
+            send([reflect(m) for m in packets])
+            try:
+                left = left[client.send(left) :] if left else left
+            except (BlockingIOError, BrokenPipeError):
+                select.select([port], [], [], 0.01)
+            try:
+                if server is None:
+                    server, _ = listener.accept()
+                    server.setblocking(False)
+                got += server.recv(1 << 20)
+            except BlockingIOError:
+                continue
+        if server is not None:
+            server.close()
+    assert bytes(got) == data
+    return sizes
+
+
+@pytest.mark.parametrize("software", [False, True])
+def test_with_a_virtio_header_packets_longer_than_the_mtu_are_pulled_and_pushed(
+    pool: Pool, netns: None, software: bool
+) -> None:
+    with ready(TunPort(pool, "mbuf%d", vnet_hdr=True)) as port:
+        assert port.features["offload"] in ("csum tso", "csum tso uso")
+        seen = set()
+
+        def send(packets: list[Mbuf]) -> None:
+            seen.update(m.pkthdr.csum_flags for m in packets)
+            if software:
+                packets = [segment for m in packets for segment in complete(m)]
+                assert all(len(m) <= 1500 for m in packets)
+            while packets:
+                port.push(packets)
+
+        sizes = transfer(port, os.urandom(1 << 20), send)
+        assert max(sizes) > 1500
+        assert CSUM_IP_TCP | CSUM_IP_TSO in seen
+        stat = port.stat()
+        assert (stat.errors, stat.truncated, stat.bytes_in) == (0, 0, sum(sizes))
+        if not software:
+            assert stat.bytes_out == sum(sizes)
+
+
+def test_datagrams_to_be_cut_are_pulled_whole(pool: Pool, sock: Sock) -> None:
+    with ready(TunPort(pool, "mbuf%d", vnet_hdr=True)) as port:
+        if "uso" not in port.features["offload"]:
+            pytest.skip("this system can't leave UDP segmentation to a program")
+        peer, other = sock(), sock()
+        other.bind((OURS, 0))
+        peer.bind((OURS, 0))
+        other.connect((THEIRS, peer.getsockname()[1]))
+        peer.connect((THEIRS, other.getsockname()[1]))
+        peer.setsockopt(SOL_UDP, UDP_SEGMENT, 1000)
+        data = os.urandom(4500)
+        peer.send(data)
+        (m,) = port.pull(9)
+        assert (len(m), m.pkthdr.csum_flags, m.pkthdr.tso_segsz) == (4528, CSUM_IP_UDP, 1000)
+        assert port.push([reflect(m)]) == 1
+        assert b"".join(other.recv(9999) for _ in range(5)) == data
+
+
+@pytest.mark.parametrize("tap", [False, True])
+def test_a_port_without_a_virtio_header_pulls_whole_packets_whoever_had_the_interface(
+    pool: Pool, sock: Sock, tap: bool
+) -> None:
+    name = "mbufp"
+    kind = tun.IFF_TAP if tap else tun.IFF_TUN
+    fd = os.open(tun.DEVICE, os.O_RDWR | os.O_NONBLOCK)
+    request = struct.pack("16sH22x", name.encode(), kind | tun.IFF_NO_PI | tun.IFF_VNET_HDR)
+    fcntl.ioctl(fd, tun.TUNSETIFF, request)
+    fcntl.ioctl(fd, tun.TUNSETOFFLOAD, tun.TUN_F_CSUM | tun.TUN_F_TSO)
+    fcntl.ioctl(fd, TUNSETPERSIST, 1)
+    os.close(fd)
+    with ready(TunPort(pool, name, tap)) as port:
+        fcntl.ioctl(port.fileno(), TUNSETPERSIST, 0)
+        assert port.features["offload"] == "no"
+        if tap:
+            return
+        peer = sock()
+        peer.sendto(bytes(1000), (THEIRS, 7))
+        (m,) = port.pull(9)
+        data = bytes(m)
+        m.pack("!H", 26, 0)
+        pseudo = pool.frombytes(data[12:20] + struct.pack("!HH", socket.IPPROTO_UDP, len(data) - 20) + bytes(m)[20:])
+        assert pseudo.in_cksum() == struct.unpack_from("!H", data, 26)[0]
+        pool.free_bulk([m, pseudo])
+
+        def send(packets: list[Mbuf]) -> None:
+            while packets:
+                port.push(packets)
+
+        assert max(transfer(port, os.urandom(1 << 17), send)) <= 1500
+
+
+def test_what_is_left_to_do_is_refused_without_a_virtio_header(pool: Pool, netns: None) -> None:
+    with ready(TunPort(pool, "mbuf%d")) as port:
+        m = pool.gethdr()
+        m.pkthdr.csum_flags = CSUM_IP_TCP
+        with pytest.raises(Inval, match="call complete"):
+            port.push([m])
+        m.pkthdr.csum_flags = 0
+        m.flags |= M_VLANTAG
+        with pytest.raises(Inval, match="M_VLANTAG"):
+            port.push([m])
+        m.freem()
+
+
+def test_a_vlan_tag_beside_the_bytes_of_a_frame_is_sent(pool: Pool, netns: None) -> None:
+    with TunPort(pool, "mbuf%d", tap=True) as port, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        namespace.up(port.interface.name)
+        sock.bind((port.interface.name, 3))
+        sock.settimeout(20)
+        sock.setsockopt(263, 8, 1)  # SOL_PACKET, PACKET_AUXDATA
+        frame = b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(46)
+        m = pool.frombytes(frame)
+        m.flags |= M_VLANTAG
+        m.pkthdr.ether_vtag = 7
+        assert port.push([m]) == 1
+        data, ancillary, _, _ = sock.recvmsg(2000, 100)
+        # The system has put the tag beside the bytes again.
+        (auxdata,) = [value for level, kind, value in ancillary if (level, kind) == (263, 8)]
+        assert (data, struct.unpack("IIIHHHH", auxdata)[5]) == (frame, 7)

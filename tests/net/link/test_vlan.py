@@ -1,12 +1,20 @@
 """A VLAN tag goes from the header into the frame, whatever its mbufs; without memory nothing changes."""
 
+import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from faults import FaultInjector
 from mbuf import M_VLANTAG, Inval, Mbuf, NoBufs, Pool
-from mbuf.net.link.vlan import encapsulate
+from mbuf.net.capture.captureport import CaptureWriter
+from mbuf.net.link.vlan import encapsulate, frame_views
+from mbuf.net.linux import IOV_MAX
+from mbuf.net.pacing.pacedsocket import PacedSocket
+from mbuf.net.stream.streamport import StreamPort
+from mbuf.net.udp.socketport import SocketPort
+from mbuf.net.udp.udpport import UdpPort
 
 ADDRESSES = bytes(range(12))
 REST = b"\x08\x00" + bytes(range(100, 160))
@@ -83,12 +91,71 @@ def test_without_memory_nothing_changes(pool: Pool, build: str) -> None:
         m.freem()
 
 
-def test_a_frame_without_addresses_is_not_changed(pool: Pool) -> None:
-    m = pool.frombytes(FRAME[:11])
+@pytest.mark.parametrize("size", [0, 11, 12])
+def test_a_frame_without_a_header_is_refused(pool: Pool, size: int) -> None:
+    m = pool.frombytes(FRAME[:size])
     m.flags |= M_VLANTAG
-    encapsulate(m)
-    assert bytes(m) == FRAME[:11]
+    for call in (encapsulate, frame_views):
+        with pytest.raises(Inval, match=f"a frame of {size} bytes has a VLAN tag"):
+            call(m)
+    assert (bytes(m), m.flags & M_VLANTAG) == (FRAME[:size], M_VLANTAG)
     m.freem()
+
+
+@pytest.mark.parametrize("build", BUILDERS)
+def test_views_of_a_frame_have_its_tag_and_the_frame_is_not_changed(pool: Pool, build: str) -> None:
+    m = BUILDERS[build](pool)
+    assert b"".join(frame_views(m)) == FRAME
+    m.flags |= M_VLANTAG
+    m.pkthdr.PH_per = 0x88A8_E001
+    assert b"".join(frame_views(m)) == ADDRESSES + bytes.fromhex("88a8e001") + REST
+    assert (bytes(m), m.flags & M_VLANTAG) == (FRAME, M_VLANTAG)
+    m.freem()
+
+
+def test_views_of_a_frame_whose_mbufs_end_where_the_tag_begins(pool: Pool) -> None:
+    m = pool.frombytes(ADDRESSES)
+    m.cat(pool.get().append(REST))
+    m.pkthdr.len = len(FRAME)
+    m.flags |= M_VLANTAG
+    m.pkthdr.ether_vtag = 7
+    assert list(map(bytes, frame_views(m))) == [ADDRESSES, b"\x81\0\0\x07", REST]
+    m.freem()
+
+
+def test_ports_without_ethernet_refuse_a_tagged_packet(pool: Pool, tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    udp = socket.socket(type=socket.SOCK_DGRAM)
+    unix = socket.socketpair(type=socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+    udp.connect(udp.getsockname())
+    with ours, theirs, udp, unix[0], unix[1]:
+        unix[0].setblocking(False)
+        ports = [
+            StreamPort(pool, ours),
+            UdpPort(pool, udp),
+            SocketPort(pool, unix[0]),
+            PacedSocket(unix[0]),
+            CaptureWriter(tmp_path / "capture", linktype=101),
+        ]
+        for port in ports:
+            for build in (whole, many_mbufs):
+                m = build(pool)
+                m.flags |= M_VLANTAG
+                packets = [m]
+                with pytest.raises(Inval, match="M_VLANTAG"):
+                    port.push(packets)
+                assert packets == [m]
+                m.freem()
+            port.close()
+        huge = pool.frombytes(b"x")
+        for _ in range(IOV_MAX):
+            huge.cat(pool.get().append(b"x"))
+        huge.fixhdr()
+        huge.flags |= M_VLANTAG
+        with UdpPort(pool, udp) as other, pytest.raises(Inval, match="M_VLANTAG"):
+            other.push([huge])
+        huge.freem()
 
 
 def test_ether_vtag_is_part_of_ph_per(pool: Pool) -> None:

@@ -23,8 +23,10 @@ from mbuf import (
     SndTag,
 )
 from mbuf.net.pacing import pacedsocket
+from mbuf.net.pacing.inflight import InFlight
 from mbuf.net.pacing.pacedsocket import PacedSocket
 from mbuf.net.pacing.ratelimit import RateLimit, RateState, RateTag, Unlimited
+from mbuf.net.writable import RETRY_DELAY
 from net.paced import MS, ManualClock, pair
 
 DATAGRAMS = ("udp", "unix datagrams")
@@ -347,6 +349,35 @@ def test_flush_next_waits_until_a_packet_is_due(setup: SetupFactory, monkeypatch
     assert times == [25 * MS, 50 * MS, 100 * MS]
     slow.rele()
     fast.rele()
+
+
+def test_a_writable_socket_that_accepts_nothing_is_tried_later(
+    setup: SetupFactory, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = setup()
+    b.paced._clock = pacedsocket.monotonic_ns
+    slept: list[float] = []
+    send = InFlight._sendmsg
+
+    def refuse(packet: InFlight, sock: socket.socket) -> None:
+        if len(slept) < 3:
+            raise BlockingIOError
+        send(packet, sock)
+
+    async def asleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(InFlight, "_sendmsg", refuse)
+    monkeypatch.setattr(pacedsocket, "sleep", slept.append)
+    b.paced.push(b.packets("s", None, 1))
+    assert b.paced.flush_next(20) == 1
+    assert slept == [RETRY_DELAY] * 3
+    slept.clear()
+    monkeypatch.setattr(asyncio, "sleep", asleep)
+    b.paced.push(b.packets("t", None, 1))
+    assert asyncio.run(b.paced.aflush_next(20)) == 1
+    assert slept == [RETRY_DELAY] * 3
+    assert b.receive() == ["s0", "t0"]
 
 
 def test_aflush_next_waits_until_a_packet_is_due(setup: SetupFactory) -> None:

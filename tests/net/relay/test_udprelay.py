@@ -1,6 +1,9 @@
 import asyncio
+import errno
+import gc
 import os
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,6 +12,7 @@ import pytest
 from mbuf import Inval, Pool
 from mbuf.net.address import Address, local_address, parse
 from mbuf.net.aio import datagrams
+from mbuf.net.relay import udprelay
 from mbuf.net.relay.udprelay import UdpRelay, runs
 from mbuf.packet.peer import Peer
 
@@ -136,6 +140,26 @@ def test_a_client_too_many_replaces_the_one_that_was_idle_longest(make: Make) ->
     asyncio.run(main())
 
 
+def test_a_client_that_was_replaced_is_freed_without_a_garbage_collection(make: Make) -> None:
+    async def main() -> None:
+        async with relaying(make(), max_clients=1) as setup:
+            await setup.send(setup.client(), b"x")
+            await setup.received()
+            (session,) = setup.relay._sessions.values()
+            gone = [weakref.ref(session.port), weakref.ref(session.datagrams)]
+            del session
+            await setup.send(setup.client(), b"x")
+            await setup.received()
+            assert [one() for one in gone] == [None, None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+
+
 def test_a_client_is_forgotten_after_the_idle_timeout(make: Make) -> None:
     async def main() -> None:
         now = [0.0]
@@ -166,6 +190,28 @@ def test_a_closed_destination_only_loses_datagrams(make: Make) -> None:
             while setup.relay.stat().packets + setup.relay.stat().dropped < 51:
                 await asyncio.sleep(0.001)
             assert setup.relay.stat().open == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["socket", "duplicate"])
+def test_without_a_descriptor_for_a_client_its_datagrams_are_dropped(
+    make: Make, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def main() -> None:
+        async with relaying(make()) as setup:
+            client = setup.client()
+            with monkeypatch.context() as patch:
+                patch.setattr(*((Address, "connect") if what == "socket" else (udprelay, "Datagrams")), refuse)
+                await setup.send(client, b"x")
+                while not setup.relay.stat().dropped:
+                    await asyncio.sleep(0.001)
+            assert setup.relay.stat().open == 0
+            await setup.send(client, b"y")
+            assert (await setup.received())[0] == b"y"
 
     asyncio.run(main())
 

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from mbuf import M_EXTPG, M_NOTREADY, PAGE_SIZE, Freed, Inval, Mbuf, NotSupported, Pool
+from mbuf.net.stream import sendfile as sendfile_module
 from mbuf.net.stream.sendfile import Transfer, asendfile, sendfile
-from mbuf.net.writable import poll_writable
+from mbuf.net.writable import RETRY_DELAY, poll_writable
 
 Spawn = Callable[[Callable[[], object]], Any]
 Pair = tuple[socket.socket, socket.socket]
@@ -253,6 +255,63 @@ def test_a_freed_chain_is_not_sent(pool: Pool, pair: Pair, path: Path) -> None:
         transfer.send(pair[0])
     with pytest.raises(Freed):
         sendfile(pair[0], m)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_oserror_says_what_was_sent_before(
+    pool: Pool, pair: Pair, path: Path, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    ours = pair[0]
+    monkeypatch.setattr(os, "sendfile", fail)
+    with packet(pool, path, 0, 300_000) as m:
+        ours.setblocking(not asynchronous)
+        with pytest.raises(OSError, match="broken") as caught:
+            asyncio.run(asendfile(ours, m)) if asynchronous else sendfile(ours, m)
+        assert vars(caught.value)["sent"] == 2100
+        assert caught.value.__notes__ == ["2100 bytes were sent before"]
+    monkeypatch.undo()
+    with packet(pool, path, 0, 300_000) as m, pytest.raises(BlockingIOError) as blocked:
+        fill(ours, m)
+    assert vars(blocked.value) == {"sent": 0}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_writable_socket_that_accepts_nothing_is_tried_later(
+    pool: Pool, pair: Pair, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    slept: list[float] = []
+    send = Transfer._send_views
+
+    def refuse(transfer: Transfer, sock: socket.socket) -> int:
+        if len(slept) < 3:
+            raise BlockingIOError
+        return send(transfer, sock)
+
+    async def asleep(seconds: float) -> None:
+        if seconds:
+            slept.append(seconds)
+
+    monkeypatch.setattr(Transfer, "_send_views", refuse)
+    monkeypatch.setattr(sendfile_module, "sleep", slept.append)
+    monkeypatch.setattr(asyncio, "sleep", asleep)
+    with pool.frombytes(b"hello") as m:
+        if asynchronous:
+            pair[0].setblocking(False)
+            assert asyncio.run(asendfile(pair[0], m)) == 5
+        else:
+            pair[0].settimeout(20)
+            assert sendfile(pair[0], m) == 5
+    assert (slept, pair[1].recv(10)) == ([RETRY_DELAY] * 3, b"hello")
+
+
+def fill(sock: socket.socket, m: Mbuf) -> None:
+    """Send a chain again and again to a non-blocking socket, until it accepts nothing."""
+    sock.setblocking(False)
+    while True:
+        sendfile(sock, m)
 
 
 def test_a_closed_peer_raises_oserror(pool: Pool, pair: Pair, path: Path) -> None:

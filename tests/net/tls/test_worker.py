@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -63,6 +64,22 @@ def test_the_first_session_starts_the_thread_and_close_ends_it() -> None:
     with pytest.raises(Freed, match="closed"):
         worker.add_session()
     assert worker.close() == 0
+
+
+def test_a_warning_that_is_an_error_does_not_hide_the_exception_of_the_block() -> None:
+    def leave(worker: KtlsWorker, error: Exception | None) -> Session:
+        with warnings.catch_warnings(), worker:
+            warnings.simplefilter("error")
+            session = Session(worker, [])
+            if error is not None:
+                raise error
+        return session
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        leave(KtlsWorker(False), ZeroDivisionError())
+    assert caught.value.__notes__ == ["TLS worker closed with 1 sessions still in use"]
+    with pytest.raises(ResourceWarning, match="1 sessions"):
+        leave(KtlsWorker(False), None)
 
 
 @pytest.mark.parametrize("threaded", [True, False])

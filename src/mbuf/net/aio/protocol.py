@@ -10,20 +10,24 @@ an empty mbuf with a cluster of 2048 bytes (with TLS up to 16 KiB): `_mbuf`. It 
                         more              `_mbuf` itself is given to `mbuf_received`, and replaced
                         all 2048          more is read at once, by readv(2) into larger clusters behind it
 
-A view keeps its memory in use. So the view is released before `mbuf_received` is called: an mbuf that the program
-frees there goes back to the pool at once.
+A view keeps its memory in use. So the view of an mbuf that is given to `mbuf_received` is released before: an mbuf
+that the program frees there goes back to the pool at once.
 
 If the pool has no mbuf for the replacement, the protocol calls the transport's `pause_reading`, and a task waits for a
 cluster in the pool's queue (`Pool.agetcl`), where connections and threads are served first come, first served. Its
 result is the next `_mbuf`, and reading resumes. Meanwhile the bytes wait in the system, and TCP stops the peer. The
-program may pause, too; the transport reads only if there is no reason to pause (`_NO_MBUF`, `_BY_PROGRAM`).
+program may pause, too; the transport reads only if there is no reason to pause (`_NO_MBUF` and the others).
+
+Handling what was received may need mbufs as well. If `mbuf_received` raises `NoBufs` or `NoMemory`, the protocol pauses
+reading, and calls it again when the pool has an mbuf: `_undelivered` has the chain, or is empty if the method has taken
+or freed it; then the chain of the next call has no bytes. One connection tries at a time: see `mbuf.net.quota`.
 
 Sending. `write` appends a chain to `write_buffer`, and writev(2) sends views of its mbufs, on the transport's socket
 but without the transport, which would copy the bytes. Two rules keep the bytes in order and the loop informed:
 
  * The protocol writes to the socket only while the transport's own write buffer is empty.
  * The loop accepts no writer for a file descriptor that a transport uses. So when the socket accepts no more, the
-   transport is given the next 256 bytes (`_WAKEUP_BYTES`). The socket doesn't accept them either, so the transport
+   transport is given the next 256 bytes (`WAKEUP_BYTES`). The socket doesn't accept them either, so the transport
    buffers them, and as its high-water mark is 0, calls `pause_writing`. When the socket has accepted them, it calls
    `resume_writing`, and the protocol continues. If the socket does accept them at once, `pause_writing` isn't called,
    and the protocol continues at once.
@@ -31,9 +35,14 @@ but without the transport, which would copy the bytes. Two rules keep the bytes 
 Only these few bytes are copied, each time that the socket is full. `close` and `write_eof` wait until `write_buffer`
 is empty.
 
+Bytes that the peer doesn't accept hold memory. Their connection is a holder of the pool's quota (`Quota.of`), and the
+memory that it may hold is the `mbmax` of `write_buffer`, set again with each write: so `write_buffer` becomes full
+early, and `drain` waits, if the memory is needed by others.
+
 TLS. The transport encrypts, so all bytes pass through it, copied in pieces of 16 KiB; `_uses_socket` is false then. A
-connection may become TLS: after `loop.start_tls` its first transport has another protocol, and the program calls
-`connection_made` with the new one.
+connection may become TLS (`start_tls`): its first transport has the loop's TLS protocol then, and this protocol gets a
+transport from that one. What was read before, and belongs to TLS, is given to the TLS protocol as if the transport had
+read it.
 
 Errors. An error of readv(2) is raised after the bytes before it were received; the transport then ends the connection.
 An error of writev(2) isn't raised: the transport meets the same error when it sends the next bytes.
@@ -49,6 +58,7 @@ from typing import TYPE_CHECKING, cast
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.linux import IOV_MAX
+from mbuf.net.quota import Quota
 from mbuf.net.sockets import check_pool
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
@@ -56,15 +66,20 @@ from mbuf.packet.sockbuf import SockBuf
 from mbuf.packet.watermarks import SPACE
 
 if TYPE_CHECKING:
+    import ssl
+
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
 #: Bytes given to the transport when the socket is full: it calls `resume_writing` when they are sent.
-_WAKEUP_BYTES = 256
+WAKEUP_BYTES = 256
 
-#: Reasons to pause reading: the pool had no mbuf; `pause_reading` was called.
+#: Reasons to pause reading: the pool had no mbuf; `pause_reading` was called; `mbuf_received` is to be called again; TLS
+#: begins.
 _NO_MBUF = 1
 _BY_PROGRAM = 2
+_UNDELIVERED = 4
+_TLS = 8
 
 
 class MbufProtocol(asyncio.BufferedProtocol):
@@ -72,10 +87,11 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     A method that overrides another one calls that too: `super().connection_made(transport)`. `hiwat`, `lowat` and
     `mbmax` are the marks of `write_buffer`, in bytes (see `SockBuf`): it becomes full at `hiwat` bytes (default 65536)
-    or `mbmax` bytes of memory, and stays full down to `lowat`. `write` accepts chains also then, so `await drain()`, or
-    let `write_buffer.pause` and `write_buffer.resume` stop and start the producer. `max_read` is about the most bytes
-    of one `mbuf_received`. An idle connection holds one mbuf with a cluster of 2048 bytes. If the pool has no mbufs,
-    reading pauses until it has. Raises `Inval` for wrong marks or `max_read`.
+    or `mbmax` bytes of memory, and stays full down to `lowat`. If other connections need memory, it becomes full
+    earlier (`mbuf.net.quota`). `write` accepts chains also then, so `await drain()`, or let `write_buffer.pause` and
+    `write_buffer.resume` stop and start the producer. `max_read` is about the most bytes of one `mbuf_received`. An
+    idle connection holds one mbuf with a cluster of 2048 bytes. If the pool has no mbufs, reading pauses until it has.
+    Raises `Inval` for wrong marks or `max_read`.
     """
 
     def __init__(
@@ -109,15 +125,29 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self._eof_pending = False
         self._close_pending = False
         self._error: Exception | None = None
+        # Bytes that wait although they aren't in `write_buffer`: only a subclass has such.
+        self._collected: list[Any] = []
+        #: True if bytes wait for which the pool had no mbufs.
+        self.starved = False
         # The descriptor of the socket, or -1 where the transport does TLS.
         self._fd = -1
+        # How the connections divide the memory; what this one holds, as last reported; the `mbmax` that was given.
+        self._quota: Quota | None = None
+        self._held = 0
+        self._mbmax = self.write_buffer.mbmax
+        # What `mbuf_received` is to be called with again.
+        self._undelivered: SockBuf | None = None
+        # Futures of the tasks that wait in `_all_sent`.
+        self._sent_waiters: list[asyncio.Future[None]] = []
 
     # To be overridden.
 
     def mbuf_received(self, m: Mbuf) -> None:
         """Bytes were received: a chain without a packet header, which belongs to this method. The default frees it.
 
-        An exception ends the connection.
+        If it raises `NoBufs` or `NoMemory`, nothing more is received until the pool has mbufs; then it is called again:
+        with the same bytes if the chain still belongs to nobody else, or with an empty chain if it was freed, or
+        appended to a buffer or another chain. Any other exception ends the connection.
         """
         m.freem()
 
@@ -130,6 +160,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if not hasattr(transport, "pause_reading") or not hasattr(transport, "write"):
             raise Inval(f"MbufProtocol: give it the transport of a stream, not {transport!r}")
         self.transport = transport = cast(asyncio.Transport, transport)
+        self._quota = Quota.of(self.pool, asyncio.get_running_loop())
         sock = transport.get_extra_info("socket")
         plain = sock is not None and transport.get_extra_info("sslcontext") is None
         self._fd = sock.fileno() if plain else -1
@@ -157,6 +188,12 @@ class MbufProtocol(asyncio.BufferedProtocol):
             self._mbuf = None
         self._error = exc or self._error
         self.write_buffer.clear()
+        if self._undelivered is not None:
+            self._undelivered.clear()
+        if self._quota is not None:
+            held, self._held = self._held, 0
+            self._quota.remove(self, held)
+        self._wake_sent()
         # They are often methods of this protocol: a reference cycle would keep it until the next garbage collection.
         self.write_buffer.pause = self.write_buffer.resume = None
 
@@ -182,40 +219,99 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer for the next read; called by the transport. `sizehint` is ignored."""
-        if self._mbuf is None:
-            raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
-        self._view = self._mbuf.room
-        return self._view
+        view = self._view
+        if view is None:
+            if self._mbuf is None:
+                raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
+            view = self._view = self._mbuf.room
+        return view
 
     def buffer_updated(self, nbytes: int) -> None:
         """The transport has read `nbytes` bytes into the buffer; called by the transport. See above."""
-        mbuf = self._mbuf
-        assert mbuf is not None
-        m, error = mbuf, None
-        if nbytes > MLEN or (small := self._get_small()) is None:
-            full = nbytes == mbuf.trailing
-            mbuf.grow(nbytes)
-            self._mbuf = None
-            if full and self._uses_socket():
-                error = self._read_more(mbuf)
-            elif full:
-                self._sizer.adapt(nbytes, nbytes)
+        if nbytes <= MLEN:
+            try:
+                small = self.pool.get()
+            except (NoBufs, NoMemory):
+                self._deliver_whole(nbytes)
+                return
+            small.fill(self._view, 0, nbytes)
+            self._deliver(small)
         else:
-            m = small
-            m.fill(mbuf.room, 0, nbytes)
+            self._deliver_whole(nbytes)
+
+    def _deliver_whole(self, nbytes: int) -> None:
+        """Deliver the mbuf that was read into, and what else waits in the socket if it is full; get another one."""
+        m, error = self._mbuf, None
+        assert m is not None
+        full = nbytes == m.trailing
+        m.grow(nbytes)
+        self._mbuf = None
+        if full and self._uses_socket():
+            error = self._read_more(m)
+        elif full:
+            self._sizer.adapt(nbytes, nbytes)
         self._release_view()
-        self.mbuf_received(m)
+        self._deliver(m)
         if error is not None:
             raise error
-        if self._mbuf is None and self.transport is not None:
+        if self._mbuf is None and self._undelivered is None and self.transport is not None:
             self._refill()
 
-    def _get_small(self) -> Mbuf | None:
-        """Return an mbuf without a cluster, or None."""
+    def _deliver(self, m: Mbuf) -> None:
         try:
-            return self.pool.get()
+            self.mbuf_received(m)
         except (NoBufs, NoMemory):
-            return None
+            self._keep_undelivered(m)
+
+    def _keep_undelivered(self, m: Mbuf) -> None:
+        """`mbuf_received` got no memory: pause reading, and call it again later, with the chain if that is left."""
+        self._undelivered = SockBuf()
+        # Otherwise the program has freed it, or has put it into a buffer.
+        with suppress(MbufError):
+            self._undelivered.append(m)
+        if self.transport is None or self._quota is None:
+            self._undelivered.clear()
+            return
+        self._pause(_UNDELIVERED)
+        if self._mbuf is not None:
+            # While nothing is read, its memory may be what is missing.
+            self._release_view()
+            self._mbuf.freem()
+            self._mbuf = None
+        self._quota.allocation_denied(self)
+
+    def on_turn(self) -> None:
+        """Call `mbuf_received` again; called by the quota when the pool may have mbufs."""
+        # Not at once: this may be called inside of a method of another connection.
+        asyncio.get_running_loop().call_soon(self._deliver_again)
+
+    def _deliver_again(self) -> None:
+        kept = self._undelivered
+        if kept is None or self.transport is None or self._quota is None:
+            return
+        m = kept.take(len(kept))
+        try:
+            if m is None:
+                m = self.pool.get()
+            self._undelivered = None
+            self.mbuf_received(m)
+        except (NoBufs, NoMemory):
+            if m is None:
+                self._quota.allocation_denied(self)
+            else:
+                self._keep_undelivered(m)
+            return
+        except Exception as error:
+            self._quota.end_turn(self)
+            self._error = error
+            context = {"message": "mbuf_received failed", "exception": error, "protocol": self}
+            asyncio.get_running_loop().call_exception_handler(context)
+            self.abort()
+            return
+        self._quota.end_turn(self)
+        if self._mbuf is None and self.transport is not None:
+            self._refill()
+        self._resume(_UNDELIVERED)
 
     def _release_view(self) -> None:
         """Release the view of the last read, so that its memory is free as soon as the mbuf is."""
@@ -298,10 +394,24 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if self.transport is None or self._close_pending or self._eof_pending or self.transport.is_closing():
             m.freem()
             return
+        self._append(m)
+
+    def _append(self, m: Mbuf) -> None:
+        """Append a chain to what is unsent, and send what the socket accepts."""
         self.write_buffer.append(m, check_full=False)
         if not self._writing_paused:
             self._flush()
+        if self._held or self.write_buffer.cc:
+            self._report_held(False)
         self.write_buffer.check_full()
+
+    def _report_held(self, sent: bool) -> None:
+        """Tell the quota how much memory the unsent bytes hold, and limit it accordingly."""
+        quota, buffer = self._quota, self.write_buffer
+        if quota is not None:
+            before, self._held = self._held, buffer.mbcnt
+            quota.update(self, before, self._held, sent or self._held < before)
+            buffer.mbmax = min(self._mbmax, quota.quota())
 
     async def drain(self) -> None:
         """Wait until `write_buffer` isn't full. Raises ConnectionResetError if the connection is lost.
@@ -317,6 +427,83 @@ class MbufProtocol(asyncio.BufferedProtocol):
         self._eof_pending = True
         self._finish()
 
+    async def start_tls(
+        self,
+        sslcontext: ssl.SSLContext,
+        early: Mbuf | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        """When all is sent, begin TLS on this connection, and return after the handshake (STARTTLS).
+
+        `early` are bytes that were received behind the last plain one, and so are the beginning of the peer's
+        handshake: a chain, which belongs to this method, or None. They are copied. The other arguments are those of
+        `loop.start_tls`, and it raises the same exceptions, and ConnectionResetError if the connection is lost.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._pause(_TLS)
+            while self._unsent():
+                await self._all_sent()
+            plain = self.transport
+            if plain is None or plain.is_closing():
+                raise ConnectionResetError("the connection is lost") from self._error
+            self._fd = -1
+            # Until the handshake is over, what is written waits.
+            self._writing_paused = True
+            data = b"" if early is None else bytes(early)
+        finally:
+            if early is not None:
+                early.freem()
+        starting = loop.create_task(
+            loop.start_tls(
+                plain,
+                self,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        )
+        try:
+            # The task gives the transport its TLS protocol, and schedules the start of that: what follows comes later.
+            await asyncio.sleep(0)
+            if data:
+                loop.call_soon(_receive, plain, data)
+            transport = await starting
+        finally:
+            starting.cancel()
+        self._pause_reasons &= ~_TLS
+        if transport is None or self.transport is None:
+            raise ConnectionResetError("the connection is lost") from self._error
+        self.connection_made(transport)
+        self._flush()
+
+    def _unsent(self) -> bool:
+        """True if bytes wait to be sent, here or in the transport."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        return bool(self.write_buffer) or transport.get_write_buffer_size() > 0
+
+    async def _all_sent(self) -> None:
+        """Wait until what waits here is sent, or the connection is lost."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._sent_waiters.append(waiter)
+        await waiter
+
+    def _wake_sent(self) -> None:
+        """Wake the tasks in `_all_sent`."""
+        if self._sent_waiters:
+            waiters, self._sent_waiters = self._sent_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
     def close(self) -> None:
         """Close the connection when all is sent."""
         self._close_pending = True
@@ -326,6 +513,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         """Close the connection at once; unsent bytes are freed."""
         if self.transport is not None:
             self.transport.abort()
+            self.write_buffer.clear()
+            self._report_held(False)
 
     def pause_writing(self) -> None:
         """The transport has bytes that the socket didn't accept; called by the transport."""
@@ -339,6 +528,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
     def _resume_flush(self) -> None:
         self._writing_paused = False
         self._flush()
+        if self._held:
+            self._report_held(True)
 
     def _flush(self) -> None:
         """Send until nothing is left, or the transport has paused writing."""
@@ -351,7 +542,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
             if not self._uses_socket():
                 self._write_to_transport(self.transport, MJUM16BYTES)
             elif self.transport.get_write_buffer_size() or not self._writev():
-                self._write_to_transport(self.transport, _WAKEUP_BYTES)
+                self._write_to_transport(self.transport, WAKEUP_BYTES)
         self._finish()
 
     def _writev(self) -> bool:
@@ -378,7 +569,21 @@ class MbufProtocol(asyncio.BufferedProtocol):
         """Do what `close` or `write_eof` asked for, if all is sent."""
         if self.write_buffer or self.transport is None or self.transport.is_closing():
             return
+        self._wake_sent()
         if self._close_pending:
             self.transport.close()
         elif self._eof_pending and self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+def _receive(transport: asyncio.Transport, data: bytes) -> None:
+    """Give bytes to the protocol of a transport, as if the transport had read them."""
+    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    left = memoryview(data)
+    while left and not transport.is_closing():
+        room = memoryview(protocol.get_buffer(len(left)))
+        count = min(len(room), len(left))
+        room[:count] = left[:count]
+        room.release()
+        protocol.buffer_updated(count)
+        left = left[count:]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.errors import Freed, Inval
 from mbuf.net.port.rules import check_packet, free_sent
+from mbuf.net.writable import RETRY_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from mbuf.net.port.port import Port
     from mbuf.net.watch import Watch
     from mbuf.packet.mbuf import Mbuf
-
-#: Seconds until the next try, if the port could do nothing although the descriptor was ready, or a cluster was free.
-RETRY_DELAY = 0.005
 
 #: The most packets that `append` collects before they are pushed: the most messages of one sendmmsg.
 MAX_COLLECTED = 64

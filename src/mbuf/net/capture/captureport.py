@@ -13,9 +13,10 @@ from mbuf.const import M_TSTMP
 from mbuf.errors import CaptureError, Inval, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
+from mbuf.net.link.vlan import frame_views
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_ready, free_sent
+from mbuf.net.port.rules import check_ready, check_untagged, free_sent
 from mbuf.net.sockets import check_pool
 from mbuf.vm.ints import integer
 
@@ -26,8 +27,17 @@ if TYPE_CHECKING:
 #: The magic number of a file with timestamps in nanoseconds, the file header and a record's header, in this machine's
 #: byte order. See pcap-savefile(5).
 _MAGIC = 0xA1B23C4D
+#: The link type of Ethernet frames.
+LINKTYPE_ETHERNET = 1
+
 _FILE_HEADER = struct.Struct("=IHHiIII")
 _RECORD_HEADER = struct.Struct("=IIII")
+
+#: Blocks of pcapng: the section, the interface with timestamps in nanoseconds, and the head of a packet.
+_SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+_INTERFACE = struct.Struct("=IIHHIHHB3xHHI")
+_PACKET = struct.Struct("=IIIIIII")
+_PACKET_TAIL = 4
 
 
 class CapturePort(BasePort):
@@ -93,10 +103,12 @@ class CapturePort(BasePort):
 
 
 class CaptureWriter(BasePort):
-    """A port that writes the packets pushed to it to a capture file: pcap, with timestamps in nanoseconds.
+    """A port that writes the packets pushed to it to a capture file, with timestamps in nanoseconds.
 
-    The file at `path` is made, or overwritten, and stays open until `close`. `linktype` is the LINKTYPE_ number of what
-    the packets begin with: 1 is Ethernet, 101 an IP header. Of each packet at most `snaplen` bytes are written; its
+    The file at `path` is made, or overwritten, and stays open until `close`. Its format is pcap, or with `pcapng` that
+    of pcapng, which newer programs write. `linktype` is the LINKTYPE_ number of what
+    the packets begin with: 1 is Ethernet, 101 an IP header. An Ethernet frame that is M_VLANTAG is written with its
+    tag; `push` raises `Inval` for it with another link type. Of each packet at most `snaplen` bytes are written; its
     length is recorded. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is written. `push`
     frees the packets that it has written, and removes them from the list. The bytes are written from their mbufs (from
     a copy if the packet is truncated), and nothing is buffered in this process. Raises `OSError` if the file can't be
@@ -104,17 +116,25 @@ class CaptureWriter(BasePort):
     belong to the caller. `pull` raises `NotSupported`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], linktype: int = 1, snaplen: int = MAX_SNAPLEN, pcapng: bool = False
+    ) -> None:
         super().__init__()
         if not 0 <= integer(linktype, "linktype") < 1 << 16:
             raise Inval(f"linktype {linktype}: give a LINKTYPE_ number from 0 to 65535")
         if not 0 < integer(snaplen, "snaplen") <= MAX_SNAPLEN:
             raise Inval(f"snaplen {snaplen}: give 1 to {MAX_SNAPLEN} bytes")
         self.snaplen = snaplen
+        self._linktype = linktype
+        self._pcapng = pcapng
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self._size = 0
+        if pcapng:
+            header = _SECTION + _INTERFACE.pack(1, 32, linktype, 0, snaplen, 9, 1, 9, 0, 0, 32)
+        else:
+            header = _FILE_HEADER.pack(_MAGIC, 2, 4, 0, 0, snaplen, linktype)
         try:
-            self._write([memoryview(_FILE_HEADER.pack(_MAGIC, 2, 4, 0, 0, snaplen, linktype))])
+            self._write([memoryview(header)])
         except BaseException:
             os.close(self._fd)
             raise
@@ -142,12 +162,12 @@ class CaptureWriter(BasePort):
         try:
             for m in offered:
                 check_ready("push", m)
-                record = self._record(m)
+                record, length = self._record(m)
                 if buffers and len(buffers) + len(record) > IOV_MAX:
                     self._write(buffers)
                     written, buffers = len(sizes), []
                 buffers += record
-                sizes.append(len(m))
+                sizes.append(length)
             self._write(buffers)
             written = len(sizes)
         finally:
@@ -158,17 +178,24 @@ class CaptureWriter(BasePort):
             free_sent(packets, written)
         return written
 
-    def _record(self, m: Mbuf) -> list[memoryview]:
-        """Return a packet's record as a list of buffers."""
-        length = len(m)
+    def _record(self, m: Mbuf) -> tuple[list[memoryview], int]:
+        """Return a packet's record as a list of buffers, and the length of the packet."""
+        if self._linktype != LINKTYPE_ETHERNET:
+            check_untagged(m)
+        views = frame_views(m)
+        length = sum(map(len, views))
         captured = min(length, self.snaplen)
         timestamp = m.pkthdr.rcv_tstmp if m.flags & M_TSTMP else time.time_ns()
-        seconds, fraction = divmod(timestamp, 10**9)
-        buffers = [memoryview(_RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length))]
-        views = list(m)
-        if captured < length or len(views) >= IOV_MAX:
-            views = [memoryview(m.copydata(0, captured))]
-        return buffers + views
+        if captured < length or len(views) >= IOV_MAX - 1:
+            views = [memoryview(b"".join(views)[:captured])]
+        if not self._pcapng:
+            seconds, fraction = divmod(timestamp, 10**9)
+            header = _RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length)
+            return [memoryview(header), *views], length
+        padding = -captured % 4
+        size = _PACKET.size + captured + padding + _PACKET_TAIL
+        header = _PACKET.pack(6, size, 0, timestamp >> 32, timestamp & 0xFFFFFFFF, captured, length)
+        return [memoryview(header), *views, memoryview(bytes(padding) + struct.pack("=I", size))], length
 
     def _write(self, buffers: list[memoryview]) -> None:
         """Write all buffers, or none: after an error a regular file is as it was."""

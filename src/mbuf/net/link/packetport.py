@@ -13,8 +13,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_VLANTAG
-from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.link.interface import encode_name
+from mbuf.net.link.offload import check_complete
 from mbuf.net.link.vlan import encapsulate
 from mbuf.net.linux import (
     DATAGRAM_MAX,
@@ -33,6 +34,7 @@ from mbuf.net.sockets import check_pool
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
+from mbuf.net.udp.senderrors import SendErrors
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
 from mbuf.vm.ints import integer
@@ -94,8 +96,9 @@ class PacketPort(MmsgPort):
             }
             self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)
             _bind(self.sock, name, protocol, promiscuous)
-            self._rx = UdpReceiver(pool, self.sock, longest, False, False, self.interface)
-            self._tx = UdpSender(self.sock, False, True, None)
+            failures = SendErrors(self.sock, f"PacketPort {name}")
+            self._rx = UdpReceiver(pool, self.sock, longest, False, False, self.interface, failures=failures)
+            self._tx = UdpSender(self.sock, False, True, None, failures)
         except BaseException:
             self.sock.close()
             raise
@@ -131,11 +134,18 @@ class PacketPort(MmsgPort):
 def _encapsulate(packets: list[Mbuf]) -> int:
     """Put VLAN tags into frames; how many frames, from the first on, can be sent then."""
     for i, m in enumerate(packets):
-        # The sender refuses what is no mbuf.
-        if isinstance(m, Mbuf) and m.flags & M_VLANTAG:
+        # The sender refuses what is no mbuf, or was freed.
+        if isinstance(m, Mbuf) and m.alive:
             try:
-                encapsulate(m)
+                check_complete(m)
+                if m.flags & M_VLANTAG:
+                    encapsulate(m)
             except (NoBufs, NoMemory):
+                return i
+            except MbufError:
+                # After the packets before it, the next push raises this.
+                if not i:
+                    raise
                 return i
     return len(packets)
 

@@ -17,9 +17,28 @@ from typing import TYPE_CHECKING, Any
 from mbuf.const import M_NOWAIT, MCLBYTES, MT_DATA
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.link.interface import encode_name, mtu
-from mbuf.net.linux import FATAL, IFF_NO_PI, IFF_TAP, IFF_TUN, IFNAMSIZ, IOV_MAX, RETRY, TUNSETIFF
+from mbuf.net.link.offload import HEADER_LEN, apply_vnet_header, check_complete, vnet_header
+from mbuf.net.link.vlan import frame_views
+from mbuf.net.linux import (
+    DATAGRAM_MAX,
+    FATAL,
+    IFF_NO_PI,
+    IFF_TAP,
+    IFF_TUN,
+    IFF_VNET_HDR,
+    IFNAMSIZ,
+    IOV_MAX,
+    RETRY,
+    TUN_F_CSUM,
+    TUN_F_TSO,
+    TUN_F_USO,
+    TUNSETIFF,
+    TUNSETOFFLOAD,
+    TUNSETVNETHDRSZ,
+    TUNSETVNETLE,
+)
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_ready, free_sent
+from mbuf.net.port.rules import check_ready, check_untagged, free_sent
 from mbuf.net.sockets import check_pool
 from mbuf.packet.build import from_rx
 from mbuf.packet.sndtag import Interface
@@ -47,20 +66,27 @@ class TunPort(BasePort):
 
     There is room for packets of the interface's MTU at the time the port is made; `port.room` is its bytes. A longer
     packet is discarded and counted (`truncated`), and the room is doubled. An interface that is down refuses what is
-    pushed (`errors`). No bytes are copied, but those of a packet of more than IOV_MAX pieces.
+    pushed (`errors`). No bytes are copied, but those of a packet of more than IOV_MAX pieces. A frame that is
+    M_VLANTAG, from a `PacketPort`, is sent with its VLAN tag; without `tap`, `push` raises `Inval` for it.
+
+    With `vnet_hdr`, the system leaves checksums and segmentation to the port, and takes them over: `pull` returns
+    packets of up to 64 KiB, whose `pkthdr.csum_flags` and `pkthdr.tso_segsz` say what is still to be done, and `push`
+    passes that on; see `complete` for other ports. Without it, every packet has its checksums and fits the MTU, also if
+    an earlier program has used the interface differently. `port.features["offload"]` is what the system accepts.
 
     Raises `Inval` for what can't be a name; OSError without /dev/net/tun, without the privilege (root, or
     CAP_NET_ADMIN), if another program has the interface, and from `pull` and `push` once the interface is deleted. One
     thread may pull while another pushes.
     """
 
-    features = MappingProxyType({"receive": "readv", "send": "writev"})
-
-    def __init__(self, pool: Pool, name: str = "", tap: bool = False) -> None:
+    def __init__(self, pool: Pool, name: str = "", tap: bool = False, vnet_hdr: bool = False) -> None:
         check_pool("TunPort", pool)
         super().__init__()
         encoded = encode_name(name)
         self._pool = pool
+        self._tap = tap
+        # The virtio header of the packet that is read, with `vnet_hdr`.
+        self._header = bytearray(HEADER_LEN if vnet_hdr else 0)
         #: Packets that were read and not returned, because of an error after them.
         self._ready: list[Mbuf] = []
         #: Clusters that are posted for the next packet, and views of them; None where there are none.
@@ -70,10 +96,12 @@ class TunPort(BasePort):
         self.room = 0
         self._fd = _open()
         try:
-            attached = _attach(self._fd, encoded, tap)
+            attached = _attach(self._fd, encoded, tap, vnet_hdr)
+            offload = _set_offload(self._fd, vnet_hdr)
+            self.features = MappingProxyType({"receive": "readv", "send": "writev", "offload": offload})
             #: The interface.
             self.interface = Interface(os.fsdecode(attached))
-            self._set_room(mtu(attached) + LINK_HEADER)
+            self._set_room((DATAGRAM_MAX if vnet_hdr else mtu(attached)) + LINK_HEADER)
         except BaseException:
             os.close(self._fd)
             raise
@@ -168,7 +196,9 @@ class TunPort(BasePort):
         """Read a packet into what is posted; its bytes, or -1 if there is none."""
         self._counts["calls_in"] += 1
         try:
-            return os.readv(self._fd, self._views)
+            if not self._header:
+                return os.readv(self._fd, self._views)
+            return os.readv(self._fd, [self._header, *self._views]) - HEADER_LEN
         except BlockingIOError:
             return -1
         except OSError as error:
@@ -186,6 +216,8 @@ class TunPort(BasePort):
         self._posted[:count] = [None] * count
         m = from_rx(written, size)
         m.pkthdr.rcvif = self.interface
+        if self._header:
+            apply_vnet_header(m, self._header, self._tap)
         self._counts["packets_in"] += 1
         self._counts["bytes_in"] += size
         self._ready.append(m)
@@ -195,13 +227,19 @@ class TunPort(BasePort):
     def _write(self, m: Mbuf) -> bool:
         """Write a packet; false if it can't be written now."""
         check_ready("push", m)
-        views = list(m)
+        if not self._tap:
+            check_untagged(m)
+        views = frame_views(m)
+        if self._header:
+            views.insert(0, memoryview(vnet_header(m, self._tap)))
+        else:
+            check_complete(m)
         if len(views) > IOV_MAX:
             # More pieces than one call accepts: the bytes of this packet are copied.
             views = [memoryview(b"".join(views))]
         self._counts["calls_out"] += 1
         try:
-            size = os.writev(self._fd, views)
+            size = os.writev(self._fd, views) - len(self._header)
         except OSError as error:
             if error.errno in RETRY:
                 return False
@@ -211,7 +249,7 @@ class TunPort(BasePort):
         finally:
             # A traceback that refers to this frame must not keep the memory.
             views.clear()
-        if size:
+        if size > 0:
             self._counts["packets_out"] += 1
             self._counts["bytes_out"] += size
         else:
@@ -236,12 +274,13 @@ def _open() -> int:
         raise OSError(error.errno, f"{DEVICE}: there is no such device: {advice}") from None
 
 
-def _attach(fd: int, name: bytes, tap: bool) -> bytes:
+def _attach(fd: int, name: bytes, tap: bool, vnet_hdr: bool) -> bytes:
     """Attach the device to an interface, which is created if there is none of that name; the name of the interface."""
     kind = "TAP" if tap else "TUN"
     interface = f"interface {os.fsdecode(name)!r}"
+    flags = (IFF_TAP if tap else IFF_TUN) | IFF_NO_PI | (IFF_VNET_HDR if vnet_hdr else 0)
     try:
-        request = fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name, (IFF_TAP if tap else IFF_TUN) | IFF_NO_PI))
+        request = fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name, flags))
     except OSError as error:
         reasons = {
             errno.EPERM: "no permission to create or use it: be root, or have CAP_NET_ADMIN",
@@ -251,3 +290,20 @@ def _attach(fd: int, name: bytes, tap: bool) -> bytes:
         number = error.errno or 0
         raise OSError(number, f"{interface}: {reasons.get(number, os.strerror(number))}") from None
     return bytes(request[:IFNAMSIZ].partition(b"\0")[0])
+
+
+def _set_offload(fd: int, vnet_hdr: bool) -> str:
+    """Say what the program can do with packets that it receives. A persistent interface keeps it from the last program.
+
+    Returns it as text: "no", "csum tso", or "csum tso uso".
+    """
+    if not vnet_hdr:
+        fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
+        return "no"
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", HEADER_LEN))
+    fcntl.ioctl(fd, TUNSETVNETLE, struct.pack("i", 1))
+    with suppress(OSError):
+        fcntl.ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO | TUN_F_USO)
+        return "csum tso uso"
+    fcntl.ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO)
+    return "csum tso"

@@ -33,9 +33,9 @@ from mbuf.net.pacing.maxpacing import MaxPacing
 from mbuf.net.pacing.ratelimit import RateLimit, RateTag, Unlimited
 from mbuf.net.pacing.sender import PacedSender, PaceStat
 from mbuf.net.pacing.txqueue import TxQueue, TxQueues
-from mbuf.net.port.rules import check_packet, check_ready
+from mbuf.net.port.rules import check_packet, check_ready, check_untagged
 from mbuf.net.sockets import check_nonblocking, check_socket
-from mbuf.net.writable import poll_writable, wait_writable
+from mbuf.net.writable import RETRY_DELAY, poll_writable, wait_writable
 from mbuf.packet.sndtag import Interface, SndTag, SndTags
 
 if TYPE_CHECKING:
@@ -201,21 +201,29 @@ class PacedSocket(Interface):
 
         Raises `TimeoutError` if the socket accepts nothing for `timeout` seconds, and what `flush` raises.
         """
+        waited = False
         while not (done := self.flush()) and self._sender.busy:
             if not self._sender.blocked:
                 sleep(self._delay())
+            elif waited:
+                sleep(RETRY_DELAY)
             elif not poll_writable(self.sock, timeout):
                 raise TimeoutError(f"the socket accepted nothing for {timeout} seconds")
+            waited = self._sender.blocked and not waited
         return done
 
     async def aflush_next(self, timeout: float | None = None) -> int:
-        """`flush_next` in an asyncio loop. Several tasks may call it, but no other task may wait for the socket."""
+        """`flush_next` in an asyncio loop. Several tasks may call it."""
+        waited = False
         while not (done := self.flush()) and self._sender.busy:
-            if self._sender.blocked:
+            if not self._sender.blocked:
+                await asyncio.sleep(self._delay())
+            elif waited:
+                await asyncio.sleep(RETRY_DELAY)
+            else:
                 async with asyncio.timeout(timeout):
                     await self._wait_writable()
-            else:
-                await asyncio.sleep(self._delay())
+            waited = self._sender.blocked and not waited
         return done
 
     def close(self) -> None:
@@ -250,6 +258,7 @@ class PacedSocket(Interface):
         """Return the queue for a packet; raise an error if it can't be sent."""
         check_packet(m)
         check_ready("push", m)
+        check_untagged(m)
         tag = m.pkthdr.snd_tag if m.flags & M_PKTHDR else None
         if tag is not None:
             self._check_owner(tag)

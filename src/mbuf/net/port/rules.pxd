@@ -6,7 +6,7 @@ from mbuf.packet.segment cimport check_alive
 from mbuf.pool.bulk cimport free_bulk
 from mbuf.vm.ints cimport integer
 
-cdef unsigned int M_NOTREADY, M_PKTHDR
+cdef unsigned int M_NOTREADY, M_PKTHDR, M_VLANTAG
 cdef Py_ssize_t _FREE, _forks
 
 
@@ -38,6 +38,7 @@ cpdef Mbuf check_packet(thing)
 @cython.locals(n=Chain)
 cpdef int check_ready(str call, Chain m) except -1
 cpdef int check_mbuf_ready(str call, Chain m) except -1
+cpdef int check_untagged(Mbuf m) except -1
 cpdef int check_addressed(Mbuf m) except -1
 
 

@@ -5,10 +5,11 @@ What a call begins with raises an error whose message begins with the name of th
 the same call). A port holds a `CallLock` during a call, and is closed by `close_calls`: compiled, each of them checks
 and sets in one step, in which no other thread and no signal handler runs.
 
-Each packet is checked when its turn comes: `check_packet` (it is an mbuf, and not freed) and `check_ready` (it has no
-M_NOTREADY). `check_addressed` is for one that the system refused, since it had no address to send it to. What a `push`
-ends with is `free_sent`, or `remove_sent`. `check_size` is for the size of a message that a port is made with; the
-checks of its socket are in `net/sockets.py`.
+Each packet is checked when its turn comes: `check_packet` (it is an mbuf, and not freed), `check_ready` (it has no
+M_NOTREADY), and where a port sends no Ethernet frames, `check_untagged` (no VLAN tag beside its bytes).
+`check_addressed` is for one that the system refused, since it had no address to send it to. What a `push` ends with is
+`free_sent`, or `remove_sent`. `check_size` is for the size of a message that a port is made with; the checks of its
+socket are in `net/sockets.py`.
 
 A count is converted before the port is checked: the conversion may run code of the program, which may close the port.
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOTREADY, M_PKTHDR
+from mbuf.const import M_NOTREADY, M_PKTHDR, M_VLANTAG
 from mbuf.errors import Busy, Freed, Inval, MbufError
 from mbuf.packet.chain import Chain
 from mbuf.packet.mbuf import Mbuf
@@ -142,6 +143,15 @@ def check_mbuf_ready(call: str, m: Chain) -> None:
     """Raise `Inval` if one mbuf is M_NOTREADY: its bytes are still to be encrypted, or read."""
     if m.bits & M_NOTREADY:
         raise Inval(f"{call}: the chain has bytes that aren't ready (M_NOTREADY): encrypt or read them first")
+
+
+def check_untagged(m: Mbuf) -> None:
+    """Raise `Inval` if a packet has a VLAN tag in its header, from a port that can't send the tag."""
+    if m.bits & M_VLANTAG:
+        raise Inval(
+            "push: the packet has a VLAN tag (M_VLANTAG), and this port doesn't know Ethernet headers: "
+            "put it into the frame (encapsulate), or clear the flag"
+        )
 
 
 def check_addressed(m: Mbuf) -> None:

@@ -13,7 +13,7 @@ Whether the pump waits for its sockets
 TCP closes its window (back-pressure), when
 
     the quota is reached                                     until `_flush` has sent enough (`Quota.is_low`)
-    the pool has no memory, or others wait for some          until the quota calls `resume`: it is this one's turn
+    the pool has no memory, or others wait for some          until the quota calls `on_turn`
     the source has ended                                     for ever
 
 `_writing` is True while the event loop watches the sink, because the sink didn't take all that was there. While it is
@@ -35,9 +35,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mbuf.errors import NoBufs, NoMemory
+from mbuf.net.writable import RETRY_DELAY
 
 if TYPE_CHECKING:
-    from mbuf.net.relay.quota import Quota
+    from mbuf.net.quota import Quota
     from mbuf.net.stream.streamport import StreamPort
 
 
@@ -84,6 +85,10 @@ class Pump:
         if not self._reading:
             self._reading = True
             self._loop.add_reader(self.source, self._readable)
+
+    def on_turn(self) -> None:
+        """Read: it is this one's turn to allocate."""
+        self.resume()
 
     def abort(self) -> None:
         """End the connection, because it is stalled and others wait for the memory that it holds."""
@@ -155,7 +160,7 @@ class Pump:
         if out:
             if not self._writing:
                 self._writing = True
-                self._loop.add_writer(self.sink, self._flush)
+                self._watch_sink()
         else:
             self._stop_writing()
             if self.source.eof:
@@ -163,6 +168,18 @@ class Pump:
                 return
         if not self._reading and not self.source.eof and self._quota.is_low(out.mbcnt):
             self.resume()
+
+    def _watch_sink(self) -> None:
+        if self._writing:
+            self._loop.add_writer(self.sink, self._writable)
+
+    def _writable(self) -> None:
+        """Send; if the sink is writable and takes nothing, because the system has no memory, try again later."""
+        before = self.sink.write_buffer.cc
+        self._flush()
+        if self._writing and self.sink.write_buffer.cc == before:
+            self._loop.remove_writer(self.sink)
+            self._loop.call_later(RETRY_DELAY, self._watch_sink)
 
     def _update_quota(self, sent: bool) -> None:
         before, self._held = self._held, self.sink.write_buffer.mbcnt

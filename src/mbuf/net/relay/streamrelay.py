@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.net.linux import FATAL
 from mbuf.net.relay.pump import Pump
-from mbuf.net.relay.quota import Quota
+from mbuf.net.quota import Quota
 from mbuf.net.relay.stat import RelayStat
 from mbuf.net.stream.streamport import StreamPort
 from mbuf.net.watch import Watch

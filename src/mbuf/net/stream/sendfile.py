@@ -20,6 +20,8 @@ Two things are checked before each call. A file may have become shorter than the
 would send what there is, then 0 bytes each time, so a loop around it would never end; `Inval` is raised instead. And
 bytes with M_NOTREADY (a TLS record that isn't encrypted yet) are refused: they would be sent unencrypted.
 
+A socket may be writable and accept nothing, because the system has no memory: then the next try follows after 5 ms.
+
 `sendfile` waits as the socket's timeout says. `asendfile` waits in an asyncio loop, and lets other tasks run after each
 call, which sends at most 1 MiB of a file.
 """
@@ -29,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from time import sleep
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_EXTPG
@@ -36,7 +39,7 @@ from mbuf.errors import MbufError
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.port.rules import check_mbuf_ready
 from mbuf.net.sockets import check_nonblocking, check_stream_socket
-from mbuf.net.writable import poll_writable, wait_writable
+from mbuf.net.writable import RETRY_DELAY, poll_writable, wait_writable
 from mbuf.packet.pages import file_run, views_outside_file
 
 if TYPE_CHECKING:
@@ -61,18 +64,18 @@ def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
     raises `BlockingIOError` if that is nothing: call again with `offset` increased by what was sent.
 
     Raises `NotSupported` for a socket that isn't a stream socket or that does TLS; `Inval` for an offset outside the
-    chain, if a file has become shorter, or if bytes aren't ready (M_NOTREADY); `Freed`; and `OSError`. If some bytes
-    were sent before, a note on the exception of this library says how many; a non-blocking socket returns their number
-    instead, and the next call raises the error.
+    chain, if a file has become shorter, or if bytes aren't ready (M_NOTREADY); `Freed`; and `OSError`. The attribute
+    `sent` of an exception while the chain was sent is the number of bytes that were sent before, and a note says it. A
+    non-blocking socket returns their number instead of an error of this library, and the next call raises the error.
     """
     check_stream_socket("sendfile", sock)
     transfer = Transfer(m, offset)
     try:
         _send_all(sock, transfer)
-    except MbufError as error:
-        if transfer.sent and sock.gettimeout() == 0:
+    except BaseException as error:
+        if transfer.sent and isinstance(error, MbufError) and sock.gettimeout() == 0:
             return transfer.sent
-        error.add_note(f"{transfer.sent} bytes were sent before")
+        _add_sent(error, transfer)
         raise
     return transfer.sent
 
@@ -80,11 +83,15 @@ def sendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
 async def asendfile(sock: socket.socket, m: Mbuf, offset: int = 0) -> int:
     """Send a chain from byte `offset` on in an asyncio loop; return the number of bytes sent, which is all of them.
 
-    The socket must be non-blocking. Only one task may wait until it is writable. Raises what `sendfile` raises. A task
-    that is cancelled has sent some bytes; use a `Transfer`, whose `sent` is their number, to continue later.
+    The socket must be non-blocking. Raises what `sendfile` raises, with the same attribute `sent`. A task that is
+    cancelled has sent some bytes; use a `Transfer`, whose `sent` is their number, to continue later.
     """
     transfer = Transfer(m, offset)
-    await transfer.asend(sock)
+    try:
+        await transfer.asend(sock)
+    except BaseException as error:
+        _add_sent(error, transfer)
+        raise
     return transfer.sent
 
 
@@ -140,13 +147,19 @@ class Transfer:
         """
         check_stream_socket("asendfile", sock)
         check_nonblocking("asendfile", sock)
+        waited = False
         while not self.done:
             try:
                 self.send(sock, _ASYNC_COUNT)
             except BlockingIOError:
-                async with asyncio.timeout(timeout):
-                    await wait_writable(sock)
+                if waited:
+                    await asyncio.sleep(RETRY_DELAY)
+                else:
+                    async with asyncio.timeout(timeout):
+                        await wait_writable(sock)
+                waited = not waited
             else:
+                waited = False
                 await asyncio.sleep(0)
 
     def _send_pages(self, sock: socket.socket, run: _FileRun, nbytes: int) -> int:
@@ -201,16 +214,28 @@ class _FileRun:
         self.off = off
 
 
+def _add_sent(error: BaseException, transfer: Transfer) -> None:
+    """Tell in an exception how many bytes were sent before."""
+    error.sent = transfer.sent  # type: ignore[attr-defined]
+    if transfer.sent:
+        error.add_note(f"{transfer.sent} bytes were sent before")
+
+
 def _send_all(sock: socket.socket, transfer: Transfer) -> None:
     """Send all bytes, and wait as long as the socket's timeout says."""
     timeout = sock.gettimeout()
+    waited = False
     while not transfer.done:
         try:
             transfer.send(sock)
+            waited = False
         except BlockingIOError:
             if timeout == 0 and transfer.sent:
                 return
             if not timeout:
                 raise
-            if not poll_writable(sock, timeout):
+            if waited:
+                sleep(RETRY_DELAY)
+            elif not poll_writable(sock, timeout):
                 raise TimeoutError(f"sendfile: timed out after {transfer.sent} bytes") from None
+            waited = not waited

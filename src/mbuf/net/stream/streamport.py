@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.linux import IOV_MAX, RETRY
 from mbuf.net.port.base import BasePort
-from mbuf.net.port.rules import check_list, check_packet, check_ready, check_usable, free_sent, remove_sent
+from mbuf.net.port.rules import (
+    check_list,
+    check_packet,
+    check_ready,
+    check_untagged,
+    check_usable,
+    free_sent,
+    remove_sent,
+)
 from mbuf.net.sockets import check_pool, check_stream_socket
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.packet.sockbuf import SockBuf, views_of
@@ -282,6 +290,7 @@ def _batch(packets: list[Mbuf]) -> tuple[list[memoryview], list[int]]:
                 break
             m = check_packet(thing)
             check_ready("push", m)
+            check_untagged(m)
             views += views_of(m, IOV_MAX - len(views), left)
             sizes.append(len(m))
             left -= sizes[-1]

@@ -15,12 +15,15 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mbuf.errors import Freed
 from mbuf.fielddocs import documented
 from mbuf.vm.lock import Lock
 from mbuf.vm.warn import warn
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class Destroyable(Protocol):
@@ -132,8 +135,16 @@ class KtlsWorker:
     def __enter__(self) -> KtlsWorker:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
+        try:
+            self.close()
+        except ResourceWarning as warning:
+            if error is None:
+                raise
+            error.add_note(str(warning))
 
     def __del__(self) -> None:
         if getattr(self, "_thread", None) is not None:

@@ -1,30 +1,31 @@
-"""How much memory each direction of a relayed connection may hold, and which one reads next when the pool is empty.
+"""How much memory each connection may hold, and which one allocates next when the pool is empty.
 
-The relay has a limit on the bytes of memory that it holds, in mbufs that were read from one socket and not yet taken
-by the other. A *holder* is one direction of a connection (a `Pump`). It reports how much it holds whenever that
-changes; the quota counts, and never sees an mbuf.
+Connections that take nothing must not take the memory of those that do. A *holder* is what holds memory for one peer:
+a direction of a relayed connection, or the unsent bytes of a connection of `mbuf.net.aio`. It reports how much it
+holds whenever that changes; the quota counts, and never sees an mbuf.
 
 How much a holder may hold
-    quota = max((limit - held by all) / 8, one packet)
+    quota = max(free / max(8, holders that hold memory now), one packet)
 
-A stalled connection, whose peer reads nothing, fills up to its quota and is then paused. The next one that stalls gets
-an eighth of what is left, and so on: each takes an eighth of the free memory, so n stalled connections leave
-(7/8)^n of it, and connections that make progress always find some. No fixed share per connection would do: it would be
-too small for one fast connection, or the limit would be exceeded by many slow ones. Only when the eighth is less than
-one packet, the lower bound of the quota applies, and the limit can be exceeded, by about one packet for each direction
-of a connection. Then the limits of the pool bound the memory. A paused holder reads again when it holds at most half
-of its quota, so that it doesn't read one small piece for each piece that is sent.
+`free` is what the holders together may still take: of a limit (a relay has one), or of the pool. A stalled connection,
+whose peer reads nothing, fills up to its quota and is then paused. The next one that stalls gets a part of what is left,
+and so on: n stalled connections, one after the other, leave more than 2/n of the memory, and connections that make
+progress always find some. No fixed share for each connection would do: it would be too small for one fast connection,
+or the limit would be exceeded by many slow ones. Only when the part is less than one packet, the lower bound of the
+quota applies, and the limit can be exceeded, by about one packet for each holder. Then the limits of the pool bound the
+memory. A paused holder goes on when it holds much less than its quota, so that it doesn't handle one small piece
+after the other.
 
-Who reads when the pool has no memory
+Who allocates when the pool has no memory
 Other users of the pool, and small packets in large clusters, can exhaust the pool before the quota does. A holder whose
-allocation fails stops reading, and is added to a queue. As long as the queue isn't empty:
+allocation fails stops, and is added to a queue. As long as the queue isn't empty:
 
     allocation fails -> queue: [first] [second] [third] ... <- added: holders that are denied, or find others waiting
                            |
     memory is freed, or RETRY_DELAY is over
                            |
                            v
-                  the current holder: resumed, it alone may allocate
+                  the current holder: it alone may allocate (`on_turn`)
                   |                |                       |
                   gets memory, or  is denied again:        is removed:
                   needs none:      first in the queue,     the next one
@@ -45,11 +46,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MSIZE
 
-#: A holder may hold the free memory divided by this.
+if TYPE_CHECKING:
+    import asyncio
+
+    from mbuf.pool.pool import Pool
+    from mbuf.pool.zones import Zones
+    from mbuf.vm.vm import Vm
+
+#: A holder may hold the free memory divided by this, or by the number of holders if that is more.
 DIVISOR = 8
 
 #: Bytes of memory that each holder may hold at least: one packet.
@@ -58,47 +67,55 @@ MIN_QUOTA = MSIZE + MCLBYTES
 #: Seconds until a denied allocation is tried again: other users of the pool free memory without telling the quota.
 RETRY_DELAY = 0.1
 
+#: Seconds without progress after which a connection of `mbuf.net.aio` is aborted if others wait for memory.
+TIMEOUT = 15.0
+
 
 class Holder(Protocol):
-    """What holds memory, and reads only while the quota allows it."""
+    """What holds memory, and allocates more only while the quota allows it."""
 
-    def resume(self) -> None:
-        """Read again."""
+    def on_turn(self) -> None:
+        """Allocate again, now or soon; then call `Quota.end_turn` or `allocation_denied`."""
 
     def abort(self) -> None:
-        """Free all memory at once, and call `Quota.remove`."""
+        """Free all memory at once, and report that: `Quota.update` or `remove`."""
 
 
 class Quota:
-    """The quotas of all holders of a relay: `limit` bytes of memory together.
+    """The quotas of all holders that share a limit.
 
-    A holder that sent nothing for `timeout` seconds is aborted if another one waits for memory. `call_later(seconds,
-    fn)` and `clock()` are those of the event loop.
+    `limit` is how many bytes of memory they may hold together, or a function that returns how many are free. A holder
+    that sent nothing for `timeout` seconds is aborted if another one waits for memory. `call_later(seconds, fn)` and
+    `clock()` are those of the event loop. The connections of `mbuf.net.aio` that have the same pool and event loop
+    have one in common: `Quota.of`. Use it in the thread of the event loop.
     """
 
     __slots__ = (
         "_call_later",
         "_clock",
         "_current",
+        "_free",
         "_last_progress",
         "_limit",
         "_queue",
-        "_timeout",
         "_timer_set",
         "aborts",
         "denials",
         "held",
+        "timeout",
     )
 
     def __init__(
         self,
-        limit: int,
+        limit: int | Callable[[], int],
         timeout: float,
         call_later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
     ) -> None:
-        self._limit = limit
-        self._timeout = timeout
+        self._limit = 0 if callable(limit) else limit
+        self._free = limit if callable(limit) else None
+        #: Seconds without progress after which a holder may be aborted.
+        self.timeout = timeout
         self._call_later = call_later
         self._clock = clock
         self._timer_set = False
@@ -112,9 +129,31 @@ class Quota:
         # Of each holder that holds memory: when it last sent some, or began to hold some. The least recent is first.
         self._last_progress: dict[Holder, float] = {}
 
+    @classmethod
+    def of(cls, pool: Pool, loop: asyncio.AbstractEventLoop) -> Quota:
+        """Return the quota of the connections that use this pool in this event loop; it is made at the first call."""
+        quotas = pool.quotas
+        found: Quota | None = quotas.get(loop)
+        if found is None:
+            for other in tuple(quotas):
+                if other.is_closed():
+                    quotas.pop(other, None)
+            found = quotas[loop] = cls(partial(_free, pool.own, pool.vm), TIMEOUT, loop.call_later, loop.time)
+        return found
+
+    @property
+    def holders(self) -> int:
+        """Holders that hold memory."""
+        return len(self._last_progress)
+
+    def quota(self) -> int:
+        """Bytes of memory that each holder may hold now."""
+        free = self._limit - self.held if self._free is None else self._free()
+        return max(free // max(DIVISOR, len(self._last_progress)), MIN_QUOTA)
+
     def allowance(self, held: int) -> int:
         """Bytes that a holder may read now if it holds `held` bytes of memory; 0 if it has reached its quota."""
-        left = self._quota() - held
+        left = self.quota() - held
         if left <= 0:
             return 0
         # A large cluster is worth its memory only if it may be filled.
@@ -122,10 +161,7 @@ class Quota:
 
     def is_low(self, held: int) -> bool:
         """True if a paused holder that holds `held` bytes of memory should read again."""
-        return 2 * held <= self._quota()
-
-    def _quota(self) -> int:
-        return max((self._limit - self.held) // DIVISOR, MIN_QUOTA)
+        return 2 * held <= self.quota()
 
     def begin_turn(self, holder: Holder) -> bool:
         """True if the holder may allocate now; False if others wait: then it is added to the queue."""
@@ -150,13 +186,13 @@ class Quota:
         if not self._timer_set:
             self._timer_set = True
             since = next(iter(self._last_progress.values()), self._clock())
-            self._call_later(min(max(since + self._timeout - self._clock(), 0), RETRY_DELAY), self._retry)
+            self._call_later(min(max(since + self.timeout - self._clock(), 0), RETRY_DELAY), self._retry)
 
     def _retry(self) -> None:
         """If a holder still waits: abort the one that stalled first, if its timeout is over, and try again."""
         self._timer_set = False
         holder, since = next(iter(self._last_progress.items()), (None, 0.0))
-        if self._queue and holder is not None and self._clock() - since >= self._timeout:
+        if self._queue and holder is not None and self._clock() - since >= self.timeout:
             self.aborts += 1
             holder.abort()
         self.memory_freed()
@@ -173,10 +209,10 @@ class Quota:
             self.memory_freed()
 
     def memory_freed(self) -> None:
-        """Resume the first holder in the queue, unless another one is having its turn."""
+        """Begin the turn of the first holder in the queue, unless another one is having its turn."""
         if self._current is None and self._queue:
             self._current, _ = self._queue.popitem(last=False)
-            self._current.resume()
+            self._current.on_turn()
 
     def remove(self, holder: Holder, held: int) -> None:
         """Forget a holder that has ended, and freed the `held` bytes of memory that it held."""
@@ -186,3 +222,15 @@ class Quota:
         if self._current is holder:
             self._current = None
         self.memory_freed()
+
+
+def _free(zones: Zones, vm: Vm) -> int:
+    """Bytes that a pool can still hand out: of all its memory, the part that is left of it and of its scarcest items."""
+    used = 0
+    left = 1.0
+    for zone in (zones.mbuf, *zones.clusters):
+        count = zone.used
+        used += count * zone.size
+        if zone.limit:
+            left = min(left, 1 - count / zone.limit)
+    return int(min(left * vm.realmem, vm.realmem - used))

@@ -1,8 +1,9 @@
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from mbuf import MCLBYTES, MJUM16BYTES
-from mbuf.net.relay.quota import MIN_QUOTA, RETRY_DELAY, Quota
+from mbuf import MCLBYTES, MJUM16BYTES, Pool
+from mbuf.net.quota import DIVISOR, MIN_QUOTA, RETRY_DELAY, Quota
 
 
 class RecordingHolder:
@@ -12,8 +13,8 @@ class RecordingHolder:
         self.name = name
         self.calls = calls
 
-    def resume(self) -> None:
-        self.calls.append(f"{self.name} resume")
+    def on_turn(self) -> None:
+        self.calls.append(f"{self.name} turn")
 
     def abort(self) -> None:
         self.calls.append(f"{self.name} abort")
@@ -79,14 +80,14 @@ def test_waiting_holders_are_resumed_one_by_one_and_in_order() -> None:
     assert not quota.begin_turn(b)
     for _ in range(2):
         quota.memory_freed()
-        assert calls == ["a resume"]
+        assert calls == ["a turn"]
     assert not quota.begin_turn(c)
     assert quota.begin_turn(a)
     quota.end_turn(a)
-    assert calls == ["a resume", "b resume"]
+    assert calls == ["a turn", "b turn"]
     quota.end_turn(b)
     quota.end_turn(c)
-    assert calls == ["a resume", "b resume", "c resume"]
+    assert calls == ["a turn", "b turn", "c turn"]
     assert quota.begin_turn(a)
     assert quota.denials == 1
 
@@ -98,7 +99,7 @@ def test_a_holder_that_is_denied_in_its_turn_stays_first() -> None:
     quota.memory_freed()
     quota.allocation_denied(a)
     quota.memory_freed()
-    assert calls == ["a resume", "a resume"]
+    assert calls == ["a turn", "a turn"]
 
 
 def test_a_holder_removed_in_its_turn_resumes_the_next() -> None:
@@ -108,7 +109,7 @@ def test_a_holder_removed_in_its_turn_resumes_the_next() -> None:
     quota.memory_freed()
     quota.remove(b, 0)
     quota.remove(a, 0)
-    assert calls == ["a resume", "c resume"]
+    assert calls == ["a turn", "c turn"]
 
 
 def test_memory_that_a_holder_frees_resumes_a_waiting_one() -> None:
@@ -118,7 +119,7 @@ def test_memory_that_a_holder_frees_resumes_a_waiting_one() -> None:
     quota.update(a, 5000, 6000, sent=False)
     assert not calls
     quota.update(a, 6000, 100, sent=True)
-    assert (calls, quota.held) == (["b resume"], 100)
+    assert (calls, quota.held) == (["b turn"], 100)
 
 
 def test_a_waiting_holder_has_one_place_in_the_queue_and_none_when_removed() -> None:
@@ -130,7 +131,7 @@ def test_a_waiting_holder_has_one_place_in_the_queue_and_none_when_removed() -> 
     assert not quota.begin_turn(c)
     quota.remove(b, 0)
     quota.end_turn(a)
-    assert calls == ["a resume", "c resume"]
+    assert calls == ["a turn", "c turn"]
 
 
 def test_a_denied_allocation_is_tried_again_after_a_delay() -> None:
@@ -139,7 +140,7 @@ def test_a_denied_allocation_is_tried_again_after_a_delay() -> None:
     for count in (1, 2):
         assert not calls[count - 1 :]
         loop.advance(RETRY_DELAY)
-        assert calls == ["a resume"] * count
+        assert calls == ["a turn"] * count
         quota.allocation_denied(a)
     loop.advance(RETRY_DELAY)
     quota.end_turn(a)
@@ -155,7 +156,7 @@ def test_the_holder_stalled_longest_is_aborted_after_the_timeout_and_then_the_ne
 
     for holder in (a, b):
         holder.abort = partial(abort, holder)  # type: ignore[method-assign]
-    c.resume = lambda: quota.allocation_denied(c)  # type: ignore[method-assign]
+    c.on_turn = lambda: quota.allocation_denied(c)  # type: ignore[method-assign]
     quota.update(a, 0, 5000, sent=False)
     loop.advance(4)
     quota.update(b, 0, 4000, sent=False)
@@ -185,7 +186,7 @@ def test_only_one_stalled_holder_is_aborted_if_its_memory_is_enough() -> None:
     quota.end_turn(c)
     quota.end_turn(d)
     loop.advance(100)
-    assert calls == ["a abort", "c resume", "d resume"]
+    assert calls == ["a abort", "c turn", "d turn"]
 
 
 def test_no_stalled_holder_is_aborted_while_none_waits() -> None:
@@ -194,3 +195,39 @@ def test_no_stalled_holder_is_aborted_while_none_waits() -> None:
     loop.advance(100)
     assert not calls
     assert not loop.due
+
+
+def test_many_holders_get_less_each() -> None:
+    quota, *_ = make(limit=1 << 20)
+    holders = [RecordingHolder(str(n), []) for n in range(2 * DIVISOR)]
+    for holder in holders:
+        quota.update(holder, 0, 1024, sent=False)
+    assert quota.holders == 2 * DIVISOR
+    assert quota.quota() == ((1 << 20) - 1024 * 2 * DIVISOR) // (2 * DIVISOR)
+
+
+def test_connections_with_the_same_pool_and_loop_share_a_quota(pool: Pool) -> None:
+    async def find() -> Quota:
+        loop = asyncio.get_running_loop()
+        assert Quota.of(pool, loop) is Quota.of(pool, loop)
+        return Quota.of(pool, loop)
+
+    first = asyncio.run(find())
+    second = asyncio.run(find())
+    assert first is not second
+    # That of the closed loop is forgotten.
+    assert list(pool.quotas.values()) == [second]
+
+
+def test_the_quota_of_a_pool_shrinks_with_what_is_left(small: Callable[..., Pool]) -> None:
+    pool = small(mbufs=100, clusters=50)
+    loop = asyncio.new_event_loop()
+    quota = Quota.of(pool, loop)
+    before = quota.quota()
+    assert before == pool.vm.realmem // DIVISOR
+    held = [pool.getcl() for _ in range(25)]
+    assert quota.quota() <= before // 2
+    held += [pool.getcl() for _ in range(25)]
+    assert quota.quota() == MIN_QUOTA
+    pool.free_bulk(held)
+    loop.close()
