@@ -67,7 +67,7 @@ async def main(udp, http):
     with Pool(16 << 20) as pool, socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(udp)
         statsd = Statsd(pool)
-        with UdpPort(pool, sock) as port, closing(Datagrams(pool, port, received_batch=statsd.received)):
+        with UdpPort(pool, sock) as port, closing(Datagrams(pool, port, statsd.received)):
             async with await asyncio.start_server(answer, *http) as server:
                 print(*sock.getsockname(), *server.sockets[0].getsockname(), flush=True)
                 await server.serve_forever()

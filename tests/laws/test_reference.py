@@ -45,7 +45,7 @@ INTERNAL = {
     *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "outbox")),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
-    *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
+    *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "owned", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
 }
 
 GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("utf-8"))["group"]

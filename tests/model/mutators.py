@@ -311,7 +311,7 @@ def defrag(model: PoolModel, packet: Packet) -> None:
 
 def compact(model: PoolModel, packet: Packet) -> None:
     model.attempt(packet.m.compact, *how(model), packets=[packet])
-    if packet.head is not None and packet.m.alive:
+    if packet.head is not None:
         # It is a copy, with the right length, or the same.
         packet.head.len_valid = packet.m.pkthdr.len == packet.m.length()
 

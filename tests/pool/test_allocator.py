@@ -447,6 +447,7 @@ def test_the_error_says_how_many_clusters_cached_packets_keep(make: Callable[...
     error = caught.value
     assert str(error) == (
         "mbuf_cluster at its limit of 10: 4 in use, 0 cached, 6 in packets that are cached; raise kern.ipc.nmbclusters"
+        ', as with Pool(tunables={"kern.ipc.nmbclusters": 20}) or pool.sysctl["kern.ipc.nmbclusters"] = 20'
     )
     assert (error.used, error.cached, error.limit) == (4, 6, 10)
     bare.free()

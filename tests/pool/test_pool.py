@@ -521,6 +521,7 @@ READ_ONLY = (
 )
 CALLS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("get", "gethdr", "getcl", "getjcl", "alloc_ext_pgs", "init"), ()),
+    "available": ("clust",),
     **dict.fromkeys(("watch_memory", "drain", "stat", "publish", "sites", "audit", "close", "__enter__"), ()),
     **dict.fromkeys(("get2", "getm2", "get_row", "getcl_bulk", "getjcl_bulk", "alloc_ext_plus_pages", "tag_get"), (5,)),
     **dict.fromkeys(("frombytes", "devget", "wrap"), (b"abc",)),
@@ -650,7 +651,8 @@ def test_every_method_looks_at_the_latch_first() -> None:
         assert ast.unparse(node.body[1]) == "check_latch()", node.name
     releasing = {node.name for node in public if "run_releases()" in ast.unparse(node)}
     assert {node.name for node in public} - releasing == {
-        *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "publish", "sites", "audit")
+        *("file", "tag_alloc", "tag_get", "snd_tag_alloc", "watch_memory", "cpu", "stat", "publish", "sites", "audit"),
+        "available",
     }
 
 

@@ -251,10 +251,10 @@ def test_what_is_available_is_never_overstated(seed: int) -> None:
         if rng.random() < 0.6:
             held += hold(pool, lambda pool, kind=kind: get(pool, kind), rng.randint(1, 40))
         rng.shuffle(held)
+        count = rng.randint(0, len(held))
         with pool.cpu(rng.randrange(pool.cpus.count)):
-            for m in held[: rng.randint(0, len(held))]:
-                m.free()
-        held = [m for m in held if m.alive]
+            let_go(pool, held[:count])
+        del held[:count]
     pool.audit()
     kind = rng.choice([*SIZES])
     n = pool.available(kind)

@@ -213,7 +213,9 @@ class PktHdr(Releasable):
         """In a commit: drop peer and control if there is nothing else to release; true if so. They run no user code."""
         if self.rcvif_or_tag is not _NO_RCVIF or self.tags is not None:
             return False
-        self.set_peer(cython.cast(Peer, None), cython.cast(Control, None))
+        self.rcvif_or_tag = None
+        self.peer = cython.cast(Peer, None)
+        self.control = cython.cast(Control, None)
         return True
 
     def on_release(self) -> int:

@@ -6,7 +6,7 @@ from mbuf.packet.source cimport Source, seconds_left
 from mbuf.packet.unmapped cimport Unmapped, check_page_count
 from mbuf.uma.pages cimport Pages
 
-cdef int EPG_FLAG_ANON, MT_DATA
+cdef int EPG_FLAG_ANON, M_NOWAIT, MT_DATA
 cdef Py_ssize_t MBUF_PEXT_MAX_PGS, PAGE_SIZE
 
 

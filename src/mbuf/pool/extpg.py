@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import EPG_FLAG_ANON, MBUF_PEXT_MAX_PGS, MT_DATA, PAGE_SIZE
+from mbuf.const import EPG_FLAG_ANON, M_NOWAIT, MBUF_PEXT_MAX_PGS, MT_DATA, PAGE_SIZE
 from mbuf.errors import Inval
 from mbuf.packet.mbuf import call_free_routine
 from mbuf.packet.pages import make_unmapped
@@ -71,7 +71,7 @@ def wait_for_pages(a: Allocator, size: int, deadline: float | None) -> Mbuf:
     """`alloc_ext_plus_pages` in a pool with a budget: waits for memory for all of it."""
 
     def ask(how: int) -> Mbuf:
-        return alloc_ext_plus_pages(a, a.pages, size, how, deadline)
+        return alloc_ext_plus_pages(a, a.pages, size, how, None if how == M_NOWAIT else deadline)
 
     # As many as an mbuf can have, if `size` is too large: then it raises.
     count = min(max(-(-size // PAGE_SIZE), 0), MBUF_PEXT_MAX_PGS)

@@ -105,10 +105,8 @@ class Budget:
         #: How often something was freed or given up, and how often a call has waited.
         self.changes = 0
         self.waits = 0
-        #: How often caches were taken back.
-        self.taken_back = 0
-        #: Claims that are granted and have not ended.
-        self.granted = 0
+        #: How often caches were taken back, and how many claims are granted and have not ended.
+        self.taken_back = self.granted = 0
         #: True after `close`.
         self.closed = False
         self._first: Supply | None = None
@@ -411,6 +409,9 @@ class Budget:
             # They refer to the pool's parts, and those to this.
             self.error = self.on_shortage = _closed
             self.zones = ()
+            while self._first is not None:
+                self._first.promised = 0
+                self._first = self._first._sibling
 
     def forked(self) -> None:
         """In the child of a fork: drop the claims of other threads, which don't exist here."""

@@ -32,7 +32,7 @@ cdef class Keg(Supply):
     @cython.locals(most=Py_ssize_t, had=Py_ssize_t)
     cpdef take(self, Bucket bucket, Py_ssize_t count, int how, deadline)
 
-    @cython.locals(had=Py_ssize_t, last=cython.int, access=cython.int)
+    @cython.locals(budget=Budget, had=Py_ssize_t, last=cython.int, access=cython.int)
     cdef _take_shared(self, Bucket bucket, Py_ssize_t most)
 
     @cython.locals(allowed=Py_ssize_t)
@@ -53,7 +53,7 @@ cdef class Keg(Supply):
     @cython.locals(into=Slabs)
     cdef void _relist(self, Slab slab) noexcept
 
-    @cython.locals(slab=Slab, right=cython.bint)
+    @cython.locals(slab=Slab, right=cython.bint, budget=Budget)
     cpdef give(self, Item item)
     cdef bint _return_item(self, Item item, Slab slab, Py_ssize_t place) noexcept
 

@@ -140,17 +140,18 @@ class Keg(Supply):
     def _take_shared(self, bucket: Bucket, most: int) -> None:
         """`take` for a keg of a budget; it doesn't wait."""
         had = bucket.cnt
+        budget: Any = self.budget
         for last in range(2):
-            access = self.budget.access(self)
+            access = budget.access(self)
             if access == NOTHING:
                 return
             self._take_allowed(bucket, most, access)
             if bucket.cnt > had:
                 return
-            if last or not self.budget.take_back():
+            if last or not budget.take_back():
                 break
         self.vm.shortage.invoke()
-        self.budget.on_shortage()
+        budget.on_shortage()
 
     def _take_allowed(self, bucket: Bucket, most: int, access: int) -> None:
         """Cut items until the bucket has `most`, or what this call may take is used up."""
@@ -265,8 +266,9 @@ class Keg(Supply):
         if not right:
             raise Corrupt(f"keg {self.name}: an item was returned twice, or isn't from this keg")
         item.invalidate()
-        if self.budget is not None:
-            self.budget.freed()
+        budget: Any = self.budget
+        if budget is not None:
+            budget.freed()
         elif self._waiters._queue.count:
             self._wake()
         if self.closed:

@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_VLANTAG
-from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.errors import Freed, Inval, MbufError, NoBufs, NoMemory
 from mbuf.net.link.interface import encode_name
 from mbuf.net.link.offload import check_complete
 from mbuf.net.link.vlan import encapsulate
@@ -29,7 +29,7 @@ from mbuf.net.linux import (
     SO_TIMESTAMPNS,
     SOL_PACKET,
 )
-from mbuf.net.port.rules import check_list, check_size
+from mbuf.net.port.rules import check_list, check_packet, check_size
 from mbuf.net.sockets import check_pool
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
@@ -107,7 +107,8 @@ class PacketPort(MmsgPort):
         """Send frames. See `Port.push`.
 
         VLAN tags are put into the frames first, also into those that then stay with the caller. If the pool refuses an
-        mbuf for that, this frame and those after it stay with the caller, as they are.
+        mbuf for that, this frame and those after it stay with the caller, as they are. Raises `Inval` also for a frame
+        that is too short for its tag, or whose checksum is still to be computed (`csum_flags`, see `complete`).
         """
         check_list(packets)
         self._tx.check()
@@ -133,20 +134,23 @@ class PacketPort(MmsgPort):
 
 def _encapsulate(packets: list[Mbuf]) -> int:
     """Put VLAN tags into frames; how many frames, from the first on, can be sent then."""
-    for i, m in enumerate(packets):
-        # The sender refuses what is no mbuf, or was freed.
-        if isinstance(m, Mbuf) and m.alive:
-            try:
-                check_complete(m)
-                if m.flags & M_VLANTAG:
-                    encapsulate(m)
-            except (NoBufs, NoMemory):
-                return i
-            except MbufError:
-                # After the packets before it, the next push raises this.
-                if not i:
-                    raise
-                return i
+    for i, thing in enumerate(packets):
+        try:
+            m = check_packet(thing)
+        except (Freed, Inval):
+            # The sender raises this, after it has sent the packets before.
+            break
+        try:
+            check_complete(m)
+            if m.flags & M_VLANTAG:
+                encapsulate(m)
+        except (NoBufs, NoMemory):
+            return i
+        except MbufError:
+            # After the packets before it, the next push raises this.
+            if not i:
+                raise
+            return i
     return len(packets)
 
 
