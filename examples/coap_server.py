@@ -16,7 +16,7 @@ import time
 from aiocoap import CHANGED, Context, Message
 from aiocoap.resource import ObservableResource, Resource, Site
 
-from mbuf import Pool, Vm
+from mbuf import Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 
 PERIOD = 0.2  # seconds between two notifications of the time
@@ -46,7 +46,7 @@ class Time(ObservableResource):
 
 async def main(listen):
     host, _, port = listen.rpartition(":")
-    with Pool(Vm(32 << 20)) as pool:
+    with Pool("32M") as pool:
         loop = asyncio.get_running_loop()
         loop.create_datagram_endpoint = functools.partial(create_datagram_endpoint, pool)
         site, clock = Site(), Time()

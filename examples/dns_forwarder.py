@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import sys
 
-from mbuf import NoBufs, Pool, Vm
+from mbuf import NoBufs, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 
 TIMEOUT = 5.0  # seconds until a query is forgotten: its client asks again, or has given up
@@ -62,7 +62,7 @@ class Server(asyncio.DatagramProtocol):
 
 
 async def main(listen, upstream):
-    with Pool(Vm(32 << 20)) as pool:
+    with Pool("32M") as pool:
         transport, clients = await create_datagram_endpoint(pool, Clients, listen)
         clients.server, _ = await create_datagram_endpoint(pool, lambda: Server(clients), remote_addr=upstream)
         print(*transport.get_extra_info("sockname")[:2], flush=True)

@@ -10,7 +10,7 @@ import sys
 from aioquic.asyncio.server import QuicServer
 from aioquic.quic.configuration import QuicConfiguration
 
-from mbuf import Pool, Vm
+from mbuf import Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 
 
@@ -32,7 +32,7 @@ async def main(listen, certificate, key):
         tasks.add(task := asyncio.ensure_future(echo(reader, writer)))
         task.add_done_callback(tasks.discard)
 
-    with Pool(Vm(64 << 20)) as pool:
+    with Pool("64M") as pool:
         transport, server = await create_datagram_endpoint(
             pool,
             lambda: QuicServer(configuration=configuration, stream_handler=start),
