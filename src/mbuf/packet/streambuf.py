@@ -49,10 +49,10 @@ LIMIT = 1 << 20
 class StreamBuffer(SockBuf):
     """A `SockBuf` with a limit and a search, for the received bytes of a stream.
 
-    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. `limit` (default 1 MiB) is the most bytes
-    that one message may have. As long as the buffer has fewer, `append` accepts a chain of any length, as it was read;
-    then it raises `NoBufs`. The other arguments are those of `SockBuf`, but `hiwat`, which is at most the limit, is the
-    limit by default.
+    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. `limit` (default 1 MiB) is the most
+    bytes that one message may have. As long as the buffer has fewer, `append` accepts a chain of any length, as it was
+    read; then it raises `NoBufs`. The other arguments are those of `SockBuf`, but `hiwat`, which is at most the limit,
+    is the limit by default.
     """
 
     #: No match for `_pattern` begins before byte `_searched`. The first byte of `_pos_mbuf` is byte `_pos_offset`.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from mbuf import Pool
+from mbuf.net.quota import Quota
 from mbuf.net.relay.pump import Pump
-from mbuf.net.relay.quota import Quota
 from mbuf.net.stream.streamport import StreamPort
 from net.loops import until
 

@@ -12,13 +12,8 @@ if TYPE_CHECKING:
     from mbuf.net.aio.datagrams import Datagrams
     from mbuf.net.aio.protocol import MbufProtocol
     from mbuf.net.aio.reader import StreamReader
-    from mbuf.net.aio.streams import (
-        StreamWriter,
-        open_connection,
-        open_unix_connection,
-        start_server,
-        start_unix_server,
-    )
+    from mbuf.net.aio.streams import open_connection, open_unix_connection, start_server, start_unix_server
+    from mbuf.net.aio.writer import StreamWriter
 
 __all__ = [
     "Broadcast",
@@ -39,7 +34,7 @@ _MODULES = MappingProxyType(
         "Datagrams": "datagrams",
         "MbufProtocol": "protocol",
         "StreamReader": "reader",
-        "StreamWriter": "streams",
+        "StreamWriter": "writer",
         "open_connection": "streams",
         "open_unix_connection": "streams",
         "start_server": "streams",

@@ -13,8 +13,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from mbuf.net.linux import FATAL
-from mbuf.net.relay.pump import Pump
 from mbuf.net.quota import Quota
+from mbuf.net.relay.pump import Pump
 from mbuf.net.relay.stat import RelayStat
 from mbuf.net.stream.streamport import StreamPort
 from mbuf.net.watch import Watch
