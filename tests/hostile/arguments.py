@@ -103,6 +103,7 @@ ARGUMENTS: dict[str, Make] = {
     "m.prepend.len": lambda s: 190,
     "m.len=": lambda s: 5,
     "m.flags=": lambda s: 8,
+    "m.control=": lambda s: None,
     "m.peer=": lambda s: ("192.0.2.1", 53),
     "m.type=": lambda s: 1,
     "m.next=": lambda s: s.n,

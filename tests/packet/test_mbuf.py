@@ -36,7 +36,7 @@ LENDS = compiled() or sys.version_info >= (3, 12)
 # Freed mbufs.
 
 PUBLIC = public()
-SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None, "peer": None}
+SETTABLE = {"len": 0, "flags": 0, "next": None, "nextpkt": None, "peer": None, "control": None}
 
 
 def freed(pool: Pool) -> Mbuf:

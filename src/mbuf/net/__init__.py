@@ -28,14 +28,17 @@ if TYPE_CHECKING:
     from mbuf.net.stream.sendfile import asendfile, sendfile
     from mbuf.net.stream.streamport import StreamPort
     from mbuf.net.tls.session import TlsSession
+    from mbuf.net.udp.senderrors import SendError
     from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
+    from mbuf.packet.control import Control
     from mbuf.packet.peer import Peer
 
 __all__ = [
     "Capture",
     "CapturePort",
     "CaptureWriter",
+    "Control",
     "Datagrams",
     "Failing",
     "Lossy",
@@ -47,6 +50,7 @@ __all__ = [
     "PortStat",
     "QueuePort",
     "RateLimit",
+    "SendError",
     "SocketPort",
     "StreamPort",
     "StreamRelay",
@@ -85,7 +89,9 @@ _MODULES = MappingProxyType(
         "sendfile": "stream.sendfile",
         "StreamPort": "stream.streamport",
         "TlsSession": "tls.session",
+        "Control": ".packet.control",
         "Peer": ".packet.peer",
+        "SendError": "udp.senderrors",
         "SocketPort": "udp.socketport",
         "UdpPort": "udp.udpport",
     }

@@ -20,10 +20,22 @@ SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
 
+#: Not in the socket module, or not in that of Python 3.11.
+IP_RECVERR = 11
+IP_RECVTTL = 12
+IP_RECVTOS = 13
+IPV6_RECVERR = 25
+#: The origin of a message of the error queue: this host, in the call itself.
+SO_EE_ORIGIN_LOCAL = 1
+
 SO_TIMESTAMPNS = 35
+SO_TIMESTAMPING = 37
 SO_RXQ_OVFL = 40
 SO_MEMINFO = 55
 SO_COOKIE = 57
+
+#: Flags of SO_TIMESTAMPING: the time of the network card for what it receives.
+TIMESTAMPING_RX = 0x4 | 0x40
 
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1

@@ -11,10 +11,10 @@ How much a holder may hold
 whose peer reads nothing, fills up to its quota and is then paused. The next one that stalls gets a part of what is
 left, and so on: n stalled connections, one after the other, leave more than 2/n of the memory, and connections that
 make progress always find some. No fixed share for each connection would do: it would be too small for one fast
-connection, or the limit would be exceeded by many slow ones. Only when the part is less than one packet, the lower bound of the
-quota applies, and the limit can be exceeded, by about one packet for each holder. Then the limits of the pool bound the
-memory. A paused holder goes on when it holds much less than its quota, so that it doesn't handle one small piece
-after the other.
+connection, or the limit would be exceeded by many slow ones. Only when the part is less than one packet, the lower
+bound of the quota applies, and the limit can be exceeded, by about one packet for each holder. Then the limits of the
+pool bound the memory. A paused holder goes on when it holds much less than its quota, so that it doesn't handle one
+small piece after the other.
 
 Who allocates when the pool has no memory
 Other users of the pool, and small packets in large clusters, can exhaust the pool before the quota does. A holder whose

@@ -387,7 +387,7 @@ def _commit_split(m: Chain, keep: int, p: Chain, at: int, n: Chain, part: Any, t
     elif rest is not None:
         link(n, rest)
     if m.bits & M_PKTHDR:
-        n.hdr.set_peer(m.hdr.peer)
+        n.hdr.set_peer(m.hdr.peer, m.hdr.control)
         if tag is not None:
             n.hdr.set_rcvif_or_tag(tag, CSUM_SND_TAG)
         else:

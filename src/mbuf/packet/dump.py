@@ -85,4 +85,6 @@ def _packet(m: Mbuf) -> str:
         value = getattr(hdr, name)
         if value:
             text += f", {name} {form.format(value)}"
-    return text if m.peer is None else f"{text}, peer {m.peer.address}"
+    if m.peer is not None:
+        text += f", peer {m.peer.address}"
+    return text if m.control is None else f"{text}, {m.control}"

@@ -16,8 +16,10 @@ cdef class Mapped(Storage):
     cdef object number
 
     cdef int init(self, Unmapped of, Py_ssize_t page, Memory seen) except -1
+
     @cython.locals(of=Unmapped)
     cdef Py_ssize_t bytes_per_user(self) noexcept
+
     cdef void finish(self, Item item) noexcept
 
     @cython.locals(of=Unmapped, seen=Memory)

@@ -29,6 +29,7 @@ from mbuf.packet.chain cimport (
     set_nextpkt,
 )
 from mbuf.packet.cluster cimport Cluster
+from mbuf.packet.control cimport Control
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
 from mbuf.packet.external cimport External, RefCount, external, freeable

@@ -59,6 +59,7 @@ from mbuf.packet import splice as _splice
 from mbuf.packet import trim as _trim
 from mbuf.packet.chain import Chain
 from mbuf.packet.cluster import Cluster
+from mbuf.packet.control import Control
 from mbuf.packet.dump import rows, write_chain
 from mbuf.packet.epg import Epg
 from mbuf.packet.ext import Storage
@@ -533,7 +534,27 @@ class Mbuf(Chain):
     def peer(self, address: Any) -> None:
         peer = address if address is None or isinstance(address, Peer) else Peer(address)
         check_mutable(self)
-        pkthdr_of(self).set_peer(peer)
+        hdr: PktHdr = pkthdr_of(self)
+        hdr.set_peer(peer, hdr.control)
+
+    @property
+    def control(self) -> Control | None:
+        """What the packet arrived with, or is to be sent with, beside its peer: local address, TOS, hop limit; or None.
+
+        A port sets it for what it receives, if it has an option for that. Set it to a `Control` or None; raises `Inval`
+        for any other object, and if there is no packet header. Copies of the packet, and packets cut from it, have it
+        too. The kernel has no such field.
+        """
+        check_latch()
+        return pkthdr_of(self).control
+
+    @control.setter
+    def control(self, control: Control | None) -> None:
+        if control is not None and not isinstance(control, Control):
+            raise Inval(f"control: give a Control or None, not a {type(control).__name__}")
+        check_mutable(self)
+        hdr: PktHdr = pkthdr_of(self)
+        hdr.set_peer(hdr.peer, control)
 
     @property
     def pkthdr(self) -> PktHdr:

@@ -56,6 +56,11 @@ class Peer:
         """
         return unpacked(self.name)
 
+    @property
+    def family(self) -> int:
+        """The family of the address: AF_INET, AF_INET6 or AF_UNIX."""
+        return int.from_bytes(self.name[:2], sys.byteorder)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Peer) and self.name == cython.cast(Peer, other).name
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.packet.control cimport Control
 from mbuf.packet.peer cimport Peer
 from mbuf.packet.tag cimport TagList
 from mbuf.vm.commit cimport Releasable, run_releases_unraisable, release_later
@@ -10,6 +11,7 @@ cdef object _NO_RCVIF
 
 @cython.no_gc
 cdef class PktHdr(Releasable):
+    cdef Control control
     cdef Peer peer
     cdef object rcvif_or_tag
     cdef TagList tags
@@ -26,7 +28,7 @@ cdef class PktHdr(Releasable):
 
     @cython.locals(bits=cython.uint)
     cdef void set_rcvif_or_tag(self, thing, unsigned int flag) noexcept
-    cdef void set_peer(self, Peer peer) noexcept
+    cdef void set_peer(self, Peer peer, Control control) noexcept
     cdef bint drop_peer(self) noexcept
 
     @cython.locals(tags=TagList)
@@ -38,7 +40,8 @@ cdef inline bint has_references(PktHdr hdr) noexcept:
 
 
 cdef inline bint has_tags(PktHdr hdr) noexcept:
-    return hdr.csum_flags & 0x80000000 != 0 or hdr.tags is not None
+    # CSUM_SND_TAG.
+    return (hdr.csum_flags & 0x80000000U) != 0 or hdr.tags is not None
 
 
 cdef inline void add_len(PktHdr hdr, Py_ssize_t count) noexcept:
@@ -62,6 +65,7 @@ cdef inline void copy_header(PktHdr hdr, PktHdr other) noexcept:
     if other.rcvif_or_tag is not None:
         hdr.rcvif_or_tag = other.rcvif_or_tag
         hdr.peer = other.peer
+        hdr.control = other.control
     hdr.len = other.len
     hdr.flowid = other.flowid
     hdr.csum_flags = other.csum_flags

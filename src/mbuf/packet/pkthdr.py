@@ -2,8 +2,8 @@
 
 A send tag and the receive interface use the same field. The header owns one reference to the send tag.
 
-The peer is beside them. Freeing an mbuf looks at two fields only, to be fast: so a header that has a peer but neither
-interface nor send tag has `_NO_RCVIF` in place of these (`_mark`).
+Peer and control are beside them. Freeing an mbuf looks at two fields only, to be fast: so a header that has one of
+these, but neither interface nor send tag, has `_NO_RCVIF` in place of that.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from mbuf.const import CSUM_SND_TAG
 from mbuf.errors import Freed, Inval
+from mbuf.packet.control import Control
 from mbuf.packet.peer import Peer
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import TagList
@@ -47,7 +48,7 @@ _BITS = MappingProxyType(
     }
 )
 
-#: In place of an interface: there is none, but a peer.
+#: In place of an interface: there is none, but a peer or a control.
 _NO_RCVIF = object()
 
 
@@ -65,6 +66,7 @@ class PktHdr(Releasable):
     __slots__ = (
         "PH_loc",
         "PH_per",
+        "control",
         "csum_flags",
         "fibnum",
         "flowid",
@@ -97,6 +99,7 @@ class PktHdr(Releasable):
     #: Scratch space of one protocol layer (64 bits).
     PH_loc: int
 
+    control: Control | None
     peer: Peer | None
     rcvif_or_tag: Any
     tags: TagList | None
@@ -185,7 +188,7 @@ class PktHdr(Releasable):
         bits = (self.csum_flags & ~CSUM_SND_TAG) | flag
         # Keeps the old object until the change is complete.
         before = self.rcvif_or_tag
-        if thing is None and self.peer is not None:
+        if thing is None and (self.peer is not None or self.control is not None):
             thing = _NO_RCVIF
         if cython.compiled:
             self.rcvif_or_tag = thing
@@ -195,27 +198,29 @@ class PktHdr(Releasable):
             object.__setattr__(self, "csum_flags", bits)
         del before
 
-    def set_peer(self, peer: Peer | None) -> None:
-        """Set the peer, or None."""
+    def set_peer(self, peer: Peer | None, control: Control | None) -> None:
+        """Set peer and control, or None."""
         if cython.compiled:
             self.peer = peer
+            self.control = control
         else:
             object.__setattr__(self, "peer", peer)
+            object.__setattr__(self, "control", control)
         if self.rcvif_or_tag is None or self.rcvif_or_tag is _NO_RCVIF:
             self.set_rcvif_or_tag(None, 0)
 
     def drop_peer(self) -> bool:
-        """In a commit: drop the peer if there is nothing else to release; true if so. A peer runs no user code."""
+        """In a commit: drop peer and control if there is nothing else to release; true if so. They run no user code."""
         if self.rcvif_or_tag is not _NO_RCVIF or self.tags is not None:
             return False
-        self.set_peer(cython.cast(Peer, None))
+        self.set_peer(cython.cast(Peer, None), cython.cast(Control, None))
         return True
 
     def on_release(self) -> int:
         """Release the send tag, and free the tags. See m_demote_pkthdr.
 
         The header isn't part of an mbuf any more, but the program may refer to it. If its mbuf was freed, it keeps
-        `rcvif` and the peer; if it was removed from a live mbuf, it becomes empty.
+        `rcvif` and its peer; if it was removed from a live mbuf, it becomes empty.
         """
         tags, self.tags = self.tags, None
         tag = self.rcvif_or_tag if self.csum_flags & CSUM_SND_TAG else None
@@ -232,7 +237,7 @@ class PktHdr(Releasable):
                 if self.removed:
                     self.removed = False
                     self.set_rcvif_or_tag(None, 0)
-                    self.set_peer(cython.cast(Peer, None))
+                    self.set_peer(cython.cast(Peer, None), cython.cast(Control, None))
                     reset_header(self)
         return 0
 
@@ -267,6 +272,7 @@ if not cython.compiled:
         """Copy all fields but the tags to an empty header; the caller has taken the reference to a send tag."""
         object.__setattr__(hdr, "rcvif_or_tag", other.rcvif_or_tag)
         object.__setattr__(hdr, "peer", other.peer)
+        object.__setattr__(hdr, "control", other.control)
         for name in _BITS:
             # Without a check: len may be negative.
             object.__setattr__(hdr, name, getattr(other, name))
@@ -275,7 +281,7 @@ if not cython.compiled:
         """Uncompiled, a header is empty before `reset`, as compiled."""
         hdr = _new(cls)
         for name in PktHdr.__slots__:
-            object.__setattr__(hdr, name, None if name in ("peer", "rcvif_or_tag", "tags") else 0)
+            object.__setattr__(hdr, name, None if name in ("control", "peer", "rcvif_or_tag", "tags") else 0)
         return hdr
 
     type.__setattr__(PktHdr, "__new__", _blank)

@@ -60,6 +60,8 @@ _POOL = (
     _Row("pages_total", "memory_limit_bytes", _G, "The budget of memory."),
     _Row("tag_bytes", "tag_bytes", _G, "Memory of packet tags."),
     _Row("refused", "refusals", _C, "Requests that were refused: a limit was reached, or there was no memory."),
+    _Row("waiting", "waiters", _G, "Threads and tasks that wait for memory now."),
+    _Row("waits", "waits", _C, "Requests that waited for memory."),
     _Row("drops", "dropped_mbufs", _C, "Mbufs that the program dropped without freeing them."),
     _Row("sfbufs_denied", "mapping_failures", _C, "Requests to map a page of a file that were refused."),
 )

@@ -885,5 +885,7 @@ def test_one_callback_for_packets_must_be_given(pool: Pool, run: Run) -> None:
                 Datagrams(pool, port)
             with pytest.raises(Inval, match="give received"):
                 Datagrams(pool, port, lambda m: None, received_batch=lambda packets: None)
+            with pytest.raises(TypeError, match="5 can't be called"):
+                Datagrams(pool, port, lambda m: None, 5)  # type: ignore[arg-type]
 
     run(main())

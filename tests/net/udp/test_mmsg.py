@@ -1,11 +1,13 @@
 """The vectors of recvmmsg and sendmmsg check their arguments: no piece or message beyond the last one."""
 
 import socket
+import struct
 from typing import Any
 
 import pytest
 
 from mbuf import Pool, compiled
+from mbuf.net.linux import SO_TIMESTAMPING, SO_TIMESTAMPNS
 from mbuf.net.udp import recvmmsg, sendmmsg
 
 
@@ -52,3 +54,11 @@ def test_pieces_beyond_the_last_are_refused(pool: Pool) -> None:
             tx.end_message(0, None, 1, 0)
         tx.clear()
         assert (tx.count, tx.room()) == (0, 1)
+
+
+def test_the_time_of_the_network_card_replaces_that_of_the_system() -> None:
+    system = (socket.SOL_SOCKET, SO_TIMESTAMPNS, struct.pack("=qq", 5, 6))
+    card = (socket.SOL_SOCKET, SO_TIMESTAMPING, struct.pack("=6q", 0, 0, 0, 0, 7, 8))
+    none = (socket.SOL_SOCKET, SO_TIMESTAMPING, bytes(48))
+    assert recvmmsg.parsed([system, card])[1:5:3] == (7 * 10**9 + 8, True)
+    assert recvmmsg.parsed([system, none])[1:5:3] == (5 * 10**9 + 6, False)

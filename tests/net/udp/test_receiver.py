@@ -10,8 +10,18 @@ import pytest
 
 from chains import mbufs
 from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBufs, Pool, compiled
-from mbuf.net.linux import SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.net.linux import (
+    SO_RXQ_OVFL,
+    SO_TIMESTAMPING,
+    SO_TIMESTAMPNS,
+    SOL_UDP,
+    TIMESTAMPING_RX,
+    UDP_GRO,
+    UDP_SEGMENT,
+)
 from mbuf.net.udp.receiver import UdpReceiver
+from mbuf.net.udp.recvmmsg import is_incomplete
+from mbuf.packet.peer import Peer
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -143,7 +153,7 @@ def test_small_clusters_are_used_where_large_ones_are_refused(small: Callable[..
 def test_nothing_is_received_while_the_pool_refuses_mbufs(small: Callable[..., Pool], pair: Pair) -> None:
     pool = small(clusters=40, mbufs=60)
     rx = UdpReceiver(pool, pair[1], 65535, False, False)
-    held = pool.getcl_bulk(20)
+    held = pool.getcl_bulk(40)
     pair[0].send(b"waits")
     assert rx.pull(1) == []
     assert rx.counts()["short"] == 1
@@ -282,6 +292,101 @@ def test_a_receiver_is_initialized_once_and_with_a_pool(pool: Pool, pair: Pair) 
     with pytest.raises(TypeError, match="already"):
         rx.__init__(pool, pair[1], 99, False, False)
     rx.close()
+
+
+def test_writable_packets_are_writable_from_the_first_message_on(pool: Pool, pair: Pair) -> None:
+    for size in (1, 100, 1024, 1400, 2048, 2049, 4096, 9000, 20_000):
+        rx = UdpReceiver(pool, pair[1], 65535, True, False, None, True)
+        for _ in range(3):
+            data = send_coalesced(pair[0], size, min(20, 50_000 // size), size // 2)
+            got = pulled(rx)
+            assert all(n.writable for m in got for n in mbufs(m))
+            assert contents(pool, got) == data
+        rx.close()
+
+
+def test_a_copy_that_the_pool_refuses_is_counted(small: Callable[..., Pool], pair: Pair) -> None:
+    pool = small(clusters=33, mbufs=120, jumbo16=1)
+    rx = UdpReceiver(pool, pair[1], 65535, True, False, None, True)
+    data = send_coalesced(pair[0], 900, 64)
+    rx.pull(0)
+    got = pulled(rx)
+    found = [bytes(m) for m in got]
+    assert all(n.writable for m in got for n in mbufs(m))
+    pool.free_bulk(got)
+    counts = rx.counts()
+    assert len(found) + counts["denied"] == 64
+    assert counts["bytes_in"] == 900 * len(found)
+    assert set(found) <= set(data)
+    rx.close()
+
+
+@pytest.mark.parametrize("clusters", [4, 12, 25])
+def test_a_pool_with_fewer_clusters_than_one_message_receives_all(
+    small: Callable[..., Pool], pair: Pair, clusters: int
+) -> None:
+    pool = small(clusters=clusters, mbufs=100, jumbop=1, jumbo9=1, jumbo16=1)
+    pair[1].setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    data = [*send_coalesced(pair[0], 1400, 40, 700), *send_coalesced(pair[0], 3000, 1)]
+    found = []
+    while len(found) < len(data):
+        got = rx.pull(5)
+        assert got
+        assert {m.peer for m in got} == {Peer(pair[0].getsockname())}
+        assert all(m.flags & M_TSTMP and m.pkthdr.rcv_tstmp for m in got)
+        found += contents(pool, got)
+    assert found == data
+    assert rx.ready() == 0
+    assert rx.counts()["denied"] == rx.counts()["truncated"] == 0
+    # What wasn't copied is lost with the receiver.
+    send_coalesced(pair[0], 1400, 40)
+    pool.free_bulk(rx.pull(1))
+    rx.close()
+    assert pool.out == 0
+
+
+def test_of_datagrams_that_are_copied_those_that_are_too_long_are_counted(
+    small: Callable[..., Pool], pair: Pair
+) -> None:
+    pool = small(clusters=8, mbufs=100, jumbop=1, jumbo9=1, jumbo16=1)
+    rx = UdpReceiver(pool, pair[1], 1000, True, False)
+    data = send_coalesced(pair[0], 1400, 40, 700)
+    pair[0].send(bytes(1001))
+    pair[0].send(bytes(1000))
+    assert contents(pool, pulled(rx)) == [data[-1], bytes(1000)]
+    assert rx.counts()["truncated"] == 41
+    assert rx.pull(1) == []
+    rx.close()
+
+
+def test_nothing_is_joined_however_many_options_the_socket_has(pool: Pool, pair: Pair) -> None:
+    on = [(socket.SOL_SOCKET, SO_TIMESTAMPNS), *((0, option) for option in (8, 12, 13, 20, 23))]
+    for option in on:
+        pair[1].setsockopt(*option, 1)
+    pair[1].setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TIMESTAMPING_RX)
+    pair[1].setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+    pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 30_000)
+    for gro in (True, False):
+        rx = UdpReceiver(pool, pair[1], 65535, gro, False)
+        for _ in range(9):
+            send_coalesced(pair[0], 1000, 10)
+        got = pulled(rx)
+        assert {len(m) for m in got} == {1000}
+        pool.free_bulk(got)
+        send_coalesced(pair[0], 1000, 10)
+        got = pulled(rx)
+        assert [len(m) for m in got] == [1000] * 10
+        pool.free_bulk(got)
+        assert rx.counts()["dropped"] == 10 * rx.counts()["dropped_messages"] > 0
+        rx.close()
+
+
+def test_a_message_with_incomplete_control_messages_is_discarded() -> None:
+    assert is_incomplete(socket.MSG_CTRUNC, 0)
+    assert is_incomplete(socket.MSG_TRUNC, 100)
+    assert not is_incomplete(socket.MSG_CTRUNC, 100)
+    assert not is_incomplete(0, 0)
 
 
 def test_small_datagrams_leave_their_clusters_when_more_than_half_of_the_pool_is_held(pair: Pair) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mbuf import M_EXTPG, M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, compiled
-from mbuf.net.udp.sender import UdpSender
+from mbuf.net.linux import SOL_UDP, UDP_GRO
+from mbuf.net.udp.sender import GSO_RUNS, UdpSender
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -115,6 +116,7 @@ class Hooked:
 
     def __init__(self, sock: socket.socket, do: Callable[[], object]) -> None:
         self.sock = sock
+        self.family = sock.family
         self.do = do
 
     def fileno(self) -> int:
@@ -205,3 +207,59 @@ def test_only_a_list_is_pushed(pool: Pool, udp: Pair) -> None:
         with pytest.raises(TypeError, match="give a list"):
             tx.push(bad)  # type: ignore[arg-type]
     pool.free_bulk(list(packets))
+
+
+# GSO that is refused.
+
+
+def bound() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def run(pool: Pool, sock: socket.socket | tuple[str, int], size: int, count: int) -> list[Mbuf]:
+    """Packets of a size to an address."""
+    packets = [pool.frombytes(bytes(size)) for _ in range(count)]
+    for m in packets:
+        m.peer = sock.getsockname() if isinstance(sock, socket.socket) else sock
+    return packets
+
+
+def coalesced(sock: socket.socket) -> int:
+    """Bytes of the next message of a socket with UDP_GRO."""
+    return len(sock.recv(65535, socket.MSG_DONTWAIT))
+
+
+def test_a_peer_that_nothing_can_be_sent_to_does_not_switch_gso_off(pool: Pool) -> None:
+    with bound() as near, bound() as far:
+        far.setsockopt(SOL_UDP, UDP_GRO, 1)
+        tx = UdpSender(near, True, False, None)
+        for _ in range(3):
+            packets = run(pool, ("127.0.0.1", 0), 1, 2) + run(pool, far, 100, 10)
+            assert tx.push(packets) == 12
+            assert coalesced(far) == 1000
+        assert (tx.gso, tx.counts()["errors"], tx.counts()["packets_out"]) == (65535, 6, 30)
+
+
+def test_gso_is_off_for_the_peer_that_was_refused_alone_and_for_a_while(pool: Pool) -> None:
+    with bound() as near, bound() as one, bound() as other:
+        for sock in (one, other):
+            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+        tx = UdpSender(near, True, False, None)
+        # Without checksums (SO_NO_CHECK) the kernel has no GSO.
+        near.setsockopt(socket.SOL_SOCKET, 11, 1)
+        assert tx.push(run(pool, one, 100, 5)) == 5
+        assert [coalesced(one) for _ in range(5)] == [100] * 5
+        assert tx.gso == 99
+        near.setsockopt(socket.SOL_SOCKET, 11, 0)
+        assert tx.push(run(pool, one, 100, 5) + run(pool, other, 100, 5) + run(pool, one, 99, 5)) == 15
+        assert [coalesced(one) for _ in range(6)] == [100] * 5 + [495]
+        assert coalesced(other) == 500
+        for _ in range(GSO_RUNS):
+            tx.push(run(pool, one, 99, 5))
+            coalesced(one)
+        assert tx.gso == 65535
+        assert tx.push(run(pool, one, 100, 5)) == 5
+        assert coalesced(one) == 500
+        assert tx.counts()["errors"] == 0

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool
+from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, TooLong
+from mbuf.net.linux import SOL_UDP, UDP_GRO, UDP_SEGMENT
+from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.socketport import SocketPort
 from mbuf.packet.peer import Peer, packed_path, peer_of
 
@@ -83,8 +86,10 @@ def test_refused_packets_are_counted_and_those_that_cannot_be_sent_now_stay(pool
         assert count + len(sent) == 2000
         pool.free_bulk(sent)
         if pair[0].family == socket.AF_INET:
-            assert port.push([pool.frombytes(bytes(70_000))]) == 1
-            assert port.stat().errors == 1
+            long = [pool.frombytes(bytes(70_000))]
+            with pytest.raises(TooLong, match="70000 bytes"):
+                port.push(long)
+            pool.free_bulk(long)
 
 
 def test_faults_are_counted_and_errors_of_the_program_raised(pool: Pool, pair: Pair) -> None:
@@ -243,11 +248,53 @@ def test_a_child_of_a_fork_can_close_a_port_that_a_thread_was_using(pool: Pool) 
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["/x", "\0x", ("::1", 5), ("127.0.0.1", 0)],
-)
-def test_a_packet_whose_address_cannot_be_sent_to_is_counted_and_freed(pool: Pool, address: Any) -> None:
+@pytest.mark.parametrize("address", ["/x", "\0x", ("::1", 5)])
+def test_a_peer_of_another_family_is_raised(pool: Pool, address: Any) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, SocketPort(pool, sock) as port, pool.frombytes(b"x") as m:
+        m.peer = address
+        packets = [m]
+        with pytest.raises(Inval, match="of another family"):
+            port.push(packets)
+        assert (packets, port.stat().errors) == ([m], 0)
+
+
+def test_coalesced_datagrams_are_cut_apart(pool: Pool) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as near, socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        far.setsockopt(SOL_UDP, UDP_GRO, 1)
+        near.connect(far.getsockname())
+        with SocketPort(pool, far) as port:
+            near.sendmsg([bytes(9500)], [(SOL_UDP, UDP_SEGMENT, (1000).to_bytes(2, sys.byteorder))])
+            sizes = []
+            while got := port.pull(4):
+                sizes += [len(m) for m in got]
+                assert {m.peer for m in got} == {Peer(near.getsockname())}
+                assert port.ready == 10 - len(sizes)
+                pool.free_bulk(got)
+            assert sizes == [1000] * 9 + [500]
+            near.sendmsg([bytes(9500)], [(SOL_UDP, UDP_SEGMENT, (1000).to_bytes(2, sys.byteorder))])
+            port.pull(1)[0].freem()
+        assert pool.out == 0
+
+
+def test_a_pending_error_loses_no_packet_and_is_told(pool: Pool) -> None:
+    told: list[SendError] = []
+    with socket.socket(type=socket.SOCK_DGRAM) as near, socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        there = far.getsockname()
+        near.connect(there)
+        far.close()
+        with SocketPort(pool, near, on_error=told.append) as port, socket.socket(type=socket.SOCK_DGRAM) as again:
+            assert port.push([pool.frombytes(b"lost")]) == 1
+            again.bind(there)
+            assert port.push([pool.frombytes(b"sent")]) == 1
+            assert again.recv(9) == b"sent"
+            assert (port.stat().packets_out, port.stat().errors, port.stat().faults) == (2, 0, 1)
+    assert [(error.errno, error.peer) for error in told] == [(errno.ECONNREFUSED, Peer(there))]
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", 0)])
+def test_a_packet_that_cannot_be_sent_is_counted_and_freed(pool: Pool, address: Any) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as sock, socket.socket(type=socket.SOCK_DGRAM) as far:
         far.bind(("127.0.0.1", 0))
         far.settimeout(20)

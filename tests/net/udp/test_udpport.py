@@ -4,15 +4,18 @@ import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
 import pytest
 
-from mbuf import M_TSTMP, Busy, Freed, Inval, Mbuf, Pool
-from mbuf.net.linux import SOL_UDP, UDP_GRO
+from mbuf import M_TSTMP, M_TSTMP_HPREC, Busy, Freed, Inval, Mbuf, Pool, TooLong
+from mbuf.net.linux import SO_TIMESTAMPING, SOL_UDP, UDP_GRO
+from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.udpport import UdpPort
+from mbuf.packet.control import Control
 from mbuf.packet.peer import Peer
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -152,21 +155,39 @@ def test_a_packet_has_its_time_of_arrival(pool: Pool, pair: Pair) -> None:
         pool.free_bulk(got)
 
 
-def test_a_datagram_longer_than_the_room_is_discarded_and_counted(pool: Pool, pair: Pair) -> None:
-    with UdpPort(pool, pair[1], gro=False, size=1000) as port:
+@pytest.mark.parametrize("gro", [False, True])
+def test_a_datagram_longer_than_size_is_discarded_and_counted(pool: Pool, pair: Pair, gro: bool) -> None:
+    with UdpPort(pool, pair[1], gro=gro, size=1000) as port:
         for size in (1000, 1001, 3000, 2048, 2049, 5):
             pair[0].send(bytes(size))
-        assert [len(data) for data in contents(pool, pulled(port))] == [1000, 1001, 2048, 5]
+        assert [len(data) for data in contents(pool, pulled(port))] == [1000, 5]
         stat = port.stat()
-        assert (stat.truncated, stat.packets_in) == (2, 4)
+        assert (stat.truncated, stat.packets_in, stat.bytes_in) == (4, 2, 1005)
 
 
-def test_packets_that_the_system_refuses_are_counted_and_the_others_sent(pool: Pool, pair: Pair) -> None:
+@pytest.mark.parametrize("gro", [False, True])
+@pytest.mark.parametrize("last", [1500, 1000, 1, 1001])
+def test_of_coalesced_datagrams_longer_than_size_the_shorter_last_one_is_received(
+    pool: Pool, pair: Pair, gro: bool, last: int
+) -> None:
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], gro=gro, size=1000) as theirs:
+        data = [*(os.urandom(1500) for _ in range(20)), os.urandom(last)]
+        for _ in range(3):
+            ours.push([pool.frombytes(each) for each in data])
+            assert contents(pool, pulled(theirs)) == ([data[-1]] if last <= 1000 else [])
+        assert theirs.stat().truncated == 3 * (20 + (last > 1000))
+
+
+def test_a_packet_too_long_for_any_datagram_is_raised_and_stays_with_the_caller(pool: Pool, pair: Pair) -> None:
     with UdpPort(pool, pair[0]) as port:
         mixed = [pool.frombytes(bytes(size)) for size in (10, 65530, 10, 70000, 10)]
-        assert port.push(mixed) == 5
-        stat = port.stat()
-        assert (stat.packets_out, stat.errors) == (3, 2)
+        for left in (4, 2):
+            with pytest.raises(TooLong, match="^push: a packet of (65530|70000) bytes"):
+                port.push(mixed)
+            assert len(mixed) == left
+            mixed.pop(0).freem()
+        assert port.push(mixed) == 1
+        assert (port.stat().packets_out, port.stat().errors) == (3, 0)
         assert [len(pair[1].recv(99)) for _ in range(3)] == [10] * 3
 
 
@@ -224,15 +245,13 @@ def test_fewer_datagrams_are_received_when_the_pool_refuses_and_none_is_lost(
         kept = list(first)
         while more := port.pull(30):
             kept += more
-        # All clusters are in use, but for those of one posted message; the other datagrams wait in the socket.
-        assert 0 < len(kept) < 30
+        # There is no room for a whole message any more: the others are copied, or wait in the socket.
+        assert 0 < len(kept) <= 30
         assert port.stat().short > 0
-        count = len(kept)
         found = contents(pool, kept)
         while more := port.pull(30):
             found += contents(pool, more)
         assert found == [bytes([n]) * 100 for n in range(30)]
-        assert len(found) > count
 
 
 def test_closing_the_port_restores_the_options_of_the_socket(pool: Pool, pair: Pair) -> None:
@@ -310,8 +329,8 @@ def test_datagrams_that_the_socket_drops_are_counted(pool: Pool, pair: Pair, dro
         pool.free_bulk([*got, last])
 
 
-@pytest.mark.parametrize("name", ["/path", "\0abstract", "::1", "127.0.0.1"])
-def test_a_packet_with_a_bad_address_is_counted_and_the_others_are_sent(
+@pytest.mark.parametrize("name", ["/path", "\0abstract", "::1"])
+def test_a_peer_of_another_family_is_raised_and_the_packet_stays_with_the_caller(
     pool: Pool, bound: Callable[[], socket.socket], host: socket.AddressFamily, name: str
 ) -> None:
     if name == HOSTS[host]:
@@ -323,12 +342,14 @@ def test_a_packet_with_a_bad_address_is_counted_and_the_others_are_sent(
         for m in sent:
             m.peer = Peer(theirs.getsockname())
         sent[1].peer = Peer((name, 9) if "1" in name else name)
-        assert port.push(sent) == 3
+        bad = sent[1]
+        with pytest.raises(Inval, match="of another family than the socket"):
+            port.push(sent)
+        assert sent[0] is bad
+        sent.pop(0).freem()
+        assert port.push(sent) == 1
         assert [theirs.recv(9) for _ in range(2)] == [b"\0", b"\2"]
-        stat = port.stat()
-        # A socket of IPv6 may send to an address of IPv4.
-        assert (stat.packets_out + stat.errors, pool.out) == (3, 0)
-        assert stat.errors == 1 or host == socket.AF_INET6
+        assert (port.stat().packets_out, port.stat().errors, pool.out) == (2, 0, 0)
 
 
 def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool, bound: Bound) -> None:
@@ -430,3 +451,113 @@ def test_a_child_of_a_fork_can_use_a_port_that_a_thread_was_using(pool: Pool, bo
             thread.join()
             if direction == "out":
                 assert far.recv(99) == b"parent"
+
+
+# Control messages.
+
+
+def test_a_packet_has_what_it_arrived_with(pool: Pool, bound: Bound, host: socket.AddressFamily) -> None:
+    here, there = bound(), bound()
+    with UdpPort(pool, here, local=True, tos=True, ttl=True) as port, UdpPort(pool, there) as plain:
+        assert [port.features[name] for name in ("local", "tos", "ttl")] == ["yes"] * 3
+        assert [plain.features[name] for name in ("local", "tos", "ttl", "errors")] == ["no"] * 4
+        sent = packets(pool, 100, 40)
+        for n, m in enumerate(sent):
+            m.peer = here.getsockname()
+            # A run of equal ones is joined; the next differs.
+            m.control = Control(tos=n // 10, ttl=40 + n // 10, local=HOSTS[host])
+        assert plain.push(sent) == 40
+        got = pulled(port)
+        controls = [m.control for m in got]
+        assert [control.tos for control in controls if control] == [n // 10 for n in range(40)]
+        assert [control.ttl for control in controls if control] == [40 + n // 10 for n in range(40)]
+        lo = socket.if_nametoindex("lo")
+        assert {(control.local, control.interface) for control in controls if control} == {(HOSTS[host], lo)}
+        # One object for those that arrived in succession.
+        assert controls[0] is controls[9]
+        pool.free_bulk(got)
+        assert plain.pull(1) == []
+    with UdpPort(pool, here, ttl=True) as port:
+        there.sendto(b"x", here.getsockname())
+        (m,) = port.pull(1)
+        assert m.control is not None
+        assert (m.control.local, m.control.tos, m.control.ttl) == (None, None, 64)
+        m.freem()
+
+
+def test_an_answer_goes_from_the_address_that_was_asked(pool: Pool) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        server.bind(("0.0.0.0", 0))
+        port_number = server.getsockname()[1]
+        client.bind(("127.0.0.1", 0))
+        client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 4)
+        for local in (True, False):
+            with UdpPort(pool, server, local=local, tos=True, ttl=True) as port:
+                client.sendto(b"ping", ("127.0.0.9", port_number))
+                got = port.pull(1)
+                assert got[0].control is not None
+                assert got[0].control.tos == 4
+                if not local:
+                    # Another port that does have the local address isn't affected: a control is the packet's.
+                    assert got[0].control.local is None
+                assert port.push(got) == 1
+            data, _, _, sender = client.recvmsg(9)
+            assert (data, sender[0]) == (b"ping", "127.0.0.9" if local else "127.0.0.1")
+
+
+def test_a_dual_socket_has_the_control_of_ipv4_too(pool: Pool) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        server.bind(("::", 0))
+        client.connect(("127.0.0.9", server.getsockname()[1]))
+        client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 8)
+        with UdpPort(pool, server, local=True, tos=True, ttl=True) as port:
+            client.send(b"ping")
+            got = port.pull(1)
+            control = got[0].control
+            assert control is not None
+            assert (control.local, control.tos, control.ttl) == ("::ffff:127.0.0.9", 8, 64)
+            assert port.push(got) == 1
+            # The client is connected: it receives what comes from the address that it asked.
+            assert client.recv(9) == b"ping"
+
+
+def test_a_control_that_the_socket_cannot_send_with_is_raised_or_told(pool: Pool) -> None:
+    told: list[SendError] = []
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, UdpPort(pool, sock, on_error=told.append) as port:
+        sent = packets(pool, 10, 1)
+        sent[0].peer = ("127.0.0.1", 9)
+        sent[0].control = Control(local="::1")
+        with pytest.raises(Inval, match="an address of IPv6"):
+            port.push(sent)
+        sent[0].control = Control(local="192.0.2.77")
+        assert port.push(sent) == 1
+        assert [error.packets for error in told] == [1]
+
+
+def test_hardware_time_stamps_fall_back_to_those_of_the_system(pool: Pool, pair: Pair) -> None:
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], timestamps="hardware") as theirs:
+        assert theirs.features["timestamps"] == "hardware"
+        ours.push(packets(pool, 100, 5))
+        got = pulled(theirs)
+        assert all(m.flags & M_TSTMP and not m.flags & M_TSTMP_HPREC for m in got)
+        assert all(abs(m.pkthdr.rcv_tstmp - time.time_ns()) < 60 * 10**9 for m in got)
+        pool.free_bulk(got)
+    assert pair[1].getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING) == 0
+    with pytest.raises(Inval, match="^timestamps 'nic'"):
+        UdpPort(pool, pair[0], timestamps="nic")
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_joined_datagrams_that_the_socket_drops_are_counted_each(pool: Pool, pair: Pair, reported: bool) -> None:
+    pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    with UdpPort(pool, pair[0]) as ours, UdpPort(pool, pair[1], drops=reported) as theirs:
+        received = 0
+        for _ in range(2):
+            for _ in range(50):
+                ours.push(packets(pool, 1000, 20))
+            got = pulled(theirs)
+            received += len(got)
+            pool.free_bulk(got)
+        stat = theirs.stat()
+        assert stat.dropped == 20 * stat.dropped_messages > 0
+        assert received + stat.dropped == 2000

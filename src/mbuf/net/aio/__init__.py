@@ -1,4 +1,4 @@
-"""asyncio: streams with a reader and a writer, a protocol of mbufs, packets of a port in a loop, one message to many.
+"""asyncio: a datagram endpoint for any protocol, streams with a reader and a writer, a protocol of mbufs, and others.
 
 The main names can be imported from here. Each is loaded when it is first used, as those of `mbuf.net` are.
 """
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mbuf.net.aio.broadcast import Broadcast
     from mbuf.net.aio.datagrams import Datagrams
+    from mbuf.net.aio.endpoint import create_datagram_endpoint
     from mbuf.net.aio.protocol import MbufProtocol
     from mbuf.net.aio.reader import StreamReader
     from mbuf.net.aio.streams import open_connection, open_unix_connection, start_server, start_unix_server
+    from mbuf.net.aio.transport import UdpTransport
+    from mbuf.net.aio.waiting import WaitingPort
     from mbuf.net.aio.writer import StreamWriter
 
 __all__ = [
@@ -21,6 +24,9 @@ __all__ = [
     "MbufProtocol",
     "StreamReader",
     "StreamWriter",
+    "UdpTransport",
+    "WaitingPort",
+    "create_datagram_endpoint",
     "open_connection",
     "open_unix_connection",
     "start_server",
@@ -32,6 +38,7 @@ _MODULES = MappingProxyType(
     {
         "Broadcast": "broadcast",
         "Datagrams": "datagrams",
+        "create_datagram_endpoint": "endpoint",
         "MbufProtocol": "protocol",
         "StreamReader": "reader",
         "StreamWriter": "writer",
@@ -39,6 +46,8 @@ _MODULES = MappingProxyType(
         "open_unix_connection": "streams",
         "start_server": "streams",
         "start_unix_server": "streams",
+        "UdpTransport": "transport",
+        "WaitingPort": "waiting",
     }
 )
 

@@ -77,7 +77,8 @@ class Datagrams:
 
     `batch` is the most packets of one pull; `maxlen` is the most packets that wait to be sent. Nothing is copied.
     Raises `Inval` if the port has no file descriptor, `batch` is less than 1, or there isn't one callback for packets;
-    OSError if the descriptor can't be duplicated; RuntimeError if no loop is running.
+    TypeError for a callback that can't be called; OSError if the descriptor can't be duplicated; RuntimeError if no
+    loop is running.
     """
 
     def __init__(
@@ -99,6 +100,9 @@ class Datagrams:
             raise Inval(f"Datagrams: batch {batch}: give 1 packet or more")
         if (received is None) == (received_batch is None):
             raise Inval("Datagrams: give received, which is called with a packet, or received_batch, with a list")
+        for callback in (received, received_batch, closed):
+            if callback is not None and not callable(callback):
+                raise TypeError(f"Datagrams: {callback!r} can't be called: give a function")
         #: The pool that packets are received into.
         self.pool = pool
         #: The port, which belongs to the caller.

@@ -34,6 +34,7 @@ from mbuf.net.sockets import check_pool
 from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
+from mbuf.net.udp.senderrors import SendErrors
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sndtag import Interface
 from mbuf.vm.ints import integer
@@ -95,8 +96,9 @@ class PacketPort(MmsgPort):
             }
             self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)
             _bind(self.sock, name, protocol, promiscuous)
-            self._rx = UdpReceiver(pool, self.sock, longest, False, False, self.interface)
-            self._tx = UdpSender(self.sock, False, True, None)
+            failures = SendErrors(self.sock, f"PacketPort {name}")
+            self._rx = UdpReceiver(pool, self.sock, longest, False, False, self.interface, failures=failures)
+            self._tx = UdpSender(self.sock, False, True, None, failures)
         except BaseException:
             self.sock.close()
             raise

@@ -39,13 +39,17 @@ class PortStat:
     denied: int = 0
     #: Times that the port received fewer packets, or none, because the pool refused mbufs. Nothing was lost.
     short: int = 0
-    #: Packets that were lost before the port could receive them, because the queue of the socket was full.
+    #: Packets that were lost before the port could receive them, because the queue of the socket was full. Exact if no
+    #: packets were joined. If the system joined them (GRO), it counts a message of many packets once: then this is an
+    #: estimate, with the message that the port received before or after the drop as the example.
     dropped: int = 0
-    #: Received packets that were longer than the room for them. They were discarded.
+    #: Messages that were lost so: at least this number of packets. Always exact.
+    dropped_messages: int = 0
+    #: Received packets that were longer than `size`, or the room for them. They were discarded.
     truncated: int = 0
-    #: Packets that the system refused to send. They were freed.
+    #: Packets that the system refused to send, and that the program was told of: see `on_error`. They were freed.
     errors: int = 0
-    #: Errors that the system returned for a receive, such as ECONNREFUSED after an earlier send.
+    #: Errors of packets that had been sent, such as ECONNREFUSED, which the system told later: see `on_error`.
     faults: int = 0
     #: System calls that received packets, or tried to.
     calls_in: int = 0

@@ -24,6 +24,7 @@ from mbuf.errors import Inval
 from mbuf.net.aio.datagrams import Datagrams
 from mbuf.net.port.port import PortStat
 from mbuf.net.relay.stat import RelayStat
+from mbuf.net.udp.senderrors import ErrorLog
 from mbuf.net.udp.udpport import UdpPort
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class UdpRelay:
         self._idle_timeout = idle_timeout
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        # One log for the ports of all clients.
+        self._log = ErrorLog("UDP relay")
         self._port = self._make_port(sock)
         # By the client's address; the one that was idle longest is first.
         self._sessions: OrderedDict[Peer, UdpSession] = OrderedDict()
@@ -137,7 +140,8 @@ class UdpRelay:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             with suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        return UdpPort(self.pool, sock, posted=min(MAX_POSTED, self.pool.vm.realmem // POSTED_DIVISOR))
+        posted = min(MAX_POSTED, self.pool.vm.realmem // POSTED_DIVISOR)
+        return UdpPort(self.pool, sock, posted=posted, on_error=self._log)
 
     def _received(self, packets: list[Mbuf]) -> None:
         """Send datagrams of clients to the destination."""

@@ -64,9 +64,13 @@ class MmsgPort(Port):
         return self._tx.push(packets)
 
     def stat(self) -> PortStat:
-        counts = self._rx.counts() | self._tx.counts()
-        counts["dropped"] = self._dropped(counts["dropped"])
-        return PortStat(**counts)
+        counts, sent = self._rx.counts(), self._tx.counts()
+        sent["faults"] += counts["faults"]
+        seen = counts["dropped_messages"]
+        counts["dropped_messages"] = self._dropped(seen)
+        # Those that no message has reported yet: as large as the last message that was received.
+        counts["dropped"] += max(counts["dropped_messages"] - seen, 0) * self._rx.expected()
+        return PortStat(**counts | sent)
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -93,11 +97,11 @@ class MmsgPort(Port):
                 self.sock.setsockopt(level, option, before)
         self._options.clear()
 
-    def _turn_on(self, level: int, option: int) -> bool:
-        """Turn an option of the socket on; false if the system doesn't have it."""
+    def _turn_on(self, level: int, option: int, value: int = 1) -> bool:
+        """Set an option of the socket, to be set back in the end; false if the system doesn't have it."""
         try:
             before = self.sock.getsockopt(level, option)
-            self.sock.setsockopt(level, option, 1)
+            self.sock.setsockopt(level, option, value)
         except OSError:
             return False
         self._options.append((level, option, before))

@@ -17,6 +17,7 @@ cdef class PostedBuffers:
     cdef bint _small
     cdef Py_ssize_t _limit
     cdef bint _named
+    cdef bint _keyed
     cdef Py_ssize_t _one_each
     cdef unsigned long long _short
     cdef readonly Py_ssize_t segment

@@ -53,13 +53,14 @@ MESSAGES_MAX = 64
 
 @cython.cclass
 class PostedBuffers:
-    """Room for messages of at most `size` bytes; with the names of their peers if `named`.
+    """Room for messages of at most `size` bytes; with the names of their peers if `named`, and `Control` if `keyed`.
 
     At most `limit` bytes are posted, or one message. A message has a small cluster first and then large ones, or, with
     `small`, small ones alone.
     """
 
     __slots__ = (
+        "_keyed",
         "_limit",
         "_named",
         "_one_each",
@@ -73,7 +74,7 @@ class PostedBuffers:
         "size",
     )
 
-    def __init__(self, pool: Pool, size: int, named: bool, small: bool, limit: int) -> None:
+    def __init__(self, pool: Pool, size: int, named: bool, small: bool, limit: int, keyed: bool) -> None:
         if pool is None:
             raise TypeError("PostedBuffers: give a pool")
         if cython.compiled and self._pool is not None:  # type: ignore[has-type]
@@ -84,6 +85,7 @@ class PostedBuffers:
         self._pool = pool
         self.size = size
         self._named = named
+        self._keyed = keyed
         self._small = small
         self._limit = limit
         #: For each message its mbufs: the last of the list is the one that is written to first.
@@ -118,7 +120,7 @@ class PostedBuffers:
         # The size of datagrams that have a cluster each.
         self._one_each = segment if self._small and rooms[0] == segment else 0
         messages = min(max(self._limit // clusters, 1), MESSAGES_MAX)
-        vector = RecvVector(messages, len(rooms), self._named)
+        vector = RecvVector(messages, len(rooms), self._named, self._keyed)
         self._free_posted()
         self._vector = vector
         self._rooms = rooms

@@ -6,6 +6,7 @@ from mbuf.vm.buffer_export cimport BufferExport
 from mbuf.vm.page cimport Exporter, Memory
 
 cdef int MSG_DONTWAIT, SOL_UDP, UDP_SEGMENT
+cdef Py_ssize_t CONTROL_MAX
 
 
 @cython.final
@@ -29,7 +30,9 @@ cdef class SendVector:
     cdef int add(self, Exporter window) except -1
     cdef bint _continues(self, Memory memory, unsigned char *data)
     cdef int add_export(self, BufferExport export) except -1
-    cdef int end_message(self, Py_ssize_t gso_size, bytes name, Py_ssize_t end, Py_ssize_t size) except -1
+    cdef int end_message(
+        self, Py_ssize_t gso_size, bytes name, Py_ssize_t end, Py_ssize_t size, bytes control=*
+    ) except -1
     cdef Py_ssize_t end(self, Py_ssize_t n)
     cdef Py_ssize_t size(self, Py_ssize_t n)
 

@@ -2,8 +2,8 @@
 """sendmmsg(2): many messages sent in one call, read by the kernel straight from memory.
 
 A `SendVector` is the array of `struct mmsghdr` that the call reads: for each message its pieces of memory, the name of
-the peer, and the segment size of GSO. It knows nothing of mbufs. A send never waits, and releases the interpreter's
-lock during the call. Uncompiled, there is a sendmsg(2) for each message.
+the peer, control messages, and the segment size of GSO. It knows nothing of mbufs. A send never waits, and releases
+the interpreter's lock during the call. Uncompiled, there is a sendmsg(2) for each message.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
+from mbuf.packet.control import separated
 from mbuf.packet.peer import unpacked
 from mbuf.vm.buffer_export import BufferExport
 from mbuf.vm.page import Exporter, Memory, view_of
@@ -31,7 +32,6 @@ if cython.compiled:
     from cython.cimports.libc.string import memcpy
     from cython.cimports.mbuf.net.linux import (
         CMSG_DATA,
-        CMSG_FIRSTHDR,
         CMSG_LEN,
         CMSG_SPACE,
         cmsghdr,
@@ -42,6 +42,9 @@ if cython.compiled:
     )
 
 MSG_DONTWAIT = socket.MSG_DONTWAIT
+#: The most bytes of the control messages of a message, without that of GSO. See `Control`.
+CONTROL_MAX = 160
+
 #: The error of a message to an address that this socket can't send to.
 BAD_NAME = EAFNOSUPPORT
 
@@ -89,7 +92,7 @@ class SendVector:
         self._heads = cython.cast(cython.pointer[mmsghdr], PyMem_Calloc(self.messages, cython.sizeof(mmsghdr)))
         self._iov = cython.cast(cython.pointer[iovec], PyMem_Calloc(self.pieces, cython.sizeof(iovec)))
         self._memories = cython.cast(cython.pointer[cython.pointer[PyObject]], PyMem_Calloc(self.pieces, 8))
-        self._controls = cython.cast(cython.p_uchar, PyMem_Calloc(self.messages, CMSG_SPACE(2)))
+        self._controls = cython.cast(cython.p_uchar, PyMem_Calloc(self.messages, CONTROL_MAX + CMSG_SPACE(2)))
         self._ends_and_sizes = cython.cast(cython.pointer[cython.Py_ssize_t], PyMem_Calloc(self.messages, 16))
         if (
             self._heads == cython.NULL
@@ -166,13 +169,18 @@ class SendVector:
         self._used += 1
 
     def end_message(
-        self, gso_size: cython.Py_ssize_t, name: Any, end: cython.Py_ssize_t, size: cython.Py_ssize_t
+        self,
+        gso_size: cython.Py_ssize_t,
+        name: Any,
+        end: cython.Py_ssize_t,
+        size: cython.Py_ssize_t,
+        control: Any = None,
     ) -> None:
         """End the message of the pieces that were added since the last one.
 
         `name` is that of the peer, a sockaddr as `RecvVector.name` returns it, or None for the socket's own peer.
-        The kernel segments it into datagrams of `gso_size` bytes, unless that is 0. `end` and `size` are kept for the
-        caller, who reads them with the methods of these names.
+        `control` are control messages, or None. The kernel segments it into datagrams of `gso_size` bytes, unless that
+        is 0. `end` and `size` are kept for the caller, who reads them with the methods of these names.
         """
         if self.count >= self.messages:
             raise IndexError("there is no room for another message")
@@ -192,10 +200,21 @@ class SendVector:
                 head.msg_namelen = len(name)
             head.msg_control = cython.NULL
             head.msg_controllen = 0
+            area: cython.p_uchar = self._controls + self.count * (CONTROL_MAX + CMSG_SPACE(2))
+            used: cython.Py_ssize_t = 0
+            if control is not None:
+                messages: cython.p_char = control
+                used = len(control)
+                if used > CONTROL_MAX:
+                    raise IndexError("the control messages are too long")
+                memcpy(area, messages, used)
+                head.msg_control = area
+                head.msg_controllen = used
             if gso_size:
-                head.msg_control = self._controls + self.count * CMSG_SPACE(2)
-                head.msg_controllen = CMSG_SPACE(2)
-                cmsg: cython.pointer[cmsghdr] = CMSG_FIRSTHDR(head)
+                head.msg_control = area
+                head.msg_controllen = used + CMSG_SPACE(2)
+                # Behind the others, the lengths of which are multiples of the alignment.
+                cmsg: cython.pointer[cmsghdr] = cython.cast(cython.pointer[cmsghdr], area + used)
                 cmsg.cmsg_level = SOL_UDP
                 cmsg.cmsg_type = UDP_SEGMENT
                 cmsg.cmsg_len = CMSG_LEN(2)
@@ -204,8 +223,10 @@ class SendVector:
         else:
             if self.count == 0:
                 self._messages.clear()
-            control = [(SOL_UDP, UDP_SEGMENT, gso_size.to_bytes(2, sys.byteorder))] if gso_size else []
-            self._messages.append((self._first, self._used, control, name, end, size))
+            ancillary = [] if control is None else separated(control)
+            if gso_size:
+                ancillary.append((SOL_UDP, UDP_SEGMENT, gso_size.to_bytes(2, sys.byteorder)))
+            self._messages.append((self._first, self._used, ancillary, name, end, size))
         self._first = self._used
         self.count += 1
 

@@ -15,9 +15,15 @@ from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
 from mbuf.net.sockets import check_pool, check_socket, peer_name
+from mbuf.net.udp.recvmmsg import CONTROL_SIZE, is_incomplete, parsed
+from mbuf.net.udp.sender import TRIES
+from mbuf.net.udp.senderrors import SendError, SendErrors
+from mbuf.net.udp.sendmmsg import BAD_NAME
 from mbuf.packet.peer import Peer, packed_path, peer_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
@@ -30,12 +36,21 @@ class SocketPort(BasePort):
 
     `m.peer` is the sender of a received packet, and the receiver of one that is pushed through a socket that isn't
     connected. Packets of other sockets than UDP and Unix sockets have none. `size` is the bytes of the longest
-    datagram; a longer one is discarded and counted (`truncated`). A packet that the socket can't send to its peer is
-    freed and counted (`errors`); `push` raises `Inval` for one that has none and needs one. No bytes are copied. One
-    thread may pull while another pushes. Raises `Inval` for what is no datagram socket, and for a size out of range.
+    datagram; a longer one is discarded and counted (`truncated`). Coalesced datagrams of a socket with UDP_GRO are cut
+    apart. No bytes are copied. One thread may pull while another pushes. `on_error` is called with a `SendError` for
+    each error of packets that were sent, as by a `UdpPort`, but without those of the network if the socket isn't
+    connected. `push` raises `Inval` for a packet that has no peer and needs one, for a peer of another family, and for
+    a broadcast without SO_BROADCAST, and `TooLong`; the packet stays with the caller. `m.control` isn't used. Raises
+    `Inval` for what is no datagram socket, and for a size out of range.
     """
 
-    def __init__(self, pool: Pool, sock: socket.socket, size: int = DATAGRAM_MAX) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        sock: socket.socket,
+        size: int = DATAGRAM_MAX,
+        on_error: Callable[[SendError], object] | None = None,
+    ) -> None:
         super().__init__()
         check_pool("SocketPort", pool)
         check_socket("SocketPort", sock)
@@ -47,19 +62,30 @@ class SocketPort(BasePort):
         self.size = check_size(size, DATAGRAM_MAX, "datagram")
         #: The chain that is posted for the next datagram.
         self._posted: Mbuf | None = None
+        self._failures = SendErrors(sock, "SocketPort", on_error, peer=_peer_of(sock.family, peer_name(sock)))
+        #: A Unix socket has no errors of earlier datagrams.
+        self._tries = 1 if sock.family == socket.AF_UNIX else TRIES
+        #: Packets of a coalesced message that were not pulled.
+        self._ready: list[Mbuf] = []
 
     def pull(self, n: int) -> list[Mbuf]:
         count = self._begin_pull(n)
-        packets: list[Mbuf] = []
         with self._pull_lock:
             try:
-                while len(packets) < count and self._receive(packets):
+                while len(self._ready) < count and self._receive(self._ready):
                     pass
             except OSError:
                 # After packets, the next pull raises it.
-                if not packets:
+                if not self._ready:
                     raise
-            return self._count_pulled(packets)
+        # The program may call this port, and may raise: what was received stays for the next pull then.
+        self._failures.tell()
+        packets, self._ready = self._ready[:count], self._ready[count:]
+        return self._count_pulled(packets)
+
+    @property
+    def ready(self) -> int:
+        return len(self._ready)
 
     def push(self, packets: list[Mbuf]) -> int:
         offered = self._begin_push(packets)
@@ -77,6 +103,7 @@ class SocketPort(BasePort):
             finally:
                 self._count(packets_out=sent, bytes_out=size, errors=done - sent)
                 free_sent(packets, done)
+        self._failures.tell()
         return done
 
     def fileno(self) -> int:
@@ -91,6 +118,8 @@ class SocketPort(BasePort):
         """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
         super().close()
         self._free_posted()
+        ready, self._ready = self._ready, []
+        self._pool.free_bulk(ready)
 
     def _free_posted(self) -> None:
         m, self._posted = self._posted, None
@@ -108,35 +137,63 @@ class SocketPort(BasePort):
         rooms = _rooms(self._posted, self.size)
         self._count(calls_in=1)
         try:
-            count, _, flags, address = self.sock.recvmsg_into(rooms, 0, socket.MSG_DONTWAIT)
+            count, control, flags, address = self.sock.recvmsg_into(rooms, CONTROL_SIZE, socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno in FATAL_RECEIVE:
                 raise
             if error.errno not in RETRY:
-                self._count(faults=1)
+                self._add_pending(error.errno or 0)
             return False
         finally:
             rooms.clear()
-        if flags & socket.MSG_TRUNC:
+        segment = parsed(control)[0]
+        if is_incomplete(flags, segment):
             self._count(truncated=1)
             return True
         m, self._posted = self._posted, None
         _set_length(m, count)
-        m.peer = self._sender(address)
-        packets.append(m)
+        m.peer = _peer_of(self.sock.family, address)
+        if not 0 < segment < count:
+            packets.append(m)
+            return True
+        try:
+            packets += m.segment(segment)
+        except (NoBufs, NoMemory):
+            self._count(denied=-(-count // segment))
+            m.freem()
         return True
 
-    def _sender(self, address: Any) -> Peer | None:
-        """The peer of an address that the socket module has returned."""
-        if self.sock.family == socket.AF_UNIX:
-            return peer_of(packed_path(address)) if address else None
-        return Peer(address) if self.sock.family in (socket.AF_INET, socket.AF_INET6) else None
+    def _add_pending(self, error: int) -> None:
+        """Count an error of a datagram that was sent before, to be told to the program."""
+        self._count(faults=1)
+        self._failures.add_pending(error)
 
     def _send(self, m: Mbuf) -> int | None:
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
         check_untagged(m)
         peer = m.peer if m.flags & M_PKTHDR else None
+        pending = 0
+        for _ in range(self._tries):
+            error = self._call(m, peer)
+            if error and error == pending:
+                continue
+            # An error of a datagram that was sent before is returned once, and this one was not looked at.
+            if pending:
+                self._add_pending(pending)
+            if error == 0:
+                return 1
+            if error in RETRY:
+                return None
+            pending = error
+        mistake = self._failures.mistake(pending, len(m), peer)
+        if mistake is not None:
+            raise mistake
+        self._failures.add(pending, peer, 1)
+        return 0
+
+    def _call(self, m: Mbuf, peer: Peer | None) -> int:
+        """Send a packet, once; the error number, or 0."""
         to: tuple[Any, ...] = ()
         views = list(m)
         self._count(calls_out=1)
@@ -145,20 +202,26 @@ class SocketPort(BasePort):
                 to = (peer.address,)
             self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
-            if error.errno in RETRY:
-                return None
             if error.errno in FATAL:
                 raise
             if error.errno in _NO_ADDRESS:
                 check_addressed(m)
-            return 0
+            # Python's own errors for an address have a negative number.
+            return error.errno if error.errno and error.errno > 0 else BAD_NAME
         except TypeError:
             # The peer is of another family than the socket.
-            return 0
+            return BAD_NAME
         finally:
             # A traceback that refers to this frame must not keep the memory.
             views.clear()
-        return 1
+        return 0
+
+
+def _peer_of(family: int, address: Any) -> Peer | None:
+    """The peer of an address that the socket module has returned; None if there is none, or of another family."""
+    if address and family == socket.AF_UNIX:
+        return peer_of(packed_path(address))
+    return Peer(address) if address and family in (socket.AF_INET, socket.AF_INET6) else None
 
 
 def _rooms(m: Mbuf | None, size: int) -> list[memoryview]:

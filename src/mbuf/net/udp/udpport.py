@@ -14,11 +14,17 @@ from weakref import WeakValueDictionary
 from mbuf.errors import Busy, Inval
 from mbuf.net.linux import (
     DATAGRAM_MAX,
+    IP_RECVERR,
+    IP_RECVTOS,
+    IP_RECVTTL,
+    IPV6_RECVERR,
     SO_COOKIE,
     SO_MEMINFO,
     SO_RXQ_OVFL,
+    SO_TIMESTAMPING,
     SO_TIMESTAMPNS,
     SOL_UDP,
+    TIMESTAMPING_RX,
     UDP_GRO,
     UDP_SEGMENT,
 )
@@ -28,16 +34,38 @@ from mbuf.net.udp.mmsgport import MmsgPort, yes
 from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
+from mbuf.net.udp.senderrors import SendErrors
+from mbuf.packet.control import IP_PKTINFO
 from mbuf.packet.peer import Peer
 from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from mbuf.net.udp.senderrors import SendError
     from mbuf.pool.pool import Pool
 
 #: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
 _ports: WeakValueDictionary[bytes, UdpPort] = WeakValueDictionary()
+
+#: The options of a socket of IPv4 that give the fields of a `Control`, and those of a socket of IPv6, of which the last
+#: are for datagrams of IPv4 that it receives.
+_CONTROLS: Mapping[int, Mapping[str, tuple[tuple[int, int], ...]]] = MappingProxyType(
+    {
+        socket.AF_INET: {
+            "local": ((socket.IPPROTO_IP, IP_PKTINFO),),
+            "tos": ((socket.IPPROTO_IP, IP_RECVTOS),),
+            "ttl": ((socket.IPPROTO_IP, IP_RECVTTL),),
+            "errors": ((socket.IPPROTO_IP, IP_RECVERR),),
+        },
+        socket.AF_INET6: {
+            "local": ((socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),),
+            "tos": ((socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS), (socket.IPPROTO_IP, IP_RECVTOS)),
+            "ttl": ((socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT), (socket.IPPROTO_IP, IP_RECVTTL)),
+            "errors": ((socket.IPPROTO_IPV6, IPV6_RECVERR), (socket.IPPROTO_IP, IP_RECVERR)),
+        },
+    }
+)
 
 
 class UdpPort(MmsgPort):
@@ -52,17 +80,29 @@ class UdpPort(MmsgPort):
     * `gro`: the system may coalesce received datagrams of one peer; each is a packet of its own here nevertheless, but
       they share clusters, and are read-only unless `writable`.
     * `gso`: packets of one size go to the system as one message, which it segments.
-    * `timestamps`: `m.pkthdr.rcv_tstmp` is the time of arrival, in nanoseconds since the epoch (M_TSTMP).
+    * `timestamps`: `m.pkthdr.rcv_tstmp` is the time of arrival, in nanoseconds since the epoch (M_TSTMP). With
+      "hardware" it is that of the network card (M_TSTMP_HPREC), where the card has one for the packet; the
+      administrator turns that on for the card.
+    * `local`, `tos`, `ttl`: `m.control` of a received packet is a `Control` with these fields; each option costs some
+      time for each datagram that isn't coalesced. With `local`, a received packet that is sent again goes from the
+      address that it came to. A packet that is given a `Control` is sent with it, whatever the options.
+    * `on_error`: is called with a `SendError` for each error of packets that were sent, at the end of a `pull` or
+      `push`. It gets those of the network with the peer that the packet was sent to, also for a socket that isn't
+      connected (IP_RECVERR). It may call the port; what it raises, the `pull` or `push` raises. Without it, errors go
+      to the logger `mbuf`: one line in 10 seconds.
     * `size`: the bytes of the longest datagram. A longer one is discarded and counted (`truncated`). With a smaller
       size and without `gro` less memory is posted.
-    * `writable`: each packet has a cluster of its own, which costs more memory.
+    * `writable`: each packet has memory of its own, which costs more of it. Some coalesced datagrams are copied then.
     * `posted`: the most bytes that are posted for datagrams to come; at least one message is posted.
     * `drops`: `m.pkthdr.PH_loc` is the number of datagrams that the socket had dropped before this one, which costs
       some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
-    No bytes are copied, but those of a packet of more than IOV_MAX pieces. Close the port before the socket. One thread
-    may pull while another pushes. Raises `Inval` for what is no UDP socket, and for arguments out of range, `Busy` if
-    the socket has another `UdpPort` that isn't closed: they would change its options for each other.
+    `push` raises `Inval` for a packet to a peer of another family and for a broadcast without SO_BROADCAST, and
+    `TooLong` for more bytes than any datagram has; the packet stays with the caller. No bytes are copied, but those of
+    a packet of more than IOV_MAX pieces, and those received while the pool has too few clusters for a message. Close
+    the port before the socket. One thread may pull while another pushes. Raises `Inval` for what is no UDP socket, and
+    for arguments out of range, `Busy` if the socket has another `UdpPort` that isn't closed: they would change its
+    options for each other.
     """
 
     def __init__(
@@ -72,11 +112,15 @@ class UdpPort(MmsgPort):
         to: Any = None,
         gro: bool = True,
         gso: bool = True,
-        timestamps: bool = False,
+        timestamps: bool | str = False,
         size: int = DATAGRAM_MAX,
         writable: bool = False,
         posted: int = POSTED_MAX,
         drops: bool = True,
+        local: bool = False,
+        tos: bool = False,
+        ttl: bool = False,
+        on_error: Callable[[SendError], object] | None = None,
     ) -> None:
         check_pool("UdpPort", pool)
         longest = check_size(size, DATAGRAM_MAX, "datagram")
@@ -88,15 +132,19 @@ class UdpPort(MmsgPort):
         if to is not None and connected:
             raise Inval("to: the socket is connected, and sends to its peer alone")
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
+        if timestamps not in (False, True, "hardware"):
+            raise Inval(f'timestamps {timestamps!r}: give True, False or "hardware"')
         cookie = _cookie(sock)
         other = _ports.get(cookie)
         if other is not None and not other._closed:
             raise Busy("UdpPort: this socket has a UdpPort already: use that one, or close it first")
         super().__init__(sock)
         coalesced = gro and self._turn_on(SOL_UDP, UDP_GRO)
+        wanted = {"local": local, "tos": tos, "ttl": ttl, "errors": on_error is not None}
         self._features = {
-            "timestamps": yes(timestamps and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPNS)),
+            "timestamps": self._turn_on_timestamps(timestamps),
             "drops": yes(drops and self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)),
+            **{name: yes(on and self._turn_on_control(name)) for name, on in wanted.items()},
         }
         #: Drops of the socket before it had a port, and since then, as of the last reading.
         self._drops_before = _drops(sock)
@@ -104,19 +152,42 @@ class UdpPort(MmsgPort):
         try:
             sender = Peer(there) if connected else None
             count = integer(posted, "posted")
-            self._rx = UdpReceiver(pool, sock, longest, coalesced, not connected, None, writable, count, sender)
-            self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer)
+            recverr = self._features["errors"] == "yes"
+            failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
+            keyed = bool(local or tos or ttl)
+            self._rx = UdpReceiver(
+                *(pool, sock, longest, coalesced, not connected, None, writable, count, sender),
+                keyed=keyed,
+                failures=failures,
+            )
+            self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer, failures, local)
         except BaseException:
             self._release_socket()
             raise
         _ports[cookie] = self
+
+    def _turn_on_timestamps(self, timestamps: bool | str) -> str:
+        """Turn time stamps on; the feature that results."""
+        on = bool(timestamps) and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPNS)
+        if timestamps == "hardware" and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPING, TIMESTAMPING_RX):
+            return "hardware"
+        return yes(on)
+
+    def _turn_on_control(self, name: str) -> bool:
+        """Turn options of the socket on for a field of `Control`; false if the system doesn't have the first one."""
+        first, *others = _CONTROLS[self.sock.family][name]
+        on = self._turn_on(*first)
+        for option in others:
+            self._turn_on(*option)
+        return on
 
     @property
     def features(self) -> Mapping[str, str]:  # type: ignore[override]
         """How the port works at this moment.
 
         `receive`: "gro", "recvmmsg" or "recvmsg"; `send`: "gso", "gso to N" if only datagrams of at most N bytes can be
-        segmented on the route, "sendmmsg" or "sendmsg"; `timestamps` and `drops`: "yes" or "no".
+        segmented on the route of the peer that was refused last, "sendmmsg" or "sendmsg"; `timestamps`: "hardware",
+        "yes" or "no"; `drops`, `local`, `tos`, `ttl` and `errors`: "yes" or "no".
         """
         features = dict(super().features)
         if self._rx.gro:
@@ -124,6 +195,15 @@ class UdpPort(MmsgPort):
         if self._tx.gso:
             features["send"] = "gso" if self._tx.gso >= DATAGRAM_MAX else f"gso to {self._tx.gso}"
         return MappingProxyType(features)
+
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """Return datagrams that have arrived as bytes, each with its peer; `pull`, for programs that want no mbufs.
+
+        There are at most `n` of them, or more if the system has coalesced some. The bytes are copied, and the mbufs
+        stay posted for the next call, which is faster than to allocate others: call `release_buffers` when no more
+        datagrams arrive. Raises what `pull` raises.
+        """
+        return self._rx.pull_bytes(n)
 
     def _dropped(self, seen: int) -> int:
         if self._drops_before is not None and (drops := _drops(self.sock)) is not None:
