@@ -121,8 +121,9 @@ class Quota:
         self._timer_set = False
         #: Bytes of memory that all holders hold.
         self.held = 0
-        #: Allocations that the pool denied, and holders that were aborted.
+        #: Allocations that the pool denied.
         self.denials = 0
+        #: Holders that were aborted.
         self.aborts = 0
         self._queue: OrderedDict[Holder, None] = OrderedDict()
         self._current: Holder | None = None

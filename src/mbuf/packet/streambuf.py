@@ -172,6 +172,13 @@ class StreamBuffer(SockBuf):
             )
         return None if found < 0 else self.take(size)
 
+    def read(self, n: int) -> bytes:
+        """Return a copy of the first `n` bytes, or of all if there are fewer, and free them: `peek` and `drop`."""
+        data = self.peek(n)
+        if data:
+            self.drop(len(data))
+        return data
+
     def read_until(self, sep: Any, most: int) -> bytes | None:
         """Return a copy of the first bytes up to and including `sep`, and free them.
 

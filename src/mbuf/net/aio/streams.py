@@ -49,6 +49,7 @@ class StreamProtocol(MbufProtocol):
 
     def __init__(self, pool: Pool, limit: int = LIMIT, connected: Connected | None = None, hiwat: int = SPACE) -> None:
         super().__init__(pool, hiwat, max_read=max(limit, MJUM16BYTES))
+        #: What was received.
         self.reader = StreamReader(pool, limit)
         #: Done when the connection is lost; has the error.
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
