@@ -35,11 +35,11 @@ INTERNAL = {
         f"mbuf.net.{name}"
         for name in (
             "aio.sendqueue",
+            "aio.starttls",
             "capture.pcap",
             "capture.pcapng",
             "stream.read_sizer",
             "relay.pump",
-            "relay.quota",
         )
     ),
     *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "outbox")),

@@ -8,13 +8,13 @@ How much a holder may hold
     quota = max(free / max(8, holders that hold memory now), one packet)
 
 `free` is what the holders together may still take: of a limit (a relay has one), or of the pool. A stalled connection,
-whose peer reads nothing, fills up to its quota and is then paused. The next one that stalls gets a part of what is left,
-and so on: n stalled connections, one after the other, leave more than 2/n of the memory, and connections that make
-progress always find some. No fixed share for each connection would do: it would be too small for one fast connection,
-or the limit would be exceeded by many slow ones. Only when the part is less than one packet, the lower bound of the
-quota applies, and the limit can be exceeded, by about one packet for each holder. Then the limits of the pool bound the
-memory. A paused holder goes on when it holds much less than its quota, so that it doesn't handle one small piece
-after the other.
+whose peer reads nothing, fills up to its quota and is then paused. The next one that stalls gets a part of what is
+left, and so on: n stalled connections, one after the other, leave more than 2/n of the memory, and connections that
+make progress always find some. No fixed share for each connection would do: it would be too small for one fast
+connection, or the limit would be exceeded by many slow ones. Only when the part is less than one packet, the lower
+bound of the quota applies, and the limit can be exceeded, by about one packet for each holder. Then the limits of the
+pool bound the memory. A paused holder goes on when it holds much less than its quota, so that it doesn't handle one
+small piece after the other.
 
 Who allocates when the pool has no memory
 Other users of the pool, and small packets in large clusters, can exhaust the pool before the quota does. A holder whose
@@ -121,8 +121,9 @@ class Quota:
         self._timer_set = False
         #: Bytes of memory that all holders hold.
         self.held = 0
-        #: Allocations that the pool denied, and holders that were aborted.
+        #: Allocations that the pool denied.
         self.denials = 0
+        #: Holders that were aborted.
         self.aborts = 0
         self._queue: OrderedDict[Holder, None] = OrderedDict()
         self._current: Holder | None = None
@@ -225,7 +226,7 @@ class Quota:
 
 
 def _free(zones: Zones, vm: Vm) -> int:
-    """Bytes that a pool can still hand out: of all its memory, the part that is left of it and of its scarcest items."""
+    """Bytes that a pool can still hand out: the part of its memory that is left, of it and of its scarcest items."""
     used = 0
     left = 1.0
     for zone in (zones.mbuf, *zones.clusters):

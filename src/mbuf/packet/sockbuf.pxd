@@ -71,9 +71,6 @@ cdef class SockBuf(Watermarks):
     @cython.locals(most=Py_ssize_t, size=Py_ssize_t)
     cpdef bytes peek(self, n)
 
-    @cython.locals(data=bytes)
-    cpdef bytes read(self, n)
-
     cpdef list views(self, Py_ssize_t count, Py_ssize_t size)
 
     @cython.locals(m=Mbuf)

@@ -385,13 +385,6 @@ class SockBuf(Watermarks):
         size = min(max(most, 0), self.cc)
         return b"" if self._first is None else excerpt(self._first, "peek", 0, size, False)
 
-    def read(self, n: int) -> bytes:
-        """Return a copy of the first `n` bytes, or of all if there are fewer, and free them: `peek` and `drop`."""
-        data = self.peek(n)
-        if data:
-            self.drop(len(data))
-        return data
-
     def views(self, count: int, size: int) -> list[memoryview]:
         """Return at most `count` views for one call of sendmsg, of mbufs that begin before byte `size`."""
         self._refresh()

@@ -36,6 +36,9 @@ cdef class StreamBuffer(SockBuf):
     @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t)
     cpdef Mbuf take_until(self, sep, most=*)
 
+    @cython.locals(data=bytes)
+    cpdef bytes read(self, n)
+
     @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, sought=bytes)
     cpdef read_until(self, sep, most)
 

@@ -49,10 +49,10 @@ LIMIT = 1 << 20
 class StreamBuffer(SockBuf):
     """A `SockBuf` with a limit and a search, for the received bytes of a stream.
 
-    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. `limit` (default 1 MiB) is the most bytes
-    that one message may have. As long as the buffer has fewer, `append` accepts a chain of any length, as it was read;
-    then it raises `NoBufs`. The other arguments are those of `SockBuf`, but `hiwat`, which is at most the limit, is the
-    limit by default.
+    `append` adds chains; `take`, `take_until`, `peek` and `drop` get messages. `limit` (default 1 MiB) is the most
+    bytes that one message may have. As long as the buffer has fewer, `append` accepts a chain of any length, as it was
+    read; then it raises `NoBufs`. The other arguments are those of `SockBuf`, but `hiwat`, which is at most the limit,
+    is the limit by default.
     """
 
     #: No match for `_pattern` begins before byte `_searched`. The first byte of `_pos_mbuf` is byte `_pos_offset`.
@@ -171,6 +171,13 @@ class StreamBuffer(SockBuf):
                 f"take_until: {pattern!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
             )
         return None if found < 0 else self.take(size)
+
+    def read(self, n: int) -> bytes:
+        """Return a copy of the first `n` bytes, or of all if there are fewer, and free them: `peek` and `drop`."""
+        data = self.peek(n)
+        if data:
+            self.drop(len(data))
+        return data
 
     def read_until(self, sep: Any, most: int) -> bytes | None:
         """Return a copy of the first bytes up to and including `sep`, and free them.

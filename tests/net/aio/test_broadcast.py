@@ -11,7 +11,7 @@ from mbuf import Inval, NoBufs, Pool
 from mbuf.net.aio import streams
 from mbuf.net.aio.broadcast import Broadcast
 from mbuf.net.aio.protocol import MbufProtocol
-from mbuf.net.aio.streams import StreamWriter
+from mbuf.net.aio.writer import StreamWriter
 from net.loops import Run, runs, until
 
 Small = Callable[..., Pool]

@@ -1,6 +1,7 @@
 import asyncio
 from asyncio import IncompleteReadError, LimitOverrunError
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -209,7 +210,7 @@ def test_a_line_is_taken_when_the_pool_has_an_mbuf_again(small: Callable[..., Po
     async def main() -> None:
         reader = fed(StreamReader(pool), b"one\ntwo\n")
         held = []
-        with pytest.raises(NoBufs):
+        with suppress(NoBufs):
             while True:
                 held.append(pool.get())
         waiting = asyncio.ensure_future(reader.readline_mbuf())

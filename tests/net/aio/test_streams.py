@@ -14,7 +14,8 @@ import pytest
 from mbuf import Mbuf, NoBufs, Pool
 from mbuf.net.aio import streams
 from mbuf.net.aio.reader import StreamReader
-from mbuf.net.aio.streams import StreamProtocol, StreamWriter
+from mbuf.net.aio.streams import StreamProtocol
+from mbuf.net.aio.writer import StreamWriter
 from net.loops import Run, runs, until
 from net.tls_peer import certify
 
@@ -367,9 +368,10 @@ def test_a_dropped_writer_closes_and_warns(pool: Pool, run: Run) -> None:
     async def main() -> None:
         reader, writer, far = await connect(pool)
         protocol = writer.protocol
+        kept = [writer]
+        del writer
         with pytest.warns(ResourceWarning, match="unclosed <StreamWriter"):
-            del writer
-            gc.collect()
+            kept.clear()
         await until(lambda: protocol.lost.done())
         assert await reader.read() == b""
         far.close()

@@ -13,15 +13,10 @@ if TYPE_CHECKING:
     from mbuf.net.aio.endpoint import create_datagram_endpoint
     from mbuf.net.aio.protocol import MbufProtocol
     from mbuf.net.aio.reader import StreamReader
-    from mbuf.net.aio.streams import (
-        StreamWriter,
-        open_connection,
-        open_unix_connection,
-        start_server,
-        start_unix_server,
-    )
+    from mbuf.net.aio.streams import open_connection, open_unix_connection, start_server, start_unix_server
     from mbuf.net.aio.transport import UdpTransport
     from mbuf.net.aio.waiting import WaitingPort
+    from mbuf.net.aio.writer import StreamWriter
 
 __all__ = [
     "Broadcast",
@@ -46,7 +41,7 @@ _MODULES = MappingProxyType(
         "create_datagram_endpoint": "endpoint",
         "MbufProtocol": "protocol",
         "StreamReader": "reader",
-        "StreamWriter": "streams",
+        "StreamWriter": "writer",
         "open_connection": "streams",
         "open_unix_connection": "streams",
         "start_server": "streams",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from mbuf.const import MCLBYTES
 from mbuf.errors import Inval, NoBufs, NoMemory
 from mbuf.net.aio.protocol import MbufProtocol
-from mbuf.net.aio.streams import StreamWriter
+from mbuf.net.aio.writer import StreamWriter
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream.streamport import BATCH_BYTES
 from mbuf.packet.sockbuf import views_of

@@ -40,9 +40,7 @@ memory that it may hold is the `mbmax` of `write_buffer`, set again with each wr
 early, and `drain` waits, if the memory is needed by others.
 
 TLS. The transport encrypts, so all bytes pass through it, copied in pieces of 16 KiB; `_uses_socket` is false then. A
-connection may become TLS (`start_tls`): its first transport has the loop's TLS protocol then, and this protocol gets a
-transport from that one. What was read before, and belongs to TLS, is given to the TLS protocol as if the transport had
-read it.
+connection may become TLS (`start_tls`, starttls.py).
 
 Errors. An error of readv(2) is raised after the bytes before it were received; the transport then ends the connection.
 An error of writev(2) isn't raised: the transport meets the same error when it sends the next bytes.
@@ -53,10 +51,11 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.net.aio.starttls import handshake
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.quota import Quota
 from mbuf.net.sockets import check_pool
@@ -74,8 +73,8 @@ if TYPE_CHECKING:
 #: Bytes given to the transport when the socket is full: it calls `resume_writing` when they are sent.
 WAKEUP_BYTES = 256
 
-#: Reasons to pause reading: the pool had no mbuf; `pause_reading` was called; `mbuf_received` is to be called again; TLS
-#: begins.
+#: Reasons to pause reading: the pool had no mbuf; `pause_reading` was called; `mbuf_received` is to be called again;
+#: TLS begins.
 _NO_MBUF = 1
 _BY_PROGRAM = 2
 _UNDELIVERED = 4
@@ -443,7 +442,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
         handshake: a chain, which belongs to this method, or None. They are copied. The other arguments are those of
         `loop.start_tls`, and it raises the same exceptions, and ConnectionResetError if the connection is lost.
         """
-        loop = asyncio.get_running_loop()
         try:
             self._pause(_TLS)
             while self._unsent():
@@ -458,27 +456,17 @@ class MbufProtocol(asyncio.BufferedProtocol):
         finally:
             if early is not None:
                 early.freem()
-        starting = loop.create_task(
-            loop.start_tls(
-                plain,
-                self,
-                sslcontext,
-                server_side=server_side,
-                server_hostname=server_hostname,
-                ssl_handshake_timeout=ssl_handshake_timeout,
-                ssl_shutdown_timeout=ssl_shutdown_timeout,
-            )
+        transport = await handshake(
+            plain,
+            data,
+            sslcontext,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        try:
-            # The task gives the transport its TLS protocol, and schedules the start of that: what follows comes later.
-            await asyncio.sleep(0)
-            if data:
-                loop.call_soon(_receive, plain, data)
-            transport = await starting
-        finally:
-            starting.cancel()
         self._pause_reasons &= ~_TLS
-        if transport is None or self.transport is None:
+        if self.transport is None:
             raise ConnectionResetError("the connection is lost") from self._error
         self.connection_made(transport)
         self._flush()
@@ -574,16 +562,3 @@ class MbufProtocol(asyncio.BufferedProtocol):
             self.transport.close()
         elif self._eof_pending and self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-def _receive(transport: asyncio.Transport, data: bytes) -> None:
-    """Give bytes to the protocol of a transport, as if the transport had read them."""
-    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
-    left = memoryview(data)
-    while left and not transport.is_closing():
-        room = memoryview(protocol.get_buffer(len(left)))
-        count = min(len(room), len(left))
-        room[:count] = left[:count]
-        room.release()
-        protocol.buffer_updated(count)
-        left = left[count:]

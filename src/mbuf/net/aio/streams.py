@@ -1,6 +1,6 @@
 """Streams as those of asyncio, with a reader and a writer, whose memory is that of a pool.
 
-    open_connection, start_server -> StreamReader (reader.py), StreamWriter
+    open_connection, start_server -> StreamReader (reader.py), StreamWriter (writer.py)
                                           \\            /
                                         StreamProtocol  (an MbufProtocol)  ->  transport
 
@@ -23,23 +23,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
-from mbuf.packet.mbuf import Mbuf
+from mbuf.net.aio.writer import StreamWriter
 from mbuf.packet.watermarks import SPACE
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
+    from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-    Connected = Callable[[StreamReader, "StreamWriter"], Awaitable[object] | None]
+    Connected = Callable[[StreamReader, StreamWriter], Awaitable[object] | None]
 
 #: Bytes that are collected at most before they are sent.
 _BATCH_BYTES = 1 << 16
@@ -50,6 +49,7 @@ class StreamProtocol(MbufProtocol):
 
     def __init__(self, pool: Pool, limit: int = LIMIT, connected: Connected | None = None, hiwat: int = SPACE) -> None:
         super().__init__(pool, hiwat, max_read=max(limit, MJUM16BYTES))
+        #: What was received.
         self.reader = StreamReader(pool, limit)
         #: Done when the connection is lost; has the error.
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -205,10 +205,7 @@ class StreamProtocol(MbufProtocol):
         if transport is None or transport.is_closing():
             return
         if not self._writing_paused and not self.write_buffer.cc:
-            if self._uses_socket():
-                count = self._try_write(data)
-            else:
-                count = self._write_all(transport, data)
+            count = self._try_write(data) if self._uses_socket() else self._write_all(transport, data)
             if count == len(data):
                 return
             data = memoryview(data)[count:]
@@ -323,131 +320,8 @@ class StreamProtocol(MbufProtocol):
             raise ConnectionResetError("Connection lost") from self._error
 
 
-class StreamWriter:
-    """Writes a stream as `asyncio.StreamWriter` does, with the same results and exceptions, and chains as well.
-
-    `open_connection` and `start_server` make one. What the peer doesn't accept waits in mbufs of the pool, so `await
-    drain()` after `write()`: see `write`.
-    """
-
-    def __init__(self, protocol: StreamProtocol, reader: StreamReader) -> None:
-        self._protocol = protocol
-        self._reader = reader
-        self._transport = cast(asyncio.Transport, protocol.transport)
-        self._loop = asyncio.get_running_loop()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} transport={self._transport!r} reader={self._reader!r}>"
-
-    def __del__(self) -> None:
-        if not self.is_closing():
-            if self._loop.is_closed():
-                warnings.warn("loop is closed", ResourceWarning, stacklevel=1)
-            else:
-                self.close()
-                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1)
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport. Don't write to it: its bytes would overtake those that wait here."""
-        return self._transport
-
-    @property
-    def protocol(self) -> StreamProtocol:
-        """The connection: `mbuf.net.aio.Broadcast` sends to it."""
-        return self._protocol
-
-    def write(self, data: Any) -> None:
-        """Send a bytes-like object, or a chain, which belongs to the connection then.
-
-        Bytes are sent at the latest when the task waits. What the peer doesn't accept is copied into mbufs. If the pool
-        has none, the bytes wait as they are; a further `write` raises `NoBufs` then, unless the program awaits `drain`.
-        A chain isn't copied: see `MbufProtocol.write`. If the connection is closed or lost, nothing is sent. Raises
-        TypeError for other objects, and RuntimeError after `write_eof`.
-        """
-        if type(data) is Mbuf:
-            if self._protocol._eof_pending:
-                raise RuntimeError("Cannot call write() after write_eof()")
-            self._protocol.write(data)
-        else:
-            self._protocol.write_bytes(data)
-
-    def writelines(self, data: Iterable[Any]) -> None:
-        """Write each of these bytes-like objects or chains."""
-        for piece in data:
-            self.write(piece)
-
-    async def drain(self) -> None:
-        """Wait until the connection should get more to send, as `asyncio.StreamWriter.drain` does.
-
-        Raises the exception of the connection, or ConnectionResetError if it is lost.
-        """
-        protocol = self._protocol
-        error = self._reader._exception
-        if error is not None:
-            raise error
-        if self._transport.is_closing():
-            # `connection_lost` may be about to be called.
-            await asyncio.sleep(0)
-            await protocol.drain()
-        elif protocol.starved or protocol.write_buffer.full:
-            await protocol.drain()
-
-    def write_eof(self) -> None:
-        """When all is sent, end the outgoing direction: the peer reads the end of the stream. Not possible with TLS."""
-        if not self.can_write_eof():
-            raise NotImplementedError("this transport can't end the outgoing direction")
-        self._protocol.write_eof()
-
-    def can_write_eof(self) -> bool:
-        """Return True if `write_eof` is possible."""
-        return self._transport.can_write_eof()
-
-    def close(self) -> None:
-        """Close the connection when all is sent."""
-        self._protocol.close()
-
-    def is_closing(self) -> bool:
-        """Return True if the connection is closed, or is about to be."""
-        protocol = self._protocol
-        return protocol._close_pending or protocol.transport is None or self._transport.is_closing()
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection is closed. Raises its exception."""
-        await asyncio.shield(self._protocol.lost)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport says about the connection, such as "peername". See `asyncio.BaseTransport`."""
-        return self._transport.get_extra_info(name, default)
-
-    async def start_tls(
-        self,
-        sslcontext: ssl.SSLContext,
-        *,
-        server_hostname: str | None = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-    ) -> None:
-        """When all is sent, begin TLS (STARTTLS); the reader and this writer are used on.
-
-        What the reader has buffered is taken as the beginning of the peer's handshake, so that no byte of it is read as
-        plain text. Raises what `loop.start_tls` raises, and ConnectionResetError if the connection is lost.
-        """
-        protocol, buffer = self._protocol, self._reader._buffer
-        await protocol.start_tls(
-            sslcontext,
-            buffer.take(buffer.cc),
-            server_side=protocol.accepted,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        assert protocol.transport is not None
-        self._transport = protocol.transport
-
-
 async def open_connection(
-    pool: Pool, host: str | None = None, port: int | str | None = None, *, limit: int = LIMIT, **kwds: Any
+    pool: Pool, host: Any = None, port: Any = None, *, limit: int = LIMIT, **kwds: Any
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect, and return a reader and a writer, as `asyncio.open_connection` does, with mbufs from `pool`.
 
@@ -462,7 +336,7 @@ async def start_server(
     pool: Pool,
     client_connected_cb: Connected,
     host: Any = None,
-    port: int | str | None = None,
+    port: Any = None,
     *,
     limit: int = LIMIT,
     **kwds: Any,
