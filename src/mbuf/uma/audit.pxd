@@ -16,8 +16,8 @@ cpdef list audit_keg(Keg keg)
 
 
 @cython.locals(
-    zone=Counters, here=Cache, bucket=Bucket, keg=Keg, slab=Slab, n=cython.int, now=Py_ssize_t, free=Py_ssize_t,
-    count=Py_ssize_t
+    zone=Counters, here=Cache, bucket=Bucket, keg=Keg, slab=Slab, n=cython.int, now=Py_ssize_t,
+    free=Py_ssize_t, count=Py_ssize_t
 )
 cpdef list after_taking_back(tuple zones, tuple kegs, tuple used)
 

@@ -7,7 +7,6 @@ cdef enum:
     SUPPLIES = 8
 
 
-
 cdef class Supply(Backend):
     cdef Supply _sibling
     cdef Py_ssize_t _free, _items, _pages
