@@ -42,7 +42,7 @@ INTERNAL = {
             "relay.pump",
         )
     ),
-    *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "outbox")),
+    *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox")),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
     *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "owned", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),

@@ -517,7 +517,7 @@ def test_a_program_may_end_at_any_time(program: str) -> None:
 READ_ONLY = (
     *("zones", "own", "vm", "limits", "cpus", "debug", "out", "closed", "max_linkhdr", "max_protohdr", "pages"),
     *("sfbufs", "tags", "snd_tags", "probes", "reserve", "sysctl", "reclaim", "drains", "changes", "warnings"),
-    "mb_use_ext_pgs",
+    *("mb_use_ext_pgs", "quotas"),
 )
 CALLS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("get", "gethdr", "getcl", "getjcl", "alloc_ext_pgs", "init"), ()),

@@ -11,7 +11,8 @@ import pytest
 
 from mbuf import Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
-from mbuf.net.aio.transport import UdpTransport, find_peer
+from mbuf.net.aio.lookup import find_peer
+from mbuf.net.aio.transport import UdpTransport
 from net.loops import Run, runs, until
 
 #: Each test has one pool of the usual kind: it is about the transport.
@@ -160,7 +161,7 @@ def test_answers_to_a_batch_are_sent_together(pool: Pool, run: Run, sink: socket
         transport.pause_reading()
         for _ in range(50):
             sink.sendto(b"x", transport.get_extra_info("sockname"))
-        transport._batch = 64
+        transport._reader.batch = 64
         transport.resume_reading()
         await until(lambda: len(protocol.got) == 50)
         assert transport.port.stat().calls_out < 10
@@ -342,7 +343,7 @@ def test_datagrams_behind_a_pause_wait_and_those_behind_close_are_counted(
         transport.pause_reading()
         for n in range(6):
             sink.sendto(b"%d" % n, transport.get_extra_info("sockname"))
-        transport._batch = 64
+        transport._reader.batch = 64
         transport.resume_reading()
         await until(lambda: len(protocol.got) == 3)
         for _ in range(5):
@@ -371,7 +372,7 @@ def test_an_exception_of_the_protocol_loses_one_datagram_and_is_reported(
         protocol.transport.pause_reading()
         for n in range(4):
             sink.sendto(b"%d" % n, protocol.transport.get_extra_info("sockname"))
-        protocol.transport._batch = 64
+        protocol.transport._reader.batch = 64
         protocol.transport.resume_reading()
         await until(lambda: len(protocol.got) == 4)
         assert [str(context["exception"]) for context in reported] == ["mine"]
@@ -401,7 +402,7 @@ def test_a_full_pool_is_back_pressure_in_both_directions(small: Small, run: Run,
         for n in range(3):
             sink.sendto(b"in%d" % n, transport.get_extra_info("sockname"))
             transport.sendto(b"out%d" % n, sink.getsockname())
-        await until(lambda: transport._read_task is not None)
+        await until(lambda: transport._reader.task is not None)
         assert (protocol.got, transport.get_write_buffer_size()) == ([], 3 * 12)
         pool.free_bulk(taken)
         await until(lambda: len(protocol.got) == 3 and not transport.get_write_buffer_size())
@@ -410,7 +411,7 @@ def test_a_full_pool_is_back_pressure_in_both_directions(small: Small, run: Run,
         taken = exhausted(pool)
         transport.sendto(b"waits", sink.getsockname())
         sink.sendto(b"waits", transport.get_extra_info("sockname"))
-        await until(lambda: transport._read_task is not None)
+        await until(lambda: transport._reader.task is not None)
         transport.abort()
         await until(lambda: protocol.lost)
         assert transport.dropped == 1
@@ -484,7 +485,7 @@ def test_an_idle_endpoint_holds_no_memory(pool: Pool, run: Run, sink: socket.soc
         transport.pause_reading()
         for _ in range(20):
             sink.sendto(b"x", transport.get_extra_info("sockname"))
-        transport._batch = 64
+        transport._reader.batch = 64
         transport.resume_reading()
         await until(lambda: len(protocol.got) == 20)
         assert pool.out
@@ -519,7 +520,7 @@ def test_an_error_of_the_port_ends_the_endpoint(pool: Pool, run: Run, sink: sock
         protocol.transport.sendto(b"x", sink.getsockname())
         await until(lambda: protocol.lost)
         other = await make(pool)
-        other.transport._pull = fail  # type: ignore[assignment]
+        other.transport._reader.pull = fail  # type: ignore[assignment]
         sink.sendto(b"x", other.transport.get_extra_info("sockname"))
         await until(lambda: other.lost)
         assert (protocol.lost, other.lost) == ([gone], [gone])
@@ -535,7 +536,7 @@ def test_closing_the_pool_ends_an_endpoint_that_waits(small: Small, run: Run, si
         protocol = await make(pool)
         taken = exhausted(pool)
         sink.sendto(b"x", protocol.transport.get_extra_info("sockname"))
-        await until(lambda: protocol.transport._read_task is not None)
+        await until(lambda: protocol.transport._reader.task is not None)
         with pytest.warns(ResourceWarning):
             pool.close()
         await until(lambda: protocol.lost)

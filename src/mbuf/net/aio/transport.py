@@ -1,10 +1,7 @@
 """A transport of asyncio for datagrams, which receives and sends them in batches through a port.
 
-In: when the descriptor is readable, one batch of datagrams is received, and a `Delivery` calls the protocol for each
-of them; then other callbacks of the loop run. The batch is doubled up to `BATCH` while the port has as many. While
-there is much traffic, the port keeps its posted mbufs; after `IDLE` seconds without a datagram, or with little traffic,
-it frees them. Bytes are copied out of the posted mbufs (`UdpPort.pull_bytes`), mbufs are handed out. If the pool has no
-mbufs, the descriptor isn't watched until a task has got one.
+In: a `DatagramReader` pulls batches of datagrams, and a `Delivery` calls the protocol for each of them; then other
+callbacks of the loop run. Bytes are copied out of the posted mbufs (`UdpPort.pull_bytes`), mbufs are handed out.
 
 Out: `sendto` puts datagrams into an `Outbox`. The first that a callback of the loop sends is pushed to the port at
 once, as asyncio does; the others together, at the end of the callback. After a callback that has sent several, the
@@ -26,17 +23,18 @@ import os
 import socket
 import warnings
 from asyncio.trsock import TransportSocket
-from operator import index
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Freed, MbufError
 from mbuf.net.aio.addresses import Addresses
 from mbuf.net.aio.delivery import Delivery
+from mbuf.net.aio.dgramreader import DatagramReader
+from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
 from mbuf.net.linux import DATAGRAM_MAX
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.net.writable import set_result
-from mbuf.packet.peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,15 +42,6 @@ if TYPE_CHECKING:
     from mbuf.net.udp.senderrors import SendError
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
-
-#: The most datagrams that are received before other callbacks of the loop run.
-BATCH = 64
-
-#: Fewer datagrams than this in a batch are little traffic.
-BATCH_LOW = 3
-
-#: Seconds without a datagram after which the posted mbufs are freed.
-IDLE = 0.05
 
 #: Bytes that wait to be sent above which `pause_writing` is called: as many as asyncio's default.
 HIGH_WATER = 64 * 1024
@@ -88,15 +77,13 @@ class UdpTransport(asyncio.DatagramTransport):
         self.port = UdpPort(pool, sock, to=to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
-        self._family = sock.family
         self._fd = sock.fileno()
         addresses = Addresses(peername)
         self._delivery = Delivery(addresses, self._report)
-        self._short = self.port.stat().short
         self._outbox = Outbox(
             pool,
             addresses,
-            self._find_peer,
+            partial(find_peer, sock.family),
             remote is not None or peername is not None,
             remote,
             DATAGRAM_MAX,
@@ -104,15 +91,11 @@ class UdpTransport(asyncio.DatagramTransport):
         )
         #: The number of received datagrams that were freed because the transport was closed while they waited.
         self.discarded = 0
-        # Wait for mbufs: for datagrams to come, and for those to be sent.
-        self._read_task: asyncio.Task[None] | None = None
+        # Waits for mbufs for datagrams to be sent.
         self._wait_task: asyncio.Task[None] | None = None
-        # `_batch`: for how many datagrams the next receive has room. `_timer` runs while mbufs are posted.
-        self._batch = 1
-        self._timer: asyncio.TimerHandle | None = None
-        self._busy = self._reading = self._started = False
+        self._started = False
         self._mbufs = hasattr(protocol, "mbuf_received")
-        self._pull: Callable[[int], list[Any]] = self.port.pull if self._mbufs else self.port.pull_bytes
+        self._reader = DatagramReader(loop, pool, self.port, self._mbufs, self._may_read, self._deliver, self._fatal)
         self._corks = 0
         # The last callback that sent something has sent several datagrams.
         self._burst = False
@@ -156,7 +139,7 @@ class UdpTransport(asyncio.DatagramTransport):
     def pause_reading(self) -> None:
         """Receive no datagrams until `resume_reading`; they wait in the system's buffer. Again has no effect."""
         self._delivery.paused = True
-        self._stop_reading()
+        self._reader.stop()
 
     def resume_reading(self) -> None:
         """Receive datagrams again."""
@@ -169,67 +152,15 @@ class UdpTransport(asyncio.DatagramTransport):
         if self.is_reading():
             if self._delivery.waiting():
                 self._deliver([])
-            self._start_reading()
+            self._reader.start()
+
+    def _may_read(self) -> bool:
+        return self._started and self.is_reading()
 
     def _start(self) -> None:
         """Called after `connection_made`."""
         self._started = True
-        self._start_reading()
-
-    def _start_reading(self) -> None:
-        if self._started and self.is_reading() and not self._reading and self._read_task is None:
-            self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
-            self._read_ready()
-
-    def _stop_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fd)
-
-    def _read_ready(self) -> None:
-        """Call `_readable` soon for packets in the port: the descriptor isn't readable because of them."""
-        if self.port.ready:
-            self._loop.call_soon(self._readable)
-
-    def _readable(self) -> None:
-        """Receive a batch and deliver it."""
-        if self._reading and not self._receive():
-            self._stop_reading()
-            self._read_task = self._loop.create_task(self._wait_to_read())
-        elif self._mbufs:
-            self._read_ready()
-
-    def _receive(self) -> bool:
-        """Receive a batch and deliver it; False if there was none because the pool had no mbufs."""
-        short = self._short
-        try:
-            datagrams = self._pull(self._batch)
-        except (OSError, MbufError) as error:
-            # The socket can't receive any more, or the pool was closed.
-            self._fatal(error)
-            return True
-        count = len(datagrams)
-        if count < BATCH_LOW:
-            self.port.release_buffers()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(IDLE, self._release_if_idle)
-        if count:
-            self._busy = True
-            self._batch = min(2 * self._batch, BATCH) if count >= self._batch else max(count, self._batch // 2)
-            self._deliver(datagrams)
-            return True
-        self._short = self.port.stat().short
-        return short == self._short
-
-    def _release_if_idle(self) -> None:
-        self._timer = None
-        if self._busy and not self._closing:
-            self._busy = False
-            self._timer = self._loop.call_later(IDLE, self._release_if_idle)
-        else:
-            self._batch = 1
-            self.port.release_buffers()
+        self._reader.start()
 
     def _deliver(self, datagrams: list[Any]) -> None:
         """Deliver datagrams, then send together what the protocol has sent meanwhile."""
@@ -242,23 +173,6 @@ class UdpTransport(asyncio.DatagramTransport):
             if self._delivery.waiting() and self.is_reading():
                 # The loop reports what ends the program; after it, the rest is delivered.
                 self._loop.call_soon(self._resume)
-
-    async def _wait_to_read(self) -> None:
-        """Wait until the pool has a cluster, and receive."""
-        try:
-            (await self._pool.agetcl()).free()
-            while self.is_reading() and not self._receive():
-                # The port needs more than one, or another user of the pool got it.
-                await asyncio.sleep(RETRY_DELAY)
-                (await self._pool.agetcl()).free()
-        except MbufError as error:
-            # The pool was closed.
-            self._fatal(error)
-        else:
-            self._read_task = None
-            self._start_reading()
-        finally:
-            self._read_task = None
 
     # Out.
 
@@ -444,9 +358,6 @@ class UdpTransport(asyncio.DatagramTransport):
             self._writing_paused = False
             self._call(self._protocol.resume_writing)
 
-    def _find_peer(self, address: Any) -> Peer | None:
-        return find_peer(self._family, address)
-
     # The end.
 
     def is_closing(self) -> bool:
@@ -467,9 +378,7 @@ class UdpTransport(asyncio.DatagramTransport):
     def _stop(self) -> None:
         """Receive no more, and accept nothing to be sent."""
         self._closing = self._outbox.closed = True
-        self._stop_reading()
-        if self._read_task is not None:
-            self._read_task.cancel()
+        self._reader.close()
         self.discarded += self._delivery.discard()
 
     def _fatal(self, error: Exception) -> None:
@@ -485,8 +394,6 @@ class UdpTransport(asyncio.DatagramTransport):
         self._outbox.drop_all()
         if self._wait_task is not None:
             self._wait_task.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
         if self._corks & _SOCKET:
             self._loop.remove_writer(self._fd)
         self._loop.call_soon(self._lose, error)
@@ -509,9 +416,7 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _watch_again(self) -> None:
         """Watch the descriptor again: uvloop does so no more after an error of the socket."""
-        if self._reading:
-            self._loop.remove_reader(self._fd)
-            self._loop.add_reader(self._fd, self._readable)
+        self._reader.watch_again()
         if self._corks & _SOCKET:
             self._loop.remove_writer(self._fd)
             self._loop.add_writer(self._fd, self._writable)
@@ -535,31 +440,6 @@ class UdpTransport(asyncio.DatagramTransport):
                 "protocol": self._protocol,
             }
         )
-
-
-def find_peer(family: int, address: Any) -> Peer:
-    """Return the peer of an address for a socket of this family; a host name is looked up, as the socket module does.
-
-    Raises TypeError, OverflowError or OSError, as `socket.sendto` does.
-    """
-    name = socket.AddressFamily(family).name
-    if not isinstance(address, tuple):
-        raise TypeError(f"sendto(): {name} address must be tuple, not {type(address).__name__}")
-    if len(address) not in ((2,) if family == socket.AF_INET else (2, 3, 4)):
-        raise TypeError(f"{name} address must be a pair (host, port)")
-    host, port, *rest = address
-    if not isinstance(host, (str, bytes, bytearray)):
-        raise TypeError(f"str, bytes or bytearray expected, not {type(host).__name__}")
-    number = index(port)
-    if not 0 <= number <= 0xFFFF:
-        raise OverflowError("sendto(): port must be 0-65535.")
-    # The two names that the socket module knows by itself. See socket(7) of Python.
-    if not host:
-        host = "0.0.0.0" if family == socket.AF_INET else "::"
-    elif host == "<broadcast>":
-        host = "255.255.255.255"
-    found = socket.getaddrinfo(host, number, family, socket.SOCK_DGRAM)[0][4]
-    return Peer((*found[:2], *(rest or found[2:])) if len(found) == 4 else found)
 
 
 def _name(read: Callable[[], Any]) -> Any:
