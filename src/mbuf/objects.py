@@ -62,7 +62,6 @@ LAYERS = MappingProxyType(
         "packet": (
             "control",
             "peer",
-            "control",
             "pkthdr",
             "ext",
             "cluster",

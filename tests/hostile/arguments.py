@@ -86,6 +86,7 @@ ARGUMENTS: dict[str, Make] = {
     "m.demote.all": lambda s: True,
     "m.extadd.type": lambda s: EXT_NET_DRV,
     "m.fill.count": lambda s: 2,
+    "pool.available.kind": lambda s: "clust",
     "m.grow.count": lambda s: 4,
     "m.pullup.len": lambda s: 150,
     "m.copyup.len": lambda s: 150,

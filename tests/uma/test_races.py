@@ -144,6 +144,11 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
     """Calls a function in a loop, while a signal handler often raises `Stop` at random points."""
 
     enabled = [False]
+    dice = random.Random(7)
+
+    def arm() -> None:
+        enabled[0] = True
+        signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00005, 0.0008))
 
     def handle(*_: object) -> None:
         if enabled[0]:
@@ -151,14 +156,12 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
             raise Stop
 
     def interrupted(act: Callable[[], object], span: float = 2 * SPAN) -> None:
-        dice = random.Random(7)
         stop = time.monotonic() + span
         hits = 0
 
         # A function of its own: from 3.12 on, a handler called where a loop jumps back is outside the loop's `try`.
         def burst() -> None:
-            enabled[0] = True
-            signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00005, 0.0008))
+            arm()
             while time.monotonic() < stop:
                 act()
 
@@ -174,11 +177,18 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
         assert hits > 20
 
     hook = sys.unraisablehook
-    # The handler may run in a finalizer or in a callback of the garbage collector.
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: None if args.exc_type is Stop else hook(args))
+
+    def lost(args: Any) -> None:
+        # The handler may run in a finalizer or in a callback of the garbage collector, where what it raises ends.
+        if args.exc_type is Stop:
+            arm()
+        else:
+            hook(args)
+
+    monkeypatch.setattr(sys, "unraisablehook", lost)
     # Items that an interrupt leaves in a list are dropped. Handlers of loggers have locks, which stay locked after an
     # interrupt.
-    monkeypatch.setattr(logging.getLogger("mbuf"), "filters", [lambda record: False])
+    monkeypatch.setattr(logging.getLogger("mbuf.pool"), "filters", [lambda record: False])
     before = signal.signal(signal.SIGALRM, handle)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -78,12 +78,14 @@ class Control:
     @property
     def ecn(self) -> int:
         """The ECN bits of `tos`: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE; 0 if it isn't known. See RFC 3168, 5."""
-        return 0 if self.tos is None else self.tos & 3
+        tos = self.tos
+        return 0 if tos is None else tos & 3
 
     @property
     def dscp(self) -> int:
         """The DSCP of `tos`; 0 if it isn't known. See RFC 2474."""
-        return 0 if self.tos is None else self.tos >> 2
+        tos = self.tos
+        return 0 if tos is None else tos >> 2
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Control) and _fields(self) == _fields(other)

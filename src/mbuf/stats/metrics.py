@@ -73,6 +73,7 @@ _PORT = (
     _Row("denied", "denied_packets", _C, "Received packets that were lost because the pool refused mbufs."),
     _Row("short", "short_receives", _C, "Times that fewer packets were received because the pool refused mbufs."),
     _Row("dropped", "dropped_packets", _C, "Packets that were lost because the queue of the socket was full."),
+    _Row("dropped_messages", "dropped_messages", _C, "Messages of one or several packets that were lost so."),
     _Row("truncated", "truncated_packets", _C, "Received packets that were too long, and discarded."),
     _Row("errors", "unsent_packets", _C, "Packets that the system refused to send."),
     _Row("faults", "receive_errors", _C, "Errors that the system returned for a receive."),

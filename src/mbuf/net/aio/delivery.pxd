@@ -17,10 +17,11 @@ cdef class Delivery:
     cdef object _receiver
     cdef public bint paused
 
+    @cython.locals(waiting=list)
     cpdef deliver(self, list datagrams)
     cpdef Py_ssize_t waiting(self)
 
-    @cython.locals(rest=list)
+    @cython.locals(rest=list, waiting=list)
     cpdef Py_ssize_t discard(self) except -1
 
     @cython.locals(m=Mbuf, peer=Peer)

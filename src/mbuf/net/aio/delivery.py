@@ -47,21 +47,22 @@ class Delivery:
 
     def deliver(self, datagrams: list[Any]) -> None:
         """Deliver packets, or tuples of bytes and a peer, behind those that wait here. They belong to this."""
-        if len(self._waiting):
-            self._waiting.extend(datagrams)
+        waiting = self._waiting
+        if len(waiting):
+            waiting.extend(datagrams)
         else:
-            self._waiting = datagrams
+            self._waiting = waiting = datagrams
         if not self._running:
             self._running = True
             try:
-                while self._at < len(self._waiting) and not self.paused:
-                    thing = self._waiting[self._at]
-                    self._waiting[self._at] = None
+                while self._at < len(waiting) and not self.paused:
+                    thing = waiting[self._at]
+                    waiting[self._at] = None
                     self._at += 1
                     self._deliver_one(thing)
             finally:
                 self._running = False
-                del self._waiting[: self._at]
+                del waiting[: self._at]
                 self._at = 0
 
     def waiting(self) -> int:
@@ -70,9 +71,10 @@ class Delivery:
 
     def discard(self) -> int:
         """Free the datagrams that wait here; how many."""
-        rest = self._waiting[self._at :]
+        waiting = self._waiting
+        rest = waiting[self._at :]
         # A call of `deliver` may be running.
-        del self._waiting[self._at :]
+        del waiting[self._at :]
         for thing in rest:
             if isinstance(thing, Mbuf):
                 thing.freem()
