@@ -94,7 +94,8 @@ class Control:
         return hash(_fields(self))
 
     def __repr__(self) -> str:
-        return f"Control(local={self.local!r}, interface={self.interface}, tos={self.tos}, ttl={self.ttl})"
+        local, tos, ttl = self.local, self.tos, self.ttl
+        return f"Control(local={local!r}, interface={self.interface}, tos={tos}, ttl={ttl})"
 
 
 def _fields(control: Any) -> tuple[Any, ...]:

@@ -59,10 +59,15 @@ class Peer:
     @property
     def family(self) -> int:
         """The family of the address: AF_INET, AF_INET6 or AF_UNIX."""
-        return int.from_bytes(self.name[:2], sys.byteorder)
+        name = self.name
+        return int.from_bytes(name[:2], sys.byteorder)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Peer) and self.name == cython.cast(Peer, other).name
+        if not isinstance(other, Peer):
+            return False
+        mine: bytes = self.name
+        others: bytes = cython.cast(Peer, other).name
+        return mine == others
 
     def __hash__(self) -> int:
         return hash(self.name)
