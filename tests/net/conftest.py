@@ -1,11 +1,14 @@
-"""Fixtures: files of captures, and a network namespace for one test."""
+"""Fixtures: files of captures, connected UDP sockets, and a network namespace for one test."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mbuf.net.linux import SOL_UDP, UDP_GRO
+from net.coalesced import Pair
 from net.namespace import Unavailable, namespace
 
 
@@ -19,6 +22,17 @@ def write(tmp_path: Path) -> Callable[[bytes], Path]:
         return path
 
     return file
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two UDP sockets: the first is connected to the second, for which the system joins datagrams."""
+    ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with ours, theirs:
+        theirs.bind(("127.0.0.1", 0))
+        ours.connect(theirs.getsockname())
+        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
+        yield ours, theirs
 
 
 @pytest.fixture
