@@ -42,7 +42,10 @@ INTERNAL = {
             "relay.pump",
         )
     ),
-    *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox")),
+    *(
+        f"mbuf.net.aio.{name}"
+        for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox", "streamreceiver")
+    ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
     *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "receiver", "receivecounts", "copies", "owned", "posted")),

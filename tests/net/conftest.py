@@ -1,4 +1,4 @@
-"""Fixtures: files of captures, connected UDP sockets, and a network namespace for one test."""
+"""Fixtures: event loops, files of captures, connected UDP sockets, and a network namespace for one test."""
 
 import os
 import socket
@@ -9,7 +9,14 @@ import pytest
 
 from mbuf.net.linux import SOL_UDP, UDP_GRO
 from net.coalesced import Pair
+from net.loops import Run, runs
 from net.namespace import Unavailable, namespace
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine in an event loop of each kind."""
+    return runs(request.param)
 
 
 @pytest.fixture
