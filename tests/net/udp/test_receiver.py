@@ -12,6 +12,8 @@ from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBuf
 from mbuf.net.linux import SO_RXQ_OVFL, SO_TIMESTAMPING, SO_TIMESTAMPNS, TIMESTAMPING_RX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.recvmmsg import is_incomplete
+from mbuf.net.udp.senderrors import SendError, SendErrors
+from mbuf.packet.peer import Peer
 from net.coalesced import Pair, contents, pulled, send_coalesced
 
 
@@ -306,3 +308,83 @@ def test_a_message_with_incomplete_control_messages_is_discarded() -> None:
     assert is_incomplete(socket.MSG_TRUNC, 100)
     assert not is_incomplete(socket.MSG_CTRUNC, 100)
     assert not is_incomplete(0, 0)
+
+
+# As bytes.
+
+
+def test_bytes_come_with_their_peer_and_mbufs_stay_posted(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    peer = Peer(pair[0].getsockname())
+    assert rx.pull_bytes(1) == []
+    posted = pool.out
+    for n in range(3):
+        pair[0].send(b"%d" % n)
+        assert rx.pull_bytes(1) == [(b"%d" % n, peer)]
+    assert pool.out == posted
+    assert (rx.counts()["packets_in"], rx.counts()["bytes_in"]) == (3, 3)
+    assert rx.pull_bytes(0) == []
+    with pytest.raises(Inval, match="0 or more"):
+        rx.pull_bytes(-1)
+    rx.close()
+    with pytest.raises(Inval, match="closed"):
+        rx.pull_bytes(1)
+
+
+def test_packets_that_pull_has_left_are_bytes_for_the_next_call(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    data = send_coalesced(pair[0], 700, 10)
+    found = contents(pool, rx.pull(3))
+    pair[0].send(b"behind")
+    assert rx.ready() == 7
+    while some := rx.pull_bytes(10):
+        found += [text for text, _ in some]
+        assert {peer for _, peer in some} == {Peer(pair[0].getsockname())}
+    assert found == [*data, b"behind"]
+    # And the other way round.
+    pair[0].send(b"packet")
+    assert contents(pool, rx.pull(1)) == [b"packet"]
+    rx.close()
+    assert pool.out == 0
+
+
+def test_of_datagrams_that_are_too_long_no_bytes_are_returned(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 1000, True, False)
+    rest = send_coalesced(pair[0], 1400, 5, 9)[-1]
+    pair[0].send(bytes(1000))
+    assert [text for text, _ in rx.pull_bytes(100) + rx.pull_bytes(100)] == [rest, bytes(1000)]
+    assert rx.counts()["truncated"] == 5
+    rx.close()
+
+
+@pytest.mark.parametrize("clusters", [4, 12])
+def test_bytes_are_returned_by_a_pool_with_fewer_clusters_than_one_message(
+    small: Callable[..., Pool], pair: Pair, clusters: int
+) -> None:
+    pool = small(clusters=clusters, mbufs=100, jumbop=1, jumbo9=1, jumbo16=1)
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    data = send_coalesced(pair[0], 1400, 40, 700)
+    found = []
+    while some := rx.pull_bytes(5):
+        found += some
+    assert found == [(text, Peer(pair[0].getsockname())) for text in data]
+    rx.close()
+    assert pool.out == 0
+
+
+def test_an_error_that_is_told_first_loses_no_bytes(pool: Pool, pair: Pair) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(error: SendError) -> None:
+        raise Stop
+
+    failures = SendErrors(pair[1], "test", stop)
+    rx = UdpReceiver(pool, pair[1], 65535, True, False, failures=failures)
+    pair[0].send(b"1")
+    failures.add(5, None, 1)
+    with pytest.raises(Stop):
+        rx.pull_bytes(1)
+    assert rx.ready() == 1
+    assert rx.pull_bytes(1) == [(b"1", None)]
+    rx.close()
