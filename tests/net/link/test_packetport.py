@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chains import contents
 from faults import FaultInjector
 from mbuf import M_TSTMP, M_VLANTAG, Freed, Inval, Mbuf, Pool
 from mbuf.net.link import packetport
@@ -47,13 +48,6 @@ def received(link: Link) -> list[bytes]:
     got = far.pull(1000)
     found = [bytes(m) for m in got]
     far._pool.free_bulk(got)
-    return found
-
-
-def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
-    assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
-    found = [bytes(m) for m in got]
-    pool.free_bulk(got)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust_pool
 from mbuf import (
     M_EXT,
     M_EXTPG,
@@ -89,16 +90,6 @@ def recv_bytes(far: socket.socket, size: int, step: Callable[[], object] = lambd
 
 def wrap_all(pool: Pool, *parts: bytes) -> list[Mbuf]:
     return [pool.wrap(part) for part in parts]
-
-
-def exhaust(pool: Pool) -> list[Mbuf]:
-    """Allocate until the pool has no mbufs, with clusters and without."""
-    mbufs: list[Mbuf] = []
-    for alloc in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                mbufs.append(alloc())
-    return mbufs
 
 
 # In.
@@ -186,7 +177,7 @@ def test_without_mbufs_the_bytes_stay_in_the_socket(small: Callable[..., Pool], 
     pool = small()
     port, far = StreamPort(pool, pair[0]), pair[1]
     far.sendall(b"hello")
-    others = exhaust(pool)
+    others = exhaust_pool(pool)
     select.select([port], [], [], 20)
     with pytest.raises(NoBufs):
         port.recv()

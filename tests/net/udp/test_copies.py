@@ -7,12 +7,12 @@ from contextlib import suppress
 
 import pytest
 
-from chains import mbufs
+from chains import contents, mbufs
 from mbuf import M_TSTMP, Mbuf, NoBufs, Pool
 from mbuf.net.linux import SO_TIMESTAMPNS
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.packet.peer import Peer
-from net.coalesced import Pair, contents, pulled, send_coalesced
+from net.coalesced import Pair, pulled, send_coalesced
 
 
 @pytest.mark.parametrize("clusters", [4, 12, 25])

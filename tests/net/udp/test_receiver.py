@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from chains import mbufs
+from chains import contents, mbufs
 from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBufs, Pool, compiled
 from mbuf.net.linux import SO_RXQ_OVFL, SO_TIMESTAMPING, SO_TIMESTAMPNS, TIMESTAMPING_RX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.recvmmsg import is_incomplete
 from mbuf.net.udp.senderrors import SendError, SendErrors
 from mbuf.packet.peer import Peer
-from net.coalesced import Pair, contents, pulled, send_coalesced
+from net.coalesced import Pair, pulled, send_coalesced
 
 
 @pytest.mark.parametrize("writable", [False, True])
