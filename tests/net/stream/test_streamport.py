@@ -12,6 +12,7 @@ import pytest
 
 from chains import exhaust_pool
 from mbuf import (
+    CSUM_IP_TCP,
     M_EXT,
     M_EXTPG,
     M_NOTREADY,
@@ -430,12 +431,11 @@ def test_what_cannot_be_sent_is_refused_and_stays_in_the_list(port: StreamPort, 
     freed.free()
     things: list[Any] = [unready, freed, b"bytes"]
     for thing, error in zip(things, (Inval, Freed, Inval), strict=True):
-        first = pool.wrap(b"first")
-        todo = [first, thing]
+        todo = [thing, pool.wrap(b"behind")]
         with pytest.raises(error):
             port.push(todo)
-        assert todo == [first, thing]
-        first.freem()
+        assert (len(todo), todo[0]) == (2, thing)
+        todo[1].freem()
     with pytest.raises(TypeError, match="^push: give a list"):
         port.push((unready,))  # type: ignore[arg-type]
     unready.freem()
@@ -577,3 +577,17 @@ def test_a_closed_port_sends_and_receives_nothing(port: StreamPort) -> None:
     for call in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf()), port.flush):
         with pytest.raises(Inval, match="the port is closed"):
             call()
+
+
+def test_the_packets_before_one_that_cannot_be_sent_are_sent(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    for field in ("flags", "csum"):
+        packets = [pool.frombytes(b"%d" % n) for n in range(5)]
+        if field == "flags":
+            packets[3].flags |= M_NOTREADY
+        else:
+            packets[3].pkthdr.csum_flags = CSUM_IP_TCP
+        with pytest.raises(Inval):
+            port.push(packets)
+        assert len(packets) == 2
+        assert recv_bytes(far, 3) == b"012"
+        pool.free_bulk(packets)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, TooLong
+from mbuf import CSUM_IP_UDP, M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, TooLong
 from mbuf.net.linux import SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.socketport import SocketPort
@@ -336,4 +336,15 @@ def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool) -> None:
         with pytest.raises(Inval, match="this packet has no peer"):
             port.push(packets)
         assert (packets, port.stat().packets_out, port.stat().errors) == (rest, 1, 0)
+        pool.free_bulk(packets)
+
+
+def test_a_packet_whose_checksum_is_still_to_be_computed_is_refused(pool: Pool) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, SocketPort(pool, sock) as port:
+        packets = [pool.frombytes(b"x")]
+        packets[0].peer = Peer(("127.0.0.1", 9))
+        packets[0].pkthdr.csum_flags = CSUM_IP_UDP
+        with pytest.raises(Inval, match=r"call complete\(m\)"):
+            port.push(packets)
+        assert len(packets) == 1
         pool.free_bulk(packets)
