@@ -220,6 +220,21 @@ def test_a_closed_port_is_not_used_and_release_buffers_has_no_effect_on_it(pool:
     assert (port.closed, pool.out) == (True, 0)
 
 
+def test_packets_that_were_not_pulled_are_counted_when_it_is_closed(pool: Pool) -> None:
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as ours,
+        socket.socket(type=socket.SOCK_DGRAM) as theirs,
+        SocketPort(pool, theirs) as port,
+    ):
+        theirs.bind(("127.0.0.1", 0))
+        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
+        ours.connect(theirs.getsockname())
+        ours.sendmsg([bytes(1000)], [(SOL_UDP, UDP_SEGMENT, (100).to_bytes(2, "little"))])
+        pool.free_bulk(port.pull(4))
+        port.close()
+        assert (port.stat().packets_in, port.stat().discarded) == (4, 6)
+
+
 def test_a_child_of_a_fork_can_close_a_port_that_a_thread_was_using(pool: Pool) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     inside, go = threading.Event(), threading.Event()

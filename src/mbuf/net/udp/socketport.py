@@ -120,6 +120,7 @@ class SocketPort(BasePort):
         super().close()
         self._free_posted()
         ready, self._ready = self._ready, []
+        self._count(discarded=len(ready))
         self._pool.free_bulk(ready)
 
     def _free_posted(self) -> None:
