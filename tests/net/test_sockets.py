@@ -1,5 +1,6 @@
 """Checks of sockets."""
 
+import os
 import socket
 import ssl
 from typing import Any
@@ -17,7 +18,7 @@ from mbuf.net.port.failing import Failing
 from mbuf.net.port.lossy import Lossy
 from mbuf.net.port.queueport import QueuePort
 from mbuf.net.port.tee import Tee
-from mbuf.net.sockets import check_nonblocking, check_socket, check_stream_socket, peer_name
+from mbuf.net.sockets import check_nonblocking, check_socket, check_stream_socket, never_waiting, peer_name
 from mbuf.net.stream.streamport import StreamPort
 from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
@@ -78,3 +79,29 @@ def test_a_connected_socket_has_a_peer() -> None:
     with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as alone:
         assert peer_name(ours) is not None
         assert peer_name(alone) is None
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0, 3600.0])
+def test_a_call_never_waits_and_leaves_the_timeout(timeout: float | None) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(timeout)
+        blocking = os.get_blocking(sock.fileno())
+        with pytest.raises(BlockingIOError):
+            never_waiting(sock, "recv", 10, socket.MSG_DONTWAIT)
+        assert never_waiting(sock, "sendto", b"x", socket.MSG_DONTWAIT, sock.getsockname()) == 1
+        assert never_waiting(sock, "recv", 10, socket.MSG_DONTWAIT) == b"x"
+        assert (sock.gettimeout(), os.get_blocking(sock.fileno())) == (timeout, blocking)
+    with pytest.raises(OSError, match="descriptor"):
+        never_waiting(sock, "recv", 10, socket.MSG_DONTWAIT)
+
+
+def test_the_default_timeout_of_sockets_makes_no_call_wait() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(3600)
+        socket.setdefaulttimeout(3600)
+        try:
+            with pytest.raises(BlockingIOError):
+                never_waiting(sock, "recv", 10, socket.MSG_DONTWAIT)
+        finally:
+            socket.setdefaulttimeout(None)

@@ -136,6 +136,9 @@ class Hooked:
         self.do()
         return self.sock.fileno()
 
+    def gettimeout(self) -> float | None:
+        return self.sock.gettimeout()
+
     def sendmsg(self, *arguments: Any) -> int:
         self.do()
         return self.sock.sendmsg(*arguments)

@@ -22,6 +22,7 @@ from typing import Any
 
 from mbuf.errors import Inval, MbufError, TooLong
 from mbuf.net.linux import IP_RECVERR, IPV6_RECVERR, SO_EE_ORIGIN_LOCAL
+from mbuf.net.sockets import never_waiting
 from mbuf.packet.peer import Peer
 from mbuf.vm.log_errors import log
 
@@ -33,6 +34,7 @@ LOG_INTERVAL = 10.0
 _EXTENDED = struct.Struct("=IBBBxII")
 #: How many messages of the error queue are read at once: the bound for one call.
 _QUEUE_MAX = 64
+_ERRQUEUE = socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
 _QUEUES = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
 
 
@@ -85,7 +87,7 @@ class SendErrors:
         peer: Peer | None = None,
     ) -> None:
         self._sock = sock
-        self._on_error = ErrorLog(name) if on_error is None else on_error
+        self._on_error: Callable[[SendError], object] = ErrorLog(name) if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
         self.recverr = recverr
         #: The peer of a connected socket, and of all packets with a `to`.
@@ -107,7 +109,7 @@ class SendErrors:
         before = len(self.untold)
         for _ in range(_QUEUE_MAX if self.recverr else 0):
             try:
-                _, control, _, address = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                _, control, _, address = never_waiting(self._sock, "recvmsg", 0, 512, _ERRQUEUE)
             except OSError:
                 break
             for level, kind, data in control:
@@ -118,6 +120,11 @@ class SendErrors:
                         peer = Peer(address) if address else None
                         self.untold.append(SendError(number, peer, 0, info if number == errno.EMSGSIZE else 0))
         return len(self.untold) - before
+
+    def close(self) -> None:
+        """Tell no more, and forget `on_error`: often it is a method of the object that has the port."""
+        self.untold.clear()
+        self._on_error = _ignore
 
     def tell(self) -> None:
         """Tell the program, or log."""
@@ -139,6 +146,10 @@ class SendErrors:
             to = "" if peer is None else f" {peer.address}"
             return Inval(f"push: the system forbids to send to{to}: for a broadcast, set SO_BROADCAST on the socket")
         return None
+
+
+def _ignore(error: SendError) -> None:
+    """The `on_error` of a closed port."""
 
 
 _BROADCAST = (socket.SOL_SOCKET, socket.SO_BROADCAST)

@@ -15,7 +15,7 @@ from mbuf.net.link.offload import check_complete
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
-from mbuf.net.sockets import check_pool, check_socket, peer_name
+from mbuf.net.sockets import check_pool, check_socket, never_waiting, peer_name
 from mbuf.net.udp.recvmmsg import CONTROL_SIZE, is_incomplete, parsed
 from mbuf.net.udp.sender import TRIES
 from mbuf.net.udp.senderrors import SendError, SendErrors
@@ -119,6 +119,7 @@ class SocketPort(BasePort):
         """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
         super().close()
         self._free_posted()
+        self._failures.close()
         ready, self._ready = self._ready, []
         self._count(discarded=len(ready))
         self._pool.free_bulk(ready)
@@ -139,7 +140,9 @@ class SocketPort(BasePort):
         rooms = _rooms(self._posted, self.size)
         self._count(calls_in=1)
         try:
-            count, control, flags, address = self.sock.recvmsg_into(rooms, CONTROL_SIZE, socket.MSG_DONTWAIT)
+            count, control, flags, address = never_waiting(
+                self.sock, "recvmsg_into", rooms, CONTROL_SIZE, socket.MSG_DONTWAIT
+            )
         except OSError as error:
             if error.errno in FATAL_RECEIVE:
                 raise
@@ -203,7 +206,7 @@ class SocketPort(BasePort):
         try:
             if peer is not None and peer_name(self.sock) is None:
                 to = (peer.address,)
-            self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
+            never_waiting(self.sock, "sendmsg", views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
             if error.errno in FATAL:
                 raise

@@ -89,7 +89,7 @@ class UdpPort(MmsgPort):
     * `on_error`: is called with a `SendError` for each error of packets that were sent, at the end of a `pull` or
       `push`. It gets those of the network with the peer that the packet was sent to, also for a socket that isn't
       connected (IP_RECVERR). It may call the port; what it raises, the `pull` or `push` raises. Without it, errors go
-      to the logger `mbuf`: one line in 10 seconds.
+      to the logger `mbuf`: one line in 10 seconds. `close` drops the reference to it.
     * `size`: the bytes of the longest datagram. A longer one is discarded and counted (`truncated`). With a smaller
       size and without `gro` less memory is posted.
     * `writable`: each packet has memory of its own, which costs more of it. Some coalesced datagrams are copied then.
@@ -154,7 +154,7 @@ class UdpPort(MmsgPort):
             sender = Peer(there) if connected else None
             count = integer(posted, "posted")
             recverr = self._features["errors"] == "yes"
-            failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
+            self._failures = failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
             keyed = bool(local or tos or ttl)
             self._rx = UdpReceiver(
                 *(pool, sock, longest, coalesced, not connected, None, writable, count, sender),
