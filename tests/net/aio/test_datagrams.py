@@ -205,6 +205,32 @@ def test_endpoints_without_mbufs_continue_first_come_first_served(small: Small, 
     run(main())
 
 
+def test_an_endpoint_whose_task_the_program_cancels_receives_on(small: Small, run: Run) -> None:
+    pool = small()
+    recorder = Recorder()
+
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+            endpoint = Datagrams(pool, port, recorder.received)
+            others: list[Mbuf] = []
+            with suppress(NoBufs):
+                while True:
+                    others.append(pool.getcl())
+            port.far.send(b"x")
+            for _ in range(2):
+                await until(lambda: endpoint._wait_task is not None)
+                task = endpoint._wait_task
+                assert task is not None
+                # The first time before it has begun.
+                task.cancel()
+                await until(lambda task=task: endpoint._wait_task is not task)
+            pool.free_bulk(others)
+            await until(lambda: recorder.got)
+            endpoint.close()
+
+    run(main())
+
+
 def test_a_port_that_needs_more_than_a_cluster_is_asked_again(small: Small, run: Run) -> None:
     pool = small()
     recorder = Recorder()

@@ -61,6 +61,7 @@ from mbuf.net.quota import Quota
 from mbuf.net.sockets import check_pool
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
+from mbuf.net.writable import RETRY_DELAY
 from mbuf.packet.sockbuf import SockBuf
 from mbuf.packet.watermarks import SPACE
 
@@ -355,6 +356,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         except (NoBufs, NoMemory):
             self._pause(_NO_MBUF)
             self._wait_task = asyncio.get_running_loop().create_task(self._wait_for_mbuf())
+            self._wait_task.add_done_callback(self._waited)
 
     async def _wait_for_mbuf(self) -> None:
         try:
@@ -366,8 +368,20 @@ class MbufProtocol(asyncio.BufferedProtocol):
                 self.transport.abort()
         else:
             self._resume(_NO_MBUF)
-        finally:
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        """The task has ended."""
+        if self._wait_task is task:
             self._wait_task = None
+        if task.cancelled() and self.transport is not None:
+            # The program has cancelled it.
+            asyncio.get_running_loop().call_later(RETRY_DELAY, self._refill_again)
+
+    def _refill_again(self) -> None:
+        if self._mbuf is None and self.transport is not None:
+            self._refill()
+            if self._mbuf is not None:
+                self._resume(_NO_MBUF)
 
     def _pause(self, reason: int) -> None:
         """Add a reason to pause reading; 0 adds none, and pauses if there is one."""

@@ -117,6 +117,7 @@ class SocketPort(BasePort):
     def close(self) -> None:
         """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
         super().close()
+        self._failures.forget()
         self._free_posted()
         ready, self._ready = self._ready, []
         self._pool.free_bulk(ready)
