@@ -14,14 +14,9 @@ from mbuf.net.aio.datagrams import MAX_FRUITLESS, Datagrams
 from mbuf.net.port.port import Port, PortStat
 from mbuf.net.stream.streamport import StreamPort
 from mbuf.net.udp.udpport import UdpPort
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 Small = Callable[..., Pool]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 @pytest.fixture

@@ -10,17 +10,12 @@ import pytest
 
 from mbuf import Inval, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 #: The kind of the pool makes no difference here.
 POOL_KINDS: dict[str, dict[str, bool]] = {"plain": {}}
 
 ANY = ("127.0.0.1", 0)
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 async def made(pool: Pool, **options: Any) -> tuple[Any, Any]:

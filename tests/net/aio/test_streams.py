@@ -16,15 +16,10 @@ from mbuf.net.aio import streams
 from mbuf.net.aio.reader import StreamReader
 from mbuf.net.aio.streams import StreamProtocol
 from mbuf.net.aio.writer import StreamWriter
-from net.loops import Run, runs, until
+from net.loops import Run, until
 from net.tls_peer import certify
 
 Small = Callable[..., Pool]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 async def connect(pool: Pool, **kwds: Any) -> tuple[StreamReader, StreamWriter, socket.socket]:

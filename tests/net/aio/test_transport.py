@@ -15,18 +15,13 @@ from mbuf import Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.transport import UdpTransport
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 #: Each test has one pool of the usual kind: it is about the transport.
 POOL_KINDS: dict[str, dict[str, bool]] = {"plain": {}}
 
 ANY = ("127.0.0.1", 0)
 Small = Callable[..., Pool]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 @pytest.fixture

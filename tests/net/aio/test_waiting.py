@@ -4,12 +4,14 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from mbuf import Busy, Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.waiting import WaitingPort
+from mbuf.net.port.port import PortStat
 from mbuf.net.port.queueport import QueuePort
 from mbuf.net.udp.udpport import UdpPort
 from net.loops import Run, runs
@@ -359,12 +361,16 @@ def test_a_port_that_needs_more_than_one_cluster_lets_others_run(
         """Finds too little memory until others have run."""
 
         others_ran = False
+        refused = 0
 
         def pull(self, n: int) -> list[Mbuf]:
             if not self.others_ran:
-                self._rx._short += 1
+                self.refused += 1
                 return []
             return super().pull(n)
+
+        def stat(self) -> PortStat:
+            return replace(super().stat(), short=self.refused)
 
     async def main() -> None:
         port = Short(pool, near)

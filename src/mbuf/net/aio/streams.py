@@ -119,12 +119,12 @@ class StreamProtocol(MbufProtocol):
             try:
                 m = self.pool.get()
             except (NoBufs, NoMemory):
-                self._deliver_whole(nbytes)
+                self._receiver.deliver_whole(nbytes)
                 return
-            m.fill(self._view, 0, nbytes)
+            m.fill(self._receiver.view, 0, nbytes)
             self.reader.feed(m)
         else:
-            self._deliver_whole(nbytes)
+            self._receiver.deliver_whole(nbytes)
 
     def mbuf_received(self, m: Mbuf) -> None:
         """Give the bytes to the reader."""
@@ -184,7 +184,7 @@ class StreamProtocol(MbufProtocol):
         if self._collected:
             self._send_collected()
         self._collects = self.starved
-        if self._pause_reasons:
+        if self._receiver.pause_reasons:
             self.resume_reading()
 
     def _send_collected(self) -> None:
