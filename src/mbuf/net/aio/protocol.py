@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mbuf.const import MJUM16BYTES
 from mbuf.errors import Inval
-from mbuf.net.aio.starttls import handshake
+from mbuf.net.aio.starttls import handshake, lose_soon
 from mbuf.net.aio.streamreceiver import BY_PROGRAM, TLS, StreamReceiver
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.quota import Quota
@@ -247,34 +247,58 @@ class MbufProtocol(asyncio.BufferedProtocol):
         handshake: a chain, which belongs to this method, or None. They are copied. The other arguments are those of
         `loop.start_tls`, and it raises the same exceptions, and ConnectionResetError if the connection is lost.
         """
+        data = b""
+        if early is not None:
+            data = bytes(early)
+            early.freem()
+        plain = await self._ready_for_tls(sslcontext)
+        fd, self._fd = self._fd, -1
+        # Until the handshake is over, what is written waits.
+        self._writing_paused = True
         try:
-            self._receiver.pause(TLS)
-            while self._unsent():
-                await self._all_sent()
-            plain = self.transport
-            if plain is None or plain.is_closing():
-                raise ConnectionResetError("the connection is lost") from self._error
-            self._fd = -1
-            # Until the handshake is over, what is written waits.
-            self._writing_paused = True
-            data = b"" if early is None else bytes(early)
-        finally:
-            if early is not None:
-                early.freem()
-        transport = await handshake(
-            plain,
-            data,
-            sslcontext,
-            server_side=server_side,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
+            transport = await handshake(
+                plain,
+                data,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        except BaseException as error:
+            if plain.get_protocol() is self and not plain.is_closing():
+                # A wrong argument: TLS hasn't begun.
+                self._fd = fd
+                self._receiver.resume(TLS)
+                self._resume_flush()
+            else:
+                plain.abort()
+                lose_soon(self, error if isinstance(error, Exception) else None)
+            raise
         self._receiver.pause_reasons &= ~TLS
         if self.transport is None:
             raise ConnectionResetError("the connection is lost") from self._error
         self.connection_made(transport)
         self._flush()
+
+    async def _ready_for_tls(self, sslcontext: ssl.SSLContext) -> asyncio.Transport:
+        """Stop reading, and wait until all is sent; return the transport. If this raises, nothing has changed."""
+        # Imported here: not every program has TLS.
+        import ssl
+
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError(f"start_tls: sslcontext {sslcontext!r}: give an ssl.SSLContext")
+        self._receiver.pause(TLS)
+        try:
+            while self._unsent():
+                await self._all_sent()
+            plain = self.transport
+            if plain is None or plain.is_closing():
+                raise ConnectionResetError("the connection is lost") from self._error
+        except BaseException:
+            self._receiver.resume(TLS)
+            raise
+        return plain
 
     def _unsent(self) -> bool:
         """True if bytes wait to be sent, here or in the transport."""
@@ -319,6 +343,9 @@ class MbufProtocol(asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_soon(self._resume_flush)
 
     def _resume_flush(self) -> None:
+        if self._fd < 0 and self._receiver.pause_reasons & TLS:
+            # The handshake has begun.
+            return
         self._writing_paused = False
         self._flush()
         if self._held:
