@@ -84,6 +84,8 @@ class SendErrors:
         recverr: bool = False,
         peer: Peer | None = None,
     ) -> None:
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"{name}: on_error {on_error!r} can't be called: give a function")
         self._sock = sock
         self._log = ErrorLog(name)
         self._on_error: Callable[[SendError], object] = self._log if on_error is None else on_error
