@@ -122,6 +122,8 @@ SINGLE = (
     "testing",
     "net.udp.recvmmsg",
     "net.udp.sendmmsg",
+    "net.udp.receivecounts",
+    "net.udp.copies",
     "net.udp.posted",
     "net.udp.receiver",
     "net.udp.sender",

@@ -42,10 +42,14 @@ INTERNAL = {
             "relay.pump",
         )
     ),
-    *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox")),
+    *(
+        f"mbuf.net.aio.{name}"
+        for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox", "streamreceiver")
+    ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
-    *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "owned", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
+    *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "receiver", "receivecounts", "copies", "owned", "posted")),
+    *(f"mbuf.net.udp.{name}" for name in ("recvmmsg", "sender", "sendmmsg")),
 }
 
 GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("utf-8"))["group"]

@@ -8,12 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from mbuf.net.watch import Watch
-from net.loops import Run, runs, until
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
+from net.loops import Run, until
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The arguments of `create_datagram_endpoint`, as asyncio has them."""
 
 import asyncio
+import gc
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,12 @@ import pytest
 
 from mbuf import Inval, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 #: The kind of the pool makes no difference here.
 POOL_KINDS: dict[str, dict[str, bool]] = {"plain": {}}
 
 ANY = ("127.0.0.1", 0)
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 async def made(pool: Pool, **options: Any) -> tuple[Any, Any]:
@@ -118,5 +114,21 @@ def test_an_endpoint_whose_creation_is_cancelled_is_closed(pool: Pool, run: Run)
             with pytest.raises(asyncio.CancelledError):
                 await task
             await until(lambda: sock.fileno() < 0)
+
+    run(main())
+
+
+def test_a_socket_whose_protocol_gets_no_datagrams_stays_open(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            with pytest.raises(AttributeError, match="datagram_received"):
+                await create_datagram_endpoint(pool, asyncio.Protocol, sock=sock)
+            gc.collect()
+            # It can be used again.
+            transport, _ = await create_datagram_endpoint(pool, asyncio.DatagramProtocol, sock=sock)
+            transport.close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     run(main())

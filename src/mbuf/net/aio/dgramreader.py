@@ -80,6 +80,11 @@ class DatagramReader:
         if self._timer is not None:
             self._timer.cancel()
 
+    def disconnect(self) -> None:
+        """Forget what refers to the transport, after `close`."""
+        self._wanted = _no
+        self._deliver = self._fatal = self.pull = _nothing
+
     def start(self) -> None:
         if self._wanted() and not self.active and self.task is None:
             self.active = True
@@ -101,6 +106,7 @@ class DatagramReader:
         if self.active and not self._receive():
             self.stop()
             self.task = self._loop.create_task(self._wait_to_read())
+            self.task.add_done_callback(self._waited)
         elif self._mbufs:
             self._read_ready()
 
@@ -146,8 +152,16 @@ class DatagramReader:
         except MbufError as error:
             # The pool was closed.
             self._fatal(error)
-        else:
-            self.task = None
-            self.start()
-        finally:
-            self.task = None
+
+    def _waited(self, _: object) -> None:
+        """The task has ended, also if the program has cancelled it, or was ended in a callback: it may go on."""
+        self.task = None
+        self.start()
+
+
+def _no() -> bool:
+    return False
+
+
+def _nothing(*_: object) -> Any:
+    """In place of what isn't to be called any more."""

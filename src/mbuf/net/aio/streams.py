@@ -30,6 +30,7 @@ from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
 from mbuf.net.aio.writer import StreamWriter
+from mbuf.net.sockets import check_pool
 from mbuf.packet.watermarks import SPACE
 
 if TYPE_CHECKING:
@@ -119,12 +120,12 @@ class StreamProtocol(MbufProtocol):
             try:
                 m = self.pool.get()
             except (NoBufs, NoMemory):
-                self._deliver_whole(nbytes)
+                self._receiver.deliver_whole(nbytes)
                 return
-            m.fill(self._view, 0, nbytes)
+            m.fill(self._receiver.view, 0, nbytes)
             self.reader.feed(m)
         else:
-            self._deliver_whole(nbytes)
+            self._receiver.deliver_whole(nbytes)
 
     def mbuf_received(self, m: Mbuf) -> None:
         """Give the bytes to the reader."""
@@ -184,7 +185,7 @@ class StreamProtocol(MbufProtocol):
         if self._collected:
             self._send_collected()
         self._collects = self.starved
-        if self._pause_reasons:
+        if self._receiver.pause_reasons:
             self.resume_reading()
 
     def _send_collected(self) -> None:
@@ -327,6 +328,7 @@ async def open_connection(
 
     The other arguments are those of `loop.create_connection`.
     """
+    check_pool("open_connection", pool)
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_connection(lambda: StreamProtocol(pool, limit), host, port, **kwds)
     return protocol.reader, StreamWriter(protocol, protocol.reader)
@@ -344,8 +346,9 @@ async def start_server(
     """Accept connections, as `asyncio.start_server` does, with mbufs from `pool`.
 
     `client_connected_cb(reader, writer)` is called for each; if it is a coroutine function, in a task. The other
-    arguments are those of `loop.create_server`.
+    arguments are those of `loop.create_server`. Raises TypeError for what is no pool or can't be called.
     """
+    _check_server("start_server", pool, client_connected_cb)
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: StreamProtocol(pool, limit, client_connected_cb), host, port, **kwds)
 
@@ -354,6 +357,7 @@ async def open_unix_connection(
     pool: Pool, path: Any = None, *, limit: int = LIMIT, **kwds: Any
 ) -> tuple[StreamReader, StreamWriter]:
     """The same as `open_connection`, over a Unix socket. See `loop.create_unix_connection`."""
+    check_pool("open_unix_connection", pool)
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_unix_connection(lambda: StreamProtocol(pool, limit), path, **kwds)
     return protocol.reader, StreamWriter(protocol, protocol.reader)
@@ -363,5 +367,13 @@ async def start_unix_server(
     pool: Pool, client_connected_cb: Connected, path: Any = None, *, limit: int = LIMIT, **kwds: Any
 ) -> asyncio.Server:
     """The same as `start_server`, over a Unix socket. See `loop.create_unix_server`."""
+    _check_server("start_unix_server", pool, client_connected_cb)
     loop = asyncio.get_running_loop()
     return await loop.create_unix_server(lambda: StreamProtocol(pool, limit, client_connected_cb), path, **kwds)
+
+
+def _check_server(caller: str, pool: Any, client_connected_cb: Any) -> None:
+    """Raise TypeError for what is no pool, and for what can't be called: not only when a client connects."""
+    check_pool(caller, pool)
+    if not callable(client_connected_cb):
+        raise TypeError(f"{caller}: client_connected_cb {client_connected_cb!r} can't be called: give a function")

@@ -23,6 +23,7 @@ import os
 import socket
 import warnings
 from asyncio.trsock import TransportSocket
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +70,15 @@ class UdpTransport(asyncio.DatagramTransport):
         remote: Any,
         ready: asyncio.Future[None],
     ) -> None:
+        mbufs = hasattr(protocol, "mbuf_received")
+        # First, as it may raise: nothing is changed then.
+        receiver = _receiver_of(protocol, mbufs)
         peername = _name(sock.getpeername)
         super().__init__({"socket": TransportSocket(sock), "sockname": _name(sock.getsockname), "peername": peername})
         self._loop = loop
-        to = remote if remote is not None and peername is None else None
+        self._to = remote if remote is not None and peername is None else None
         #: The port, which counts: see `PortStat`. It belongs to the transport.
-        self.port = UdpPort(pool, sock, to=to, on_error=self._send_failed)
+        self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
         self._fd = sock.fileno()
@@ -94,8 +98,8 @@ class UdpTransport(asyncio.DatagramTransport):
         # Waits for mbufs for datagrams to be sent.
         self._wait_task: asyncio.Task[None] | None = None
         self._started = False
-        self._mbufs = hasattr(protocol, "mbuf_received")
-        self._reader = DatagramReader(loop, pool, self.port, self._mbufs, self._may_read, self._deliver, self._fatal)
+        self._mbufs = mbufs
+        self._reader = DatagramReader(loop, pool, self.port, mbufs, self._may_read, self._deliver, self._fatal)
         self._corks = 0
         # The last callback that sent something has sent several datagrams.
         self._burst = False
@@ -103,7 +107,8 @@ class UdpTransport(asyncio.DatagramTransport):
         # `_ended`: `connection_lost` was called, or will be soon.
         self._closing = self._ended = False
         self.set_write_buffer_limits()
-        self.set_protocol(protocol)
+        self._protocol: Any = protocol
+        self._delivery.deliver_to(receiver)
         loop.call_soon(protocol.connection_made, self)
         # Nothing is received before it was called.
         loop.call_soon(self._start)
@@ -126,9 +131,8 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give all that is received from now on to another protocol, of the same kind: with bytes, or with mbufs."""
-        receiver = getattr(protocol, "mbuf_received" if self._mbufs else "datagram_received")
-        self._protocol: Any = protocol
-        self._delivery.deliver_to(receiver)
+        self._delivery.deliver_to(_receiver_of(protocol, self._mbufs))
+        self._protocol = protocol
 
     # In.
 
@@ -260,6 +264,8 @@ class UdpTransport(asyncio.DatagramTransport):
     def _push(self) -> None:
         """Push what waits to the port; what is left waits for the descriptor to be writable, or for mbufs."""
         outbox = self._outbox
+        if self._ended:
+            return
         try:
             self.port.push(outbox.packets)
         except (OSError, MbufError) as error:
@@ -271,6 +277,7 @@ class UdpTransport(asyncio.DatagramTransport):
         if outbox.waiting and not self._corks & _POOL:
             self._cork(_POOL)
             self._wait_task = self._loop.create_task(self._wait_to_send())
+            self._wait_task.add_done_callback(self._waited)
         if outbox.size > self._high or self._writing_paused:
             self._check_marks()
         if self._closing and not outbox.size:
@@ -278,37 +285,54 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _refused(self, error: Exception) -> None:
         """The port has raised an error: because of a packet, or because it can't send any more."""
-        packets = self._outbox.packets
-        while isinstance(error, MbufError):
-            if packets and not isinstance(error, Freed):
-                self._send_alone(packets.pop(0))
-            else:
-                # The program has freed a packet that it had given to `sendto`.
+        outbox = self._outbox
+        while isinstance(error, MbufError) and not self.port.closed:
+            if (isinstance(error, Freed) and outbox.drop_freed()) or not outbox.packets:
+                # The program has freed a packet that it had given to `sendto`, or has given it twice.
                 self._report(error)
-                self._outbox.drop_freed()
-                packets = self._outbox.packets
+            elif not self._send_alone(outbox.packets[0], error):
+                return
+            if self._ended:
+                return
             try:
-                self.port.push(packets)
+                self.port.push(outbox.packets)
                 return
             except (OSError, MbufError) as another:
                 error = another
         self._fatal(error)
 
-    def _send_alone(self, m: Mbuf) -> None:
-        """Send a packet that the port takes for a mistake, without it, for the error that asyncio would tell."""
+    def _send_alone(self, m: Mbuf, refused: MbufError) -> bool:
+        """Send the first packet without the port, which has refused one, for the error that asyncio would tell.
+
+        False if the socket is full; the packet stays then.
+        """
+        failure: OSError | None = None
+        sent = False
         try:
             data = bytes(m)
-            if m.peer is not None and self.get_extra_info("peername") is None:
-                self._sock.sendto(data, m.peer.address)
+            to = self._to if m.peer is None else m.peer.address
+            if to is not None and self.get_extra_info("peername") is None:
+                self._sock.sendto(data, to)
             else:
                 self._sock.send(data)
+            sent = True
+        except BlockingIOError:
+            return False
         except OSError as error:
-            self._error_received(error)
-        except MbufError as error:
-            self._outbox.dropped += 1
-            self._report(error)
-        finally:
+            failure = error
+        except (MbufError, TypeError):
+            # A part of it was freed, or isn't ready; or its peer is of another family.
+            pass
+        # First: the program may do anything when it is told.
+        del self._outbox.packets[0]
+        with suppress(Freed):
             m.freem()
+        if failure is not None:
+            self._error_received(failure)
+        elif not sent:
+            self._outbox.dropped += 1
+            self._report(refused)
+        return True
 
     def _send_failed(self, error: SendError) -> None:
         """The system refused packets, or the network one that was sent before."""
@@ -345,11 +369,19 @@ class UdpTransport(asyncio.DatagramTransport):
             self._fatal(error)
         else:
             self._uncork(_POOL)
-        finally:
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        """The task has ended."""
+        if self._wait_task is task:
             self._wait_task = None
+        if task.cancelled():
+            # By the program, unless this transport has ended.
+            self._loop.call_later(RETRY_DELAY, self._uncork, _POOL)
 
     def _check_marks(self) -> None:
         """Call `pause_writing` or `resume_writing` if a mark was passed."""
+        if self._ended:
+            return
         size = self._outbox.size
         if size > self._high and not self._writing_paused:
             self._writing_paused = True
@@ -411,6 +443,9 @@ class UdpTransport(asyncio.DatagramTransport):
             self._sock.close()
             self._sock = None
         self._protocol = None
+        self._delivery.disconnect()
+        self._outbox.disconnect()
+        self._reader.disconnect()
 
     # Errors.
 
@@ -440,6 +475,12 @@ class UdpTransport(asyncio.DatagramTransport):
                 "protocol": self._protocol,
             }
         )
+
+
+def _receiver_of(protocol: asyncio.BaseProtocol, mbufs: bool) -> Callable[[Any, Any], object]:
+    """Return the method of a protocol that gets datagrams."""
+    receiver: Callable[[Any, Any], object] = getattr(protocol, "mbuf_received" if mbufs else "datagram_received")
+    return receiver
 
 
 def _name(read: Callable[[], Any]) -> Any:

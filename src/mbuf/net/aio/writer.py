@@ -130,6 +130,8 @@ class StreamWriter:
         plain text. Raises what `loop.start_tls` raises, and ConnectionResetError if the connection is lost.
         """
         protocol, buffer = self._protocol, self._reader._buffer
+        # First: this may be cancelled, and the bytes stay in the buffer then.
+        await protocol._ready_for_tls(sslcontext)
         await protocol.start_tls(
             sslcontext,
             buffer.take(buffer.cc),

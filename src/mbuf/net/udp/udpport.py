@@ -153,7 +153,7 @@ class UdpPort(MmsgPort):
             sender = Peer(there) if connected else None
             count = integer(posted, "posted")
             recverr = self._features["errors"] == "yes"
-            failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
+            self._failures = failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
             keyed = bool(local or tos or ttl)
             self._rx = UdpReceiver(
                 *(pool, sock, longest, coalesced, not connected, None, writable, count, sender),
