@@ -39,10 +39,14 @@ INTERNAL = {
             "capture.pcap",
             "capture.pcapng",
             "stream.read_sizer",
+            "stream.send",
             "relay.pump",
         )
     ),
-    *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox")),
+    *(
+        f"mbuf.net.aio.{name}"
+        for name in ("addresses", "connection", "delivery", "dgramreader", "inbox", "lookup", "outbox", "wakeup")
+    ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
     *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "owned", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),

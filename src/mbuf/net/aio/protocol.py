@@ -51,10 +51,11 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
+from mbuf.const import MCLBYTES, MJUM16BYTES
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.net.aio.connection import Connection
 from mbuf.net.aio.starttls import handshake
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.quota import Quota
@@ -81,7 +82,7 @@ _UNDELIVERED = 4
 _TLS = 8
 
 
-class MbufProtocol(asyncio.BufferedProtocol):
+class MbufProtocol(Connection, asyncio.BufferedProtocol):
     """A stream connection whose bytes are in mbufs. Derive from it, and override `mbuf_received`.
 
     A method that overrides another one calls that too: `super().connection_made(transport)`. `hiwat`, `lowat` and
@@ -104,32 +105,12 @@ class MbufProtocol(asyncio.BufferedProtocol):
         check_pool("MbufProtocol", pool)
         if max_read < 1:
             raise Inval(f"MbufProtocol: max_read {max_read}: give 1 byte or more")
-        #: The pool that bytes are received into.
-        self.pool = pool
-        #: The bytes that wait to be sent. Its `pause` and `resume` may be set to functions.
-        self.write_buffer = SockBuf(hiwat, lowat, mbmax)
-        #: The transport; None before the connection is made, and after it is lost.
-        self.transport: asyncio.Transport | None = None
+        super().__init__(pool, SockBuf(hiwat, lowat, mbmax))
         self._sizer = ReadSizer(pool)
         self._max_read = max_read
-        # The empty mbuf for the next read, and the view of its room that the loop was given.
-        self._mbuf: Mbuf | None = None
-        self._view: memoryview | None = None
         # Waits for an mbuf.
         self._wait_task: asyncio.Task[None] | None = None
-        self._pause_reasons = 0
-        # The transport has bytes that the socket didn't accept.
-        self._writing_paused = False
-        # What is to be done when all is sent.
-        self._eof_pending = False
-        self._close_pending = False
         self._error: Exception | None = None
-        # Bytes that wait although they aren't in `write_buffer`: only a subclass has such.
-        self._collected: list[Any] = []
-        #: True if bytes wait for which the pool had no mbufs.
-        self.starved = False
-        # The descriptor of the socket, or -1 where the transport does TLS.
-        self._fd = -1
         # How the connections divide the memory; what this one holds, as last reported; the `mbmax` that was given.
         self._quota: Quota | None = None
         self._held = 0
@@ -216,27 +197,12 @@ class MbufProtocol(asyncio.BufferedProtocol):
         """Receive again."""
         self._resume(_BY_PROGRAM)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the buffer for the next read; called by the transport. `sizehint` is ignored."""
-        view = self._view
-        if view is None:
-            if self._mbuf is None:
-                raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
-            view = self._view = self._mbuf.room
+    def _open_view(self) -> memoryview:
+        """Return a new view of the room for the next read."""
+        if self._mbuf is None:
+            raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
+        view = self._view = self._mbuf.room
         return view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """The transport has read `nbytes` bytes into the buffer; called by the transport. See above."""
-        if nbytes <= MLEN:
-            try:
-                small = self.pool.get()
-            except (NoBufs, NoMemory):
-                self._deliver_whole(nbytes)
-                return
-            small.fill(self._view, 0, nbytes)
-            self._deliver(small)
-        else:
-            self._deliver_whole(nbytes)
 
     def _deliver_whole(self, nbytes: int) -> None:
         """Deliver the mbuf that was read into, and what else waits in the socket if it is full; get another one."""
