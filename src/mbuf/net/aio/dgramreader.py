@@ -15,6 +15,7 @@ from mbuf.errors import MbufError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
     from mbuf.pool.pool import Pool
 
@@ -41,7 +42,7 @@ class DatagramReader:
         self,
         loop: asyncio.AbstractEventLoop,
         pool: Pool,
-        port: UdpPort,
+        port: UdpPort | SocketPort,
         mbufs: bool,
         wanted: Callable[[], bool],
         deliver: Callable[[list[Any]], object],

@@ -1,5 +1,7 @@
 """A transport of asyncio for datagrams, which receives and sends them in batches through a port.
 
+The port is a `UdpPort`, and for a Unix socket a `SocketPort`.
+
 In: a `DatagramReader` pulls batches of datagrams, and a `Delivery` calls the protocol for each of them; then other
 callbacks of the loop run. Bytes are copied out of the posted mbufs (`UdpPort.pull_bytes`), mbufs are handed out.
 
@@ -33,6 +35,7 @@ from mbuf.net.aio.dgramreader import DatagramReader
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
 from mbuf.net.linux import DATAGRAM_MAX
+from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.net.writable import set_result
 
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from mbuf.net.udp.senderrors import SendError
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
+
+#: No Unix socket sends a longer datagram: it must fit into the send buffer.
+UNIX_MAX = 1 << 30
 
 #: Bytes that wait to be sent above which `pause_writing` is called: as many as asyncio's default.
 HIGH_WATER = 64 * 1024
@@ -54,7 +60,7 @@ _CALLBACK, _DELIVERY, _SOCKET, _POOL = 1, 2, 4, 8
 
 
 class UdpTransport(asyncio.DatagramTransport):
-    """The transport of a UDP endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
+    """The transport of a datagram endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
 
     It has all methods of asyncio's own datagram transports. If the protocol has a method `mbuf_received(m, addr)`, that
     gets each datagram as a packet, which belongs to it; else `datagram_received(data, addr)` gets bytes.
@@ -73,12 +79,18 @@ class UdpTransport(asyncio.DatagramTransport):
         super().__init__({"socket": TransportSocket(sock), "sockname": _name(sock.getsockname), "peername": peername})
         self._loop = loop
         to = remote if remote is not None and peername is None else None
-        #: The port, which counts: see `PortStat`. It belongs to the transport.
-        self.port = UdpPort(pool, sock, to=to, on_error=self._send_failed)
+        unix = sock.family == socket.AF_UNIX
+        #: The port, which counts: see `PortStat`. It belongs to the transport. A Unix socket has a `SocketPort`.
+        self.port: UdpPort | SocketPort = (
+            SocketPort(pool, sock, on_error=self._send_failed)
+            if unix
+            else UdpPort(pool, sock, to=to, on_error=self._send_failed)
+        )
         self._sock: Any = sock
         self._pool = pool
         self._fd = sock.fileno()
-        addresses = Addresses(peername)
+        # A Unix socket tells the sender of each datagram, also if it is connected; a sender may have no name.
+        addresses = Addresses(None if unix else peername)
         self._delivery = Delivery(addresses, self._report)
         self._outbox = Outbox(
             pool,
@@ -86,7 +98,7 @@ class UdpTransport(asyncio.DatagramTransport):
             partial(find_peer, sock.family),
             remote is not None or peername is not None,
             remote,
-            DATAGRAM_MAX,
+            UNIX_MAX if unix else DATAGRAM_MAX,
             self._send,
         )
         #: The number of received datagrams that were freed because the transport was closed while they waited.
