@@ -35,13 +35,12 @@ from mbuf.net.aio.dgramreader import DatagramReader
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
 from mbuf.net.linux import DATAGRAM_MAX
+from mbuf.net.sockets import peer_name
 from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.net.writable import set_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mbuf.net.udp.senderrors import SendError
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
@@ -75,17 +74,17 @@ class UdpTransport(asyncio.DatagramTransport):
         remote: Any,
         ready: asyncio.Future[None],
     ) -> None:
-        peername = _name(sock.getpeername)
-        super().__init__({"socket": TransportSocket(sock), "sockname": _name(sock.getsockname), "peername": peername})
+        peername = peer_name(sock)
+        super().__init__({"socket": TransportSocket(sock), "sockname": sock.getsockname(), "peername": peername})
         self._loop = loop
         to = remote if remote is not None and peername is None else None
         unix = sock.family == socket.AF_UNIX
         #: The port, which counts: see `PortStat`. It belongs to the transport. A Unix socket has a `SocketPort`.
-        self.port: UdpPort | SocketPort = (
-            SocketPort(pool, sock, on_error=self._send_failed)
-            if unix
-            else UdpPort(pool, sock, to=to, on_error=self._send_failed)
-        )
+        self.port: UdpPort | SocketPort
+        if unix:
+            self.port = SocketPort(pool, sock, on_error=self._send_failed)
+        else:
+            self.port = UdpPort(pool, sock, to=to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
         self._fd = sock.fileno()
@@ -452,11 +451,3 @@ class UdpTransport(asyncio.DatagramTransport):
                 "protocol": self._protocol,
             }
         )
-
-
-def _name(read: Callable[[], Any]) -> Any:
-    """Return a name of a socket; None if it has none."""
-    try:
-        return read()
-    except OSError:
-        return None
