@@ -159,18 +159,17 @@ def test_a_connection_whose_task_the_program_cancels_waits_again(small: Small, r
     async def main() -> None:
         others = exhaust(pool)
         protocol = Recorder(pool)
-        receiver = protocol._receiver
         far = await connect(protocol)
         await send(far, b"early")
         for _ in range(2):
-            task = receiver._wait_task
+            task = protocol._wait_task
             assert task is not None
             # The second time before it has begun.
             task.cancel()
-            await until(lambda task=task: receiver._wait_task not in (None, task))
-        assert receiver._wait_task is not None
-        receiver._wait_task.cancel()
-        await until(lambda: receiver._wait_task is None)
+            await until(lambda task=task: protocol._wait_task not in (None, task))
+        assert protocol._wait_task is not None
+        protocol._wait_task.cancel()
+        await until(lambda: protocol._wait_task is None)
         if end == "mbuf":
             pool.free_bulk(others)
             await until(lambda: protocol.got == b"early")
@@ -336,7 +335,7 @@ def test_a_connection_lost_before_bytes_are_delivered_again_frees_them(small: Sm
         far = await connect(protocol)
         others = exhaust(pool)
         await send(far, b"one\ntwo\n")
-        await until(lambda: protocol._receiver._undelivered is not None)
+        await until(lambda: protocol._undelivered is not None)
         protocol.abort()
         await until(lambda: protocol.lost)
         pool.free_bulk(others)

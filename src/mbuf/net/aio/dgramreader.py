@@ -11,10 +11,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import MbufError
+from mbuf.net.writable import RETRY_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
     from mbuf.pool.pool import Pool
 
@@ -27,9 +29,6 @@ BATCH_LOW = 3
 #: Seconds without a datagram after which the posted mbufs are freed.
 IDLE = 0.05
 
-#: Seconds until the next try, if the port needs more than one cluster.
-RETRY_DELAY = 0.005
-
 
 class DatagramReader:
     """Pulls datagrams from a port while `wanted()` is true: packets if `mbufs`, else bytes with their peer.
@@ -41,7 +40,7 @@ class DatagramReader:
         self,
         loop: asyncio.AbstractEventLoop,
         pool: Pool,
-        port: UdpPort,
+        port: UdpPort | SocketPort,
         mbufs: bool,
         wanted: Callable[[], bool],
         deliver: Callable[[list[Any]], object],

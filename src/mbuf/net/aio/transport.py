@@ -1,5 +1,7 @@
 """A transport of asyncio for datagrams, which receives and sends them in batches through a port.
 
+The port is a `UdpPort`, and for a Unix socket a `SocketPort`.
+
 In: a `DatagramReader` pulls batches of datagrams, and a `Delivery` calls the protocol for each of them; then other
 callbacks of the loop run. Bytes are copied out of the posted mbufs (`UdpPort.pull_bytes`), mbufs are handed out.
 
@@ -34,8 +36,10 @@ from mbuf.net.aio.dgramreader import DatagramReader
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
 from mbuf.net.linux import DATAGRAM_MAX
+from mbuf.net.sockets import peer_name
+from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
-from mbuf.net.writable import set_result
+from mbuf.net.writable import RETRY_DELAY, set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,18 +48,18 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
+#: No Unix socket sends a longer datagram: it must fit into the send buffer.
+UNIX_MAX = 1 << 30
+
 #: Bytes that wait to be sent above which `pause_writing` is called: as many as asyncio's default.
 HIGH_WATER = 64 * 1024
-
-#: Seconds until the next try, if the system had no memory to send although the socket is writable.
-RETRY_DELAY = 0.005
 
 #: Why what is sent waits: see above.
 _CALLBACK, _DELIVERY, _SOCKET, _POOL = 1, 2, 4, 8
 
 
 class UdpTransport(asyncio.DatagramTransport):
-    """The transport of a UDP endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
+    """The transport of a datagram endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
 
     It has all methods of asyncio's own datagram transports. If the protocol has a method `mbuf_received(m, addr)`, that
     gets each datagram as a packet, which belongs to it; else `datagram_received(data, addr)` gets bytes.
@@ -73,16 +77,22 @@ class UdpTransport(asyncio.DatagramTransport):
         mbufs = hasattr(protocol, "mbuf_received")
         # First, as it may raise: nothing is changed then.
         receiver = _receiver_of(protocol, mbufs)
-        peername = _name(sock.getpeername)
-        super().__init__({"socket": TransportSocket(sock), "sockname": _name(sock.getsockname), "peername": peername})
+        peername = peer_name(sock)
+        super().__init__({"socket": TransportSocket(sock), "sockname": sock.getsockname(), "peername": peername})
         self._loop = loop
         self._to = remote if remote is not None and peername is None else None
-        #: The port, which counts: see `PortStat`. It belongs to the transport.
-        self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
+        unix = sock.family == socket.AF_UNIX
+        #: The port, which counts: see `PortStat`. It belongs to the transport. A Unix socket has a `SocketPort`.
+        self.port: UdpPort | SocketPort
+        if unix:
+            self.port = SocketPort(pool, sock, on_error=self._send_failed)
+        else:
+            self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
         self._fd = sock.fileno()
-        addresses = Addresses(peername)
+        # A Unix socket tells the sender of each datagram, also if it is connected; a sender may have no name.
+        addresses = Addresses(None if unix else peername)
         self._delivery = Delivery(addresses, self._report)
         self._outbox = Outbox(
             pool,
@@ -90,7 +100,7 @@ class UdpTransport(asyncio.DatagramTransport):
             partial(find_peer, sock.family),
             remote is not None or peername is not None,
             remote,
-            DATAGRAM_MAX,
+            UNIX_MAX if unix else DATAGRAM_MAX,
             self._send,
         )
         #: The number of received datagrams that were freed because the transport was closed while they waited.
@@ -481,11 +491,3 @@ def _receiver_of(protocol: asyncio.BaseProtocol, mbufs: bool) -> Callable[[Any, 
     """Return the method of a protocol that gets datagrams."""
     receiver: Callable[[Any, Any], object] = getattr(protocol, "mbuf_received" if mbufs else "datagram_received")
     return receiver
-
-
-def _name(read: Callable[[], Any]) -> Any:
-    """Return a name of a socket; None if it has none."""
-    try:
-        return read()
-    except OSError:
-        return None

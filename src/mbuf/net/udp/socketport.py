@@ -83,6 +83,14 @@ class SocketPort(BasePort):
         packets, self._ready = self._ready[:count], self._ready[count:]
         return self._count_pulled(packets)
 
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """Return datagrams that have arrived, each as a copy of its bytes and its peer. Raises what `pull` raises."""
+        datagrams = []
+        for m in self.pull(n):
+            datagrams.append((bytes(m), m.peer))
+            m.freem()
+        return datagrams
+
     @property
     def ready(self) -> int:
         return len(self._ready)
