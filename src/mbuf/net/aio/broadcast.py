@@ -24,7 +24,7 @@ from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.writer import StreamWriter
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream.streamport import BATCH_BYTES
-from mbuf.packet.sockbuf import views_of
+from mbuf.packet.read import views_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
