@@ -76,6 +76,7 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
         if max_read < 1:
             raise Inval(f"MbufProtocol: max_read {max_read}: give 1 byte or more")
         super().__init__(pool, SockBuf(hiwat, lowat, mbmax), max_read)
+        self._flushing = False
         # The memory that the unsent bytes hold, as last reported to the quota; the `mbmax` that was given.
         self._held = 0
         self._mbmax = self.write_buffer.mbmax
@@ -305,16 +306,23 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         """Send until nothing is left, or the transport has paused writing."""
-        while (
-            self.write_buffer
-            and not self._writing_paused
-            and self.transport is not None
-            and not self.transport.is_closing()
-        ):
-            if not self._uses_socket():
-                self._write_to_transport(self.transport, MJUM16BYTES)
-            elif self.transport.get_write_buffer_size() or not self._writev():
-                self._write_to_transport(self.transport, WAKEUP_BYTES)
+        if self._flushing:
+            # A finalizer writes while bytes are being sent: its bytes are sent after them.
+            return
+        self._flushing = True
+        try:
+            while (
+                self.write_buffer
+                and not self._writing_paused
+                and self.transport is not None
+                and not self.transport.is_closing()
+            ):
+                if not self._uses_socket():
+                    self._write_to_transport(self.transport, MJUM16BYTES)
+                elif self.transport.get_write_buffer_size() or not self._writev():
+                    self._write_to_transport(self.transport, WAKEUP_BYTES)
+        finally:
+            self._flushing = False
         self._finish()
 
     def _writev(self) -> bool:
@@ -328,13 +336,14 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
             return False
         finally:
             views.clear()
-        self.write_buffer.drop(count)
+        # A finalizer may have aborted the connection.
+        self.write_buffer.drop(min(count, len(self.write_buffer)))
         return count == offered or not self.write_buffer
 
     def _write_to_transport(self, transport: asyncio.Transport, nbytes: int) -> None:
         """Give a copy of the next bytes to the transport."""
         data = self.write_buffer.peek(nbytes)
-        self.write_buffer.drop(len(data))
+        self.write_buffer.drop(min(len(data), len(self.write_buffer)))
         transport.write(data)
 
     def _finish(self) -> None:

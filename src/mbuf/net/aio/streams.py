@@ -258,7 +258,7 @@ class StreamProtocol(MbufProtocol):
 
     def _flush(self) -> None:
         super()._flush()
-        if self._collected and not self._writing_paused and not self.write_buffer.cc:
+        if self._collected and not (self._writing_paused or self._flushing or self.write_buffer.cc):
             self._send_collected()
 
     def write_eof(self) -> None:

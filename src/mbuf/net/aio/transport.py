@@ -25,16 +25,16 @@ import os
 import socket
 import warnings
 from asyncio.trsock import TransportSocket
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mbuf.errors import Freed, MbufError
+from mbuf.errors import MbufError
 from mbuf.net.aio.addresses import Addresses
 from mbuf.net.aio.delivery import Delivery
 from mbuf.net.aio.dgramreader import DatagramReader
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
+from mbuf.net.aio.refused import send_refused
 from mbuf.net.linux import DATAGRAM_MAX
 from mbuf.net.sockets import peer_name
 from mbuf.net.udp.socketport import SocketPort
@@ -279,7 +279,9 @@ class UdpTransport(asyncio.DatagramTransport):
         try:
             self.port.push(outbox.packets)
         except (OSError, MbufError) as error:
-            self._refused(error)
+            fatal = send_refused(self.port, outbox, error, self._send_alone, self._report, self._error_received)
+            if fatal is not None:
+                self._fatal(fatal)
         outbox.recount()
         if outbox.packets and not self._corks & _SOCKET:
             self._cork(_SOCKET)
@@ -293,56 +295,13 @@ class UdpTransport(asyncio.DatagramTransport):
         if self._closing and not outbox.size:
             self._end(None)
 
-    def _refused(self, error: Exception) -> None:
-        """The port has raised an error: because of a packet, or because it can't send any more."""
-        outbox = self._outbox
-        while isinstance(error, MbufError) and not self.port.closed:
-            if (isinstance(error, Freed) and outbox.drop_freed()) or not outbox.packets:
-                # The program has freed a packet that it had given to `sendto`, or has given it twice.
-                self._report(error)
-            elif not self._send_alone(outbox.packets[0], error):
-                return
-            if self._ended:
-                return
-            try:
-                self.port.push(outbox.packets)
-                return
-            except (OSError, MbufError) as another:
-                error = another
-        self._fatal(error)
-
-    def _send_alone(self, m: Mbuf, refused: MbufError) -> bool:
-        """Send the first packet without the port, which has refused one, for the error that asyncio would tell.
-
-        False if the socket is full; the packet stays then.
-        """
-        failure: OSError | None = None
-        sent = False
-        try:
-            data = bytes(m)
-            to = self._to if m.peer is None else m.peer.address
-            if to is not None and self.get_extra_info("peername") is None:
-                self._sock.sendto(data, to)
-            else:
-                self._sock.send(data)
-            sent = True
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            failure = error
-        except (MbufError, TypeError):
-            # A part of it was freed, or isn't ready; or its peer is of another family.
-            pass
-        # First: the program may do anything when it is told.
-        del self._outbox.packets[0]
-        with suppress(Freed):
-            m.freem()
-        if failure is not None:
-            self._error_received(failure)
-        elif not sent:
-            self._outbox.dropped += 1
-            self._report(refused)
-        return True
+    def _send_alone(self, m: Mbuf) -> None:
+        """Send a packet without the port."""
+        to = self._to if m.peer is None else m.peer.address
+        if to is not None and self.get_extra_info("peername") is None:
+            self._sock.sendto(bytes(m), to)
+        else:
+            self._sock.send(bytes(m))
 
     def _send_failed(self, error: SendError) -> None:
         """The system refused packets, or the network one that was sent before."""
