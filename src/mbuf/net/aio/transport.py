@@ -408,6 +408,7 @@ class UdpTransport(asyncio.DatagramTransport):
     def _release(self) -> None:
         """Close the port and the socket, and drop what refers to this transport."""
         self.port.close()
+        self.discarded += self.port.stat().discarded
         if self._sock is not None:
             self._sock.close()
             self._sock = None
