@@ -1,7 +1,5 @@
 """A transport of asyncio for datagrams, which receives and sends them in batches through a port.
 
-The port is a `UdpPort`, and for a Unix socket a `SocketPort`.
-
 In: a `DatagramReader` pulls batches of datagrams, and a `Delivery` calls the protocol for each of them; then other
 callbacks of the loop run. Bytes are copied out of the posted mbufs (`UdpPort.pull_bytes`), mbufs are handed out.
 
@@ -39,6 +37,7 @@ from mbuf.net.linux import DATAGRAM_MAX
 from mbuf.net.sockets import peer_name
 from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
+from mbuf.net.watch import Watch
 from mbuf.net.writable import RETRY_DELAY, set_result
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class UdpTransport(asyncio.DatagramTransport):
             self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
-        self._fd = sock.fileno()
+        self._watch = Watch(loop, sock.fileno())
         # A Unix socket tells the sender of each datagram, also if it is connected; a sender may have no name.
         addresses = Addresses(None if unix else peername)
         self._delivery = Delivery(addresses, self._report)
@@ -109,7 +108,12 @@ class UdpTransport(asyncio.DatagramTransport):
         self._wait_task: asyncio.Task[None] | None = None
         self._started = False
         self._mbufs = mbufs
-        self._reader = DatagramReader(loop, pool, self.port, mbufs, self._may_read, self._deliver, self._fatal)
+        self._reader = DatagramReader(
+            *(loop, pool, self.port, self._watch, mbufs),
+            wanted=self._may_read,
+            deliver=self._deliver,
+            fatal=self._fatal,
+        )
         self._corks = 0
         # The last callback that sent something has sent several datagrams.
         self._burst = False
@@ -285,7 +289,7 @@ class UdpTransport(asyncio.DatagramTransport):
         outbox.recount()
         if outbox.packets and not self._corks & _SOCKET:
             self._cork(_SOCKET)
-            self._loop.add_writer(self._fd, self._writable)
+            self._watch.add_writer(self._writable)
         if outbox.waiting and not self._corks & _POOL:
             self._cork(_POOL)
             self._wait_task = self._loop.create_task(self._wait_to_send())
@@ -305,7 +309,6 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _send_failed(self, error: SendError) -> None:
         """The system refused packets, or the network one that was sent before."""
-        self._watch_again()
         if error.packets or self.get_extra_info("peername") is not None:
             # A socket without a peer isn't told by the network, in asyncio. For the class of the error: OSError.
             for _ in range(max(error.packets, 1)):
@@ -318,7 +321,7 @@ class UdpTransport(asyncio.DatagramTransport):
             return
         left = len(self._outbox.packets)
         if left in (0, before):
-            self._loop.remove_writer(self._fd)
+            self._watch.remove_writer()
             if left:
                 # The socket is writable, but the system has no memory to send: don't spin.
                 self._loop.call_later(RETRY_DELAY, self._uncork, _SOCKET)
@@ -395,8 +398,7 @@ class UdpTransport(asyncio.DatagramTransport):
         self._outbox.drop_all()
         if self._wait_task is not None:
             self._wait_task.cancel()
-        if self._corks & _SOCKET:
-            self._loop.remove_writer(self._fd)
+        self._watch.remove_writer()
         self._loop.call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
@@ -407,6 +409,7 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _release(self) -> None:
         """Close the port and the socket, and drop what refers to this transport."""
+        self._watch.close()
         self.port.close()
         self.discarded += self.port.stat().discarded
         if self._sock is not None:
@@ -418,13 +421,6 @@ class UdpTransport(asyncio.DatagramTransport):
         self._reader.disconnect()
 
     # Errors.
-
-    def _watch_again(self) -> None:
-        """Watch the descriptor again: uvloop does so no more after an error of the socket."""
-        self._reader.watch_again()
-        if self._corks & _SOCKET:
-            self._loop.remove_writer(self._fd)
-            self._loop.add_writer(self._fd, self._writable)
 
     def _error_received(self, error: OSError) -> None:
         self._call(self._protocol.error_received, error)
