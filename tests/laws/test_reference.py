@@ -53,6 +53,7 @@ INTERNAL = {
             "inbox",
             "lookup",
             "outbox",
+            "refused",
             "streamreceiver",
             "wakeup",
         )
