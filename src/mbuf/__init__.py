@@ -165,7 +165,6 @@ from mbuf.errors import (
     TunableWarning,
 )
 from mbuf.packet.mbuf import Mbuf
-from mbuf.pool.limits import Limits
 from mbuf.pool.pool import Pool
 from mbuf.vm.page import compiled
 from mbuf.vm.vm import Vm
@@ -181,6 +180,7 @@ if TYPE_CHECKING:
     from mbuf.packet.tag import Tag
     from mbuf.pool import tunables
     from mbuf.pool.file import File
+    from mbuf.pool.limits import Limits
     from mbuf.pool.probes import PROBES
 
 __version__ = "0.1.0"
@@ -192,6 +192,7 @@ _LAZY = MappingProxyType(
         "Ext": "mbuf.packet.m_ext",
         "File": "mbuf.pool.file",
         "Interface": "mbuf.packet.sndtag",
+        "Limits": "mbuf.pool.limits",
         "MbufQ": "mbuf.packet.queue",
         "PROBES": "mbuf.pool.probes",
         "RefCount": "mbuf.packet.external",

@@ -41,6 +41,59 @@ def test_bytes_are_found_across_mbufs(pool: Pool) -> None:
     buffer.clear()
 
 
+class Interrupted(StreamBuffer):
+    """A buffer whose `peek` and `find` call `act` once, after they have done their work."""
+
+    act: Callable[[], object] | None = None
+
+    def _act(self) -> None:
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+
+    def peek(self, n: int) -> bytes:
+        data = super().peek(n)
+        self._act()
+        return data
+
+    def find(self, sep: Any, start: int = 0) -> int:
+        found = super().find(sep, start)
+        self._act()
+        return found
+
+
+TAKES: dict[str, Callable[[StreamBuffer], bytes | None]] = {
+    "read": lambda buffer: buffer.read(4),
+    "read_until": lambda buffer: buffer.read_until(b"\n", 100),
+    "take_until": lambda buffer: all_of(buffer.take_until(b"\n")),
+}
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["one mbuf", "many mbufs"])
+@pytest.mark.parametrize("inner", TAKES)
+@pytest.mark.parametrize("outer", TAKES)
+def test_no_byte_is_returned_twice_if_other_code_takes_some_in_the_middle(
+    pool: Pool, outer: str, inner: str, whole: bool
+) -> None:
+    lines = [b"aaa\n", b"bbb\n", b"ccc\n"]
+    buffer = Interrupted()
+    for part in [b"".join(lines)] if whole else lines:
+        buffer.append(pool.wrap(part))
+    found: list[bytes | None] = []
+    buffer.act = lambda: found.append(TAKES[inner](buffer))
+    found.append(TAKES[outer](buffer))
+    assert (found, buffer.peek(100)) == (lines[:2], lines[2])
+    buffer.clear()
+
+
+def test_bytes_that_are_appended_in_the_middle_of_a_search_are_searched_later(pool: Pool) -> None:
+    buffer = Interrupted()
+    buffer.append(pool.wrap(b"no line"))
+    buffer.act = lambda: buffer.append(pool.wrap(b" yet\n"))
+    assert buffer.read_until(b"\n", 100) is None
+    assert buffer.read_until(b"\n", 100) == b"no line yet\n"
+
+
 @pytest.mark.parametrize("start", [-1, 4])
 def test_a_search_begins_in_the_buffer(pool: Pool, start: int) -> None:
     buffer = fed(pool, b"abc")

@@ -9,10 +9,14 @@ from mbuf.vm.page cimport Memory, view_of
 from mbuf.vm.scan cimport Search, new_bytes, copy_out, search, set_bytes, sum16
 
 cdef unsigned int M_EXTPG
+cdef Py_ssize_t _ALL
 
 
-@cython.locals(n=Chain, found=list)
 cdef list views(Chain m)
+
+
+@cython.locals(n=Chain, found=list, left=Py_ssize_t)
+cpdef list views_of(Chain m, Py_ssize_t count, Py_ssize_t size)
 
 
 @cython.locals(pages=Unmapped)

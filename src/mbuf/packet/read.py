@@ -31,17 +31,30 @@ if not cython.compiled:
     from mbuf.packet.segment import check_alive, writable
     from mbuf.vm.scan import new_bytes, set_bytes
 
+#: More views, and more bytes, than any chain has.
+_ALL = 1 << 62
+
 # Reading.
 
 
 def views(m: Chain) -> list[memoryview]:
     """One memoryview for each mbuf that has data; of unmapped pages, for each piece of them."""
-    found: list[memoryview] = []
     check_alive(m)
+    return views_of(m, _ALL, _ALL)
+
+
+def views_of(m: Chain | None, count: int, size: int) -> list[memoryview]:
+    """Return views of a chain's first bytes: at most `count`, of mbufs that begin before byte `size`."""
+    found: list[memoryview] = []
+    left = size
     n: Any = m
-    while n is not None:
+    while n is not None and left > 0 and len(found) < count:
+        check_alive(n)
+        left -= n.count
         if n.bits & M_EXTPG:
             found += pieces(n)
+            # A part of an mbuf may be sent: what was sent is counted in bytes.
+            del found[count:]
         elif n.count:
             found.append(view_of(n.buf, n.off, n.count, not writable(n)))
         # Making a view may start a garbage collection, which may run any code.

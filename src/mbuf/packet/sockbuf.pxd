@@ -13,12 +13,11 @@ from mbuf.packet.copy cimport acquire_share, share
 from mbuf.packet.header cimport ROUNDS, chain_changed, demote_all
 from mbuf.packet.watermarks cimport Watermarks
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.packet.read cimport excerpt, pieces, views
-from mbuf.packet.segment cimport check_alive, space, storage_of, taken, writable
+from mbuf.packet.read cimport excerpt, views, views_of
+from mbuf.packet.segment cimport check_alive, space, storage_of, taken
 from mbuf.packet.source cimport source_of
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, release_later, run_releases
 from mbuf.vm.ints cimport integer
-from mbuf.vm.page cimport view_of
 
 cdef unsigned int M_EXT, M_EXTPG, M_NOFREE, M_NOTREADY, M_RDONLY, _KEPT
 cdef int M_NOWAIT
@@ -32,6 +31,7 @@ cdef class SockBuf(Watermarks):
     cdef Mbuf _last
     cdef unsigned long long _unlinks
     cdef Py_ssize_t _partial
+    cdef unsigned long long _removals
 
     @cython.locals(rest=Mbuf, n=Mbuf, checked=cython.bint)
     cpdef append(self, Mbuf m, check_full=*)
@@ -47,17 +47,22 @@ cdef class SockBuf(Watermarks):
     cdef bint _fits(self, Mbuf last, Mbuf m) noexcept
     cdef void _account(self, Mbuf m, Py_ssize_t sign) noexcept
 
-    @cython.locals(size=Py_ssize_t, left=Py_ssize_t, m=Mbuf, rest=Mbuf)
+    @cython.locals(size=Py_ssize_t)
     cpdef drop(self, n)
+
+    @cython.locals(left=Py_ssize_t, m=Mbuf, rest=Mbuf)
+    cdef discard(self, Py_ssize_t size)
 
     @cython.locals(m=Mbuf, rest=Chain)
     cdef Mbuf _pop(self)
 
-    @cython.locals(
-        asked=Py_ssize_t, size=Py_ssize_t, left=Py_ssize_t, m=Mbuf, first=Mbuf, piece=Mbuf, head=Mbuf,
-        same=cython.bint,
-    )
+    @cython.locals(asked=Py_ssize_t, size=Py_ssize_t, head=Mbuf)
     cpdef Mbuf take(self, n)
+
+    @cython.locals(
+        removals="unsigned long long", left=Py_ssize_t, m=Mbuf, piece=Mbuf, head=Mbuf, same=cython.bint
+    )
+    cdef Mbuf try_take(self, Py_ssize_t size)
 
     @cython.locals(left=Py_ssize_t, m=Mbuf)
     cdef Mbuf _find_end(self, Py_ssize_t size)
@@ -77,7 +82,3 @@ cdef class SockBuf(Watermarks):
     cpdef clear(self)
     cdef Py_ssize_t check_size(self, Py_ssize_t size, str verb) except -1
     cdef int before_drop(self, Py_ssize_t size) except -1
-
-
-@cython.locals(found=list, left=Py_ssize_t, n=Mbuf)
-cpdef list views_of(Mbuf m, Py_ssize_t count, Py_ssize_t size)

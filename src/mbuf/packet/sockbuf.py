@@ -37,14 +37,13 @@ from mbuf.errors import Busy, Inval
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.watermarks import SPACE, Watermarks
 from mbuf.vm.ints import integer
-from mbuf.vm.page import view_of
 
 if not cython.compiled:
     from mbuf.packet.chain import cut, free_chain, link, next_checked, release, release_chain
     from mbuf.packet.copy import acquire_share, share
     from mbuf.packet.header import ROUNDS, chain_changed, demote_all
-    from mbuf.packet.read import excerpt, pieces, views
-    from mbuf.packet.segment import check_alive, space, storage_of, taken, writable
+    from mbuf.packet.read import excerpt, views, views_of
+    from mbuf.packet.segment import check_alive, space, storage_of, taken
     from mbuf.packet.source import source_of
     from mbuf.vm.commit import LATCH, check_latch, enter_commit, leave_commit, release_later, run_releases
 
@@ -64,7 +63,7 @@ class SockBuf(Watermarks):
     """
 
     # `_partial` is a second result of `_find_end`.
-    __slots__ = ("_unlinks", "_first", "_partial", "_last", "ccnt", "mcnt")
+    __slots__ = ("_unlinks", "_first", "_partial", "_last", "_removals", "ccnt", "mcnt")
     #: Mbufs in the buffer.
     mcnt: int
     #: Those of them with external storage.
@@ -74,6 +73,8 @@ class SockBuf(Watermarks):
     _first: Mbuf | None
     _partial: int
     _last: Mbuf | None
+    #: How often bytes were removed at the front. What was read there is out of date if this has changed since.
+    _removals: int
 
     def __init__(
         self,
@@ -232,7 +233,11 @@ class SockBuf(Watermarks):
         """Free the first `n` bytes. Raises `Inval` if there are fewer. See sbdrop."""
         size = integer(n, "n")
         check_latch()
-        left = self.check_size(size, "drop")
+        self.discard(self.check_size(size, "drop"))
+
+    def discard(self, size: int) -> None:
+        """Free the first `size` bytes, which are in the buffer."""
+        left = size
         self.before_drop(left)
         enter_commit()
         m: Any = self._first
@@ -280,37 +285,40 @@ class SockBuf(Watermarks):
             size = self.check_size(asked, "take")
             if size == 0:
                 return None
-            m: Any = self._find_end(size)
-            left = self._partial
-            piece: Any = None
-            if left:
-                first = self._first
-                piece = source_of(m).get(M_NOWAIT, m.kind, 0, None)
-                try:
-                    if m.bits & M_EXTPG or (m.bits & M_EXT and left > MLEN and m.count - left > MLEN):
-                        acquire_share(piece, m)
-                    # The allocation may have run other code.
-                    self._refresh()
-                    same = (
-                        first is self._first and size <= self.cc and self._find_end(size) is m and self._partial == left
-                    )
-                except BaseException:
-                    free_chain(piece)
-                    run_releases()
-                    raise
-                if not same:
-                    free_chain(piece)
-                    run_releases()
-                    continue
-            self.before_drop(size)
-            enter_commit()
-            head: Any = self._detach_front(size, piece)
-            leave_commit()
-            run_releases()
-            self.check_drained()
-            taken: Mbuf | None = head
-            return taken
+            head = self.try_take(size)
+            if head is not None:
+                return head
         raise chain_changed("take")
+
+    def try_take(self, size: int) -> Mbuf | None:
+        """Take out `size` bytes, at least 1; None, and no change, if other code removed bytes."""
+        removals = self._removals
+        m: Any = self._find_end(size)
+        left = self._partial
+        piece: Any = None
+        if left:
+            piece = source_of(m).get(M_NOWAIT, m.kind, 0, None)
+            try:
+                if m.bits & M_EXTPG or (m.bits & M_EXT and left > MLEN and m.count - left > MLEN):
+                    acquire_share(piece, m)
+                # The allocation may have run other code.
+                self._refresh()
+                same = removals == self._removals and self._find_end(size) is m and self._partial == left
+            except BaseException:
+                free_chain(piece)
+                run_releases()
+                raise
+            if not same:
+                free_chain(piece)
+                run_releases()
+                return None
+        self.before_drop(size)
+        enter_commit()
+        head: Mbuf = self._detach_front(size, piece)
+        leave_commit()
+        run_releases()
+        self.check_drained()
+        return head
 
     def _find_end(self, size: int) -> Any:
         """Return the mbuf with byte `size`, or None; `_partial` is how many of its bytes come before that."""
@@ -414,26 +422,8 @@ class SockBuf(Watermarks):
         return size
 
     def before_drop(self, size: int) -> None:
-        """Called before `size` bytes are removed at the front. A subclass adjusts its offsets."""
-
-
-def views_of(m: Mbuf | None, count: int, size: int) -> list[memoryview]:
-    """Return views of a chain's first bytes: at most `count`, of mbufs that begin before byte `size`."""
-    found: list[memoryview] = []
-    left = size
-    n: Any = m
-    while n is not None and left > 0 and len(found) < count:
-        check_alive(n)
-        left -= n.count
-        if n.bits & M_EXTPG:
-            found += pieces(n)
-            # A part of an mbuf may be sent: what was sent is counted in bytes.
-            del found[count:]
-        elif n.count:
-            found.append(view_of(n.buf, n.off, n.count, not writable(n)))
-        check_alive(n)
-        n = next_checked(n)
-    return found
+        """Called before `size` bytes are removed at the front. A subclass adjusts its offsets, too."""
+        self._removals += 1
 
 
 if not cython.compiled:
@@ -442,7 +432,7 @@ if not cython.compiled:
         """Uncompiled, a buffer is empty before `__init__`, as compiled."""
         sb = object.__new__(cls)
         sb._first = sb._last = None
-        sb._unlinks = sb._partial = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = sb.hiwat = sb._mbmax = 0
+        sb._unlinks = sb._partial = sb._removals = sb.mcnt = sb.ccnt = sb.cc = sb.mbcnt = sb.hiwat = sb._mbmax = 0
         sb.full = False
         return sb
 

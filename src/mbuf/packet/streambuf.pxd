@@ -1,6 +1,7 @@
 cimport cython
 
 from mbuf.packet.chain cimport next_checked
+from mbuf.packet.header cimport ROUNDS, chain_changed
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive
 from mbuf.packet.sockbuf cimport SockBuf
@@ -23,7 +24,8 @@ cdef class StreamBuffer(SockBuf):
     cdef _reset_search(self, Py_ssize_t searched)
 
     @cython.locals(
-        begin=Py_ssize_t, at=Py_ssize_t, place=Py_ssize_t, found=Py_ssize_t, sought=bytes, m=Mbuf
+        begin=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, place=Py_ssize_t, found=Py_ssize_t,
+        removals="unsigned long long", sought=bytes, m=Mbuf,
     )
     cpdef Py_ssize_t find(self, sep, start=*) except -2
 
@@ -31,15 +33,23 @@ cdef class StreamBuffer(SockBuf):
     cdef _mbuf_with(self, Py_ssize_t at)
 
     @cython.locals(found=Py_ssize_t, matcher=Search)
-    cdef Py_ssize_t _search(self, Mbuf m, Py_ssize_t skip) except -2
+    cdef Py_ssize_t _search(self, Mbuf m, Py_ssize_t skip, bytes sought) except -2
 
-    @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t)
+    @cython.locals(
+        longest=Py_ssize_t, found=Py_ssize_t, size=Py_ssize_t, removals="unsigned long long", sought=bytes,
+        head=Mbuf,
+    )
     cpdef Mbuf take_until(self, sep, most=*)
 
-    @cython.locals(data=bytes)
+    @cython.locals(most=Py_ssize_t, data=bytes)
     cpdef bytes read(self, n)
 
-    @cython.locals(longest=Py_ssize_t, found=Py_ssize_t, sought=bytes)
+    @cython.locals(data=bytes)
+    cdef bytes _copy_front(self, Py_ssize_t size, unsigned long long removals)
+
+    @cython.locals(
+        longest=Py_ssize_t, found=Py_ssize_t, removals="unsigned long long", sought=bytes, data=bytes
+    )
     cpdef read_until(self, sep, most)
 
 

@@ -16,6 +16,10 @@ the bytes between were not searched. Another pattern resets it.
 `append` changes only what is behind. When bytes are removed at the front, `before_drop` subtracts them from both
 numbers, or if that removes `_pos_mbuf`, forgets the mbuf. An mbuf that was freed by the program isn't used: the walk
 begins at the first one then.
+
+Other code may run in the middle of a search (unmapped pages are mapped), of a copy, and of `take`. What was found is
+only used if no bytes were removed since, and no other pattern was searched: `_removals` and `_pattern` are the same.
+Otherwise the method begins again. Bytes that are appended meanwhile do no harm, as they are behind.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from mbuf.vm.scan import search
 
 if not cython.compiled:
     from mbuf.packet.chain import next_checked
+    from mbuf.packet.header import ROUNDS, chain_changed
     from mbuf.packet.segment import check_alive
     from mbuf.vm.commit import check_latch
 
@@ -90,6 +95,7 @@ class StreamBuffer(SockBuf):
 
     def before_drop(self, size: int) -> None:
         """Adjust the state of the search to the removal of `size` bytes at the front."""
+        SockBuf.before_drop(self, size)
         if size > self._pos_offset:
             self._reset_search(self._searched - size)
         else:
@@ -109,21 +115,26 @@ class StreamBuffer(SockBuf):
         don't search the same bytes again.
         """
         begin, sought = integer(start, "start"), _pattern_of(sep)
-        check_latch()
-        self.check_size(begin, "find from")
-        if not sought:
-            return begin
-        if sought != self._pattern:
-            self._pattern = sought
-            self._reset_search(0)
-        at = max(begin, self._searched)
-        m, place = self._mbuf_with(at)
-        found = -1 if m is None else self._search(m, at - place)
-        if begin <= self._searched:
-            if m is not None:
-                self._pos_mbuf, self._pos_offset = m, place
-            self._searched = at + found if found >= 0 else max(at, self.cc - len(sought) + 1)
-        return found if found < 0 else at + found
+        for _ in range(ROUNDS):
+            check_latch()
+            self.check_size(begin, "find from")
+            if not sought:
+                return begin
+            if sought != self._pattern:
+                self._pattern = sought
+                self._reset_search(0)
+            removals, end, at = self._removals, self.cc, max(begin, self._searched)
+            m, place = self._mbuf_with(at)
+            found = -1 if m is None else self._search(m, at - place, sought)
+            self._refresh()
+            if removals != self._removals or sought != self._pattern:
+                continue
+            if begin <= self._searched:
+                if m is not None:
+                    self._pos_mbuf, self._pos_offset = m, place
+                self._searched = at + found if found >= 0 else max(at, end - len(sought) + 1)
+            return found if found < 0 else at + found
+        raise chain_changed("find")
 
     def _mbuf_with(self, at: int) -> tuple[Mbuf | None, int]:
         """Return the mbuf with byte `at`, or None, and the offset of its first byte."""
@@ -135,15 +146,15 @@ class StreamBuffer(SockBuf):
             m = next_checked(m)
         return m, place
 
-    def _search(self, m: Mbuf | None, skip: int) -> int:
+    def _search(self, m: Mbuf | None, skip: int, sought: bytes) -> int:
         """Search from byte `skip` of mbuf `m` on; return the distance of the match from there, or -1."""
         if m is not None and m.buf.is_contiguous():
             # Usually the match is in this mbuf. It begins before any that spans mbufs.
             check_alive(m)
-            found = find_in(m.buf, m.off + skip, m.count - skip, self._pattern)
+            found = find_in(m.buf, m.off + skip, m.count - skip, sought)
             if found >= 0:
                 return found
-        matcher = search(self._pattern)
+        matcher = search(sought)
         while m is not None:
             check_alive(m)
             found = matcher.feed(m.buf, m.off + skip, m.count - skip)
@@ -163,20 +174,39 @@ class StreamBuffer(SockBuf):
         sought = _pattern_of(sep)
         if not sought:
             raise Inval("take_until: give at least one byte to look for")
-        found = self.find(sought)
-        pattern = self._pattern
-        size = found + len(pattern) if found >= 0 else self.cc + 1
-        if size > longest:
-            raise TooLong(
-                f"take_until: {pattern!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
-            )
-        return None if found < 0 else self.take(size)
+        for _ in range(ROUNDS):
+            found, removals = self.find(sought), self._removals
+            size = found + len(sought) if found >= 0 else self.cc + 1
+            if size > longest:
+                raise TooLong(
+                    f"take_until: {sought!r:.80} isn't among the first {longest} bytes: drop them, or raise most"
+                )
+            if found < 0:
+                return None
+            self._refresh()
+            head = None if removals != self._removals else self.try_take(size)
+            if head is not None:
+                return head
+        raise chain_changed("take_until")
 
     def read(self, n: int) -> bytes:
         """Return a copy of the first `n` bytes, or of all if there are fewer, and free them: `peek` and `drop`."""
-        data = self.peek(n)
-        if data:
-            self.drop(len(data))
+        most = integer(n, "n")
+        for _ in range(ROUNDS):
+            self._refresh()
+            data = self._copy_front(min(max(most, 0), self.cc), self._removals)
+            if data is not None:
+                return data
+        raise chain_changed("read")
+
+    def _copy_front(self, size: int, removals: int) -> bytes | None:
+        """Copy and free the first `size` bytes; None if bytes were removed since `_removals` was `removals`."""
+        data = self.peek(size)
+        self._refresh()
+        if removals != self._removals:
+            return None
+        if size:
+            self.discard(size)
         return data
 
     def read_until(self, sep: Any, most: int) -> bytes | None:
@@ -188,13 +218,16 @@ class StreamBuffer(SockBuf):
         sought = _pattern_of(sep)
         if not sought:
             raise Inval("read_until: give at least one byte to look for")
-        if not self.cc:
-            return None
-        found = self.find(sought)
-        if found < 0 or found + len(sought) > longest:
-            return None
-        data: bytes = self.read(found + len(sought))
-        return data
+        for _ in range(ROUNDS):
+            if not self.cc:
+                return None
+            found, removals = self.find(sought), self._removals
+            if found < 0 or found + len(sought) > longest:
+                return None
+            data = self._copy_front(found + len(sought), removals)
+            if data is not None:
+                return data
+        raise chain_changed("read_until")
 
 
 def _pattern_of(sep: Any) -> bytes:

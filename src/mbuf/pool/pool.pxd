@@ -15,7 +15,7 @@ from mbuf.vm.ints cimport integer
 cdef int M_NOWAIT, M_WAITOK, MT_DATA
 cdef object NOWAIT, DATA, PKTHDR
 cdef unsigned int M_EXTPG, M_NOFREE, M_PKTHDR
-cdef Py_ssize_t MCLBYTES, MHLEN
+cdef Py_ssize_t MCLBYTES
 
 
 cdef class Pool:

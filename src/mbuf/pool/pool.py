@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
-from operator import index
 from sys import is_finalizing
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,26 +21,20 @@ from mbuf.const import (
     M_PKTHDR,
     M_WAITOK,
     MCLBYTES,
-    MHLEN,
     MJUMPAGESIZE,
     MT_DATA,
     MTAG_ABI_COMPAT,
 )
-from mbuf.errors import Inval, TunableWarning
-from mbuf.packet.ext import ext_class
+from mbuf.errors import Inval
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.source import until
-from mbuf.pool import aio, allocator, build, bulk, chain, extpg
+from mbuf.pool import allocator, build, bulk, chain, extpg
 from mbuf.pool.allocator import Allocator, fire
-from mbuf.pool.sizing import plan
-from mbuf.pool.subsystem import Subsystem, pool_stat_class
-from mbuf.pool.tunable_checks import Given, check_tunables
 from mbuf.pool.validate import at_least, validate
-from mbuf.uma.counters import zone_stat_class
 from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import integer, kind_of
 from mbuf.vm.sfbuf import NSFBUFS
-from mbuf.vm.vm import Vm, in_bytes
+from mbuf.vm.vm import in_bytes
 from mbuf.vm.warn import end_block, warn
 
 if TYPE_CHECKING:
@@ -64,6 +56,7 @@ if TYPE_CHECKING:
     from mbuf.pool.reclaim import Reclaim
     from mbuf.pool.reserve import Reserve
     from mbuf.pool.stat import PoolStat
+    from mbuf.pool.subsystem import Subsystem
     from mbuf.pool.sysctl import Sysctl
     from mbuf.pool.zones import Zones
     from mbuf.uma.cpu import Cpus
@@ -71,6 +64,7 @@ if TYPE_CHECKING:
     from mbuf.uma.pages import Pages
     from mbuf.vm.event import Event
     from mbuf.vm.sfbuf import SfBufs
+    from mbuf.vm.vm import Vm
 else:
     from mbuf.shadow import cython
 
@@ -136,22 +130,24 @@ class Pool:
         reserve_for: Mapping[str, int | str] | None = None,
     ) -> None:
         check_latch()
-        # Loaded before the first mbuf: in the middle of a call, an import can fail, as if no file can be opened.
-        for name in ("logging", "mbuf.pool.audit"):
-            import_module(name)
-        ext_class(), pool_stat_class(), zone_stat_class()
-        given = {name: value if isinstance(value, str | Given) else index(value) for name, value in tunables.items()}
-        cpus, windows = integer(ncpu, "ncpu"), integer(nsfbufs, "nsfbufs")
-        headers = (
-            _header("max_linkhdr", integer(max_linkhdr, "max_linkhdr")),
-            _header("max_protohdr", integer(max_protohdr, "max_protohdr")),
+        # `import mbuf` doesn't load what only the making of a pool takes.
+        from mbuf.pool.assemble import assemble
+
+        parts = assemble(
+            memory,
+            tunables,
+            ncpu,
+            debug,
+            caching,
+            worker,
+            max_linkhdr,
+            max_protohdr,
+            nsfbufs,
+            strict,
+            vm,
+            limits,
+            reserve_for,
         )
-        sizing = plan(memory, vm, given, limits, reserve_for)
-        size = sizing.vm.realmem if sizing.vm is not None else sizing.memory.physmem
-        for warning in check_tunables(given, size, sizing.limits) if strict and not sizing.budget else ():
-            warn(warning, TunableWarning)
-        pages = sizing.vm if sizing.vm is not None else Vm(sizing.memory.physmem)
-        parts = Subsystem(pages, sizing, given, cpus, bool(debug), bool(caching), bool(worker), *headers, windows)
         made: Any = self._parts  # type: ignore[has-type]
         if made is not None:
             parts.close()
@@ -600,6 +596,8 @@ class Pool:
         kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
+            from mbuf.pool import aio
+
             return await aio.aget(self._allocator, kind, 0, deadline)
         finally:
             run_releases()
@@ -611,6 +609,8 @@ class Pool:
         kind = integer(type, "type")
         deadline = until(M_WAITOK, timeout)
         try:
+            from mbuf.pool import aio
+
             return await aio.aget(self._allocator, kind, M_PKTHDR, deadline)
         finally:
             run_releases()
@@ -622,6 +622,8 @@ class Pool:
         kind, bits = integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
+            from mbuf.pool import aio
+
             return await aio.agetcl(self._allocator, kind, bits, deadline)
         finally:
             run_releases()
@@ -638,6 +640,8 @@ class Pool:
         kind, bits, count = integer(type, "type"), integer(flags, "flags"), integer(size, "size")
         deadline = until(M_WAITOK, timeout)
         try:
+            from mbuf.pool import aio
+
             return await aio.agetjcl(self._allocator, kind, bits, count, deadline)
         finally:
             run_releases()
@@ -652,6 +656,8 @@ class Pool:
         count, kind, bits = integer(len, "len"), integer(type, "type"), integer(flags, "flags")
         deadline = until(M_WAITOK, timeout)
         try:
+            from mbuf.pool import aio
+
             return await aio.agetm2(self._allocator, count, kind, bits, deadline)
         finally:
             run_releases()
@@ -974,10 +980,3 @@ def _list(packets: Any) -> None:
     """Refuse anything but a list, also subclasses: their own methods would not be called."""
     if type(packets) is not list:
         raise TypeError(f"free_bulk: give a list, which it takes over and empties, not {kind_of(packets)}")
-
-
-def _header(name: str, count: int) -> int:
-    """The bytes of a header, which must fit into an mbuf with a packet header."""
-    if not 0 <= count <= MHLEN:
-        raise Inval(f"{name} {count}: give the bytes of the largest header, 0 to {MHLEN}")
-    return count

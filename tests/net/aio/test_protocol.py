@@ -368,3 +368,33 @@ def test_a_lost_connection_is_freed_without_garbage_collection(pool: Pool, run: 
         assert lost[0]() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("act", ["write", "abort"])
+def test_a_finalizer_that_runs_while_bytes_are_sent_harms_nothing(
+    pool: Pool, run: Run, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    writev = os.writev
+
+    async def main() -> None:
+        protocol = Recorder(pool)
+        far = await connect(protocol)
+
+        def interrupted(fd: int, views: list[memoryview]) -> int:
+            sent = writev(fd, views)
+            monkeypatch.setattr(os, "writev", writev)
+            if act == "write":
+                protocol.write(pool.frombytes(b"second"))
+            else:
+                protocol.abort()
+            return sent
+
+        monkeypatch.setattr(os, "writev", interrupted)
+        protocol.write(pool.frombytes(b"first "))
+        assert await recv_bytes(far, 12) == (b"first second" if act == "write" else b"first ")
+        protocol.abort()
+        await until(lambda: protocol.lost)
+        far.close()
+
+    run(main())
+    assert pool.out == 0

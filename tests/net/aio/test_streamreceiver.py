@@ -10,6 +10,7 @@ import pytest
 
 from chains import exhaust_pool
 from mbuf import M_EXT, MCLBYTES, MLEN, Inval, Mbuf, NoBufs, Pool
+from mbuf.net.writable import RETRY_DELAY
 from net.connections import Lines, Recorder, Small, connect, recv_bytes, send
 from net.loops import Run, until
 
@@ -150,6 +151,40 @@ def test_a_new_connection_without_an_mbuf_waits(small: Small, run: Run) -> None:
         await until(lambda: protocol.lost)
 
     run(main())
+
+
+@pytest.mark.parametrize("end", ["mbuf", "lost"])
+def test_a_connection_whose_task_the_program_cancels_waits_again(small: Small, run: Run, end: str) -> None:
+    pool = small()
+
+    async def main() -> None:
+        others = exhaust_pool(pool)
+        protocol = Recorder(pool)
+        far = await connect(protocol)
+        await send(far, b"early")
+        for _ in range(2):
+            task = protocol._wait_task
+            assert task is not None
+            # The second time before it has begun.
+            task.cancel()
+            await until(lambda task=task: protocol._wait_task not in (None, task))
+        assert protocol._wait_task is not None
+        protocol._wait_task.cancel()
+        await until(lambda: protocol._wait_task is None)
+        if end == "mbuf":
+            pool.free_bulk(others)
+            await until(lambda: protocol.got == b"early")
+            far.close()
+            await until(lambda: protocol.lost)
+        else:
+            protocol.abort()
+            await until(lambda: protocol.lost)
+            await asyncio.sleep(2 * RETRY_DELAY)
+            pool.free_bulk(others)
+            far.close()
+
+    run(main())
+    assert pool.out == 0
 
 
 def test_a_connection_lost_while_it_waits_leaves_the_queue(small: Small, run: Run) -> None:
@@ -301,7 +336,7 @@ def test_a_connection_lost_before_bytes_are_delivered_again_frees_them(small: Sm
         far = await connect(protocol)
         others = exhaust_pool(pool)
         await send(far, b"one\ntwo\n")
-        await until(lambda: protocol._receiver._undelivered is not None)
+        await until(lambda: protocol._undelivered is not None)
         protocol.abort()
         await until(lambda: protocol.lost)
         pool.free_bulk(others)

@@ -1,5 +1,6 @@
 """A port of any datagram socket receives the datagrams that were sent, in each address family."""
 
+import ctypes
 import errno
 import os
 import socket
@@ -64,6 +65,28 @@ def test_packets_go_back_to_their_senders(pool: Pool, tmp_path: Path) -> None:
                 assert peer.address == there.getsockname()
                 assert port.push(packets) == 1
             assert there.recv(9) == b"ping"
+
+
+def test_a_datagram_from_the_longest_path_is_received(pool: Pool, tmp_path: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    server = str(tmp_path / "server")
+    # Longer than any name that the socket module binds, in a folder by its short name.
+    folder = os.open(tmp_path, os.O_RDONLY)
+    path = f"/proc/self/fd/{folder}/".ljust(108, "x").encode()
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as near,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as far,
+    ):
+        far.bind(server)
+        name = socket.AF_UNIX.to_bytes(2, sys.byteorder) + path
+        assert libc.bind(near.fileno(), name, len(name)) == 0
+        near.sendto(b"x", server)
+        with SocketPort(pool, far) as port:
+            (m,) = port.pull(1)
+            assert m.peer is not None
+            assert (bytes(m), m.peer.address) == (b"x", path.decode())
+            m.freem()
+    os.close(folder)
 
 
 def test_longer_datagrams_are_discarded_and_counted(pool: Pool, pair: Pair) -> None:

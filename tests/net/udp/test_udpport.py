@@ -1,12 +1,10 @@
 """A UDP port receives the datagrams that were sent: every byte, every boundary, every peer."""
 
 import errno
-import gc
 import os
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -563,23 +561,3 @@ def test_a_port_never_waits_for_a_socket_with_a_timeout(
         assert ours.push([pool.frombytes(b"x")]) == 1
         assert contents(pool, theirs.pull(10)) == [b"x"]
         assert pair[0].gettimeout() == 3600
-
-
-def test_a_closed_port_does_not_refer_to_the_object_of_on_error(pool: Pool, pair: Pair) -> None:
-    class Owner:
-        def __init__(self, make_port: Callable[..., UdpPort | SocketPort]) -> None:
-            self.port = make_port(pool, pair[0], on_error=self.failed)
-
-        def failed(self, error: SendError) -> None:
-            """Nothing."""
-
-    gc.disable()
-    try:
-        for make_port in (UdpPort, SocketPort):
-            owner = Owner(make_port)
-            gone = weakref.ref(owner)
-            owner.port.close()
-            del owner
-            assert gone() is None
-    finally:
-        gc.enable()

@@ -181,6 +181,7 @@ class Datagrams:
             if not pulled:
                 self._stop_reading()
                 self._wait_task = self._loop.create_task(self._wait_for_mbufs())
+                self._wait_task.add_done_callback(self._waited)
                 return
             if self._fruitless > MAX_FRUITLESS:
                 self._stop_reading()
@@ -263,7 +264,7 @@ class Datagrams:
         self.pool.free_bulk(packets)
 
     async def _wait_for_mbufs(self) -> None:
-        """Wait until a pull succeeds, then start reading."""
+        """Wait until a pull succeeds."""
         try:
             await self._wait_for_cluster()
             while not (self._paused or self._closing or self._pull()):
@@ -272,9 +273,11 @@ class Datagrams:
                 await self._wait_for_cluster()
         except Exception as error:
             self._tell("exception in Datagrams", error)
-        finally:
-            self._wait_task = None
-            self._start_reading()
+
+    def _waited(self, _: object) -> None:
+        """The task has ended, also if the program has cancelled it: start reading."""
+        self._wait_task = None
+        self._start_reading()
 
     async def _wait_for_cluster(self) -> None:
         """Wait until the pool has a cluster, and leave it to the port."""

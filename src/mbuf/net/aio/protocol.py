@@ -1,7 +1,7 @@
 """An asyncio protocol that receives into mbufs and sends chains, on any loop: TCP, Unix sockets, TLS.
 
-Receiving. `MbufProtocol` is an `asyncio.BufferedProtocol`: a `StreamReceiver` (streamreceiver.py) gives the transport
-an mbuf to read into, waits where the pool has none, and calls `mbuf_received`.
+Receiving. `MbufProtocol` is an `asyncio.BufferedProtocol`. Its part `StreamReceiver` (streamreceiver.py) gives the
+transport an mbuf to read into, waits where the pool has none, and calls `mbuf_received`.
 
 Sending. `write` appends a chain to `write_buffer`, and writev(2) sends views of its mbufs, on the transport's socket
 but without the transport, which would copy the bytes. Two rules keep the bytes in order and the loop informed:
@@ -30,14 +30,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from mbuf.const import MJUM16BYTES
 from mbuf.errors import Inval
-from mbuf.net.aio.starttls import handshake
-from mbuf.net.aio.streamreceiver import BY_PROGRAM, TLS, StreamReceiver
+from mbuf.net.aio.starttls import handshake, lose_soon
+from mbuf.net.aio.streamreceiver import TLS, StreamReceiver
 from mbuf.net.linux import IOV_MAX
-from mbuf.net.quota import Quota
 from mbuf.net.sockets import check_pool
 from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
 from mbuf.packet.sockbuf import SockBuf
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 WAKEUP_BYTES = 256
 
 
-class MbufProtocol(asyncio.BufferedProtocol):
+class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
     """A stream connection whose bytes are in mbufs. Derive from it, and override `mbuf_received`.
 
     A method that overrides another one calls that too: `super().connection_made(transport)`. `hiwat`, `lowat` and
@@ -76,27 +75,9 @@ class MbufProtocol(asyncio.BufferedProtocol):
         check_pool("MbufProtocol", pool)
         if max_read < 1:
             raise Inval(f"MbufProtocol: max_read {max_read}: give 1 byte or more")
-        #: The pool that bytes are received into.
-        self.pool = pool
-        #: The bytes that wait to be sent. Its `pause` and `resume` may be set to functions.
-        self.write_buffer = SockBuf(hiwat, lowat, mbmax)
-        #: The transport; None before the connection is made, and after it is lost.
-        self.transport: asyncio.Transport | None = None
-        self._receiver = StreamReceiver(pool, max_read)
-        # The transport has bytes that the socket didn't accept.
-        self._writing_paused = False
-        # What is to be done when all is sent.
-        self._eof_pending = False
-        self._close_pending = False
-        self._error: Exception | None = None
-        # Bytes that wait although they aren't in `write_buffer`: only a subclass has such.
-        self._collected: list[Any] = []
-        #: True if bytes wait for which the pool had no mbufs.
-        self.starved = False
-        # The descriptor of the socket, or -1 where the transport does TLS.
-        self._fd = -1
-        # How the connections divide the memory; what this one holds, as last reported; the `mbmax` that was given.
-        self._quota: Quota | None = None
+        super().__init__(pool, SockBuf(hiwat, lowat, mbmax), max_read)
+        self._flushing = False
+        # The memory that the unsent bytes hold, as last reported to the quota; the `mbmax` that was given.
         self._held = 0
         self._mbmax = self.write_buffer.mbmax
         # Futures of the tasks that wait in `_all_sent`.
@@ -122,7 +103,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if not hasattr(transport, "pause_reading") or not hasattr(transport, "write"):
             raise Inval(f"MbufProtocol: give it the transport of a stream, not {transport!r}")
         self.transport = transport = cast(asyncio.Transport, transport)
-        self._quota = Quota.of(self.pool, asyncio.get_running_loop())
         sock = transport.get_extra_info("socket")
         plain = sock is not None and transport.get_extra_info("sslcontext") is None
         self._fd = sock.fileno() if plain else -1
@@ -130,7 +110,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         # would pause even if it buffers nothing.
         transport.set_write_buffer_limits(high=0 if plain else 1, low=0)
         self._writing_paused = False
-        self._receiver.connect(self, self._quota, self._own_fd)
+        self._start_receiving()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, with the error `exc` or None.
@@ -139,8 +119,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         """
         self.transport = None
         self._fd = -1
-        self._receiver.disconnect()
-        self._error = exc or self._receiver.error
+        self._stop_receiving()
+        self._error = exc or self._error
         self.write_buffer.clear()
         if self._quota is not None:
             held, self._held = self._held, 0
@@ -158,33 +138,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
             self.close()
             return True
         return None
-
-    # In.
-
-    def pause_reading(self) -> None:
-        """Receive nothing until `resume_reading`; bytes wait in the system's buffer. Calling it again has no effect."""
-        self._receiver.pause(BY_PROGRAM)
-
-    def resume_reading(self) -> None:
-        """Receive again."""
-        self._receiver.resume(BY_PROGRAM)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the buffer for the next read; called by the transport. `sizehint` is ignored."""
-        return self._receiver.get_buffer()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """The transport has read `nbytes` bytes into the buffer; called by the transport."""
-        self._receiver.buffer_updated(nbytes)
-
-    def _own_fd(self) -> int:
-        """The descriptor of the socket; -1 if bytes must not bypass the transport, as with TLS."""
-        return self._fd if self._uses_socket() else -1
-
-    def on_turn(self) -> None:
-        """Call `mbuf_received` again; called by the quota when the pool may have mbufs."""
-        # Not at once: this may be called inside of a method of another connection.
-        asyncio.get_running_loop().call_soon(self._receiver.deliver_again)
 
     # Out.
 
@@ -247,34 +200,58 @@ class MbufProtocol(asyncio.BufferedProtocol):
         handshake: a chain, which belongs to this method, or None. They are copied. The other arguments are those of
         `loop.start_tls`, and it raises the same exceptions, and ConnectionResetError if the connection is lost.
         """
+        data = b""
+        if early is not None:
+            data = bytes(early)
+            early.freem()
+        plain = await self._ready_for_tls(sslcontext)
+        fd, self._fd = self._fd, -1
+        # Until the handshake is over, what is written waits.
+        self._writing_paused = True
         try:
-            self._receiver.pause(TLS)
+            transport = await handshake(
+                plain,
+                data,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        except BaseException as error:
+            if plain.get_protocol() is self and not plain.is_closing():
+                # A wrong argument: TLS hasn't begun.
+                self._fd = fd
+                self._resume(TLS)
+                self._resume_flush()
+            else:
+                plain.abort()
+                lose_soon(self, error if isinstance(error, Exception) else None)
+            raise
+        self._pause_reasons &= ~TLS
+        if self.transport is None:
+            raise ConnectionResetError("the connection is lost") from self._error
+        self.connection_made(transport)
+        self._flush()
+
+    async def _ready_for_tls(self, sslcontext: ssl.SSLContext) -> asyncio.Transport:
+        """Stop reading, and wait until all is sent; return the transport. If this raises, nothing has changed."""
+        # Imported here: not every program has TLS.
+        import ssl
+
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError(f"start_tls: sslcontext {sslcontext!r}: give an ssl.SSLContext")
+        self._pause(TLS)
+        try:
             while self._unsent():
                 await self._all_sent()
             plain = self.transport
             if plain is None or plain.is_closing():
                 raise ConnectionResetError("the connection is lost") from self._error
-            self._fd = -1
-            # Until the handshake is over, what is written waits.
-            self._writing_paused = True
-            data = b"" if early is None else bytes(early)
-        finally:
-            if early is not None:
-                early.freem()
-        transport = await handshake(
-            plain,
-            data,
-            sslcontext,
-            server_side=server_side,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        self._receiver.pause_reasons &= ~TLS
-        if self.transport is None:
-            raise ConnectionResetError("the connection is lost") from self._error
-        self.connection_made(transport)
-        self._flush()
+        except BaseException:
+            self._resume(TLS)
+            raise
+        return plain
 
     def _unsent(self) -> bool:
         """True if bytes wait to be sent, here or in the transport."""
@@ -319,27 +296,33 @@ class MbufProtocol(asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_soon(self._resume_flush)
 
     def _resume_flush(self) -> None:
+        if self._fd < 0 and self._pause_reasons & TLS:
+            # The handshake has begun.
+            return
         self._writing_paused = False
         self._flush()
         if self._held:
             self._report_held(True)
 
-    def _uses_socket(self) -> bool:
-        """True if bytes may bypass the transport: it doesn't do TLS, and this is still its protocol."""
-        return self._fd >= 0 and self.transport is not None and self.transport.get_protocol() is self
-
     def _flush(self) -> None:
         """Send until nothing is left, or the transport has paused writing."""
-        while (
-            self.write_buffer
-            and not self._writing_paused
-            and self.transport is not None
-            and not self.transport.is_closing()
-        ):
-            if not self._uses_socket():
-                self._write_to_transport(self.transport, MJUM16BYTES)
-            elif self.transport.get_write_buffer_size() or not self._writev():
-                self._write_to_transport(self.transport, WAKEUP_BYTES)
+        if self._flushing:
+            # A finalizer writes while bytes are being sent: its bytes are sent after them.
+            return
+        self._flushing = True
+        try:
+            while (
+                self.write_buffer
+                and not self._writing_paused
+                and self.transport is not None
+                and not self.transport.is_closing()
+            ):
+                if not self._uses_socket():
+                    self._write_to_transport(self.transport, MJUM16BYTES)
+                elif self.transport.get_write_buffer_size() or not self._writev():
+                    self._write_to_transport(self.transport, WAKEUP_BYTES)
+        finally:
+            self._flushing = False
         self._finish()
 
     def _writev(self) -> bool:
@@ -353,13 +336,14 @@ class MbufProtocol(asyncio.BufferedProtocol):
             return False
         finally:
             views.clear()
-        self.write_buffer.drop(count)
+        # A finalizer may have aborted the connection.
+        self.write_buffer.drop(min(count, len(self.write_buffer)))
         return count == offered or not self.write_buffer
 
     def _write_to_transport(self, transport: asyncio.Transport, nbytes: int) -> None:
         """Give a copy of the next bytes to the transport."""
         data = self.write_buffer.peek(nbytes)
-        self.write_buffer.drop(len(data))
+        self.write_buffer.drop(min(len(data), len(self.write_buffer)))
         transport.write(data)
 
     def _finish(self) -> None:

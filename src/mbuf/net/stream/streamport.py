@@ -32,7 +32,8 @@ from mbuf.net.port.rules import (
 )
 from mbuf.net.sockets import check_pool, check_stream_socket
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
-from mbuf.packet.sockbuf import SockBuf, views_of
+from mbuf.packet.read import views_of
+from mbuf.packet.sockbuf import SockBuf
 
 if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf

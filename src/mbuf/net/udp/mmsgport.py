@@ -86,7 +86,7 @@ class MmsgPort(Port):
             return
         self._rx.close(self._tx.lock)
         self._closed = True
-        self._failures.close()
+        self._failures.forget()
         self._release_socket()
 
     def _dropped(self, seen: int) -> int:

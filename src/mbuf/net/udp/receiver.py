@@ -222,7 +222,12 @@ class UdpReceiver(PostedBuffers):
         """Free all that is posted, until the next pull."""
         check_usable("release_buffers", False, self._lock.held())
         if not self._lock.closed:
-            self._free_posted()
+            # Uncompiled, another thread could pull meanwhile.
+            self._lock.acquire()
+            try:
+                self._free_posted()
+            finally:
+                self._lock.release()
 
     # Receiving.
 

@@ -86,8 +86,11 @@ class SendErrors:
         recverr: bool = False,
         peer: Peer | None = None,
     ) -> None:
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"{name}: on_error {on_error!r} can't be called: give a function")
         self._sock = sock
-        self._on_error: Callable[[SendError], object] = ErrorLog(name) if on_error is None else on_error
+        self._log = ErrorLog(name)
+        self._on_error: Callable[[SendError], object] = self._log if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
         self.recverr = recverr
         #: The peer of a connected socket, and of all packets with a `to`.
@@ -121,16 +124,19 @@ class SendErrors:
                         self.untold.append(SendError(number, peer, 0, info if number == errno.EMSGSIZE else 0))
         return len(self.untold) - before
 
-    def close(self) -> None:
-        """Tell no more, and forget `on_error`: often it is a method of the object that has the port."""
-        self.untold.clear()
-        self._on_error = _ignore
-
     def tell(self) -> None:
         """Tell the program, or log."""
+        on_error = self._on_error
         while self.untold:
             # First: what the program does may push again.
-            self._on_error(self.untold.pop(0))
+            on_error(self.untold.pop(0))
+
+    def forget(self) -> None:
+        """Call the program no more: the port is closed. Its function often refers to the port, which would be a cycle.
+
+        Errors that it wasn't told are logged: it has closed the port in `tell`, or in another thread.
+        """
+        self._on_error = self._log
 
     def mistake(self, error: int, size: int, peer: Peer | None) -> MbufError | None:
         """The exception for a mistake of the caller's in a packet of `size` bytes; None for any other error."""
@@ -146,10 +152,6 @@ class SendErrors:
             to = "" if peer is None else f" {peer.address}"
             return Inval(f"push: the system forbids to send to{to}: for a broadcast, set SO_BROADCAST on the socket")
         return None
-
-
-def _ignore(error: SendError) -> None:
-    """The `on_error` of a closed port."""
 
 
 _BROADCAST = (socket.SOL_SOCKET, socket.SO_BROADCAST)
