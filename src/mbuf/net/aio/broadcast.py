@@ -24,12 +24,12 @@ from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.writer import StreamWriter
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream.streamport import BATCH_BYTES
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.read import views_of
+from mbuf.vm.ints import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from mbuf.packet.mbuf import Mbuf
 
 #: Up to so many bytes are copied into the write buffer. See `SockBuf.append`.
 _COPIED = MCLBYTES // 4
@@ -79,9 +79,14 @@ class Broadcast:
     def send(self, m: Mbuf) -> int:
         """Send a chain to all connections; return how many get it. It belongs to this method, and is freed.
 
+        For bytes, send `pool.frombytes(data)`.
+
         Never waits, and never raises for want of mbufs: a message that a connection can't hold is dropped for it.
-        Raises `Inval` if bytes of the chain aren't ready, and `Freed`; it still belongs to the caller then.
+        Raises `Inval` if bytes of the chain aren't ready, `Freed`, and TypeError for what is no chain; it still belongs
+        to the caller then.
         """
+        if not isinstance(m, Mbuf):
+            raise TypeError(f"send: give a chain, such as pool.frombytes(data), not {kind_of(m)}")
         size = len(m)
         views = views_of(m, IOV_MAX, BATCH_BYTES)
         got = 0
@@ -154,7 +159,10 @@ def _protocol_of(connection: MbufProtocol | StreamWriter) -> MbufProtocol:
     """Return the protocol of a connection."""
     found = connection.protocol if isinstance(connection, StreamWriter) else connection
     if not isinstance(found, MbufProtocol):
-        raise TypeError(f"Broadcast: give a StreamWriter or an MbufProtocol, not {type(connection).__name__}")
+        raise TypeError(
+            "Broadcast: give a writer of mbuf.net.aio.start_server or open_connection, or an MbufProtocol, not "
+            f"{connection!r}"
+        )
     return found
 
 

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
 from mbuf.net.aio.sendqueue import SendQueue
-from mbuf.net.sockets import check_pool, check_port
+from mbuf.net.sockets import check_callable, check_pool, check_port
 from mbuf.net.watch import Watch
 from mbuf.net.writable import RETRY_DELAY, set_result
 
@@ -101,8 +101,7 @@ class Datagrams:
         if (received is None) == (received_batch is None):
             raise Inval("Datagrams: give received, which is called with a packet, or received_batch, with a list")
         for callback in (received, received_batch, closed):
-            if callback is not None and not callable(callback):
-                raise TypeError(f"Datagrams: {callback!r} can't be called: give a function")
+            check_callable("Datagrams", callback)
         #: The pool that packets are received into.
         self.pool = pool
         #: The port, which belongs to the caller.

@@ -11,6 +11,7 @@ import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mbuf.net.aio.transport import UdpTransport
+from mbuf.net.sockets import check_callable, check_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +44,11 @@ async def create_datagram_endpoint(
     copied, in `datagram_received(data, addr)`; or, if it has a method `mbuf_received(m, addr)`, packets, which belong
     to it and are not copied. If the pool has no mbufs, datagrams wait in the system's buffer, and those to be sent in
     the transport: nothing is lost that isn't counted. `sock` belongs to the transport from then on. Raises what
-    asyncio's method raises, and `Inval` for a socket of another family than IPv4 and IPv6.
+    asyncio's method raises, TypeError if the first argument isn't a pool, and `Inval` for a socket of another family
+    than IPv4 and IPv6.
     """
+    check_pool("create_datagram_endpoint", pool)
+    check_callable("create_datagram_endpoint", protocol_factory)
     loop = asyncio.get_running_loop()
     remote = None
     given = sock is not None

@@ -30,6 +30,7 @@ from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
 from mbuf.net.aio.writer import StreamWriter
+from mbuf.net.sockets import check_callable, check_pool
 from mbuf.packet.watermarks import SPACE
 
 if TYPE_CHECKING:
@@ -325,8 +326,9 @@ async def open_connection(
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect, and return a reader and a writer, as `asyncio.open_connection` does, with mbufs from `pool`.
 
-    The other arguments are those of `loop.create_connection`.
+    The other arguments are those of `loop.create_connection`. Raises TypeError if the first one isn't a pool.
     """
+    check_pool("open_connection", pool)
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_connection(lambda: StreamProtocol(pool, limit), host, port, **kwds)
     return protocol.reader, StreamWriter(protocol, protocol.reader)
@@ -344,8 +346,10 @@ async def start_server(
     """Accept connections, as `asyncio.start_server` does, with mbufs from `pool`.
 
     `client_connected_cb(reader, writer)` is called for each; if it is a coroutine function, in a task. The other
-    arguments are those of `loop.create_server`.
+    arguments are those of `loop.create_server`. Raises TypeError if the first one isn't a pool.
     """
+    check_pool("start_server", pool)
+    check_callable("start_server", client_connected_cb)
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: StreamProtocol(pool, limit, client_connected_cb), host, port, **kwds)
 
@@ -354,6 +358,7 @@ async def open_unix_connection(
     pool: Pool, path: Any = None, *, limit: int = LIMIT, **kwds: Any
 ) -> tuple[StreamReader, StreamWriter]:
     """The same as `open_connection`, over a Unix socket. See `loop.create_unix_connection`."""
+    check_pool("open_unix_connection", pool)
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_unix_connection(lambda: StreamProtocol(pool, limit), path, **kwds)
     return protocol.reader, StreamWriter(protocol, protocol.reader)
@@ -363,5 +368,7 @@ async def start_unix_server(
     pool: Pool, client_connected_cb: Connected, path: Any = None, *, limit: int = LIMIT, **kwds: Any
 ) -> asyncio.Server:
     """The same as `start_server`, over a Unix socket. See `loop.create_unix_server`."""
+    check_pool("start_unix_server", pool)
+    check_callable("start_unix_server", client_connected_cb)
     loop = asyncio.get_running_loop()
     return await loop.create_unix_server(lambda: StreamProtocol(pool, limit, client_connected_cb), path, **kwds)

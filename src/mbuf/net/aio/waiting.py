@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.writable import set_result
 
 if TYPE_CHECKING:
@@ -40,10 +41,13 @@ class WaitingPort:
 
     `port` is any port with a file descriptor, such as a `UdpPort`; it is closed with this, by `close` or by `async
     with`. `pool` is the pool that it receives into. One task may receive while another sends; `Busy` is raised for a
-    second one. Raises `Inval` if the port has no descriptor, or if neither library runs.
+    second one. Raises TypeError for what is no pool or port, and `Inval` if the port has no descriptor, or if neither
+    library runs.
     """
 
     def __init__(self, pool: Pool, port: Port) -> None:
+        check_pool("WaitingPort", pool)
+        check_port("WaitingPort", port)
         if port.fileno() < 0:
             raise Inval(f"WaitingPort: {port!r} has no file descriptor to wait for")
         #: The port.

@@ -22,6 +22,7 @@ from typing import Any
 
 from mbuf.errors import Inval, MbufError, TooLong
 from mbuf.net.linux import IP_RECVERR, IPV6_RECVERR, SO_EE_ORIGIN_LOCAL
+from mbuf.net.sockets import check_callable
 from mbuf.packet.peer import Peer
 from mbuf.vm.log_errors import log
 
@@ -69,7 +70,9 @@ class ErrorLog:
             return
         more = f" (and {self._not_logged} errors before, which were not logged)" if self._not_logged else ""
         self._logged_at, self._not_logged = now, 0
-        what = f"{error.packets} packets were not sent: " if error.packets else ""
+        what = ""
+        if error.packets:
+            what = "1 packet was not sent: " if error.packets == 1 else f"{error.packets} packets were not sent: "
         log("warning", "%s: %s%s%s", self._name, what, error.strerror, more)
 
 
@@ -84,6 +87,7 @@ class SendErrors:
         recverr: bool = False,
         peer: Peer | None = None,
     ) -> None:
+        check_callable(f"{name}: on_error", on_error)
         self._sock = sock
         self._on_error = ErrorLog(name) if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
