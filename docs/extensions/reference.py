@@ -231,7 +231,7 @@ def _docstring(_app: Sphinx, what: str, name: str, thing: Any, _options: Any, li
 def _shortest(name: str, thing: Any) -> str:
     """The package that lists an object in its `__all__`, the outermost if several do; else its module."""
     module, _, last = name.rpartition(".")
-    for package in ("mbuf", "mbuf.net", "mbuf.net.aio"):
+    for package in ("mbuf", "mbuf.net", "mbuf.net.aio", "mbuf.http"):
         exports = import_module(package)
         if last in exports.__all__ and getattr(exports, last) is thing:
             return package

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import Inval, Mbuf, NoBufs, Pool
+from mbuf import Busy, Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.waiting import WaitingPort
 from mbuf.net.port.queueport import QueuePort
 from mbuf.net.udp.udpport import UdpPort
@@ -171,6 +171,57 @@ def test_a_full_port_is_waited_for(pool: Pool, library: Library, pair: tuple[soc
 
     library.run(main)
     assert (far.recv(10), far.recv(10), pool.out) == (b"a", b"b", 0)
+
+
+def test_a_second_task_that_has_to_wait_is_refused_and_the_first_goes_on(
+    pool: Pool, library: Library, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    said: list[str] = []
+
+    async def main() -> None:
+        async with WaitingPort(pool, UdpPort(pool, near)) as port:
+
+            async def first() -> None:
+                with await port.recv() as m:
+                    said.append(bytes(m).decode())
+
+            async def second() -> None:
+                await library.step()
+                with pytest.raises(Busy, match="^recv: another task waits in recv of this port"):
+                    await port.recv()
+                far.sendto(b"hello", near.getsockname())
+
+            await library.both(first, second)
+
+    library.run(main)
+    assert said == ["hello"]
+    assert pool.out == 0
+
+
+def test_close_wakes_the_tasks_that_wait(
+    pool: Pool, library: Library, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, _ = pair
+    said: list[str] = []
+
+    async def main() -> None:
+        port = WaitingPort(pool, UdpPort(pool, near))
+
+        async def wait() -> None:
+            with pytest.raises(Inval, match="the port is closed"):
+                await port.recv()
+            said.append("woken")
+
+        async def close() -> None:
+            await library.step()
+            port.close()
+            port.close()
+
+        await library.both(wait, close)
+
+    library.run(main)
+    assert said == ["woken"]
 
 
 def test_a_port_without_a_descriptor_and_a_place_without_tasks_are_refused(
