@@ -152,6 +152,17 @@ def test_up_to_224_bytes_use_no_cluster(pool: Pool, run: Run) -> None:
     run(main())
 
 
+def test_bytes_are_refused_with_the_call_that_makes_a_chain_of_them(pool: Pool, run: Run) -> None:
+    data: Any = b"x"
+
+    async def main() -> None:
+        protocol = MbufProtocol(pool)
+        with pytest.raises(TypeError, match=r"^write: give a chain, such as pool.frombytes\(data\), not a bytes$"):
+            protocol.write(data)
+
+    run(main())
+
+
 def test_many_bytes_are_received_in_few_large_clusters(pool: Pool, run: Run) -> None:
     async def main() -> None:
         protocol = Recorder(pool)
