@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from hostile.net import net_cases
 from hostile.run import Case, CaseRunner, count, sample
 from hostile.xfail import xfail_reason
 
@@ -142,8 +143,9 @@ def main() -> int:
     skipped: Counter[str] = Counter()
     reached = idle = 0
     failures: list[Failure] = []
+    net = (Case(*case) for case in net_cases(chosen.seed))
     for chunk in chunks(chosen.seed, skipped):
-        summary = run_all(chunk)
+        summary = run_all([*chunk, *islice(net, len(chunk) // 10)])
         reached, idle = reached + summary.reached, idle + summary.idle
         for failure in summary.failures:
             if len(failures) < chosen.show:

@@ -31,6 +31,7 @@ from hostile.hooks import (
     packet_hooks,
 )
 from hostile.members import Member, members
+from hostile.net import CALLS, evaluate_net
 from hostile.scenario import STORAGE, Scenario, large_pool, small_pool
 from mbuf import Mbuf, MbufError, Pool
 
@@ -308,6 +309,8 @@ class CaseRunner:
         """Run a case: whether its hook was reached (for fault injection how often), and what is wrong."""
         if case.hook.startswith("fail:"):
             return self.fault_injection.evaluate(case, table()[case.member])
+        if case.member in CALLS:
+            return self._evaluate_net(case)
         try:
             got = self.run(case, "hook")
         except NotApplicable:
@@ -319,6 +322,17 @@ class CaseRunner:
         if isinstance(got.snapshot, str):
             return True, f"torn: {got.snapshot}"
         return True, self._compare(case, got)
+
+    def _evaluate_net(self, case: Case) -> tuple[bool, str]:
+        kind, pool = self._pool(case)
+        fired, wrong = evaluate_net(case, pool)
+        if not wrong and not pool.closed and case.act not in ENDS_POOL:
+            self.pools[kind] = pool
+        elif not wrong:
+            pool.close()
+            if pool.vm.used:
+                wrong = f"pages: {pool.vm.used} are used after the pool was closed"
+        return fired, wrong
 
     def _compare(self, case: Case, got: Outcome) -> str:
         """Compare the outcome with those of the other orders; returns what is wrong."""

@@ -9,3 +9,5 @@ CHUNKS = 10 if compiled() else 2
 #: The least number of refused requests; uncompiled, only every EVERY-th case is run.
 FAILURES = 20_000 if compiled() else 500
 EVERY = 1 if compiled() else 4
+#: Cases of `mbuf.net`.
+NET_CASES = 600

@@ -9,8 +9,9 @@ import mbuf
 from hostile.arguments import missing_arguments
 from hostile.drive import chunks, run_all
 from hostile.members import IMMUTABLE, members, roles
-from hostile.run import hooks, table
-from hostile.sizes import CHUNKS, SEED
+from hostile.net import net_cases
+from hostile.run import Case, hooks, table
+from hostile.sizes import CHUNKS, NET_CASES, SEED
 from mbuf import __all__ as public
 
 
@@ -20,6 +21,13 @@ def test_user_code_in_the_middle_of_a_method_damages_nothing(n: int) -> None:
     summary = run_all(next(islice(chunks(SEED), n, None)))
     assert not summary.failures, "\n".join(map(str, summary.failures[:20]))
     assert summary.reached > 200
+
+
+@pytest.mark.timeout(600)
+def test_user_code_in_the_middle_of_a_call_of_net_damages_nothing() -> None:
+    summary = run_all([Case(*case) for case in islice(net_cases(SEED), NET_CASES)])
+    assert not summary.failures, "\n".join(map(str, summary.failures[:20]))
+    assert summary.reached > NET_CASES // 2
 
 
 def test_every_method_has_arguments() -> None:

@@ -68,7 +68,7 @@ MUTABLE_TYPES = ("list", "dict", "set", "deque", "defaultdict", "OrderedDict", "
 
 MAX_LINES = 450
 #: A facade has every method of a public class in one file.
-FACADES = {"packet/mbuf.py": 1500, "pool/pool.py": 1500, "net/aio/protocol.py": 600, "net/udp/receiver.py": 550}
+FACADES = {"packet/mbuf.py": 1500, "pool/pool.py": 1500}
 #: The longest theory of operation.
 MAX_DOCSTRING_LINES = 60
 #: These pass exceptions to `sys.unraisablehook`.

@@ -39,13 +39,29 @@ INTERNAL = {
             "capture.pcap",
             "capture.pcapng",
             "stream.read_sizer",
+            "stream.send",
             "relay.pump",
         )
     ),
-    *(f"mbuf.net.aio.{name}" for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox")),
+    *(
+        f"mbuf.net.aio.{name}"
+        for name in (
+            "addresses",
+            "connection",
+            "delivery",
+            "dgramreader",
+            "inbox",
+            "lookup",
+            "outbox",
+            "refused",
+            "streamreceiver",
+            "wakeup",
+        )
+    ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
-    *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "owned", "posted", "receiver", "recvmmsg", "sender", "sendmmsg")),
+    *(f"mbuf.net.udp.{name}" for name in ("mmsgport", "receiver", "receivecounts", "copies", "owned", "posted")),
+    *(f"mbuf.net.udp.{name}" for name in ("recvmmsg", "sender", "sendmmsg")),
 }
 
 GROUPS: list[dict[str, Any]] = tomllib.loads((DOCS / "verbs.toml").read_text("utf-8"))["group"]

@@ -1,12 +1,22 @@
-"""Fixtures: files of captures, and a network namespace for one test."""
+"""Fixtures: event loops, files of captures, connected UDP sockets, and a network namespace for one test."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mbuf.net.linux import SOL_UDP, UDP_GRO
+from net.coalesced import Pair
+from net.loops import Run, runs
 from net.namespace import Unavailable, namespace
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine in an event loop of each kind."""
+    return runs(request.param)
 
 
 @pytest.fixture
@@ -19,6 +29,17 @@ def write(tmp_path: Path) -> Callable[[bytes], Path]:
         return path
 
     return file
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two UDP sockets: the first is connected to the second, for which the system joins datagrams."""
+    ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    with ours, theirs:
+        theirs.bind(("127.0.0.1", 0))
+        ours.connect(theirs.getsockname())
+        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
+        yield ours, theirs
 
 
 @pytest.fixture

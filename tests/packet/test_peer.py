@@ -13,7 +13,7 @@ import pytest
 
 from interfaces import SndTagInterface
 from mbuf import CSUM_SND_TAG, Freed, Inval, Pool
-from mbuf.packet.peer import Peer, packed, unpacked
+from mbuf.packet.peer import Peer, packed, peer_of, received_path, unpacked
 
 LO = socket.if_nametoindex("lo")
 THERE = ("192.0.2.1", 53)
@@ -81,6 +81,15 @@ def test_what_is_no_address_is_refused(address: object) -> None:
 def test_a_name_of_no_known_family_has_no_address(name: bytes) -> None:
     with pytest.raises(Inval, match="no sockaddr of a peer"):
         unpacked(name)
+
+
+def test_the_longest_path_that_a_socket_can_have_is_received() -> None:
+    path = "/" + "x" * 107
+    assert peer_of(received_path(path)).address == path
+    # The socket module finds no zero behind it.
+    assert peer_of(received_path(path + "other")).address == path
+    assert peer_of(received_path("/short")).address == "/short"
+    assert peer_of(received_path(b"\0" + b"x" * 107)).address == b"\0" + b"x" * 107
 
 
 def test_a_path_has_at_most_107_bytes() -> None:

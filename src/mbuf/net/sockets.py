@@ -20,12 +20,6 @@ def check_pool(caller: str, pool: Any) -> None:
         raise TypeError(f"{caller}: pool: give a Pool, not {kind_of(pool)}")
 
 
-def check_callable(caller: str, callback: Any) -> None:
-    """Raise TypeError if this can't be called; None is nothing to call."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{caller}: {callback!r} can't be called: give a function")
-
-
 def check_port(caller: str, port: Any) -> None:
     """Raise TypeError if this isn't a port: a class of the program's own may be one, too."""
     if not (hasattr(port, "pull") and hasattr(port, "push")):

@@ -10,7 +10,6 @@ from mbuf.packet.chain cimport (
     link,
     link_last,
     next_checked,
-    pkthdr_of,
     release_chain,
     swap,
 )
@@ -35,18 +34,30 @@ cdef int MT_DATA
 cdef Py_ssize_t MCLBYTES, MHLEN, MLEN, MSIZE
 
 
-@cython.locals(
-    held=HeaderCopy, top=Chain, last=Chain, n=Chain, p=Chain, source=Source, mark=cython.ulonglong,
-    todo=Py_ssize_t, whole=Py_ssize_t, piece=Py_ssize_t, skip=Py_ssize_t,
-)
 cdef int defrag(Chain m, int how, deadline) except -1
-
-
-@cython.locals(
-    held=HeaderCopy, top=Chain, n=Chain, p=Chain, mark=cython.ulonglong, todo=Py_ssize_t, whole=Py_ssize_t,
-    piece=Py_ssize_t, skip=Py_ssize_t,
-)
 cdef int compact(Chain m, int how, deadline) except -1
+cdef int fragment(Chain m, Py_ssize_t size, int how, deadline) except -1
+
+
+@cython.locals(held=HeaderCopy, top=Chain, source=Source, mark=cython.ulonglong, whole=Py_ssize_t)
+cdef int _move(str verb, Chain m, Py_ssize_t size, int how, deadline) except -1
+
+
+@cython.locals(p=Chain, n=Chain, piece=Py_ssize_t, skip=Py_ssize_t)
+cdef int _fill(Chain top, Chain m, Py_ssize_t todo) except -1
+
+
+@cython.locals(p=Chain, n=Chain, last=Chain, piece=Py_ssize_t, skip=Py_ssize_t)
+cdef int _append_joined(Chain top, Chain m, Py_ssize_t todo, Source source, int how, deadline) except -1
+
+
+@cython.locals(p=Chain, n=Chain, last=Chain, piece=Py_ssize_t, skip=Py_ssize_t)
+cdef int _append_pieces(
+    Chain top, Chain m, Py_ssize_t todo, Py_ssize_t size, Source source, int how, deadline
+) except -1
+
+
+cdef Py_ssize_t _random_size() except -1
 
 
 @cython.locals(n=Chain, size=Py_ssize_t)
@@ -70,13 +81,6 @@ cdef tuple _copy_into(Chain p, Py_ssize_t skip, Py_ssize_t n, Chain m)
 
 @cython.locals(old=Chain, new=Chain)
 cdef int _replace_with(Chain m, Chain top, HeaderCopy held, Py_ssize_t size) except -1
-
-
-@cython.locals(
-    held=HeaderCopy, top=Chain, last=Chain, n=Chain, p=Chain, source=Source, mark=cython.ulonglong,
-    todo=Py_ssize_t, whole=Py_ssize_t, piece=Py_ssize_t, skip=Py_ssize_t,
-)
-cdef int fragment(Chain m, Py_ssize_t size, int how, deadline) except -1
 
 
 @cython.locals(made=Plan, enough=cython.bint, reserved=list)

@@ -30,7 +30,6 @@ if not cython.compiled:
         link,
         link_last,
         next_checked,
-        pkthdr_of,
         release_chain,
         swap,
     )
@@ -46,78 +45,49 @@ if not cython.compiled:
 def defrag(m: Chain, how: int, deadline: float | None) -> int:
     """Move the packet to as few new mbufs and clusters as possible. See m_defrag."""
     check_alive(m)
-    held: HeaderCopy | None = None
-    for _ in range(ROUNDS):
-        if not m.bits & M_PKTHDR:
-            break
-        top: Chain = cython.cast(Chain, None)
-        try:
-            mark = fingerprint(m)
-            todo = whole = length(m)
-            source = source_of(m)
-            if todo > MHLEN:
-                top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
-            else:
-                top = cython.cast(Chain, source.get(how, MT_DATA, M_PKTHDR, deadline))
-            if m.alive and m.bits & M_PKTHDR and has_references(m.hdr):
-                held = acquire_header(held, m.hdr, how)
-            piece = min(todo, MCLBYTES)
-            p, skip = _copy_into(m, 0, piece, top)
-            todo -= piece
-            last: Chain = top
-            while todo > 0:
-                piece = min(todo, MCLBYTES)
-                if piece > MLEN:
-                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
-                else:
-                    n = cython.cast(Chain, source.get(how, MT_DATA, 0, deadline))
-                link(last, n)
-                p, skip = _copy_into(p, skip, piece, n)
-                cut(last)
-                _commit_join(last, n)
-                while last._next is not None:
-                    last = last._next
-                todo -= piece
-            if fingerprint(m) == mark and m.bits & M_PKTHDR and fits_header(held, m.hdr):
-                _replace_with(m, top, held, whole)
-                return 0
-        except BaseException:
-            free_chain(top)
-            discard_header(held)
-            run_releases()
-            raise
-        free_chain(top)
-        run_releases()
-    else:
-        discard_header(held)
-        raise chain_changed("defrag")
-    discard_header(held)
-    return 0
+    return _move("defrag", m, 0, how, deadline)
 
 
 def compact(m: Chain, how: int, deadline: float | None) -> int:
     """Move the packet to new mbufs if these take less memory."""
     check_alive(m)
+    return _move("compact", m, 0, how, deadline)
+
+
+def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
+    """Move the packet to new clusters with `size` bytes in each. See m_fragment."""
+    check_alive(m)
+    if size == 0 or not -2 <= size <= MCLBYTES:
+        raise Inval(f"fragment: {size} bytes: give 1 to {MCLBYTES}, -1 or -2")
+    return _move("fragment", m, _random_size() if size == -1 else size, how, deadline)
+
+
+def _move(verb: str, m: Chain, size: int, how: int, deadline: float | None) -> int:
+    """Move the packet to new mbufs, as this method does. Nothing is done to a chain without a header."""
     held: HeaderCopy | None = None
     for _ in range(ROUNDS):
-        if not m.bits & M_PKTHDR or _memory_for(length(m)) >= _memory_of(m):
-            break
+        if not m.bits & M_PKTHDR or (verb == "compact" and _memory_for(length(m)) >= _memory_of(m)):
+            discard_header(held)
+            return 0
         top: Chain = cython.cast(Chain, None)
         try:
             mark = fingerprint(m)
             whole = length(m)
-            top = _new_chain(source_of(m), whole, how, deadline)
+            source = source_of(m)
+            if verb == "compact":
+                top = _new_chain(source, whole, how, deadline)
+            elif size or whole > MHLEN:
+                top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
+            else:
+                top = cython.cast(Chain, source.get(how, MT_DATA, M_PKTHDR, deadline))
             if m.alive and m.bits & M_PKTHDR and has_references(m.hdr):
                 held = acquire_header(held, m.hdr, how)
-            p: Any = m
-            skip = 0
-            todo = whole
-            n: Any = top
-            while n is not None and todo > 0:
-                piece = min(todo, capacity(n))
-                p, skip = _copy_into(p, skip, piece, n)
-                todo -= piece
-                n = n._next
+            if verb == "compact":
+                _fill(top, m, whole)
+            elif size:
+                _append_pieces(top, m, whole, size, source, how, deadline)
+            else:
+                _append_joined(top, m, whole, source, how, deadline)
             if fingerprint(m) == mark and m.bits & M_PKTHDR and fits_header(held, m.hdr):
                 _replace_with(m, top, held, whole)
                 return 0
@@ -128,11 +98,65 @@ def compact(m: Chain, how: int, deadline: float | None) -> int:
             raise
         free_chain(top)
         run_releases()
-    else:
-        discard_header(held)
-        raise chain_changed("compact")
     discard_header(held)
-    return 0
+    raise chain_changed(verb)
+
+
+def _fill(top: Chain, m: Chain, todo: int) -> None:
+    """Copy bytes to new mbufs, each as full as it can be."""
+    p: Any = m
+    skip = 0
+    n: Any = top
+    while n is not None and todo > 0:
+        piece = min(todo, capacity(n))
+        p, skip = _copy_into(p, skip, piece, n)
+        todo -= piece
+        n = n._next
+
+
+def _append_joined(top: Chain, m: Chain, todo: int, source: Source, how: int, deadline: float | None) -> None:
+    """Copy bytes to a new mbuf and as many behind it as needed; they are joined where there is room."""
+    piece = min(todo, MCLBYTES)
+    p, skip = _copy_into(m, 0, piece, top)
+    todo -= piece
+    last: Chain = top
+    while todo > 0:
+        piece = min(todo, MCLBYTES)
+        if piece > MLEN:
+            n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
+        else:
+            n = cython.cast(Chain, source.get(how, MT_DATA, 0, deadline))
+        link(last, n)
+        p, skip = _copy_into(p, skip, piece, n)
+        cut(last)
+        _commit_join(last, n)
+        while last._next is not None:
+            last = last._next
+        todo -= piece
+
+
+def _append_pieces(
+    top: Chain, m: Chain, todo: int, size: int, source: Source, how: int, deadline: float | None
+) -> None:
+    """Copy bytes to a new mbuf and others behind it: `size` bytes to each, or 1 to 255 at random if that is -2."""
+    last: Chain = top
+    p: Any = m
+    skip = 0
+    while todo > 0:
+        piece = min(todo, _random_size() if size == -2 else size)
+        if last.count:
+            n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
+            link(last, n)
+            last = n
+        p, skip = _copy_into(p, skip, piece, last)
+        todo -= piece
+
+
+def _random_size() -> int:
+    """1 to 255 bytes."""
+    from random import randint
+
+    return randint(1, 255)
 
 
 def _memory_of(m: Chain) -> int:
@@ -223,53 +247,6 @@ def _replace_with(m: Chain, top: Chain, held: HeaderCopy | None, size: int) -> N
     release_chain(top)
     leave_commit()
     run_releases()
-
-
-def fragment(m: Chain, size: int, how: int, deadline: float | None) -> int:
-    """Move the packet to new clusters with `size` bytes in each. See m_fragment."""
-    check_alive(m)
-    if size == 0 or not -2 <= size <= MCLBYTES:
-        raise Inval(f"fragment: {size} bytes: give 1 to {MCLBYTES}, -1 or -2")
-    if not m.bits & M_PKTHDR:
-        return 0
-    from random import randint
-
-    if size == -1:
-        size = randint(1, 255)
-    held: HeaderCopy | None = None
-    for _ in range(ROUNDS):
-        top: Chain = cython.cast(Chain, None)
-        try:
-            mark = fingerprint(m)
-            pkthdr_of(m)
-            todo = whole = length(m)
-            source = source_of(m)
-            top = cython.cast(Chain, source.getcl(how, MT_DATA, M_PKTHDR, deadline))
-            if has_references(pkthdr_of(m)):
-                held = acquire_header(held, m.hdr, how)
-            last: Chain = top
-            p: Any = m
-            skip = 0
-            while todo > 0:
-                piece = min(todo, randint(1, 255) if size == -2 else size)
-                if last.count:
-                    n: Chain = cython.cast(Chain, source.getcl(how, MT_DATA, 0, deadline))
-                    link(last, n)
-                    last = n
-                p, skip = _copy_into(p, skip, piece, last)
-                todo -= piece
-            if fingerprint(m) == mark and fits_header(held, pkthdr_of(m)):
-                _replace_with(m, top, held, whole)
-                return 0
-        except BaseException:
-            free_chain(top)
-            discard_header(held)
-            run_releases()
-            raise
-        free_chain(top)
-        run_releases()
-    discard_header(held)
-    raise chain_changed("fragment")
 
 
 def collapse(m: Chain, most: int, how: int, deadline: float | None) -> int:

@@ -117,13 +117,22 @@ def _packed_in6(host: str, port: int, flow: int, scope: int) -> bytes:
 
 
 def packed_path(path: str | bytes) -> bytes:
-    """The sockaddr of a path that the socket module has returned, or of a name in the abstract namespace."""
+    """The sockaddr of a path, or of a name in the abstract namespace."""
     name = os.fsencode(path)
     # Behind a path there is a zero. See unix(7).
     name = name if not name or name[0] == 0 else name + b"\0"
     if len(name) > _PATH_MAX:
         raise Inval(f"peer {path!r}: give a path of at most {_PATH_MAX - 1} bytes")
     return _family(socket.AF_UNIX) + name
+
+
+def received_path(path: str | bytes) -> bytes:
+    """The sockaddr of a path that the socket module has returned.
+
+    The longest path that a socket can have has no zero behind it, and the module returns other bytes with it.
+    """
+    name = os.fsencode(path)
+    return packed_path(name) if len(name) < _PATH_MAX or name[0] == 0 else _family(socket.AF_UNIX) + name[:_PATH_MAX]
 
 
 def _checked(address: str | bytes) -> bytes:

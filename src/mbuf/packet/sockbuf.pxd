@@ -47,8 +47,11 @@ cdef class SockBuf(Watermarks):
     cdef bint _fits(self, Mbuf last, Mbuf m) noexcept
     cdef void _account(self, Mbuf m, Py_ssize_t sign) noexcept
 
-    @cython.locals(size=Py_ssize_t, left=Py_ssize_t, m=Mbuf, rest=Mbuf)
+    @cython.locals(size=Py_ssize_t)
     cpdef drop(self, n)
+
+    @cython.locals(left=Py_ssize_t, m=Mbuf, rest=Mbuf)
+    cdef discard(self, Py_ssize_t size)
 
     @cython.locals(m=Mbuf, rest=Chain)
     cdef Mbuf _pop(self)

@@ -233,7 +233,11 @@ class SockBuf(Watermarks):
         """Free the first `n` bytes. Raises `Inval` if there are fewer. See sbdrop."""
         size = integer(n, "n")
         check_latch()
-        left = self.check_size(size, "drop")
+        self.discard(self.check_size(size, "drop"))
+
+    def discard(self, size: int) -> None:
+        """Free the first `size` bytes, which are in the buffer."""
+        left = size
         self.before_drop(left)
         enter_commit()
         m: Any = self._first

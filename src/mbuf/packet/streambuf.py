@@ -206,7 +206,7 @@ class StreamBuffer(SockBuf):
         if removals != self._removals:
             return None
         if size:
-            self.drop(size)
+            self.discard(size)
         return data
 
     def read_until(self, sep: Any, most: int) -> bytes | None:

@@ -12,17 +12,12 @@ from mbuf.net.aio import streams
 from mbuf.net.aio.broadcast import Broadcast
 from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.writer import StreamWriter
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 Small = Callable[..., Pool]
 
 #: Messages that are more than a write buffer holds.
 COUNT = 1500
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 async def stream(pool: Pool) -> tuple[StreamWriter, socket.socket]:

@@ -14,14 +14,9 @@ from mbuf.net.aio.datagrams import MAX_FRUITLESS, Datagrams
 from mbuf.net.port.port import Port, PortStat
 from mbuf.net.stream.streamport import StreamPort
 from mbuf.net.udp.udpport import UdpPort
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 Small = Callable[..., Pool]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 @pytest.fixture
@@ -201,6 +196,32 @@ def test_endpoints_without_mbufs_continue_first_come_first_served(small: Small, 
         for port, endpoint in zip(ports, endpoints, strict=True):
             endpoint.close()
             port.close()
+
+    run(main())
+
+
+def test_an_endpoint_whose_task_the_program_cancels_receives_on(small: Small, run: Run) -> None:
+    pool = small()
+    recorder = Recorder()
+
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+            endpoint = Datagrams(pool, port, recorder.received)
+            others: list[Mbuf] = []
+            with suppress(NoBufs):
+                while True:
+                    others.append(pool.getcl())
+            port.far.send(b"x")
+            for _ in range(2):
+                await until(lambda: endpoint._wait_task is not None)
+                task = endpoint._wait_task
+                assert task is not None
+                # The first time before it has begun.
+                task.cancel()
+                await until(lambda task=task: endpoint._wait_task is not task)
+            pool.free_bulk(others)
+            await until(lambda: recorder.got)
+            endpoint.close()
 
     run(main())
 
@@ -889,3 +910,29 @@ def test_one_callback_for_packets_must_be_given(pool: Pool, run: Run) -> None:
                 Datagrams(pool, port, lambda m: None, 5)  # type: ignore[arg-type]
 
     run(main())
+
+
+def test_an_endpoint_receives_after_a_refused_datagram(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        recorder, errors = Recorder(), []
+        with socket.socket(type=socket.SOCK_DGRAM) as near, socket.socket(type=socket.SOCK_DGRAM) as far:
+            near.bind(("127.0.0.1", 0))
+            far.bind(("127.0.0.1", 0))
+            there = far.getsockname()
+            near.connect(there)
+            far.close()
+            with UdpPort(pool, near, on_error=errors.append) as port:
+                endpoint = Datagrams(pool, port, recorder.received)
+                endpoint.send(pool.frombytes(b"refused"))
+                await until(lambda: errors)
+                with socket.socket(type=socket.SOCK_DGRAM) as again:
+                    again.bind(there)
+                    for n in range(1, 4):
+                        again.sendto(b"%d" % n, near.getsockname())
+                        await until(lambda n=n: len(recorder.got) == n)
+                endpoint.close()
+                await endpoint.wait_closed()
+        assert (recorder.got, [error.errno for error in errors]) == ([b"1", b"2", b"3"], [111])
+
+    run(main())
+    assert pool.out == 0

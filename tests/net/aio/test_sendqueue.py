@@ -194,3 +194,27 @@ def test_a_writable_descriptor_whose_port_accepts_nothing_is_tried_later(pool: P
         assert (setup.port.sent, delays) == ([b"x"], [])
 
     run(test)
+
+
+def test_what_a_raising_port_has_left_is_sent_later(pool: Pool) -> None:
+    async def test(setup: Setup) -> None:
+        push = setup.port.push
+
+        def tell(packets: list[Mbuf]) -> int:
+            """Send one, and tell the program of an error."""
+            setup.port.accepts = 1
+            push(packets)
+            setup.port.push = push  # type: ignore[method-assign]
+            setup.port.accepts = 1000
+            raise ZeroDivisionError
+
+        setup.port.push = tell  # type: ignore[method-assign]
+        for data in (b"a", b"b", b"c"):
+            setup.queue.append(pool.frombytes(data))
+        with pytest.raises(ZeroDivisionError):
+            setup.queue.flush()
+        assert setup.port.sent == [b"a"]
+        await until(lambda: not setup.queue.packets)
+        assert setup.port.sent == [b"a", b"b", b"c"]
+
+    run(test)

@@ -11,20 +11,16 @@ from typing import Any
 
 import pytest
 
-from mbuf import Mbuf, NoBufs, Pool
+from chains import exhaust_pool
+from mbuf import NoBufs, Pool
 from mbuf.net.aio import streams
 from mbuf.net.aio.reader import StreamReader
 from mbuf.net.aio.streams import StreamProtocol
 from mbuf.net.aio.writer import StreamWriter
-from net.loops import Run, runs, until
+from net.loops import Run, until
 from net.tls_peer import certify
 
 Small = Callable[..., Pool]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 async def connect(pool: Pool, **kwds: Any) -> tuple[StreamReader, StreamWriter, socket.socket]:
@@ -195,22 +191,13 @@ def test_a_slow_peer_stops_drain_and_gets_all(pool: Pool, run: Run) -> None:
     assert pool.out == 0
 
 
-def exhaust(pool: Pool) -> list[Mbuf]:
-    mbufs: list[Mbuf] = []
-    for alloc in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                mbufs.append(alloc())
-    return mbufs
-
-
 @pytest.mark.parametrize("end", ["close", "write_eof", "drain"])
 def test_without_mbufs_bytes_wait_as_they_are(small: Small, run: Run, end: str) -> None:
     pool = small()
 
     async def main() -> None:
         _, writer, far = await connect(pool)
-        held = exhaust(pool)
+        held = exhaust_pool(pool)
         data = os.urandom(3_000_000)
         writer.write(data)
         assert writer.protocol.starved
@@ -243,7 +230,7 @@ def test_a_chain_behind_bytes_that_wait_gives_its_mbufs(small: Small, run: Run) 
 
     async def main() -> None:
         _, writer, far = await connect(pool)
-        held = exhaust(pool)
+        held = exhaust_pool(pool)
         # Less than `hiwat` waits behind what the sockets hold.
         sent = 0
         while not writer.protocol.starved:
@@ -501,3 +488,101 @@ def test_start_tls_of_a_lost_connection(pool: Pool, run: Run, tmp_path: Path) ->
 def test_the_protocol_needs_a_running_loop(pool: Pool) -> None:
     with pytest.raises(RuntimeError), warnings.catch_warnings():
         StreamProtocol(pool)
+
+
+def test_what_is_no_pool_or_no_function_is_refused(pool: Pool, run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        wrong: Any = "64M"
+        path = str(tmp_path / "sock")
+        for call, *args in (
+            (streams.open_connection, wrong, "127.0.0.1", 9),
+            (streams.open_unix_connection, wrong, path),
+            (streams.start_server, wrong, echo, "127.0.0.1", 0),
+            (streams.start_unix_server, wrong, echo, path),
+        ):
+            with pytest.raises(TypeError, match="pool: give a Pool, not a str"):
+                await call(*args)
+        for call, *args in ((streams.start_server, "127.0.0.1", 0), (streams.start_unix_server, path)):
+            with pytest.raises(TypeError, match="can't be called"):
+                await call(pool, wrong, *args)
+
+    run(main())
+
+
+def test_a_wrong_start_tls_changes_nothing(pool: Pool, run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        _, client_side = contexts(tmp_path)
+        reader, writer, far = await connect(pool)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(far, b"one\n")
+        await until(lambda: reader._buffer.cc)
+        wrong: Any = None
+        with pytest.raises(TypeError, match="give an ssl.SSLContext"):
+            await writer.start_tls(wrong)
+        with pytest.raises(ValueError, match="ssl_handshake_timeout"):
+            await writer.start_tls(client_side, ssl_handshake_timeout=-1)
+        size = fill(writer)
+        starting = asyncio.ensure_future(writer.start_tls(client_side))
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await loop.sock_sendall(far, b"two\n")
+        assert [await reader.readline(), await reader.readline()] == [b"one\n", b"two\n"]
+        assert len(await recv_bytes(far, size)) == size
+        await close(writer, far)
+
+    run(main())
+    assert pool.out == 0
+
+
+@pytest.mark.parametrize("how", ["cancel", "abort", "close", "timeout", "eof", "garbage"])
+def test_a_handshake_that_fails_ends_the_connection(pool: Pool, run: Run, tmp_path: Path, how: str) -> None:
+    async def main() -> None:
+        _, client_side = contexts(tmp_path)
+        reader, writer, far = await connect(pool)
+        starting = asyncio.ensure_future(writer.start_tls(client_side, ssl_handshake_timeout=0.1))
+        # The first message of the handshake.
+        await asyncio.get_running_loop().sock_recv(far, 1)
+        if how == "cancel":
+            starting.cancel()
+        elif how == "abort":
+            writer.transport.abort()
+        elif how == "close":
+            writer.transport.close()
+        elif how == "eof":
+            far.shutdown(socket.SHUT_WR)
+        elif how == "garbage":
+            far.send(b"no TLS at all" * 10)
+        # What is written meanwhile is lost.
+        writer.write(b"x" * 100)
+        with pytest.raises((OSError, asyncio.CancelledError)):
+            await starting
+        with suppress(OSError):
+            await writer.wait_closed()
+        with suppress(OSError):
+            assert await reader.readline() == b""
+        assert writer.protocol.transport is None
+        far.close()
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_a_connection_that_nobody_refers_to_is_closed(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        reader, writer, far = await connect(pool)
+        far.shutdown(socket.SHUT_WR)
+        # After the end of the stream the loop doesn't refer to it either.
+        assert await reader.read() == b""
+        lost = writer.protocol.lost
+        cycle: list[Any] = [reader, writer]
+        cycle.append(cycle)
+        del reader, writer, cycle
+        with pytest.warns(ResourceWarning):
+            gc.collect()
+        await lost
+        far.close()
+
+    run(main())
+    assert pool.out == 0

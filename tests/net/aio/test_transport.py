@@ -2,29 +2,27 @@
 
 import asyncio
 import errno
+import gc
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from chains import exhaust_pool
 from mbuf import Freed, Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.transport import UdpTransport
-from net.loops import Run, runs, until
+from net.loops import Run, until
 
 #: Each test has one pool of the usual kind: it is about the transport.
 POOL_KINDS: dict[str, dict[str, bool]] = {"plain": {}}
 
 ANY = ("127.0.0.1", 0)
 Small = Callable[..., Pool]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    return runs(request.param)
 
 
 @pytest.fixture
@@ -387,23 +385,13 @@ def test_an_exception_of_the_protocol_loses_one_datagram_and_is_reported(
     run(main())
 
 
-def exhausted(pool: Pool) -> list[Mbuf]:
-    """All mbufs and clusters of a pool."""
-    taken: list[Mbuf] = []
-    for take in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                taken.append(take())
-    return taken
-
-
 def test_a_full_pool_is_back_pressure_in_both_directions(small: Small, run: Run, sink: socket.socket) -> None:
     pool = small(clusters=100, mbufs=200)
 
     async def main() -> None:
         protocol = await make(pool)
         transport = protocol.transport
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         for n in range(3):
             sink.sendto(b"in%d" % n, transport.get_extra_info("sockname"))
             transport.sendto(b"out%d" % n, sink.getsockname())
@@ -413,7 +401,7 @@ def test_a_full_pool_is_back_pressure_in_both_directions(small: Small, run: Run,
         await until(lambda: len(protocol.got) == 3 and not transport.get_write_buffer_size())
         assert [sink.recv(10) for _ in range(3)] == [b"out0", b"out1", b"out2"]
         assert (transport.port.stat().denied, transport.dropped, transport.discarded) == (0, 0, 0)
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         transport.sendto(b"waits", sink.getsockname())
         sink.sendto(b"waits", transport.get_extra_info("sockname"))
         await until(lambda: transport._reader.task is not None)
@@ -539,7 +527,7 @@ def test_closing_the_pool_ends_an_endpoint_that_waits(small: Small, run: Run, si
 
     async def main() -> None:
         protocol = await make(pool)
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         sink.sendto(b"x", protocol.transport.get_extra_info("sockname"))
         await until(lambda: protocol.transport._reader.task is not None)
         with pytest.warns(ResourceWarning):
@@ -611,5 +599,164 @@ def test_a_socket_without_a_peer_is_not_told_that_a_client_has_gone(pool: Pool, 
         assert protocol.errors == []
         assert protocol.transport.port.stat().faults == 1
         await closed(protocol)
+
+    run(main())
+
+
+def test_after_the_end_no_method_has_an_effect(pool: Pool, run: Run, sink: socket.socket) -> None:
+    async def main() -> None:
+        protocol = await make(pool)
+        transport = protocol.transport
+        full(protocol)
+        transport.set_write_buffer_limits(high=1)
+        transport.sendto(b"waits", sink.getsockname())
+        transport.abort()
+        await until(lambda: transport.get_protocol() is None)
+        assert transport.get_write_buffer_size() == 0
+        transport.set_write_buffer_limits(high=0)
+        transport.pause_reading()
+        transport.resume_reading()
+        transport.sendto(b"x", sink.getsockname())
+        transport.close()
+        transport.abort()
+        assert (protocol.lost, protocol.writing, transport.dropped) == ([None], ["pause"], 2)
+
+    run(main())
+
+
+def test_closing_the_port_ends_the_endpoint(pool: Pool, run: Run, sink: socket.socket) -> None:
+    async def main() -> None:
+        protocol = await make(pool)
+        protocol.transport.port.close()
+        protocol.transport.sendto(b"x", sink.getsockname())
+        await until(lambda: protocol.lost)
+        assert [str(error) for error in protocol.lost] == ["push: the port is closed"]
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_a_packet_that_cannot_be_sent_does_not_stop_those_behind_it(pool: Pool, run: Run, sink: socket.socket) -> None:
+    reported: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(type(context["exception"]).__name__))
+        protocol = await make(pool)
+        sendto = protocol.transport.sendto
+        partly, foreign, twice = pool.wrap(b"a").cat(pool.wrap(b"b")), pool.wrap(b"c"), pool.wrap(b"twice")
+        # The first is sent at once, the others together.
+        sendto(b"0", sink.getsockname())
+        sendto(b"1", sink.getsockname())
+        for m in (partly, foreign, twice, twice):
+            sendto(m, sink.getsockname())
+        assert partly.next is not None
+        partly.next.free()
+        foreign.peer = ("::1", 9)
+        sendto(b"2", sink.getsockname())
+        await until(lambda: len(reported) == 3)
+        assert [sink.recv(10) for _ in range(5)] == [b"0", b"1", b"twice", b"twice", b"2"]
+        assert protocol.transport.dropped == 2
+        await closed(protocol)
+
+    run(main())
+    assert reported == ["Freed", "Inval", "Freed"]
+    assert pool.out == 0
+
+
+def test_what_is_sent_without_the_port_waits_for_a_full_socket(pool: Pool, run: Run, sink: socket.socket) -> None:
+    class Full:
+        """A socket that accepts nothing, and then what the real one does."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+            self.accepts = False
+
+        def sendto(self, *args: Any) -> int:
+            if not self.accepts:
+                raise BlockingIOError
+            return self.sock.sendto(*args)
+
+        def close(self) -> None:
+            self.sock.close()
+
+    async def main() -> None:
+        # A socket that may send to broadcast addresses isn't connected.
+        protocol = await make(pool, remote_addr=sink.getsockname(), allow_broadcast=True)
+        transport = protocol.transport
+        full_socket = transport._sock = Full(transport._sock)
+        transport.sendto(bytes(65_520))
+        transport.sendto(b"after")
+        assert (protocol.errors, transport.get_write_buffer_size()) == ([], 65_520 + 5 + 16)
+        full_socket.accepts = True
+        await until(lambda: protocol.errors)
+        assert sink.recv(10) == b"after"
+        assert [getattr(error, "errno", 0) for error in protocol.errors] == [errno.EMSGSIZE]
+        await closed(protocol)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_an_error_that_closes_the_endpoint_ends_sending(pool: Pool, run: Run, sink: socket.socket) -> None:
+    class Closing(Recorder):
+        def error_received(self, exc: Exception) -> None:
+            super().error_received(exc)
+            self.transport.abort()
+
+    async def main() -> None:
+        _, protocol = await create_datagram_endpoint(pool, Closing, ANY)
+        protocol.transport.sendto(b"first", sink.getsockname())
+        protocol.transport.sendto(bytes(65_520), sink.getsockname())
+        protocol.transport.sendto(b"behind", sink.getsockname())
+        await until(lambda: protocol.lost)
+        assert (protocol.lost, len(protocol.errors), protocol.transport.dropped) == ([None], 1, 2)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_tasks_that_the_program_cancels_are_made_again(small: Small, run: Run, sink: socket.socket) -> None:
+    pool = small(clusters=100, mbufs=200)
+
+    async def main() -> None:
+        protocol = await make(pool)
+        transport = protocol.transport
+        taken = exhaust_pool(pool)
+        sink.sendto(b"in", transport.get_extra_info("sockname"))
+        transport.sendto(b"out", sink.getsockname())
+        await until(lambda: transport._reader.task is not None and transport._wait_task is not None)
+        for task in (transport._reader.task, transport._wait_task):
+            assert task is not None
+            task.cancel()
+        await asyncio.sleep(0)
+        pool.free_bulk(taken)
+        await until(lambda: protocol.got == [b"in"] and not transport.get_write_buffer_size())
+        assert sink.recv(10) == b"out"
+        await closed(protocol)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_a_closed_endpoint_is_no_reference_cycle(pool: Pool, run: Run, sink: socket.socket) -> None:
+    async def main() -> None:
+        protocol = await make(pool)
+        got = protocol.got
+        protocol.transport.sendto(b"x", sink.getsockname())
+        protocol.transport.sendto(b"x", ("127.0.0.1", 0))
+        sink.sendto(b"y", protocol.transport.get_extra_info("sockname"))
+        await until(lambda: got)
+        await closed(protocol)
+        # What the loop has scheduled for the end is over.
+        await asyncio.sleep(0.1)
+        gone = [weakref.ref(protocol.transport), weakref.ref(protocol.transport.port), weakref.ref(protocol)]
+        gc.collect()
+        gc.disable()
+        try:
+            del protocol
+            assert [each() for each in gone] == [None, None, None]
+        finally:
+            gc.enable()
 
     run(main())

@@ -2,59 +2,19 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from chains import mbufs
+from chains import contents, mbufs
 from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBufs, Pool, compiled
-from mbuf.net.linux import (
-    SO_RXQ_OVFL,
-    SO_TIMESTAMPING,
-    SO_TIMESTAMPNS,
-    SOL_UDP,
-    TIMESTAMPING_RX,
-    UDP_GRO,
-    UDP_SEGMENT,
-)
+from mbuf.net.linux import SO_RXQ_OVFL, SO_TIMESTAMPING, SO_TIMESTAMPNS, TIMESTAMPING_RX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.recvmmsg import is_incomplete
+from mbuf.net.udp.senderrors import SendError, SendErrors
 from mbuf.packet.peer import Peer
-
-Pair = tuple[socket.socket, socket.socket]
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-    with ours, theirs:
-        theirs.bind(("127.0.0.1", 0))
-        ours.connect(theirs.getsockname())
-        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
-        yield ours, theirs
-
-
-def send_coalesced(sock: socket.socket, size: int, count: int, rest: int = 0) -> list[bytes]:
-    """Send datagrams as one message, which stays one on loopback; what they were."""
-    data = [os.urandom(size) for _ in range(count)] + [os.urandom(rest)] * (rest > 0)
-    sock.sendmsg([b"".join(data)], [(SOL_UDP, UDP_SEGMENT, size.to_bytes(2, "little"))])
-    return data
-
-
-def pulled(rx: UdpReceiver, n: int = 1000) -> list[Mbuf]:
-    got: list[Mbuf] = []
-    while some := rx.pull(n):
-        got += some
-    return got
-
-
-def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
-    assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
-    found = [bytes(m) for m in got]
-    pool.free_bulk(got)
-    return found
+from net.coalesced import Pair, pulled, send_coalesced
 
 
 @pytest.mark.parametrize("writable", [False, True])
@@ -201,8 +161,11 @@ def test_packets_that_were_not_pulled_are_freed_by_close(pool: Pool, pair: Pair)
     got = rx.pull(3)
     assert len(got) == 3
     rx.close()
+    rx.close()
     assert pool.out > 3 - 1
     pool.free_bulk(got)
+    counts = rx.counts()
+    assert (counts["packets_in"], counts["bytes_in"], counts["discarded"]) == (3, 300, 17)
     with pytest.raises(Inval, match="0 or more"):
         rx.pull(-1)
 
@@ -321,45 +284,6 @@ def test_a_copy_that_the_pool_refuses_is_counted(small: Callable[..., Pool], pai
     rx.close()
 
 
-@pytest.mark.parametrize("clusters", [4, 12, 25])
-def test_a_pool_with_fewer_clusters_than_one_message_receives_all(
-    small: Callable[..., Pool], pair: Pair, clusters: int
-) -> None:
-    pool = small(clusters=clusters, mbufs=100, jumbop=1, jumbo9=1, jumbo16=1)
-    pair[1].setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    rx = UdpReceiver(pool, pair[1], 65535, True, True)
-    data = [*send_coalesced(pair[0], 1400, 40, 700), *send_coalesced(pair[0], 3000, 1)]
-    found = []
-    while len(found) < len(data):
-        got = rx.pull(5)
-        assert got
-        assert {m.peer for m in got} == {Peer(pair[0].getsockname())}
-        assert all(m.flags & M_TSTMP and m.pkthdr.rcv_tstmp for m in got)
-        found += contents(pool, got)
-    assert found == data
-    assert rx.ready() == 0
-    assert rx.counts()["denied"] == rx.counts()["truncated"] == 0
-    # What wasn't copied is lost with the receiver.
-    send_coalesced(pair[0], 1400, 40)
-    pool.free_bulk(rx.pull(1))
-    rx.close()
-    assert pool.out == 0
-
-
-def test_of_datagrams_that_are_copied_those_that_are_too_long_are_counted(
-    small: Callable[..., Pool], pair: Pair
-) -> None:
-    pool = small(clusters=8, mbufs=100, jumbop=1, jumbo9=1, jumbo16=1)
-    rx = UdpReceiver(pool, pair[1], 1000, True, False)
-    data = send_coalesced(pair[0], 1400, 40, 700)
-    pair[0].send(bytes(1001))
-    pair[0].send(bytes(1000))
-    assert contents(pool, pulled(rx)) == [data[-1], bytes(1000)]
-    assert rx.counts()["truncated"] == 41
-    assert rx.pull(1) == []
-    rx.close()
-
-
 def test_nothing_is_joined_however_many_options_the_socket_has(pool: Pool, pair: Pair) -> None:
     on = [(socket.SOL_SOCKET, SO_TIMESTAMPNS), *((0, option) for option in (8, 12, 13, 20, 23))]
     for option in on:
@@ -389,39 +313,87 @@ def test_a_message_with_incomplete_control_messages_is_discarded() -> None:
     assert not is_incomplete(0, 0)
 
 
-def test_small_datagrams_leave_their_clusters_when_more_than_half_of_the_pool_is_held(pair: Pair) -> None:
-    with Pool("16M", worker=False) as pool:
-        rx = UdpReceiver(pool, pair[1], 65535, True, True)
-        data = send_coalesced(pair[0], 1, 60)
-        shared = pulled(rx)
-        assert [m.ext is not None for m in shared] == [True] * 60
-        ballast = pool.getjcl_bulk(2300)
-        data += send_coalesced(pair[0], 1, 60) + send_coalesced(pair[0], 300, 20) + send_coalesced(pair[0], 1000, 5)
-        got = pulled(rx)
-        assert [sum(256 + (n.ext.size if n.ext else 0) for n in mbufs(m)) <= 512 for m in got] == [True] * 80 + [
-            False
-        ] * 5
-        assert all(m.peer == got[0].peer for m in got)
-        pool.free_bulk(ballast)
-        assert contents(pool, shared + got) == data
-        rx.close()
+# As bytes.
 
 
-def test_a_full_pool_leaves_datagrams_where_they_are(pair: Pair) -> None:
-    with Pool("1M", worker=False) as pool:
-        rx = UdpReceiver(pool, pair[1], 2048, False, False)
-        rx.pull(1)
-        data = [os.urandom(9) for _ in range(3)]
-        for each in data:
-            pair[0].send(each)
-        held: list[Mbuf] = []
-        with suppress(NoBufs):
-            while True:
-                held.append(pool.getcl())
-        with suppress(NoBufs):
-            while True:
-                held.append(pool.get())
-        got = contents(pool, rx.pull(3))
-        pool.free_bulk(held)
-        assert got + contents(pool, pulled(rx)) == data
-        rx.close()
+def test_bytes_come_with_their_peer_and_mbufs_stay_posted(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    peer = Peer(pair[0].getsockname())
+    assert rx.pull_bytes(1) == []
+    posted = pool.out
+    for n in range(3):
+        pair[0].send(b"%d" % n)
+        assert rx.pull_bytes(1) == [(b"%d" % n, peer)]
+    assert pool.out == posted
+    assert (rx.counts()["packets_in"], rx.counts()["bytes_in"]) == (3, 3)
+    assert rx.pull_bytes(0) == []
+    with pytest.raises(Inval, match="0 or more"):
+        rx.pull_bytes(-1)
+    rx.close()
+    with pytest.raises(Inval, match="closed"):
+        rx.pull_bytes(1)
+
+
+def test_packets_that_pull_has_left_are_bytes_for_the_next_call(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    data = send_coalesced(pair[0], 700, 10)
+    found = contents(pool, rx.pull(3))
+    pair[0].send(b"behind")
+    assert rx.ready() == 7
+    while some := rx.pull_bytes(10):
+        found += [text for text, _ in some]
+        assert {peer for _, peer in some} == {Peer(pair[0].getsockname())}
+    assert found == [*data, b"behind"]
+    # And the other way round.
+    pair[0].send(b"packet")
+    assert contents(pool, rx.pull(1)) == [b"packet"]
+    rx.close()
+    assert pool.out == 0
+
+
+def test_of_datagrams_that_are_too_long_no_bytes_are_returned(pool: Pool, pair: Pair) -> None:
+    rx = UdpReceiver(pool, pair[1], 1000, True, False)
+    rest = send_coalesced(pair[0], 1400, 5, 9)[-1]
+    pair[0].send(bytes(1000))
+    assert [text for text, _ in rx.pull_bytes(100) + rx.pull_bytes(100)] == [rest, bytes(1000)]
+    assert rx.counts()["truncated"] == 5
+    rx.close()
+
+
+@pytest.mark.parametrize("clusters", [4, 12])
+def test_bytes_are_returned_by_a_pool_with_fewer_clusters_than_one_message(
+    small: Callable[..., Pool], pair: Pair, clusters: int
+) -> None:
+    pool = small(clusters=clusters, mbufs=100, jumbop=1, jumbo9=1, jumbo16=1)
+    rx = UdpReceiver(pool, pair[1], 65535, True, True)
+    data = send_coalesced(pair[0], 1400, 40, 700)
+    found = []
+    while some := rx.pull_bytes(5):
+        found += some
+    assert found == [(text, Peer(pair[0].getsockname())) for text in data]
+    rx.close()
+    assert pool.out == 0
+
+
+def test_an_error_that_is_told_first_loses_no_bytes(pool: Pool, pair: Pair) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(error: SendError) -> None:
+        raise Stop
+
+    failures = SendErrors(pair[1], "test", stop)
+    rx = UdpReceiver(pool, pair[1], 65535, True, False, failures=failures)
+    pair[0].send(b"1")
+    failures.add(5, None, 1)
+    with pytest.raises(Stop):
+        rx.pull_bytes(1)
+    assert rx.ready() == 1
+    assert rx.pull_bytes(1) == [(b"1", None)]
+    pair[0].send(b"22")
+    failures.add(5, None, 1)
+    with pytest.raises(Stop):
+        rx.pull_bytes(1)
+    rx.close()
+    counts = rx.counts()
+    assert (counts["packets_in"], counts["bytes_in"], counts["discarded"]) == (1, 1, 1)

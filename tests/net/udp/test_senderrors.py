@@ -1,8 +1,10 @@
 """Errors of datagrams that were sent are told to the program, with their peer, or logged; none is only counted."""
 
 import errno
+import gc
 import logging
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from mbuf import Inval, Pool, TooLong
 from mbuf.net.udp import senderrors
 from mbuf.net.udp.senderrors import SendError, SendErrors
+from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.packet.peer import Peer
 
@@ -140,6 +143,35 @@ def test_the_function_may_close_the_port(pool: Pool, bound: Bound) -> None:
     assert port.pull(1) == []
     with pytest.raises(Inval, match="closed"):
         port.pull(1)
+
+
+@pytest.mark.parametrize("kind", [UdpPort, SocketPort])
+def test_a_closed_port_forgets_the_function(pool: Pool, bound: Bound, kind: type[UdpPort | SocketPort]) -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.port = kind(pool, bound(), on_error=self.on_error)
+
+        def on_error(self, error: SendError) -> None:
+            """Refers to the port: they would be a reference cycle."""
+
+    owner = Owner()
+    gone = weakref.ref(owner)
+    owner.port.close()
+    gc.collect()
+    gc.disable()
+    try:
+        del owner
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("kind", [UdpPort, SocketPort])
+def test_what_cannot_be_called_is_refused(pool: Pool, bound: Bound, kind: Any) -> None:
+    sock = bound()
+    with pytest.raises(TypeError, match="on_error 5 can't be called"):
+        kind(pool, sock, on_error=5)
+    kind(pool, sock).close()
 
 
 def test_without_a_function_one_line_is_logged_in_some_time(

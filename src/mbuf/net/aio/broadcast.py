@@ -16,25 +16,35 @@ A message is sent as a whole or not at all: of what the socket has accepted in p
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import cython
+else:
+    from mbuf.shadow import cython
 
 from mbuf.const import MCLBYTES
 from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.net.aio.connection import Connection
 from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.writer import StreamWriter
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream.streamport import BATCH_BYTES
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.read import views_of
+from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import kind_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+if not cython.compiled:
+    from mbuf.net.stream.send import send_now
 
 #: Up to so many bytes are copied into the write buffer. See `SockBuf.append`.
 _COPIED = MCLBYTES // 4
 
 
+@cython.cclass
 class Broadcast:
     """Sends messages to all connections that were added: `StreamWriter` or `MbufProtocol` objects.
 
@@ -43,6 +53,8 @@ class Broadcast:
     lost is removed with the next message. Messages keep their order in each connection. All connections have the same
     event loop. Raises `Inval` for another `slow`.
     """
+
+    __slots__ = ("_abort", "_dropped", "aborted", "dropped")
 
     def __init__(self, slow: str = "drop") -> None:
         if slow not in ("drop", "abort"):
@@ -79,50 +91,40 @@ class Broadcast:
     def send(self, m: Mbuf) -> int:
         """Send a chain to all connections; return how many get it. It belongs to this method, and is freed.
 
-        For bytes, send `pool.frombytes(data)`.
-
-        Never waits, and never raises for want of mbufs: a message that a connection can't hold is dropped for it.
-        Raises `Inval` if bytes of the chain aren't ready, `Freed`, and TypeError for what is no chain; it still belongs
-        to the caller then.
+        For bytes, send `pool.frombytes(data)`. Never waits, and never raises for want of mbufs: a message that a
+        connection can't hold is dropped for it. Raises `Inval` if bytes of the chain aren't ready, `Freed`, and
+        TypeError for what is no chain; it still belongs to the caller then.
         """
         if not isinstance(m, Mbuf):
             raise TypeError(f"send: give a chain, such as pool.frombytes(data), not {kind_of(m)}")
         size = len(m)
         views = views_of(m, IOV_MAX, BATCH_BYTES)
+        whole = len(views) == 1 and size == len(views[0])
+        export = export_buffer(views[0]) if whole else None
         got = 0
         gone = []
-        whole = len(views) == 1 and size == len(views[0])
-        view = views[0] if whole else None
-        write = os.write
         try:
-            for protocol in tuple(self._dropped):
-                transport = protocol.transport
-                if transport is None or transport.is_closing() or protocol._close_pending or protocol._eof_pending:
-                    gone.append(protocol)
-                    continue
-                if (
-                    protocol._fd < 0
-                    or protocol._writing_paused
-                    or protocol.write_buffer.cc
-                    or protocol._collected
-                    or transport.get_protocol() is not protocol
+            for one in tuple(self._dropped):
+                connection: Connection = one
+                transport = connection.transport
+                if connection._is_idle():
+                    got += 1
+                    sent = send_now(connection._fd, export) if export is not None else _send_views(one, views)
+                    if sent < size:
+                        self._append_rest(one, m, sent)
+                elif (
+                    transport is None or connection._close_pending or connection._eof_pending or transport.is_closing()
                 ):
-                    got += self._append(protocol, m, size)
-                    continue
-                got += 1
-                try:
-                    count = write(protocol._fd, view) if view is not None else os.writev(protocol._fd, views)
-                except OSError:
-                    # The socket is full; or it has an error, which the transport meets too.
-                    count = 0
-                if count < size:
-                    self._append_rest(protocol, m, count)
+                    gone.append(one)
+                else:
+                    got += self._append(one, m, size)
         finally:
-            del view
+            if export is not None:
+                export.release()
             views.clear()
             m.freem()
-        for protocol in gone:
-            self._dropped.pop(protocol, None)
+        for one in gone:
+            self._dropped.pop(one, None)
         return got
 
     def _append(self, protocol: MbufProtocol, m: Mbuf, size: int) -> bool:
@@ -153,6 +155,15 @@ class Broadcast:
             transport = protocol.transport
             if transport is not None and not transport.is_closing():
                 transport.write(m.copydata(at, len(m) - at))
+
+
+def _send_views(protocol: MbufProtocol, views: list[Any]) -> int:
+    """Send several pieces with one call; return how many bytes the socket has accepted."""
+    try:
+        return os.writev(protocol._fd, views)
+    except OSError:
+        # The socket is full; or it has an error, which the transport meets too.
+        return 0
 
 
 def _protocol_of(connection: MbufProtocol | StreamWriter) -> MbufProtocol:

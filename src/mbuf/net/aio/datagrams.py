@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError
 from mbuf.net.aio.sendqueue import SendQueue
-from mbuf.net.sockets import check_callable, check_pool, check_port
+from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.watch import Watch
 from mbuf.net.writable import RETRY_DELAY, set_result
 
@@ -101,7 +101,8 @@ class Datagrams:
         if (received is None) == (received_batch is None):
             raise Inval("Datagrams: give received, which is called with a packet, or received_batch, with a list")
         for callback in (received, received_batch, closed):
-            check_callable("Datagrams", callback)
+            if callback is not None and not callable(callback):
+                raise TypeError(f"Datagrams: {callback!r} can't be called: give a function")
         #: The pool that packets are received into.
         self.pool = pool
         #: The port, which belongs to the caller.
@@ -180,6 +181,7 @@ class Datagrams:
             if not pulled:
                 self._stop_reading()
                 self._wait_task = self._loop.create_task(self._wait_for_mbufs())
+                self._wait_task.add_done_callback(self._waited)
                 return
             if self._fruitless > MAX_FRUITLESS:
                 self._stop_reading()
@@ -262,7 +264,7 @@ class Datagrams:
         self.pool.free_bulk(packets)
 
     async def _wait_for_mbufs(self) -> None:
-        """Wait until a pull succeeds, then start reading."""
+        """Wait until a pull succeeds."""
         try:
             await self._wait_for_cluster()
             while not (self._paused or self._closing or self._pull()):
@@ -271,9 +273,11 @@ class Datagrams:
                 await self._wait_for_cluster()
         except Exception as error:
             self._tell("exception in Datagrams", error)
-        finally:
-            self._wait_task = None
-            self._start_reading()
+
+    def _waited(self, _: object) -> None:
+        """The task has ended, also if the program has cancelled it: start reading."""
+        self._wait_task = None
+        self._start_reading()
 
     async def _wait_for_cluster(self) -> None:
         """Wait until the pool has a cluster, and leave it to the port."""

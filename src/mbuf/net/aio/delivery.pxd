@@ -23,6 +23,7 @@ cdef class Delivery:
 
     @cython.locals(rest=list, waiting=list)
     cpdef Py_ssize_t discard(self) except -1
+    cpdef disconnect(self)
 
     @cython.locals(m=Mbuf, peer=Peer)
     cdef int _deliver_one(self, thing) except -1

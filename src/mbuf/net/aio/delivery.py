@@ -32,7 +32,7 @@ class Delivery:
 
     def __init__(self, addresses: Addresses, report: Callable[[Exception], object]) -> None:
         self._addresses = addresses
-        self._report = report
+        self._report: Any = report
         self._waiting: list[Any] = []
         # The number of those that were taken out at the front.
         self._at = 0
@@ -79,6 +79,10 @@ class Delivery:
             if isinstance(thing, Mbuf):
                 thing.freem()
         return len(rest)
+
+    def disconnect(self) -> None:
+        """Forget what refers to the transport; nothing is delivered after that."""
+        self._receiver = self._report = None
 
     def _deliver_one(self, thing: Any) -> None:
         peer: Peer | None = None

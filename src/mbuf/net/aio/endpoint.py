@@ -7,11 +7,14 @@ works.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mbuf.net.aio.transport import UdpTransport
-from mbuf.net.sockets import check_callable, check_pool
+from mbuf.net.sockets import check_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +30,8 @@ _Pair = tuple[tuple[int, int], list[Any]]
 async def create_datagram_endpoint(
     pool: Pool,
     protocol_factory: Callable[[], _Protocol],
-    local_addr: tuple[str | None, int] | None = None,
-    remote_addr: tuple[str | None, int] | None = None,
+    local_addr: tuple[str | None, int] | str | None = None,
+    remote_addr: tuple[str | None, int] | str | None = None,
     *,
     family: int = 0,
     proto: int = 0,
@@ -44,11 +47,12 @@ async def create_datagram_endpoint(
     copied, in `datagram_received(data, addr)`; or, if it has a method `mbuf_received(m, addr)`, packets, which belong
     to it and are not copied. If the pool has no mbufs, datagrams wait in the system's buffer, and those to be sent in
     the transport: nothing is lost that isn't counted. `sock` belongs to the transport from then on. Raises what
-    asyncio's method raises, TypeError if the first argument isn't a pool, and `Inval` for a socket of another family
-    than IPv4 and IPv6.
+    asyncio's method raises, `Inval` for a socket of another family, and TypeError if the first argument is no pool.
+
+    With `family=AF_UNIX`, the addresses are paths; a socket that is left at `local_addr` is removed. A Unix socket
+    needs a system call for each datagram; one of more than 65,535 bytes is discarded and counted (`truncated`).
     """
     check_pool("create_datagram_endpoint", pool)
-    check_callable("create_datagram_endpoint", protocol_factory)
     loop = asyncio.get_running_loop()
     remote = None
     given = sock is not None
@@ -100,6 +104,8 @@ async def _pairs(
         if family == 0:
             raise ValueError("unexpected address family")
         return [((family, proto), [None, None])]
+    if family == socket.AF_UNIX:
+        return [((family, proto), [_path(local, True), _path(remote, False)])]
     found: dict[tuple[int, int], list[Any]] = {}
     for n, address in enumerate((local, remote)):
         if address is None:
@@ -113,6 +119,19 @@ async def _pairs(
     if not pairs:
         raise ValueError("can not get address information")
     return pairs
+
+
+def _path(address: Any, bound: bool) -> str | None:
+    """Check the path of a Unix socket; if it is to be bound, remove the socket of an earlier program there."""
+    if address is None:
+        return None
+    if not isinstance(address, str):
+        raise TypeError("string is expected")
+    if bound and address and address[0] != "\0":
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.stat(address).st_mode):
+                os.remove(address)
+    return address
 
 
 def _open(pairs: list[_Pair], reuse_port: bool, allow_broadcast: bool) -> tuple[socket.socket, Any]:
@@ -129,7 +148,7 @@ def _open(pairs: list[_Pair], reuse_port: bool, allow_broadcast: bool) -> tuple[
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             if local is not None:
                 sock.bind(local)
-            if remote is not None and not allow_broadcast:
+            if remote is not None and (not allow_broadcast or family == socket.AF_UNIX):
                 # A socket that may send to a broadcast address gets answers from others.
                 sock.connect(remote)
         except OSError as error:

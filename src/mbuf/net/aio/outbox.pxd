@@ -47,6 +47,7 @@ cdef class Outbox:
     @cython.locals(size=Py_ssize_t)
     cpdef recount(self)
 
-    @cython.locals(kept=list)
-    cpdef drop_freed(self)
+    @cython.locals(kept=list, count=Py_ssize_t)
+    cpdef Py_ssize_t drop_freed(self) except -1
     cpdef drop_all(self)
+    cpdef disconnect(self)

@@ -86,7 +86,7 @@ class Outbox:
         self._fixed = fixed
         self._remote = remote
         self._longest = longest
-        self._flush = flush
+        self._flush: Any = flush
         #: What is sent next.
         self.packets: list[Mbuf] = []
         #: Bytes that wait for an mbuf, each with its peer.
@@ -128,7 +128,7 @@ class Outbox:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             wait = len(self.waiting) != 0
             if wait or not self._copy(export, peer):
-                self.waiting.append((bytes(data), peer))
+                self.waiting.append((memoryview(data).tobytes(), peer))
                 self.size += size + HEADER
                 if not wait:
                     self.refill()
@@ -203,14 +203,16 @@ class Outbox:
             size += len(data) + HEADER
         self.size = size
 
-    def drop_freed(self) -> None:
-        """Remove and count the packets that were freed already."""
+    def drop_freed(self) -> int:
+        """Remove and count the packets that were freed already; how many they were."""
         kept: list[Any] = []
         for thing in self.packets:
             if cython.cast(Mbuf, thing).alive:
                 kept.append(thing)
-        self.dropped += len(self.packets) - len(kept)
+        count = len(self.packets) - len(kept)
+        self.dropped += count
         self.packets = kept
+        return count
 
     def drop_all(self) -> None:
         """Free and count all that waits."""
@@ -218,3 +220,7 @@ class Outbox:
         self.waiting.clear()
         self.size = 0
         self._pool.free_bulk(self.packets)
+
+    def disconnect(self) -> None:
+        """Forget what refers to the transport: `flush` isn't called once this is closed."""
+        self._flush = None

@@ -149,6 +149,10 @@ class SendQueue:
             except (Freed, Inval):
                 if not self._drop_unsendable():
                     break
+            except BaseException:
+                # From a function of the program that the port has called. What is left is sent later.
+                self._wait()
+                raise
         if self._closed:
             return
         if not self.packets:

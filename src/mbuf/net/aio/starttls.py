@@ -8,7 +8,10 @@ the transport had read it: after its `connection_made`, and before the transport
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from mbuf.net.aio.protocol import MbufProtocol
 
 
 async def handshake(plain: asyncio.Transport, early: bytes, sslcontext: Any, **kwds: Any) -> asyncio.Transport:
@@ -23,9 +26,23 @@ async def handshake(plain: asyncio.Transport, early: bytes, sslcontext: Any, **k
         transport = await starting
     finally:
         starting.cancel()
-    if transport is None:
+    if transport is None or plain.is_closing():
         raise ConnectionResetError("the connection was lost in the handshake")
     return transport
+
+
+#: Turns of a loop in which it calls `connection_lost` after the end of a transport, if it does.
+_TURNS = 10
+
+
+def lose_soon(protocol: MbufProtocol, error: Exception | None, turns: int = _TURNS) -> None:
+    """Tell a protocol soon that its connection is lost, if the loop doesn't: not every loop does after a handshake."""
+    if protocol.transport is None:
+        return
+    if turns:
+        asyncio.get_running_loop().call_soon(lose_soon, protocol, error, turns - 1)
+    else:
+        protocol.connection_lost(error)
 
 
 def _receive(transport: asyncio.Transport, data: bytes) -> None:

@@ -25,12 +25,12 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
+from mbuf.const import MCLBYTES, MJUM16BYTES
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
 from mbuf.net.aio.writer import StreamWriter
-from mbuf.net.sockets import check_callable, check_pool
+from mbuf.net.sockets import check_pool
 from mbuf.packet.watermarks import SPACE
 
 if TYPE_CHECKING:
@@ -52,15 +52,15 @@ class StreamProtocol(MbufProtocol):
         super().__init__(pool, hiwat, max_read=max(limit, MJUM16BYTES))
         #: What was received.
         self.reader = StreamReader(pool, limit)
+        self._inbox = self.reader
         #: Done when the connection is lost; has the error.
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connected = connected
         #: True if this is the side that accepted the connection.
         self.accepted = connected is not None
         self._task: asyncio.Task[Any] | None = None
-        # See above, 2: how many bytes are collected, and whether further ones are.
+        # See above, 2: how many bytes are collected.
         self._collected_bytes = 0
-        self._collects = False
         self._flush_due = False
         # See above, 4: bytes that were written since there was no memory.
         self._excess = 0
@@ -113,20 +113,6 @@ class StreamProtocol(MbufProtocol):
                 # Nobody has to ask for it.
                 self.lost.exception()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Give the bytes to the reader; called by the transport."""
-        if nbytes <= MLEN:
-            # The usual case, without the calls between.
-            try:
-                m = self.pool.get()
-            except (NoBufs, NoMemory):
-                self._deliver_whole(nbytes)
-                return
-            m.fill(self._view, 0, nbytes)
-            self.reader.feed(m)
-        else:
-            self._deliver_whole(nbytes)
-
     def mbuf_received(self, m: Mbuf) -> None:
         """Give the bytes to the reader."""
         self.reader.feed(m)
@@ -138,8 +124,8 @@ class StreamProtocol(MbufProtocol):
 
     # Out.
 
-    def write_bytes(self, data: Any) -> None:
-        """Send a bytes-like object, or collect it. See above."""
+    def _write_or_collect(self, data: Any) -> None:
+        """Send a bytes-like object, or collect it, in all cases but the usual one of `_write_bytes`."""
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
@@ -162,16 +148,7 @@ class StreamProtocol(MbufProtocol):
                 self._send_collected()
             return
         self._collects = True
-        if self._fd >= 0 and not self._writing_paused and not self.write_buffer.cc and transport.get_protocol() is self:
-            try:
-                count = os.write(self._fd, data)
-            except OSError:
-                # See `_try_write`.
-                count = 0
-            if count < len(data):
-                self._store(transport, memoryview(data)[count:])
-        else:
-            self._send(data)
+        self._send(data)
 
     def _flush_soon(self) -> None:
         """Send what was collected since the last callbacks of the loop."""
@@ -179,14 +156,6 @@ class StreamProtocol(MbufProtocol):
         self._collects = self.starved
         if self._collected:
             self._send_collected()
-
-    def _before_wait(self) -> None:
-        """A task is about to wait for something to read: send what it has written, and read."""
-        if self._collected:
-            self._send_collected()
-        self._collects = self.starved
-        if self._pause_reasons:
-            self.resume_reading()
 
     def _send_collected(self) -> None:
         """Send all that is collected, or move it into mbufs."""
@@ -289,7 +258,7 @@ class StreamProtocol(MbufProtocol):
 
     def _flush(self) -> None:
         super()._flush()
-        if self._collected and not self._writing_paused and not self.write_buffer.cc:
+        if self._collected and not (self._writing_paused or self._flushing or self.write_buffer.cc):
             self._send_collected()
 
     def write_eof(self) -> None:
@@ -326,7 +295,7 @@ async def open_connection(
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect, and return a reader and a writer, as `asyncio.open_connection` does, with mbufs from `pool`.
 
-    The other arguments are those of `loop.create_connection`. Raises TypeError if the first one isn't a pool.
+    The other arguments are those of `loop.create_connection`.
     """
     check_pool("open_connection", pool)
     loop = asyncio.get_running_loop()
@@ -346,10 +315,9 @@ async def start_server(
     """Accept connections, as `asyncio.start_server` does, with mbufs from `pool`.
 
     `client_connected_cb(reader, writer)` is called for each; if it is a coroutine function, in a task. The other
-    arguments are those of `loop.create_server`. Raises TypeError if the first one isn't a pool.
+    arguments are those of `loop.create_server`. Raises TypeError for what is no pool or can't be called.
     """
-    check_pool("start_server", pool)
-    check_callable("start_server", client_connected_cb)
+    _check_server("start_server", pool, client_connected_cb)
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: StreamProtocol(pool, limit, client_connected_cb), host, port, **kwds)
 
@@ -368,7 +336,13 @@ async def start_unix_server(
     pool: Pool, client_connected_cb: Connected, path: Any = None, *, limit: int = LIMIT, **kwds: Any
 ) -> asyncio.Server:
     """The same as `start_server`, over a Unix socket. See `loop.create_unix_server`."""
-    check_pool("start_unix_server", pool)
-    check_callable("start_unix_server", client_connected_cb)
+    _check_server("start_unix_server", pool, client_connected_cb)
     loop = asyncio.get_running_loop()
     return await loop.create_unix_server(lambda: StreamProtocol(pool, limit, client_connected_cb), path, **kwds)
+
+
+def _check_server(caller: str, pool: Any, client_connected_cb: Any) -> None:
+    """Raise TypeError for what is no pool, and for what can't be called: not only when a client connects."""
+    check_pool(caller, pool)
+    if not callable(client_connected_cb):
+        raise TypeError(f"{caller}: client_connected_cb {client_connected_cb!r} can't be called: give a function")

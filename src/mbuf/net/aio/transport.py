@@ -26,15 +26,19 @@ from asyncio.trsock import TransportSocket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mbuf.errors import Freed, MbufError
+from mbuf.errors import MbufError
 from mbuf.net.aio.addresses import Addresses
 from mbuf.net.aio.delivery import Delivery
 from mbuf.net.aio.dgramreader import DatagramReader
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
+from mbuf.net.aio.refused import send_refused
 from mbuf.net.linux import DATAGRAM_MAX
+from mbuf.net.sockets import peer_name
+from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
-from mbuf.net.writable import set_result
+from mbuf.net.watch import Watch
+from mbuf.net.writable import RETRY_DELAY, set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,18 +47,18 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
+#: No Unix socket sends a longer datagram: it must fit into the send buffer.
+UNIX_MAX = 1 << 30
+
 #: Bytes that wait to be sent above which `pause_writing` is called: as many as asyncio's default.
 HIGH_WATER = 64 * 1024
-
-#: Seconds until the next try, if the system had no memory to send although the socket is writable.
-RETRY_DELAY = 0.005
 
 #: Why what is sent waits: see above.
 _CALLBACK, _DELIVERY, _SOCKET, _POOL = 1, 2, 4, 8
 
 
 class UdpTransport(asyncio.DatagramTransport):
-    """The transport of a UDP endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
+    """The transport of a datagram endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
 
     It has all methods of asyncio's own datagram transports. If the protocol has a method `mbuf_received(m, addr)`, that
     gets each datagram as a packet, which belongs to it; else `datagram_received(data, addr)` gets bytes.
@@ -69,16 +73,25 @@ class UdpTransport(asyncio.DatagramTransport):
         remote: Any,
         ready: asyncio.Future[None],
     ) -> None:
-        peername = _name(sock.getpeername)
-        super().__init__({"socket": TransportSocket(sock), "sockname": _name(sock.getsockname), "peername": peername})
+        mbufs = hasattr(protocol, "mbuf_received")
+        # First, as it may raise: nothing is changed then.
+        receiver = _receiver_of(protocol, mbufs)
+        peername = peer_name(sock)
+        super().__init__({"socket": TransportSocket(sock), "sockname": sock.getsockname(), "peername": peername})
         self._loop = loop
-        to = remote if remote is not None and peername is None else None
-        #: The port, which counts: see `PortStat`. It belongs to the transport.
-        self.port = UdpPort(pool, sock, to=to, on_error=self._send_failed)
+        self._to = remote if remote is not None and peername is None else None
+        unix = sock.family == socket.AF_UNIX
+        #: The port, which counts: see `PortStat`. It belongs to the transport. A Unix socket has a `SocketPort`.
+        self.port: UdpPort | SocketPort
+        if unix:
+            self.port = SocketPort(pool, sock, on_error=self._send_failed)
+        else:
+            self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
-        self._fd = sock.fileno()
-        addresses = Addresses(peername)
+        self._watch = Watch(loop, sock.fileno())
+        # A Unix socket tells the sender of each datagram, also if it is connected; a sender may have no name.
+        addresses = Addresses(None if unix else peername)
         self._delivery = Delivery(addresses, self._report)
         self._outbox = Outbox(
             pool,
@@ -86,7 +99,7 @@ class UdpTransport(asyncio.DatagramTransport):
             partial(find_peer, sock.family),
             remote is not None or peername is not None,
             remote,
-            DATAGRAM_MAX,
+            UNIX_MAX if unix else DATAGRAM_MAX,
             self._send,
         )
         #: The number of received datagrams that were freed because the transport was closed while they waited.
@@ -94,8 +107,13 @@ class UdpTransport(asyncio.DatagramTransport):
         # Waits for mbufs for datagrams to be sent.
         self._wait_task: asyncio.Task[None] | None = None
         self._started = False
-        self._mbufs = hasattr(protocol, "mbuf_received")
-        self._reader = DatagramReader(loop, pool, self.port, self._mbufs, self._may_read, self._deliver, self._fatal)
+        self._mbufs = mbufs
+        self._reader = DatagramReader(
+            *(loop, pool, self.port, self._watch, mbufs),
+            wanted=self._may_read,
+            deliver=self._deliver,
+            fatal=self._fatal,
+        )
         self._corks = 0
         # The last callback that sent something has sent several datagrams.
         self._burst = False
@@ -103,7 +121,8 @@ class UdpTransport(asyncio.DatagramTransport):
         # `_ended`: `connection_lost` was called, or will be soon.
         self._closing = self._ended = False
         self.set_write_buffer_limits()
-        self.set_protocol(protocol)
+        self._protocol: Any = protocol
+        self._delivery.deliver_to(receiver)
         loop.call_soon(protocol.connection_made, self)
         # Nothing is received before it was called.
         loop.call_soon(self._start)
@@ -126,9 +145,8 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give all that is received from now on to another protocol, of the same kind: with bytes, or with mbufs."""
-        receiver = getattr(protocol, "mbuf_received" if self._mbufs else "datagram_received")
-        self._protocol: Any = protocol
-        self._delivery.deliver_to(receiver)
+        self._delivery.deliver_to(_receiver_of(protocol, self._mbufs))
+        self._protocol = protocol
 
     # In.
 
@@ -261,58 +279,37 @@ class UdpTransport(asyncio.DatagramTransport):
     def _push(self) -> None:
         """Push what waits to the port; what is left waits for the descriptor to be writable, or for mbufs."""
         outbox = self._outbox
+        if self._ended:
+            return
         try:
             self.port.push(outbox.packets)
         except (OSError, MbufError) as error:
-            self._refused(error)
+            fatal = send_refused(self.port, outbox, error, self._send_alone, self._report, self._error_received)
+            if fatal is not None:
+                self._fatal(fatal)
         outbox.recount()
         if outbox.packets and not self._corks & _SOCKET:
             self._cork(_SOCKET)
-            self._loop.add_writer(self._fd, self._writable)
+            self._watch.add_writer(self._writable)
         if outbox.waiting and not self._corks & _POOL:
             self._cork(_POOL)
             self._wait_task = self._loop.create_task(self._wait_to_send())
+            self._wait_task.add_done_callback(self._waited)
         if outbox.size > self._high or self._writing_paused:
             self._check_marks()
         if self._closing and not outbox.size:
             self._end(None)
 
-    def _refused(self, error: Exception) -> None:
-        """The port has raised an error: because of a packet, or because it can't send any more."""
-        packets = self._outbox.packets
-        while isinstance(error, MbufError):
-            if packets and not isinstance(error, Freed):
-                self._send_alone(packets.pop(0))
-            else:
-                # The program has freed a packet that it had given to `sendto`.
-                self._report(error)
-                self._outbox.drop_freed()
-                packets = self._outbox.packets
-            try:
-                self.port.push(packets)
-                return
-            except (OSError, MbufError) as another:
-                error = another
-        self._fatal(error)
-
     def _send_alone(self, m: Mbuf) -> None:
-        """Send a packet that the port takes for a mistake, without it, for the error that asyncio would tell."""
-        try:
-            data = bytes(m)
-            if m.peer is not None and self.get_extra_info("peername") is None:
-                self._sock.sendto(data, m.peer.address)
-            else:
-                self._sock.send(data)
-        except (OSError, MbufError) as error:
-            self._outbox.dropped += 1
-            tell: Any = self._error_received if isinstance(error, OSError) else self._report
-            tell(error)
-        finally:
-            m.freem()
+        """Send a packet without the port."""
+        to = self._to if m.peer is None else m.peer.address
+        if to is not None and self.get_extra_info("peername") is None:
+            self._sock.sendto(bytes(m), to)
+        else:
+            self._sock.send(bytes(m))
 
     def _send_failed(self, error: SendError) -> None:
         """The system refused packets, or the network one that was sent before."""
-        self._watch_again()
         if error.packets or self.get_extra_info("peername") is not None:
             # A socket without a peer isn't told by the network, in asyncio. For the class of the error: OSError.
             for _ in range(max(error.packets, 1)):
@@ -325,7 +322,7 @@ class UdpTransport(asyncio.DatagramTransport):
             return
         left = len(self._outbox.packets)
         if left in (0, before):
-            self._loop.remove_writer(self._fd)
+            self._watch.remove_writer()
             if left:
                 # The socket is writable, but the system has no memory to send: don't spin.
                 self._loop.call_later(RETRY_DELAY, self._uncork, _SOCKET)
@@ -345,11 +342,19 @@ class UdpTransport(asyncio.DatagramTransport):
             self._fatal(error)
         else:
             self._uncork(_POOL)
-        finally:
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        """The task has ended."""
+        if self._wait_task is task:
             self._wait_task = None
+        if task.cancelled():
+            # By the program, unless this transport has ended.
+            self._loop.call_later(RETRY_DELAY, self._uncork, _POOL)
 
     def _check_marks(self) -> None:
         """Call `pause_writing` or `resume_writing` if a mark was passed."""
+        if self._ended:
+            return
         size = self._outbox.size
         if size > self._high and not self._writing_paused:
             self._writing_paused = True
@@ -394,8 +399,7 @@ class UdpTransport(asyncio.DatagramTransport):
         self._outbox.drop_all()
         if self._wait_task is not None:
             self._wait_task.cancel()
-        if self._corks & _SOCKET:
-            self._loop.remove_writer(self._fd)
+        self._watch.remove_writer()
         self._loop.call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
@@ -406,20 +410,18 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _release(self) -> None:
         """Close the port and the socket, and drop what refers to this transport."""
+        self._watch.close()
         self.port.close()
+        self.discarded += self.port.stat().discarded
         if self._sock is not None:
             self._sock.close()
             self._sock = None
         self._protocol = None
+        self._delivery.disconnect()
+        self._outbox.disconnect()
+        self._reader.disconnect()
 
     # Errors.
-
-    def _watch_again(self) -> None:
-        """Watch the descriptor again: uvloop does so no more after an error of the socket."""
-        self._reader.watch_again()
-        if self._corks & _SOCKET:
-            self._loop.remove_writer(self._fd)
-            self._loop.add_writer(self._fd, self._writable)
 
     def _error_received(self, error: OSError) -> None:
         self._call(self._protocol.error_received, error)
@@ -442,9 +444,7 @@ class UdpTransport(asyncio.DatagramTransport):
         )
 
 
-def _name(read: Callable[[], Any]) -> Any:
-    """Return a name of a socket; None if it has none."""
-    try:
-        return read()
-    except OSError:
-        return None
+def _receiver_of(protocol: asyncio.BaseProtocol, mbufs: bool) -> Callable[[Any, Any], object]:
+    """Return the method of a protocol that gets datagrams."""
+    receiver: Callable[[Any, Any], object] = getattr(protocol, "mbuf_received" if mbufs else "datagram_received")
+    return receiver

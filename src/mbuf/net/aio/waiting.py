@@ -3,50 +3,61 @@
 The port never waits itself. If it has no packet, or accepts none, the task waits until the descriptor is readable or
 writable. If the pool has no mbufs, the descriptor may be readable and a receive still gets nothing: then the task waits
 for a cluster. What differs between the two libraries is only how to wait (`_Asyncio`, `_Trio`).
+
+They wait for a duplicate of the descriptor: the number of the original belongs to another file as soon as the program
+has closed its socket. `close` ends all waits, and the calls then find the port closed.
+
+A port that always has packets would never let another task run. So after `MAX_CALLS` calls of the port in a row without
+a wait, the next one lets the others run first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mbuf.errors import Busy, Inval, NoBufs, NoMemory
 from mbuf.net.sockets import check_pool, check_port
-from mbuf.net.writable import set_result
+from mbuf.net.watch import Watch
+from mbuf.net.writable import RETRY_DELAY, set_result
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from mbuf.net.port.port import Port
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
-#: Seconds until the next try, if the descriptor was ready and the port could do nothing, or no cluster was free.
-RETRY_DELAY = 0.005
+#: Calls of the port in a row without a wait, after which other tasks run.
+MAX_CALLS = 16
 
 
 class _Waits(Protocol):
     """The ways to wait in a library for tasks."""
 
-    async def readable(self, fd: int) -> None: ...
+    async def readable(self) -> None: ...
 
-    async def writable(self, fd: int) -> None: ...
+    async def writable(self) -> None: ...
+
+    async def cluster(self, pool: Pool) -> None: ...
 
     async def sleep(self, seconds: float) -> None: ...
 
-    def wake(self, fd: int) -> None:
-        """Wake the tasks that wait for a descriptor, which is about to be closed."""
+    def close(self) -> None: ...
 
 
 class WaitingPort:
     """A port whose calls are awaited: `await port.recv()`, `await port.send(m)`. In tasks of asyncio or trio.
 
     `port` is any port with a file descriptor, such as a `UdpPort`; it is closed with this, by `close` or by `async
-    with`. `pool` is the pool that it receives into. One task may receive while another sends; if a second one has to
-    wait for the same, that raises `Busy`. Raises TypeError for what is no pool or port, and `Inval` if the port has no
-    descriptor, or if neither library runs.
+    with`. `pool` is the pool that it receives into. One task may receive while another sends; `Busy` is raised for a
+    second one. Raises `Inval` if the port has no descriptor, or if neither library runs, TypeError for what is no pool
+    or no port, and OSError if the descriptor can't be duplicated.
     """
 
     def __init__(self, pool: Pool, port: Port) -> None:
@@ -57,81 +68,103 @@ class WaitingPort:
         #: The port.
         self.port = port
         self._pool = pool
-        self._waits = _waits()
+        self._waits = _waits(port.fileno())
+        # Packets that `recv` has received with the one that it returned; the last of the list is the next one.
         self._received: list[Mbuf] = []
-        # The calls in which a task waits, with the descriptor that it waits for.
-        self._waiting: dict[str, int] = {}
+        # A task is in `recv`, or in `send`.
+        self._receiving = self._sending = False
+        self._calls = 0
 
     async def recv(self) -> Mbuf:
-        """Wait for a packet; it belongs to the caller, and `m.peer` is its sender. Raises what `port.pull` raises."""
+        """Wait for a packet; it belongs to the caller, and `m.peer` is its sender. Raises what `port.pull` raises.
+
+        `Busy` is raised if another task is waiting in it, and `Inval` if this is closed meanwhile.
+        """
         if not self._received:
-            self._received = await self.recv_batch()
-            self._received.reverse()
+            packets = await self.recv_batch()
+            packets.reverse()
+            self._received = packets
         return self._received.pop()
 
     async def recv_batch(self, n: int = 64) -> list[Mbuf]:
         """Wait for packets; at most `n` of those that have arrived, which belong to the caller. Raises as `recv`."""
-        if n < 1:
+        count = integer(n, "n")
+        if count < 1:
             raise Inval(f"recv_batch: {n} packets: ask for 1 or more")
         if self._received:
-            packets, self._received = self._received[::-1], []
+            packets = self._received[: -count - 1 : -1]
+            del self._received[-count:]
             return packets
+        if self._receiving:
+            raise Busy("recv: another task is receiving from this port")
+        self._receiving = True
+        try:
+            return await self._pull(count)
+        finally:
+            self._receiving = False
+
+    async def _pull(self, n: int) -> list[Mbuf]:
+        """Wait for packets, and return at most `n`."""
+        denied = False
         while True:
+            await self._let_others_run()
             short = self.port.stat().short
             packets = self.port.pull(n)
             self.port.release_buffers()
             if packets:
                 return packets
-            if self.port.stat().short != short:
-                await self._wait_for_cluster()
-            else:
-                await self._wait("recv", self._waits.readable)
+            if self.port.stat().short == short:
+                await self._waits.readable()
+                self._calls = 0
+                continue
+            if denied:
+                # The port needs more than one cluster.
+                await self._waits.sleep(RETRY_DELAY)
+            denied = True
+            await self._waits.cluster(self._pool)
 
     async def send(self, m: Mbuf) -> None:
         """Send a packet to its `m.peer`, or to the port's own; wait until the port accepts it. It belongs to this then.
 
-        Raises what `port.push` raises; the packet belongs to the caller then, as it does if the task is cancelled.
+        Raises what `port.push` raises, and `Busy` if another task is waiting in it; the packet belongs to the caller
+        then, as it does if the task is cancelled.
         """
         await self.send_batch([m])
 
     async def send_batch(self, packets: list[Mbuf]) -> None:
         """Send packets, and wait until the port accepts all. The sent ones are removed from the list. As `send`."""
-        while packets:
-            if self.port.push(packets) or not packets:
-                continue
-            await self._wait("send", self._waits.writable)
-            if not self.port.push(packets) and packets:
-                # The system has no memory to send, although the socket is writable.
-                await self._waits.sleep(RETRY_DELAY)
-
-    async def _wait(self, call: str, ready: Callable[[int], Awaitable[None]]) -> None:
-        """Wait for the descriptor. Both libraries can do so for one task only."""
-        if call in self._waiting:
-            raise Busy(f"{call}: another task waits in {call} of this port: let one task do it for both")
-        fd = self._waiting[call] = self.port.fileno()
+        if self._sending:
+            raise Busy("send: another task is sending through this port")
+        self._sending = True
         try:
-            await ready(fd)
+            while packets:
+                await self._let_others_run()
+                if self.port.push(packets) or not packets:
+                    continue
+                await self._waits.writable()
+                self._calls = 0
+                if not self.port.push(packets) and packets:
+                    # The system has no memory to send, although the socket is writable.
+                    await self._waits.sleep(RETRY_DELAY)
         finally:
-            del self._waiting[call]
+            self._sending = False
 
-    async def _wait_for_cluster(self) -> None:
-        """Wait until the pool has a cluster, which is left to the port."""
-        while True:
-            try:
-                self._pool.getcl().free()
-                return
-            except (NoBufs, NoMemory):
-                await self._waits.sleep(RETRY_DELAY)
+    async def _let_others_run(self) -> None:
+        """Count a call of the port; let other tasks run before it if there were many without a wait."""
+        self._calls += 1
+        if self._calls > MAX_CALLS:
+            self._calls = 0
+            await self._waits.sleep(0)
 
     def close(self) -> None:
         """Free the packets that were received and not taken, and close the port. Calling it again has no effect.
 
-        A task that waits in `recv` or `send` gets `Inval`, as one that calls it afterwards.
+        A task that waits in a call of this gets `Inval`.
         """
-        for fd in set(self._waiting.values()):
-            self._waits.wake(fd)
-        self._pool.free_bulk(self._received)
+        packets, self._received = self._received, []
+        self._pool.free_bulk(packets)
         self.port.close()
+        self._waits.close()
 
     async def __aenter__(self) -> WaitingPort:
         return self
@@ -141,63 +174,93 @@ class WaitingPort:
 
 
 class _Asyncio:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
         self._loop = loop
-        # What ends each wait, with the descriptor.
-        self._pending: dict[asyncio.Future[None], tuple[Callable[[int], Any], int]] = {}
+        self._watch = Watch(loop, fd)
+        # What ends the waits that are going on.
+        self._ends: list[Callable[[], object]] = []
 
-    async def readable(self, fd: int) -> None:
-        await self._wait(self._loop.add_reader, self._loop.remove_reader, fd)
+    async def readable(self) -> None:
+        await self._wait(self._watch.add_reader, self._watch.remove_reader)
 
-    async def writable(self, fd: int) -> None:
-        await self._wait(self._loop.add_writer, self._loop.remove_writer, fd)
+    async def writable(self) -> None:
+        await self._wait(self._watch.add_writer, self._watch.remove_writer)
+
+    async def cluster(self, pool: Pool) -> None:
+        # In the pool's queue.
+        task = self._loop.create_task(pool.agetcl())
+        try:
+            self._ends.append(task.cancel)
+            await asyncio.wait([task])
+        finally:
+            self._ends.remove(task.cancel)
+            task.cancel()
+        if not task.cancelled():
+            task.result().free()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def wake(self, fd: int) -> None:
-        # All are for this one.
-        for ready in tuple(self._pending):
-            self._end(ready)
+    def close(self) -> None:
+        self._watch.close()
+        for end in self._ends:
+            end()
 
-    async def _wait(self, add: Callable[..., Any], remove: Callable[[int], Any], fd: int) -> None:
+    async def _wait(self, add: Callable[..., Any], remove: Callable[[], Any]) -> None:
         ready: asyncio.Future[None] = self._loop.create_future()
-        add(fd, self._end, ready)
-        self._pending[ready] = remove, fd
+        end = partial(set_result, ready)
+        self._ends.append(end)
         try:
+            add(end)
             await ready
         finally:
-            self._end(ready)
-
-    def _end(self, ready: asyncio.Future[None]) -> None:
-        """Stop watching the descriptor, at once: afterwards its number may be that of another one."""
-        if ready in self._pending:
-            remove, fd = self._pending.pop(ready)
-            remove(fd)
-            set_result(ready)
+            self._ends.remove(end)
+            remove()
 
 
 class _Trio:
-    def __init__(self, trio: Any) -> None:
+    def __init__(self, trio: Any, fd: int) -> None:
         self._trio = trio
+        self._fd = os.dup(fd)
         self.sleep = trio.sleep
-        self.wake = trio.lowlevel.notify_closing
 
-    async def readable(self, fd: int) -> None:
+    async def readable(self) -> None:
+        await self._wait(self._trio.lowlevel.wait_readable)
+
+    async def writable(self) -> None:
+        await self._wait(self._trio.lowlevel.wait_writable)
+
+    async def cluster(self, pool: Pool) -> None:
+        while self._fd >= 0:
+            try:
+                pool.getcl().free()
+                return
+            except (NoBufs, NoMemory):
+                await self.sleep(RETRY_DELAY)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(RuntimeError):
+                # Unless trio runs no more: then nobody waits.
+                self._trio.lowlevel.notify_closing(fd)
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+    async def _wait(self, wait: Callable[[int], Any]) -> None:
         with suppress(self._trio.ClosedResourceError):
-            await self._trio.lowlevel.wait_readable(fd)
-
-    async def writable(self, fd: int) -> None:
-        with suppress(self._trio.ClosedResourceError):
-            await self._trio.lowlevel.wait_writable(fd)
+            await wait(self._fd)
 
 
-def _waits() -> _Waits:
+def _waits(fd: int) -> _Waits:
     """How to wait in the library that runs the task. trio isn't imported: who runs in it has done that."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
-        return _Trio(trio)
+        return _Trio(trio, fd)
     try:
-        return _Asyncio(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         raise Inval("WaitingPort: make it in a task of asyncio or trio") from None
+    return _Asyncio(loop, fd)

@@ -96,7 +96,7 @@ class PacketPort(MmsgPort):
             }
             self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)
             _bind(self.sock, name, protocol, promiscuous)
-            failures = SendErrors(self.sock, f"PacketPort {name}")
+            self._failures = failures = SendErrors(self.sock, f"PacketPort {name}")
             self._rx = UdpReceiver(pool, self.sock, longest, False, False, self.interface, failures=failures)
             self._tx = UdpSender(self.sock, False, True, None, failures)
         except BaseException:

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
     from mbuf.net.udp.receiver import UdpReceiver
     from mbuf.net.udp.sender import UdpSender
+    from mbuf.net.udp.senderrors import SendErrors
     from mbuf.packet.mbuf import Mbuf
 
 
 class MmsgPort(Port):
-    """A port that uses recvmmsg and sendmmsg. A subclass makes `_rx` and `_tx`, and sets `_features`."""
+    """A port that uses recvmmsg and sendmmsg. A subclass makes `_rx`, `_tx` and `_failures`, and sets `_features`."""
 
     _rx: UdpReceiver
     _tx: UdpSender
+    _failures: SendErrors
     #: The features that don't change.
     _features: Mapping[str, str]
 
@@ -84,6 +86,7 @@ class MmsgPort(Port):
             return
         self._rx.close(self._tx.lock)
         self._closed = True
+        self._failures.forget()
         self._release_socket()
 
     def _dropped(self, seen: int) -> int:

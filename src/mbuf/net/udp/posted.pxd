@@ -1,5 +1,6 @@
 cimport cython
 
+from mbuf.net.udp.receivecounts cimport ReceiveCounts
 from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport check_alive
@@ -19,7 +20,7 @@ cdef class PostedBuffers:
     cdef bint _named
     cdef bint _keyed
     cdef Py_ssize_t _one_each
-    cdef unsigned long long _short
+    cdef ReceiveCounts _counts
     cdef readonly Py_ssize_t segment
     cdef readonly Py_ssize_t size
 

@@ -39,6 +39,7 @@ else:
 
 from mbuf.const import M_NOWAIT, MCLBYTES, MJUM16BYTES, MT_DATA
 from mbuf.errors import NoBufs, NoMemory
+from mbuf.net.udp.receivecounts import ReceiveCounts
 from mbuf.net.udp.recvmmsg import RecvVector
 from mbuf.packet.mbuf import Mbuf
 
@@ -60,6 +61,7 @@ class PostedBuffers:
     """
 
     __slots__ = (
+        "_counts",
         "_keyed",
         "_limit",
         "_named",
@@ -67,7 +69,6 @@ class PostedBuffers:
         "_pool",
         "_posted",
         "_rooms",
-        "_short",
         "_small",
         "_vector",
         "segment",
@@ -90,8 +91,7 @@ class PostedBuffers:
         self._limit = limit
         #: For each message its mbufs: the last of the list is the one that is written to first.
         self._posted: list[list[Any]] = []
-        #: How often the pool refused mbufs.
-        self._short = 0
+        self._counts: ReceiveCounts = ReceiveCounts()
         self._set_layout(0)
 
     def _free_posted(self) -> None:
@@ -155,7 +155,7 @@ class PostedBuffers:
             complete = self._post_small(n, fresh)
         self._pool.free_bulk(fresh)
         if complete < n:
-            self._short += 1
+            self._counts.shortages += 1
         return complete
 
     def _alloc_small(self, count: int) -> list[Any]:

@@ -1,20 +1,20 @@
 cimport cython
 
 from mbuf.net.port.rules cimport CallLock, check_count, check_usable, close_calls
+from mbuf.net.udp.copies cimport LateCopies, compact_small, copy_datagrams
 from mbuf.net.udp.posted cimport PostedBuffers
-from mbuf.net.udp.recvmmsg cimport RecvVector, is_incomplete
+from mbuf.net.udp.receivecounts cimport ReceiveCounts
+from mbuf.net.udp.recvmmsg cimport RecvVector
 from mbuf.packet.build cimport from_rx, from_rx_each
 from mbuf.packet.control cimport Control, received_control
 from mbuf.packet.mbuf cimport Mbuf
-from mbuf.packet.peer cimport Peer, packed, peer_of
+from mbuf.packet.peer cimport Peer, peer_of
 from mbuf.packet.pkthdr cimport PktHdr, reset_header
-from mbuf.packet.segment cimport check_alive
 from mbuf.vm.pagemap cimport PageMap
-from mbuf.vm.scan cimport new_bytes, set_bytes
 
 cdef int M_NOWAIT, MT_DATA
 cdef unsigned int M_TSTMP, M_TSTMP_HPREC, M_VLANTAG
-cdef Py_ssize_t CALLS_MAX, CONTROL_SIZE_IP, DATAGRAM_MAX, MHLEN, MLEN, SMALL
+cdef Py_ssize_t CALLS_MAX, DATAGRAM_MAX
 
 
 @cython.final
@@ -26,27 +26,16 @@ cdef class UdpReceiver(PostedBuffers):
     cdef Peer _peer
     cdef Control _control
     cdef bytes _control_key
-    cdef object _copied
-    cdef Py_ssize_t _copied_segment
+    cdef LateCopies _late
     cdef PktHdr _header
     cdef unsigned int _header_bits
-    cdef Py_ssize_t _expected
     cdef Py_ssize_t _longest
     cdef Py_ssize_t _seen_segment
-    cdef unsigned int _drops
     cdef CallLock _lock
     cdef bint _copying
     cdef list _untaken
     cdef readonly bint gro
     cdef bint _writable
-    cdef unsigned long long _packets
-    cdef unsigned long long _bytes
-    cdef unsigned long long _calls
-    cdef unsigned long long _denied
-    cdef unsigned long long _dropped
-    cdef unsigned long long _dropped_messages
-    cdef unsigned long long _truncated
-    cdef unsigned long long _faults
 
     @cython.locals(count=Py_ssize_t)
     cpdef list pull(self, n)
@@ -57,11 +46,10 @@ cdef class UdpReceiver(PostedBuffers):
     @cython.locals(packets=list, pulled=list)
     cdef list _take(self, Py_ssize_t count)
 
-    @cython.locals(packets=list, m=Mbuf, n=Py_ssize_t)
-    cdef _compact(self)
-
-    @cython.locals(packets=list)
+    @cython.locals(packets=list, size=Py_ssize_t, i=Py_ssize_t, late=Py_ssize_t)
     cpdef close(self, CallLock push=*)
+
+    cdef int _fill(self, Py_ssize_t n) except -1
 
     @cython.locals(messages=Py_ssize_t, got=Py_ssize_t, complete=Py_ssize_t, vector=RecvVector)
     cdef _receive(self, Py_ssize_t n)
@@ -71,28 +59,19 @@ cdef class UdpReceiver(PostedBuffers):
     cdef bint _retry(self, int error) except -1
 
     @cython.locals(
-        vector=RecvVector, size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, header=PktHdr,
-        bits=cython.uint, row=list, packets=list, ready=list,
+        vector=RecvVector, size=Py_ssize_t, segment=Py_ssize_t, header=PktHdr, bits=cython.uint, row=list,
+        counts=ReceiveCounts, ready=list, before=Py_ssize_t, packets=list,
     )
     cdef Py_ssize_t _take_message(self, Py_ssize_t i) except -1
 
     @cython.locals(
-        ready=list, before=Py_ssize_t, each=Py_ssize_t, piece=Py_ssize_t, off=Py_ssize_t, left=Py_ssize_t,
-        m=Mbuf, count=Py_ssize_t, done=Py_ssize_t, part=Py_ssize_t,
+        size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, counts=ReceiveCounts, header=PktHdr,
+        bits=cython.uint,
     )
-    cdef int _copy_message(self, list row, Py_ssize_t size, Py_ssize_t segment, Peer peer) except -1
-
-    @cython.locals(header=PktHdr, bits=cython.uint)
-    cdef unsigned int _set_header(
-        self, unsigned long long timestamp, bint precise, unsigned int vlan_tag
-    ) noexcept
-
-    @cython.locals(messages=cython.uint)
-    cdef void _count_drops(self, unsigned int drops, Py_ssize_t datagrams) noexcept
+    cdef Py_ssize_t _begin_message(self, RecvVector vector, Py_ssize_t i) except -2
 
     @cython.locals(lost=Py_ssize_t, last=Py_ssize_t, m=Mbuf)
-    cdef int _take_last(self, list row, Py_ssize_t size, Py_ssize_t segment, unsigned int bits) except -1
-    cdef void _count(self, Py_ssize_t packets) noexcept
+    cdef int _take_last(self, list row, Py_ssize_t size, Py_ssize_t segment) except -1
     cdef Peer _peer_of(self, bytes name)
     cdef Control _control_of(self, bytes key)
 
@@ -102,8 +81,6 @@ cdef class UdpReceiver(PostedBuffers):
     @cython.locals(packets=list, rest=Mbuf, lost=Py_ssize_t)
     cdef list _segment_part(self, Mbuf m, Py_ssize_t size)
 
-    @cython.locals(size=Py_ssize_t, segment=Py_ssize_t, drops=cython.uint, header=PktHdr)
-    cdef bint _receive_copied(self) except -1
-
-    @cython.locals(size=Py_ssize_t, made=Py_ssize_t, m=Mbuf, header=PktHdr)
-    cdef int _make_copies(self) except -1
+    @cython.locals(late=LateCopies, vector=RecvVector, got=Py_ssize_t, segment=Py_ssize_t)
+    cdef bint _receive_late(self) except -1
+    cdef int _copy_late(self, LateCopies late) except -1

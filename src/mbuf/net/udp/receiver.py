@@ -2,20 +2,16 @@
 """The receive side of a port that uses recvmmsg(2): makes packets of the messages that the kernel has written.
 
 A message that GRO has coalesced is segmented into its datagrams, which share its clusters. Datagrams for which the
-pool refuses mbufs are counted as denied, those that are longer than the port takes as truncated; no others are lost.
+pool refuses mbufs are counted as denied, those that are longer than the port takes as truncated, and those that were
+not pulled before the port was closed as discarded; no others are lost.
 
-If the pool has too few clusters for one message, the message is received into memory of Python's, and its datagrams are
-copied from there, each when the pool has mbufs for it (`_receive_copied`).
-
-What the socket drops since it is full is counted in messages by the system, and each may be of many datagrams. The port
-takes the message that reports a drop as an example for those that were dropped before it.
+Datagrams are copied where the program wants bytes, or where the pool has too little memory (`copies`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,33 +21,29 @@ if TYPE_CHECKING:
 else:
     from mbuf.shadow import cython
 
-from mbuf.const import M_NOWAIT, M_TSTMP, M_TSTMP_HPREC, M_VLANTAG, MHLEN, MLEN, MT_DATA
+from mbuf.const import M_NOWAIT, M_TSTMP, M_TSTMP_HPREC, M_VLANTAG, MT_DATA
 from mbuf.errors import MbufError, NoBufs, NoMemory
 from mbuf.net.linux import DATAGRAM_MAX, FATAL_RECEIVE
 from mbuf.net.port.rules import CallLock, check_count, check_usable, close_calls
+from mbuf.net.udp.copies import LateCopies
 from mbuf.net.udp.owned import own
 from mbuf.net.udp.posted import POSTED_MAX, PostedBuffers
-from mbuf.net.udp.recvmmsg import CONTROL_SIZE_IP, is_incomplete, parsed
+from mbuf.net.udp.recvmmsg import RecvVector
 from mbuf.net.udp.senderrors import SendErrors
 from mbuf.packet.build import from_rx, from_rx_each
 from mbuf.packet.control import Control, received_control
 from mbuf.packet.mbuf import Mbuf
-from mbuf.packet.peer import Peer, packed, peer_of
+from mbuf.packet.peer import Peer, peer_of
 from mbuf.packet.pkthdr import PktHdr
 from mbuf.pool.shortage import is_half_held
 
 if not cython.compiled:
+    from mbuf.net.udp.copies import compact_small, copy_datagrams
     from mbuf.packet.pkthdr import reset_header
-    from mbuf.packet.segment import check_alive
-    from mbuf.vm.scan import new_bytes, set_bytes
 
 #: How often one pull calls recvmmsg at most: again after an error of the peer or the network, which the kernel returns
 #: once, and after messages that were all too long.
 CALLS_MAX = 16
-
-
-#: Most bytes of a datagram that two mbufs hold: if memory is short, it gets out of its cluster.
-SMALL = MHLEN + MLEN
 
 
 @cython.cclass
@@ -64,31 +56,20 @@ class UdpReceiver(PostedBuffers):
     """
 
     __slots__ = (
-        "_bytes",
-        "_calls",
         "_control",
         "_control_key",
-        "_copied",
-        "_copied_segment",
         "_copying",
-        "_denied",
-        "_drops",
-        "_dropped",
-        "_dropped_messages",
-        "_expected",
         "_failures",
-        "_faults",
         "_header",
         "_header_bits",
+        "_late",
         "_lock",
         "_longest",
         "_map",
-        "_packets",
         "_peer",
         "_ready",
         "_seen_segment",
         "_sock",
-        "_truncated",
         "_untaken",
         "_writable",
         "gro",
@@ -122,25 +103,19 @@ class UdpReceiver(PostedBuffers):
         self.gro = gro
         self._control: Control | None = None
         self._control_key = b""
-        #: What `_receive_copied` received and isn't copied yet: bytes, and their segment size or 0.
-        self._copied: Any = None
-        self._copied_segment = 0
+        #: A message whose datagrams aren't all copied yet.
+        self._late: LateCopies | None = None
         self._peer: Peer | None = None
         #: Packets that have been received and not been pulled.
         self._ready: list[Any] = []
-        #: How many datagrams the next message probably brings, and the segment size of the last coalesced message.
-        self._expected = 1
+        #: The segment size of the last coalesced message.
         self._seen_segment = 0
-        #: How many drops of the socket the last message reported.
-        self._drops = 0
-        #: The header that the packets of a message get a copy of.
+        #: The header that the packets of a message get a copy of, and their flags.
         self._header: PktHdr = PktHdr.__new__(PktHdr)
         reset_header(self._header)
         self._header.set_rcvif_or_tag(interface, 0)
         self._header.set_peer(peer, cython.cast(Control, None))
         self._header_bits = 0
-        self._packets = self._bytes = self._calls = 0
-        self._denied = self._dropped = self._dropped_messages = self._truncated = self._faults = 0
         #: Whether datagrams are copied, and their mbufs stay posted; those that `pull_bytes` hasn't returned yet.
         self._copying = False
         self._untaken: list[Any] = []
@@ -148,21 +123,11 @@ class UdpReceiver(PostedBuffers):
 
     def counts(self) -> dict[str, int]:
         """The counters of a `PortStat` that this side counts."""
-        return {
-            "packets_in": self._packets,
-            "bytes_in": self._bytes,
-            "calls_in": self._calls,
-            "denied": self._denied,
-            "short": self._short,
-            "dropped": self._dropped,
-            "dropped_messages": self._dropped_messages,
-            "truncated": self._truncated,
-            "faults": self._faults,
-        }
+        return self._counts.as_dict()
 
     def expected(self) -> int:
         """How many datagrams the last message brought."""
-        return self._expected
+        return self._counts.expected
 
     def pull(self, n: int) -> list[Mbuf]:
         """At most `n` packets. See `Port.pull`."""
@@ -170,12 +135,9 @@ class UdpReceiver(PostedBuffers):
         self._lock.acquire()
         try:
             if not self._ready and count:
-                if self._copied is not None:
-                    self._make_copies()
-                else:
-                    self._receive(count)
-                    if 2 * self._map.used > self._map.pages:
-                        self._compact()
+                self._fill(count)
+                if 2 * self._map.used > self._map.pages and is_half_held(self._pool):
+                    compact_small(self._ready)
             if not self._failures.untold:
                 return self._take(count)
         finally:
@@ -200,10 +162,7 @@ class UdpReceiver(PostedBuffers):
             self._copying = True
             try:
                 if not self._ready and count:
-                    if self._copied is not None:
-                        self._make_copies()
-                    else:
-                        self._receive(count)
+                    self._fill(count)
             finally:
                 datagrams = self._ready
                 self._ready = []
@@ -235,23 +194,9 @@ class UdpReceiver(PostedBuffers):
         del packets[:count]
         return pulled
 
-    def _compact(self) -> None:
-        """Copy small datagrams out of large clusters, if more than half of the pool's memory is held."""
-        if not is_half_held(self._pool):
-            return
-        packets = self._ready
-        try:
-            for n in range(len(packets)):
-                m = cython.cast(Mbuf, packets[n])
-                if m.hdr.len <= SMALL:
-                    m.compact()
-        except (MbufError, IndexError):
-            # There is no mbuf, or a free routine has closed the port.
-            return
-
     def ready(self) -> int:
         """How many packets have been received and not been pulled; at least."""
-        return len(self._ready) + len(self._untaken) + (self._copied is not None)
+        return len(self._ready) + len(self._untaken) + (self._late is not None)
 
     def close(self, push: CallLock | None = None) -> None:
         """Free all that is posted, and the packets that were not pulled; close also `push`, the lock of a sender."""
@@ -261,28 +206,49 @@ class UdpReceiver(PostedBuffers):
         self._free_posted()
         packets = self._ready
         self._ready = []
-        self._copied = None
+        size = 0
+        for i in range(len(packets)):
+            if isinstance(packets[i], Mbuf):
+                size += cython.cast(Mbuf, packets[i]).hdr.len
+        for data, _ in self._untaken:
+            size += len(data)
+        late = 0 if self._late is None else self._late.left()
+        self._counts.discard(len(packets) + len(self._untaken), size, late)
+        self._untaken = []
+        self._late = None
         self._pool.free_bulk(packets)
 
     def release_buffers(self) -> None:
         """Free all that is posted, until the next pull."""
         check_usable("release_buffers", False, self._lock.held())
         if not self._lock.closed:
-            self._free_posted()
+            # Uncompiled, another thread could pull meanwhile.
+            self._lock.acquire()
+            try:
+                self._free_posted()
+            finally:
+                self._lock.release()
 
     # Receiving.
 
+    def _fill(self, n: int) -> None:
+        """Make about `n` packets of what has been received, or is received now."""
+        if self._late is not None:
+            self._copy_late(self._late)
+        else:
+            self._receive(n)
+
     def _receive(self, n: int) -> None:
         """Receive as many messages as probably bring `n` packets."""
-        messages = min(self._vector.messages, -(-n // self._expected))
+        messages = min(self._vector.messages, -(-n // self._counts.expected))
         for _ in range(CALLS_MAX):
             complete = self._post(messages)
             if complete == 0:
-                if not self._receive_copied() or self._ready:
+                if not self._receive_late() or self._ready:
                     return
                 continue
             vector = self._vector
-            self._calls += 1
+            self._counts.calls_in += 1
             got = vector.receive(self._sock, complete)
             if got >= 0:
                 self._take_messages(got)
@@ -307,116 +273,80 @@ class UdpReceiver(PostedBuffers):
         if error == errno.EAGAIN or error == errno.EINTR:
             if self._failures.recverr:
                 # Or the socket stays readable.
-                self._faults += self._failures.read_queue()
+                self._counts.faults += self._failures.read_queue()
             return False
         if error in FATAL_RECEIVE:
             raise OSError(error, os.strerror(error))
-        self._faults += 1
+        self._counts.faults += 1
         self._failures.add_pending(error)
         return True
 
     def _take_message(self, i: int) -> int:
         """Make packets of message `i`; the size of its datagrams if it was coalesced, else 0."""
         vector = self._vector
+        segment = self._begin_message(vector, i)
+        if segment < 0:
+            return 0
+        size = vector.length(i)
+        header, bits = self._header, self._header_bits
+        row: list[Any] = self._posted[i]
+        if (segment or size) > self._longest:
+            self._take_last(row, size, segment)
+            return 0
+        counts = self._counts
+        counts.bytes_in += size
+        ready = self._ready
+        before = len(ready)
+        if self._copying:
+            copy_datagrams(ready, row, size, segment, header.peer)
+        elif segment == 0:
+            ready.append(from_rx(row, size, header, bits))
+        elif segment == self._one_each:
+            packets = from_rx_each(row, size, segment, header, bits)
+            self._ready = ready + packets if before else packets
+        else:
+            self._segment(from_rx(row, size, header, bits), segment)
+        counts.add_packets(len(self._ready) - before)
+        return segment
+
+    def _begin_message(self, vector: RecvVector, i: int) -> int:
+        """Set the header for the packets of a message; the size of its datagrams, 0 if it is one, -1 if incomplete."""
         size = vector.length(i)
         segment: int = vector.gro_size(i)
         if not 0 < segment < size:
             segment = 0
         drops = vector.drops(i)
+        counts = self._counts
         if drops:
-            self._count_drops(drops, -(-size // segment) if segment else 1)
+            counts.add_drops(drops, -(-size // segment) if segment else 1)
         if vector.truncated(i):
-            self._truncated += 1
-            return 0
+            counts.truncated += 1
+            return -1
         header = self._header
         if self._named:
             header.set_peer(self._peer_of(vector.name(i)), header.control)
         if self._keyed:
             header.set_peer(header.peer, self._control_of(vector.key(i)))
-        bits = self._set_header(vector.timestamp(i), vector.precise(i), vector.vlan_tag(i))
-        row: list[Any] = self._posted[i]
-        if (segment or size) > self._longest:
-            self._take_last(row, size, segment, bits)
-            return 0
-        self._bytes += size
-        if self._copying:
-            self._copy_message(row, size, segment, header.peer)
-        elif segment == 0:
-            self._ready.append(from_rx(row, size, header, bits))
-            self._count(1)
-        elif segment == self._one_each:
-            packets = from_rx_each(row, size, segment, header, bits)
-            self._count(len(packets))
-            ready = self._ready
-            self._ready = ready + packets if ready else packets
-        else:
-            self._segment(from_rx(row, size, header, bits), segment)
+        header.rcv_tstmp = vector.timestamp(i)
+        header.PH_loc = counts.dropped
+        header.PH_per = vector.vlan_tag(i)
+        bits = (M_TSTMP if header.rcv_tstmp else 0) | (M_VLANTAG if header.PH_per else 0)
+        self._header_bits = bits | M_TSTMP_HPREC if vector.precise(i) else bits
         return segment
 
-    def _copy_message(self, row: list[Any], size: int, segment: int, peer: Peer | None) -> None:
-        """Copy the datagrams of a message, each of `segment` bytes, or one if that is 0; its mbufs stay posted."""
-        ready = self._ready
-        before = len(ready)
-        each = segment or size
-        piece = len(row)
-        off = left = 0
-        m: Any = None
-        while True:
-            count = min(each, size)
-            data: Any = new_bytes(count)
-            done = 0
-            while done < count:
-                if left == 0:
-                    piece -= 1
-                    m = cython.cast(Mbuf, row[piece])
-                    check_alive(m)
-                    left = m.count
-                    off = m.off
-                part = min(left, count - done)
-                set_bytes(data, done, m.buf, off, part)
-                done += part
-                off += part
-                left -= part
-            ready.append((data if cython.compiled else bytes(data), peer))
-            size -= count
-            if size == 0:
-                break
-        self._count(len(ready) - before)
-
-    def _set_header(self, timestamp: int, precise: bool, vlan_tag: int) -> int:
-        """Set fields of the header that the packets of a message get; their flags."""
-        header = self._header
-        header.rcv_tstmp = timestamp
-        header.PH_loc = self._dropped
-        header.PH_per = vlan_tag
-        bits: int = (M_TSTMP if timestamp else 0) | (M_VLANTAG if vlan_tag else 0)
-        return bits | M_TSTMP_HPREC if precise else bits
-
-    def _count_drops(self, drops: int, datagrams: int) -> None:
-        """Count the drops that a message of `datagrams` datagrams has reported."""
-        messages = (drops - self._drops) & 0xFFFFFFFF
-        self._dropped_messages += messages
-        self._dropped += messages * datagrams
-        self._drops = drops
-
-    def _take_last(self, row: list[Any], size: int, segment: int, bits: int) -> None:
+    def _take_last(self, row: list[Any], size: int, segment: int) -> None:
         """Of a message of datagrams that are too long, make a packet of the last one if that is shorter."""
         lost = (size - 1) // segment if segment else 1
         last = size - lost * segment
         if 0 < last <= self._longest:
-            m: Mbuf = from_rx(row, size, self._header, bits)
+            m: Mbuf = from_rx(row, size, self._header, self._header_bits)
             m.adj(size - last)
             self._ready.append(m)
-            self._bytes += last
-            self._count(1)
+            self._counts.bytes_in += last
+            self._counts.add_packets(1)
         elif segment:
             lost += 1
-        self._truncated += lost
-
-    def _count(self, packets: int) -> None:
-        """Count the packets of a message, and expect as many of the next one."""
-        self._packets += packets
-        self._expected = packets
+        self._counts.truncated += lost
 
     def _peer_of(self, name: bytes) -> Peer:
         """The peer of a name: the same object as long as the name stays the same."""
@@ -443,9 +373,8 @@ class UdpReceiver(PostedBuffers):
         if self._writable:
             parts = len(packets)
             packets, lost = own(packets)
-            self._denied += parts - len(packets)
-            self._bytes -= lost
-        self._count(len(packets))
+            self._counts.denied += parts - len(packets)
+            self._counts.bytes_in -= lost
         ready = self._ready
         ready.extend(packets)
 
@@ -462,15 +391,15 @@ class UdpReceiver(PostedBuffers):
                 m = rest
         except MbufError:
             lost = len(m) - size
-            self._denied += -(-lost // size)
-            self._bytes -= lost
+            self._counts.denied += -(-lost // size)
+            self._counts.bytes_in -= lost
             m.adj(-lost)
         packets.append(m)
         return packets
 
     # Where the pool has too few clusters for a message.
 
-    def _receive_copied(self) -> bool:
+    def _receive_late(self) -> bool:
         """Receive one message to other memory than mbufs, if the pool has any mbuf at all; false if not."""
         # What is posted isn't enough for a message, and may be all that the pool has.
         self._free_posted()
@@ -478,55 +407,22 @@ class UdpReceiver(PostedBuffers):
             self._pool.getcl(M_NOWAIT, MT_DATA, 0).free()
         except (NoBufs, NoMemory):
             return False
-        area = bytearray(self.size)
-        self._calls += 1
-        try:
-            size, control, flags, address = self._sock.recvmsg_into([area], CONTROL_SIZE_IP, socket.MSG_DONTWAIT)
-        except OSError as error:
-            return self._retry(error.errno or errno.EAGAIN)
-        segment, timestamp, drops, tag, precise, key = parsed(control)
-        if not 0 < segment < size:
-            segment = 0
-        if drops:
-            self._count_drops(drops, -(-size // segment) if segment else 1)
-        if is_incomplete(flags, segment):
-            self._truncated += 1
+        late = LateCopies(self.size)
+        vector = RecvVector(1, 1, self._named, self._keyed)
+        vector.set_buffer(0, late.window)
+        self._counts.calls_in += 1
+        got = vector.receive(self._sock, 1)
+        if got < 0:
+            return self._retry(-got)
+        segment = self._begin_message(vector, 0)
+        if segment < 0:
             return True
-        header = self._header
-        if self._named:
-            header.set_peer(self._peer_of(packed(address)), header.control)
-        if self._keyed:
-            header.set_peer(header.peer, self._control_of(key))
-        self._header_bits = self._set_header(timestamp, precise, tag)
-        self._copied = memoryview(area)[:size]
-        self._copied_segment = segment
-        self._make_copies()
-        return self._copied is None
+        late.begin(vector.length(0), segment, self._header, self._header_bits)
+        self._late = late
+        self._copy_late(late)
+        return self._late is None
 
-    def _make_copies(self) -> None:
-        """Make packets of what `_receive_copied` received, until the pool refuses an mbuf."""
-        made = 0
-        while self._copied is not None:
-            rest = self._copied
-            size: int = self._copied_segment
-            if size == 0 or size > len(rest):
-                size = len(rest)
-            if size > self._longest:
-                self._truncated += 1
-            else:
-                try:
-                    m: Mbuf = self._pool.frombytes(rest[:size])
-                except (NoBufs, NoMemory):
-                    self._short += 1
-                    break
-                m.bits |= self._header_bits
-                header = self._header
-                m.hdr.rcv_tstmp, m.hdr.PH_loc, m.hdr.PH_per = header.rcv_tstmp, header.PH_loc, header.PH_per
-                m.hdr.set_rcvif_or_tag(header.rcvif_or_tag, 0)
-                m.hdr.set_peer(header.peer, header.control)
-                self._ready.append(m)
-                self._bytes += size
-                made += 1
-            self._copied = rest[size:] if size < len(rest) else None
-        if made:
-            self._count(made)
+    def _copy_late(self, late: LateCopies) -> None:
+        """Make packets of a message in other memory, until the pool refuses an mbuf."""
+        if late.copy(self._ready, self._pool, self._longest, self._counts):
+            self._late = None

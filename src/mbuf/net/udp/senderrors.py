@@ -22,7 +22,6 @@ from typing import Any
 
 from mbuf.errors import Inval, MbufError, TooLong
 from mbuf.net.linux import IP_RECVERR, IPV6_RECVERR, SO_EE_ORIGIN_LOCAL
-from mbuf.net.sockets import check_callable
 from mbuf.packet.peer import Peer
 from mbuf.vm.log_errors import log
 
@@ -87,9 +86,11 @@ class SendErrors:
         recverr: bool = False,
         peer: Peer | None = None,
     ) -> None:
-        check_callable(f"{name}: on_error", on_error)
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"{name}: on_error {on_error!r} can't be called: give a function")
         self._sock = sock
-        self._on_error = ErrorLog(name) if on_error is None else on_error
+        self._log = ErrorLog(name)
+        self._on_error: Callable[[SendError], object] = self._log if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
         self.recverr = recverr
         #: The peer of a connected socket, and of all packets with a `to`.
@@ -125,9 +126,17 @@ class SendErrors:
 
     def tell(self) -> None:
         """Tell the program, or log."""
+        on_error = self._on_error
         while self.untold:
             # First: what the program does may push again.
-            self._on_error(self.untold.pop(0))
+            on_error(self.untold.pop(0))
+
+    def forget(self) -> None:
+        """Call the program no more: the port is closed. Its function often refers to the port, which would be a cycle.
+
+        Errors that it wasn't told are logged: it has closed the port in `tell`, or in another thread.
+        """
+        self._on_error = self._log
 
     def mistake(self, error: int, size: int, peer: Peer | None) -> MbufError | None:
         """The exception for a mistake of the caller's in a packet of `size` bytes; None for any other error."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.net.link.offload import check_complete
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
@@ -19,7 +20,7 @@ from mbuf.net.udp.recvmmsg import CONTROL_SIZE, is_incomplete, parsed
 from mbuf.net.udp.sender import TRIES
 from mbuf.net.udp.senderrors import SendError, SendErrors
 from mbuf.net.udp.sendmmsg import BAD_NAME
-from mbuf.packet.peer import Peer, packed_path, peer_of
+from mbuf.packet.peer import Peer, peer_of, received_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,14 @@ class SocketPort(BasePort):
         packets, self._ready = self._ready[:count], self._ready[count:]
         return self._count_pulled(packets)
 
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """Return datagrams that have arrived, each as a copy of its bytes and its peer. Raises what `pull` raises."""
+        datagrams = []
+        for m in self.pull(n):
+            datagrams.append((bytes(m), m.peer))
+            m.freem()
+        return datagrams
+
     @property
     def ready(self) -> int:
         return len(self._ready)
@@ -117,8 +126,10 @@ class SocketPort(BasePort):
     def close(self) -> None:
         """Free what is posted; the socket stays open. Raises `Busy` if another thread is pulling or pushing."""
         super().close()
+        self._failures.forget()
         self._free_posted()
         ready, self._ready = self._ready, []
+        self._count(discarded=len(ready))
         self._pool.free_bulk(ready)
 
     def _free_posted(self) -> None:
@@ -172,6 +183,7 @@ class SocketPort(BasePort):
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
         check_untagged(m)
+        check_complete(m)
         peer = m.peer if m.flags & M_PKTHDR else None
         pending = 0
         for _ in range(self._tries):
@@ -220,7 +232,7 @@ class SocketPort(BasePort):
 def _peer_of(family: int, address: Any) -> Peer | None:
     """The peer of an address that the socket module has returned; None if there is none, or of another family."""
     if address and family == socket.AF_UNIX:
-        return peer_of(packed_path(address))
+        return peer_of(received_path(address))
     return Peer(address) if address and family in (socket.AF_INET, socket.AF_INET6) else None
 
 
