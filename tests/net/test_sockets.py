@@ -1,5 +1,6 @@
 """Checks of sockets."""
 
+import asyncio
 import os
 import socket
 import ssl
@@ -10,7 +11,9 @@ import pytest
 from mbuf import Inval, NotSupported, Pool
 from mbuf.http import FileServer
 from mbuf.net.aio.datagrams import Datagrams
+from mbuf.net.aio.endpoint import create_datagram_endpoint
 from mbuf.net.aio.protocol import MbufProtocol
+from mbuf.net.aio.waiting import WaitingPort
 from mbuf.net.capture.captureport import CapturePort
 from mbuf.net.link.packetport import PacketPort
 from mbuf.net.link.tunport import TunPort
@@ -47,6 +50,8 @@ def test_what_is_no_pool_and_no_port_is_refused_where_it_is_given(pool: Pool) ->
             (lambda: MbufProtocol(bad), "MbufProtocol: pool: give a Pool, not an int"),
             (lambda: Datagrams(bad, QueuePort(), print), "Datagrams: pool: give a Pool, not an int"),
             (lambda: Datagrams(pool, bad, print), "Datagrams: port: give a port, such as a UdpPort, not an int"),
+            (lambda: WaitingPort(bad, QueuePort()), "WaitingPort: pool: give a Pool, not an int"),
+            (lambda: WaitingPort(pool, bad), "WaitingPort: port: give a port, such as a UdpPort, not an int"),
             (lambda: FileServer(bad, "."), "FileServer: pool: give a Pool, not an int"),
             (lambda: Tee(QueuePort(), bad), "Tee: port: give a port, such as a UdpPort, not an int"),
             (lambda: Lossy(bad, 0.5), "Lossy: port: give a port, such as a UdpPort, not an int"),
@@ -55,6 +60,12 @@ def test_what_is_no_pool_and_no_port_is_refused_where_it_is_given(pool: Pool) ->
             with pytest.raises(TypeError) as caught:
                 call()
             assert str(caught.value) == message
+
+
+def test_an_endpoint_needs_a_pool() -> None:
+    bad: Any = 16
+    with pytest.raises(TypeError, match=r"^create_datagram_endpoint: pool: give a Pool, not an int$"):
+        asyncio.run(create_datagram_endpoint(bad, asyncio.DatagramProtocol))
 
 
 def test_a_tls_socket_is_refused() -> None:

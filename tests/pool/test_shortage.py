@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faults import REFUSED
-from mbuf import MJUM9BYTES, MJUM16BYTES, MSIZE, PAGE_SIZE, Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
+from mbuf import M_WAITOK, MJUM9BYTES, MJUM16BYTES, MSIZE, PAGE_SIZE, Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
 from mbuf.errors import PoolFull
 from mbuf.kinds import KINDS
 from mbuf.pool import shortage
@@ -161,6 +161,16 @@ def test_the_error_says_that_there_is_no_run(make: Make) -> None:
     with pytest.raises(PoolFull, match="KiB of this pool's 1 MiB are free, but no 4 pages in a row"):
         pool.getjcl(size=MJUM16BYTES)
     let_go(pool, held[1::2])
+
+
+def test_the_error_says_that_what_is_free_is_too_little(make: Make) -> None:
+    pool = make(memory="1M")
+    held = hold(pool, HOLD["getcl"][0])
+    with pytest.raises(
+        PoolFull, match="4 KiB of this pool's 1 MiB are free, but too little for this call, or reserved"
+    ):
+        pool.getcl(M_WAITOK, timeout=0.01)
+    let_go(pool, held)
 
 
 @pytest.mark.parametrize(("memory", "more"), [("64K", "128K"), (5000, "10K"), ("1G", "2G"), ("1500K", "3M")])

@@ -71,7 +71,9 @@ class ErrorLog:
             return
         more = f" (and {self._not_logged} errors before, which were not logged)" if self._not_logged else ""
         self._logged_at, self._not_logged = now, 0
-        what = f"{error.packets} packets were not sent: " if error.packets else ""
+        what = ""
+        if error.packets:
+            what = "1 packet was not sent: " if error.packets == 1 else f"{error.packets} packets were not sent: "
         log("warning", "%s: %s%s%s", self._name, what, error.strerror, more)
 
 
