@@ -44,7 +44,7 @@ INTERNAL = {
     ),
     *(
         f"mbuf.net.aio.{name}"
-        for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox", "streamreceiver")
+        for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox", "refused", "streamreceiver")
     ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",
