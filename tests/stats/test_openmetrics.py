@@ -95,3 +95,11 @@ def test_the_reference_lists_every_metric(snapshot: Make) -> None:
         name = family.name + ("_total" if family.type == "counter" else "")
         assert f"| `{name}` |" in page
         assert f"| {family.help.rstrip('.')} |" in page
+
+
+@pytest.mark.parametrize("wrong", ["pool", None, {"a": "pool"}, {5: "stat"}])
+def test_what_is_no_snapshot_is_refused(pool: Pool, snapshot: Make, wrong: Any) -> None:
+    things: dict[Any, Any] = {"pool": pool, "stat": snapshot()}
+    given = {name: things[thing] for name, thing in wrong.items()} if isinstance(wrong, dict) else things.get(wrong)
+    with pytest.raises(TypeError, match=r"stat: give .*pool.stat\(\)"):
+        openmetrics.text(given)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.stat import PoolStat
+from mbuf.vm.ints import kind_of
 
 if TYPE_CHECKING:
     from mbuf.net.port.port import PortStat
@@ -89,7 +90,14 @@ def families(stat: PoolStat | Mapping[str, PoolStat], ports: Mapping[str, PortSt
 
     With several pools, by name, each sample of a pool has the name as its label `pool`.
     """
-    pools = {"": stat} if isinstance(stat, PoolStat) else stat
+    pools: Mapping[str, PoolStat] = {"": stat} if isinstance(stat, PoolStat) else stat
+    if not isinstance(pools, Mapping):
+        raise TypeError(f"stat: give pool.stat(), or a mapping of names to such, not {kind_of(stat)}")
+    for name, each in pools.items():
+        if not isinstance(name, str) or not isinstance(each, PoolStat):
+            raise TypeError(
+                f"stat: give a mapping of names to what pool.stat() returns, not {name!r} to {kind_of(each)}"
+            )
     zones = [({"zone": zone.name, **_named(name)}, zone) for name, each in pools.items() for zone in each.zones]
     for row in _ZONE:
         yield _family("zone", row, zones)

@@ -15,7 +15,9 @@ A message is sent as a whole or not at all: of what the socket has accepted in p
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.const import MCLBYTES
@@ -24,12 +26,12 @@ from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.writer import StreamWriter
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream.streamport import BATCH_BYTES
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.read import views_of
+from mbuf.vm.ints import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from mbuf.packet.mbuf import Mbuf
 
 #: Up to so many bytes are copied into the write buffer. See `SockBuf.append`.
 _COPIED = MCLBYTES // 4
@@ -82,6 +84,8 @@ class Broadcast:
         Never waits, and never raises for want of mbufs: a message that a connection can't hold is dropped for it.
         Raises `Inval` if bytes of the chain aren't ready, and `Freed`; it still belongs to the caller then.
         """
+        if not isinstance(m, Mbuf):
+            raise TypeError(f"Broadcast.send: give a chain, as pool.frombytes(data) makes, not {kind_of(m)}")
         size = len(m)
         views = views_of(m, IOV_MAX, BATCH_BYTES)
         got = 0
@@ -123,11 +127,8 @@ class Broadcast:
     def _append(self, protocol: MbufProtocol, m: Mbuf, size: int) -> bool:
         """Append a message to what waits in a connection, unless that is too much."""
         if not protocol.write_buffer.full and not protocol.starved:
-            try:
-                protocol.write(_copy(protocol, m, 0, size))
-            except (NoBufs, NoMemory):
-                pass
-            else:
+            with suppress(NoBufs, NoMemory):
+                _write(protocol, _copy(protocol, m, 0, size))
                 return True
         if self._abort:
             self.aborted += 1
@@ -142,12 +143,23 @@ class Broadcast:
     def _append_rest(self, protocol: MbufProtocol, m: Mbuf, at: int) -> None:
         """Send the rest of a message that the socket has accepted in part."""
         try:
-            protocol.write(_copy(protocol, m, at, len(m) - at))
+            _write(protocol, _copy(protocol, m, at, len(m) - at))
         except (NoBufs, NoMemory):
             # The transport keeps a copy: at most one message, since the connection isn't idle then.
             transport = protocol.transport
             if transport is not None and not transport.is_closing():
                 transport.write(m.copydata(at, len(m) - at))
+
+
+def _write(protocol: MbufProtocol, m: Mbuf) -> None:
+    """Write to a connection. What its `pause` raises is reported: the others get the message all the same."""
+    try:
+        protocol.write(m)
+    except (NoBufs, NoMemory):
+        raise
+    except Exception as error:  # reported as the loop reports what other callbacks raise
+        context = {"message": "exception in a callback of a connection", "exception": error, "protocol": protocol}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _protocol_of(connection: MbufProtocol | StreamWriter) -> MbufProtocol:
