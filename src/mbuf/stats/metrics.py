@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mbuf.const import PAGE_SIZE
 from mbuf.pool.stat import PoolStat
-from mbuf.vm.ints import kind_of
 
 if TYPE_CHECKING:
     from mbuf.net.port.port import PortStat
@@ -92,12 +91,10 @@ def families(stat: PoolStat | Mapping[str, PoolStat], ports: Mapping[str, PortSt
     """
     pools: Mapping[str, PoolStat] = {"": stat} if isinstance(stat, PoolStat) else stat
     if not isinstance(pools, Mapping):
-        raise TypeError(f"stat: give pool.stat(), or a mapping of names to such, not {kind_of(stat)}")
+        raise TypeError(f"stat: give pool.stat(), or a mapping of names to such, not {stat!r}")
     for name, each in pools.items():
         if not isinstance(name, str) or not isinstance(each, PoolStat):
-            raise TypeError(
-                f"stat: give a mapping of names to what pool.stat() returns, not {name!r} to {kind_of(each)}"
-            )
+            raise TypeError(f"stat: give a mapping of names to what pool.stat() returns, not {name!r} to {each!r}")
     zones = [({"zone": zone.name, **_named(name)}, zone) for name, each in pools.items() for zone in each.zones]
     for row in _ZONE:
         yield _family("zone", row, zones)
