@@ -44,6 +44,19 @@ def exhaust(alloc: Callable[[], T]) -> list[T]:
             return got
 
 
+def exhaust_pool(pool: Pool) -> list[Mbuf]:
+    """All mbufs that the pool has, with clusters and without."""
+    return exhaust(pool.getcl) + exhaust(pool.get)
+
+
+def contents(pool: Pool, packets: list[Mbuf]) -> list[bytes]:
+    """The bytes of packets, which are checked and freed."""
+    assert all(m.sanity() and m.pkthdr.len == len(m) for m in packets)
+    found = [bytes(m) for m in packets]
+    pool.free_bulk(packets)
+    return found
+
+
 @cache
 def sample(size: int) -> bytes:
     """So many bytes, which differ from their neighbours."""

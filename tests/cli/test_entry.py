@@ -81,32 +81,17 @@ def test_file_names_that_are_not_utf_8_are_printed_with_escapes(tmp_path: Path) 
     assert "captures    a\\xff\\x1b.pcap; 29.010 s\n" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["mbuf.const", "mbuf.packet.mbuf", "mbuf.pool.pool", "mbuf.cli.entry"])
-def test_an_interrupt_while_the_package_is_imported_is_code_130(module: str) -> None:
-    program = f"""
-import builtins, os, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-load = builtins.__import__
-def slow(name, *rest):
-    if name == "{module}":
-        os.kill(os.getpid(), signal.SIGINT)
-    return load(name, *rest)
-builtins.__import__ = slow
-from mbuf_command import run
-run()
-"""
-    done = subprocess.run([sys.executable, "-c", program, "where", "m_get"], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+SHELL_RUN = "from mbuf_command import run; run()"
 
 
-def test_the_script_of_the_shell_is_the_command() -> None:
-    program = "from mbuf_command import run; run()"
-    done = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout[:4]) == (0, "mbuf")
-
-
-@pytest.mark.parametrize("module", ["mbuf.cli.main", "importlib.resources"], ids=["of_main", "of_a_command"])
-def test_an_interrupt_during_imports_is_code_130(module: str) -> None:
+@pytest.mark.parametrize(
+    ("run", "module"),
+    [
+        *((SHELL_RUN, name) for name in ("mbuf.const", "mbuf.packet.mbuf", "mbuf.pool.pool", "mbuf.cli.entry")),
+        *((RUN[2], name) for name in ("mbuf.cli.main", "importlib.resources")),
+    ],
+)
+def test_an_interrupt_during_imports_is_code_130(run: str, module: str) -> None:
     program = f"""
 import builtins, os, signal
 # A process that is started in the background ignores it.
@@ -117,10 +102,15 @@ def slow(name, *rest):
         os.kill(os.getpid(), signal.SIGINT)
     return load(name, *rest)
 builtins.__import__ = slow
-{RUN[2]}
+{run}
 """
     done = subprocess.run([sys.executable, "-c", program, "where", "m_get"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_script_of_the_shell_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-c", SHELL_RUN, "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout[:4]) == (0, "mbuf")
 
 
 def test_the_package_can_be_run_as_the_command() -> None:

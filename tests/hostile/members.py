@@ -71,6 +71,25 @@ def roles() -> dict[str, type]:
 #: Classes with immutable objects, which aren't tested.
 IMMUTABLE = frozenset(["Limits"])
 
+_OF_SOCKBUF = frozenset(
+    [
+        "check_append",
+        "drained",
+        "check_drained",
+        "before_drop",
+        "check_size",
+        "check_full",
+        "pause",
+        "resume",
+        "full",
+        "cc",
+        "first",
+        "mcnt",
+        "ccnt",
+        "mbcnt",
+    ]
+)
+
 #: Names without underscore that aren't public.
 NOT_PUBLIC: dict[str, frozenset[str]] = {
     "pool": frozenset(
@@ -105,43 +124,8 @@ NOT_PUBLIC: dict[str, frozenset[str]] = {
         ]
     ),
     "vm": frozenset(["give", "take", "place", "denied", "host", "clock"]),
-    "sb": frozenset(
-        [
-            "check_append",
-            "drained",
-            "check_drained",
-            "before_drop",
-            "check_size",
-            "check_full",
-            "pause",
-            "resume",
-            "full",
-            "cc",
-            "first",
-            "mcnt",
-            "ccnt",
-            "mbcnt",
-        ]
-    ),
-    "st": frozenset(
-        [
-            "check_append",
-            "drained",
-            "check_drained",
-            "before_drop",
-            "check_size",
-            "check_full",
-            "pause",
-            "resume",
-            "full",
-            "cc",
-            "first",
-            "mcnt",
-            "ccnt",
-            "mbcnt",
-            "limit",
-        ]
-    ),
+    "sb": _OF_SOCKBUF,
+    "st": _OF_SOCKBUF | {"limit"},
     "tag": frozenset(["cookie", "id"]),
     "probes": frozenset(["fire", "silence", "listen", "ignore", "on", "listening"]),
     "hdr": frozenset(),

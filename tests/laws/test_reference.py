@@ -39,12 +39,24 @@ INTERNAL = {
             "capture.pcap",
             "capture.pcapng",
             "stream.read_sizer",
+            "stream.send",
             "relay.pump",
         )
     ),
     *(
         f"mbuf.net.aio.{name}"
-        for name in ("addresses", "delivery", "dgramreader", "lookup", "outbox", "refused", "streamreceiver")
+        for name in (
+            "addresses",
+            "connection",
+            "delivery",
+            "dgramreader",
+            "inbox",
+            "lookup",
+            "outbox",
+            "refused",
+            "streamreceiver",
+            "wakeup",
+        )
     ),
     *(f"mbuf.net.pacing.{name}" for name in ("inflight", "maxpacing", "txqueue")),
     "mbuf.stats.metrics",

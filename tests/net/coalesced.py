@@ -3,9 +3,10 @@
 import os
 import socket
 
-from mbuf import Mbuf, Pool
+from mbuf import Mbuf
 from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
 from mbuf.net.udp.receiver import UdpReceiver
+from mbuf.net.udp.udpport import UdpPort
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -17,15 +18,10 @@ def send_coalesced(sock: socket.socket, size: int, count: int, rest: int = 0) ->
     return data
 
 
-def pulled(rx: UdpReceiver, n: int = 1000) -> list[Mbuf]:
+def pulled(rx: UdpReceiver | UdpPort, n: int = 1000) -> list[Mbuf]:
+    """All packets that have arrived."""
     got: list[Mbuf] = []
     while some := rx.pull(n):
+        assert len(some) <= n
         got += some
     return got
-
-
-def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
-    assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
-    found = [bytes(m) for m in got]
-    pool.free_bulk(got)
-    return found

@@ -3,9 +3,8 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 
-from mbuf import Mbuf, NoBufs, Pool, StreamBuffer
+from mbuf import Mbuf, Pool, StreamBuffer
 from mbuf.net.aio.protocol import MbufProtocol
 
 Small = Callable[..., Pool]
@@ -91,13 +90,3 @@ async def recv_bytes(far: socket.socket, size: int) -> bytes:
 
 async def send(far: socket.socket, data: bytes) -> None:
     await asyncio.get_running_loop().sock_sendall(far, data)
-
-
-def exhaust(pool: Pool) -> list[Mbuf]:
-    """Allocate until the pool has no mbufs, with clusters and without."""
-    mbufs: list[Mbuf] = []
-    for alloc in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                mbufs.append(alloc())
-    return mbufs

@@ -101,3 +101,36 @@ def test_a_closed_descriptor_is_refused() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         Watch(loop, -1)
     loop.close()
+
+
+def test_a_descriptor_is_watched_on_after_an_error(run: Run) -> None:
+    calls: list[str] = []
+
+    async def main() -> None:
+        with socket.socket(type=socket.SOCK_DGRAM) as near, socket.socket(type=socket.SOCK_DGRAM) as far:
+            for sock in (near, far):
+                sock.bind(("127.0.0.1", 0))
+                sock.setblocking(False)
+            with socket.socket(type=socket.SOCK_DGRAM) as gone:
+                gone.bind(("127.0.0.1", 0))
+                near.connect(gone.getsockname())
+
+            def readable() -> None:
+                try:
+                    calls.append(near.recv(10).decode())
+                except OSError as error:
+                    calls.append(type(error).__name__)
+
+            watch = Watch(asyncio.get_running_loop(), near.fileno())
+            watch.add_reader(readable)
+            near.send(b"refused")
+            await until(lambda: calls)
+            near.connect(far.getsockname())
+            for n in range(3):
+                far.sendto(b"%d" % n, near.getsockname())
+                await until(lambda: len(calls) > 1)
+                assert calls.pop() == str(n)
+            assert calls == ["ConnectionRefusedError"]
+            watch.close()
+
+    run(main())

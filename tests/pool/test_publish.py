@@ -36,7 +36,7 @@ def run(folder: Path, code: str) -> "subprocess.CompletedProcess[str]":
     """Run a program that publishes a pool in this folder."""
     return subprocess.run(
         [sys.executable, "-c", PROGRAM + code, str(folder)],
-        env={"PYTHONPATH": ":".join(sys.path)},
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         timeout=60,

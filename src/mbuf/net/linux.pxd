@@ -42,3 +42,6 @@ cdef extern from "sys/socket.h" nogil:
     size_t CMSG_LEN(size_t length)
     int recvmmsg(int fd, mmsghdr *vector, unsigned int count, int flags, timespec *timeout)
     int sendmmsg(int fd, mmsghdr *vector, unsigned int count, int flags)
+    ssize_t send(int fd, const void *data, size_t size, int flags)
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL

@@ -11,7 +11,7 @@ from mbuf.net.watch import Watch
 if TYPE_CHECKING:
     import socket
 
-#: Seconds until the next try, if a socket was writable and accepted nothing, because the system has no memory.
+#: Seconds until the next try, if a descriptor was ready and nothing could be sent or received, for lack of memory.
 RETRY_DELAY = 0.005
 
 

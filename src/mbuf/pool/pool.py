@@ -35,7 +35,7 @@ from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import integer, kind_of
 from mbuf.vm.sfbuf import NSFBUFS
 from mbuf.vm.vm import in_bytes
-from mbuf.vm.warn import warn
+from mbuf.vm.warn import end_block, warn
 
 if TYPE_CHECKING:
     import os
@@ -791,12 +791,7 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
-        try:
-            self.close()
-        except ResourceWarning as warning:
-            if error is None:
-                raise
-            error.add_note(str(warning))
+        end_block(self.close, error)
 
     def __del__(self) -> None:
         # Items that are cached refer to their zone, and it to them.

@@ -75,6 +75,7 @@ _PORT = (
     _Row("dropped", "dropped_packets", _C, "Packets that were lost because the queue of the socket was full."),
     _Row("dropped_messages", "dropped_messages", _C, "Messages of one or several packets that were lost so."),
     _Row("truncated", "truncated_packets", _C, "Received packets that were too long, and discarded."),
+    _Row("discarded", "discarded_packets", _C, "Received packets that were freed when the port was closed."),
     _Row("errors", "unsent_packets", _C, "Packets that the system refused to send."),
     _Row("faults", "receive_errors", _C, "Errors that the system returned for a receive."),
     _Row("calls_in", "receive_calls", _C, "System calls to receive packets."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -15,3 +16,16 @@ def warn(message: str, category: type[Warning]) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def end_block(close: Callable[[], object], error: BaseException | None) -> None:
+    """Call `close` at the end of a `with` block that ended with `error`, or None.
+
+    A `ResourceWarning` that a filter makes an error is added to the exception of the block, if there is one.
+    """
+    try:
+        close()
+    except ResourceWarning as warning:
+        if error is None:
+            raise
+        error.add_note(str(warning))

@@ -927,3 +927,29 @@ def test_one_callback_for_packets_must_be_given(pool: Pool, run: Run) -> None:
                 Datagrams(pool, port, lambda m: None, 5)  # type: ignore[arg-type]
 
     run(main())
+
+
+def test_an_endpoint_receives_after_a_refused_datagram(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        recorder, errors = Recorder(), []
+        with socket.socket(type=socket.SOCK_DGRAM) as near, socket.socket(type=socket.SOCK_DGRAM) as far:
+            near.bind(("127.0.0.1", 0))
+            far.bind(("127.0.0.1", 0))
+            there = far.getsockname()
+            near.connect(there)
+            far.close()
+            with UdpPort(pool, near, on_error=errors.append) as port:
+                endpoint = Datagrams(pool, port, recorder.received)
+                endpoint.send(pool.frombytes(b"refused"))
+                await until(lambda: errors)
+                with socket.socket(type=socket.SOCK_DGRAM) as again:
+                    again.bind(there)
+                    for n in range(1, 4):
+                        again.sendto(b"%d" % n, near.getsockname())
+                        await until(lambda n=n: len(recorder.got) == n)
+                endpoint.close()
+                await endpoint.wait_closed()
+        assert (recorder.got, [error.errno for error in errors]) == ([b"1", b"2", b"3"], [111])
+
+    run(main())
+    assert pool.out == 0

@@ -3,13 +3,15 @@
 import asyncio
 import gc
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mbuf import Inval, Pool
+from mbuf import Inval, Mbuf, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
+from mbuf.net.aio.transport import UdpTransport
 from net.loops import Run, until
 
 #: The kind of the pool makes no difference here.
@@ -76,7 +78,7 @@ def test_wrong_arguments_raise_what_asyncio_raises(pool: Pool, run: Run, tmp_pat
         with (
             socket.socket(type=socket.SOCK_DGRAM) as udp,
             socket.socket() as tcp,
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix,
+            socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM) as netlink,
         ):
             udp.bind(ANY)
             bad: list[dict[str, Any]] = [
@@ -87,6 +89,8 @@ def test_wrong_arguments_raise_what_asyncio_raises(pool: Pool, run: Run, tmp_pat
                 {"local_addr": ("127.0.0.1",)},
                 {"local_addr": udp.getsockname()},
                 {"local_addr": ANY, "remote_addr": ("::1", 1)},
+                {"local_addr": ANY, "family": socket.AF_UNIX},
+                {"remote_addr": str(tmp_path / "nobody"), "family": socket.AF_UNIX},
             ]
             for options in bad:
                 with pytest.raises((ValueError, TypeError, OSError)) as ours:
@@ -95,7 +99,7 @@ def test_wrong_arguments_raise_what_asyncio_raises(pool: Pool, run: Run, tmp_pat
                     await asyncio.SelectorEventLoop.create_datagram_endpoint(loop, asyncio.DatagramProtocol, **options)
                 assert str(ours.value) == str(theirs.value)
             with pytest.raises(Inval, match="IPv4 or IPv6"):
-                await create_datagram_endpoint(pool, asyncio.DatagramProtocol, sock=unix)
+                await create_datagram_endpoint(pool, asyncio.DatagramProtocol, sock=netlink)
             with pytest.raises(ZeroDivisionError):
                 await create_datagram_endpoint(pool, lambda: 1 / 0, ANY)  # type: ignore[arg-type, return-value]
         loop.close()
@@ -132,3 +136,111 @@ def test_a_socket_whose_protocol_gets_no_datagrams_stays_open(pool: Pool, run: R
             await asyncio.sleep(0)
 
     run(main())
+
+
+class Recorder(asyncio.DatagramProtocol):
+    """Collects datagrams, and errors."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Any]] = []
+        self.errors: list[Exception] = []
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append((data, addr))
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.append(exc)
+
+
+class Packets(Recorder):
+    """Collects packets."""
+
+    def mbuf_received(self, m: Mbuf, addr: Any) -> None:
+        self.received.append((bytes(m), addr))
+        m.freem()
+
+
+async def closed(*transports: UdpTransport) -> None:
+    for transport in transports:
+        transport.close()
+    for transport in transports:
+        await until(lambda transport=transport: transport.get_extra_info("socket").fileno() < 0)
+
+
+@pytest.mark.parametrize("kind", [Recorder, Packets])
+def test_datagrams_between_unix_sockets_with_and_without_a_path(
+    pool: Pool, run: Run, tmp_path: Path, kind: type[Recorder]
+) -> None:
+    paths = [str(tmp_path / "server"), "\0" + str(tmp_path / "client")]
+
+    async def main() -> None:
+        server, served = await create_datagram_endpoint(pool, kind, paths[0], family=socket.AF_UNIX)
+        client, got = await create_datagram_endpoint(pool, kind, paths[1], paths[0], family=socket.AF_UNIX)
+        nameless, _ = await create_datagram_endpoint(pool, kind, remote_addr=paths[0], family=socket.AF_UNIX)
+        names = [server.get_extra_info("sockname"), client.get_extra_info("sockname")]
+        assert names == [paths[0], paths[1].encode()]
+        assert [client.get_extra_info("peername"), server.get_extra_info("peername")] == [paths[0], None]
+        client.sendto(b"from a name")
+        nameless.sendto(b"from nobody", None)
+        await until(lambda: len(served.received) == 2)
+        assert served.received == [(b"from a name", names[1]), (b"from nobody", None)]
+        for address in (names[1], paths[1]):
+            server.sendto(b"back", address)
+        server.sendto(pool.frombytes(b"as a packet"), names[1])
+        await until(lambda: len(got.received) == 3)
+        assert got.received == [(b"back", paths[0])] * 2 + [(b"as a packet", paths[0])]
+        server.sendto(b"x", str(tmp_path / "nobody"))
+        await until(lambda: served.errors)
+        assert [type(error) for error in served.errors] == [FileNotFoundError]
+        for bad, error in (((1, 2), TypeError), (None, TypeError), ("/" + "x" * 200, OSError)):
+            with suppress(error):
+                server.sendto(b"x", bad)
+                assert [str(one) for one in served.errors[1:]] == ["AF_UNIX path too long"]
+        await closed(server, client, nameless)
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_the_socket_file_of_an_earlier_program_is_replaced_and_no_other_file(
+    pool: Pool, run: Run, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "socket", tmp_path / "file"
+    other.write_text("")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as before:
+        before.bind(str(path))
+
+    async def main() -> None:
+        assert await made(pool, local_addr=str(path), family=socket.AF_UNIX) == (str(path), None)
+        with pytest.raises(OSError, match="in use"):
+            await made(pool, local_addr=str(other), family=socket.AF_UNIX)
+        assert other.exists()
+
+    run(main())
+
+
+def test_one_of_a_pair_of_unix_sockets(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        transport, protocol = await create_datagram_endpoint(pool, Recorder, sock=near)
+        transport.sendto(b"there")
+        assert far.recv(100) == b"there"
+        far.send(b"back")
+        await until(lambda: protocol.received)
+        assert protocol.received == [(b"back", None)]
+        # More than the peer's queue holds waits here.
+        for n in range(1000):
+            transport.sendto(b"%d" % n)
+        assert transport.get_write_buffer_size() > 0
+        far.setblocking(False)
+        got: list[bytes] = []
+        while len(got) < 1000:
+            with suppress(BlockingIOError):
+                got.append(far.recv(100))
+            await asyncio.sleep(0)
+        assert got == [b"%d" % n for n in range(1000)]
+        far.close()
+        await closed(transport)
+
+    run(main())
+    assert pool.out == 0

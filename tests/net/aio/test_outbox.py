@@ -2,12 +2,12 @@
 
 import errno
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Freed, Inval, Mbuf, NoBufs, Pool
+from chains import exhaust, exhaust_pool
+from mbuf import M_NOTREADY, Freed, Inval, Pool
 from mbuf.net.aio.addresses import Addresses
 from mbuf.net.aio.outbox import BATCH, HEADER, Outbox
 from mbuf.packet.peer import Peer
@@ -49,15 +49,6 @@ class Sender:
 @pytest.fixture
 def sender(pool: Pool) -> Sender:
     return Sender(pool)
-
-
-def exhaust(pool: Pool, *allocs: Callable[[], Mbuf]) -> list[Mbuf]:
-    held: list[Mbuf] = []
-    for alloc in allocs:
-        with suppress(NoBufs):
-            while True:
-                held.append(alloc())
-    return held
 
 
 def test_a_datagram_is_copied_and_flushed_at_once(sender: Sender) -> None:
@@ -168,7 +159,7 @@ def test_a_closed_outbox_drops_and_counts(sender: Sender, pool: Pool) -> None:
 def test_bytes_are_referred_to_where_there_is_no_cluster_for_them(small: Callable[..., Pool]) -> None:
     pool = small(mbufs=40)
     sender = Sender(pool)
-    held = exhaust(pool, pool.getcl)
+    held = exhaust(pool.getcl)
     data = b"x" * 900
     sender.outbox.put(data, HERE)
     (m,) = sender.outbox.packets
@@ -180,7 +171,7 @@ def test_bytes_are_referred_to_where_there_is_no_cluster_for_them(small: Callabl
 def test_without_an_mbuf_all_behind_waits_in_order(small: Callable[..., Pool]) -> None:
     pool = small(mbufs=40)
     sender = Sender(pool)
-    held = exhaust(pool, pool.getcl, pool.get)
+    held = exhaust_pool(pool)
     for text in (b"1", b"22"):
         sender.outbox.put(text, HERE)
     assert [data for data, _ in sender.outbox.waiting] == [b"1", b"22"]
@@ -205,7 +196,7 @@ def test_the_size_is_computed_again_after_packets_were_sent(small: Callable[...,
     sender = Sender(pool)
     sender.outbox.put(b"1", HERE)
     sender.outbox.put(b"22", HERE)
-    held = exhaust(pool, pool.getcl, pool.get)
+    held = exhaust_pool(pool)
     sender.outbox.put(b"333", HERE)
     sender.outbox.packets.pop(0).freem()
     sender.outbox.recount()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust_pool
 from mbuf import M_EXT, MCLBYTES, MLEN, Inval, Mbuf, NoBufs, Pool
 from mbuf.net.writable import RETRY_DELAY
-from net.connections import Lines, Recorder, Small, connect, exhaust, recv_bytes, send
+from net.connections import Lines, Recorder, Small, connect, recv_bytes, send
 from net.loops import Run, until
 
 
@@ -74,7 +75,7 @@ def test_a_connection_without_an_mbuf_waits_and_others_continue(small: Small, ru
     async def main() -> None:
         waiting, other = Recorder(pool), Recorder(pool)
         far, far2 = await connect(waiting), await connect(other)
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         waiting.held = []
         await send(far, b"1" * 1000)
         await until(lambda: len(waiting.got) == 1000)
@@ -107,7 +108,7 @@ def test_connections_without_an_mbuf_continue_first_come_first_served(small: Sma
 
         protocols = [Ordered(pool) for _ in range(5)]
         fars = [await connect(protocol) for protocol in protocols]
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         arrival = [3, 1, 4, 0, 2]
         for n in arrival:
             protocols[n].held = []
@@ -137,7 +138,7 @@ def test_a_new_connection_without_an_mbuf_waits(small: Small, run: Run) -> None:
     pool = small()
 
     async def main() -> None:
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         protocol = Recorder(pool)
         far = await connect(protocol)
         await send(far, b"early")
@@ -157,20 +158,19 @@ def test_a_connection_whose_task_the_program_cancels_waits_again(small: Small, r
     pool = small()
 
     async def main() -> None:
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         protocol = Recorder(pool)
-        receiver = protocol._receiver
         far = await connect(protocol)
         await send(far, b"early")
         for _ in range(2):
-            task = receiver._wait_task
+            task = protocol._wait_task
             assert task is not None
             # The second time before it has begun.
             task.cancel()
-            await until(lambda task=task: receiver._wait_task not in (None, task))
-        assert receiver._wait_task is not None
-        receiver._wait_task.cancel()
-        await until(lambda: receiver._wait_task is None)
+            await until(lambda task=task: protocol._wait_task not in (None, task))
+        assert protocol._wait_task is not None
+        protocol._wait_task.cancel()
+        await until(lambda: protocol._wait_task is None)
         if end == "mbuf":
             pool.free_bulk(others)
             await until(lambda: protocol.got == b"early")
@@ -192,7 +192,7 @@ def test_a_connection_lost_while_it_waits_leaves_the_queue(small: Small, run: Ru
 
     async def main() -> None:
         protocols = [Recorder(pool) for _ in range(3)]
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         fars = [await connect(protocol) for protocol in protocols]
         await until(lambda: len(pool.zones.clust.limiter.waiters) == 3)
         protocols[0].abort()
@@ -215,7 +215,7 @@ def test_closing_the_pool_ends_connections_that_wait(make: Callable[..., Pool], 
     pool = make(few())
 
     async def main() -> None:
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         protocol = Recorder(pool)
         far = await connect(protocol)
         await until(lambda: len(pool.zones.clust.limiter.waiters))
@@ -252,7 +252,7 @@ def test_what_was_taken_is_handled_when_the_pool_has_mbufs(small: Small, run: Ru
     async def main() -> None:
         protocol = Lines(pool)
         far = await connect(protocol)
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         lines = b"one\n" + b"x" * size + b"\nthree\n"
         await send(far, lines)
         await until(lambda: protocol.calls)
@@ -334,9 +334,9 @@ def test_a_connection_lost_before_bytes_are_delivered_again_frees_them(small: Sm
 
             protocol.mbuf_received = refuse  # type: ignore[method-assign]
         far = await connect(protocol)
-        others = exhaust(pool)
+        others = exhaust_pool(pool)
         await send(far, b"one\ntwo\n")
-        await until(lambda: protocol._receiver._undelivered is not None)
+        await until(lambda: protocol._undelivered is not None)
         protocol.abort()
         await until(lambda: protocol.lost)
         pool.free_bulk(others)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mbuf import Mbuf, NoBufs, Pool
+from chains import exhaust_pool
+from mbuf import NoBufs, Pool
 from mbuf.net.aio import streams
 from mbuf.net.aio.reader import StreamReader
 from mbuf.net.aio.streams import StreamProtocol
@@ -190,22 +191,13 @@ def test_a_slow_peer_stops_drain_and_gets_all(pool: Pool, run: Run) -> None:
     assert pool.out == 0
 
 
-def exhaust(pool: Pool) -> list[Mbuf]:
-    mbufs: list[Mbuf] = []
-    for alloc in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                mbufs.append(alloc())
-    return mbufs
-
-
 @pytest.mark.parametrize("end", ["close", "write_eof", "drain"])
 def test_without_mbufs_bytes_wait_as_they_are(small: Small, run: Run, end: str) -> None:
     pool = small()
 
     async def main() -> None:
         _, writer, far = await connect(pool)
-        held = exhaust(pool)
+        held = exhaust_pool(pool)
         data = os.urandom(3_000_000)
         writer.write(data)
         assert writer.protocol.starved
@@ -238,7 +230,7 @@ def test_a_chain_behind_bytes_that_wait_gives_its_mbufs(small: Small, run: Run) 
 
     async def main() -> None:
         _, writer, far = await connect(pool)
-        held = exhaust(pool)
+        held = exhaust_pool(pool)
         # Less than `hiwat` waits behind what the sockets hold.
         sent = 0
         while not writer.protocol.starved:

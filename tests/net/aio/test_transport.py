@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust_pool
 from mbuf import Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 from mbuf.net.aio.lookup import find_peer
@@ -379,23 +380,13 @@ def test_an_exception_of_the_protocol_loses_one_datagram_and_is_reported(
     run(main())
 
 
-def exhausted(pool: Pool) -> list[Mbuf]:
-    """All mbufs and clusters of a pool."""
-    taken: list[Mbuf] = []
-    for take in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                taken.append(take())
-    return taken
-
-
 def test_a_full_pool_is_back_pressure_in_both_directions(small: Small, run: Run, sink: socket.socket) -> None:
     pool = small(clusters=100, mbufs=200)
 
     async def main() -> None:
         protocol = await make(pool)
         transport = protocol.transport
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         for n in range(3):
             sink.sendto(b"in%d" % n, transport.get_extra_info("sockname"))
             transport.sendto(b"out%d" % n, sink.getsockname())
@@ -405,7 +396,7 @@ def test_a_full_pool_is_back_pressure_in_both_directions(small: Small, run: Run,
         await until(lambda: len(protocol.got) == 3 and not transport.get_write_buffer_size())
         assert [sink.recv(10) for _ in range(3)] == [b"out0", b"out1", b"out2"]
         assert (transport.port.stat().denied, transport.dropped, transport.discarded) == (0, 0, 0)
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         transport.sendto(b"waits", sink.getsockname())
         sink.sendto(b"waits", transport.get_extra_info("sockname"))
         await until(lambda: transport._reader.task is not None)
@@ -531,7 +522,7 @@ def test_closing_the_pool_ends_an_endpoint_that_waits(small: Small, run: Run, si
 
     async def main() -> None:
         protocol = await make(pool)
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         sink.sendto(b"x", protocol.transport.get_extra_info("sockname"))
         await until(lambda: protocol.transport._reader.task is not None)
         with pytest.warns(ResourceWarning):
@@ -724,7 +715,7 @@ def test_tasks_that_the_program_cancels_are_made_again(small: Small, run: Run, s
     async def main() -> None:
         protocol = await make(pool)
         transport = protocol.transport
-        taken = exhausted(pool)
+        taken = exhaust_pool(pool)
         sink.sendto(b"in", transport.get_extra_info("sockname"))
         transport.sendto(b"out", sink.getsockname())
         await until(lambda: transport._reader.task is not None and transport._wait_task is not None)

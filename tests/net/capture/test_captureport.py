@@ -216,7 +216,7 @@ def test_a_freed_packet_or_an_invalid_argument_is_refused(pool: Pool, tmp_path: 
         m, freed = pool.frombytes(b"one"), pool.getcl()
         freed.free()
         with pytest.raises(Freed):
-            writer.push([m, freed])
+            writer.push([freed, m])
         m.flags |= M_NOTREADY
         with pytest.raises(Inval, match="^push: .*M_NOTREADY"):
             writer.push([m])
@@ -225,3 +225,17 @@ def test_a_freed_packet_or_an_invalid_argument_is_refused(pool: Pool, tmp_path: 
         with pytest.raises(Inval, match="give"):
             CaptureWriter(tmp_path / "none", **words)
     assert not (tmp_path / "none").exists()
+
+
+def test_the_packets_before_one_that_cannot_be_written_are_written(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    packets = [pool.frombytes(b"%d" % n) for n in range(5)]
+    packets[3].flags |= M_NOTREADY
+    with CaptureWriter(path) as writer:
+        with pytest.raises(Inval, match="M_NOTREADY"):
+            writer.push(packets)
+        assert (len(packets), writer.stat().packets_out) == (2, 3)
+        with pytest.raises(Inval, match="M_NOTREADY"):
+            writer.push(packets)
+    assert [piece for _, piece, _ in read(path)] == [b"0", b"1", b"2"]
+    pool.free_bulk(packets)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mbuf import (
+    CSUM_IP_UDP,
     IF_SND_TAG_TYPE_RATE_LIMIT,
     IF_SND_TAG_TYPE_UNLIMITED,
     M_NOTREADY,
@@ -530,3 +531,11 @@ def test_packets_without_the_tag_end_pacing_by_the_kernel(setup: SetupFactory, p
     b.paced.close()
     assert max_pacing_rate(b.ours) == -1
     tag.rele()
+
+
+def test_a_packet_whose_checksum_is_still_to_be_computed_is_refused(setup: SetupFactory, pool: Pool) -> None:
+    b = setup()
+    with pool.getcl().append(b"x") as m:
+        m.pkthdr.csum_flags = CSUM_IP_UDP
+        with pytest.raises(Inval, match=r"call complete\(m\)"):
+            b.paced.push([m])

@@ -73,3 +73,12 @@ def test_one_thread_is_in_each_call() -> None:
             with pytest.raises(Busy):
                 call()
     port.close()
+
+
+def test_what_is_in_the_queue_of_a_port_that_is_closed_is_counted(pool: Pool) -> None:
+    port = QueuePort()
+    port.push([pool.frombytes(b"x") for _ in range(3)])
+    pool.free_bulk(port.pull(1))
+    port.close()
+    port.close()
+    assert (port.stat().packets_in, port.stat().discarded) == (1, 2)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from chains import exhaust_pool
 from mbuf import (
+    CSUM_IP_TCP,
     M_EXT,
     M_EXTPG,
     M_NOTREADY,
@@ -89,16 +91,6 @@ def recv_bytes(far: socket.socket, size: int, step: Callable[[], object] = lambd
 
 def wrap_all(pool: Pool, *parts: bytes) -> list[Mbuf]:
     return [pool.wrap(part) for part in parts]
-
-
-def exhaust(pool: Pool) -> list[Mbuf]:
-    """Allocate until the pool has no mbufs, with clusters and without."""
-    mbufs: list[Mbuf] = []
-    for alloc in (pool.getcl, pool.get):
-        with suppress(NoBufs):
-            while True:
-                mbufs.append(alloc())
-    return mbufs
 
 
 # In.
@@ -186,7 +178,7 @@ def test_without_mbufs_the_bytes_stay_in_the_socket(small: Callable[..., Pool], 
     pool = small()
     port, far = StreamPort(pool, pair[0]), pair[1]
     far.sendall(b"hello")
-    others = exhaust(pool)
+    others = exhaust_pool(pool)
     select.select([port], [], [], 20)
     with pytest.raises(NoBufs):
         port.recv()
@@ -439,12 +431,11 @@ def test_what_cannot_be_sent_is_refused_and_stays_in_the_list(port: StreamPort, 
     freed.free()
     things: list[Any] = [unready, freed, b"bytes"]
     for thing, error in zip(things, (Inval, Freed, Inval), strict=True):
-        first = pool.wrap(b"first")
-        todo = [first, thing]
+        todo = [thing, pool.wrap(b"behind")]
         with pytest.raises(error):
             port.push(todo)
-        assert todo == [first, thing]
-        first.freem()
+        assert (len(todo), todo[0]) == (2, thing)
+        todo[1].freem()
     with pytest.raises(TypeError, match="^push: give a list"):
         port.push((unready,))  # type: ignore[arg-type]
     unready.freem()
@@ -586,3 +577,17 @@ def test_a_closed_port_sends_and_receives_nothing(port: StreamPort) -> None:
     for call in (port.recv, lambda: port.pull(1), lambda: port.push([]), lambda: port.send(SockBuf()), port.flush):
         with pytest.raises(Inval, match="the port is closed"):
             call()
+
+
+def test_the_packets_before_one_that_cannot_be_sent_are_sent(port: StreamPort, far: socket.socket, pool: Pool) -> None:
+    for field in ("flags", "csum"):
+        packets = [pool.frombytes(b"%d" % n) for n in range(5)]
+        if field == "flags":
+            packets[3].flags |= M_NOTREADY
+        else:
+            packets[3].pkthdr.csum_flags = CSUM_IP_TCP
+        with pytest.raises(Inval):
+            port.push(packets)
+        assert len(packets) == 2
+        assert recv_bytes(far, 3) == b"012"
+        pool.free_bulk(packets)

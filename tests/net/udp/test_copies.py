@@ -7,12 +7,12 @@ from contextlib import suppress
 
 import pytest
 
-from chains import mbufs
+from chains import contents, mbufs
 from mbuf import M_TSTMP, Mbuf, NoBufs, Pool
 from mbuf.net.linux import SO_TIMESTAMPNS
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.packet.peer import Peer
-from net.coalesced import Pair, contents, pulled, send_coalesced
+from net.coalesced import Pair, pulled, send_coalesced
 
 
 @pytest.mark.parametrize("clusters", [4, 12, 25])
@@ -36,7 +36,11 @@ def test_a_pool_with_fewer_clusters_than_one_message_receives_all(
     # What wasn't copied is lost with the receiver.
     send_coalesced(pair[0], 1400, 40)
     pool.free_bulk(rx.pull(1))
+    before = rx.counts()
     rx.close()
+    counts = rx.counts()
+    assert counts["packets_in"] + counts["discarded"] == len(data) + 40
+    assert counts["packets_in"] < before["packets_in"]
     assert pool.out == 0
 
 

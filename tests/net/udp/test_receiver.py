@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from chains import mbufs
+from chains import contents, mbufs
 from mbuf import M_EXT, M_PKTHDR, M_TSTMP, MJUM16BYTES, Busy, Inval, Mbuf, NoBufs, Pool, compiled
 from mbuf.net.linux import SO_RXQ_OVFL, SO_TIMESTAMPING, SO_TIMESTAMPNS, TIMESTAMPING_RX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.recvmmsg import is_incomplete
 from mbuf.net.udp.senderrors import SendError, SendErrors
 from mbuf.packet.peer import Peer
-from net.coalesced import Pair, contents, pulled, send_coalesced
+from net.coalesced import Pair, pulled, send_coalesced
 
 
 @pytest.mark.parametrize("writable", [False, True])
@@ -161,8 +161,11 @@ def test_packets_that_were_not_pulled_are_freed_by_close(pool: Pool, pair: Pair)
     got = rx.pull(3)
     assert len(got) == 3
     rx.close()
+    rx.close()
     assert pool.out > 3 - 1
     pool.free_bulk(got)
+    counts = rx.counts()
+    assert (counts["packets_in"], counts["bytes_in"], counts["discarded"]) == (3, 300, 17)
     with pytest.raises(Inval, match="0 or more"):
         rx.pull(-1)
 
@@ -387,4 +390,10 @@ def test_an_error_that_is_told_first_loses_no_bytes(pool: Pool, pair: Pair) -> N
         rx.pull_bytes(1)
     assert rx.ready() == 1
     assert rx.pull_bytes(1) == [(b"1", None)]
+    pair[0].send(b"22")
+    failures.add(5, None, 1)
+    with pytest.raises(Stop):
+        rx.pull_bytes(1)
     rx.close()
+    counts = rx.counts()
+    assert (counts["packets_in"], counts["bytes_in"], counts["discarded"]) == (1, 1, 1)

@@ -6,7 +6,20 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_EXTPG, M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, compiled
+from mbuf import (
+    CSUM_IP6_TSO,
+    CSUM_IP_UDP,
+    CSUM_L4_CALC,
+    CSUM_L4_VALID,
+    M_EXTPG,
+    M_NOTREADY,
+    Busy,
+    Freed,
+    Inval,
+    Mbuf,
+    Pool,
+    compiled,
+)
 from mbuf.net.linux import SOL_UDP, UDP_GRO
 from mbuf.net.udp.sender import GSO_RUNS, UdpSender
 
@@ -263,3 +276,41 @@ def test_gso_is_off_for_the_peer_that_was_refused_alone_and_for_a_while(pool: Po
         assert tx.push(run(pool, one, 100, 5)) == 5
         assert coalesced(one) == 500
         assert tx.counts()["errors"] == 0
+
+
+@pytest.mark.parametrize("gso", [True, False])
+@pytest.mark.parametrize("at", [1, 3, 70, 99])
+def test_the_packets_before_one_that_cannot_be_sent_are_sent(pool: Pool, udp: Pair, gso: bool, at: int) -> None:
+    def freed() -> Mbuf:
+        m = pool.get()
+        m.free()
+        return m
+
+    def flagged(**fields: int) -> Mbuf:
+        m = pool.frombytes(bytes(50))
+        m.flags |= fields.get("flags", 0)
+        m.pkthdr.csum_flags = fields.get("csum", 0)
+        return m
+
+    tx = sender(udp[0], gso)
+    for refused in (flagged(flags=M_NOTREADY), flagged(csum=CSUM_IP_UDP), flagged(csum=CSUM_IP6_TSO), freed(), None):
+        packets: list[Any] = [pool.frombytes(bytes(50)) for _ in range(99)]
+        packets.insert(at, refused)
+        before = tx.counts()["packets_out"]
+        with pytest.raises((Inval, Freed)):
+            tx.push(packets)
+        assert tx.counts()["packets_out"] == before + at
+        assert (len(packets), packets[0]) == (100 - at, refused)
+        with pytest.raises((Inval, Freed)):
+            tx.push(packets)
+        assert len(packets) == 100 - at
+        pool.free_bulk(packets[refused is None or not refused.alive :])
+        for _ in range(at):
+            assert len(udp[1].recv(100)) == 50
+    assert pool.out == 0
+
+
+def test_a_packet_whose_checksum_was_checked_is_sent(pool: Pool, udp: Pair) -> None:
+    m = pool.frombytes(b"x")
+    m.pkthdr.csum_flags = CSUM_L4_CALC | CSUM_L4_VALID
+    assert sender(udp[0]).push([m]) == 1

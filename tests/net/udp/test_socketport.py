@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mbuf import M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, TooLong
+from mbuf import CSUM_IP_UDP, M_NOTREADY, Busy, Freed, Inval, Mbuf, Pool, TooLong
 from mbuf.net.linux import SOL_UDP, UDP_GRO, UDP_SEGMENT
 from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.socketport import SocketPort
@@ -243,6 +243,21 @@ def test_a_closed_port_is_not_used_and_release_buffers_has_no_effect_on_it(pool:
     assert (port.closed, pool.out) == (True, 0)
 
 
+def test_packets_that_were_not_pulled_are_counted_when_it_is_closed(pool: Pool) -> None:
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as ours,
+        socket.socket(type=socket.SOCK_DGRAM) as theirs,
+        SocketPort(pool, theirs) as port,
+    ):
+        theirs.bind(("127.0.0.1", 0))
+        theirs.setsockopt(SOL_UDP, UDP_GRO, 1)
+        ours.connect(theirs.getsockname())
+        ours.sendmsg([bytes(1000)], [(SOL_UDP, UDP_SEGMENT, (100).to_bytes(2, "little"))])
+        pool.free_bulk(port.pull(4))
+        port.close()
+        assert (port.stat().packets_in, port.stat().discarded) == (4, 6)
+
+
 def test_a_child_of_a_fork_can_close_a_port_that_a_thread_was_using(pool: Pool) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     inside, go = threading.Event(), threading.Event()
@@ -359,4 +374,15 @@ def test_a_packet_without_an_address_stays_with_the_caller(pool: Pool) -> None:
         with pytest.raises(Inval, match="this packet has no peer"):
             port.push(packets)
         assert (packets, port.stat().packets_out, port.stat().errors) == (rest, 1, 0)
+        pool.free_bulk(packets)
+
+
+def test_a_packet_whose_checksum_is_still_to_be_computed_is_refused(pool: Pool) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, SocketPort(pool, sock) as port:
+        packets = [pool.frombytes(b"x")]
+        packets[0].peer = Peer(("127.0.0.1", 9))
+        packets[0].pkthdr.csum_flags = CSUM_IP_UDP
+        with pytest.raises(Inval, match=r"call complete\(m\)"):
+            port.push(packets)
+        assert len(packets) == 1
         pool.free_bulk(packets)

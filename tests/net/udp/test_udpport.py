@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from chains import contents
 from mbuf import M_TSTMP, M_TSTMP_HPREC, Busy, Freed, Inval, Mbuf, Pool, TooLong
 from mbuf.net.linux import SO_TIMESTAMPING, SOL_UDP, UDP_GRO
 from mbuf.net.udp.senderrors import SendError
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.packet.control import Control
 from mbuf.packet.peer import Peer
+from net.coalesced import pulled
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 #: Sizes of datagrams at and around limits, and how many of them a socket's queue holds.
@@ -61,23 +63,6 @@ def pair(bound: Callable[[], socket.socket]) -> Pair:
 
 def packets(pool: Pool, size: int, count: int) -> list[Mbuf]:
     return [pool.frombytes(os.urandom(size)) for _ in range(count)]
-
-
-def pulled(port: UdpPort, n: int = 1000) -> list[Mbuf]:
-    """All packets that have arrived."""
-    got: list[Mbuf] = []
-    while some := port.pull(n):
-        assert len(some) <= n
-        got += some
-    return got
-
-
-def contents(pool: Pool, got: list[Mbuf]) -> list[bytes]:
-    """The bytes of packets, which are checked and freed."""
-    assert all(m.sanity() and m.pkthdr.len == len(m) for m in got)
-    found = [bytes(m) for m in got]
-    pool.free_bulk(got)
-    return found
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -51,8 +51,9 @@ class Addresses:
         """The peer of an address, if it is known."""
         if address is self._address and address is not None:
             return self._peer
-        # Only a tuple of Python's own: a list can't be looked up.
-        return self._peers.get(address) if type(address) is tuple else None
+        # Only types of Python's own: a list can't be looked up.
+        known = type(address) is tuple or type(address) is str or type(address) is bytes
+        return self._peers.get(address) if known else None
 
     def keep(self, peer: Peer, address: Any) -> None:
         """Know this address from now on."""

@@ -17,26 +17,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import cython
+else:
+    from mbuf.shadow import cython
 
 from mbuf.const import MCLBYTES
 from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.net.aio.connection import Connection
 from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.writer import StreamWriter
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.stream.streamport import BATCH_BYTES
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.read import views_of
+from mbuf.vm.buffer_export import export_buffer
 from mbuf.vm.ints import kind_of
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+if not cython.compiled:
+    from mbuf.net.stream.send import send_now
 
 #: Up to so many bytes are copied into the write buffer. See `SockBuf.append`.
 _COPIED = MCLBYTES // 4
 
 
+@cython.cclass
 class Broadcast:
     """Sends messages to all connections that were added: `StreamWriter` or `MbufProtocol` objects.
 
@@ -45,6 +54,8 @@ class Broadcast:
     lost is removed with the next message. Messages keep their order in each connection. All connections have the same
     event loop. Raises `Inval` for another `slow`.
     """
+
+    __slots__ = ("_abort", "_dropped", "aborted", "dropped")
 
     def __init__(self, slow: str = "drop") -> None:
         if slow not in ("drop", "abort"):
@@ -88,47 +99,42 @@ class Broadcast:
             raise TypeError(f"Broadcast.send: give a chain, as pool.frombytes(data) makes, not {kind_of(m)}")
         size = len(m)
         views = views_of(m, IOV_MAX, BATCH_BYTES)
+        whole = len(views) == 1 and size == len(views[0])
+        export = export_buffer(views[0]) if whole else None
         got = 0
         gone = []
-        whole = len(views) == 1 and size == len(views[0])
-        view = views[0] if whole else None
-        write = os.write
         try:
-            for protocol in tuple(self._dropped):
-                transport = protocol.transport
-                if transport is None or transport.is_closing() or protocol._close_pending or protocol._eof_pending:
-                    gone.append(protocol)
-                    continue
-                if (
-                    protocol._fd < 0
-                    or protocol._writing_paused
-                    or protocol.write_buffer.cc
-                    or protocol._collected
-                    or transport.get_protocol() is not protocol
+            for one in tuple(self._dropped):
+                connection: Connection = one
+                transport = connection.transport
+                if connection._is_idle():
+                    got += 1
+                    sent = send_now(connection._fd, export) if export is not None else _send_views(one, views)
+                    if sent < size:
+                        self._append_rest(one, m, sent)
+                elif (
+                    transport is None or connection._close_pending or connection._eof_pending or transport.is_closing()
                 ):
-                    got += self._append(protocol, m, size)
-                    continue
-                got += 1
-                try:
-                    count = write(protocol._fd, view) if view is not None else os.writev(protocol._fd, views)
-                except OSError:
-                    # The socket is full; or it has an error, which the transport meets too.
-                    count = 0
-                if count < size:
-                    self._append_rest(protocol, m, count)
+                    gone.append(one)
+                else:
+                    got += self._append(one, m, size)
         finally:
-            del view
+            if export is not None:
+                export.release()
             views.clear()
             m.freem()
-        for protocol in gone:
-            self._dropped.pop(protocol, None)
+        for one in gone:
+            self._dropped.pop(one, None)
         return got
 
     def _append(self, protocol: MbufProtocol, m: Mbuf, size: int) -> bool:
         """Append a message to what waits in a connection, unless that is too much."""
         if not protocol.write_buffer.full and not protocol.starved:
-            with suppress(NoBufs, NoMemory):
+            try:
                 _write(protocol, _copy(protocol, m, 0, size))
+            except (NoBufs, NoMemory):
+                pass
+            else:
                 return True
         if self._abort:
             self.aborted += 1
@@ -160,6 +166,15 @@ def _write(protocol: MbufProtocol, m: Mbuf) -> None:
     except Exception as error:  # reported as the loop reports what other callbacks raise
         context = {"message": "exception in a callback of a connection", "exception": error, "protocol": protocol}
         asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _send_views(protocol: MbufProtocol, views: list[Any]) -> int:
+    """Send several pieces with one call; return how many bytes the socket has accepted."""
+    try:
+        return os.writev(protocol._fd, views)
+    except OSError:
+        # The socket is full; or it has an error, which the transport meets too.
+        return 0
 
 
 def _protocol_of(connection: MbufProtocol | StreamWriter) -> MbufProtocol:

@@ -11,11 +11,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import MbufError
+from mbuf.net.writable import RETRY_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
+    from mbuf.net.watch import Watch
     from mbuf.pool.pool import Pool
 
 #: The most datagrams that are received before other callbacks of the loop run.
@@ -27,21 +30,20 @@ BATCH_LOW = 3
 #: Seconds without a datagram after which the posted mbufs are freed.
 IDLE = 0.05
 
-#: Seconds until the next try, if the port needs more than one cluster.
-RETRY_DELAY = 0.005
-
 
 class DatagramReader:
     """Pulls datagrams from a port while `wanted()` is true: packets if `mbufs`, else bytes with their peer.
 
-    `deliver` is called with each batch, `fatal` with an error after which nothing can be received.
+    `watch` watches the port's descriptor. `deliver` is called with each batch, `fatal` with an error after which
+    nothing can be received.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         pool: Pool,
-        port: UdpPort,
+        port: UdpPort | SocketPort,
+        watch: Watch,
         mbufs: bool,
         wanted: Callable[[], bool],
         deliver: Callable[[list[Any]], object],
@@ -50,7 +52,7 @@ class DatagramReader:
         self._loop = loop
         self._pool = pool
         self.port = port
-        self._fd = port.fileno()
+        self._watch = watch
         self._mbufs = mbufs
         self._wanted = wanted
         self._deliver = deliver
@@ -65,12 +67,6 @@ class DatagramReader:
         #: Waits for a cluster.
         self.task: asyncio.Task[None] | None = None
         self._short = port.stat().short
-
-    def watch_again(self) -> None:
-        """Watch the descriptor again: uvloop does so no more after an error of the socket."""
-        if self.active:
-            self._loop.remove_reader(self._fd)
-            self._loop.add_reader(self._fd, self._readable)
 
     def close(self) -> None:
         """Receive no more."""
@@ -88,13 +84,13 @@ class DatagramReader:
     def start(self) -> None:
         if self._wanted() and not self.active and self.task is None:
             self.active = True
-            self._loop.add_reader(self._fd, self._readable)
+            self._watch.add_reader(self._readable)
             self._read_ready()
 
     def stop(self) -> None:
         if self.active:
             self.active = False
-            self._loop.remove_reader(self._fd)
+            self._watch.remove_reader()
 
     def _read_ready(self) -> None:
         """Call `_readable` soon for packets in the port: the descriptor isn't readable because of them."""

@@ -7,7 +7,10 @@ works.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mbuf.net.aio.transport import UdpTransport
@@ -26,8 +29,8 @@ _Pair = tuple[tuple[int, int], list[Any]]
 async def create_datagram_endpoint(
     pool: Pool,
     protocol_factory: Callable[[], _Protocol],
-    local_addr: tuple[str | None, int] | None = None,
-    remote_addr: tuple[str | None, int] | None = None,
+    local_addr: tuple[str | None, int] | str | None = None,
+    remote_addr: tuple[str | None, int] | str | None = None,
     *,
     family: int = 0,
     proto: int = 0,
@@ -43,7 +46,10 @@ async def create_datagram_endpoint(
     copied, in `datagram_received(data, addr)`; or, if it has a method `mbuf_received(m, addr)`, packets, which belong
     to it and are not copied. If the pool has no mbufs, datagrams wait in the system's buffer, and those to be sent in
     the transport: nothing is lost that isn't counted. `sock` belongs to the transport from then on. Raises what
-    asyncio's method raises, and `Inval` for a socket of another family than IPv4 and IPv6.
+    asyncio's method raises, and `Inval` for a socket of another family.
+
+    With `family=AF_UNIX`, the addresses are paths; a socket that is left at `local_addr` is removed. A Unix socket
+    needs a system call for each datagram; one of more than 65,535 bytes is discarded and counted (`truncated`).
     """
     loop = asyncio.get_running_loop()
     remote = None
@@ -96,6 +102,8 @@ async def _pairs(
         if family == 0:
             raise ValueError("unexpected address family")
         return [((family, proto), [None, None])]
+    if family == socket.AF_UNIX:
+        return [((family, proto), [_path(local, True), _path(remote, False)])]
     found: dict[tuple[int, int], list[Any]] = {}
     for n, address in enumerate((local, remote)):
         if address is None:
@@ -109,6 +117,19 @@ async def _pairs(
     if not pairs:
         raise ValueError("can not get address information")
     return pairs
+
+
+def _path(address: Any, bound: bool) -> str | None:
+    """Check the path of a Unix socket; if it is to be bound, remove the socket of an earlier program there."""
+    if address is None:
+        return None
+    if not isinstance(address, str):
+        raise TypeError("string is expected")
+    if bound and address and address[0] != "\0":
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.stat(address).st_mode):
+                os.remove(address)
+    return address
 
 
 def _open(pairs: list[_Pair], reuse_port: bool, allow_broadcast: bool) -> tuple[socket.socket, Any]:
@@ -125,7 +146,7 @@ def _open(pairs: list[_Pair], reuse_port: bool, allow_broadcast: bool) -> tuple[
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             if local is not None:
                 sock.bind(local)
-            if remote is not None and not allow_broadcast:
+            if remote is not None and (not allow_broadcast or family == socket.AF_UNIX):
                 # A socket that may send to a broadcast address gets answers from others.
                 sock.connect(remote)
         except OSError as error:

@@ -6,7 +6,8 @@ import socket
 from operator import index
 from typing import Any
 
-from mbuf.packet.peer import Peer
+from mbuf.errors import Inval
+from mbuf.packet.peer import Peer, packed_path, peer_of
 
 
 def find_peer(family: int, address: Any) -> Peer:
@@ -14,6 +15,8 @@ def find_peer(family: int, address: Any) -> Peer:
 
     Raises TypeError, OverflowError or OSError, as `socket.sendto` does.
     """
+    if family == socket.AF_UNIX:
+        return _find_path(address)
     name = socket.AddressFamily(family).name
     if not isinstance(address, tuple):
         raise TypeError(f"sendto(): {name} address must be tuple, not {type(address).__name__}")
@@ -32,3 +35,13 @@ def find_peer(family: int, address: Any) -> Peer:
         host = "255.255.255.255"
     found = socket.getaddrinfo(host, number, family, socket.SOCK_DGRAM)[0][4]
     return Peer((*found[:2], *(rest or found[2:])) if len(found) == 4 else found)
+
+
+def _find_path(address: Any) -> Peer:
+    """Return the peer of the address of a Unix socket: a path, or a name that begins with a zero."""
+    if not isinstance(address, (str, bytes, bytearray)):
+        raise TypeError(f"sendto(): a path must be str or bytes, not {type(address).__name__}")
+    try:
+        return peer_of(packed_path(address if isinstance(address, str) else bytes(address)))
+    except Inval:
+        raise OSError("AF_UNIX path too long") from None

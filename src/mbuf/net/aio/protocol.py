@@ -1,7 +1,7 @@
 """An asyncio protocol that receives into mbufs and sends chains, on any loop: TCP, Unix sockets, TLS.
 
-Receiving. `MbufProtocol` is an `asyncio.BufferedProtocol`: a `StreamReceiver` (streamreceiver.py) gives the transport
-an mbuf to read into, waits where the pool has none, and calls `mbuf_received`.
+Receiving. `MbufProtocol` is an `asyncio.BufferedProtocol`. Its part `StreamReceiver` (streamreceiver.py) gives the
+transport an mbuf to read into, waits where the pool has none, and calls `mbuf_received`.
 
 Sending. `write` appends a chain to `write_buffer`, and writev(2) sends views of its mbufs, on the transport's socket
 but without the transport, which would copy the bytes. Two rules keep the bytes in order and the loop informed:
@@ -30,14 +30,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from mbuf.const import MJUM16BYTES
 from mbuf.errors import Inval
 from mbuf.net.aio.starttls import handshake, lose_soon
-from mbuf.net.aio.streamreceiver import BY_PROGRAM, TLS, StreamReceiver
+from mbuf.net.aio.streamreceiver import TLS, StreamReceiver
 from mbuf.net.linux import IOV_MAX
-from mbuf.net.quota import Quota
 from mbuf.net.sockets import check_pool
 from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
 from mbuf.packet.sockbuf import SockBuf
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 WAKEUP_BYTES = 256
 
 
-class MbufProtocol(asyncio.BufferedProtocol):
+class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
     """A stream connection whose bytes are in mbufs. Derive from it, and override `mbuf_received`.
 
     A method that overrides another one calls that too: `super().connection_made(transport)`. `hiwat`, `lowat` and
@@ -76,28 +75,9 @@ class MbufProtocol(asyncio.BufferedProtocol):
         check_pool("MbufProtocol", pool)
         if max_read < 1:
             raise Inval(f"MbufProtocol: max_read {max_read}: give 1 byte or more")
-        #: The pool that bytes are received into.
-        self.pool = pool
-        #: The bytes that wait to be sent. Its `pause` and `resume` may be set to functions.
-        self.write_buffer = SockBuf(hiwat, lowat, mbmax)
-        #: The transport; None before the connection is made, and after it is lost.
-        self.transport: asyncio.Transport | None = None
-        self._receiver = StreamReceiver(pool, max_read)
-        # The transport has bytes that the socket didn't accept.
-        self._writing_paused = False
+        super().__init__(pool, SockBuf(hiwat, lowat, mbmax), max_read)
         self._flushing = False
-        # What is to be done when all is sent.
-        self._eof_pending = False
-        self._close_pending = False
-        self._error: Exception | None = None
-        # Bytes that wait although they aren't in `write_buffer`: only a subclass has such.
-        self._collected: list[Any] = []
-        #: True if bytes wait for which the pool had no mbufs.
-        self.starved = False
-        # The descriptor of the socket, or -1 where the transport does TLS.
-        self._fd = -1
-        # How the connections divide the memory; what this one holds, as last reported; the `mbmax` that was given.
-        self._quota: Quota | None = None
+        # The memory that the unsent bytes hold, as last reported to the quota; the `mbmax` that was given.
         self._held = 0
         self._mbmax = self.write_buffer.mbmax
         # Futures of the tasks that wait in `_all_sent`.
@@ -123,7 +103,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
         if not hasattr(transport, "pause_reading") or not hasattr(transport, "write"):
             raise Inval(f"MbufProtocol: give it the transport of a stream, not {transport!r}")
         self.transport = transport = cast(asyncio.Transport, transport)
-        self._quota = Quota.of(self.pool, asyncio.get_running_loop())
         sock = transport.get_extra_info("socket")
         plain = sock is not None and transport.get_extra_info("sslcontext") is None
         self._fd = sock.fileno() if plain else -1
@@ -131,7 +110,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
         # would pause even if it buffers nothing.
         transport.set_write_buffer_limits(high=0 if plain else 1, low=0)
         self._writing_paused = False
-        self._receiver.connect(self, self._quota, self._own_fd)
+        self._start_receiving()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, with the error `exc` or None.
@@ -140,8 +119,8 @@ class MbufProtocol(asyncio.BufferedProtocol):
         """
         self.transport = None
         self._fd = -1
-        self._receiver.disconnect()
-        self._error = exc or self._receiver.error
+        self._stop_receiving()
+        self._error = exc or self._error
         self.write_buffer.clear()
         if self._quota is not None:
             held, self._held = self._held, 0
@@ -159,33 +138,6 @@ class MbufProtocol(asyncio.BufferedProtocol):
             self.close()
             return True
         return None
-
-    # In.
-
-    def pause_reading(self) -> None:
-        """Receive nothing until `resume_reading`; bytes wait in the system's buffer. Calling it again has no effect."""
-        self._receiver.pause(BY_PROGRAM)
-
-    def resume_reading(self) -> None:
-        """Receive again."""
-        self._receiver.resume(BY_PROGRAM)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the buffer for the next read; called by the transport. `sizehint` is ignored."""
-        return self._receiver.get_buffer()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """The transport has read `nbytes` bytes into the buffer; called by the transport."""
-        self._receiver.buffer_updated(nbytes)
-
-    def _own_fd(self) -> int:
-        """The descriptor of the socket; -1 if bytes must not bypass the transport, as with TLS."""
-        return self._fd if self._uses_socket() else -1
-
-    def on_turn(self) -> None:
-        """Call `mbuf_received` again; called by the quota when the pool may have mbufs."""
-        # Not at once: this may be called inside of a method of another connection.
-        asyncio.get_running_loop().call_soon(self._receiver.deliver_again)
 
     # Out.
 
@@ -270,13 +222,13 @@ class MbufProtocol(asyncio.BufferedProtocol):
             if plain.get_protocol() is self and not plain.is_closing():
                 # A wrong argument: TLS hasn't begun.
                 self._fd = fd
-                self._receiver.resume(TLS)
+                self._resume(TLS)
                 self._resume_flush()
             else:
                 plain.abort()
                 lose_soon(self, error if isinstance(error, Exception) else None)
             raise
-        self._receiver.pause_reasons &= ~TLS
+        self._pause_reasons &= ~TLS
         if self.transport is None:
             raise ConnectionResetError("the connection is lost") from self._error
         self.connection_made(transport)
@@ -289,7 +241,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
 
         if not isinstance(sslcontext, ssl.SSLContext):
             raise TypeError(f"start_tls: sslcontext {sslcontext!r}: give an ssl.SSLContext")
-        self._receiver.pause(TLS)
+        self._pause(TLS)
         try:
             while self._unsent():
                 await self._all_sent()
@@ -297,7 +249,7 @@ class MbufProtocol(asyncio.BufferedProtocol):
             if plain is None or plain.is_closing():
                 raise ConnectionResetError("the connection is lost") from self._error
         except BaseException:
-            self._receiver.resume(TLS)
+            self._resume(TLS)
             raise
         return plain
 
@@ -344,17 +296,13 @@ class MbufProtocol(asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_soon(self._resume_flush)
 
     def _resume_flush(self) -> None:
-        if self._fd < 0 and self._receiver.pause_reasons & TLS:
+        if self._fd < 0 and self._pause_reasons & TLS:
             # The handshake has begun.
             return
         self._writing_paused = False
         self._flush()
         if self._held:
             self._report_held(True)
-
-    def _uses_socket(self) -> bool:
-        """True if bytes may bypass the transport: it doesn't do TLS, and this is still its protocol."""
-        return self._fd >= 0 and self.transport is not None and self.transport.get_protocol() is self
 
     def _flush(self) -> None:
         """Send until nothing is left, or the transport has paused writing."""

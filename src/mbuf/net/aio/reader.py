@@ -7,8 +7,8 @@ The buffer is full above twice the limit, or when it holds more memory than the 
 (`mbuf.net.quota`). Then the connection stops reading, until it is down at the limit. A task that waits for more bytes
 makes the connection read all the same: what the task waits for may be longer.
 
-One task waits at a time. It waits for a future (`_waiter`), which is done when bytes or the end of the stream arrive,
-and looks again then.
+One task waits at a time, for a `Wakeup`. When bytes arrive, it continues inside of the call that adds them (`Inbox`):
+the next iteration of the loop would cost as much as the line.
 
 A `readexactly` of more than twice the limit collects the bytes outside of the pool, because its result is there
 anyway. If it is cancelled, they are put back in front.
@@ -16,16 +16,14 @@ anyway. If it is cancelled, they are put back in front.
 
 from __future__ import annotations
 
-import asyncio
 from asyncio import IncompleteReadError, LimitOverrunError
 from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.net.aio.inbox import Inbox
 from mbuf.packet.streambuf import StreamBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
@@ -35,11 +33,8 @@ LIMIT = 1 << 16
 #: The largest limit of a `StreamBuffer`. It has none here: the reader pauses the connection.
 _NO_LIMIT = (1 << 31) - 1
 
-#: Bytes of memory up to which a reader doesn't ask for its quota: an asking costs more than reading a line.
-_SMALL = 1 << 14
 
-
-class StreamReader:
+class StreamReader(Inbox):
     """Reads a stream as `asyncio.StreamReader` does, with the same results and exceptions; the bytes are in mbufs.
 
     `open_connection` and `start_server` make one. `limit` is the most bytes of a line, and half of the bytes that are
@@ -50,16 +45,9 @@ class StreamReader:
     def __init__(self, pool: Pool, limit: int = LIMIT) -> None:
         if limit <= 0:
             raise ValueError("Limit cannot be <= 0")
+        super().__init__(StreamBuffer(_NO_LIMIT, min(2 * limit + 1, _NO_LIMIT), min(limit, _NO_LIMIT // 2), _NO_LIMIT))
         self._pool = pool
         self._limit = limit
-        self._buffer = StreamBuffer(_NO_LIMIT, min(2 * limit + 1, _NO_LIMIT), min(limit, _NO_LIMIT // 2), _NO_LIMIT)
-        self._eof = False
-        self._exception: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        # Called before a task waits: sends what it has written, and makes the connection read.
-        self._before_wait: Callable[[], object] | None = None
-        # Returns how many bytes of memory the buffer may hold.
-        self._quota: Callable[[], int] | None = None
 
     def __del__(self) -> None:
         buffer: StreamBuffer | None = getattr(self, "_buffer", None)
@@ -80,38 +68,7 @@ class StreamReader:
             info.append(f"exception={self._exception!r}")
         return f"<{' '.join(info)}>"
 
-    # In: called by the connection, or by a test.
-
-    def connect(
-        self,
-        pause: Callable[[], object],
-        resume: Callable[[], object],
-        wait: Callable[[], object],
-        quota: Callable[[], int],
-    ) -> None:
-        """Set what pauses and resumes the source of the bytes, what is called before a task waits, and the quota."""
-        self._buffer.pause, self._buffer.resume = pause, resume
-        self._before_wait, self._quota = wait, quota
-
-    def disconnect(self) -> None:
-        """Forget the functions of `connect`, which refer to the connection."""
-        self._buffer.pause = self._buffer.resume = self._before_wait = self._quota = None
-
-    def feed(self, m: Mbuf) -> None:
-        """Add a chain, which belongs to the reader then."""
-        buffer = self._buffer
-        full = buffer.full
-        if buffer.mbcnt > _SMALL and self._quota is not None:
-            buffer.mbmax = self._quota()
-        buffer.append(m)
-        if full and buffer.full and buffer.pause is not None:
-            # A waiting task had made the connection read.
-            buffer.pause()
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    # In: called by the connection, or by a test. See also `Inbox`.
 
     def feed_data(self, data: Any) -> None:
         """Add a copy of a bytes-like object. Raises `NoBufs` or `NoMemory` if the pool has no mbufs for it."""
@@ -120,40 +77,13 @@ class StreamReader:
         if data:
             self.feed(self._pool.frombytes(data))
 
-    def feed_eof(self) -> None:
-        """The stream has ended: no bytes follow."""
-        self._eof = True
-        self._wake()
-
     def exception(self) -> BaseException | None:
         """Return the exception of the connection, or None."""
         return self._exception
 
-    def set_exception(self, exc: BaseException) -> None:
-        """The connection has failed: reading raises this exception from now on."""
-        self._exception = exc
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(exc)
-
     def at_eof(self) -> bool:
         """Return True if the stream has ended and all bytes were read."""
         return self._eof and not self._buffer.cc
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def _more(self, method: str) -> asyncio.Future[None]:
-        """Return a future that is done when bytes or the end of the stream arrive."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            raise RuntimeError(f"{method}() called while another coroutine is already waiting for incoming data")
-        if self._before_wait is not None:
-            self._before_wait()
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
-        return waiter
 
     def _raise_exception(self) -> None:
         if self._exception is not None:
@@ -184,13 +114,11 @@ class StreamReader:
         Raises ValueError if the line is longer than the limit; it is removed then, or if it isn't complete yet, all
         that is buffered.
         """
-        if self._exception is None:
-            buffer = self._buffer
-            if not buffer.cc and not self._eof:
-                await self._more("readuntil")
-            line: bytes | None = buffer.read_until(b"\n", self._limit + 1)
-            if line is not None:
-                return line
+        if self._must_wait():
+            await self._more("readuntil")
+        line = self._line(self._limit + 1)
+        if line is not None:
+            return line
         try:
             return await self.readuntil(b"\n")
         except IncompleteReadError as error:

@@ -1,7 +1,7 @@
 """What an endpoint does with packets that its port refuses as a mistake, which asyncio's transports send or report.
 
-The port sends nothing of a batch in which one packet is a mistake: too long, freed meanwhile, of another family. So the
-packets are sent one by one, by the socket itself, until the port takes the rest.
+The port sends the packets before one that is a mistake: too long, freed meanwhile, of another family. That one is sent
+alone, by the socket itself, and then the port gets the rest.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mbuf.net.aio.outbox import Outbox
+    from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
     from mbuf.packet.mbuf import Mbuf
 
 
 def send_refused(
-    port: UdpPort,
+    port: UdpPort | SocketPort,
     outbox: Outbox,
     error: Exception,
     send: Callable[[Mbuf], object],

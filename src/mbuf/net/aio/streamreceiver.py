@@ -5,7 +5,7 @@ bytes. `get_buffer` can't wait, and an exception in it ends the connection. So w
 an empty mbuf with a cluster of 2048 bytes (with TLS up to 16 KiB): `_mbuf`. It is all that an idle connection holds.
 
     get_buffer          view of the room of `_mbuf`
-    buffer_updated      up to 224 bytes   are copied into a small mbuf; `_mbuf` stays
+    buffer_updated      up to 224 bytes   are copied into a small mbuf; `_mbuf` stays (see `Connection`)
                         more              `_mbuf` itself is delivered, and replaced
                         all 2048          more is read at once, by readv(2) into larger clusters behind it
 
@@ -31,17 +31,15 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
+from mbuf.const import MCLBYTES, MJUM16BYTES
 from mbuf.errors import Freed, Inval, MbufError, NoBufs, NoMemory
+from mbuf.net.aio.connection import Connection
+from mbuf.net.quota import Quota
 from mbuf.net.stream.read_sizer import ReadSizer, room_views
 from mbuf.net.writable import RETRY_DELAY
 from mbuf.packet.sockbuf import SockBuf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mbuf.net.aio.protocol import MbufProtocol
-    from mbuf.net.quota import Quota
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
@@ -53,108 +51,94 @@ UNDELIVERED = 4
 TLS = 8
 
 
-class StreamReceiver:
-    """Receives for a connection, in reads of about `max_read` bytes at most: from `connect` until `disconnect`."""
+class StreamReceiver(Connection):
+    """The receiving part of an `MbufProtocol`, in reads of about `max_read` bytes at most."""
 
-    def __init__(self, pool: Pool, max_read: int) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, write_buffer: SockBuf, max_read: int) -> None:
+        super().__init__(pool, write_buffer)
         self._max_read = max_read
         self._sizer = ReadSizer(pool)
-        #: Why the transport doesn't read: see above.
-        self.pause_reasons = 0
-        #: The view of the room of `_mbuf`, if the loop was given one.
-        self.view: memoryview | None = None
-        # The empty mbuf for the next read.
-        self._mbuf: Mbuf | None = None
         # Waits for an mbuf.
         self._wait_task: asyncio.Task[None] | None = None
-        # What is to be delivered again.
+        # What `mbuf_received` is to be called with again.
         self._undelivered: SockBuf | None = None
-        #: The error because of which the connection was aborted.
-        self.error: Exception | None = None
-        self._protocol: MbufProtocol | None = None
-        self._quota: Quota
-        self._fd: Callable[[], int]
+        # How the connections divide the memory.
+        self._quota: Quota | None = None
+        # Why the connection ended.
+        self._error: Exception | None = None
 
-    def connect(self, protocol: MbufProtocol, quota: Quota, fd: Callable[[], int]) -> None:
-        """Receive what the transport of a protocol reads.
+    # What a derived class has.
 
-        `fd()` is the descriptor to read more from, or -1 if all bytes have to pass through the transport.
-        """
-        self._protocol, self._quota, self._fd = protocol, quota, fd
+    def mbuf_received(self, m: Mbuf) -> None:
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+    # From the connection's begin to its end.
+
+    def _start_receiving(self) -> None:
+        """Receive what the transport reads."""
+        self._quota = Quota.of(self.pool, asyncio.get_running_loop())
         self._refill()
         # uvloop starts to read after `connection_made`, even if it was paused in it: pause again.
-        asyncio.get_running_loop().call_soon(self.pause, 0)
+        asyncio.get_running_loop().call_soon(self._pause, 0)
 
-    def disconnect(self) -> None:
-        """The connection has ended: free all mbufs, and forget what `connect` was given."""
+    def _stop_receiving(self) -> None:
+        """The connection has ended: free all mbufs."""
         if self._wait_task is not None:
             self._wait_task.cancel()
         self._release_mbuf()
         if self._undelivered is not None:
             self._undelivered.clear()
-        if self._protocol is not None:
-            self._protocol = None
-            del self._quota, self._fd
+
+    def _uses_socket(self) -> bool:
+        """True if bytes may bypass the transport: it doesn't do TLS, and this is still its protocol."""
+        protocol: object = None if self._fd < 0 or self.transport is None else self.transport.get_protocol()
+        return protocol is self
 
     # What pauses.
 
-    def pause(self, reason: int) -> None:
+    def _pause(self, reason: int) -> None:
         """Add a reason to pause reading; 0 adds none, and pauses if there is one."""
-        self.pause_reasons |= reason
-        transport = self._transport()
-        if self.pause_reasons and transport is not None:
-            transport.pause_reading()
+        self._pause_reasons |= reason
+        if self._pause_reasons and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
 
-    def resume(self, reason: int) -> None:
+    def _resume(self, reason: int) -> None:
         """Remove a reason to pause reading, and resume if there is no other."""
-        before, self.pause_reasons = self.pause_reasons, self.pause_reasons & ~reason
-        transport = self._transport()
-        if before and not self.pause_reasons and transport is not None:
-            transport.resume_reading()
+        before, self._pause_reasons = self._pause_reasons, self._pause_reasons & ~reason
+        if before and not self._pause_reasons and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
-    def _transport(self) -> asyncio.Transport | None:
-        """The transport; None if there is none any more, or soon."""
-        transport = None if self._protocol is None else self._protocol.transport
-        return None if transport is None or transport.is_closing() else transport
+    def pause_reading(self) -> None:
+        """Receive nothing until `resume_reading`; bytes wait in the system's buffer. Calling it again has no effect."""
+        self._pause(BY_PROGRAM)
 
-    # What is called by the transport.
+    def resume_reading(self) -> None:
+        """Receive again."""
+        self._resume(BY_PROGRAM)
 
-    def get_buffer(self) -> memoryview:
-        """Return the buffer for the next read."""
-        view = self.view
-        if view is None:
-            if self._mbuf is None:
-                raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
-            view = self.view = self._mbuf.room
+    # What is called by the transport: see `Connection`.
+
+    def _open_view(self) -> memoryview:
+        """Return a new view of the room for the next read."""
+        if self._mbuf is None:
+            raise Inval("get_buffer: reading is paused, because the pool has no mbuf")
+        view = self._view = self._mbuf.room
         return view
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Deliver `nbytes` bytes, which were read into the buffer."""
-        if nbytes <= MLEN:
-            try:
-                small = self._pool.get()
-            except (NoBufs, NoMemory):
-                self.deliver_whole(nbytes)
-                return
-            small.fill(self.view, 0, nbytes)
-            self._deliver(small)
-        else:
-            self.deliver_whole(nbytes)
-
-    def deliver_whole(self, nbytes: int) -> None:
+    def _deliver_whole(self, nbytes: int) -> None:
         """Deliver the mbuf that was read into, and what else waits in the socket if it is full; get another one."""
         m, error = self._mbuf, None
         assert m is not None
         full = nbytes == m.trailing
         m.grow(nbytes)
         self._mbuf = None
-        if full:
-            fd = self._fd()
-            if fd >= 0:
-                error = self._read_more(fd, m)
-            else:
-                self._sizer.adapt(nbytes, nbytes)
+        if full and self._uses_socket():
+            error = self._read_more(m)
+        elif full:
+            self._sizer.adapt(nbytes, nbytes)
         self._release_mbuf()
         self._deliver(m)
         if error is not None:
@@ -163,9 +147,8 @@ class StreamReceiver:
             self._refill()
 
     def _deliver(self, m: Mbuf) -> None:
-        assert self._protocol is not None
         try:
-            self._protocol.mbuf_received(m)
+            self.mbuf_received(m)
         except (NoBufs, NoMemory):
             self._keep_undelivered(m)
 
@@ -175,51 +158,49 @@ class StreamReceiver:
         # Otherwise the program has freed it, or has put it into a buffer.
         with suppress(MbufError):
             self._undelivered.append(m)
-        if self._protocol is None:
+        if self.transport is None or self._quota is None:
             self._undelivered.clear()
             return
-        self.pause(UNDELIVERED)
+        self._pause(UNDELIVERED)
         # While nothing is read, its memory may be what is missing.
         self._release_mbuf()
-        self._quota.allocation_denied(self._protocol)
+        self._quota.allocation_denied(self)
 
-    def deliver_again(self) -> None:
-        """Deliver what is undelivered: the quota says that the pool may have mbufs."""
-        kept, protocol = self._undelivered, self._protocol
-        if kept is None or protocol is None:
+    def on_turn(self) -> None:
+        """Call `mbuf_received` again; called by the quota when the pool may have mbufs."""
+        # Not at once: this may be called inside of a method of another connection.
+        asyncio.get_running_loop().call_soon(self._deliver_again)
+
+    def _deliver_again(self) -> None:
+        kept, quota = self._undelivered, self._quota
+        if kept is None or self.transport is None or quota is None:
             return
-        quota = self._quota
         m = kept.take(len(kept))
         try:
             if m is None:
-                m = self._pool.get()
+                m = self.pool.get()
             self._undelivered = None
-            protocol.mbuf_received(m)
+            self.mbuf_received(m)
         except (NoBufs, NoMemory):
             if m is None:
-                quota.allocation_denied(protocol)
+                quota.allocation_denied(self)
             else:
                 self._keep_undelivered(m)
             return
         except Exception as error:
-            quota.end_turn(protocol)
-            context = {"message": "mbuf_received failed", "exception": error, "protocol": protocol}
+            quota.end_turn(self)
+            context = {"message": "mbuf_received failed", "exception": error, "protocol": self}
             asyncio.get_running_loop().call_exception_handler(context)
-            self._abort(error)
+            self._error = error
+            self.abort()
             return
-        quota.end_turn(protocol)
+        quota.end_turn(self)
         self._refill()
-        self.resume(UNDELIVERED)
-
-    def _abort(self, error: Exception) -> None:
-        """End the connection, unless it has ended."""
-        self.error = error
-        if self._protocol is not None:
-            self._protocol.abort()
+        self._resume(UNDELIVERED)
 
     def _release_mbuf(self) -> None:
         """Release the view of the last read, and free the mbuf for the next one if there is one."""
-        view, self.view = self.view, None
+        view, self._view = self._view, None
         if view is not None:
             # The loop may have a view of this view.
             with suppress(BufferError):
@@ -230,7 +211,7 @@ class StreamReceiver:
             with suppress(Freed):
                 m.freem()
 
-    def _read_more(self, fd: int, first: Mbuf) -> OSError | None:
+    def _read_more(self, first: Mbuf) -> OSError | None:
         """Read bytes that wait in the socket into a chain behind the first mbuf; return an error for later."""
         size = min(max(self._sizer.size, MJUM16BYTES), self._max_read)
         try:
@@ -240,7 +221,7 @@ class StreamReceiver:
         nbytes, error = 0, None
         views = room_views(m, size)
         try:
-            nbytes = os.readv(fd, views)
+            nbytes = os.readv(self._fd, views)
         except BlockingIOError:
             pass
         except OSError as failure:
@@ -255,34 +236,35 @@ class StreamReceiver:
 
     def _refill(self) -> None:
         """Get an mbuf for the next read, unless there is one; if the pool has none, pause reading, and wait for one."""
-        if self._mbuf is not None or self._wait_task is not None or self._protocol is None:
+        if self._mbuf is not None or self._wait_task is not None or self.transport is None:
             return
-        size = MCLBYTES if self._fd() >= 0 else min(self._sizer.size, MJUM16BYTES)
+        size = MCLBYTES if self._fd >= 0 else min(self._sizer.size, MJUM16BYTES)
         try:
-            self._mbuf = self._pool.getjcl(size=size, flags=0)
+            self._mbuf = self.pool.getjcl(size=size, flags=0)
         except (NoBufs, NoMemory):
-            self.pause(NO_MBUF)
+            self._pause(NO_MBUF)
             self._wait_task = asyncio.get_running_loop().create_task(self._wait_for_mbuf())
             self._wait_task.add_done_callback(self._waited)
 
     async def _wait_for_mbuf(self) -> None:
         try:
-            self._mbuf = await self._pool.agetcl(flags=0)
+            self._mbuf = await self.pool.agetcl(flags=0)
         except MbufError as error:
             # The pool was closed.
-            self._abort(error)
+            self._error = error
+            self.abort()
         else:
-            self.resume(NO_MBUF)
+            self._resume(NO_MBUF)
         finally:
             self._wait_task = None
 
     def _waited(self, task: asyncio.Task[None]) -> None:
         """The task has ended: wait again if the program has cancelled it, perhaps before it began."""
-        if task.cancelled() and self._protocol is not None:
+        if task.cancelled() and self.transport is not None:
             self._wait_task = None
             asyncio.get_running_loop().call_later(RETRY_DELAY, self._refill_again)
 
     def _refill_again(self) -> None:
         self._refill()
         if self._mbuf is not None:
-            self.resume(NO_MBUF)
+            self._resume(NO_MBUF)

@@ -25,7 +25,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
-from mbuf.const import MCLBYTES, MJUM16BYTES, MLEN
+from mbuf.const import MCLBYTES, MJUM16BYTES
 from mbuf.errors import NoBufs, NoMemory
 from mbuf.net.aio.protocol import WAKEUP_BYTES, MbufProtocol
 from mbuf.net.aio.reader import LIMIT, StreamReader
@@ -52,15 +52,15 @@ class StreamProtocol(MbufProtocol):
         super().__init__(pool, hiwat, max_read=max(limit, MJUM16BYTES))
         #: What was received.
         self.reader = StreamReader(pool, limit)
+        self._inbox = self.reader
         #: Done when the connection is lost; has the error.
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connected = connected
         #: True if this is the side that accepted the connection.
         self.accepted = connected is not None
         self._task: asyncio.Task[Any] | None = None
-        # See above, 2: how many bytes are collected, and whether further ones are.
+        # See above, 2: how many bytes are collected.
         self._collected_bytes = 0
-        self._collects = False
         self._flush_due = False
         # See above, 4: bytes that were written since there was no memory.
         self._excess = 0
@@ -113,20 +113,6 @@ class StreamProtocol(MbufProtocol):
                 # Nobody has to ask for it.
                 self.lost.exception()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Give the bytes to the reader; called by the transport."""
-        if nbytes <= MLEN:
-            # The usual case, without the calls between.
-            try:
-                m = self.pool.get()
-            except (NoBufs, NoMemory):
-                self._receiver.deliver_whole(nbytes)
-                return
-            m.fill(self._receiver.view, 0, nbytes)
-            self.reader.feed(m)
-        else:
-            self._receiver.deliver_whole(nbytes)
-
     def mbuf_received(self, m: Mbuf) -> None:
         """Give the bytes to the reader."""
         self.reader.feed(m)
@@ -138,8 +124,8 @@ class StreamProtocol(MbufProtocol):
 
     # Out.
 
-    def write_bytes(self, data: Any) -> None:
-        """Send a bytes-like object, or collect it. See above."""
+    def _write_or_collect(self, data: Any) -> None:
+        """Send a bytes-like object, or collect it, in all cases but the usual one of `_write_bytes`."""
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
@@ -162,16 +148,7 @@ class StreamProtocol(MbufProtocol):
                 self._send_collected()
             return
         self._collects = True
-        if self._fd >= 0 and not self._writing_paused and not self.write_buffer.cc and transport.get_protocol() is self:
-            try:
-                count = os.write(self._fd, data)
-            except OSError:
-                # See `_try_write`.
-                count = 0
-            if count < len(data):
-                self._store(transport, memoryview(data)[count:])
-        else:
-            self._send(data)
+        self._send(data)
 
     def _flush_soon(self) -> None:
         """Send what was collected since the last callbacks of the loop."""
@@ -179,14 +156,6 @@ class StreamProtocol(MbufProtocol):
         self._collects = self.starved
         if self._collected:
             self._send_collected()
-
-    def _before_wait(self) -> None:
-        """A task is about to wait for something to read: send what it has written, and read."""
-        if self._collected:
-            self._send_collected()
-        self._collects = self.starved
-        if self._receiver.pause_reasons:
-            self.resume_reading()
 
     def _send_collected(self) -> None:
         """Send all that is collected, or move it into mbufs."""

@@ -34,8 +34,11 @@ from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.outbox import Outbox
 from mbuf.net.aio.refused import send_refused
 from mbuf.net.linux import DATAGRAM_MAX
+from mbuf.net.sockets import peer_name
+from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
-from mbuf.net.writable import set_result
+from mbuf.net.watch import Watch
+from mbuf.net.writable import RETRY_DELAY, set_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,18 +47,18 @@ if TYPE_CHECKING:
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
+#: No Unix socket sends a longer datagram: it must fit into the send buffer.
+UNIX_MAX = 1 << 30
+
 #: Bytes that wait to be sent above which `pause_writing` is called: as many as asyncio's default.
 HIGH_WATER = 64 * 1024
-
-#: Seconds until the next try, if the system had no memory to send although the socket is writable.
-RETRY_DELAY = 0.005
 
 #: Why what is sent waits: see above.
 _CALLBACK, _DELIVERY, _SOCKET, _POOL = 1, 2, 4, 8
 
 
 class UdpTransport(asyncio.DatagramTransport):
-    """The transport of a UDP endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
+    """The transport of a datagram endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
 
     It has all methods of asyncio's own datagram transports. If the protocol has a method `mbuf_received(m, addr)`, that
     gets each datagram as a packet, which belongs to it; else `datagram_received(data, addr)` gets bytes.
@@ -73,16 +76,22 @@ class UdpTransport(asyncio.DatagramTransport):
         mbufs = hasattr(protocol, "mbuf_received")
         # First, as it may raise: nothing is changed then.
         receiver = _receiver_of(protocol, mbufs)
-        peername = _name(sock.getpeername)
-        super().__init__({"socket": TransportSocket(sock), "sockname": _name(sock.getsockname), "peername": peername})
+        peername = peer_name(sock)
+        super().__init__({"socket": TransportSocket(sock), "sockname": sock.getsockname(), "peername": peername})
         self._loop = loop
         self._to = remote if remote is not None and peername is None else None
-        #: The port, which counts: see `PortStat`. It belongs to the transport.
-        self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
+        unix = sock.family == socket.AF_UNIX
+        #: The port, which counts: see `PortStat`. It belongs to the transport. A Unix socket has a `SocketPort`.
+        self.port: UdpPort | SocketPort
+        if unix:
+            self.port = SocketPort(pool, sock, on_error=self._send_failed)
+        else:
+            self.port = UdpPort(pool, sock, to=self._to, on_error=self._send_failed)
         self._sock: Any = sock
         self._pool = pool
-        self._fd = sock.fileno()
-        addresses = Addresses(peername)
+        self._watch = Watch(loop, sock.fileno())
+        # A Unix socket tells the sender of each datagram, also if it is connected; a sender may have no name.
+        addresses = Addresses(None if unix else peername)
         self._delivery = Delivery(addresses, self._report)
         self._outbox = Outbox(
             pool,
@@ -90,7 +99,7 @@ class UdpTransport(asyncio.DatagramTransport):
             partial(find_peer, sock.family),
             remote is not None or peername is not None,
             remote,
-            DATAGRAM_MAX,
+            UNIX_MAX if unix else DATAGRAM_MAX,
             self._send,
         )
         #: The number of received datagrams that were freed because the transport was closed while they waited.
@@ -99,7 +108,12 @@ class UdpTransport(asyncio.DatagramTransport):
         self._wait_task: asyncio.Task[None] | None = None
         self._started = False
         self._mbufs = mbufs
-        self._reader = DatagramReader(loop, pool, self.port, mbufs, self._may_read, self._deliver, self._fatal)
+        self._reader = DatagramReader(
+            *(loop, pool, self.port, self._watch, mbufs),
+            wanted=self._may_read,
+            deliver=self._deliver,
+            fatal=self._fatal,
+        )
         self._corks = 0
         # The last callback that sent something has sent several datagrams.
         self._burst = False
@@ -275,7 +289,7 @@ class UdpTransport(asyncio.DatagramTransport):
         outbox.recount()
         if outbox.packets and not self._corks & _SOCKET:
             self._cork(_SOCKET)
-            self._loop.add_writer(self._fd, self._writable)
+            self._watch.add_writer(self._writable)
         if outbox.waiting and not self._corks & _POOL:
             self._cork(_POOL)
             self._wait_task = self._loop.create_task(self._wait_to_send())
@@ -295,7 +309,6 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _send_failed(self, error: SendError) -> None:
         """The system refused packets, or the network one that was sent before."""
-        self._watch_again()
         if error.packets or self.get_extra_info("peername") is not None:
             # A socket without a peer isn't told by the network, in asyncio. For the class of the error: OSError.
             for _ in range(max(error.packets, 1)):
@@ -308,7 +321,7 @@ class UdpTransport(asyncio.DatagramTransport):
             return
         left = len(self._outbox.packets)
         if left in (0, before):
-            self._loop.remove_writer(self._fd)
+            self._watch.remove_writer()
             if left:
                 # The socket is writable, but the system has no memory to send: don't spin.
                 self._loop.call_later(RETRY_DELAY, self._uncork, _SOCKET)
@@ -385,8 +398,7 @@ class UdpTransport(asyncio.DatagramTransport):
         self._outbox.drop_all()
         if self._wait_task is not None:
             self._wait_task.cancel()
-        if self._corks & _SOCKET:
-            self._loop.remove_writer(self._fd)
+        self._watch.remove_writer()
         self._loop.call_soon(self._lose, error)
 
     def _lose(self, error: Exception | None) -> None:
@@ -397,7 +409,9 @@ class UdpTransport(asyncio.DatagramTransport):
 
     def _release(self) -> None:
         """Close the port and the socket, and drop what refers to this transport."""
+        self._watch.close()
         self.port.close()
+        self.discarded += self.port.stat().discarded
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -407,13 +421,6 @@ class UdpTransport(asyncio.DatagramTransport):
         self._reader.disconnect()
 
     # Errors.
-
-    def _watch_again(self) -> None:
-        """Watch the descriptor again: uvloop does so no more after an error of the socket."""
-        self._reader.watch_again()
-        if self._corks & _SOCKET:
-            self._loop.remove_writer(self._fd)
-            self._loop.add_writer(self._fd, self._writable)
 
     def _error_received(self, error: OSError) -> None:
         self._call(self._protocol.error_received, error)
@@ -440,11 +447,3 @@ def _receiver_of(protocol: asyncio.BaseProtocol, mbufs: bool) -> Callable[[Any, 
     """Return the method of a protocol that gets datagrams."""
     receiver: Callable[[Any, Any], object] = getattr(protocol, "mbuf_received" if mbufs else "datagram_received")
     return receiver
-
-
-def _name(read: Callable[[], Any]) -> Any:
-    """Return a name of a socket; None if it has none."""
-    try:
-        return read()
-    except OSError:
-        return None

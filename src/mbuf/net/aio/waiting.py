@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mbuf.errors import Busy, Inval, NoBufs, NoMemory
 from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.watch import Watch
-from mbuf.net.writable import set_result
+from mbuf.net.writable import RETRY_DELAY, set_result
 from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from mbuf.net.port.port import Port
     from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
-
-#: Seconds until the next try, if the descriptor was ready and the port could do nothing, or no cluster was free.
-RETRY_DELAY = 0.005
 
 #: Calls of the port in a row without a wait, after which other tasks run.
 MAX_CALLS = 16

@@ -66,7 +66,7 @@ class StreamWriter:
                 raise RuntimeError("Cannot call write() after write_eof()")
             self._protocol.write(data)
         else:
-            self._protocol.write_bytes(data)
+            self._protocol._write_bytes(data)
 
     def writelines(self, data: Iterable[Any]) -> None:
         """Write each of these bytes-like objects or chains."""
@@ -79,6 +79,8 @@ class StreamWriter:
         Raises the exception of the connection, or ConnectionResetError if it is lost.
         """
         protocol = self._protocol
+        if protocol._is_drained():
+            return
         error = self._reader._exception
         if error is not None:
             raise error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mbuf.const import M_TSTMP
-from mbuf.errors import CaptureError, Inval, NoBufs, NoMemory, NotSupported
+from mbuf.errors import CaptureError, Inval, MbufError, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
 from mbuf.net.link.vlan import frame_views
@@ -153,21 +153,26 @@ class CaptureWriter(BasePort):
             fd, self._fd = self._fd, -1
             os.close(fd)
 
-    def _write_packets(self, offered: Iterable[Mbuf], packets: list[Mbuf]) -> int:
+    def _write_packets(self, offered: Iterator[Mbuf], packets: list[Mbuf]) -> int:
         """Write packets, and free those written; how many. An error is raised after that."""
         written = 0
         sizes: list[int] = []
         buffers: list[memoryview] = []
         record: list[memoryview] = []
+        refused: MbufError | None = None
         try:
-            for m in offered:
-                check_ready("push", m)
-                record, length = self._record(m)
-                if buffers and len(buffers) + len(record) > IOV_MAX:
-                    self._write(buffers)
-                    written, buffers = len(sizes), []
-                buffers += record
-                sizes.append(length)
+            try:
+                for m in offered:
+                    check_ready("push", m)
+                    record, length = self._record(m)
+                    if buffers and len(buffers) + len(record) > IOV_MAX:
+                        self._write(buffers)
+                        written, buffers = len(sizes), []
+                    buffers += record
+                    sizes.append(length)
+            except MbufError as error:
+                # First the packets before this one are written.
+                refused = error
             self._write(buffers)
             written = len(sizes)
         finally:
@@ -176,6 +181,8 @@ class CaptureWriter(BasePort):
             record.clear()
             self._count(packets_out=written, bytes_out=sum(sizes[:written]))
             free_sent(packets, written)
+        if refused is not None:
+            raise refused
         return written
 
     def _record(self, m: Mbuf) -> tuple[list[memoryview], int]:

@@ -149,6 +149,8 @@ class TunPort(BasePort):
                 if view is not None:
                     view.release()
         self._views.clear()
+        left = len(self._ready)
+        self._count(packets_in=-left, bytes_in=-sum(map(len, self._ready)), discarded=left)
         self._ready += [m for m in self._posted if m is not None]
         self._posted.clear()
         self._pool.free_bulk(self._ready)

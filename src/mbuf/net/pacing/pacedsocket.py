@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from mbuf.const import IF_SND_TAG_TYPE_UNLIMITED, M_PKTHDR
 from mbuf.errors import Again, Inval, MbufError, NotSupported
+from mbuf.net.link.offload import check_complete
 from mbuf.net.pacing.maxpacing import MaxPacing
 from mbuf.net.pacing.ratelimit import RateLimit, RateTag, Unlimited
 from mbuf.net.pacing.sender import PacedSender, PaceStat
@@ -259,6 +260,7 @@ class PacedSocket(Interface):
         check_packet(m)
         check_ready("push", m)
         check_untagged(m)
+        check_complete(m)
         tag = m.pkthdr.snd_tag if m.flags & M_PKTHDR else None
         if tag is not None:
             self._check_owner(tag)

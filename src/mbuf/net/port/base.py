@@ -12,7 +12,7 @@ from mbuf.net.port.port import Port, PortStat
 from mbuf.net.port.rules import CallLock, check_count, check_list, check_packet, check_usable, close_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from mbuf.packet.mbuf import Mbuf
 
@@ -43,7 +43,7 @@ class BasePort(Port):
         check_usable("pull", self.closed, False)
         return count
 
-    def _begin_push(self, packets: Any) -> Iterable[Mbuf]:
+    def _begin_push(self, packets: Any) -> Iterator[Mbuf]:
         """The packets that are in a list now, each checked when its turn comes; `Inval` if the port is closed.
 
         During a system call, a signal handler or another thread may add packets to the list: they aren't sent.

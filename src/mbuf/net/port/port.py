@@ -47,6 +47,9 @@ class PortStat:
     dropped_messages: int = 0
     #: Received packets that were longer than `size`, or the room for them. They were discarded.
     truncated: int = 0
+    #: Packets that the port had received, and freed when it was closed, because no `pull` had returned them. They are
+    #: not in `packets_in` any more.
+    discarded: int = 0
     #: Packets that the system refused to send, and that the program was told of: see `on_error`. They were freed.
     errors: int = 0
     #: Errors of packets that had been sent, such as ECONNREFUSED, which the system told later: see `on_error`.

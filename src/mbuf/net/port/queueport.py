@@ -56,4 +56,5 @@ class QueuePort(BasePort):
     def close(self) -> None:
         """Free the packets in the queue."""
         super().close()
+        self._count(discarded=len(self.queue))
         self.queue.drain()

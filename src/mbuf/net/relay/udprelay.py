@@ -122,7 +122,7 @@ class UdpRelay:
             packets=total.packets_out,
             bytes=total.bytes_out,
             denied=total.denied + self._denied + sum(endpoint.denied for endpoint in endpoints),
-            dropped=dropped + total.dropped + total.denied + total.truncated + total.errors,
+            dropped=dropped + total.dropped + total.denied + total.truncated + total.discarded + total.errors,
             clients=self._clients,
             open=len(sessions),
         )

@@ -18,6 +18,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from mbuf.errors import Inval, MbufError, NoBufs, NoMemory
+from mbuf.net.link.offload import check_complete
 from mbuf.net.linux import IOV_MAX, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import (
@@ -281,7 +282,10 @@ def _recv_into(sock: socket.socket, m: Mbuf, asked: int) -> int:
 
 
 def _batch(packets: list[Mbuf]) -> tuple[list[memoryview], list[int]]:
-    """Return views of the first packets, for one call, and their sizes; raise an error if one can't be sent."""
+    """Return views of the first packets, for one call, and their sizes, up to one that can't be sent.
+
+    Raises an error if that is the first one.
+    """
     views: list[memoryview] = []
     sizes: list[int] = []
     left = BATCH_BYTES
@@ -292,11 +296,11 @@ def _batch(packets: list[Mbuf]) -> tuple[list[memoryview], list[int]]:
             m = check_packet(thing)
             check_ready("push", m)
             check_untagged(m)
+            check_complete(m)
             views += views_of(m, IOV_MAX - len(views), left)
             sizes.append(len(m))
             left -= sizes[-1]
     except MbufError:
-        # A traceback mustn't keep the memory in use.
-        views.clear()
-        raise
+        if not sizes:
+            raise
     return views, sizes

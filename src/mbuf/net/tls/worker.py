@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mbuf.errors import Freed
 from mbuf.fielddocs import documented
 from mbuf.vm.lock import Lock
-from mbuf.vm.warn import warn
+from mbuf.vm.warn import end_block, warn
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -139,12 +139,7 @@ class KtlsWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """`close`. A warning that a filter makes an error is added to the exception of the block, if there is one."""
-        try:
-            self.close()
-        except ResourceWarning as warning:
-            if error is None:
-                raise
-            error.add_note(str(warning))
+        end_block(self.close, error)
 
     def __del__(self) -> None:
         if getattr(self, "_thread", None) is not None:

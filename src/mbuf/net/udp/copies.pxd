@@ -35,6 +35,8 @@ cdef class LateCopies:
 
     cdef int begin(self, Py_ssize_t size, Py_ssize_t segment, PktHdr header, unsigned int bits) except -1
 
+    cdef Py_ssize_t left(self) except -1
+
     @cython.locals(made=Py_ssize_t, done=cython.bint, header=PktHdr, size=Py_ssize_t, m=Mbuf)
     cdef bint copy(self, list ready, Pool pool, Py_ssize_t longest, ReceiveCounts counts) except -1
 

@@ -99,6 +99,10 @@ class LateCopies:
         self._header: PktHdr = header
         self._bits = bits
 
+    def left(self) -> int:
+        """How many datagrams weren't copied."""
+        return max(-(-len(self._rest) // max(self._segment, 1)), 1)
+
     def copy(self, ready: list[Any], pool: Pool, longest: int, counts: ReceiveCounts) -> bool:
         """Add packets to a list until the pool refuses an mbuf, but none of more than `longest` bytes; true if done."""
         made = 0

@@ -23,6 +23,7 @@ class ReceiveCounts:
         "bytes_in",
         "calls_in",
         "denied",
+        "discarded",
         "dropped",
         "dropped_messages",
         "expected",
@@ -34,7 +35,8 @@ class ReceiveCounts:
 
     def __init__(self) -> None:
         self.packets_in = self.bytes_in = self.calls_in = 0
-        self.denied = self.shortages = self.dropped = self.dropped_messages = self.truncated = self.faults = 0
+        self.denied = self.shortages = self.dropped = self.dropped_messages = 0
+        self.truncated = self.discarded = self.faults = 0
         self.expected = 1
         # How many drops of the socket the last message reported.
         self._drops = 0
@@ -50,6 +52,7 @@ class ReceiveCounts:
             "dropped": self.dropped,
             "dropped_messages": self.dropped_messages,
             "truncated": self.truncated,
+            "discarded": self.discarded,
             "faults": self.faults,
         }
 
@@ -57,6 +60,12 @@ class ReceiveCounts:
         """Count the packets of a message."""
         self.packets_in += packets
         self.expected = packets
+
+    def discard(self, packets: int, size: int, late: int) -> None:
+        """Count what is freed before it was pulled: packets of `size` bytes together, and others that weren't made."""
+        self.packets_in -= packets
+        self.bytes_in -= size
+        self.discarded += packets + late
 
     def add_drops(self, drops: int, datagrams: int) -> None:
         """Count what the socket has dropped: `drops` messages since it was made, says a message of `datagrams`."""

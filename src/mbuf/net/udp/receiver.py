@@ -2,7 +2,8 @@
 """The receive side of a port that uses recvmmsg(2): makes packets of the messages that the kernel has written.
 
 A message that GRO has coalesced is segmented into its datagrams, which share its clusters. Datagrams for which the
-pool refuses mbufs are counted as denied, those that are longer than the port takes as truncated; no others are lost.
+pool refuses mbufs are counted as denied, those that are longer than the port takes as truncated, and those that were
+not pulled before the port was closed as discarded; no others are lost.
 
 Datagrams are copied where the program wants bytes, or where the pool has too little memory (`copies`).
 """
@@ -205,6 +206,15 @@ class UdpReceiver(PostedBuffers):
         self._free_posted()
         packets = self._ready
         self._ready = []
+        size = 0
+        for i in range(len(packets)):
+            if isinstance(packets[i], Mbuf):
+                size += cython.cast(Mbuf, packets[i]).hdr.len
+        for data, _ in self._untaken:
+            size += len(data)
+        late = 0 if self._late is None else self._late.left()
+        self._counts.discard(len(packets) + len(self._untaken), size, late)
+        self._untaken = []
         self._late = None
         self._pool.free_bulk(packets)
 

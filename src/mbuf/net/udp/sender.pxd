@@ -16,8 +16,9 @@ cdef Py_ssize_t GSO_BYTES_MAX, GSO_SEGMENTS_MAX, GSO_SIZE_MAX, IOV_MAX, MESSAGES
 cdef int GSO_REFUSED
 
 
-cdef inline bint has_control(Mbuf m) noexcept:
-    return m.bits & M_PKTHDR != 0 and m.hdr.control is not None
+cdef inline bint has_extras(Mbuf m) noexcept:
+    # CSUM_OFFLOAD.
+    return m.bits & M_PKTHDR != 0 and (m.hdr.control is not None or (m.hdr.csum_flags & 0x1616U) != 0)
 
 
 @cython.final
@@ -31,6 +32,7 @@ cdef class UdpSender:
     cdef SendVector _vector
     cdef readonly CallLock lock
     cdef readonly Py_ssize_t gso
+    cdef Py_ssize_t _looking_at
     cdef Py_ssize_t _plain
     cdef Py_ssize_t _suspect
     cdef bytes _suspect_name
@@ -67,11 +69,11 @@ cdef class UdpSender:
     cdef Py_ssize_t _gso_for(self, bytes name) except -1
 
     @cython.locals(
-        vector=SendVector, total=Py_ssize_t, size=Py_ssize_t, whole=Py_ssize_t, gso_size=Py_ssize_t,
+        vector=SendVector, size=Py_ssize_t, whole=Py_ssize_t, gso_size=Py_ssize_t,
         most=Py_ssize_t, count=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, m=Mbuf, name=bytes,
         control=bytes, plain=cython.bint, alone=cython.bint,
     )
-    cdef int _fill(self, list packets, Py_ssize_t at) except -1
+    cdef int _fill(self, list packets, Py_ssize_t at, Py_ssize_t total) except -1
 
     @cython.locals(count=Py_ssize_t, other=bytes, theirs=bytes)
     cdef Py_ssize_t _add_segment(
@@ -84,6 +86,8 @@ cdef class UdpSender:
 
     @cython.locals(peer=Peer)
     cdef bytes _name_of(self, Mbuf m)
+
+    @cython.locals(control=Control)
     cdef bytes _control_of(self, Mbuf m)
 
 

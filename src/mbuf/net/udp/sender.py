@@ -17,6 +17,8 @@ else:
     from mbuf.shadow import cython
 
 from mbuf.const import M_EXTPG, M_NOTREADY, M_PKTHDR, M_VLANTAG
+from mbuf.errors import MbufError
+from mbuf.net.link.offload import CSUM_OFFLOAD, check_complete
 from mbuf.net.linux import FATAL, IOV_MAX, RETRY
 from mbuf.net.port.rules import (
     CallLock,
@@ -80,6 +82,7 @@ class UdpSender:
         "_ipv6",
         "_limited",
         "_limited_name",
+        "_looking_at",
         "_packets",
         "_plain",
         "_reply",
@@ -118,6 +121,8 @@ class UdpSender:
         self._ipv6: bool = sock.family == socket.AF_INET6
         self._reply = reply and not connected
         self._failures = SendErrors(sock, "sender") if failures is None else failures
+        #: The number of the packet that `_fill` looks at.
+        self._looking_at = 0
         #: Packets before this number in the list go without GSO.
         self._plain = 0
         #: The size and the peer of packets that were refused with GSO, until one of them was sent without; 0 for none.
@@ -201,7 +206,14 @@ class UdpSender:
         """Call sendmmsg for packets from number `at` on; how many messages were sent, or the negated error number."""
         vector = self._vector
         try:
-            self._fill(packets, at)
+            try:
+                self._fill(packets, at, len(packets))
+            except MbufError:
+                if self._looking_at == at:
+                    raise
+                # First those before the one that can't be sent: the next call raises this.
+                vector.clear()
+                self._fill(packets, at, self._looking_at)
             self._calls += 1
             messages: int = vector.send(self._sock)
             return messages
@@ -259,11 +271,11 @@ class UdpSender:
             self.gso = GSO_SIZE_MAX
         return limit
 
-    def _fill(self, packets: list[Any], at: int) -> None:
-        """Add packets from number `at` on to the vector, as many as there is room for."""
+    def _fill(self, packets: list[Any], at: int, total: int) -> None:
+        """Add packets from number `at` to `total` to the vector, as many as there is room for."""
         vector = self._vector
-        total = len(packets)
         while at < total and vector.count < vector.messages:
+            self._looking_at = at
             m: Mbuf = check_packet(packets[at])
             control = self._control_of(m)
             if not self._fits(m):
@@ -287,8 +299,9 @@ class UdpSender:
                 count = size
                 plain = self._connected and control is None
                 while at < end and count == size:
+                    self._looking_at = at
                     m = check_packet(packets[at])
-                    if plain and m._next is None and not m.bits & NOT_PLAIN and not has_control(m) and vector.room():
+                    if plain and m._next is None and not m.bits & NOT_PLAIN and not has_extras(m) and vector.room():
                         # Most packets are like this: one piece, to the socket's peer.
                         count = m.count
                         if count > size or count == 0 or whole + count > GSO_BYTES_MAX:
@@ -354,16 +367,18 @@ class UdpSender:
 
     def _control_of(self, m: Mbuf) -> bytes | None:
         """The control messages of a packet; None if it has none."""
-        return (
-            control_messages(cython.cast(Control, m.hdr.control), self._ipv6, self._reply) if has_control(m) else None
-        )
+        if not has_extras(m):
+            return None
+        check_complete(m)
+        control = cython.cast(Control, m.hdr.control)
+        return None if control is None else control_messages(control, self._ipv6, self._reply)
 
 
 if not cython.compiled:
 
-    def has_control(m: Mbuf) -> bool:
-        """True if a packet has a `Control`."""
-        return bool(m.bits & M_PKTHDR) and m.hdr.control is not None
+    def has_extras(m: Mbuf) -> bool:
+        """True if a packet has a `Control`, or something is left to be done (`csum_flags`)."""
+        return bool(m.bits & M_PKTHDR) and (m.hdr.control is not None or m.hdr.csum_flags & CSUM_OFFLOAD != 0)
 
 
 def _count_pieces(m: Chain) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.const import M_PKTHDR
 from mbuf.errors import Inval, NoBufs, NoMemory
+from mbuf.net.link.offload import check_complete
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
@@ -83,6 +84,14 @@ class SocketPort(BasePort):
         packets, self._ready = self._ready[:count], self._ready[count:]
         return self._count_pulled(packets)
 
+    def pull_bytes(self, n: int) -> list[tuple[bytes, Peer | None]]:
+        """Return datagrams that have arrived, each as a copy of its bytes and its peer. Raises what `pull` raises."""
+        datagrams = []
+        for m in self.pull(n):
+            datagrams.append((bytes(m), m.peer))
+            m.freem()
+        return datagrams
+
     @property
     def ready(self) -> int:
         return len(self._ready)
@@ -120,6 +129,7 @@ class SocketPort(BasePort):
         self._failures.forget()
         self._free_posted()
         ready, self._ready = self._ready, []
+        self._count(discarded=len(ready))
         self._pool.free_bulk(ready)
 
     def _free_posted(self) -> None:
@@ -173,6 +183,7 @@ class SocketPort(BasePort):
         """Send a packet: 1, or 0 if the system refuses it for good; None if it can't be sent now."""
         check_ready("push", m)
         check_untagged(m)
+        check_complete(m)
         peer = m.peer if m.flags & M_PKTHDR else None
         pending = 0
         for _ in range(self._tries):

@@ -97,10 +97,11 @@ class UdpPort(MmsgPort):
     * `drops`: `m.pkthdr.PH_loc` is the number of datagrams that the socket had dropped before this one, which costs
       some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
-    `push` raises `Inval` for a packet to a peer of another family and for a broadcast without SO_BROADCAST, and
-    `TooLong` for more bytes than any datagram has; the packet stays with the caller. No bytes are copied, but those of
-    a packet of more than IOV_MAX pieces, and those received while the pool has too few clusters for a message. Close
-    the port before the socket. One thread may pull while another pushes. Raises `Inval` for what is no UDP socket, and
+    `push` raises `Inval` for a packet to a peer of another family, for a broadcast without SO_BROADCAST, and for a
+    packet whose checksum is still to be computed (`csum_flags`), and `TooLong` for more bytes than any datagram has;
+    the packets before it are sent, the packet stays with the caller. No bytes are copied, but those of a packet of more
+    than IOV_MAX pieces, and those received while the pool has too few clusters for a message. Close the port before the
+    socket. One thread may pull while another pushes. Raises `Inval` for what is no UDP socket, and
     for arguments out of range, `Busy` if the socket has another `UdpPort` that isn't closed: they would change its
     options for each other.
     """
