@@ -15,6 +15,7 @@ A message is sent as a whole or not at all: of what the socket has accepted in p
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ class Broadcast:
         """Append a message to what waits in a connection, unless that is too much."""
         if not protocol.write_buffer.full and not protocol.starved:
             try:
-                protocol.write(_copy(protocol, m, 0, size))
+                _write(protocol, _copy(protocol, m, 0, size))
             except (NoBufs, NoMemory):
                 pass
             else:
@@ -149,12 +150,23 @@ class Broadcast:
     def _append_rest(self, protocol: MbufProtocol, m: Mbuf, at: int) -> None:
         """Send the rest of a message that the socket has accepted in part."""
         try:
-            protocol.write(_copy(protocol, m, at, len(m) - at))
+            _write(protocol, _copy(protocol, m, at, len(m) - at))
         except (NoBufs, NoMemory):
             # The transport keeps a copy: at most one message, since the connection isn't idle then.
             transport = protocol.transport
             if transport is not None and not transport.is_closing():
                 transport.write(m.copydata(at, len(m) - at))
+
+
+def _write(protocol: MbufProtocol, m: Mbuf) -> None:
+    """Write to a connection. What its `pause` raises is reported: the others get the message all the same."""
+    try:
+        protocol.write(m)
+    except (NoBufs, NoMemory):
+        raise
+    except Exception as error:  # reported as the loop reports what other callbacks raise
+        context = {"message": "exception in a callback of a connection", "exception": error, "protocol": protocol}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _send_views(protocol: MbufProtocol, views: list[Any]) -> int:

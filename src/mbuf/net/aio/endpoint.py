@@ -112,6 +112,9 @@ async def _pairs(
             continue
         if not (isinstance(address, tuple) and len(address) == 2):
             raise TypeError("2-tuple is expected")
+        if isinstance(address[1], int) and not 0 <= address[1] <= 0xFFFF:
+            # getaddrinfo takes the lower 16 bits.
+            raise OverflowError(f"{'bind' if n == 0 else 'connect'}(): port must be 0-65535.")
         infos = await loop.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)
         for info in infos:
             found.setdefault((info[0], info[2]), [None, None])[n] = info[4]
