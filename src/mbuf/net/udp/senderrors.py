@@ -21,8 +21,15 @@ from collections.abc import Callable
 from typing import Any
 
 from mbuf.errors import Inval, MbufError, TooLong
-from mbuf.net.linux import IP_RECVERR, IPV6_RECVERR, SO_EE_ORIGIN_LOCAL
+from mbuf.net.linux import (
+    IP_RECVERR,
+    IPV6_RECVERR,
+    SO_EE_ORIGIN_LOCAL,
+    SO_EE_ORIGIN_TIMESTAMPING,
+    SO_TIMESTAMPING,
+)
 from mbuf.net.sockets import never_waiting
+from mbuf.net.udp.sendstamps import SendStamps
 from mbuf.packet.peer import Peer
 from mbuf.vm.log_errors import log
 
@@ -35,6 +42,7 @@ _EXTENDED = struct.Struct("=IBBBxII")
 #: How many messages of the error queue are read at once: the bound for one call.
 _QUEUE_MAX = 64
 _ERRQUEUE = socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+_STAMP = (socket.SOL_SOCKET, SO_TIMESTAMPING)
 _QUEUES = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
 
 
@@ -78,7 +86,10 @@ class ErrorLog:
 
 
 class SendErrors:
-    """The errors of a port, called `name` in the log. With `recverr` the socket has IP_RECVERR."""
+    """The errors of a port, called `name` in the log. With `recverr` the socket has IP_RECVERR.
+
+    If the socket has time stamps of what is sent, `stamps` gets them: they are in the same queue.
+    """
 
     def __init__(
         self,
@@ -87,6 +98,7 @@ class SendErrors:
         on_error: Callable[[SendError], object] | None = None,
         recverr: bool = False,
         peer: Peer | None = None,
+        stamps: SendStamps | None = None,
     ) -> None:
         if on_error is not None and not callable(on_error):
             raise TypeError(f"{name}: on_error {on_error!r} can't be called: give a function")
@@ -94,7 +106,12 @@ class SendErrors:
         self._log = ErrorLog(name)
         self._on_error: Callable[[SendError], object] = self._log if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
-        self.recverr = recverr
+        self.recverr = recverr or stamps is not None
+        self._stamps = stamps
+        #: Errors of the network that were read by `read_all`.
+        self.faults = 0
+        # Messages of the error queue that were read.
+        self._read = 0
         #: The peer of a connected socket, and of all packets with a `to`.
         self._peer = peer
         #: The errors that the program wasn't told yet.
@@ -117,14 +134,29 @@ class SendErrors:
                 _, control, _, address = never_waiting(self._sock, "recvmsg", 0, 512, _ERRQUEUE)
             except OSError:
                 break
+            self._read += 1
+            stamp = b""
             for level, kind, data in control:
-                if (level, kind) in _QUEUES:
-                    number, origin, _, _, info, _ = _EXTENDED.unpack_from(data)
+                if (level, kind) == _STAMP:
+                    stamp = data
+                elif (level, kind) in _QUEUES:
+                    number, origin, _, _, info, key = _EXTENDED.unpack_from(data)
+                    if origin == SO_EE_ORIGIN_TIMESTAMPING:
+                        if self._stamps is not None and stamp:
+                            self._stamps.add(key, stamp)
                     # A local one was returned by the call, too.
-                    if origin != SO_EE_ORIGIN_LOCAL:
+                    elif origin != SO_EE_ORIGIN_LOCAL:
                         peer = Peer(address) if address else None
                         self.untold.append(SendError(number, peer, 0, info if number == errno.EMSGSIZE else 0))
         return len(self.untold) - before
+
+    def read_all(self) -> None:
+        """Read the whole error queue; count its errors, and tell the program."""
+        before = -1
+        while self.recverr and before != self._read:
+            before = self._read
+            self.faults += self.read_queue()
+        self.tell()
 
     def tell(self) -> None:
         """Tell the program, or log."""
