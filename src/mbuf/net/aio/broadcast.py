@@ -35,6 +35,7 @@ from mbuf.net.stream.streamport import BATCH_BYTES
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.read import views_of
 from mbuf.vm.buffer_export import export_buffer
+from mbuf.vm.ints import kind_of
 
 if not cython.compiled:
     from mbuf.net.stream.send import send_now
@@ -90,9 +91,12 @@ class Broadcast:
     def send(self, m: Mbuf) -> int:
         """Send a chain to all connections; return how many get it. It belongs to this method, and is freed.
 
-        Never waits, and never raises for want of mbufs: a message that a connection can't hold is dropped for it.
-        Raises `Inval` if bytes of the chain aren't ready, and `Freed`; it still belongs to the caller then.
+        For bytes, send `pool.frombytes(data)`. Never waits, and never raises for want of mbufs: a message that a
+        connection can't hold is dropped for it. Raises `Inval` if bytes of the chain aren't ready, `Freed`, and
+        TypeError for what is no chain; it still belongs to the caller then.
         """
+        if not isinstance(m, Mbuf):
+            raise TypeError(f"send: give a chain, such as pool.frombytes(data), not {kind_of(m)}")
         size = len(m)
         views = views_of(m, IOV_MAX, BATCH_BYTES)
         whole = len(views) == 1 and size == len(views[0])
@@ -166,7 +170,10 @@ def _protocol_of(connection: MbufProtocol | StreamWriter) -> MbufProtocol:
     """Return the protocol of a connection."""
     found = connection.protocol if isinstance(connection, StreamWriter) else connection
     if not isinstance(found, MbufProtocol):
-        raise TypeError(f"Broadcast: give a StreamWriter or an MbufProtocol, not {type(connection).__name__}")
+        raise TypeError(
+            "Broadcast: give a writer of mbuf.net.aio.start_server or open_connection, or an MbufProtocol, not "
+            f"{connection!r}"
+        )
     return found
 
 

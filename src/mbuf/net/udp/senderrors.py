@@ -28,6 +28,7 @@ from mbuf.net.linux import (
     SO_EE_ORIGIN_TIMESTAMPING,
     SO_TIMESTAMPING,
 )
+from mbuf.net.sockets import never_waiting
 from mbuf.net.udp.sendstamps import SendStamps
 from mbuf.packet.peer import Peer
 from mbuf.vm.log_errors import log
@@ -40,6 +41,7 @@ LOG_INTERVAL = 10.0
 _EXTENDED = struct.Struct("=IBBBxII")
 #: How many messages of the error queue are read at once: the bound for one call.
 _QUEUE_MAX = 64
+_ERRQUEUE = socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
 _STAMP = (socket.SOL_SOCKET, SO_TIMESTAMPING)
 _QUEUES = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
 
@@ -77,7 +79,9 @@ class ErrorLog:
             return
         more = f" (and {self._not_logged} errors before, which were not logged)" if self._not_logged else ""
         self._logged_at, self._not_logged = now, 0
-        what = f"{error.packets} packets were not sent: " if error.packets else ""
+        what = ""
+        if error.packets:
+            what = "1 packet was not sent: " if error.packets == 1 else f"{error.packets} packets were not sent: "
         log("warning", "%s: %s%s%s", self._name, what, error.strerror, more)
 
 
@@ -127,7 +131,7 @@ class SendErrors:
         before = len(self.untold)
         for _ in range(_QUEUE_MAX if self.recverr else 0):
             try:
-                _, control, _, address = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                _, control, _, address = never_waiting(self._sock, "recvmsg", 0, 512, _ERRQUEUE)
             except OSError:
                 break
             self._read += 1

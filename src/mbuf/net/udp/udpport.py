@@ -95,11 +95,13 @@ class UdpPort(MmsgPort):
     * `on_error`: is called with a `SendError` for each error of packets that were sent, at the end of a `pull` or
       `push`. It gets those of the network with the peer that the packet was sent to, also for a socket that isn't
       connected (IP_RECVERR). It may call the port; what it raises, the `pull` or `push` raises. Without it, errors go
-      to the logger `mbuf`: one line in 10 seconds.
+      to the logger `mbuf`: one line in 10 seconds. `close` drops the reference to it.
     * `size`: the bytes of the longest datagram. A longer one is discarded and counted (`truncated`). With a smaller
       size and without `gro` less memory is posted.
     * `writable`: each packet has memory of its own, which costs more of it. Some coalesced datagrams are copied then.
-    * `posted`: the most bytes that are posted for datagrams to come; at least one message is posted.
+    * `posted`: the most bytes that are posted for datagrams to come; at least one message is posted. They count as
+      held: in `pool.out`, in all statistics, and in the error of a full pool. `release_buffers` frees them until the
+      next `pull`.
     * `drops`: `m.pkthdr.PH_loc` is the number of datagrams that the socket had dropped before this one, which costs
       some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
