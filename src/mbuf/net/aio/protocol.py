@@ -100,7 +100,8 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
         Raises `Inval` if the transport isn't one of a stream.
         """
         # A loop's transports needn't be derived from those of asyncio.
-        if not hasattr(transport, "pause_reading") or not hasattr(transport, "write"):
+        # Those of datagrams have `write`, too, in asyncio.
+        if not hasattr(transport, "pause_reading") or not hasattr(transport, "write") or hasattr(transport, "sendto"):
             raise Inval(f"MbufProtocol: give it the transport of a stream, not {transport!r}")
         self.transport = transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
