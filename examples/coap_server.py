@@ -3,6 +3,7 @@
 aiocoap asks the loop for its endpoint. So the loop gets a `create_datagram_endpoint` that uses a pool: the program
 itself is one like any other on aiocoap.
 
+$ pip install aiocoap
 $ python examples/coap_server.py 127.0.0.1:5683
 $ aiocoap-client coap://127.0.0.1/note
 """
@@ -17,7 +18,7 @@ from aiocoap import CHANGED, Context, Message
 from aiocoap.resource import ObservableResource, Resource, Site
 
 from mbuf import Pool
-from mbuf.net.aio.endpoint import create_datagram_endpoint
+from mbuf.net.aio import create_datagram_endpoint
 
 PERIOD = 0.2  # seconds between two notifications of the time
 LONGEST = 4096  # bytes of a note

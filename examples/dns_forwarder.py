@@ -10,7 +10,7 @@ import secrets
 import sys
 
 from mbuf import NoBufs, Pool
-from mbuf.net.aio.endpoint import create_datagram_endpoint
+from mbuf.net.aio import create_datagram_endpoint
 
 TIMEOUT = 5.0  # seconds until a query is forgotten: its client asks again, or has given up
 MOST = 4096  # queries that wait for an answer, so that a flood of them can't fill the memory

@@ -1,5 +1,7 @@
 """A QUIC server on aioquic: sends each stream's bytes back. All that is new to aioquic's own is the endpoint.
 
+$ pip install aioquic
+$ openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -keyout key.pem -out cert.pem
 $ python examples/quic_server.py 127.0.0.1:4433 cert.pem key.pem
 """
 
@@ -11,7 +13,7 @@ from aioquic.asyncio.server import QuicServer
 from aioquic.quic.configuration import QuicConfiguration
 
 from mbuf import Pool
-from mbuf.net.aio.endpoint import create_datagram_endpoint
+from mbuf.net.aio import create_datagram_endpoint
 
 
 async def echo(reader, writer):

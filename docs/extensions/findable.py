@@ -14,7 +14,8 @@ TERMS = (
     *("drop", "timeout", "back-pressure", "leak", "fork", "thread", "copy", "GRO", "GSO", "nmbclusters", "NoBufs"),
     *("m_pullup", "mbuf", "cluster", "zone", "keg", "slab", "bucket", "packet header", "ext", "M_EXTPG", "head"),
     *("chain", "packet", "zero-copy", "M_NOWAIT", "ENOBUFS", "netstat", "sysctl", "debugnet"),
-    *("memory limit", "close", "reference cycle", "backpressure", "asyncio"),
+    *("memory limit", "close", "reference cycle", "backpressure", "asyncio", "uvloop", "trio", "budget", "metrics"),
+    *("slow reader", "timestamp", "refused", "MTU", "EMSGSIZE", "ECN", "STARTTLS", "error_received", "peer"),
 )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -217,15 +218,24 @@ def _bases(_app: Sphinx, _name: str, cls: type, _options: Any, bases: list[Any])
     bases[:] = _shown_bases(cls)
 
 
-def _docstring(_app: Sphinx, what: str, name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+def _docstring(_app: Sphinx, what: str, name: str, thing: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings are plain text with code in backticks: nothing else in them is markup.
 
-    An object of a module begins with how it is imported.
+    An object of a module begins with how it is imported, as the other pages do it.
     """
     lines[:] = escaped("\n".join(lines)).split("\n")
     if what in ("class", "exception", "function"):
-        module, _, last = name.rpartition(".")
-        lines[:0] = [f"``from {module} import {last}``", ""]
+        lines[:0] = [f"``from {_shortest(name, thing)} import {name.rpartition('.')[2]}``", ""]
+
+
+def _shortest(name: str, thing: Any) -> str:
+    """The package that lists an object in its `__all__`, the outermost if several do; else its module."""
+    module, _, last = name.rpartition(".")
+    for package in ("mbuf", "mbuf.net", "mbuf.net.aio", "mbuf.http"):
+        exports = import_module(package)
+        if last in exports.__all__ and getattr(exports, last) is thing:
+            return package
+    return module
 
 
 def escaped(text: str) -> str:

@@ -97,7 +97,7 @@ class PoolFull(NoBufs, NoMemory):
         if waiting:
             what = f"what becomes free of this pool's {_mib(memory)} is for the calls that wait for memory ({waiting})"
         elif free >= run * PAGE_SIZE:
-            row = f"no {run} pages in a row" if run > 1 else "reserved"
+            row = f"no {run} pages in a row" if run > 1 else "too little for this call, or reserved"
             what = f"{_mib(free)} of this pool's {_mib(memory)} are free, but {row}"
         else:
             what = f"this pool's memory is full, {_mib(memory)}"

@@ -136,7 +136,7 @@ def test_an_interval_that_is_too_short_is_refused(pool: Pool, tmp_path: Path, in
 def test_two_pools_need_two_names(make: Callable[..., Pool], tmp_path: Path) -> None:
     first, second = make(), make(mem=8 << 20)
     publish(first, tmp_path)
-    with pytest.raises(Inval, match="another pool has this name"):
+    with pytest.raises(Inval, match="a pool is published under this name"):
         publish(second, tmp_path)
     publish(second, tmp_path, "second")
     assert read(ME, "second", tmp_path).pages_total == 2048

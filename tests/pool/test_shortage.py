@@ -9,11 +9,15 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from faults import REFUSED
-from mbuf import MJUM9BYTES, MJUM16BYTES, MSIZE, PAGE_SIZE, Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
+from mbuf import M_WAITOK, MJUM9BYTES, MJUM16BYTES, MSIZE, PAGE_SIZE, Inval, Mbuf, NoBufs, NoMemory, Pool, Vm
 from mbuf.errors import PoolFull
 from mbuf.kinds import KINDS
+from mbuf.pool import shortage
+from mbuf.vm.arena import ARENA_PAGES
 
 Make = Callable[..., Pool]
 
@@ -159,6 +163,16 @@ def test_the_error_says_that_there_is_no_run(make: Make) -> None:
     let_go(pool, held[1::2])
 
 
+def test_the_error_says_that_what_is_free_is_too_little(make: Make) -> None:
+    pool = make(memory="1M")
+    held = hold(pool, HOLD["getcl"][0])
+    with pytest.raises(
+        PoolFull, match="4 KiB of this pool's 1 MiB are free, but too little for this call, or reserved"
+    ):
+        pool.getcl(M_WAITOK, timeout=0.01)
+    let_go(pool, held)
+
+
 @pytest.mark.parametrize(("memory", "more"), [("64K", "128K"), (5000, "10K"), ("1G", "2G"), ("1500K", "3M")])
 def test_the_error_names_a_larger_pool(memory: int | str, more: str) -> None:
     size = {"64K": 1 << 16, "1G": 1 << 30, "1500K": 1500 << 10}.get(str(memory), 5000)
@@ -265,3 +279,40 @@ def test_what_is_available_is_never_overstated(seed: int) -> None:
     pool.drain()
     assert pool.vm.used == 0
     pool.close()
+
+
+def naive_singles(pages: bytearray, count: int) -> int:
+    at = -1
+    while count:
+        at = pages.find(0, at + 1)
+        if at < 0:
+            break
+        pages[at] = 1
+        count -= 1
+    return count
+
+
+def naive_runs(pages: bytearray, length: int) -> int:
+    found = 0
+    for first in range(0, len(pages), ARENA_PAGES):
+        at = min(first + ARENA_PAGES, len(pages))
+        while (at := pages.rfind(bytes(length), first, at)) >= 0:
+            pages[at : at + length] = b"\1" * length
+            found += 1
+    return found
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=30), st.integers(0, 60), st.integers(2, 5))
+def test_runs_and_single_pages_are_taken_as_one_after_the_other(
+    stretches: list[tuple[int, int]], count: int, length: int
+) -> None:
+    pages = b"".join(bytes([state]) * size for size, state in stretches)
+    for area in (pages, bytes(ARENA_PAGES - 7) + pages):
+        one_by_one = bytearray(area)
+        missing = naive_singles(one_by_one, count)
+        left, singles = shortage._take_singles(area, count)
+        assert ([page == 0 for page in left], singles) == ([page == 0 for page in one_by_one], missing)
+        found = naive_runs(one_by_one, length)
+        left, runs = shortage._take_runs(left, length)
+        assert ([page == 0 for page in left], runs) == ([page == 0 for page in one_by_one], found)

@@ -139,7 +139,7 @@ def test_limit_sysctls_read_as_what_is_possible_and_cannot_be_set() -> None:
                 assert pool.sysctl[name] == len(taken)
                 pool.free_bulk(taken)
             with pytest.raises(
-                NotSupported, match=rf'{name} can.t be set: .*Pool\("2048K"\), .*\{{"{kind.attr}": 99\}}'
+                NotSupported, match=rf'{name} can.t be set: .*Pool\("64M", limits=\{{"{kind.attr}": 99\}}\)'
             ):
                 pool.sysctl[name] = 99
         assert pool.sysctl["kern.ipc.nmbjumbo9"] == 5

@@ -96,6 +96,13 @@ def test_what_cannot_be_requested_is_refused_and_nothing_is_taken(plain: Pool, v
     assert [zone.stat().fails for zone in plain.zones.all()] == [0] * 6
 
 
+def test_a_size_in_the_place_of_how_is_explained(plain: Pool) -> None:
+    with pytest.raises(
+        Inval, match=r"how 4096: give M_NOWAIT or M_WAITOK, and a size by its name, as in getjcl\(size="
+    ):
+        plain.getjcl(4096)
+
+
 @pytest.mark.parametrize(("verb", "name", "junk"), JUNK)
 def test_what_is_not_a_number_is_refused_and_nothing_is_taken(plain: Pool, verb: str, name: str, junk: Any) -> None:
     with pytest.raises((TypeError, Inval)):

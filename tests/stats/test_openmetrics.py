@@ -10,7 +10,7 @@ import pytest
 from mbuf import NoBufs, Pool
 from mbuf.net.port.port import PortStat
 from mbuf.pool.stat import PoolStat
-from mbuf.stats import metrics, openmetrics, prometheus
+from mbuf.stats import metrics, netstat, openmetrics, prometheus, vmstat
 from mbuf.uma.stat import ZoneStat
 
 openmetrics_parser = pytest.importorskip("prometheus_client.openmetrics.parser")
@@ -95,3 +95,15 @@ def test_the_reference_lists_every_metric(snapshot: Make) -> None:
         name = family.name + ("_total" if family.type == "counter" else "")
         assert f"| `{name}` |" in page
         assert f"| {family.help.rstrip('.')} |" in page
+
+
+def test_what_is_no_snapshot_is_refused(pool: Pool) -> None:
+    bad: Any = pool
+    said = r"stat.*: give a snapshot, pool.stat\(\), not a Pool"
+    for call in (netstat.text, vmstat.text, lambda each: openmetrics.text({"rx": each})):
+        with pytest.raises(TypeError, match=said):
+            call(bad)
+    with pytest.raises(TypeError, match=r"^stat: give pool.stat\(\), or a mapping of names to these, not Pool"):
+        openmetrics.text(bad)
+    with pytest.raises(TypeError, match=r"^ports: give a mapping of names to port.stat\(\), not int"):
+        openmetrics.text(pool.stat(), 5)  # type: ignore[arg-type]

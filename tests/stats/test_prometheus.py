@@ -72,6 +72,8 @@ def test_what_has_no_statistics_is_refused(pool: Pool) -> None:
         PoolCollector(pool, {"dns": 53})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="'pool' must have a method stat"):
         PoolCollector(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="ports: give a mapping, such as .*, not 53"):
+        PoolCollector(pool, 53)  # type: ignore[arg-type]
 
 
 def test_the_content_type_is_that_of_the_library() -> None:

@@ -30,6 +30,8 @@ def test_without_a_page_the_error_says_what_to_call(pool: Pool, tmp_path: Path) 
     pool.publish("rx", None, tmp_path)
     with pytest.raises(FileNotFoundError, match="no pool as 'tx'"):
         read(ME, "tx", tmp_path)
+    with pytest.raises(TypeError, match="pid: give a whole number, not '"):
+        read(str(ME))  # type: ignore[arg-type]
 
 
 def test_other_files_in_the_folder_are_left_out(pool: Pool, tmp_path: Path) -> None:

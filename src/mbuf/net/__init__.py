@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mbuf.net.stream.streamport import StreamPort
     from mbuf.net.tls.session import TlsSession
     from mbuf.net.udp.senderrors import SendError
+    from mbuf.net.udp.sendstamps import SendStamp
     from mbuf.net.udp.socketport import SocketPort
     from mbuf.net.udp.udpport import UdpPort
     from mbuf.packet.control import Control
@@ -51,6 +52,7 @@ __all__ = [
     "QueuePort",
     "RateLimit",
     "SendError",
+    "SendStamp",
     "SocketPort",
     "StreamPort",
     "StreamRelay",
@@ -92,6 +94,7 @@ _MODULES = MappingProxyType(
         "Control": ".packet.control",
         "Peer": ".packet.peer",
         "SendError": "udp.senderrors",
+        "SendStamp": "udp.sendstamps",
         "SocketPort": "udp.socketport",
         "UdpPort": "udp.udpport",
     }

@@ -27,6 +27,8 @@ IP_RECVTOS = 13
 IPV6_RECVERR = 25
 #: The origin of a message of the error queue: this host, in the call itself.
 SO_EE_ORIGIN_LOCAL = 1
+#: The same: no error, but the time stamp of a message that was sent.
+SO_EE_ORIGIN_TIMESTAMPING = 4
 
 SO_TIMESTAMPNS = 35
 SO_TIMESTAMPING = 37
@@ -36,6 +38,9 @@ SO_COOKIE = 57
 
 #: Flags of SO_TIMESTAMPING: the time of the network card for what it receives.
 TIMESTAMPING_RX = 0x4 | 0x40
+#: The time of the system or of the network card for what is sent, with a number and without the bytes.
+TIMESTAMPING_TX = 0x2 | 0x10 | 0x80 | 0x800
+TIMESTAMPING_TX_HARDWARE = 0x1 | 0x40
 
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP = 1

@@ -1,7 +1,7 @@
 """Checks of what a caller gives: a pool, a port, a socket.
 
-Each raises an error that begins with the name of the function or class that was called. Nothing is sent or
-received here. See `writable` for waiting until a socket accepts bytes.
+Each raises an error that begins with the name of the function or class that was called. `never_waiting` calls a socket
+that may have a timeout. See `writable` for waiting until a socket accepts bytes.
 """
 
 from __future__ import annotations
@@ -56,3 +56,19 @@ def peer_name(sock: socket.socket) -> Any:
         return sock.getpeername()
     except OSError:
         return None
+
+
+def never_waiting(sock: Any, method: str, *arguments: Any) -> Any:
+    """Call a method of a socket with arguments that have MSG_DONTWAIT; raise BlockingIOError instead of waiting.
+
+    If the socket has a timeout, Python waits before it makes the system call. So another object makes it then.
+    """
+    if not sock.gettimeout() or sock.fileno() < 0:
+        return getattr(sock, method)(*arguments)
+    other = socket.socket(sock.family, sock.type, sock.proto, sock.fileno())
+    try:
+        # The descriptor doesn't block already.
+        other.setblocking(False)
+        return getattr(other, method)(*arguments)
+    finally:
+        other.detach()

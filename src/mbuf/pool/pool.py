@@ -851,7 +851,7 @@ class Pool:
 
     @property
     def out(self) -> int:
-        """Mbufs handed out, with or without a cluster."""
+        """Mbufs handed out, with or without a cluster; also those that ports have posted for packets to come."""
         return _made(self._parts).out
 
     @property

@@ -75,7 +75,9 @@ class StatPage:
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            raise Inval(f"publish: {self.path} exists: another pool has this name, give another") from None
+            raise Inval(
+                f"publish: {self.path} exists: a pool is published under this name: give another, or close that"
+            ) from None
         try:
             # All bytes, so that there is memory for later updates. The second slot is that of update 1.
             os.pwrite(fd, header + bytes(self._slot) + first.ljust(self._slot, b"\0"), 0)

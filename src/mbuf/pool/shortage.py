@@ -137,18 +137,22 @@ def _most_runs(
     First the pages that are free now are used, and then the runs `freed`. Runs come from the high end. The mbufs take
     single pages from the low end, which may break a run, or `empty` pages elsewhere.
     """
-    now = bytearray(vm.map.snapshot())
+    now = bytes(vm.map.snapshot())
     several = len(now) > ARENA_PAGES
+    # The bits of all pages but the freed ones.
+    kept = bytearray(b"\xff" * len(now))
+    for page, count in freed:
+        kept[page : page + count] = bytes(count)
+    mask = int.from_bytes(kept, "little")
 
     def fits(n: int) -> bool:
-        left = bytearray(now)
-        singles = _take_singles(left, -(-max(n - mbufs, 0) // _MBUFS_IN_A_PAGE))
-        found = _take_runs(left, length)
-        for page, count in freed:
-            left[page : page + count] = bytes(count)
-        if _take_singles(left, singles) > empty:
+        left, singles = _take_singles(now, -(-max(n - mbufs, 0) // _MBUFS_IN_A_PAGE))
+        left, found = _take_runs(left, length)
+        left = (int.from_bytes(left, "little") & mask).to_bytes(len(left), "little")
+        left, singles = _take_singles(left, singles)
+        if singles > empty:
             return False
-        found += _take_runs(left, length)
+        found += _take_runs(left, length)[1]
         # The order in which several areas are searched, or in which imported mbufs are used, can cost a run.
         return n <= clusters + found - several - (n > mbufs > 0)
 
@@ -159,26 +163,24 @@ def _most_runs(
     return low
 
 
-def _take_singles(pages: bytearray, count: int) -> int:
-    """Mark the first free pages as used; return how many are missing."""
-    at = -1
-    while count:
-        at = pages.find(0, at + 1)
-        if at < 0:
-            break
-        pages[at] = 1
-        count -= 1
-    return count
+def _take_singles(pages: bytes, count: int) -> tuple[bytes, int]:
+    """Mark the first free pages as used; return the pages, and how many are missing. A free page is a 0."""
+    missing = max(count - pages.count(0), 0)
+    # All that is before page `high` becomes used.
+    low, high = 0, len(pages) if count else 0
+    while high - low > 1 and not missing:
+        middle = (low + high) // 2
+        low, high = (low, middle) if pages.count(0, 0, middle) >= count else (middle, high)
+    return b"\1" * high + pages[high:], missing
 
 
-def _take_runs(pages: bytearray, length: int) -> int:
-    """Mark as many runs of free pages as there are as used, from the high end; return their number."""
+def _take_runs(pages: bytes, length: int) -> tuple[bytes, int]:
+    """Mark as many runs of free pages as there are as used, from the high end; return the pages, and their number."""
     found = 0
+    areas = []
     for first in range(0, len(pages), ARENA_PAGES):
-        area = pages[first : first + ARENA_PAGES]
-        at = len(area)
-        while (at := area.rfind(bytes(length), 0, at)) >= 0:
-            area[at : at + length] = b"\1" * length
-            found += 1
-        pages[first : first + ARENA_PAGES] = area
-    return found
+        # Backwards, so that the first runs that are found have the highest pages.
+        area = pages[first : first + ARENA_PAGES][::-1]
+        found += area.count(bytes(length))
+        areas.append(area.replace(bytes(length), b"\1" * length)[::-1])
+    return b"".join(areas), found

@@ -67,7 +67,7 @@ def plan(memory: Any, vm: Any, tunables: Mapping[str, int | str], limits: Any, r
         return Sizing(vm, Memory.plan(size, tunables), Limits.plan(size, tunables), False, {}, {})
     size = parse_size(memory)
     if size < PAGE_SIZE:
-        raise Inval(f"Pool: memory {memory!r}: give {PAGE_SIZE} bytes or more")
+        raise Inval(f'Pool: memory {memory!r}: give {PAGE_SIZE} bytes or more, or a text such as "64M"')
     most = _counts("limits", limits)
     reserved = {name: parse_size(value, f"reserve_for {name}") for name, value in _named("reserve_for", reserve_for)}
     if sum(reserved.values()) >= size:

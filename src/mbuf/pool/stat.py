@@ -1,10 +1,12 @@
 """A snapshot of a pool in numbers: what printers and reports read."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mbuf.fielddocs import documented
 from mbuf.kinds import KINDS
 from mbuf.uma.stat import ZoneStat
+from mbuf.vm.ints import kind_of
 
 #: The zones' names in `PoolStat`, in the order in which `vmstat -z` lists them.
 _ATTRS = ("pack", *(kind.attr for kind in KINDS))
@@ -61,3 +63,9 @@ class PoolStat:
 
     def __dir__(self) -> list[str]:
         return [*object.__dir__(self), *_ATTRS]
+
+
+def check_stat(stat: Any, what: str = "stat") -> None:
+    """Raise TypeError if this isn't a snapshot."""
+    if not isinstance(stat, PoolStat):
+        raise TypeError(f"{what}: give a snapshot, pool.stat(), not {kind_of(stat)}")

@@ -103,9 +103,8 @@ def _limit(kind: Kind) -> Node:
     def write(pool: Subsystem, name: str, value: int) -> None:
         if pool.budget is not None:
             raise NotSupported(
-                f"{name} can't be set: the bound of this pool is its memory, {pool.vm.realmem} bytes. Give it more, as "
-                f'in Pool("{2 * pool.vm.realmem >> 10}K"), limit a kind with limits={{"{kind.attr}": {value}}} or '
-                'give limits="freebsd"'
+                f"{name} can't be set: this pool is bounded by its memory. Make a pool with more memory, or limit a "
+                f'kind, as with Pool("64M", limits={{"{kind.attr}": {value}}}), or make one with limits="freebsd"'
             )
         now = _in_force(pool, kind)
         if value == now:

@@ -1,4 +1,4 @@
-cdef int M_NOWAIT, M_WAITOK, MT_NOINIT
+cdef int M_NOWAIT, M_WAITOK, MLEN, MT_NOINIT
 cdef Py_ssize_t M_COPYFLAGS
 
 

@@ -7,10 +7,10 @@ a counter. A ratio is left to the reader: `mbuf_zone_used_items / mbuf_zone_limi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbuf.const import PAGE_SIZE
-from mbuf.pool.stat import PoolStat
+from mbuf.pool.stat import PoolStat, check_stat
 
 if TYPE_CHECKING:
     from mbuf.net.port.port import PortStat
@@ -91,6 +91,7 @@ def families(stat: PoolStat | Mapping[str, PoolStat], ports: Mapping[str, PortSt
     With several pools, by name, each sample of a pool has the name as its label `pool`.
     """
     pools = {"": stat} if isinstance(stat, PoolStat) else stat
+    _check(pools, ports)
     zones = [({"zone": zone.name, **_named(name)}, zone) for name, each in pools.items() for zone in each.zones]
     for row in _ZONE:
         yield _family("zone", row, zones)
@@ -98,6 +99,16 @@ def families(stat: PoolStat | Mapping[str, PoolStat], ports: Mapping[str, PortSt
         yield _family("pool", row, [(_named(name), each) for name, each in pools.items()])
     for row in _PORT if ports else ():
         yield _family("port", row, [({"port": name}, each) for name, each in ports.items()])
+
+
+def _check(pools: Any, ports: Any) -> None:
+    """Raise TypeError for what is no mapping of snapshots."""
+    if not isinstance(pools, Mapping):
+        raise TypeError(f"stat: give pool.stat(), or a mapping of names to these, not {type(pools).__name__}")
+    for name, stat in pools.items():
+        check_stat(stat, f"stat: {name!r}")
+    if not isinstance(ports, Mapping):
+        raise TypeError(f"ports: give a mapping of names to port.stat(), not {type(ports).__name__}")
 
 
 def _named(pool: str) -> dict[str, str]:

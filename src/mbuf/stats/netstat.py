@@ -8,7 +8,7 @@ read at one moment, so a difference may be negative: then a very large number is
 from string import Formatter
 
 from mbuf.kinds import JUMBOS, KINDS
-from mbuf.pool.stat import PoolStat
+from mbuf.pool.stat import PoolStat, check_stat
 
 
 def _jumbos_in_use() -> str:
@@ -74,6 +74,7 @@ def json(stat: PoolStat) -> dict[str, dict[str, int]]:
 
     `stat` is a snapshot, from `pool.stat()`. The names `bytes-*` are in KiB, as there.
     """
+    check_stat(stat)
     # The counters of sendfile(2) are the system's, not a pool's; only windows on pages (sf_bufs) belong to the pool.
     numbers = (
         dict.fromkeys(_SENDFILE, 0)

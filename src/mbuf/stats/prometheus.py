@@ -63,6 +63,8 @@ class PoolCollector:
             import prometheus_client  # noqa: F401 (to say what is missing now, not when metrics are collected)
         except ImportError as error:
             raise ImportError("PoolCollector needs prometheus_client: pip install 'mbuf[prometheus]'") from error
+        if not isinstance(ports, Mapping):
+            raise TypeError(f'PoolCollector: ports: give a mapping, such as {{"dns": port}}, not {ports!r}')
         named: Mapping[str, object] = pools if isinstance(pools, Mapping) else {"pool": pools}
         for name, thing in (*named.items(), *ports.items()):
             if not callable(getattr(thing, "stat", None)):

@@ -51,6 +51,8 @@ def read(pid: int, name: str | None = None, folder: _Folder = None) -> PoolStat:
     FileNotFoundError if the process has no such page, ProcessLookupError if it has ended, PermissionError if it runs as
     another user, `Inval` if it has several pages, or another version of mbuf.
     """
+    if not isinstance(pid, int):
+        raise TypeError(f"pid: give a whole number, not {pid!r}")
     found = [path for number, label, path in _files(folder) if number == pid and name in (None, label)]
     if not found:
         where = f"as {name!r}" if name is not None else "with pool.publish()"

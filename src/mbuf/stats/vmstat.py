@@ -3,7 +3,7 @@
 Takes a snapshot (`pool.stat()`) and returns text or numbers; never sees a pool or a zone.
 """
 
-from mbuf.pool.stat import PoolStat
+from mbuf.pool.stat import PoolStat, check_stat
 from mbuf.uma.stat import ZoneStat
 
 # As in FreeBSD 13.0: no space between FAIL and SLEEP, and an empty line. Later releases differ in both.
@@ -25,6 +25,7 @@ def json(stat: PoolStat) -> dict[str, dict[str, list[dict[str, str | int]]]]:
 
     `stat` is a snapshot, from `pool.stat()`.
     """
+    check_stat(stat)
     return {"memory-zone-statistics": {"zone": [_zone(zone) for zone in stat.zones]}}
 
 

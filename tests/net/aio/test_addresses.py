@@ -4,8 +4,11 @@ import socket
 
 import pytest
 
-from mbuf.net.aio.addresses import ADDRESSES_MAX, Addresses
+from mbuf.net.aio.addresses import Addresses
 from mbuf.packet.peer import Peer
+
+#: The same as in the module, where it is a C constant.
+ADDRESSES_MAX = 1024
 
 HERE = ("192.0.2.1", 53)
 

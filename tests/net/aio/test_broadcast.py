@@ -191,5 +191,32 @@ def test_many_stalled_readers_leave_mbufs_to_the_others(small: Small, run: Run) 
 def test_wrong_arguments_are_refused(pool: Pool) -> None:
     with pytest.raises(Inval, match='give "drop" or "abort"'):
         Broadcast("wait")
-    with pytest.raises(TypeError, match="give a StreamWriter or an MbufProtocol, not int"):
+    with pytest.raises(TypeError, match="give a writer of mbuf.net.aio.start_server or .*, not 5"):
         Broadcast().add(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"send: give a chain, such as pool.frombytes\(data\), not a bytes"):
+        Broadcast().send(b"x")  # type: ignore[arg-type]
+
+
+def test_an_exception_of_one_connection_is_reported_and_the_others_get_the_message(pool: Pool, run: Run) -> None:
+    told: list[Any] = []
+
+    def stop() -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+        ends = [await connection(pool, hiwat=100), await connection(pool)]
+        news = Broadcast()
+        for end, _ in ends:
+            news.add(end)
+        ends[0][0].write(pool.frombytes(bytes(1 << 18)))
+        # It becomes full with the next message.
+        ends[0][0].write_buffer.clear()
+        ends[0][0].write_buffer.pause = stop
+        assert news.send(pool.frombytes(b"m" * 200)) == 2
+        assert await read_all(ends[1][1], 200) == b"m" * 200
+        await close(*ends)
+
+    run(main())
+    assert [type(error) for error in told] == [ZeroDivisionError]
+    assert pool.out == 0

@@ -899,6 +899,23 @@ def test_a_closed_endpoint_is_no_reference_cycle(pool: Pool, run: Run) -> None:
         gc.enable()
 
 
+def test_wrong_numbers_are_refused(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        with LimitedPort(pool) as port:
+            for wrong, error in (
+                ({"batch": 0}, Inval),
+                ({"maxlen": -1}, Inval),
+                ({"batch": 1.5}, TypeError),
+                ({"maxlen": "x"}, TypeError),
+                ({"maxlen": None}, TypeError),
+            ):
+                options: Any = wrong
+                with pytest.raises(error, match=f"{next(iter(options))}.*: give"):
+                    Datagrams(pool, port, Recorder().received, **options)
+
+    run(main())
+
+
 def test_one_callback_for_packets_must_be_given(pool: Pool, run: Run) -> None:
     async def main() -> None:
         with LimitedPort(pool) as port:

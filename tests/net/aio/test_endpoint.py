@@ -89,12 +89,14 @@ def test_wrong_arguments_raise_what_asyncio_raises(pool: Pool, run: Run, tmp_pat
                 {"local_addr": 5},
                 {"local_addr": ("127.0.0.1",)},
                 {"local_addr": udp.getsockname()},
+                {"local_addr": ("127.0.0.1", 70000)},
+                {"local_addr": ("127.0.0.1", -1)},
                 {"local_addr": ANY, "remote_addr": ("::1", 1)},
                 {"local_addr": ANY, "family": socket.AF_UNIX},
                 {"remote_addr": str(tmp_path / "nobody"), "family": socket.AF_UNIX},
             ]
             for options in bad:
-                with pytest.raises((ValueError, TypeError, OSError)) as ours:
+                with pytest.raises((ValueError, TypeError, OSError, OverflowError)) as ours:
                     await create_datagram_endpoint(pool, asyncio.DatagramProtocol, **options)
                 with pytest.raises(ours.type) as theirs:
                     await asyncio.SelectorEventLoop.create_datagram_endpoint(loop, asyncio.DatagramProtocol, **options)

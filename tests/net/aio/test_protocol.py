@@ -56,6 +56,17 @@ def test_an_echo_server_returns_what_it_receives(pool: Pool, run: Run, size: int
     assert pool.out == 0
 
 
+def test_bytes_are_refused_with_the_call_that_makes_a_chain_of_them(pool: Pool, run: Run) -> None:
+    data: Any = b"x"
+
+    async def main() -> None:
+        protocol = MbufProtocol(pool)
+        with pytest.raises(TypeError, match=r"^write: give a chain, such as pool.frombytes\(data\), not a bytes$"):
+            protocol.write(data)
+
+    run(main())
+
+
 def test_stalled_connections_hold_what_their_marks_allow_and_others_continue(
     make: Callable[..., Pool], run: Run
 ) -> None:

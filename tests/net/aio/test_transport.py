@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chains import exhaust_pool
-from mbuf import Inval, Mbuf, NoBufs, Pool
+from mbuf import Freed, Inval, Mbuf, NoBufs, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
 from mbuf.net.aio.lookup import find_peer
 from mbuf.net.aio.transport import UdpTransport
@@ -229,6 +229,11 @@ def test_names_of_hosts_are_looked_up(pool: Pool, run: Run, sink: socket.socket)
         assert sink.recv(10) == b"name"
         protocol.transport.sendto(b"x", ("::1", 1))
         assert [type(error) for error in protocol.errors] == [socket.gaierror]
+        packet = pool.gethdr()
+        protocol.transport.sendto(packet, ("::1", 1))
+        with pytest.raises(Freed):
+            packet.free()
+        assert (len(protocol.errors), protocol.transport.dropped) == (2, 2)
         await closed(protocol)
 
     run(main())
@@ -551,6 +556,8 @@ def test_what_the_system_refuses_is_told_with_its_errno(pool: Pool, run: Run, si
         errors: Any = protocol.errors
         assert [error.errno for error in errors] == [errno.EMSGSIZE, errno.EMSGSIZE, errno.EINVAL, errno.EACCES]
         assert isinstance(errors[-1], PermissionError)
+        transport = protocol.transport
+        assert transport.dropped + transport.port.stat().errors == len(errors)
         await closed(protocol)
 
     run(main())
@@ -703,7 +710,7 @@ def test_an_error_that_closes_the_endpoint_ends_sending(pool: Pool, run: Run, si
         protocol.transport.sendto(bytes(65_520), sink.getsockname())
         protocol.transport.sendto(b"behind", sink.getsockname())
         await until(lambda: protocol.lost)
-        assert (protocol.lost, len(protocol.errors), protocol.transport.dropped) == ([None], 1, 1)
+        assert (protocol.lost, len(protocol.errors), protocol.transport.dropped) == ([None], 1, 2)
 
     run(main())
     assert pool.out == 0

@@ -10,7 +10,7 @@ import pytest
 
 from mbuf import M_NOTREADY, M_TSTMP, M_VLANTAG, CaptureError, Freed, Inval, NotSupported, Pool
 from mbuf.net.capture import captureport
-from mbuf.net.capture.captureport import CapturePort, CaptureWriter
+from mbuf.net.capture.captureport import CapturePort, CaptureWriter, wire_length
 from net.captures import PACKETS, pcap, pcapng, read
 
 Write = Callable[[bytes], Path]
@@ -67,7 +67,7 @@ def test_written_packets_can_be_read(pool: Pool, write: Write, tmp_path: Path, p
         assert (writer.stat().packets_out, writer.stat().calls_out) == (4, 2)
         with pytest.raises(NotSupported):
             writer.pull(1)
-    assert read(path) == [(when, data, len(data)) for when, data, _ in PACKETS]
+    assert read(path) == PACKETS
     with pytest.raises(Inval, match="closed"):
         writer.push([])
 
@@ -239,3 +239,25 @@ def test_the_packets_before_one_that_cannot_be_written_are_written(pool: Pool, t
             writer.push(packets)
     assert [piece for _, piece, _ in read(path)] == [b"0", b"1", b"2"]
     pool.free_bulk(packets)
+
+
+@pytest.mark.parametrize("pcapng_format", [False, True])
+def test_the_length_of_a_packet_that_was_cut_is_kept(
+    pool: Pool, write: Write, tmp_path: Path, pcapng_format: bool
+) -> None:
+    packets = [(0, b"whole", 5), (1, b"cut", 1500), (2, b"cut too", 9000)]
+    path = tmp_path / "out"
+    with (
+        CapturePort(pool, write(pcap(packets, kind="nano"))) as port,
+        CaptureWriter(path, snaplen=4, pcapng=pcapng_format) as writer,
+    ):
+        got = port.pull(9)
+        assert [wire_length(m) for m in got] == [5, 1500, 9000]
+        assert [len(m.tags) for m in got] == [0, 1, 1]
+        got[2].freem()
+        got[2] = got[1].dup()
+        assert writer.push(got) == 3
+        assert writer.stat().bytes_out == 5 + 3 + 3
+    assert [(data, length) for _, data, length in read(path)] == [(b"whol", 5), (b"cut", 1500), (b"cut", 1500)]
+    with pool.get().append(b"bare") as m:
+        assert wire_length(m) == 4

@@ -42,7 +42,7 @@ def test_a_packet_is_an_mbuf_that_was_not_freed(pool: Pool) -> None:
     m.free()
     with pytest.raises(Freed):
         rules.check_packet(m)
-    with pytest.raises(Inval, match=r"^push: a bytes is in the list of packets: give mbufs$"):
+    with pytest.raises(Inval, match=r"^push: a bytes is in the list of packets: give mbufs, as of pool.frombytes$"):
         rules.check_packet(b"bytes")
 
 

@@ -137,6 +137,9 @@ class Hooked:
         self.do()
         return self.sock.fileno()
 
+    def gettimeout(self) -> float | None:
+        return self.sock.gettimeout()
+
     def recvmsg_into(self, *arguments: Any) -> Any:
         self.do()
         return self.sock.recvmsg_into(*arguments)

@@ -15,6 +15,7 @@ from chains import contents
 from mbuf import M_TSTMP, M_TSTMP_HPREC, Busy, Freed, Inval, Mbuf, Pool, TooLong
 from mbuf.net.linux import SO_TIMESTAMPING, SOL_UDP, UDP_GRO
 from mbuf.net.udp.senderrors import SendError
+from mbuf.net.udp.socketport import SocketPort
 from mbuf.net.udp.udpport import UdpPort
 from mbuf.packet.control import Control
 from mbuf.packet.peer import Peer
@@ -546,3 +547,17 @@ def test_joined_datagrams_that_the_socket_drops_are_counted_each(pool: Pool, pai
         stat = theirs.stat()
         assert stat.dropped == 20 * stat.dropped_messages > 0
         assert received + stat.dropped == 2000
+
+
+@pytest.mark.parametrize("make_port", [UdpPort, SocketPort])
+def test_a_port_never_waits_for_a_socket_with_a_timeout(
+    pool: Pool, pair: Pair, make_port: Callable[[Pool, socket.socket], UdpPort | SocketPort]
+) -> None:
+    for sock in pair:
+        sock.settimeout(3600)
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
+    with make_port(pool, pair[0]) as ours, make_port(pool, pair[1]) as theirs:
+        assert ours.pull(1) == theirs.pull(1) == []
+        assert ours.push([pool.frombytes(b"x")]) == 1
+        assert contents(pool, theirs.pull(10)) == [b"x"]
+        assert pair[0].gettimeout() == 3600

@@ -17,7 +17,7 @@ cdef class Broadcast:
         size=Py_ssize_t, got=Py_ssize_t, sent=Py_ssize_t, whole=cython.bint, export=BufferExport,
         connection=Connection, views=list,
     )
-    cpdef Py_ssize_t send(self, Mbuf m) except -1
+    cpdef Py_ssize_t send(self, m) except -1
 
     cdef bint _append(self, protocol, Mbuf m, Py_ssize_t size) except -1
     cdef _append_rest(self, protocol, Mbuf m, Py_ssize_t at)

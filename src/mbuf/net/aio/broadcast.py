@@ -15,6 +15,7 @@ A message is sent as a whole or not at all: of what the socket has accepted in p
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from mbuf.net.stream.streamport import BATCH_BYTES
 from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.read import views_of
 from mbuf.vm.buffer_export import export_buffer
+from mbuf.vm.ints import kind_of
 
 if not cython.compiled:
     from mbuf.net.stream.send import send_now
@@ -90,9 +92,12 @@ class Broadcast:
     def send(self, m: Mbuf) -> int:
         """Send a chain to all connections; return how many get it. It belongs to this method, and is freed.
 
-        Never waits, and never raises for want of mbufs: a message that a connection can't hold is dropped for it.
-        Raises `Inval` if bytes of the chain aren't ready, and `Freed`; it still belongs to the caller then.
+        For bytes, send `pool.frombytes(data)`. Never waits, and never raises for want of mbufs: a message that a
+        connection can't hold is dropped for it. Raises `Inval` if bytes of the chain aren't ready, `Freed`, and
+        TypeError for what is no chain; it still belongs to the caller then.
         """
+        if not isinstance(m, Mbuf):
+            raise TypeError(f"send: give a chain, such as pool.frombytes(data), not {kind_of(m)}")
         size = len(m)
         views = views_of(m, IOV_MAX, BATCH_BYTES)
         whole = len(views) == 1 and size == len(views[0])
@@ -127,7 +132,7 @@ class Broadcast:
         """Append a message to what waits in a connection, unless that is too much."""
         if not protocol.write_buffer.full and not protocol.starved:
             try:
-                protocol.write(_copy(protocol, m, 0, size))
+                _write(protocol, _copy(protocol, m, 0, size))
             except (NoBufs, NoMemory):
                 pass
             else:
@@ -145,12 +150,23 @@ class Broadcast:
     def _append_rest(self, protocol: MbufProtocol, m: Mbuf, at: int) -> None:
         """Send the rest of a message that the socket has accepted in part."""
         try:
-            protocol.write(_copy(protocol, m, at, len(m) - at))
+            _write(protocol, _copy(protocol, m, at, len(m) - at))
         except (NoBufs, NoMemory):
             # The transport keeps a copy: at most one message, since the connection isn't idle then.
             transport = protocol.transport
             if transport is not None and not transport.is_closing():
                 transport.write(m.copydata(at, len(m) - at))
+
+
+def _write(protocol: MbufProtocol, m: Mbuf) -> None:
+    """Write to a connection. What its `pause` raises is reported: the others get the message all the same."""
+    try:
+        protocol.write(m)
+    except (NoBufs, NoMemory):
+        raise
+    except Exception as error:  # reported as the loop reports what other callbacks raise
+        context = {"message": "exception in a callback of a connection", "exception": error, "protocol": protocol}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _send_views(protocol: MbufProtocol, views: list[Any]) -> int:
@@ -166,7 +182,10 @@ def _protocol_of(connection: MbufProtocol | StreamWriter) -> MbufProtocol:
     """Return the protocol of a connection."""
     found = connection.protocol if isinstance(connection, StreamWriter) else connection
     if not isinstance(found, MbufProtocol):
-        raise TypeError(f"Broadcast: give a StreamWriter or an MbufProtocol, not {type(connection).__name__}")
+        raise TypeError(
+            "Broadcast: give a writer of mbuf.net.aio.start_server or open_connection, or an MbufProtocol, not "
+            f"{connection!r}"
+        )
     return found
 
 

@@ -6,6 +6,7 @@ from mbuf.packet.mbuf cimport Mbuf
 from mbuf.packet.segment cimport space
 from mbuf.packet.sockbuf cimport SockBuf
 from mbuf.vm.buffer_export cimport BufferExport, export_buffer
+from mbuf.vm.page cimport Memory
 
 cdef Py_ssize_t MLEN
 
@@ -26,7 +27,7 @@ cdef class Connection:
     cdef public list _collected
     cdef public bint _collects
 
-    @cython.locals(size=Py_ssize_t, m=Mbuf, small=Mbuf)
+    @cython.locals(size=Py_ssize_t, m=Mbuf, small=Mbuf, room=Memory, inbox=Inbox)
     cpdef buffer_updated(self, nbytes)
 
     @cython.locals(buffer=SockBuf)

@@ -124,12 +124,13 @@ class Connection:
         if not m.alive or not 0 <= size <= space(m):
             small.freem()
             raise Inval(f"buffer_updated: {size} bytes: the buffer has {space(m)}")
-        small.buf.copy(small.off, m.buf, m.off + m.count, size)
+        room, inbox = m.buf, self._inbox
+        small.buf.copy(small.off, room, m.off + m.count, size)
         small.count = size
-        if self._inbox is None:
+        if inbox is None:
             self._deliver(small)
         else:
-            self._inbox.feed(small)
+            inbox.feed(small)
 
     # Out.
 

@@ -38,6 +38,7 @@ from mbuf.net.aio.sendqueue import SendQueue
 from mbuf.net.sockets import check_pool, check_port
 from mbuf.net.watch import Watch
 from mbuf.net.writable import RETRY_DELAY, set_result
+from mbuf.vm.ints import integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +77,9 @@ class Datagrams:
     error. The port still belongs to the caller, who closes it after that.
 
     `batch` is the most packets of one pull; `maxlen` is the most packets that wait to be sent. Nothing is copied.
-    Raises `Inval` if the port has no file descriptor, `batch` is less than 1, or there isn't one callback for packets;
-    TypeError for a callback that can't be called; OSError if the descriptor can't be duplicated; RuntimeError if no
-    loop is running.
+    Raises `Inval` if the port has no file descriptor, `batch` is less than 1, `maxlen` is negative, or there isn't one
+    callback for packets; TypeError for what is no number and for a callback that can't be called; OSError if the
+    descriptor can't be duplicated; RuntimeError if no loop is running.
     """
 
     def __init__(
@@ -96,8 +97,11 @@ class Datagrams:
         check_port("Datagrams", port)
         if port.fileno() < 0:
             raise Inval(f"Datagrams: {port!r} has no file descriptor to wait for")
-        if batch < 1:
+        most, longest = integer(batch, "batch"), integer(maxlen, "maxlen")
+        if most < 1:
             raise Inval(f"Datagrams: batch {batch}: give 1 packet or more")
+        if longest < 0:
+            raise Inval(f"Datagrams: maxlen {maxlen}: give 0 packets or more")
         if (received is None) == (received_batch is None):
             raise Inval("Datagrams: give received, which is called with a packet, or received_batch, with a list")
         for callback in (received, received_batch, closed):
@@ -116,7 +120,7 @@ class Datagrams:
         self._received = received
         self._received_batch = received_batch
         self._on_closed = closed
-        self._batch = batch
+        self._batch = most
         # The number of packets that the next pull asks for.
         self._pull_size = 1
         self._loop = asyncio.get_running_loop()
@@ -133,7 +137,7 @@ class Datagrams:
         self._paused = self._reading = False
         self._closing = self._closed = False
         self._watch = Watch(self._loop, port.fileno())
-        self._out = SendQueue(port, self._watch, maxlen, self._sent_all, self._finish)
+        self._out = SendQueue(port, self._watch, longest, self._sent_all, self._finish)
         self._start_reading()
 
     # In.

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mbuf.net.aio.transport import UdpTransport
+from mbuf.net.sockets import check_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +47,12 @@ async def create_datagram_endpoint(
     copied, in `datagram_received(data, addr)`; or, if it has a method `mbuf_received(m, addr)`, packets, which belong
     to it and are not copied. If the pool has no mbufs, datagrams wait in the system's buffer, and those to be sent in
     the transport: nothing is lost that isn't counted. `sock` belongs to the transport from then on. Raises what
-    asyncio's method raises, and `Inval` for a socket of another family.
+    asyncio's method raises, `Inval` for a socket of another family, and TypeError if the first argument is no pool.
 
     With `family=AF_UNIX`, the addresses are paths; a socket that is left at `local_addr` is removed. A Unix socket
     needs a system call for each datagram; one of more than 65,535 bytes is discarded and counted (`truncated`).
     """
+    check_pool("create_datagram_endpoint", pool)
     loop = asyncio.get_running_loop()
     remote = None
     given = sock is not None
@@ -110,6 +112,9 @@ async def _pairs(
             continue
         if not (isinstance(address, tuple) and len(address) == 2):
             raise TypeError("2-tuple is expected")
+        if isinstance(address[1], int) and not 0 <= address[1] <= 0xFFFF:
+            # getaddrinfo takes the lower 16 bits.
+            raise OverflowError(f"{'bind' if n == 0 else 'connect'}(): port must be 0-65535.")
         infos = _numeric(address, family, proto, flags)
         if infos is None:
             infos = await loop.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)

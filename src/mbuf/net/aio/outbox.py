@@ -153,7 +153,7 @@ class Outbox:
         self.size += size + HEADER
 
     def _put_mbuf(self, m: Mbuf, peer: Peer | None, address: Any) -> None:
-        """`put` of a packet. It belongs to the caller if this raises."""
+        """`put` of a packet. It belongs to the caller if this raises, except for OSError, which is told."""
         check_mutable(m)
         check_ready("sendto", m)
         if not self._fixed:
@@ -163,7 +163,11 @@ class Outbox:
             elif not m.bits & M_PKTHDR:
                 raise ValueError("sendto: this mbuf has no packet header to keep an address in: use pool.gethdr")
             elif peer is None:
-                peer = self._find_peer(address)
+                try:
+                    peer = self._find_peer(address)
+                except OSError:
+                    m.freem()
+                    raise
         if self.closed or (peer is None and not self._fixed):
             m.freem()
             self.dropped += self.closed

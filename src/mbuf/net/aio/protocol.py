@@ -39,13 +39,14 @@ from mbuf.net.aio.streamreceiver import TLS, StreamReceiver
 from mbuf.net.linux import IOV_MAX
 from mbuf.net.sockets import check_pool
 from mbuf.net.stream.streamport import BATCH_BYTES, MAX_READ
+from mbuf.packet.mbuf import Mbuf
 from mbuf.packet.sockbuf import SockBuf
 from mbuf.packet.watermarks import SPACE
+from mbuf.vm.ints import kind_of
 
 if TYPE_CHECKING:
     import ssl
 
-    from mbuf.packet.mbuf import Mbuf
     from mbuf.pool.pool import Pool
 
 #: Bytes given to the transport when the socket is full: it calls `resume_writing` when they are sent.
@@ -145,10 +146,13 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
     def write(self, m: Mbuf) -> None:
         """Send a chain, which belongs to the connection then. What the socket doesn't accept at once is sent later.
 
-        If the connection is closed or lost, or `write_eof` was called, the chain is freed, and nothing is sent. Raises
-        `Inval` if the chain is linked or in a queue, and `Freed`; it still belongs to the caller then. All bytes are
-        copied with TLS; else only up to 512 if they fit into the last mbuf, and up to 256 when the socket is full.
+        For bytes, give `pool.frombytes(data)`. If the connection is closed or lost, or `write_eof` was called, the
+        chain is freed, and nothing is sent. Raises `Inval` if the chain is linked or in a queue, `Freed`, and TypeError
+        for what is no chain; it still belongs to the caller then. All bytes are copied with TLS; else only up to 512 if
+        they fit into the last mbuf, and up to 256 when the socket is full.
         """
+        if not isinstance(m, Mbuf):
+            raise TypeError(f"write: give a chain, such as pool.frombytes(data), not {kind_of(m)}")
         if self.transport is None or self._close_pending or self._eof_pending or self.transport.is_closing():
             m.freem()
             return

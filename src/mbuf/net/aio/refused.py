@@ -70,9 +70,10 @@ def _send_first(
     del outbox.packets[0]
     with suppress(Freed):
         m.freem()
-    if isinstance(failure, OSError):
-        error_received(failure)
-    elif failure is not None:
+    if failure is not None:
         outbox.dropped += 1
-        report(failure)
+        if isinstance(failure, OSError):
+            error_received(failure)
+        else:
+            report(failure)
     return True

@@ -206,6 +206,7 @@ class UdpTransport(asyncio.DatagramTransport, asyncio.Transport):
         try:
             self._outbox.put(data, addr)
         except OSError as error:
+            self._outbox.dropped += 1
             self._error_received(error)
         if self._outbox.size > self._high:
             # Not because of what merely waits for the end of the callback.
@@ -215,9 +216,9 @@ class UdpTransport(asyncio.DatagramTransport, asyncio.Transport):
 
     @property
     def dropped(self) -> int:
-        """The number of datagrams that were given to `sendto` and not sent, because the transport was closed.
+        """Datagrams that weren't sent: after `close`, too long, or to an address that is unknown or forbidden.
 
-        Those that the system refused are counted by `port.stat().errors`.
+        `port.stat().errors` counts those with other errors of the system.
         """
         return self._outbox.dropped
 

@@ -81,7 +81,7 @@ class StreamWriter:
         protocol = self._protocol
         if protocol._is_drained():
             return
-        error = self._reader._exception
+        error = self._reader.exception()
         if error is not None:
             raise error
         if self._transport.is_closing():

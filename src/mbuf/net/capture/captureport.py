@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mbuf.const import M_TSTMP
+from mbuf.const import M_PKTHDR, M_TSTMP
 from mbuf.errors import CaptureError, Inval, MbufError, NoBufs, NoMemory, NotSupported
 from mbuf.net.capture.capture import Capture
 from mbuf.net.capture.pcap import MAX_SNAPLEN, Packet
@@ -33,6 +33,10 @@ LINKTYPE_ETHERNET = 1
 _FILE_HEADER = struct.Struct("=IHHiIII")
 _RECORD_HEADER = struct.Struct("=IIII")
 
+#: The tag of a packet that was cut when it was captured: its module, and its kind. The value is the length on the wire.
+_MTAG_CAPTURE = 1764547200
+_WIRE_LENGTH = 1
+
 #: Blocks of pcapng: the section, the interface with timestamps in nanoseconds, and the head of a packet.
 _SECTION = struct.pack("=IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
 _INTERFACE = struct.Struct("=IIHHIHHB3xHHI")
@@ -44,10 +48,11 @@ class CapturePort(BasePort):
     """A port that gives the packets of a capture file, pcap or pcapng, as fast as they are pulled.
 
     The file at `path` stays open until `close`. The packets come from `pool` and belong to the caller of `pull`; their
-    bytes are copied from the file. `m.pkthdr.rcv_tstmp` is the timestamp in nanoseconds since the epoch (M_TSTMP).
-    `ended` is True when all packets were pulled. If the pool has no memory, `pull` returns fewer packets, and the next
-    call continues. Raises the errors of `Capture` (`CaptureError`, `OSError`), after all packets before the error.
-    `push` raises `NotSupported`.
+    bytes are copied from the file. `m.pkthdr.rcv_tstmp` is the timestamp in nanoseconds since the epoch (M_TSTMP), and
+    `wire_length(m)` the length of the packet before it was cut to the snaplen of the capture. `ended` is True when all
+    packets were pulled. If the pool has no memory, `pull` returns fewer packets, and the next call continues. Raises
+    the errors of `Capture` (`CaptureError`, `OSError`), after all packets before the error. `push` raises
+    `NotSupported`.
     """
 
     def __init__(self, pool: Pool, path: str | os.PathLike[str]) -> None:
@@ -94,26 +99,37 @@ class CapturePort(BasePort):
     def _build(self) -> Mbuf:
         """Return `_next` as an mbuf. If the pool has no memory, it stays there."""
         assert self._next is not None
-        timestamp, view, _ = self._next
+        timestamp, view, length = self._next
         m = self._pool.frombytes(view)
         m.pkthdr.rcv_tstmp = max(timestamp, 0)
         m.flags |= M_TSTMP
+        if length > len(view):
+            m.tag_prepend(self._pool.tag_alloc(_MTAG_CAPTURE, _WIRE_LENGTH, length))
         self._next = None
         return m
+
+
+def wire_length(m: Mbuf) -> int:
+    """Return the bytes that a packet of a `CapturePort` had on the wire; of any other, the bytes that it has.
+
+    If the packet was cut when it was captured, the number is in a tag, which copies of the packet have, too.
+    """
+    tag = m.tag_locate(_MTAG_CAPTURE, _WIRE_LENGTH) if m.flags & M_PKTHDR else None
+    return len(m) if tag is None else int(tag.value)
 
 
 class CaptureWriter(BasePort):
     """A port that writes the packets pushed to it to a capture file, with timestamps in nanoseconds.
 
     The file at `path` is made, or overwritten, and stays open until `close`. Its format is pcap, or with `pcapng` that
-    of pcapng, which newer programs write. `linktype` is the LINKTYPE_ number of what
-    the packets begin with: 1 is Ethernet, 101 an IP header. An Ethernet frame that is M_VLANTAG is written with its
-    tag; `push` raises `Inval` for it with another link type. Of each packet at most `snaplen` bytes are written; its
-    length is recorded. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is written. `push`
-    frees the packets that it has written, and removes them from the list. The bytes are written from their mbufs (from
-    a copy if the packet is truncated), and nothing is buffered in this process. Raises `OSError` if the file can't be
-    written: then a regular file has whole records only (a pipe may have got a part of one), and the other packets still
-    belong to the caller. `pull` raises `NotSupported`.
+    of pcapng, which newer programs write. `linktype` is the LINKTYPE_ number of what the packets begin with: 1 is
+    Ethernet, 101 an IP header. An Ethernet frame that is M_VLANTAG is written with its tag; `push` raises `Inval` for
+    it with another link type. Of each packet at most `snaplen` bytes are written; its length is recorded, or its
+    `wire_length` if that is larger. Its timestamp is `rcv_tstmp` if it has one (M_TSTMP), else the time when it is
+    written. `push` frees the packets that it has written, and removes them from the list. The bytes are written from
+    their mbufs (from a copy if the packet is truncated), and nothing is buffered in this process. Raises `OSError` if
+    the file can't be written: then a regular file has whole records only (a pipe may have got a part of one), and the
+    other packets still belong to the caller. `pull` raises `NotSupported`.
     """
 
     def __init__(
@@ -186,23 +202,24 @@ class CaptureWriter(BasePort):
         return written
 
     def _record(self, m: Mbuf) -> tuple[list[memoryview], int]:
-        """Return a packet's record as a list of buffers, and the length of the packet."""
+        """Return a packet's record as a list of buffers, and the bytes of the packet."""
         if self._linktype != LINKTYPE_ETHERNET:
             check_untagged(m)
         views = frame_views(m)
-        length = sum(map(len, views))
-        captured = min(length, self.snaplen)
+        whole = sum(map(len, views))
+        length = max(whole, wire_length(m))
+        captured = min(whole, self.snaplen)
         timestamp = m.pkthdr.rcv_tstmp if m.flags & M_TSTMP else time.time_ns()
-        if captured < length or len(views) >= IOV_MAX - 1:
+        if captured < whole or len(views) >= IOV_MAX - 1:
             views = [memoryview(b"".join(views)[:captured])]
         if not self._pcapng:
             seconds, fraction = divmod(timestamp, 10**9)
             header = _RECORD_HEADER.pack(seconds & 0xFFFFFFFF, fraction, captured, length)
-            return [memoryview(header), *views], length
+            return [memoryview(header), *views], whole
         padding = -captured % 4
         size = _PACKET.size + captured + padding + _PACKET_TAIL
         header = _PACKET.pack(6, size, 0, timestamp >> 32, timestamp & 0xFFFFFFFF, captured, length)
-        return [memoryview(header), *views, memoryview(bytes(padding) + struct.pack("=I", size))], length
+        return [memoryview(header), *views, memoryview(bytes(padding) + struct.pack("=I", size))], whole
 
     def _write(self, buffers: list[memoryview]) -> None:
         """Write all buffers, or none: after an error a regular file is as it was."""

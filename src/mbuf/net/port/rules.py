@@ -125,7 +125,7 @@ def check_list(packets: Any) -> None:
 def check_packet(thing: Any) -> Mbuf:
     """The mbuf that an item of the list is. `Inval` if it is something else, `Freed` if it was freed."""
     if not isinstance(thing, Mbuf):
-        raise Inval(f"push: a {type(thing).__name__} is in the list of packets: give mbufs")
+        raise Inval(f"push: a {type(thing).__name__} is in the list of packets: give mbufs, as of pool.frombytes")
     m: Mbuf = cython.cast(Mbuf, thing)
     check_alive(m)
     return m

@@ -67,7 +67,7 @@ class MmsgPort(Port):
 
     def stat(self) -> PortStat:
         counts, sent = self._rx.counts(), self._tx.counts()
-        sent["faults"] += counts["faults"]
+        sent["faults"] += counts["faults"] + self._failures.faults
         seen = counts["dropped_messages"]
         counts["dropped_messages"] = self._dropped(seen)
         # Those that no message has reported yet: as large as the last message that was received.

@@ -46,7 +46,7 @@ cdef class UdpReceiver(PostedBuffers):
     @cython.locals(packets=list, pulled=list)
     cdef list _take(self, Py_ssize_t count)
 
-    @cython.locals(packets=list, size=Py_ssize_t, i=Py_ssize_t, late=Py_ssize_t)
+    @cython.locals(packets=list, size=Py_ssize_t, i=Py_ssize_t, late=LateCopies)
     cpdef close(self, CallLock push=*)
 
     cdef int _fill(self, Py_ssize_t n) except -1

@@ -212,8 +212,8 @@ class UdpReceiver(PostedBuffers):
                 size += cython.cast(Mbuf, packets[i]).hdr.len
         for data, _ in self._untaken:
             size += len(data)
-        late = 0 if self._late is None else self._late.left()
-        self._counts.discard(len(packets) + len(self._untaken), size, late)
+        late = self._late
+        self._counts.discard(len(packets) + len(self._untaken), size, 0 if late is None else late.left())
         self._untaken = []
         self._late = None
         self._pool.free_bulk(packets)

@@ -26,6 +26,7 @@ from mbuf.net.linux import (
     TP_STATUS_VLAN_VALID,
     UDP_GRO,
 )
+from mbuf.net.sockets import never_waiting
 from mbuf.packet.control import HAS_TOS, HAS_TTL, IP_PKTINFO, KEY
 from mbuf.packet.peer import packed
 from mbuf.vm.page import Exporter, Memory, view_of
@@ -198,7 +199,7 @@ class RecvVector:
             if window is not None:
                 views.append(view_of(window.buf, window.off, window.count, False))
         try:
-            length, control, flags, name = sock.recvmsg_into(views, self._control_size, MSG_DONTWAIT)
+            length, control, flags, name = never_waiting(sock, "recvmsg_into", views, self._control_size, MSG_DONTWAIT)
         finally:
             for view in views:
                 view.release()

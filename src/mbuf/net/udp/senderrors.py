@@ -21,7 +21,15 @@ from collections.abc import Callable
 from typing import Any
 
 from mbuf.errors import Inval, MbufError, TooLong
-from mbuf.net.linux import IP_RECVERR, IPV6_RECVERR, SO_EE_ORIGIN_LOCAL
+from mbuf.net.linux import (
+    IP_RECVERR,
+    IPV6_RECVERR,
+    SO_EE_ORIGIN_LOCAL,
+    SO_EE_ORIGIN_TIMESTAMPING,
+    SO_TIMESTAMPING,
+)
+from mbuf.net.sockets import never_waiting
+from mbuf.net.udp.sendstamps import SendStamps
 from mbuf.packet.peer import Peer
 from mbuf.vm.log_errors import log
 
@@ -33,6 +41,8 @@ LOG_INTERVAL = 10.0
 _EXTENDED = struct.Struct("=IBBBxII")
 #: How many messages of the error queue are read at once: the bound for one call.
 _QUEUE_MAX = 64
+_ERRQUEUE = socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+_STAMP = (socket.SOL_SOCKET, SO_TIMESTAMPING)
 _QUEUES = ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR))
 
 
@@ -69,12 +79,17 @@ class ErrorLog:
             return
         more = f" (and {self._not_logged} errors before, which were not logged)" if self._not_logged else ""
         self._logged_at, self._not_logged = now, 0
-        what = f"{error.packets} packets were not sent: " if error.packets else ""
+        what = ""
+        if error.packets:
+            what = "1 packet was not sent: " if error.packets == 1 else f"{error.packets} packets were not sent: "
         log("warning", "%s: %s%s%s", self._name, what, error.strerror, more)
 
 
 class SendErrors:
-    """The errors of a port, called `name` in the log. With `recverr` the socket has IP_RECVERR."""
+    """The errors of a port, called `name` in the log. With `recverr` the socket has IP_RECVERR.
+
+    If the socket has time stamps of what is sent, `stamps` gets them: they are in the same queue.
+    """
 
     def __init__(
         self,
@@ -83,6 +98,7 @@ class SendErrors:
         on_error: Callable[[SendError], object] | None = None,
         recverr: bool = False,
         peer: Peer | None = None,
+        stamps: SendStamps | None = None,
     ) -> None:
         if on_error is not None and not callable(on_error):
             raise TypeError(f"{name}: on_error {on_error!r} can't be called: give a function")
@@ -90,7 +106,12 @@ class SendErrors:
         self._log = ErrorLog(name)
         self._on_error: Callable[[SendError], object] = self._log if on_error is None else on_error
         #: The socket has an error queue, which has to be read.
-        self.recverr = recverr
+        self.recverr = recverr or stamps is not None
+        self._stamps = stamps
+        #: Errors of the network that were read by `read_all`.
+        self.faults = 0
+        # Messages of the error queue that were read.
+        self._read = 0
         #: The peer of a connected socket, and of all packets with a `to`.
         self._peer = peer
         #: The errors that the program wasn't told yet.
@@ -110,17 +131,32 @@ class SendErrors:
         before = len(self.untold)
         for _ in range(_QUEUE_MAX if self.recverr else 0):
             try:
-                _, control, _, address = self._sock.recvmsg(0, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                _, control, _, address = never_waiting(self._sock, "recvmsg", 0, 512, _ERRQUEUE)
             except OSError:
                 break
+            self._read += 1
+            stamp = b""
             for level, kind, data in control:
-                if (level, kind) in _QUEUES:
-                    number, origin, _, _, info, _ = _EXTENDED.unpack_from(data)
+                if (level, kind) == _STAMP:
+                    stamp = data
+                elif (level, kind) in _QUEUES:
+                    number, origin, _, _, info, key = _EXTENDED.unpack_from(data)
+                    if origin == SO_EE_ORIGIN_TIMESTAMPING:
+                        if self._stamps is not None and stamp:
+                            self._stamps.add(key, stamp)
                     # A local one was returned by the call, too.
-                    if origin != SO_EE_ORIGIN_LOCAL:
+                    elif origin != SO_EE_ORIGIN_LOCAL:
                         peer = Peer(address) if address else None
                         self.untold.append(SendError(number, peer, 0, info if number == errno.EMSGSIZE else 0))
         return len(self.untold) - before
+
+    def read_all(self) -> None:
+        """Read the whole error queue; count its errors, and tell the program."""
+        before = -1
+        while self.recverr and before != self._read:
+            before = self._read
+            self.faults += self.read_queue()
+        self.tell()
 
     def tell(self) -> None:
         """Tell the program, or log."""

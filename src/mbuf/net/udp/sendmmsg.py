@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbuf.errors import Inval
 from mbuf.net.linux import SOL_UDP, UDP_SEGMENT
+from mbuf.net.sockets import never_waiting
 from mbuf.packet.control import separated
 from mbuf.packet.peer import unpacked
 from mbuf.vm.buffer_export import BufferExport
@@ -252,10 +253,8 @@ class SendVector:
             return -error if sent < 0 else sent
         for n, (first, end, control, name, _, _) in enumerate(self._messages):
             try:
-                if name is None:
-                    sock.sendmsg(self._views[first:end], control, MSG_DONTWAIT)
-                else:
-                    sock.sendmsg(self._views[first:end], control, MSG_DONTWAIT, unpacked(name))
+                to = () if name is None else (unpacked(name),)
+                never_waiting(sock, "sendmsg", self._views[first:end], control, MSG_DONTWAIT, *to)
             except OSError as error:
                 # Python's own errors for an address have a negative number.
                 return n or -(error.errno if error.errno and error.errno > 0 else BAD_NAME)

@@ -15,7 +15,7 @@ from mbuf.net.link.offload import check_complete
 from mbuf.net.linux import DATAGRAM_MAX, FATAL, FATAL_RECEIVE, RETRY
 from mbuf.net.port.base import BasePort
 from mbuf.net.port.rules import check_addressed, check_ready, check_size, check_untagged, free_sent
-from mbuf.net.sockets import check_pool, check_socket, peer_name
+from mbuf.net.sockets import check_pool, check_socket, never_waiting, peer_name
 from mbuf.net.udp.recvmmsg import CONTROL_SIZE, is_incomplete, parsed
 from mbuf.net.udp.sender import TRIES
 from mbuf.net.udp.senderrors import SendError, SendErrors
@@ -148,7 +148,9 @@ class SocketPort(BasePort):
         rooms = _rooms(self._posted, self.size)
         self._count(calls_in=1)
         try:
-            count, control, flags, address = self.sock.recvmsg_into(rooms, CONTROL_SIZE, socket.MSG_DONTWAIT)
+            count, control, flags, address = never_waiting(
+                self.sock, "recvmsg_into", rooms, CONTROL_SIZE, socket.MSG_DONTWAIT
+            )
         except OSError as error:
             if error.errno in FATAL_RECEIVE:
                 raise
@@ -212,7 +214,7 @@ class SocketPort(BasePort):
         try:
             if peer is not None and peer_name(self.sock) is None:
                 to = (peer.address,)
-            self.sock.sendmsg(views, (), socket.MSG_DONTWAIT, *to)
+            never_waiting(self.sock, "sendmsg", views, (), socket.MSG_DONTWAIT, *to)
         except OSError as error:
             if error.errno in FATAL:
                 raise

@@ -25,6 +25,8 @@ from mbuf.net.linux import (
     SO_TIMESTAMPNS,
     SOL_UDP,
     TIMESTAMPING_RX,
+    TIMESTAMPING_TX,
+    TIMESTAMPING_TX_HARDWARE,
     UDP_GRO,
     UDP_SEGMENT,
 )
@@ -35,6 +37,7 @@ from mbuf.net.udp.posted import POSTED_MAX
 from mbuf.net.udp.receiver import UdpReceiver
 from mbuf.net.udp.sender import UdpSender
 from mbuf.net.udp.senderrors import SendErrors
+from mbuf.net.udp.sendstamps import SendStamps
 from mbuf.packet.control import IP_PKTINFO
 from mbuf.packet.peer import Peer
 from mbuf.vm.ints import integer
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mbuf.net.udp.senderrors import SendError
+    from mbuf.net.udp.sendstamps import SendStamp
     from mbuf.pool.pool import Pool
 
 #: The last port of each socket of this process, by the number that the system gives the socket (SO_COOKIE).
@@ -83,17 +87,21 @@ class UdpPort(MmsgPort):
     * `timestamps`: `m.pkthdr.rcv_tstmp` is the time of arrival, in nanoseconds since the epoch (M_TSTMP). With
       "hardware" it is that of the network card (M_TSTMP_HPREC), where the card has one for the packet; the
       administrator turns that on for the card.
+    * `send_timestamps`: the system says when each packet was sent: see `send_stamps`. Packets go without GSO then. With
+      "hardware" the time is that of the network card, where it has one, as with `timestamps`.
     * `local`, `tos`, `ttl`: `m.control` of a received packet is a `Control` with these fields; each option costs some
       time for each datagram that isn't coalesced. With `local`, a received packet that is sent again goes from the
       address that it came to. A packet that is given a `Control` is sent with it, whatever the options.
     * `on_error`: is called with a `SendError` for each error of packets that were sent, at the end of a `pull` or
       `push`. It gets those of the network with the peer that the packet was sent to, also for a socket that isn't
       connected (IP_RECVERR). It may call the port; what it raises, the `pull` or `push` raises. Without it, errors go
-      to the logger `mbuf`: one line in 10 seconds.
+      to the logger `mbuf`: one line in 10 seconds. `close` drops the reference to it.
     * `size`: the bytes of the longest datagram. A longer one is discarded and counted (`truncated`). With a smaller
       size and without `gro` less memory is posted.
     * `writable`: each packet has memory of its own, which costs more of it. Some coalesced datagrams are copied then.
-    * `posted`: the most bytes that are posted for datagrams to come; at least one message is posted.
+    * `posted`: the most bytes that are posted for datagrams to come; at least one message is posted. They count as
+      held: in `pool.out`, in all statistics, and in the error of a full pool. `release_buffers` frees them until the
+      next `pull`.
     * `drops`: `m.pkthdr.PH_loc` is the number of datagrams that the socket had dropped before this one, which costs
       some time for each datagram that isn't coalesced. `stat().dropped` counts drops in any case.
 
@@ -122,6 +130,7 @@ class UdpPort(MmsgPort):
         tos: bool = False,
         ttl: bool = False,
         on_error: Callable[[SendError], object] | None = None,
+        send_timestamps: bool | str = False,
     ) -> None:
         check_pool("UdpPort", pool)
         longest = check_size(size, DATAGRAM_MAX, "datagram")
@@ -133,8 +142,9 @@ class UdpPort(MmsgPort):
         if to is not None and connected:
             raise Inval("to: the socket is connected, and sends to its peer alone")
         peer = to if to is None or isinstance(to, Peer) else Peer(to)
-        if timestamps not in (False, True, "hardware"):
-            raise Inval(f'timestamps {timestamps!r}: give True, False or "hardware"')
+        for name, value in (("timestamps", timestamps), ("send_timestamps", send_timestamps)):
+            if value not in (False, True, "hardware"):
+                raise Inval(f'{name} {value!r}: give True, False or "hardware"')
         cookie = _cookie(sock)
         other = _ports.get(cookie)
         if other is not None and not other._closed:
@@ -143,7 +153,7 @@ class UdpPort(MmsgPort):
         coalesced = gro and self._turn_on(SOL_UDP, UDP_GRO)
         wanted = {"local": local, "tos": tos, "ttl": ttl, "errors": on_error is not None}
         self._features = {
-            "timestamps": self._turn_on_timestamps(timestamps),
+            **self._turn_on_timestamps(timestamps, send_timestamps),
             "drops": yes(drops and self._turn_on(socket.SOL_SOCKET, SO_RXQ_OVFL)),
             **{name: yes(on and self._turn_on_control(name)) for name, on in wanted.items()},
         }
@@ -154,25 +164,35 @@ class UdpPort(MmsgPort):
             sender = Peer(there) if connected else None
             count = integer(posted, "posted")
             recverr = self._features["errors"] == "yes"
-            self._failures = failures = SendErrors(sock, "UdpPort", on_error, recverr, peer or sender)
+            self._stamps = SendStamps()
+            stamped = self._features["send_timestamps"] != "no"
+            self._failures = failures = SendErrors(
+                *(sock, "UdpPort", on_error, recverr, peer or sender),
+                stamps=self._stamps if stamped else None,
+            )
             keyed = bool(local or tos or ttl)
             self._rx = UdpReceiver(
                 *(pool, sock, longest, coalesced, not connected, None, writable, count, sender),
                 keyed=keyed,
                 failures=failures,
             )
-            self._tx = UdpSender(sock, gso and _has_gso(sock), connected, peer, failures, local)
+            self._tx = UdpSender(sock, gso and not stamped and _has_gso(sock), connected, peer, failures, local)
         except BaseException:
             self._release_socket()
             raise
         _ports[cookie] = self
 
-    def _turn_on_timestamps(self, timestamps: bool | str) -> str:
-        """Turn time stamps on; the feature that results."""
-        on = bool(timestamps) and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPNS)
-        if timestamps == "hardware" and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPING, TIMESTAMPING_RX):
-            return "hardware"
-        return yes(on)
+    def _turn_on_timestamps(self, received: bool | str, sent: bool | str) -> dict[str, str]:
+        """Turn time stamps on, of packets that are received and of those that are sent; the features that result."""
+        flags = TIMESTAMPING_RX if received == "hardware" else 0
+        if sent:
+            flags |= TIMESTAMPING_TX | (TIMESTAMPING_TX_HARDWARE if sent == "hardware" else 0)
+        on = bool(received) and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPNS)
+        more = flags != 0 and self._turn_on(socket.SOL_SOCKET, SO_TIMESTAMPING, flags)
+        return {
+            "timestamps": "hardware" if more and received == "hardware" else yes(on),
+            "send_timestamps": "hardware" if more and sent == "hardware" else yes(more and bool(sent)),
+        }
 
     def _turn_on_control(self, name: str) -> bool:
         """Turn options of the socket on for a field of `Control`; false if the system doesn't have the first one."""
@@ -187,8 +207,8 @@ class UdpPort(MmsgPort):
         """How the port works at this moment.
 
         `receive`: "gro", "recvmmsg" or "recvmsg"; `send`: "gso", "gso to N" if only datagrams of at most N bytes can be
-        segmented on the route of the peer that was refused last, "sendmmsg" or "sendmsg"; `timestamps`: "hardware",
-        "yes" or "no"; `drops`, `local`, `tos`, `ttl` and `errors`: "yes" or "no".
+        segmented on the route of the peer that was refused last, "sendmmsg" or "sendmsg"; `timestamps` and
+        `send_timestamps`: "hardware", "yes" or "no"; `drops`, `local`, `tos`, `ttl` and `errors`: "yes" or "no".
         """
         features = dict(super().features)
         if self._rx.gro:
@@ -205,6 +225,17 @@ class UdpPort(MmsgPort):
         datagrams arrive. Raises what `pull` raises.
         """
         return self._rx.pull_bytes(n)
+
+    def send_stamps(self) -> list[SendStamp]:
+        """Return when packets were sent, as far as the system has said that since the last call; the oldest first.
+
+        It needs `send_timestamps`. Each `SendStamp` has the number of a packet: 0 for the first that the port has sent,
+        and so on in the order of `push`. A packet that the system refuses may have a number, too. The port keeps 4096
+        stamps at most; then the oldest are lost, which shows as a gap in the numbers. `on_error` may be called.
+        """
+        if not self._closed:
+            self._failures.read_all()
+        return self._stamps.take()
 
     def _dropped(self, seen: int) -> int:
         if self._drops_before is not None and (drops := _drops(self.sock)) is not None:
