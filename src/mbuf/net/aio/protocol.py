@@ -182,7 +182,15 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
         """
         await self.write_buffer.drained()
         if self.transport is None:
-            raise ConnectionResetError("the connection is lost") from self._error
+            raise self._lost_error("the connection is lost")
+
+    def _lost_error(self, text: str) -> ConnectionResetError:
+        """Return the error for a connection that is lost, with the reason as its cause."""
+        error = ConnectionResetError(text)
+        if self._error is not None:
+            # A cause of None would hide the exception that the program handles at the moment.
+            error.__cause__ = self._error
+        return error
 
     def write_eof(self) -> None:
         """When all is sent, end the outgoing direction: the peer reads the end of the stream. Not possible with TLS."""
@@ -235,7 +243,7 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
             raise
         self._pause_reasons &= ~TLS
         if self.transport is None:
-            raise ConnectionResetError("the connection is lost") from self._error
+            raise self._lost_error("the connection is lost")
         self.connection_made(transport)
         self._flush()
 
@@ -252,7 +260,7 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
                 await self._all_sent()
             plain = self.transport
             if plain is None or plain.is_closing():
-                raise ConnectionResetError("the connection is lost") from self._error
+                raise self._lost_error("the connection is lost")
         except BaseException:
             self._resume(TLS)
             raise
