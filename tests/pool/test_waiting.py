@@ -89,6 +89,19 @@ def test_a_call_that_gives_up_leaves_nothing_behind(full: tuple[Pool, list[Mbuf]
     CALLS[name](pool, 0)
 
 
+def test_get2_waits_for_the_mbuf_and_the_cluster_at_once(
+    full: tuple[Pool, list[Mbuf]], spawn: Spawn, eventually: Eventually
+) -> None:
+    pool, held = full
+    held.pop(0).free()
+    # There is an mbuf for it, but no page for the cluster.
+    thread = spawn(lambda: CALLS["get2"](pool, None))
+    eventually(lambda: pool.stat().waiting == 1)
+    assert pool.out == len(held)
+    pool.free_bulk(held)
+    thread.done()
+
+
 def test_small_requests_do_not_starve_a_large_one(
     full: tuple[Pool, list[Mbuf]], spawn: Spawn, eventually: Eventually
 ) -> None:

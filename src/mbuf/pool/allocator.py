@@ -211,6 +211,16 @@ def get2(a: Allocator, size: int, how: int, type: int, flags: int, deadline: flo
     return _with_cluster(a, a.zones.jumbop, how, type, flags, deadline)
 
 
+def wait_for_get2(a: Allocator, size: int, type: int, flags: int, deadline: float | None) -> Mbuf:
+    """`get2` of more than a packet holds, in a pool with a budget: waits for memory for both, mbuf and cluster."""
+
+    def ask(how: int) -> Mbuf:
+        return get2(a, size, how, type, flags, deadline)
+
+    got: Mbuf = waiting.call(a, ((a.zones.mbuf, 1), (a.zones.jumbop, 1)), ask, deadline)
+    return got
+
+
 def row(a: Allocator, count: int, how: int, type: int, deadline: float | None) -> Mbuf:
     """A chain of `count` mbufs, or an exception and no mbuf."""
     ready(a)

@@ -253,6 +253,8 @@ class Pool:
         validate(wait, kind, bits)
         deadline = None if timeout is None else until(wait, timeout)
         try:
+            if wait == M_WAITOK and MCLBYTES < count <= MJUMPAGESIZE and self._shared():
+                return allocator.wait_for_get2(self._allocator, count, kind, bits, deadline)
             return allocator.get2(self._allocator, count, wait, kind, bits, deadline)
         finally:
             run_releases()

@@ -11,6 +11,7 @@ import pytest
 
 from mbuf import Inval, Mbuf, Pool
 from mbuf.net.aio.endpoint import create_datagram_endpoint
+from mbuf.net.aio.protocol import MbufProtocol
 from mbuf.net.aio.transport import UdpTransport
 from net.loops import Run, until
 
@@ -105,6 +106,52 @@ def test_wrong_arguments_raise_what_asyncio_raises(pool: Pool, run: Run, tmp_pat
             with pytest.raises(ZeroDivisionError):
                 await create_datagram_endpoint(pool, lambda: 1 / 0, ANY)  # type: ignore[arg-type, return-value]
         loop.close()
+
+    run(main())
+    assert pool.out == 0
+
+
+def test_only_an_address_with_a_name_is_looked_up_in_another_thread(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        asked: list[Any] = []
+
+        async def getaddrinfo(host: Any, port: Any, **options: Any) -> list[Any]:
+            asked.append((host, port))
+            return [] if host == "nobody" else socket.getaddrinfo(host, port, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(loop), "getaddrinfo", lambda self, *a, **k: getaddrinfo(*a, **k), raising=False)
+            assert (await made(pool, local_addr=ANY))[0][0] == "127.0.0.1"
+            assert (await made(pool, local_addr=("::1", 0)))[0][0] == "::1"
+            assert (await made(pool, remote_addr=("127.0.0.1", "7")))[1] == ("127.0.0.1", 7)
+            assert (await made(pool, local_addr=("0.0.0.0", 0)))[0][0] == "0.0.0.0"
+            assert not asked
+            await made(pool, local_addr=("localhost", 0), family=socket.AF_INET)
+            with pytest.raises(OSError, match="returned empty list"):
+                await made(pool, local_addr=("nobody", 0))
+            assert asked == [("localhost", 0), ("nobody", 0)]
+        bad: list[tuple[Any, type[Exception]]] = [
+            (("127.0.0.1", "no-such-service"), socket.gaierror),
+            (("\ud800", 1), UnicodeError),
+            ((5, 1), TypeError),
+        ]
+        for address, error in bad:
+            with pytest.raises(error):
+                await made(pool, local_addr=address)
+
+    run(main())
+
+
+def test_a_transport_has_the_base_classes_of_asyncio(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        transport, _ = await create_datagram_endpoint(pool, asyncio.DatagramProtocol, ANY)
+        assert isinstance(transport, asyncio.DatagramTransport)
+        assert isinstance(transport, asyncio.Transport)
+        with pytest.raises(Inval, match="the transport of a stream"):
+            MbufProtocol(pool).connection_made(transport)
+        transport.abort()
+        await asyncio.sleep(0)
 
     run(main())
     assert pool.out == 0

@@ -169,6 +169,25 @@ def test_wrong_writes_are_refused(pool: Pool, run: Run) -> None:
     run(main())
 
 
+def test_a_lost_connection_does_not_hide_the_exception_that_is_handled(pool: Pool, run: Run) -> None:
+    async def main() -> None:
+        _, writer, far = await connect(pool)
+        await close(writer, far)
+
+        async def fail() -> None:
+            try:
+                raise ZeroDivisionError
+            finally:
+                await writer.drain()
+
+        with pytest.raises(ConnectionResetError) as lost:
+            await fail()
+        assert isinstance(lost.value.__context__, ZeroDivisionError)
+        assert not lost.value.__suppress_context__
+
+    run(main())
+
+
 def test_a_slow_peer_stops_drain_and_gets_all(pool: Pool, run: Run) -> None:
     async def main() -> None:
         _, writer, far = await connect(pool)

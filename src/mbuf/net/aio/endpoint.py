@@ -115,13 +115,27 @@ async def _pairs(
         if isinstance(address[1], int) and not 0 <= address[1] <= 0xFFFF:
             # getaddrinfo takes the lower 16 bits.
             raise OverflowError(f"{'bind' if n == 0 else 'connect'}(): port must be 0-65535.")
-        infos = await loop.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)
+        infos = _numeric(address, family, proto, flags)
+        if infos is None:
+            infos = await loop.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)
+        if not infos:
+            raise OSError("getaddrinfo() returned empty list")
         for info in infos:
             found.setdefault((info[0], info[2]), [None, None])[n] = info[4]
     pairs = [(key, pair) for key, pair in found.items() if (pair[0] or not local) and (pair[1] or not remote)]
     if not pairs:
         raise ValueError("can not get address information")
     return pairs
+
+
+def _numeric(address: tuple[Any, Any], family: int, proto: int, flags: int) -> list[Any] | None:
+    """Look up an address without a name, which takes no other thread; None if it has a name, or is wrong."""
+    flags |= socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    try:
+        return socket.getaddrinfo(*address, family=family, type=socket.SOCK_DGRAM, proto=proto, flags=flags)
+    except (OSError, TypeError, ValueError, OverflowError):
+        # The loop's method raises what asyncio raises.
+        return None
 
 
 def _path(address: Any, bound: bool) -> str | None:

@@ -101,7 +101,8 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
         Raises `Inval` if the transport isn't one of a stream.
         """
         # A loop's transports needn't be derived from those of asyncio.
-        if not hasattr(transport, "pause_reading") or not hasattr(transport, "write"):
+        # Those of datagrams have `write`, too, in asyncio.
+        if not hasattr(transport, "pause_reading") or not hasattr(transport, "write") or hasattr(transport, "sendto"):
             raise Inval(f"MbufProtocol: give it the transport of a stream, not {transport!r}")
         self.transport = transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
@@ -181,7 +182,15 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
         """
         await self.write_buffer.drained()
         if self.transport is None:
-            raise ConnectionResetError("the connection is lost") from self._error
+            raise self._lost_error("the connection is lost")
+
+    def _lost_error(self, text: str) -> ConnectionResetError:
+        """Return the error for a connection that is lost, with the reason as its cause."""
+        error = ConnectionResetError(text)
+        if self._error is not None:
+            # A cause of None would hide the exception that the program handles at the moment.
+            error.__cause__ = self._error
+        return error
 
     def write_eof(self) -> None:
         """When all is sent, end the outgoing direction: the peer reads the end of the stream. Not possible with TLS."""
@@ -234,7 +243,7 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
             raise
         self._pause_reasons &= ~TLS
         if self.transport is None:
-            raise ConnectionResetError("the connection is lost") from self._error
+            raise self._lost_error("the connection is lost")
         self.connection_made(transport)
         self._flush()
 
@@ -251,7 +260,7 @@ class MbufProtocol(StreamReceiver, asyncio.BufferedProtocol):
                 await self._all_sent()
             plain = self.transport
             if plain is None or plain.is_closing():
-                raise ConnectionResetError("the connection is lost") from self._error
+                raise self._lost_error("the connection is lost")
         except BaseException:
             self._resume(TLS)
             raise

@@ -287,7 +287,7 @@ class StreamProtocol(MbufProtocol):
         if self.write_buffer.full:
             await self.write_buffer.drained()
         if self.transport is None:
-            raise ConnectionResetError("Connection lost") from self._error
+            raise self._lost_error("Connection lost")
 
 
 async def open_connection(

@@ -57,11 +57,11 @@ HIGH_WATER = 64 * 1024
 _CALLBACK, _DELIVERY, _SOCKET, _POOL = 1, 2, 4, 8
 
 
-class UdpTransport(asyncio.DatagramTransport):
+class UdpTransport(asyncio.DatagramTransport, asyncio.Transport):
     """The transport of a datagram endpoint. Get it from `create_datagram_endpoint`; let it go with `close` or `abort`.
 
-    It has all methods of asyncio's own datagram transports. If the protocol has a method `mbuf_received(m, addr)`, that
-    gets each datagram as a packet, which belongs to it; else `datagram_received(data, addr)` gets bytes.
+    It has the methods and base classes of asyncio's own. If the protocol has `mbuf_received(m, addr)`,
+    that gets each datagram as a packet, which belongs to it; else `datagram_received(data, addr)` gets bytes.
     """
 
     def __init__(
