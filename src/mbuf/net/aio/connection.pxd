@@ -27,7 +27,7 @@ cdef class Connection:
     cdef public list _collected
     cdef public bint _collects
 
-    @cython.locals(size=Py_ssize_t, m=Mbuf, small=Mbuf, room=Memory, inbox=Inbox)
+    @cython.locals(size=Py_ssize_t, m=Mbuf, small=Mbuf, target=Memory, room=Memory, inbox=Inbox)
     cpdef buffer_updated(self, nbytes)
 
     @cython.locals(buffer=SockBuf)

@@ -124,8 +124,8 @@ class Connection:
         if not m.alive or not 0 <= size <= space(m):
             small.freem()
             raise Inval(f"buffer_updated: {size} bytes: the buffer has {space(m)}")
-        room, inbox = m.buf, self._inbox
-        small.buf.copy(small.off, room, m.off + m.count, size)
+        target, room, inbox = small.buf, m.buf, self._inbox
+        target.copy(small.off, room, m.off + m.count, size)
         small.count = size
         if inbox is None:
             self._deliver(small)
