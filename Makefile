@@ -78,6 +78,7 @@ bench: $(VENV)/built
 	$(BIN)/python bench/pace.py
 	$(BIN)/python bench/wire.py
 	$(BIN)/python bench/endpoint.py
+	$(BIN)/python bench/streams.py
 	$(BIN)/python bench/stalled.py
 	$(BIN)/python bench/instructions.py
 

@@ -97,10 +97,10 @@ import builtins, os, signal
 # A process that is started in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 load = builtins.__import__
-def slow(name, *rest):
+def slow(name, *rest, **more):
     if name == "{module}":
         os.kill(os.getpid(), signal.SIGINT)
-    return load(name, *rest)
+    return load(name, *rest, **more)
 builtins.__import__ = slow
 {run}
 """

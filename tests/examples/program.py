@@ -10,9 +10,16 @@ from pathlib import Path
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 #: Runs a program whose asyncio.run uses uvloop.
-_UVLOOP = """
+UVLOOP = """
 import asyncio, runpy, sys, uvloop
-asyncio.run = lambda main: uvloop.run(main)
+
+
+def run(main):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+asyncio.run = run
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -21,7 +28,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @contextmanager
 def running(name: str, *arguments: str, loop: str = "asyncio") -> Iterator[list[str]]:
     """Run examples/`name`; give the words of its first line. At its end it has written nothing to stderr."""
-    start = ["-c", _UVLOOP] if loop == "uvloop" else []
+    start = ["-c", UVLOOP] if loop == "uvloop" else []
     with subprocess.Popen(
         [sys.executable, *start, str(EXAMPLES / name), *arguments],
         env={"PYTHONPATH": ":".join(sys.path)},

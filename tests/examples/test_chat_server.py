@@ -12,15 +12,9 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples/chat_server.py"
+from examples.program import UVLOOP
 
-#: Runs a program whose asyncio.run uses uvloop.
-UVLOOP = """
-import asyncio, runpy, sys, uvloop
-asyncio.run = lambda main: uvloop.run(main)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+EXAMPLE = Path(__file__).parents[2] / "examples/chat_server.py"
 
 CLIENTS = 1000
 LINES = 300

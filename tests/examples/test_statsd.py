@@ -13,17 +13,11 @@ from typing import Any
 
 import pytest
 
+from examples.program import UVLOOP
+
 parser = pytest.importorskip("prometheus_client.openmetrics.parser")
 
 EXAMPLE = Path(__file__).parents[2] / "examples/statsd.py"
-
-#: Runs a program whose asyncio.run uses uvloop.
-UVLOOP = """
-import asyncio, runpy, sys, uvloop
-asyncio.run = lambda main: uvloop.run(main)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 class Example:

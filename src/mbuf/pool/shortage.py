@@ -90,7 +90,7 @@ def available(parts: Subsystem, name: str) -> int:
     others = tuple([each for each in zones.all() if each not in own]) if budget is not None else ()
     found = dict(zip(kegs, after_taking_back(others, kegs, (mbuf.backend, zone.backend)), strict=True))
     runs = [run for *_, each in found.values() for run in each] if budget is not None else []
-    pages = parts.vm.free + sum(count for _, count in runs) - max(zone.backend.kept, mbuf.backend.kept)
+    pages = parts.vm.free + sum([count for _, count in runs]) - max(zone.backend.kept, mbuf.backend.kept)
     if budget is None:
         # Zones import whole buckets.
         for each in zones.all():

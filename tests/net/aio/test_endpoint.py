@@ -100,7 +100,8 @@ def test_wrong_arguments_raise_what_asyncio_raises(pool: Pool, run: Run, tmp_pat
                     await create_datagram_endpoint(pool, asyncio.DatagramProtocol, **options)
                 with pytest.raises(ours.type) as theirs:
                     await asyncio.SelectorEventLoop.create_datagram_endpoint(loop, asyncio.DatagramProtocol, **options)
-                assert str(ours.value) == str(theirs.value)
+                # Python 3.11 and 3.12 have an older text.
+                assert str(ours.value) == str(theirs.value).replace("A UDP Socket", "A datagram socket")
             with pytest.raises(Inval, match="IPv4 or IPv6"):
                 await create_datagram_endpoint(pool, asyncio.DatagramProtocol, sock=netlink)
             with pytest.raises(ZeroDivisionError):

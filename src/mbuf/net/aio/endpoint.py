@@ -90,7 +90,7 @@ async def create_datagram_endpoint(
 def _check(sock: socket.socket, **options: Any) -> None:
     """Raise what asyncio raises for a socket that can't be used, and for options beside it."""
     if sock.type != socket.SOCK_DGRAM:
-        raise ValueError(f"A UDP Socket was expected, got {sock!r}")
+        raise ValueError(f"A datagram socket was expected, got {sock!r}")
     given = ", ".join(f"{name}={value}" for name, value in options.items() if value)
     if given:
         raise ValueError(f"socket modifier keyword arguments can not be used when sock is specified. ({given})")
