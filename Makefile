@@ -47,7 +47,7 @@ test-compiled: $(VENV)/built
 	$(PYTEST)
 
 # What only concerns the outside world (net, http, cli, stats, fuzz, soak, bench), processes, and long walks are run compiled.
-PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool test_testing.py)
+PURE_TESTS := $(addprefix tests/,conformance laws vm uma packet pool testing test_mbuf_pytest.py)
 test-pure: $(VENV)/tools
 	PYTHONPATH=src $(PYTEST) $(PURE_TESTS) $(wildcard tests/hostile tests/cases)
 

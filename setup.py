@@ -58,7 +58,7 @@ COLD = {
     "pool.stock",
     "pool.reserve",
     "pool.aio",
-    "testing",
+    "testing.unchecked",
     "_cyutility",
 }
 

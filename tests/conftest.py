@@ -12,12 +12,16 @@ import pytest
 from hypothesis import settings
 
 from mbuf import M_NOWAIT, Pool, Vm
+from mbuf.testing import Clock
 
 # No test asserts a time: a busy machine is no failure.
 settings.register_profile("mbuf", deadline=None)
 settings.load_profile("mbuf")
 
 MIB = 1 << 20
+
+#: The fixture `mbuf_pool`.
+pytest_plugins = ("mbuf_pytest",)
 
 
 def pytest_collection_finish() -> None:
@@ -34,16 +38,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with a pool of each kind, or of those that its module names in `POOL_KINDS`."""
     if "pool_kind" in metafunc.fixturenames:
         metafunc.parametrize("pool_kind", getattr(metafunc.module, "POOL_KINDS", POOL_KINDS))
-
-
-class Clock:
-    """A clock that shows `now`, which only the test changes."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -9,74 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
-from mbuf import M_NOWAIT, MbufError, NoBufs, NoMemory, Pool
+from mbuf import M_NOWAIT, NoBufs, NoMemory, Pool
 from mbuf.packet.tag import Tag, TagZone
-from mbuf.pool.zones import Zones
-from mbuf.testing import enforce, supply
+from mbuf.testing.refusals import ZONES, Policy, faulty_zones
+from mbuf.testing.unchecked import enforce, supply
 from mbuf.uma.pages import Pages
-from mbuf.uma.zone import Zone
 from mbuf.vm.pagefile import PageFile
 from mbuf.vm.sfbuf import SfBuf, SfBufs
 
-ZONES = ("mbuf", "clust", "pack", "jumbop", "jumbo9", "jumbo16")
-
 #: What a refused request raises.
 REFUSED = (NoBufs, NoMemory)
-
-
-class Policy(Protocol):
-    """Decides which requests fail."""
-
-    #: A refused request fails at once, also one that may wait. (Pools of several CPUs need a real zone to wait at.)
-    never_waits: bool
-
-    def refuse(self, kind: str, how: int) -> bool:
-        """True if this request is to fail."""
-
-
-class FaultyZone(Zone):
-    """A zone whose requests fail if the policy says so; everything else is done by the real zone."""
-
-    def __init__(self, name: str, zone: Zone, policy: Policy) -> None:
-        # `Zone.__init__` isn't called: only the methods below are used.
-        self._label = name
-        self._zone = zone
-        self._policy = policy
-        self._refused = False
-
-    def alloc(self, how: int, deadline: float | None) -> Any:
-        self._refused = self._policy.refuse(self._label, how)
-        return None if self._refused else self._zone.alloc(how, deadline)
-
-    def denied(self) -> MbufError:
-        return NoBufs(f"{self._label} refused on purpose") if self._refused else self._zone.denied()
-
-    def wait_target(self) -> tuple[Zone, Any]:
-        return (self, None) if self._refused and self._policy.never_waits else self._zone.wait_target()
-
-    def reclaim(self, request: int) -> None:
-        self._zone.reclaim(request)
-
-    @property
-    def cached(self) -> int:
-        return self._zone.cached
-
-    @property
-    def backend(self) -> Any:
-        return self._zone.backend
-
-    @property
-    def limiter(self) -> Any:
-        return self._zone.limiter
-
-    @property
-    def limit(self) -> int:
-        return self._zone.limit
-
-    def set_max(self, count: int) -> int:
-        return self._zone.set_max(count)
 
 
 class FaultyTags(TagZone):
@@ -110,11 +54,6 @@ class FaultyWindows(SfBufs):
         if self.policy.refuse("window", M_NOWAIT):
             raise NoBufs("window refused on purpose")
         return super().alloc(file, index)
-
-
-def faulty_zones(zones: Zones, policy: Policy) -> Zones:
-    """Zones that ask the policy first, and then the given ones."""
-    return Zones(**{name: FaultyZone(name, getattr(zones, name), policy) for name in ZONES})
 
 
 def inject(pool: Pool, policy: Policy) -> None:

@@ -119,7 +119,7 @@ SINGLE = (
     "pool.stock",
     "pool.reserve",
     "pool.aio",
-    "testing",
+    "testing.unchecked",
     "net.udp.recvmmsg",
     "net.udp.sendmmsg",
     "net.udp.receivecounts",

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from faults import ZONES
 from mbuf import M_NOWAIT
+from mbuf.testing.refusals import ZONES
 
 
 class TraceFaults:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from conformance.chain_state import MbufState, chain_state, describe, pat
 from conformance.faults import TraceFaults
 from conformance.trace_interfaces import NumberedInterface, TraceInterface
-from faults import ZONES, faulty_zones, inject
+from faults import inject
 from mbuf import M_WAITOK, PAGE_SIZE, Mbuf, Pool, Vm
 from mbuf.kinds import KINDS
 from mbuf.packet.cluster import Cluster
@@ -17,7 +17,8 @@ from mbuf.packet.queue import MbufQ
 from mbuf.packet.sndtag import SndTag
 from mbuf.packet.tag import Tag
 from mbuf.pool.reserve import Reserve
-from mbuf.testing import enforce
+from mbuf.testing.refusals import ZONES, faulty_zones
+from mbuf.testing.unchecked import enforce
 
 Op = Mapping[str, Any]
 Perform = Callable[["Machine", Op], Any]

@@ -12,7 +12,7 @@ from conformance.machine import Machine, Op, Perform, waits
 from mbuf import EXT_EXTREF, EXT_RXRING, M_EXT, M_NOFREE, M_NOWAIT, M_PKTHDR, VM_LOW_KMEM, Inval
 from mbuf.packet.external import RefCount
 from mbuf.pool.sysctl import NODES
-from mbuf.testing import put
+from mbuf.testing.unchecked import put
 
 #: Methods of a pool that return an mbuf, with their arguments in this order.
 ALLOCATIONS = {

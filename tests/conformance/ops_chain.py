@@ -8,7 +8,7 @@ from chains import mbufs
 from conformance.chain_state import pat
 from conformance.machine import Machine, Op, Perform, waits
 from mbuf import M_PKTHDR, Mbuf
-from mbuf.testing import put
+from mbuf.testing.unchecked import put
 
 #: Verbs of an mbuf with their arguments in this order, which have no result in a trace.
 WITHOUT_RESULT = {

@@ -4,7 +4,7 @@ from chains import mbufs
 from conformance.chain_state import EPG, pat
 from conformance.machine import Machine, Op, Perform, waits
 from mbuf import PAGE_SIZE, Busy, Mbuf, NoMemory
-from mbuf.testing import aim
+from mbuf.testing.unchecked import aim
 
 
 def _ext_pgs(s: Machine, op: Op) -> int:

@@ -23,7 +23,7 @@ from mbuf import (
     Vm,
 )
 from mbuf.const import PAGE_SIZE
-from mbuf.testing import enforce
+from mbuf.testing.unchecked import enforce
 
 #: Small limits, so that requests often fail.
 LIMITS = {

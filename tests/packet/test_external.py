@@ -35,7 +35,7 @@ from mbuf import (
     RefCount,
 )
 from mbuf.packet.external import External
-from mbuf.testing import put
+from mbuf.testing.unchecked import put
 
 #: The types whose storage has a free routine, and an embedded reference count.
 OWNED = [EXT_NET_DRV, EXT_MOD_TYPE, EXT_DISPOSABLE, EXT_SFBUF]

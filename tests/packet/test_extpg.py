@@ -28,7 +28,7 @@ from mbuf import (
     NoMemory,
     Pool,
 )
-from mbuf.testing import aim
+from mbuf.testing.unchecked import aim
 from packet.layouts import file_mbufs, record
 from packet.snapshot import fill_header, offsets_and_lens, snapshot
 from packet.verb_cases import chain

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from chains import lens
-from faults import ZONES, FaultInjector, FaultyZone
+from faults import FaultInjector
 from mbuf import M_WAITOK, Freed, Inval, Mbuf, NoBufs, Pool, Vm
 from mbuf.packet.plan import Plan
 from mbuf.pool.zones import Zones
-from mbuf.testing import enforce
+from mbuf.testing.refusals import ZONES, FaultyZone
+from mbuf.testing.unchecked import enforce
 from mbuf.uma.zone import Zone
 from mbuf.vm.page import compiled
 from packet.snapshot import snapshot

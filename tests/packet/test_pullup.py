@@ -8,7 +8,7 @@ import pytest
 from chains import lens, mbufs, sample
 from faults import FaultInjector
 from mbuf import EXT_CLUSTER, EXT_PACKET, M_EXT, M_NOWAIT, M_PKTHDR, MT_CONTROL, Inval, Mbuf, Pool
-from mbuf.testing import put
+from mbuf.testing.unchecked import put
 from packet.alloc_failures import fail_on_all_layouts
 from packet.snapshot import fill_header, header_state, offsets_and_lens, snapshot
 from packet.verb_cases import VerbCase, chain, check_all_layouts

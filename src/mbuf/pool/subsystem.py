@@ -72,6 +72,7 @@ class Subsystem:
         "published",
         "quotas",
         "reclaim",
+        "own",
         "reserve",
         "snd_tags",
         "vm",
@@ -102,6 +103,8 @@ class Subsystem:
         probes = MbufProbes()
         for zone in zones.all():
             zone.probes = probes
+        #: The pool's own zones, also while the reserve, or a test, has others in force.
+        self.own: Zones = zones
         self.allocator: Allocator = Allocator(zones, Pages(vm), windows, max_linkhdr, max_protohdr)
         #: The memory that all zones share; None in a pool with FreeBSD's limits.
         self.budget: Budget | None = _budget(vm, self.allocator, sizing.reserved) if sizing.budget else None
@@ -130,11 +133,6 @@ class Subsystem:
         self.alive = True
         self._closed = False
         FORK.call_in_child(self._forked)
-
-    @property
-    def own(self) -> Zones:
-        """The pool's own zones, also while the reserve is in force."""
-        return self.reserve.own
 
     @property
     def out(self) -> int:
@@ -175,7 +173,8 @@ class Subsystem:
         for page in self.published:
             page.forked()
         self.published = ()
-        for zone in {*self.own.all(), *self.allocator.zones.all()}:
+        in_force = self.allocator.zones.all() if self.reserve.started else ()
+        for zone in {*self.own.all(), *in_force}:
             forked(zone)
             zone.backend.forked()
         self.allocator.pages.keg.forked()
@@ -196,7 +195,7 @@ class Subsystem:
             self.reserve.finish()
         self.reserve.drain()
         self.reclaim.close()
-        for zone in self.allocator.zones.all():
+        for zone in self.own.all():
             zone.close()
         self.allocator.pages.close()
         if self.budget is not None:
