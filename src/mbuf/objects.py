@@ -68,6 +68,7 @@ LAYERS = MappingProxyType(
             "segment",
             "chain",
             "tag",
+            "attach",
             "read",
             "trim",
             "segmentation",

@@ -68,6 +68,9 @@ NUMBERS: dict[str, Callable[[Mbuf, Any], object]] = {
     "copyup": lambda m, n: m.copyup(150, n),
     "fill": lambda m, n: m.fill(b"0123456789", n, 2),
     "find": lambda m, n: m.find(b"\0\0", n),
+    "find_end": lambda m, n: m.find(b"\0\0", 0, n),
+    "getitem": lambda m, n: m[n],
+    "rfind": lambda m, n: m.rfind(b"\0\0", n),
     "fragment": lambda m, n: m.fragment(n),
     "getptr": lambda m, n: m.getptr(n),
     "grow": lambda m, n: m.grow(n),
@@ -277,6 +280,12 @@ BUFFERS: dict[str, Callable[[Mbuf, Any], object]] = {
     "extadd": lambda m, data: m.extadd(data),
     "fill": lambda m, data: m.fill(data, 0, 5),
     "find": lambda m, data: m.find(data),
+    "rfind": lambda m, data: m.rfind(data),
+    "startswith": lambda m, data: m.startswith(data),
+    "equals": lambda m, data: m.equals(data),
+    "cmp": lambda m, data: m.cmp(data),
+    "eq": lambda m, data: m == data,
+    "contains": lambda m, data: data in m,
 }
 
 

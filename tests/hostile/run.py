@@ -154,7 +154,7 @@ OPERATE: dict[str, Callable[[Any, Scenario, str], Any]] = {
     "bool": lambda x, s, r: bool(x),
     "view": lambda x, s, r: bytes(memoryview(x)),
     "drop": _drop,
-    "getitem": lambda x, s, r: x["kern.ipc.nmbclusters"],
+    "getitem": lambda x, s, r: x[150] if r == "m" else x["kern.ipc.nmbclusters"],
     "setitem": lambda x, s, r: x.__setitem__("kern.ipc.nmbclusters", 3000),
 }
 

@@ -30,7 +30,8 @@ CORE = ("vm", "uma", "packet", "pool")
 UNMAPPED = ("extpg", "read", "pages", "record", "mapped", "mbuf")
 # The modules that may not.
 NO_UNMAPPED = (
-    *("append", "build", "chain", "cluster", "copy", "defrag", "epg", "ext", "external", "header", "nofree", "pkthdr"),
+    *("append", "attach", "build", "chain", "cluster", "copy", "defrag", "epg", "ext"),
+    *("external", "header", "nofree", "pkthdr"),
     *("plan", "pullup", "queue", "segment", "segmentation", "sockbuf", "source", "splice", "streambuf", "tag", "trim"),
 )
 

@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "uma/claim.py": "uma/test_budget.py",
     "uma/counters.py": "uma/test_zone.py",
     "uma/refill.py": "uma/test_zone.py",
+    "packet/attach.py": "packet/test_external.py",
     "packet/deferred_free.py": "packet/test_ext.py",
     "packet/dump.py": "packet/test_read.py",
     "packet/m_ext.py": "packet/test_ext.py",

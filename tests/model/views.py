@@ -68,6 +68,14 @@ def read(model: PoolModel, packet: Packet) -> None:
     assert count == min(len(buffer), len(data) - off)
     sought = data[off : off + rng.randint(0, 5)] if rng.random() < 0.7 else rng.randbytes(3)
     assert m.find(sought, off // 2) == data.find(sought, off // 2)
+    assert m.find(sought, 1, off) == data.find(sought, 1, off)
+    assert m.rfind(sought, 1, -off) == data.rfind(sought, 1, -off)
+    assert (sought in m) == (sought in data)
+    assert m.startswith(sought) == data.startswith(sought)
+    assert m == data
+    assert m.equals(m)
+    assert m.cmp(piece) == (data > piece) - (data < piece)
+    assert not data or m[off - 1] == data[off - 1]
     assert m.unpack(f"{n}s", off) == (piece,)
     assert m.in_cksum(off + n, off) == internet_checksum(piece)
     seen: list[bytes] = []
@@ -120,7 +128,6 @@ NUMBERED: tuple[Callable[[Mbuf, int], Any], ...] = (
     lambda m, n: m.getptr(n),
     lambda m, n: m.apply(n, 0, bytes),
     lambda m, n: m.apply(0, n, bytes),
-    lambda m, n: m.find(b"x", n),
     lambda m, n: m.unpack("B", n),
     lambda m, n: m.pack("B", n, 1),
     lambda m, n: m.in_cksum(0, n),

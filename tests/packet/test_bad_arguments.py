@@ -18,6 +18,9 @@ RIGHT: dict[tuple[str, int], Callable[[Any], bool]] = {
     ("adj", 0): lambda n: n == -1,
     # Any number is valid.
     ("collapse", 0): lambda n: isinstance(n, int) and n > 0,
+    # As in `bytes.find`.
+    ("find", 1): lambda n: isinstance(n, int),
+    ("rfind", 1): lambda n: isinstance(n, int),
     ("fragment", 0): lambda n: n == -1,
     ("hexdump", 1): lambda n: n is None,
     ("mapped_to_unmapped", 1): lambda n: isinstance(n, int) and n > 0,

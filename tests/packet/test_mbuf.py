@@ -654,7 +654,7 @@ def test_an_mbuf_that_changes_while_a_buffer_is_exported_takes_none(
             m.free()
         return export_buffer(data)
 
-    monkeypatch.setattr("mbuf.packet.mbuf.export_buffer", meddling)
+    monkeypatch.setattr("mbuf.packet.attach.export_buffer", meddling)
     with pytest.raises(Inval if what == "attaches" else Freed):
         m.extadd(bytearray(b"mine"))
     assert pool.out == (what == "attaches")

@@ -330,6 +330,177 @@ def test_a_long_pattern_in_many_short_mbufs_is_found(make: Callable[..., Pool]) 
         assert m.find(b"a" * (count // 2) + b"c") == -1
 
 
+NUMBERS_OF_FIND = [-(10**30), -101, -100, -7, -1, 0, 1, 6, 99, 100, 101, 10**30]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 100])
+def test_a_search_takes_the_numbers_of_bytes_find(build: Build, size: int) -> None:
+    data = sample(size)
+    m = build(data)
+    for start in NUMBERS_OF_FIND:
+        for end in (*NUMBERS_OF_FIND, None):
+            for pattern in (b"", data[:1], data[size // 2 : size // 2 + 3], b"no"):
+                assert m.find(pattern, start, end) == data.find(pattern, start, end)
+                assert m.rfind(pattern, start, end) == data.rfind(pattern, start, end)
+
+
+def test_the_last_of_many_matches_is_found(pool: Pool) -> None:
+    with chain_of(pool, b"aXa", b"", b"Xa", b"Xab") as m:
+        assert (m.rfind(b"aXa"), m.rfind(b"aXa", 0, -1), m.rfind(b"aXa", 0, 6)) == (4, 4, 2)
+        assert (m.rfind(b"aXa", 5), m.rfind(memoryview(b"Xb")), m.rfind(bytearray(b"b"))) == (-1, -1, 7)
+
+
+@pytest.mark.parametrize("verb", ["find", "rfind", "startswith", "equals", "cmp", "__contains__"])
+@pytest.mark.parametrize("junk", [None, 5, "lo", [1]])
+def test_what_has_no_bytes_is_refused(pool: Pool, verb: str, junk: Any) -> None:
+    with pool.getcl().append(b"lo") as m, pytest.raises(TypeError):
+        getattr(m, verb)(junk)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bytes_are_in_a_packet_wherever_they_lie(build: Build, size: int) -> None:
+    data = sample(size)
+    m = build(data)
+    for off, count in parts(size):
+        assert data[off : off + count] in m
+        assert memoryview(data)[off : off + count] in m
+    assert b"?!" not in m
+
+
+def test_an_mbuf_is_not_looked_for_in_a_packet(pool: Pool) -> None:
+    with chain_of(pool, b"ab", b"cd") as m, pytest.raises(TypeError, match="not an mbuf"):
+        assert m.next in m
+
+
+# One byte.
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_each_byte_is_a_number(build: Build, size: int) -> None:
+    data = sample(size)
+    m = build(data)
+    assert [m[n] for n in range(-size, size)] == [data[n] for n in range(-size, size)]
+    for bad in (size, -size - 1, *(n for n in BAD if not -size <= n < size)):
+        with pytest.raises(IndexError, match="the packet has"):
+            m[bad]
+
+
+def test_an_index_is_a_number_and_iteration_gives_views(pool: Pool) -> None:
+    with chain_of(pool, b"a\xff", b"", b"\x80") as m:
+        assert [bytes(view) for view in m] == [b"a\xff", b"\x80"]
+        assert (m[1], m[2], m[True]) == (255, 128, 255)
+        junk: Any
+        for junk in ("1", 1.0, None, b"1"):
+            with pytest.raises(TypeError, match="index: give a whole number"):
+                m[junk]
+        junk = slice(0, 1)
+        with pytest.raises(TypeError, match="not a slice"):
+            m[junk]
+
+
+# Comparison.
+
+
+def neighbours(data: bytes) -> list[bytes]:
+    """Byte strings that begin as `data`, or differ from it in one byte."""
+    changed = [
+        data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
+        for at in {0, len(data) // 2, len(data) - 1}
+        if at >= 0
+        for bit in (1, 0x80)
+        if data
+    ]
+    return [b"", data, data + b"\0", data + b"\xff" * 300, data[:-1], data[: len(data) // 2], *changed]
+
+
+def sign(data: bytes, other: bytes) -> int:
+    return (data > other) - (data < other)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_packet_compares_with_bytes_as_its_bytes_do(build: Build, pool: Pool, size: int) -> None:
+    data = sample(size)
+    m = build(data)
+    for other in neighbours(data):
+        same = data == other
+        assert ((m == other), (other == m), (m != other)) == (same, same, not same)
+        assert ((m == bytearray(other)), (memoryview(other) == m), (m == memoryview(other))) == (same, same, same)
+        assert (m.equals(other), m.equals(array("B", other))) == (same, same)
+        assert m.cmp(other) == m.cmp(bytearray(other)) == sign(data, other)
+        assert m.startswith(other) == m.startswith(memoryview(other)) == data.startswith(other)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 50, 99])
+@pytest.mark.parametrize("size", SIZES)
+def test_packets_compare_as_their_bytes_do_however_they_are_cut(build: Build, pool: Pool, size: int, cut: int) -> None:
+    data = sample(size)
+    m = build(data)
+    for other in neighbours(data):
+        with chain_of(pool, other[:cut], b"", other[cut : cut + 7], other[cut + 7 :][:150], other[cut + 157 :]) as n:
+            same = data == other
+            assert (m.equals(n), n.equals(m), m == n, m != n) == (same, same, False, True)
+            assert (m.cmp(n), n.cmp(m)) == (sign(data, other), sign(other, data))
+    assert m.equals(m)
+    assert m.cmp(m) == 0
+
+
+def test_two_chains_of_each_layout_compare(build: Build) -> None:
+    m, n, r = build(sample(100)), build(sample(100)), build(sample(99))
+    assert (m.equals(n), m.cmp(n), m.cmp(r), r.cmp(m), r.equals(m)) == (True, 0, 1, -1, False)
+
+
+def test_mbufs_are_equal_only_to_themselves(pool: Pool) -> None:
+    m, n = chain_of(pool, b"ab"), chain_of(pool, b"ab")
+    assert m == m
+    assert m != n
+    assert len({m, n, m}) == 2
+    assert {m: 1, n: 2}[n] == 2
+    assert [n, m].index(m) == 1
+    assert hash(m) == object.__hash__(m)
+    m.free()
+    assert m == m
+    assert m != n
+    n.free()
+
+
+@pytest.mark.parametrize("other", [None, 5, "ab", [97, 98], object()])
+def test_what_has_no_bytes_is_not_equal(pool: Pool, other: Any) -> None:
+    with chain_of(pool, b"ab") as m:
+        assert m != other
+        assert not m == other  # noqa: SIM201
+        assert m.__eq__(other) is NotImplemented
+        with pytest.raises(TypeError):
+            assert m < other
+
+
+def test_another_class_may_decide_whether_it_is_equal(pool: Pool) -> None:
+    class Any_:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    with chain_of(pool, b"ab") as m:
+        assert m == Any_()
+
+
+def test_a_packet_compares_with_bytes_in_steps(pool: Pool) -> None:
+    with chain_of(pool, b"ab", b"cd") as m:
+        assert m == memoryview(b"a.b.c.d.")[::2]
+        assert m == array("H", b"abcd")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_freed_packet_is_not_compared(pool: Pool, which: int) -> None:
+    pair = [chain_of(pool, b"ab", b"cd"), chain_of(pool, b"ab", b"cd")]
+    pair[which].freem()
+    m, n = pair
+    for verb in (m.equals, m.cmp):
+        with pytest.raises(Freed):
+            verb(n)
+    pair[1 - which].freem()
+
+
 # Any chain is one row of bytes.
 
 
@@ -360,9 +531,21 @@ def test_a_part_is_the_same_however_the_packet_is_cut(pieces: list[bytes], off: 
 def test_a_search_is_the_same_however_the_packet_is_cut(pieces: list[bytes], pattern: str | bytes, start: int) -> None:
     sought = pattern.encode() if isinstance(pattern, str) else pattern
     data = b"".join(pieces)
-    start = min(start, len(data))
     with built(pieces) as m:
         assert m.find(sought, start) == data.find(sought, start)
+        assert m.find(sought, 1, start) == data.find(sought, 1, start)
+        assert m.rfind(sought, start) == data.rfind(sought, start)
+        assert m.rfind(sought, 0, start) == data.rfind(sought, 0, start)
+        assert (sought in m) == (sought in data)
+        assert m.startswith(sought) == data.startswith(sought)
+
+
+@given(PIECES, PIECES)
+def test_any_two_packets_compare_as_their_bytes_do(pieces: list[bytes], others: list[bytes]) -> None:
+    data, other = b"".join(pieces), b"".join(others)
+    with built(pieces) as m, built(others) as n:
+        assert m.cmp(n) == m.cmp(other) == sign(data, other)
+        assert m.equals(n) == m.equals(other) == (m == other) == (data == other)
 
 
 # Shown.
@@ -461,8 +644,6 @@ NUMBERS: dict[str, Callable[[Mbuf, Any], object]] = {
     "pack offset": lambda m, bad: m.pack("", bad),
     "in_cksum len": lambda m, bad: m.in_cksum(bad),
     "in_cksum skip": lambda m, bad: m.in_cksum(M_COPYALL, bad),
-    "find start": lambda m, bad: m.find(b"a", bad),
-    "find nothing": lambda m, bad: m.find(b"", bad),
     "hexdump off": lambda m, bad: m.hexdump(bad),
     "hexdump len": lambda m, bad: m.hexdump(0, bad),
 }
@@ -514,6 +695,13 @@ def test_a_number_that_frees_the_packet_is_found_out(make: Callable[..., Pool], 
         lambda m: m.in_cksum(),
         lambda m: m.in_cksum(3),
         lambda m: m.find(b"c"),
+        lambda m: m.rfind(b"a"),
+        lambda m: b"c" in m,
+        lambda m: m[2],
+        lambda m: m == b"abc",
+        lambda m: m.equals(bytearray(b"abc")),
+        lambda m: m.cmp(b"abc"),
+        lambda m: m.startswith(b"abc"),
         lambda m: m.hexdump(),
         lambda m: m.print(-1, StringIO()),
         bytes,
@@ -550,7 +738,10 @@ def test_a_long_chain_is_read_and_written(make: Callable[..., Pool]) -> None:
     assert m.apply(LONG - 1, 1, bytes) == b"x"
     m.pack("3s", LONG - 3, b"abc")
     assert m.unpack("2s", LONG - 2) == (b"bc",)
-    assert m.find(b"abc") == LONG - 3
+    assert m.find(b"abc") == m.rfind(b"abc") == LONG - 3
+    assert m == b"x" * (LONG - 3) + b"abc"
+    assert m.cmp(b"x" * LONG) == -1
+    assert (m[-1], m[LONG - 1]) == (99, 99)
     m.freem()
 
 

@@ -10,7 +10,7 @@ from mbuf.const import PAGE_SIZE
 from mbuf.vm import scan
 from mbuf.vm.arena import Arena, Run
 from mbuf.vm.page import Memory
-from mbuf.vm.scan import copy_out, find, search, sum16
+from mbuf.vm.scan import compare, compare_bytes, copy_out, find, search, sum16
 
 #: (off, count) that are not in 8 bytes.
 OUTSIDE = [(-1, 1), (0, -1), (9, 0), (0, 9), (8, 1), (2**63 - 1, 1), (1, 2**63 - 1), (-(2**63), 0)]
@@ -71,6 +71,42 @@ def test_new_bytes_are_set_where_there_is_room_for_them(at: int, good: bool) -> 
         with pytest.raises(IndexError, match=f"^3 bytes at {at} of 8$"):
             scan.set_bytes(whole, at, memory(b"01234567"), 2, 3)
         assert whole == bytes(8)
+
+
+# Comparison.
+
+
+@pytest.mark.parametrize(
+    ("off", "start", "count", "order"),
+    [
+        (0, 0, 0, 0),
+        (8, 8, 0, 0),
+        (0, 0, 3, 0),
+        (0, 0, 4, -1),
+        (3, 3, 1, -1),
+        (4, 3, 1, 1),
+        (1, 2, 6, -1),
+        (6, 7, 1, -1),
+    ],
+)
+def test_bytes_compare_unsigned(off: int, start: int, count: int, order: int) -> None:
+    one, other = b"012\x7f\xff5\0\0", b"012\x805\xff\0\xff"
+    assert compare(memory(one), off, memory(other), start, count) == order
+    assert compare(memory(other), start, memory(one), off, count) == -order
+    assert compare_bytes(memory(one), off, other, start, count) == order
+
+
+@pytest.mark.parametrize(("off", "count"), OUTSIDE)
+def test_nothing_is_compared_beside_the_bytes(off: int, count: int) -> None:
+    data = b"01234567"
+    for compared in (
+        lambda: compare(memory(data), off, memory(bytes(99)), 0, count),
+        lambda: compare(memory(bytes(99)), 0, memory(data), off, count),
+        lambda: compare_bytes(memory(data), off, bytes(99), 0, count),
+        lambda: compare_bytes(memory(bytes(99)), 0, data, off, count),
+    ):
+        with pytest.raises(IndexError):
+            compared()
 
 
 # Checksum.

@@ -2,6 +2,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from mbuf.packet cimport append as _append
+from mbuf.packet cimport attach as _attach
 from mbuf.packet cimport copy as _copy
 from mbuf.packet cimport defrag as _defrag
 from mbuf.packet cimport extpg as _extpg
@@ -13,7 +14,6 @@ from mbuf.packet cimport splice as _splice
 from mbuf.packet cimport trim as _trim
 from mbuf.packet.chain cimport (
     Chain,
-    attach,
     check_link,
     check_range,
     cut,
@@ -32,7 +32,7 @@ from mbuf.packet.cluster cimport Cluster
 from mbuf.packet.control cimport Control
 from mbuf.packet.epg cimport Epg
 from mbuf.packet.ext cimport Storage
-from mbuf.packet.external cimport External, RefCount, external, freeable
+from mbuf.packet.external cimport RefCount
 from mbuf.packet.format cimport Format, format_of
 from mbuf.packet.peer cimport Peer
 from mbuf.packet.pkthdr cimport PktHdr, add_len, reset_header
@@ -45,17 +45,18 @@ from mbuf.packet.tag cimport TagList
 from mbuf.packet.unmapped cimport Unmapped
 from mbuf.uma.item cimport Item, MbufItem, free_item
 from mbuf.vm.commit cimport LATCH, Latch, check_latch, enter_commit, leave_commit, run_releases
-from mbuf.vm.buffer_export cimport BufferExport, export_buffer
+from mbuf.vm.buffer_export cimport BufferExport, export_buffer, has_buffer
 from mbuf.vm.ints cimport count, integer
 from mbuf.vm.page cimport Memory, view_of
 from mbuf.vm.probe cimport Probes
-from mbuf.vm.references cimport mbuf_references
+from mbuf.vm.references cimport mbuf_identity_hash, mbuf_references
 
-cdef unsigned char DOOMED, LIVE
-cdef unsigned int M_COPYFLAGS, M_EXT, M_EXTPG, M_NOFREE, M_PKTHDR, M_RDONLY, M_STRUCTURE
+cdef unsigned char DOOMED
+cdef unsigned int M_EXT, M_EXTPG, M_PKTHDR, M_RDONLY, M_STRUCTURE
 cdef Py_ssize_t INT_MAX, M_COPYALL, MHSIZE, MPKTHSIZE, MT_NOINIT, MT_NOTMBUF
 cdef int EXT_EXTREF, EXT_NET_DRV, EXT_RXRING, MT_DATA
 cdef object ALL, DRIVER, NONE
+cdef Py_ssize_t END
 
 
 @cython.no_gc
@@ -69,22 +70,15 @@ cdef class Mbuf(Chain):
 
 
 cdef Mbuf _mbuf(m, str verb)
+cdef bytes _bytes_of(data)
+cdef int _compare(Mbuf m, str verb, other) except -2
 
 
-@cython.locals(storage=Storage, probes=Probes)
-cdef int _take_cluster(Mbuf m, Cluster cluster) except -1
-
-
-@cython.locals(storage=External)
-cdef _detach(Mbuf m)
-
-
-@cython.locals(memory=BufferExport, storage=External)
-cdef int attach_buffer(
-    Mbuf m, buffer, Py_ssize_t kind, RefCount refs, Py_ssize_t bits, free, arg1, arg2
-) except -1
-cdef int _check_attach(Mbuf m, Py_ssize_t kind, Py_ssize_t bits) except -1
 cdef int use_whole_storage(Mbuf m) except -1
+
+
+cdef inline Py_hash_t identity_hash(Mbuf m) noexcept:
+    return mbuf_identity_hash(m)
 
 
 cdef inline bint reusable(MbufItem item) noexcept:

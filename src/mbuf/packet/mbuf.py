@@ -29,10 +29,8 @@ from mbuf.const import (
     EXT_NET_DRV,
     EXT_RXRING,
     M_COPYALL,
-    M_COPYFLAGS,
     M_EXT,
     M_EXTPG,
-    M_NOFREE,
     M_NOWAIT,
     M_PKTHDR,
     M_RDONLY,
@@ -48,6 +46,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval, ReadOnly
 from mbuf.packet import append as _append
+from mbuf.packet import attach as _attach
 from mbuf.packet import copy as _copy
 from mbuf.packet import defrag as _defrag
 from mbuf.packet import extpg as _extpg
@@ -63,12 +62,12 @@ from mbuf.packet.control import Control
 from mbuf.packet.dump import rows, write_chain
 from mbuf.packet.epg import Epg
 from mbuf.packet.ext import Storage
-from mbuf.packet.external import External, RefCount
+from mbuf.packet.external import RefCount
 from mbuf.packet.flags import flag_names
 from mbuf.packet.format import Format
 from mbuf.packet.peer import Peer
 from mbuf.packet.pkthdr import PktHdr
-from mbuf.packet.segment import DOOMED, LIVE, M_STRUCTURE
+from mbuf.packet.segment import DOOMED, M_STRUCTURE
 from mbuf.packet.source import check_how, until
 from mbuf.packet.unmapped import Unmapped
 from mbuf.uma.item import MbufItem
@@ -79,7 +78,6 @@ from mbuf.vm.unraisable import run
 
 if not cython.compiled:
     from mbuf.packet.chain import (
-        attach,
         cut,
         drop,
         header_shared,
@@ -92,19 +90,22 @@ if not cython.compiled:
         set_nextpkt,
     )
     from mbuf.packet.chain import length as _length
-    from mbuf.packet.external import external, freeable
     from mbuf.packet.format import format_of
     from mbuf.packet.pkthdr import add_len, reset_header
     from mbuf.packet.segment import bound, capacity, check_alive, check_mutable, space, start, storage_of
     from mbuf.packet.segment import leading as _leading
     from mbuf.packet.segment import writable as _writable
     from mbuf.uma.item import free_item
+    from mbuf.vm.buffer_export import has_buffer
     from mbuf.vm.commit import check_latch, enter_commit, leave_commit, run_releases
 
 #: Defaults as objects: `is` tells whether an argument is the default, without a conversion.
 ALL: int = M_COPYALL
 DRIVER: int = EXT_NET_DRV
 NONE: int = 0
+
+#: Past the end of every packet.
+END = 1 << 62
 
 
 @cython.no_gc
@@ -205,6 +206,22 @@ class Mbuf(Chain):
 
     def __reduce__(self) -> Any:
         raise TypeError("an mbuf can't be pickled or copied: it is memory of its pool; use bytes(m) or m.copypacket()")
+
+    def __eq__(self, other: object) -> bool:
+        """True if `other` is this mbuf, or a bytes-like object with the bytes of the packet.
+
+        Two mbufs are never equal: `m.equals(n)` compares their bytes. The hash is that of the identity. Nothing is
+        copied, if `other` is a `bytes`. A freed mbuf raises `Freed` when it is compared with bytes.
+        """
+        if type(other) is bytes:
+            check_latch()
+            return _read.order(self, "==", other, False) == 0
+        if isinstance(other, Mbuf) or not has_buffer(other):
+            return NotImplemented
+        return self.equals(other)
+
+    def __hash__(self) -> int:
+        return identity_hash(self)
 
     def __repr__(self) -> str:
         if not self.alive:
@@ -706,6 +723,19 @@ class Mbuf(Chain):
         check_alive(self)
         return _read.excerpt(self, "bytes", 0, 0, True)
 
+    @cython.locals(at=cython.Py_ssize_t)
+    def __getitem__(self, index: int) -> int:
+        """Return one byte of the packet as a number; a negative index counts from the end. Raises `IndexError`.
+
+        `iter(m)` gives views of the mbufs, not these numbers. Each call walks the chain from this mbuf on: to look at
+        many bytes, call `unpack` or `copydata`. Slices raise `TypeError`.
+        """
+        if isinstance(index, slice):
+            raise TypeError("index: give a number, not a slice: copydata() copies bytes, copym() shares them")
+        at = integer(index, "index")
+        check_latch()
+        return _read.byte_at(self, at)
+
     @cython.locals(at=cython.Py_ssize_t, left=cython.Py_ssize_t)
     def copydata(self, off: int, len: int) -> bytes:
         """Return a copy of `len` bytes from byte `off` of the packet on; `Inval` if there are fewer. See m_copydata."""
@@ -767,6 +797,30 @@ class Mbuf(Chain):
             return layout.unpack(buf.read(self.off + at, layout.size))
         return layout.unpack(_read.excerpt(self, "unpack", at, layout.size, False))
 
+    # Comparing bytes.
+
+    def equals(self, other: Any) -> bool:
+        """True if the packet and `other`, an mbuf or a bytes-like object, have the same bytes.
+
+        It makes no difference where their mbufs end; packet headers aren't compared. Nothing is copied, except bytes in
+        unmapped pages, and those of a bytes-like object that is no `bytes`.
+        """
+        return _compare(self, "equals", other) == 0
+
+    def cmp(self, other: Any) -> int:
+        """Return -1, 0 or 1: the packet's bytes come before those of `other`, are equal, or come after.
+
+        They are compared as Python compares `bytes`: the first byte that differs decides, then the length. `other` is
+        an mbuf or a bytes-like object; copies as `equals`.
+        """
+        return _compare(self, "cmp", other)
+
+    def startswith(self, prefix: Any) -> bool:
+        """True if the packet begins with the bytes of `prefix`, a bytes-like object; copies as `equals`."""
+        start = _bytes_of(prefix)
+        check_latch()
+        return _read.order(self, "startswith", start, True) == 0
+
     # Writing bytes.
 
     @cython.locals(at=cython.Py_ssize_t)
@@ -798,14 +852,37 @@ class Mbuf(Chain):
             raise Inval(f"in_cksum: the first {end} bytes without {at}: give 0 <= skip <= len")
         return _read.in_cksum(self, at, end - at)
 
-    def find(self, pattern: Any, start: int = 0) -> int:
-        """Return the offset at which the bytes of `pattern` are first found from `start` on, or -1.
+    @cython.locals(first=cython.Py_ssize_t, last=cython.Py_ssize_t)
+    def find(self, pattern: Any, start: int = 0, end: int | None = None) -> int:
+        """Return the offset at which the bytes of `pattern` are first found in bytes `start` to `end`, or -1.
 
-        A match may span mbufs. Raises `Inval` if `start` is past the end.
+        A match may span mbufs. As in `bytes.find`, a negative number counts from the end, and one past the end is no
+        error. Nothing is copied but `pattern`, if it is no `bytes`, the bytes around the ends of mbufs, and those in
+        unmapped pages.
         """
-        sought, at = memoryview(pattern).tobytes(), integer(start, "start")
+        sought, first = _bytes_of(pattern), integer(start, "start")
+        last = END if end is None else integer(end, "end")
         check_latch()
-        return _read.find(self, sought, at)
+        return _read.find(self, sought, first, last)
+
+    @cython.locals(first=cython.Py_ssize_t, last=cython.Py_ssize_t)
+    def rfind(self, pattern: Any, start: int = 0, end: int | None = None) -> int:
+        """Return the offset at which the bytes of `pattern` are last found in bytes `start` to `end`, or -1.
+
+        As `find`, but the bytes that are searched are copied first, for a chain leads forwards only.
+        """
+        sought, first = _bytes_of(pattern), integer(start, "start")
+        last = END if end is None else integer(end, "end")
+        check_latch()
+        return _read.rfind(self, sought, first, last)
+
+    def __contains__(self, pattern: Any) -> bool:
+        """True if the bytes of `pattern`, a bytes-like object, are found in the packet; see `find`."""
+        if isinstance(pattern, Mbuf):
+            raise TypeError("in: give bytes, not an mbuf: walk the chain by next to look for an mbuf in it")
+        sought = _bytes_of(pattern)
+        check_latch()
+        return _read.find(self, sought, 0, END) >= 0
 
     # Text.
 
@@ -1146,7 +1223,7 @@ class Mbuf(Chain):
         check_mutable(self)
         if cluster is None:
             raise Inval("cljset: give a Cluster, from pool.cljget(None, ...)")
-        _take_cluster(self, cluster)
+        _attach.take_cluster(self, cluster)
         return self
 
     @cython.locals(bits=cython.Py_ssize_t, kind=cython.Py_ssize_t)
@@ -1172,7 +1249,7 @@ class Mbuf(Chain):
         bits = 0 if flags is NONE else integer(flags, "flags")
         if free is not None and (kind == EXT_RXRING or not callable(free)):
             raise Inval("extadd: free: give a callable or None, and None for EXT_RXRING")
-        attach_buffer(self, buffer, kind, None, bits, free, arg1, arg2)
+        _attach.attach_buffer(self, buffer, kind, None, bits, free, arg1, arg2, call_free_routine)
         return self
 
     def extaddref(
@@ -1191,7 +1268,7 @@ class Mbuf(Chain):
             raise Inval("extaddref: give a RefCount, which counts the uses of this memory")
         if free is not None and not callable(free):
             raise Inval("extaddref: free: give a callable or None")
-        attach_buffer(self, buffer, EXT_EXTREF, refs, 0, free, arg1, arg2)
+        _attach.attach_buffer(self, buffer, EXT_EXTREF, refs, 0, free, arg1, arg2, call_free_routine)
         return self
 
     def detach(self) -> Any:
@@ -1201,7 +1278,7 @@ class Mbuf(Chain):
         `Inval` for other storage. The kernel has no such function.
         """
         check_mutable(self)
-        return _detach(self)
+        return _attach.detach(self)
 
     # Unmapped pages.
 
@@ -1298,87 +1375,19 @@ def _mbuf(m: Any, verb: str) -> Any:
     return m
 
 
-def _take_cluster(m: Mbuf, cluster: Cluster) -> None:
-    """Make a raw cluster the storage of an mbuf. See m_cljset."""
-    check_mutable(m)
-    if m.bits & M_EXT:
-        raise Inval("cljset: this mbuf has external storage already")
-    cluster.before_export()
-    enter_commit()
-    storage: Storage = cluster.take()
-    storage.init_cluster()
-    attach(m, storage)
-    leave_commit()
-    probes = m.item.zone.probes
-    if probes.on:
-        probes.fire("m-cljset", m, cluster, storage.type)
+def _bytes_of(data: Any) -> bytes:
+    """Return the bytes of a bytes-like argument; a copy, unless it is a `bytes`."""
+    return data if type(data) is bytes else memoryview(data).tobytes()
 
 
-def _detach(m: Mbuf) -> Any:
-    """End the use of memory of the program; return its object."""
-    check_alive(m)
-    if not m.bits & M_EXT or not isinstance(m.buf, External):
-        raise Inval("detach: this mbuf has no memory from extadd or wrap: see m.ext")
-    storage: External = cython.cast(External, m.buf)
-    storage.check_detach(m.item)
-    obj = storage.obj
-    enter_commit()
-    m.bits &= ~(M_EXT | M_RDONLY)
-    m.buf = m.item
-    m.off = start(m)
-    if m.bits & M_PKTHDR:
-        m.hdr.len = max(m.hdr.len - m.count, 0)
-    m.count = 0
-    storage.detach(m.item)
-    leave_commit()
-    run_releases()
-    return obj
-
-
-def attach_buffer(
-    m: Mbuf,
-    buffer: Any,
-    kind: int,
-    refs: RefCount | None,
-    bits: int,
-    free: Any,
-    arg1: Any,
-    arg2: Any,
-) -> None:
-    """Make the memory of a buffer the storage of an mbuf. See m_extadd."""
+def _compare(m: Mbuf, verb: str, other: Any) -> int:
+    """Return -1, 0 or 1: the packet comes before `other`, an mbuf or bytes-like object, is equal, or comes after."""
+    if isinstance(other, Mbuf):
+        check_latch()
+        return _read.order_chains(m, verb, other)
+    data = _bytes_of(other)
     check_latch()
-    if kind != EXT_NET_DRV or bits or m.alive != LIVE or m.bits & (M_EXT | M_NOFREE):
-        _check_attach(m, kind, bits)
-    if kind == EXT_EXTREF and refs is None:
-        refs = RefCount()
-    memory = export_buffer(buffer)
-    storage: External = external(memory, kind, refs)
-    if free is not None or arg1 is not None or arg2 is not None:
-        storage.set_free_cb(free, arg1, arg2, call_free_routine)
-    # The export of the buffer may have run user code.
-    if m.alive != LIVE or m.bits & M_EXT:
-        _check_attach(m, kind, bits)
-    storage.check_refs()
-    if not m.count <= memory.size <= INT_MAX:
-        raise Inval(f"extadd: memory of {memory.size} bytes: give {m.count} (the len of this mbuf) to {INT_MAX}")
-    enter_commit()
-    storage.attached()
-    attach(m, storage)
-    m.bits |= bits
-    leave_commit()
-
-
-def _check_attach(m: Mbuf, kind: int, bits: int) -> None:
-    """Raise `Inval` if that type of memory can't be attached to the mbuf."""
-    check_mutable(m)
-    if m.bits & M_EXT:
-        raise Inval("extadd: this mbuf has external storage already")
-    if not freeable(kind):
-        raise Inval(f"extadd: type {kind}: give EXT_NET_DRV, or another type that extadd takes")
-    if m.bits & M_NOFREE and kind != EXT_RXRING and kind != EXT_EXTREF:
-        raise Inval("extadd: an mbuf with M_NOFREE takes EXT_RXRING or EXT_EXTREF")
-    if bits & M_PKTHDR or bits | M_COPYFLAGS != M_COPYFLAGS:
-        raise Inval(f"extadd: flags {bits:#x}: give M_RDONLY or others of M_COPYFLAGS, without M_PKTHDR")
+    return _read.order(m, verb, data, False)
 
 
 def use_whole_storage(m: Mbuf) -> None:
@@ -1466,6 +1475,10 @@ def call_free_routine(item: MbufItem, storage: Storage, free: Callable[[Any], ob
 
 
 if not cython.compiled:
+
+    def identity_hash(m: Mbuf) -> int:
+        """Return the hash of an object that is equal only to itself."""
+        return object.__hash__(m)
 
     def reusable(item: MbufItem) -> bool:
         """True if nothing else refers to the item's last handle."""

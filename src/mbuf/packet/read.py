@@ -23,7 +23,7 @@ from mbuf.packet.chain import Chain
 from mbuf.packet.unmapped import Unmapped
 from mbuf.vm.ints import fold, swapped
 from mbuf.vm.page import view_of
-from mbuf.vm.scan import copy_out, search, sum16
+from mbuf.vm.scan import compare, compare_bytes, copy_out, search, sum16
 
 if not cython.compiled:
     from mbuf.packet.chain import check_range, fingerprint, length, next_checked
@@ -33,6 +33,9 @@ if not cython.compiled:
 
 #: More views, and more bytes, than any chain has.
 _ALL = 1 << 62
+
+#: The result of a comparison that would have to read unmapped pages.
+_UNMAPPED = 2
 
 # Reading.
 
@@ -163,6 +166,107 @@ def getptr(m: Chain, at: int) -> tuple[Any, int]:
     return n, at
 
 
+def byte_at(m: Chain, at: int) -> int:
+    """Return byte `at` of the packet; a negative `at` counts from the end."""
+    check_alive(m)
+    if at < 0 or at >= m.count or m.bits & M_EXTPG:
+        size = length(m)
+        if at < 0:
+            at += size
+        if not 0 <= at < size:
+            raise IndexError(f"byte {at if at >= 0 else at - size}: the packet has {size}")
+        return excerpt(m, "getitem", at, 1, False)[0]
+    buf: Memory = m.buf
+    return buf.read(m.off + at, 1)[0]
+
+
+# Comparing.
+
+
+def order(m: Chain, verb: str, data: bytes, prefix: bool) -> int:
+    """Return -1, 0 or 1: the packet comes before `data`, is equal, or comes after.
+
+    With `prefix`, only as many bytes of the packet are compared as `data` has.
+    """
+    found = _order(m, data, prefix, False)
+    if found != _UNMAPPED:
+        return found
+    # Pages must be read, and perhaps mapped, which may run other code.
+    for _ in range(ROUNDS):
+        mark = fingerprint(m)
+        found = _order(m, data, prefix, True)
+        if fingerprint(m) == mark:
+            return found
+    raise chain_changed(verb)
+
+
+def _order(m: Chain, data: bytes, prefix: bool, map: bool) -> int:
+    """`order`; without `map`, _UNMAPPED if bytes in unmapped pages must be compared."""
+    size = len(data)
+    done = 0
+    n: Any = m
+    while n is not None:
+        check_alive(n)
+        count = min(n.count, size - done)
+        more = n.count > count
+        if count:
+            if n.bits & M_EXTPG and not map:
+                return _UNMAPPED
+            found = compare_bytes(n.buf, n.off, data, done, count)
+            if found:
+                return found
+            done += count
+        if prefix and done == size:
+            return 0
+        if more:
+            return 1
+        n = n._next
+    return -1 if done < size else 0
+
+
+def order_chains(m: Chain, verb: str, other: Chain) -> int:
+    """`order` for two packets. Where the mbufs of each end makes no difference."""
+    found = _order_chains(m, other)
+    if found != _UNMAPPED:
+        return found
+    for _ in range(ROUNDS):
+        mark = fingerprint(m)
+        others = fingerprint(other)
+        found = order(m, verb, excerpt(other, verb, 0, 0, True), False)
+        if fingerprint(m) == mark and fingerprint(other) == others:
+            return found
+    raise chain_changed(verb)
+
+
+def _order_chains(m: Chain, other: Chain) -> int:
+    """`order_chains`, or _UNMAPPED if bytes in unmapped pages must be compared."""
+    check_alive(m)
+    check_alive(other)
+    at = 0
+    start = 0
+    n: Any = m
+    p: Any = other
+    while True:
+        while n is not None and at == n.count:
+            n = next_checked(n)
+            at = 0
+        while p is not None and start == p.count:
+            p = next_checked(p)
+            start = 0
+        if n is None:
+            return 0 if p is None else -1
+        if p is None:
+            return 1
+        if (n.bits | p.bits) & M_EXTPG:
+            return _UNMAPPED
+        count = min(n.count - at, p.count - start)
+        found = compare(n.buf, n.off + at, p.buf, p.off + start, count)
+        if found:
+            return found
+        at += count
+        start += count
+
+
 # Writing.
 
 
@@ -225,23 +329,47 @@ def in_cksum(m: Chain, at: int, left: int) -> int:
     return ~fold(sum) & 0xFFFF
 
 
-def find(m: Chain, sought: bytes, first: int) -> int:
-    """Return the offset at which `sought` is first found from byte `first` on, or -1. A match may span mbufs."""
-    at = first
-    check_range(m, "find", at, 0)
+def _place(number: int, size: int) -> int:
+    """Return a number as slices treat it: a negative one counts from the end, but no further than to the start."""
+    return max(number + size, 0) if number < 0 else number
+
+
+def find(m: Chain, sought: bytes, start: int, end: int) -> int:
+    """Return the offset at which `sought` is first found from `start` to `end`, or -1. A match may span mbufs."""
+    check_alive(m)
+    size = length(m)
+    first = at = _place(start, size)
+    left = min(_place(end, size), size) - first
+    if left < len(sought):
+        return -1
     if not sought:
         return first
     matcher = search(sought)
     n: Any = m
-    while n is not None:
+    while left and n is not None:
         check_alive(n)
         if at < n.count:
-            found = matcher.feed(n.buf, n.off + at, n.count - at)
+            count = min(n.count - at, left)
+            found = matcher.feed(n.buf, n.off + at, count)
             if found >= 0:
                 return first + found
+            left -= count
             at = 0
         else:
             at -= n.count
         n = n._next
     found = matcher.rest()
+    return found if found < 0 else first + found
+
+
+def rfind(m: Chain, sought: bytes, start: int, end: int) -> int:
+    """Return the offset at which `sought` is last found from `start` to `end`, or -1."""
+    check_alive(m)
+    size = length(m)
+    first = _place(start, size)
+    left = min(_place(end, size), size) - first
+    if left < len(sought):
+        return -1
+    # A chain leads forwards only.
+    found = excerpt(m, "rfind", first, left, False).rfind(sought)
     return found if found < 0 else first + found

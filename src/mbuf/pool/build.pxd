@@ -4,7 +4,8 @@ cimport mbuf.pool.allocator as allocator
 cimport mbuf.pool.chain as chain
 
 from mbuf.packet.build cimport fill_chain, from_device
-from mbuf.packet.mbuf cimport Mbuf, attach_buffer, use_whole_storage, wrap_item
+from mbuf.packet.attach cimport attach_buffer
+from mbuf.packet.mbuf cimport Mbuf, call_free_routine, use_whole_storage, wrap_item
 from mbuf.packet.pages cimport fill_pages
 from mbuf.pool.allocator cimport Allocator, ready
 from mbuf.vm.buffer_export cimport BufferExport

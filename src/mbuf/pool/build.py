@@ -21,7 +21,7 @@ from mbuf.const import (
 )
 from mbuf.errors import Inval
 from mbuf.packet.build import fill_chain, from_device
-from mbuf.packet.mbuf import Mbuf
+from mbuf.packet.mbuf import Mbuf, call_free_routine
 from mbuf.packet.pages import fill_pages
 from mbuf.pool import allocator, chain
 from mbuf.vm.ints import INT_MAX
@@ -37,7 +37,8 @@ else:
     from mbuf.shadow import cython
 
 if not cython.compiled:
-    from mbuf.packet.mbuf import attach_buffer, use_whole_storage, wrap_item
+    from mbuf.packet.attach import attach_buffer
+    from mbuf.packet.mbuf import use_whole_storage, wrap_item
     from mbuf.pool.allocator import ready
 
 
@@ -87,9 +88,9 @@ def wrap(a: Allocator, obj: Any, on_free: Callable[[Any], object] | None) -> Mbu
     m = allocator.get(a, M_NOWAIT, MT_DATA, M_PKTHDR, None)
     try:
         if on_free is None:
-            attach_buffer(m, obj, EXT_MOD_TYPE, None, 0, None, None, None)
+            attach_buffer(m, obj, EXT_MOD_TYPE, None, 0, None, None, None, None)
         else:
-            attach_buffer(m, obj, EXT_MOD_TYPE, None, 0, _unwrap, on_free, obj)
+            attach_buffer(m, obj, EXT_MOD_TYPE, None, 0, _unwrap, on_free, obj, call_free_routine)
         use_whole_storage(m)
     except BaseException:
         m.freem()

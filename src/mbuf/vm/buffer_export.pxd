@@ -41,6 +41,10 @@ cdef class Spare:
 cdef Spare SPARE
 
 
+cdef inline bint has_buffer(obj) noexcept:
+    return PyObject_CheckBuffer(obj)
+
+
 @cython.locals(made=BufferExport, export=BufferExport)
 cpdef BufferExport export_buffer(obj)
 

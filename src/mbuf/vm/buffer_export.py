@@ -155,4 +155,9 @@ def _dropped(export: BufferExport) -> None:
 
 
 if not cython.compiled:
+
+    def has_buffer(obj: Any) -> bool:
+        """True if the object has the buffer protocol. No code of the object runs."""
+        return bool(ctypes.pythonapi.PyObject_CheckBuffer(ctypes.py_object(obj)))
+
     type.__setattr__(BufferExport, "__del__", _dropped)

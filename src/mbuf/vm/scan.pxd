@@ -25,6 +25,10 @@ cdef class Search:
 cdef new_bytes(Py_ssize_t size)
 cdef int set_bytes(bytes whole, Py_ssize_t at, Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
 cpdef copy_out(Memory memory, Py_ssize_t off, Py_ssize_t count, target, Py_ssize_t at)
+cpdef int compare(Memory memory, Py_ssize_t off, Memory other, Py_ssize_t start, Py_ssize_t count) except -2
+cpdef int compare_bytes(
+    Memory memory, Py_ssize_t off, bytes data, Py_ssize_t start, Py_ssize_t count
+) except -2
 cpdef Py_ssize_t sum16(Memory memory, Py_ssize_t off, Py_ssize_t count) except -1
 cpdef Search search(bytes pattern)
 cpdef Py_ssize_t find(Memory memory, Py_ssize_t off, Py_ssize_t count, bytes pattern) except -2

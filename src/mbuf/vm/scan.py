@@ -1,5 +1,5 @@
 # cython: annotation_typing=True
-"""Reading raw bytes: copy them out, sum them for a checksum, search them.
+"""Reading raw bytes: copy them out, compare them, sum them for a checksum, search them.
 
 The caller passes one memory after the other. Nothing here writes to a memory, or interprets its bytes. Bytes that are
 not contiguous are copied first.
@@ -23,7 +23,7 @@ if cython.compiled:
     from cython.cimports.cpython.buffer import Py_buffer, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
     from cython.cimports.libc.stdint import uint32_t, uint64_t
-    from cython.cimports.libc.string import memcpy, memmove
+    from cython.cimports.libc.string import memcmp, memcpy, memmove
     from cython.cimports.mbuf.vm.scan import memmem
 
 #: True where the low byte of a word comes first.
@@ -76,6 +76,35 @@ def copy_out(
         if at < 0 or at > view.nbytes - count:
             raise IndexError("the buffer is too short for the bytes")
         view.cast("B")[at : at + count] = _bytes(memory)[off : off + count]
+
+
+def compare(
+    memory: Memory, off: cython.Py_ssize_t, other: Memory, start: cython.Py_ssize_t, count: cython.Py_ssize_t
+) -> int:
+    """-1, 0 or 1: `count` bytes of a contiguous memory come before those of another one, are equal, or come after."""
+    _within(memory, off, count)
+    _within(other, start, count)
+    if not cython.compiled:
+        return _order(bytes(_bytes(memory)[off : off + count]), bytes(_bytes(other)[start : start + count]))
+    order: cython.int = memcmp(memory.ptr + off, other.ptr + start, count) if count else 0
+    return int((order > 0) - (order < 0))
+
+
+def compare_bytes(
+    memory: Memory, off: cython.Py_ssize_t, data: bytes, start: cython.Py_ssize_t, count: cython.Py_ssize_t
+) -> int:
+    """`compare` with `count` bytes of data, from its byte `start` on. The memory need not be contiguous."""
+    if not memory.is_contiguous():
+        memory, off = contiguous(memory.read(off, count)), 0
+    _within(memory, off, count)
+    if start < 0 or start > len(data) - count:
+        raise IndexError(f"{count} bytes at {start} of {len(data)}")
+    if not cython.compiled:
+        return _order(bytes(_bytes(memory)[off : off + count]), data[start : start + count])
+    order: cython.int = (
+        memcmp(memory.ptr + off, cython.cast(cython.p_uchar, PyBytes_AS_STRING(data)) + start, count) if count else 0
+    )
+    return int((order > 0) - (order < 0))
 
 
 def sum16(memory: Memory, off: cython.Py_ssize_t, count: cython.Py_ssize_t) -> int:
@@ -196,6 +225,11 @@ def contiguous(data: bytes) -> Memory:
     memory: Memory = Memory.__new__(Memory)
     memory.use_export(export_buffer(data))
     return memory
+
+
+def _order(data: bytes, other: bytes) -> int:
+    """Uncompiled, `compare` of two byte strings."""
+    return (data > other) - (data < other)
 
 
 def _bytes(memory: Memory) -> memoryview:

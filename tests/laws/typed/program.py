@@ -22,6 +22,8 @@ def packets(pool: Pool) -> None:
     assert_type(m.copypacket(), Mbuf)
     assert_type(m.segment(1400), list[Mbuf])
     assert_type(m.in_cksum(), int)
+    assert_type(m == b"bytes", bool)
+    assert_type(m[0], int)
     assert_type(m.unpack("!HH"), tuple[Any, ...])
     assert_type(iter(m), Iterator[memoryview])
     with m as same:
