@@ -105,7 +105,7 @@ def index_frees(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
         m.freem()
         context.refill()
 
-    refused(lambda: verb(m, Index(2, act)), MbufError, TypeError)
+    refused(lambda: verb(m, Index(2, act)), MbufError, TypeError, IndexError)
     assert refused(lambda: bytes(m), Freed)
     context.check_others()
 
@@ -122,7 +122,7 @@ def index_cuts(context: Context, verb: Callable[[Mbuf, Any], object]) -> None:
         m.fixhdr()
         context.refill()
 
-    refused(lambda: verb(m, Index(2, act)), MbufError, TypeError)
+    refused(lambda: verb(m, Index(2, act)), MbufError, TypeError, IndexError)
     context.check_others()
 
 
@@ -136,6 +136,7 @@ def int_that_lies(context: Context, verb: Callable[[Mbuf, Any], object]) -> None
             TypeError,
             OverflowError,
             ValueError,
+            IndexError,
             struct.error,
         )
         assert 0 <= m.len <= m.size

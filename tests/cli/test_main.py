@@ -1,6 +1,5 @@
 """`mbuf` itself: its commands, its errors, and how it is started."""
 
-import runpy
 import subprocess
 import sys
 
@@ -41,13 +40,9 @@ def test_ctrl_c_ends_a_command_with_130_and_no_output(monkeypatch: pytest.Monkey
         assert (result.exit_code, result.output) == (130, "")
 
 
-def test_the_package_can_be_run_as_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["mbuf", "--version"])
-    with pytest.raises(SystemExit, match="0"):
-        runpy.run_module("mbuf", run_name="__main__")
-    assert capsys.readouterr().out == f"mbuf, version {mbuf.__version__}\n"
+def test_the_package_can_be_run_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "mbuf", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"mbuf, version {mbuf.__version__}\n", "")
 
 
 def test_help_has_all_commands_and_imports_none() -> None:

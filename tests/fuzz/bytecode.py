@@ -22,7 +22,16 @@ EXCLUDED = frozenset(["watch_memory", "publish", "cpu", "audit", "sites", "close
 NUMBERS = (0, 1, -1, 2, 7, 8, 20, 50, 99, 100, 101, 150, 168, 200, 224, 255, 300, 1500, 2047, 2048, 2049, 4096, 5000)
 LARGE = (9216, 16384, 65535, 70000, M_COPYALL, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, 2**63, -(2**63), 2**64)
 #: Errors that a method may raise.
-EXPECTED_ERRORS = (MbufError, BufferError, TypeError, AttributeError, ValueError, OverflowError, StopIteration)
+EXPECTED_ERRORS = (
+    MbufError,
+    BufferError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    StopIteration,
+)
 
 
 @cache

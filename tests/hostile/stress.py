@@ -26,7 +26,16 @@ from hostile.scenario import STORAGE, Scenario, large_pool, leaks, pool_with_bud
 from mbuf import M_WAITOK, Mbuf, MbufError, NoBufs, Pool
 
 #: Errors that a call may raise: those of mbuf, and those of wrong arguments.
-EXPECTED_ERRORS = (MbufError, BufferError, TypeError, AttributeError, ValueError, OverflowError, StopIteration)
+EXPECTED_ERRORS = (
+    MbufError,
+    BufferError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    StopIteration,
+)
 
 
 def shuffled_methods(random: Random) -> list[Member]:
