@@ -28,11 +28,14 @@ class Sender:
         self.pool = pool
         self.flushed: list[int] = []
         self.found: list[Any] = []
+        #: Called by the search for an address.
+        self.act: Callable[[], object] = list
         self.addresses = Addresses(None)
         self.outbox = Outbox(pool, self.addresses, self.find, fixed, remote, longest, self.flush)
 
     def find(self, address: Any) -> Peer | None:
         self.found.append(address)
+        self.act()
         if address is None:
             raise TypeError("an address is needed")
         return None if address == "reported" else Peer(address)
@@ -147,6 +150,36 @@ def test_a_packet_that_cannot_be_sent_stays_with_the_caller(sender: Sender, pool
             sender.outbox.put(m, address)
     assert (sender.outbox.packets, sender.outbox.dropped) == ([], 0)
     pool.free_bulk([bare, without, notready])
+    sender.end()
+
+
+@pytest.mark.parametrize("address", [HERE, "reported"])
+def test_a_packet_that_is_freed_while_its_address_is_looked_up_is_refused(
+    sender: Sender, pool: Pool, address: Any
+) -> None:
+    m = pool.frombytes(b"x")
+    sender.act = m.freem
+    with pytest.raises(Freed):
+        sender.outbox.put(m, address)
+    sender.end()
+
+
+def test_a_packet_whose_header_is_taken_while_its_address_is_looked_up_is_refused(sender: Sender, pool: Pool) -> None:
+    m = pool.frombytes(b"x")
+    sender.act = lambda: m.demote(True)
+    with pytest.raises(ValueError, match="took the packet header"):
+        sender.outbox.put(m, HERE)
+    m.freem()
+    sender.end()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "packet"])
+def test_an_outbox_that_is_closed_while_an_address_is_looked_up_drops_and_counts(
+    sender: Sender, pool: Pool, kind: str
+) -> None:
+    sender.act = lambda: setattr(sender.outbox, "closed", True)
+    sender.outbox.put(b"x" if kind == "bytes" else pool.frombytes(b"x"), HERE)
+    assert sender.outbox.dropped == 1
     sender.end()
 
 

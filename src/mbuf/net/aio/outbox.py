@@ -122,6 +122,10 @@ class Outbox:
                 return
             if peer is None and not self._fixed:
                 peer = self._find_peer(address)
+                if self.closed:
+                    # By Python code that the search ran.
+                    self.dropped += 1
+                    return
                 if peer is None:
                     return
             if size > self._longest:
@@ -166,8 +170,14 @@ class Outbox:
                 try:
                     peer = self._find_peer(address)
                 except OSError:
-                    m.freem()
+                    if m.alive:
+                        m.freem()
                     raise
+                # The search runs Python code, which may free the packet, or take its header.
+                check_mutable(m)
+                check_ready("sendto", m)
+                if not m.bits & M_PKTHDR:
+                    raise ValueError("sendto: other code took the packet header of this mbuf during the call")
         if self.closed or (peer is None and not self._fixed):
             m.freem()
             self.dropped += self.closed
