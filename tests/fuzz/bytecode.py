@@ -28,7 +28,7 @@ EXPECTED_ERRORS = (
     TypeError,
     AttributeError,
     ValueError,
-    LookupError,
+    IndexError,
     OverflowError,
     StopIteration,
 )

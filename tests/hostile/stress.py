@@ -32,7 +32,7 @@ EXPECTED_ERRORS = (
     TypeError,
     AttributeError,
     ValueError,
-    LookupError,
+    IndexError,
     OverflowError,
     StopIteration,
 )
